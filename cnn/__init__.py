@@ -1,0 +1,1 @@
+"""Convolutional image-classifier experiments in JAX."""

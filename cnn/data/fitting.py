@@ -1,0 +1,94 @@
+"""Brings pictures of one size to the image shape of the config."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from cnn.data.types import DataError
+from cnn.fields import did_you_mean
+
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+FITS = ("exact", "pad", *FILTERS)
+
+
+def check_fit(fit: str) -> None:
+    """Refuses a way of fitting that does not exist.
+
+    Raises:
+      DataError: if `fit` is not one of `FITS`.
+    """
+    if fit not in FITS:
+        raise DataError(f"config.data.fit: unknown name, got {fit!r}. {did_you_mean(str(fit), FITS)}")
+
+
+def fit_images(
+    images: UInt8[np.ndarray, "n h w c"], *, image_shape: tuple[int, int, int], fit: str, what: str
+) -> UInt8[np.ndarray, "n height width channels"]:
+    """Pads or resizes pictures to `image_shape`.
+
+    Args:
+      images: pictures of one size.
+      image_shape: the height, width and channels wanted.
+      fit: one of `FITS`.
+      what: whose pictures these are, for the error.
+
+    Raises:
+      DataError: if the channels differ, or if `fit` cannot bring this size to that one.
+    """
+    height, width, channels = images.shape[1:]
+    if channels != image_shape[2]:
+        raise DataError(
+            f"config.data.image_shape: {what} is {_size(images.shape[1:])}, got {tuple(image_shape)}. "
+            f"Set its last number to {channels}."
+        )
+    if (height, width) == tuple(image_shape[:2]):
+        return images
+    if fit == "exact":
+        raise _mismatch(images.shape[1:], image_shape, what)
+    if fit == "pad":
+        return _pad(images, image_shape, what)
+    return _resize(images, image_shape, FILTERS[fit])
+
+
+def _pad(images: np.ndarray, image_shape: tuple[int, int, int], what: str) -> np.ndarray:
+    rows, columns = (wanted - given for wanted, given in zip(image_shape[:2], images.shape[1:3], strict=True))
+    if rows < 0 or columns < 0:
+        raise DataError(
+            f"config.data.fit: 'pad' cannot shrink, and {what} is {_size(images.shape[1:])}, "
+            f"got image_shape {tuple(image_shape)}. Resize with config.data.fit={_choices(FILTERS)}."
+        )
+    padded = np.zeros((len(images), *image_shape), dtype=np.uint8)
+    top, left = rows // 2, columns // 2
+    padded[:, top : top + images.shape[1], left : left + images.shape[2]] = images
+    return padded
+
+
+def _resize(images: np.ndarray, image_shape: tuple[int, int, int], kernel: Image.Resampling) -> np.ndarray:
+    height, width, channels = image_shape
+    resized = np.empty((len(images), height, width, channels), dtype=np.uint8)
+    for row, image in enumerate(images):
+        picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+        resized[row] = np.asarray(picture.resize((width, height), kernel)).reshape(height, width, channels)
+    return resized
+
+
+def _mismatch(given: tuple[int, ...], image_shape: tuple[int, int, int], what: str) -> DataError:
+    return DataError(
+        f"config.data.image_shape: {what} is {_size(given)}, got {tuple(image_shape)}. "
+        f"Set it to {tuple(int(n) for n in given)}, or choose config.data.fit={_choices(FITS[1:])}."
+    )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(str(n) for n in shape)
+
+
+def _choices(names: Iterable[str]) -> str:
+    return " or ".join(names)

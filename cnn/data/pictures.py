@@ -1,0 +1,105 @@
+"""Opens pictures that anybody may have made, safely."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from cnn.data.fitting import check_fit, fit_images
+from cnn.data.types import DataError
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+MAX_PIXELS = 50_000_000
+
+
+class BrokenPicture(DataError):
+    """Says why a file is no picture that can be used; the caller knows which file."""
+
+
+@contextlib.contextmanager
+def bombs_are_errors() -> Iterator[None]:
+    """Turns Pillow's warning about huge pictures into an error; for the thread that starts the others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def open_picture(
+    path: str | Path, *, image_shape: tuple[int, int, int], fit: str
+) -> UInt8[np.ndarray, "height width channels"]:
+    """Reads one picture file as the network wants it: turned upright, grey or colour, and of the right size.
+
+    Args:
+      path: a PNG, JPEG, BMP or WebP file; of an animation the first frame is read.
+      image_shape: the height, width and channels wanted, 1 channel for grey and 3 for colour.
+      fit: how another size is brought to this one, one of `FITS`.
+
+    Raises:
+      DataError: if the file is missing or no such picture, or is too large, or does not fit.
+    """
+    check_fit(fit)
+    try:
+        with bombs_are_errors():
+            return read_picture(path, image_shape, fit)
+    except BrokenPicture as error:
+        raise DataError(f"picture {str(path)!r}: cannot be read, got: {error}. Use {', '.join(FORMATS)}.") from error
+
+
+def read_picture(path: str | Path, image_shape: tuple[int, int, int], fit: str) -> np.ndarray:
+    """Does what `open_picture` does, inside `bombs_are_errors`.
+
+    Raises:
+      BrokenPicture: if the file is missing or no picture that can be used.
+      DataError: if the picture does not fit `image_shape`.
+    """
+    try:
+        with open(path, "rb") as file:
+            image = decode(file, image_shape[2])
+    except OSError as error:
+        raise BrokenPicture(error.strerror or str(error)) from error
+    return fit_images(image[None], image_shape=image_shape, fit=fit, what=f"picture {str(path)!r}")[0]
+
+
+def decode(file: IO[bytes], channels: int) -> UInt8[np.ndarray, "h w c"]:
+    """Decodes one picture at its own size, as grey (1 channel) or colour (3).
+
+    Raises:
+      BrokenPicture: if it is no picture of the known formats, is cut short, or has more than `MAX_PIXELS` pixels.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BrokenPicture(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS}")
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            array = np.asarray(_plain(upright).convert("L" if channels == 1 else "RGB"))
+    except BrokenPicture:
+        raise
+    except Exception as error:  # Pillow raises nearly anything on hostile bytes
+        raise BrokenPicture(_reason(error)) from error
+    return array.reshape(*array.shape[:2], channels)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Returns the picture in 8 bits without transparency, which shows black."""
+    if image.mode.startswith("I"):
+        # Pillow's own conversion clips at 255 instead of scaling.
+        deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
+    if image.has_transparency_data:
+        colours = image.convert("RGBA")
+        black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, colours).convert("RGB")
+    return image.convert("RGB") if image.mode not in ("1", "L") else image
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return f"not a picture in {', '.join(FORMATS)}"
+    return " ".join(str(error).split()) or type(error).__name__

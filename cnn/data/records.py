@@ -1,0 +1,134 @@
+"""Reads prepared TFDS datasets over ArrayRecord, without TensorFlow."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
+from tensorflow_datasets.proto import tf_example_pb2 as protos
+
+from cnn.data import catalog, prepare
+from cnn.data.encoded import decode_all
+from cnn.data.types import DataError, Source, Split
+
+# The class is made while importing, so type checkers do not see it.
+Example: Any = getattr(protos, "Example")  # noqa: B009
+RAW = tfds.decode.DeserializeMethod.RAW_BYTES
+
+
+def read(*, name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int, int], fit: str) -> Source:
+    """Reads a TFDS dataset, preparing it first where that is needed.
+
+    `test` is the split of that name, or `validation` where there is none.
+
+    Raises:
+      DataError: if the dataset is unknown, cannot be prepared, is damaged, or is not one of labelled pictures.
+    """
+    root = catalog.data_root(data_dir)
+    builder = catalog.find(name, root)
+    if not catalog.is_prepared(builder):
+        prepare.prepare(builder, name, root, manual_dir)
+        builder = catalog.find(name, root)
+    keys = _keys(builder, name)
+    parts = _parts(builder, name)
+    for part in parts:
+        _probe(builder, part, name)
+    train, test = (_split(builder, part, keys, name, image_shape, fit) for part in parts)
+    features: Any = builder.info.features
+    return Source(train, test, tuple(features[keys[1]].names), fingerprint(builder, parts))
+
+
+def fingerprint(builder: tfds.core.DatasetBuilder, parts: Sequence[str]) -> str:
+    """Hashes what describes the stored data: TFDS's two description files, the names and sizes of the shards."""
+    digest = hashlib.sha256()
+    for file in ("dataset_info.json", "features.json"):
+        path = Path(builder.data_path) / file
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    for part in parts:
+        for shard in _shards(builder, part):
+            path = Path(shard.filename)
+            digest.update(f"{part} {path.name} {path.stat().st_size}\n".encode())
+    return f"tfds:{digest.hexdigest()}"
+
+
+def _keys(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, str]:
+    """Returns the names of the picture's and of the class's feature."""
+    features: Any = builder.info.features
+    keys: Any = builder.info.supervised_keys or ("image", "label")
+    kinds = (tfds.features.Image, tfds.features.ClassLabel)
+    fitting = len(keys) == 2 and all(
+        key in features and isinstance(features[key], kind) for key, kind in zip(keys, kinds, strict=True)
+    )
+    if not fitting or features[keys[0]].np_dtype != np.uint8 or not features[keys[1]].num_classes:
+        raise DataError(
+            f"config.data.name: not a dataset of 8-bit pictures with one class each, got {name!r} with the features "
+            f"{', '.join(features)}. Choose an image classification dataset."
+        )
+    return keys[0], keys[1]
+
+
+def _parts(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, str]:
+    """Returns the names of the splits to use as `train` and `test`."""
+    found = list(builder.info.splits)
+    test = next((part for part in ("test", "validation") if part in found), None)
+    if "train" not in found or test is None:
+        raise DataError(
+            f"config.data.name: {name} must have the splits train and test, got {', '.join(found) or 'none'}. "
+            "Choose another dataset, or write its pictures into folders and use config.data.name='folder'."
+        )
+    return "train", test
+
+
+def _shards(builder: tfds.core.DatasetBuilder, part: str) -> list[Any]:
+    return builder.info.splits[part].file_instructions
+
+
+def _probe(builder: tfds.core.DatasetBuilder, part: str, name: str) -> None:
+    """Counts the records of every shard; ArrayRecord itself notices nothing before it reads."""
+    file_format = getattr(builder.info.file_format, "value", "")
+    if file_format != "array_record":
+        raise DataError(
+            f"config.data.data_dir: {name} is stored as {file_format}, which needs TensorFlow to read, "
+            f"got {str(builder.data_path)!r}. Prepare it as array_record, in another folder."
+        )
+    for shard in _shards(builder, part):
+        path = Path(shard.filename)
+        if not path.is_file():
+            raise _damaged(path, name, "no such file")
+        reader = ArrayRecordReader(str(path))
+        try:
+            count = reader.num_records()
+        finally:
+            reader.close()
+        if count != shard.examples_in_shard:
+            raise _damaged(path, name, f"{count} records where {catalog.INFO_FILE} says {shard.examples_in_shard}")
+
+
+def _split(
+    builder: Any, part: str, keys: tuple[str, str], name: str, image_shape: tuple[int, int, int], fit: str
+) -> Split:
+    source = builder.as_data_source(split=part, deserialize_method=RAW)
+    pictures: list[bytes] = []
+    labels: list[int] = []
+    for shard in _shards(builder, part):
+        try:
+            records = source.__getitems__(range(len(labels), len(labels) + shard.take))
+            for record in records:
+                feature = Example.FromString(record).features.feature
+                pictures.append(feature[keys[0]].bytes_list.value[0])
+                labels.append(feature[keys[1]].int64_list.value[0])
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise _damaged(Path(shard.filename), name, str(error).splitlines()[0]) from error
+    shape = builder.info.features[keys[0]].shape
+    images = decode_all(pictures, shape=shape, image_shape=image_shape, fit=fit, what=f"{name} ({part})")
+    return Split(images, np.array(labels, dtype=np.int32))
+
+
+def _damaged(path: Path, name: str, reason: str) -> DataError:
+    return DataError(
+        f"config.data.data_dir: a shard of {name} is damaged, got {str(path)!r}: {reason}. "
+        f"Copy it again, or remove {str(path.parent)!r} and prepare {name} again."
+    )

@@ -1,0 +1,92 @@
+"""Loads any dataset by name."""
+
+import hashlib
+import json
+import math
+
+import numpy as np
+
+from cnn.data import digits, folder
+from cnn.data.fitting import check_fit
+from cnn.data.splits import VALID_KEY, cut
+from cnn.data.types import DataError, Dataset, Source
+from cnn.fields import did_you_mean
+
+TRAIN_ON = ("train", "train+valid")
+
+
+def load(
+    *,
+    name: str,
+    data_dir: str,
+    manual_dir: str,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    fit: str,
+    valid_fraction: float,
+    train_on: str,
+) -> Dataset:
+    """Loads a dataset into memory, with `valid` cut from `train`.
+
+    Args:
+      name: "digits", "folder", or the name of a TFDS dataset.
+      data_dir: the folder of the data; for TFDS, empty means TFDS_DATA_DIR or TFDS's own default.
+      manual_dir: where source files lie that were fetched by hand; empty for none.
+      image_shape: height, width and channels of every picture.
+      classes: how many classes the data have.
+      fit: how pictures of another size are brought to `image_shape`, one of `FITS`.
+      valid_fraction: which part of every class of `train` becomes `valid`, at least 0 and below 1.
+      train_on: "train", or "train+valid" to leave the rows of `valid` in `train` too.
+
+    Raises:
+      DataError: if the data are missing, broken, or unlike what the config says.
+    """
+    check_fit(fit)
+    _check_choices(valid_fraction, train_on)
+    source = _read(name, data_dir, manual_dir, image_shape, fit)
+    _check(source, name, classes)
+    rest, valid = cut(source.train, valid_fraction, VALID_KEY)
+    train = source.train if train_on == "train+valid" else rest
+    if len(train) == 0 or (valid_fraction > 0 and len(valid) == 0):
+        raise DataError(
+            f"config.data.valid_fraction: {name} has {len(source.train)} training pictures, which leaves {len(train)} "
+            f"in train and {len(valid)} in valid, got {valid_fraction}. Choose another fraction, or 0 for no valid."
+        )
+    rule = ["stratified", VALID_KEY, valid_fraction, train_on]
+    facts = [source.fingerprint, source.class_names, [int(n) for n in image_shape], fit, rule]
+    identity = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return Dataset(train, valid, source.test, source.class_names, identity)
+
+
+def _read(name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int, int], fit: str) -> Source:
+    if name == "digits":
+        return digits.read(image_shape=image_shape, fit=fit)
+    if name == "folder":
+        return folder.read(data_dir=data_dir, image_shape=image_shape, fit=fit)
+    from cnn.data import records  # TFDS takes a second to import
+
+    return records.read(name=name, data_dir=data_dir, manual_dir=manual_dir, image_shape=image_shape, fit=fit)
+
+
+def _check_choices(valid_fraction: float, train_on: str) -> None:
+    if not (math.isfinite(valid_fraction) and 0 <= valid_fraction < 1):
+        raise DataError(f"config.data.valid_fraction: out of range, got {valid_fraction}. Use 0 <= fraction < 1.")
+    if train_on not in TRAIN_ON:
+        raise DataError(
+            f"config.data.train_on: unknown name, got {train_on!r}. {did_you_mean(str(train_on), TRAIN_ON)}"
+        )
+
+
+def _check(source: Source, name: str, classes: int) -> None:
+    found = len(source.class_names)
+    if found != classes:
+        raise DataError(f"config.data.classes: {name} has {found} classes, got {classes}. Set it to {found}.")
+    for part, split in (("train", source.train), ("test", source.test)):
+        if len(split) == 0:
+            raise DataError(f"config.data.name: the {part} split of {name} is empty, got 0 pictures. Use other data.")
+        bad = np.flatnonzero((split.labels < 0) | (split.labels >= classes))
+        if len(bad):
+            raise DataError(
+                f"config.data.name: labels of {name} must lie in 0..{classes - 1}, got {split.labels[bad[0]]} "
+                f"in row {bad[0]} of {part} ({len(bad)} such rows). Use data with a label for every picture."
+            )

@@ -1,0 +1,56 @@
+"""The traced hyperparameters: every real number that the compiled step reads.
+
+Each record of the config is a pytree whose leaves are its real numbers and whose structure is all the rest. Another
+learning rate is another leaf and compiles nothing; another width is another structure. A sweep stacks the leaves.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from cnn import fields, layers, settings
+from cnn.config import Values
+from cnn.data.augment_kinds import AUGMENTATIONS
+
+
+class Hyper(NamedTuple):
+    """What of a config the compiled step reads."""
+
+    layers: tuple[layers.Layer, ...]
+    augment: tuple[Any, ...]
+    optimizer: Any
+    schedule: Any
+    clip: Any
+    average: Any
+    label_smoothing: Any
+    mean: tuple[Any, ...]
+    std: tuple[Any, ...]
+
+
+def _register(kind: type) -> None:
+    annotations = fields.options(kind)
+    traced = [name for name, kind_of in annotations.items() if fields.is_real(kind_of) or fields.is_nested(kind_of)]
+    structural = [name for name in annotations if name not in traced]
+    jax.tree_util.register_dataclass(kind, data_fields=traced, meta_fields=structural)
+
+
+_TABLES = (layers.KINDS, AUGMENTATIONS, settings.OPTIMIZERS, settings.SCHEDULES, settings.CLIPS, settings.AVERAGES)
+for _kind in dict.fromkeys(kind for table in _TABLES for kind in table.values()):
+    _register(_kind)
+
+
+def from_values(values: Values) -> Hyper:
+    """Returns the hyperparameters of a config, every real number as a float32 array."""
+    hyper = Hyper(
+        layers=values.layers,
+        augment=values.data.augment,
+        optimizer=values.optimizer,
+        schedule=values.schedule,
+        clip=values.train.clip,
+        average=values.train.average,
+        label_smoothing=values.train.label_smoothing,
+        mean=values.data.mean,
+        std=values.data.std,
+    )
+    return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), hyper)

@@ -1,0 +1,165 @@
+"""Walks a list of layers from the image to the logits: names, shapes, parameters, receptive fields."""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from cnn.fields import Chain
+from cnn.layers.base import Layer, LayerError, Parameter, Shape, show, written
+from cnn.layers.pointwise import Softmax
+
+
+@dataclasses.dataclass(frozen=True)
+class Residual(Layer):
+    """The sum of what `body` and `shortcut` make of the same input; without a shortcut, the input itself.
+
+    Source:
+      He et al. 2016, https://arxiv.org/abs/1512.03385.
+    """
+
+    kind: ClassVar[str] = "residual"
+
+    body: Chain
+    shortcut: Chain = ()
+
+    def output(self, shape: Shape) -> Shape:
+        ends = [shape, shape]
+        for side, chain in enumerate((self.body, self.shortcut)):
+            for layer in chain:
+                ends[side] = layer.output(ends[side])
+        if ends[0] != ends[1]:
+            raise LayerError(
+                f"its body makes {show(ends[0])} and its shortcut {show(ends[1])}, which cannot be added. "
+                f"Give a shortcut that makes {show(ends[0])}, such as shortcut=conv({ends[0][-1]}, 1, strides=...)"
+            )
+        return ends[0]
+
+    def formula(self, shape: Shape) -> str:
+        return "body + shortcut" if self.shortcut else "body + input"
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """The receptive field of one number, in pixels of the image; `None` is the whole image."""
+
+    size: tuple[int, int] | None = (1, 1)
+    jump: tuple[int, int] | None = (1, 1)
+    """How far apart in the image the centres of two neighbouring fields lie."""
+
+    def through(self, layer: Layer, shape: Shape) -> "Field":
+        reach = layer.reach(shape)
+        if reach is None or self.size is None or self.jump is None:
+            return Field(None, None)
+        height, width = (r + (k - 1) * j for r, k, j in zip(self.size, reach.kernel, self.jump, strict=True))
+        down, right = (j * s for j, s in zip(self.jump, reach.strides, strict=True))
+        return Field((height, width), (down, right))
+
+    def joined(self, other: "Field") -> "Field":
+        if self.size is None or other.size is None:
+            return Field(None, None)
+        height, width = (max(pair) for pair in zip(self.size, other.size, strict=True))
+        return Field((height, width), self.jump)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One layer of a traced network."""
+
+    path: str
+    layer: Layer
+    input: Shape
+    output: Shape
+    field: Field
+
+    @property
+    def depth(self) -> int:
+        return self.path.count("/")
+
+    @property
+    def formula(self) -> str:
+        return self.layer.formula(self.input)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return self.layer.parameters(self.input)
+
+    @property
+    def macs(self) -> int:
+        return self.layer.macs(self.input)
+
+    def count(self, collection: str = "params") -> int:
+        """Returns how many numbers of a collection the layer owns."""
+        return sum(parameter.size for parameter in self.parameters if parameter.collection == collection)
+
+
+def named(layers: Sequence[Layer]) -> list[tuple[str, Layer]]:
+    """Returns each layer with its stable name, its kind and its number among its kind: `conv1`, `relu1`, `conv2`."""
+    seen: Counter[str] = Counter()
+    pairs = []
+    for layer in layers:
+        seen[layer.kind] += 1
+        pairs.append((f"{layer.kind}{seen[layer.kind]}", layer))
+    return pairs
+
+
+def trace(layers: Sequence[Layer], image_shape: Shape) -> tuple[Row, ...]:
+    """Returns a row for every layer, in order; those inside a residual stand before it.
+
+    Raises:
+      LayerError: a layer does not fit; its position tells which.
+    """
+    return tuple(_walk(layers, image_shape, Field(), ""))
+
+
+def _walk(layers: Sequence[Layer], shape: Shape, field: Field, prefix: str) -> Iterable[Row]:
+    previous = "the image"
+    for index, (name, layer) in enumerate(named(layers)):
+        position = f"position {index + 1}" + (f" of {prefix.rstrip('/')}" if prefix else "")
+        try:
+            if isinstance(layer, Softmax) and (prefix or index + 1 < len(layers)):
+                raise LayerError("may only stand last: training reads the logits before it")
+            inner, field = yield from _inside(layer, shape, field, f"{prefix}{name}/")
+            output = layer.output(shape)
+        except LayerError as error:
+            if error.position:
+                raise error.inside(index) from None
+            message = f"{written(layer)} at {position} {error} (after {previous}, {show(shape)})"
+            raise LayerError(message, (index,)) from None
+        field = field if inner else field.through(layer, shape)
+        yield Row(f"{prefix}{name}", layer, shape, output, field)
+        previous, shape = f"{written(layer)} at {position}", output
+
+
+def _inside(layer: Layer, shape: Shape, field: Field, prefix: str):  # noqa: ANN202 - a generator that also returns
+    """Yields the rows inside a residual; returns whether there were any and the field after it."""
+    if not isinstance(layer, Residual):
+        return False, field
+    ends = []
+    for side, chain, scope in (("body", layer.body, prefix), ("shortcut", layer.shortcut, f"{prefix}shortcut/")):
+        end = field
+        try:
+            for row in _walk(chain, shape, field, scope):
+                end = row.field
+                yield row
+        except LayerError as error:
+            raise error.inside(side) from None
+        ends.append(end)
+    return True, ends[0].joined(ends[1])
+
+
+def network_output(layers: Sequence[Layer], image_shape: Shape) -> Shape:
+    """Returns the shape of what the last layer makes of one image."""
+    rows = trace(layers, image_shape)
+    return rows[-1].output if rows else image_shape
+
+
+def count_parameters(rows: Iterable[Row], collection: str = "params") -> int:
+    """Returns how many numbers of a collection the network owns."""
+    return sum(row.count(collection) for row in rows)
+
+
+def activation_bytes(shape: Shape) -> int:
+    """Returns the bytes of one float32 activation of this shape."""
+    return 4 * math.prod(shape)

@@ -1,0 +1,206 @@
+"""What logits and labels say about a classifier: every example counted once, sums divided at the end, in float64."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64, Integer
+
+from cnn import fields
+
+BINS = 15
+TOP = 5
+_Z95 = statistics.NormalDist().inv_cdf(0.975)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassScore:
+    """How one class fared; a ratio whose denominator is zero is None."""
+
+    name: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Bin:
+    """The examples whose confidence lies in (low, high]; an empty bin has no means."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float | None
+    accuracy: float | None
+
+    @property
+    def gap(self) -> float:
+        """Distance between mean confidence and accuracy, 0 for an empty bin."""
+        return 0.0 if self.accuracy is None or self.confidence is None else abs(self.accuracy - self.confidence)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A publishable evaluation of one classifier on one split.
+
+    Attributes:
+      count: examples.
+      correct: examples whose largest logit is that of their label.
+      accuracy: correct / count.
+      interval: Wilson's 95 % interval of the accuracy, (low, high).
+      top5_accuracy: share of labels among the five largest logits; None with five classes or fewer.
+      loss: mean cross-entropy, in nats.
+      macro_f1: plain mean of F1 over the classes that occur among the labels or the predictions.
+      ece: expected calibration error, the mean gap between confidence and accuracy over `bins`.
+      confusion: counts, a row for each true class and a column for each predicted one.
+      classes: one score for each class, in the order of the logits.
+      bins: the reliability diagram, by rising confidence.
+    """
+
+    count: int
+    correct: int
+    accuracy: float
+    interval: tuple[float, float]
+    top5_accuracy: float | None
+    loss: float
+    macro_f1: float
+    ece: float
+    confusion: tuple[tuple[int, ...], ...]
+    classes: tuple[ClassScore, ...]
+    bins: tuple[Bin, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain dicts, lists, strings and finite numbers; what is undefined is None, JSON's null."""
+        return fields.to_json(self)
+
+
+def evaluate(
+    logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"], *, class_names: Sequence[str]
+) -> Evaluation:
+    """Scores every example once; the result does not depend on the order of the examples.
+
+    The prediction is the largest logit, of equal ones that with the lowest index. A label's rank counts the larger
+    logits and the equal ones at a lower index, so a row of equal logits wins only by its index.
+
+    Args:
+      logits: unnormalised log-probabilities, finite.
+      labels: indices in [0, classes).
+      class_names: one name for each column of `logits`.
+
+    Raises:
+      ValueError: if the shapes do not fit, there is no example, a logit is not finite or a label is out of range.
+      TypeError: if the logits are not real numbers or the labels are not integers.
+
+    Source:
+      Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953, for `interval`; Guo et al. 2017,
+      https://arxiv.org/abs/1706.04599, section 2, for `ece`.
+    """
+    logits, labels = _checked(np.asarray(logits), np.asarray(labels), class_names)
+    count, classes = logits.shape
+    predictions = logits.argmax(axis=1)
+    hits = predictions == labels
+    correct = int(hits.sum())
+    # Subtracting the largest logit first keeps log(2) visible beside logits of 1e38.
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_norm = np.log(np.exp(shifted).sum(axis=1))
+    confusion = np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
+    scores = _class_scores(confusion, class_names)
+    bins = _reliability(np.exp(-log_norm), hits)
+    return Evaluation(
+        count=count,
+        correct=correct,
+        accuracy=correct / count,
+        interval=wilson(correct, count),
+        top5_accuracy=float((_ranks(logits, labels) < TOP).mean()) if classes > TOP else None,
+        loss=math.fsum(log_norm - shifted[np.arange(count), labels]) / count,
+        macro_f1=statistics.fmean(score.f1 for score in scores if score.f1 is not None),
+        ece=math.fsum(b.count * b.gap for b in bins) / count,
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        classes=scores,
+        bins=bins,
+    )
+
+
+def wilson(correct: int, count: int) -> tuple[float, float]:
+    """Bounds a proportion with 95 % confidence, sensibly also at 0, at 1 and for few examples.
+
+    Args:
+      correct: successes, in [0, count].
+      count: trials, at least 1.
+    """
+    share, spread = correct / count, _Z95**2 / count
+    centre = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
+    # The formula reaches 0 and 1 exactly; floating point misses them by a rounding error.
+    return (0.0 if correct == 0 else centre - half, 1.0 if correct == count else centre + half)
+
+
+def _checked(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    if logits.ndim != 2 or 0 in logits.shape:
+        raise ValueError(
+            f"logits: not a filled table of examples by classes, got shape {logits.shape}. "
+            "Pass one row of scores for each example."
+        )
+    if labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"labels: not one for each row of the logits, got shape {labels.shape} for {len(logits)} rows. "
+            "Pass one class index for each example."
+        )
+    if len(class_names) != logits.shape[1]:
+        raise ValueError(
+            f"class_names: not one for each column of the logits, got {len(class_names)} names for "
+            f"{logits.shape[1]} columns. Pass the names of the data that the model was trained on."
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"labels: not integers, got {labels.dtype}. Pass class indices, not one-hot rows.")
+    # bfloat16 is no subtype of np.floating, so the test is whether the values survive the way to float64.
+    if not np.can_cast(logits.dtype, np.float64, "same_kind") or logits.dtype == bool:
+        raise TypeError(f"logits: not real numbers, got {logits.dtype}. Pass the scores before softmax.")
+    logits = logits.astype(np.float64)
+    if not np.isfinite(logits).all():
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(logits))[0])
+        raise ValueError(
+            f"logits: not finite in row {row}, column {column}, got {logits[row, column]}. "
+            "Evaluate the last finite parameters."
+        )
+    outside = (labels < 0) | (labels >= logits.shape[1])
+    if outside.any():
+        row = int(outside.argmax())
+        raise ValueError(
+            f"labels: outside 0..{logits.shape[1] - 1} in row {row}, got {labels[row]}. Check the number of classes."
+        )
+    return logits, labels.astype(np.int64)
+
+
+def _ranks(logits: Float64[np.ndarray, "n classes"], labels: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    own = logits[np.arange(len(labels)), labels][:, None]
+    ahead = np.arange(logits.shape[1]) < labels[:, None]
+    return ((logits > own) | ((logits == own) & ahead)).sum(axis=1)
+
+
+def _class_scores(confusion: Int64[np.ndarray, "true predicted"], names: Sequence[str]) -> tuple[ClassScore, ...]:
+    def ratio(top: int, bottom: int) -> float | None:
+        return top / bottom if bottom else None
+
+    sums = confusion.diagonal().tolist(), confusion.sum(axis=1).tolist(), confusion.sum(axis=0).tolist()
+    return tuple(
+        ClassScore(str(name), ratio(hits, guessed), ratio(hits, support), ratio(2 * hits, guessed + support), support)
+        for name, hits, support, guessed in zip(names, *sums, strict=True)
+    )
+
+
+def _reliability(confidences: Float64[np.ndarray, " n"], hits: Bool[np.ndarray, " n"]) -> tuple[Bin, ...]:
+    edges = np.arange(BINS + 1) / BINS
+    places = np.searchsorted(edges, confidences, side="left") - 1
+    bins = []
+    for place in range(BINS):
+        inside = places == place
+        count = int(inside.sum())
+        confidence = math.fsum(confidences[inside]) / count if count else None
+        accuracy = int(hits[inside].sum()) / count if count else None
+        bins.append(Bin(float(edges[place]), float(edges[place + 1]), count, confidence, accuracy))
+    return tuple(bins)

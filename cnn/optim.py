@@ -1,0 +1,138 @@
+"""Optimizers, schedules, clipping and averaging, built from their records with Optax.
+
+The records' real numbers may be tracers: the transformation is built inside the compiled step, so that another value
+compiles nothing. Integers, such as the lengths of a schedule, are structure.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cnn import settings
+
+Schedule = Callable[[jax.Array], jax.Array]
+
+
+def make_tx(
+    optimizer: Any, schedule: Any, clip: Any, *, total_steps: int, steps_per_epoch: int
+) -> optax.GradientTransformation:
+    """Returns clipping followed by the optimizer, its learning rate following the schedule.
+
+    Args:
+      optimizer: a record of `settings.OPTIMIZERS`.
+      schedule: a record of `settings.SCHEDULES`.
+      clip: a record of `settings.CLIPS`.
+      total_steps: the updates of the whole run.
+      steps_per_epoch: the updates of one epoch.
+    """
+    factor = make_factor(schedule, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+    return optax.chain(_CLIPS[type(clip)](clip), _OPTIMIZERS[type(optimizer)](optimizer, factor))
+
+
+def make_factor(schedule: Any, *, total_steps: int, steps_per_epoch: int) -> Schedule:
+    """Returns the multiple of the learning rate as a function of the number of updates made.
+
+    Raises:
+      ValueError: warmup and cooldown together are longer than the run.
+    """
+    warmup, cooldown = schedule.warmup_steps, schedule.cooldown_steps
+    main_steps = total_steps - warmup - cooldown
+    if main_steps < 0:
+        raise ValueError(
+            f"config.schedule.warmup_steps: warmup and cooldown are longer than the run's {total_steps} steps, "
+            f"got {warmup} + {cooldown}. Use shorter ones or more epochs."
+        )
+    main = _SCHEDULES[type(schedule)](schedule, max(1, main_steps), steps_per_epoch)
+
+    def factor(count: jax.Array) -> jax.Array:
+        value = main(jnp.maximum(count - warmup, 0))
+        if warmup:
+            value = value * jnp.minimum(1.0, (count + 1) / warmup)
+        if cooldown:
+            left = (total_steps - count) / (cooldown + 1)
+            value = jnp.where(left < 1, main(jnp.asarray(main_steps)) * left, value)
+        return value
+
+    return factor
+
+
+def _step(schedule: settings.Step, _: int, steps_per_epoch: int) -> Schedule:
+    length = schedule.every_epochs * steps_per_epoch
+    return lambda count: jnp.asarray(schedule.factor, jnp.float32) ** (count // length)
+
+
+_SCHEDULES: dict[type, Callable[[Any, int, int], Schedule]] = {
+    settings.Constant: lambda *_: lambda count: jnp.ones(()),
+    settings.Cosine: lambda schedule, steps, _: optax.cosine_decay_schedule(1.0, steps, alpha=schedule.final),
+    settings.Linear: lambda schedule, steps, _: optax.linear_schedule(1.0, schedule.final, steps),
+    settings.Step: _step,
+}
+
+_CLIPS: dict[type, Callable[[Any], optax.GradientTransformation]] = {
+    settings.Off: lambda _: optax.identity(),
+    settings.GlobalNorm: lambda clip: optax.clip_by_global_norm(clip.max_norm),
+    settings.Value: lambda clip: optax.clip(clip.limit),
+}
+
+
+def _rate(optimizer: Any, factor: Schedule) -> Any:
+    return lambda count: optimizer.learning_rate * factor(count)
+
+
+def _mask(optimizer: Any) -> Callable[[Any], Any] | None:
+    """Returns which arrays decay: kernels, that is all with more than one axis, or all."""
+    if optimizer.decayed == "all":
+        return None
+    return lambda params: jax.tree.map(lambda array: array.ndim > 1, params)
+
+
+def _coupled(optimizer: settings.Sgd, rule: optax.GradientTransformation) -> optax.GradientTransformation:
+    return optax.chain(optax.add_decayed_weights(optimizer.weight_decay, _mask(optimizer)), rule)
+
+
+def _betas(optimizer: Any) -> dict[str, Any]:
+    return {"b1": optimizer.b1, "b2": optimizer.b2}
+
+
+def _decoupled(optimizer: Any) -> dict[str, Any]:
+    return {"weight_decay": optimizer.weight_decay, "mask": _mask(optimizer), **_betas(optimizer)}
+
+
+def _muon(optimizer: settings.Muon, factor: Schedule) -> optax.GradientTransformation:
+    def dimensions(params: Any) -> Any:
+        return jax.tree.map(_matrix, params)
+
+    return optax.contrib.muon(
+        _rate(optimizer, factor),
+        beta=optimizer.momentum,
+        adam_b1=optimizer.b1,
+        adam_b2=optimizer.b2,
+        adam_learning_rate=lambda count: optimizer.adam_learning_rate * factor(count),
+        weight_decay=optimizer.weight_decay,
+        weight_decay_mask=_mask(optimizer),
+        muon_weight_dimension_numbers=dimensions,
+    )
+
+
+def _matrix(array: jax.Array) -> Any:
+    """Returns how Muon sees a kernel as a matrix: all axes but the features' are its inputs; `None` is Adam."""
+    if array.ndim < 2:
+        return None
+    return optax.contrib.MuonDimensionNumbers(tuple(range(array.ndim - 1)), array.ndim - 1)
+
+
+_OPTIMIZERS: dict[type, Callable[[Any, Schedule], optax.GradientTransformation]] = {
+    settings.Sgd: lambda o, factor: _coupled(o, optax.sgd(_rate(o, factor))),
+    settings.Momentum: lambda o, factor: _coupled(o, optax.sgd(_rate(o, factor), momentum=o.momentum)),
+    settings.Nesterov: lambda o, factor: _coupled(o, optax.sgd(_rate(o, factor), momentum=o.momentum, nesterov=True)),
+    settings.Rmsprop: lambda o, factor: _coupled(o, optax.rmsprop(_rate(o, factor), decay=o.decay, eps=o.eps)),
+    settings.Adam: lambda o, factor: optax.adam(_rate(o, factor), eps=o.eps, **_betas(o)),
+    settings.Nadam: lambda o, factor: optax.nadam(_rate(o, factor), eps=o.eps, **_betas(o)),
+    settings.AdamW: lambda o, factor: optax.adamw(_rate(o, factor), eps=o.eps, **_decoupled(o)),
+    settings.Lamb: lambda o, factor: optax.lamb(_rate(o, factor), eps=o.eps, **_decoupled(o)),
+    settings.Lion: lambda o, factor: optax.lion(_rate(o, factor), **_decoupled(o)),
+    settings.Muon: _muon,
+}

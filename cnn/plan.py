@@ -1,0 +1,79 @@
+"""Which layers are computed together: exact algebra on the layer list, before anything is compiled.
+
+The plan never changes the layers, their parameters or what a checkpoint holds; the plain plan, one layer a group, is
+the oracle and what capture uses.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from cnn.layers import Conv, Layer, MaxPool, Shape, named
+
+
+@dataclasses.dataclass(frozen=True)
+class Single:
+    """One layer by itself."""
+
+    name: str
+    layer: Layer
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvPool:
+    """Convolution, monotone activations, maximum pooling: pooled before bias and activations.
+
+    A maximum commutes with adding a channel's bias and with a function that never decreases, so the pooling comes
+    first and the rest touches only what it kept. Rows and columns that the pooling leaves unread are not computed.
+    """
+
+    name: str
+    conv: Conv
+    activations: tuple[Layer, ...]
+    pool: MaxPool
+
+    def crop(self, shape: Shape) -> tuple[int, int]:
+        """Returns the height and width of the image that is read at all."""
+        if self.conv.padding != "valid" or self.pool.padding != "valid":
+            return shape[0], shape[1]
+        read = _read(self.conv.output(shape), self.pool)
+        reach = self.conv.reach(shape)
+        height, width = ((n - 1) * s + k for n, s, k in zip(read, reach.strides, reach.kernel, strict=True))
+        return height, width
+
+
+Group = Single | ConvPool
+
+
+def plain(layers: Sequence[Layer]) -> tuple[Group, ...]:
+    """Returns one group for each layer."""
+    return tuple(Single(name, layer) for name, layer in named(layers))
+
+
+def fast(layers: Sequence[Layer]) -> tuple[Group, ...]:
+    """Returns the groups that are computed in training and evaluation."""
+    waiting = list(plain(layers))
+    groups: list[Group] = []
+    while waiting:
+        length, group = _conv_pool([entry.layer for entry in waiting if isinstance(entry, Single)], waiting[0])
+        groups.append(group)
+        del waiting[:length]
+    return tuple(groups)
+
+
+def _conv_pool(layers: list[Layer], first: Group) -> tuple[int, Group]:
+    """Returns how many layers the first group takes, and the group."""
+    if not isinstance(layers[0], Conv):
+        return 1, first
+    end = 1
+    while end < len(layers) and layers[end].monotone:
+        end += 1
+    pool = layers[end] if end < len(layers) else None
+    if not isinstance(pool, MaxPool):
+        return 1, first
+    return end + 1, ConvPool(first.name, layers[0], tuple(layers[1:end]), pool)
+
+
+def _read(shape: Shape, pool: MaxPool) -> tuple[int, int]:
+    """Returns how many rows and columns of a map the pooling reads."""
+    height, width, _ = pool.output(shape)
+    return (height - 1) * pool.strides[0] + pool.window[0], (width - 1) * pool.strides[1] + pool.window[1]
