@@ -260,5 +260,7 @@ class _Resolver:
         remedy = 'Set data.valid_fraction above 0 and data.train_on = "train".'
         if self.built["eval"].weights == "best":
             self.problem("eval.weights", f'is "best" but nothing chooses it: {reason}. {remedy}')
+        if not self.built["eval"].test:
+            self.problem("eval.test", f"is False and there is nothing else to evaluate: {reason}. {remedy}")
         if isinstance(stop, settings.Patience) or (isinstance(stop, settings.Target) and stop.split == "valid"):
             self.problem("train.stop", f"needs a validation split: {reason}. {remedy}")

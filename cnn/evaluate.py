@@ -1,6 +1,8 @@
 """Runs a network over every example of a split exactly once."""
 
 import functools
+import io
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, UInt8
 
-from cnn import model, train
+from cnn import data, hyper, metrics, model, rundir, train
+from cnn.config import Values
 from cnn.hyper import Hyper
 
 
 def predict_logits(
-    hyper: Hyper,
+    hyperparameters: Hyper,
     variables: model.Variables,
     images: UInt8[Array, "examples height width channels"],
     *,
@@ -23,7 +26,7 @@ def predict_logits(
     """Returns the logits of every image, in order.
 
     Args:
-      hyper: its layers, mean and standard deviation are read.
+      hyperparameters: its layers, mean and standard deviation are read.
       variables: `params` and `batch_stats`.
       images: intensities 0..255.
       batch_size: the last batch is filled up with repetitions, which are dropped again.
@@ -34,19 +37,49 @@ def predict_logits(
     parts = []
     for start in range(0, examples, size):
         rows = np.minimum(np.arange(start, start + size), examples - 1)
-        logits = _forward(hyper, variables, images, jnp.asarray(rows, jnp.int32), compute_dtype=compute_dtype)
+        logits = _forward(hyperparameters, variables, images, jnp.asarray(rows, jnp.int32), compute_dtype=compute_dtype)
         parts.append(logits)
     return np.concatenate([np.asarray(part) for part in parts])[:examples]
 
 
 @functools.partial(jax.jit, static_argnames="compute_dtype")
 def _forward(
-    hyper: Hyper, variables: model.Variables, images: jax.Array, rows: Int[Array, " batch"], *, compute_dtype: str
+    hyperparameters: Hyper, variables: model.Variables, images: jax.Array, rows: Int[Array, " batch"], *, compute_dtype: str
 ) -> Float[Array, "batch classes"]:
-    batch = train.normalised(hyper, images[rows])
-    return model.apply(hyper.layers, variables, batch, dtype=jnp.dtype(compute_dtype))
+    batch = train.normalised(hyperparameters, images[rows])
+    return model.apply(hyperparameters.layers, variables, batch, dtype=jnp.dtype(compute_dtype))
 
 
 def variables_of(state: train.TrainState, *, averaged: bool = False) -> dict[str, Any]:
     """Returns a state's variables; averaged, the moving average stands for the parameters."""
     return {"params": state.average if averaged else state.params, "batch_stats": state.batch_stats}
+
+
+def evaluate_split(
+    values: Values, workdir: Path, variables: model.Variables, dataset: data.Dataset, split: str, *, step: int
+) -> dict[str, Any]:
+    """Evaluates every example of a split, once; writes and returns the evaluation, and the predictions beside it.
+
+    Args:
+      values: the run's config.
+      workdir: where `evaluation-<split>.json` and `predictions-<split>.npz` (index, label, logits) go.
+      variables: `params` and `batch_stats`.
+      dataset: holds the split.
+      split: train, valid or test.
+      step: the updates behind the variables.
+    """
+    examples: data.Split = getattr(dataset, split)
+    logits = predict_logits(
+        hyper.from_values(values),
+        variables,
+        jnp.asarray(examples.images),
+        batch_size=values.eval.batch_size,
+        compute_dtype=values.train.compute_dtype,
+    )
+    evaluation = metrics.evaluate(logits, examples.labels, class_names=dataset.class_names)
+    record = {"split": split, "step": step, "data": dataset.identity, **evaluation.to_json()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, index=np.arange(len(examples)), label=examples.labels, logits=logits)
+    rundir.write(workdir / rundir.predictions(split), buffer.getvalue())
+    rundir.write_json(workdir / rundir.evaluation(split), record)
+    return record

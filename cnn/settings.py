@@ -242,6 +242,8 @@ class Eval:
     batch_size: Count = 500
     every_epochs: Count = 1
     weights: Literal["last", "best", "ema"] = "last"
+    test: bool = True
+    """Whether the end of training reads the test split; False while choices are made on valid."""
 
 
 @dataclasses.dataclass(frozen=True)

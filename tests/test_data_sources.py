@@ -83,7 +83,7 @@ def test_valid_holds_its_fraction_of_every_class_and_rows_keep_their_order(label
 
 def test_the_cut_never_changes():
     chosen = stratified(np.arange(40, dtype=np.int32) % 4, 0.2, VALID_KEY)
-    assert np.flatnonzero(chosen).tolist() == [2, 3, 5, 15, 18, 20, 25, 36]
+    assert np.flatnonzero(chosen).tolist() == [3, 9, 10, 12, 19, 21, 22, 32]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_the_identity_of_digits_never_changes():
         ({"valid_fraction": 1.0}, r"config\.data\.valid_fraction: out of range, got 1\.0"),
         ({"valid_fraction": float("nan")}, r"config\.data\.valid_fraction: out of range, got nan"),
         ({"valid_fraction": 0.001}, r"config\.data\.valid_fraction: digits has 1438 .* 0 in valid, got 0\.001"),
-        ({"train_on": "valid"}, r"config\.data\.train_on: unknown name, got 'valid'\. Known: train, train\+valid"),
+        ({"train_on": "valid"}, r"config\.data\.train_on: unknown name, got 'valid'\. Did you mean 'train\+valid'"),
     ],
 )
 def test_a_config_unlike_the_data_is_refused_by_field(changes, message):

@@ -1,7 +1,10 @@
 """Finds a TFDS dataset by name, without TensorFlow."""
 
+import contextlib
+import importlib.util
 import os
 import re
+import sys
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -34,11 +37,16 @@ def find(name: str, root: Path) -> tfds.core.DatasetBuilder:
     if not NAME.fullmatch(name):
         raise _unknown(name)
     try:
-        return tfds.builder(name, data_dir=str(root))
+        with contextlib.redirect_stdout(sys.stderr):  # TFDS announces on stdout, which is for results
+            return tfds.builder(name, data_dir=str(root))
     except tfds.core.DatasetNotFoundError as error:
         raise _unknown(name) from error
     except ImportError as error:
-        raise DataError(f"config.data.name: {error.name} is needed to use it, got {name!r}. {install(name)}") from error
+        reason = _reason(error)
+        package = reason.rpartition("No module named ")[2].strip("'").partition(".")[0]
+        raise DataError(
+            f"config.data.name: TFDS lacks a package for it, got {name!r} ({reason}). {install(name, package)}"
+        ) from error
     except ParseError as error:
         broken = root / name.partition(":")[0]
         raise DataError(
@@ -46,8 +54,7 @@ def find(name: str, root: Path) -> tfds.core.DatasetBuilder:
             "Remove that folder and prepare it again."
         ) from error
     except (ValueError, AssertionError) as error:
-        reason = " ".join(str(error).split()).rpartition('}": ')[2]
-        raise DataError(f"config.data.name: TFDS refuses it, got {name!r}. {reason}") from error
+        raise DataError(f"config.data.name: TFDS refuses it, got {name!r}. {_reason(error)}") from error
 
 
 def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
@@ -67,12 +74,22 @@ def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
     return True
 
 
-def install(name: str) -> str:
-    """Says how a dataset comes to be that only TensorFlow can prepare."""
+def has_tensorflow() -> bool:
+    """Tells whether TensorFlow is installed, without importing it."""
+    return importlib.util.find_spec("tensorflow") is not None
+
+
+def install(name: str, package: str = "tensorflow") -> str:
+    """Says how a dataset comes to be that needs TensorFlow, or another package, to be prepared."""
     return (
-        "Run pip install tensorflow and start again: TFDS needs it to prepare this dataset, once, and not to read it; "
+        f"Run pip install {package} and start again: TFDS needs it to prepare this dataset, once; "
         f"or prepare it on another machine with tfds build {name} --file_format=array_record."
     )
+
+
+def _reason(error: Exception) -> str:
+    """Returns TFDS's own words on one line, without what it puts before them."""
+    return " ".join(str(error).split()).rpartition('}": ')[2]
 
 
 def _unknown(name: str) -> DataError:

@@ -2,18 +2,16 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from cnn.data.fitting import fit_images
 from cnn.data.pictures import BrokenPicture, bombs_are_errors, decode
+from cnn.data.png import MODES, decode_together
 from cnn.data.types import DataError
-
-MODES = {1: "L", 3: "RGB"}
 
 
 def decode_all(
@@ -41,24 +39,23 @@ def decode_all(
         raise DataError(f"config.data.name: pictures must have 1 or 3 channels, {what} got {channels}. Use other data.")
     if height is None or width is None:
         return _decode_mixed(pictures, channels, image_shape, fit, what)
-    images = _decode_equal(pictures, (height, width, channels), what)
+    # A picture that is no plain PNG, or a broken one, sends all of them the slow way, which names it.
+    images = decode_together(pictures, (height, width, channels))
+    if images is None:
+        images = _decode_equal(pictures, (height, width, channels), what)
     return fit_images(images, image_shape=image_shape, fit=fit, what=what)
 
 
 def _decode_equal(pictures: Sequence[bytes], shape: tuple[int, int, int], what: str) -> np.ndarray:
-    # One thread: on small pictures the hand-over of the interpreter's lock costs more than decoding does.
     images = np.empty((len(pictures), *shape), dtype=np.uint8)
-    size, mode = (shape[1], shape[0]), MODES[shape[2]]
-    for row, encoded in enumerate(pictures):
-        try:
-            picture = Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG"))
-            plain = picture.size == size and picture.mode == mode
-            images[row] = np.frombuffer(picture.tobytes() if plain else b"", np.uint8).reshape(shape)
-        except Exception as error:  # Pillow raises nearly anything on damaged bytes
-            raise DataError(
-                f"config.data.data_dir: picture {row} of {what} cannot be read as {shape}, got {error}. "
-                "Prepare the dataset again."
-            ) from error
+
+    def read(row: int) -> None:
+        image = _decode(pictures[row], shape[2], row, what)
+        if image.shape != shape:
+            raise _broken(row, what, f"{image.shape} in place of {shape}")
+        images[row] = image
+
+    _for_each(len(pictures), read)
     return images
 
 
@@ -68,16 +65,27 @@ def _decode_mixed(
     images = np.empty((len(pictures), *image_shape), dtype=np.uint8)
 
     def read(row: int) -> None:
-        try:
-            image = decode(io.BytesIO(pictures[row]), channels)
-        except BrokenPicture as error:
-            raise DataError(
-                f"config.data.data_dir: picture {row} of {what} cannot be read, got: {error}. "
-                "Prepare the dataset again."
-            ) from error
+        image = _decode(pictures[row], channels, row, what)
         images[row] = fit_images(image[None], image_shape=image_shape, fit=fit, what=f"picture {row} of {what}")[0]
 
-    with bombs_are_errors(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(read, range(len(pictures))):
-            pass
+    _for_each(len(pictures), read)
     return images
+
+
+def _decode(picture: bytes, channels: int, row: int, what: str) -> np.ndarray:
+    try:
+        return decode(io.BytesIO(picture), channels)
+    except BrokenPicture as error:
+        raise _broken(row, what, str(error)) from error
+
+
+def _for_each(count: int, read: Callable[[int], None]) -> None:
+    with bombs_are_errors(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(read, range(count)):
+            pass
+
+
+def _broken(row: int, what: str, reason: str) -> DataError:
+    return DataError(
+        f"config.data.data_dir: picture {row} of {what} cannot be read, got: {reason}. Prepare the dataset again."
+    )

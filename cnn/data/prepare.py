@@ -6,7 +6,6 @@ opens the files, Pillow encodes, and TFDS writes what it would have written, und
 
 import contextlib
 import errno
-import importlib.util
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -125,7 +124,7 @@ def _write(builder: Any, root: Path, **options: Any) -> None:
 
 
 def _prepare_with_tensorflow(builder: tfds.core.DatasetBuilder, name: str, root: Path, manual_dir: str) -> None:
-    if importlib.util.find_spec("tensorflow") is None:
+    if not catalog.has_tensorflow():
         raise DataError(
             f"config.data.name: {name} is not prepared in {str(root)!r}, and TensorFlow is not installed, "
             f"got {name!r}. {catalog.install(name)} Without it: digits, folder, {', '.join(READERS)}."

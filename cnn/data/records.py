@@ -99,10 +99,11 @@ def _probe(builder: tfds.core.DatasetBuilder, part: str, name: str) -> None:
         if not path.is_file():
             raise _damaged(path, name, "no such file")
         reader = ArrayRecordReader(str(path))
+        count = reader.num_records()
         try:
-            count = reader.num_records()
-        finally:
-            reader.close()
+            reader.close()  # only now it tells what was wrong
+        except RuntimeError as error:
+            raise _damaged(path, name, str(error).splitlines()[0]) from error
         if count != shard.examples_in_shard:
             raise _damaged(path, name, f"{count} records where {catalog.INFO_FILE} says {shard.examples_in_shard}")
 

@@ -73,9 +73,7 @@ def _build_call(
     inner: dict[str, Built] = {}
     for name, argument in arguments.items():
         if fields.is_nested(annotations[name]):
-            if isinstance(argument, Value):
-                reader.fail(f"{call.name}: {name} must be layers joined by '|', got {argument.value!r}", argument.span)
-            inner[name] = _build_chain(argument, reader, kinds, used)
+            inner[name] = _build_chain(reader.chain(argument), reader, kinds, used)
             values[name] = inner[name].items
             continue
         if not isinstance(argument, Value):

@@ -29,6 +29,7 @@ class Value(NamedTuple):
 
     value: Any
     span: Span
+    name: str = ""
 
 
 _ARITHMETIC = {
@@ -42,10 +43,12 @@ _ARITHMETIC = {
 class Reader:
     """Turns a text into calls; holds the text for the carets and the names that were used."""
 
-    def __init__(self, text: str, names: Mapping[str, Any]) -> None:
+    def __init__(self, text: str, names: Mapping[str, Any], inside: tuple[str, ...] = ()) -> None:
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
         self.names = names
         self.used: set[str] = set()
+        self.inside = inside
+        """The fields whose texts are being read, outermost first."""
 
     def fail(self, message: str, span: Span) -> NoReturn:
         raise ExpressionError(message, self.text, span)
@@ -54,10 +57,23 @@ class Reader:
         if not self.text.strip():
             return ()
         tree = self._parse()
-        result = self._evaluate(tree, 0)
-        if isinstance(result, Value):
-            self.fail("expected calls joined by '|', got a value", result.span)
-        return result
+        return self._limited(self.chain(self._evaluate(tree, 0)), tree)
+
+    def chain(self, result: Value | tuple[Call, ...]) -> tuple[Call, ...]:
+        """Returns calls; a name that stands for a text is an expression of its own, read in its place."""
+        if not isinstance(result, Value):
+            return result
+        if not result.name or not isinstance(result.value, str):
+            self.fail(f"expected calls joined by '|', got {result.value!r}", result.span)
+        if result.name in self.inside:
+            self.fail(f"{result.name!r} contains itself", result.span)
+        reader = Reader(result.value, self.names, (*self.inside, result.name))
+        try:
+            calls = reader.read()
+        except ExpressionError as error:
+            raise ExpressionError(f"in {result.name!r}: {error}") from None
+        self.used |= reader.used
+        return tuple(call._replace(span=result.span) for call in calls)
 
     def _parse(self) -> ast.expr:
         if len(self.text) > MAX_CHARACTERS:
@@ -125,7 +141,7 @@ class Reader:
     def _name(self, node: ast.Name) -> Value | tuple[Call, ...]:
         if node.id in self.names:
             self.used.add(node.id)
-            return Value(self.names[node.id], self._span(node))
+            return Value(self.names[node.id], self._span(node), node.id)
         return (Call(node.id, (), (), self._span(node)),)
 
     def _value(self, node: ast.expr, depth: int) -> Any:
@@ -148,16 +164,14 @@ class Reader:
             node = node.left
         calls: list[Call] = []
         for link in [node, *reversed(links)]:
-            part = self._evaluate(link, depth + 1)
-            if isinstance(part, Value):
-                self.fail(f"{part.value!r} is a value and cannot stand between '|'", part.span)
-            calls.extend(part)
+            calls.extend(self.chain(self._evaluate(link, depth + 1)))
         return self._limited(tuple(calls), node)
 
     def _arithmetic(self, node: ast.BinOp, depth: int) -> Value | tuple[Call, ...]:
         left, right = self._evaluate(node.left, depth + 1), self._evaluate(node.right, depth + 1)
-        if isinstance(left, Value) and not isinstance(right, Value) and isinstance(node.op, ast.Mult):
-            return self._repeat(left, right, node)
+        is_chain = not isinstance(right, Value) or isinstance(right.value, str)
+        if isinstance(left, Value) and is_chain and isinstance(node.op, ast.Mult):
+            return self._repeat(left, self.chain(right), node)
         if isinstance(right, Value) and not isinstance(left, Value) and isinstance(node.op, ast.Mult):
             self.fail("the number of repetitions comes first: 2 * relu", right.span)
         for side in (left, right):

@@ -127,7 +127,7 @@ def slide_formula(shape: Shape, reach: Reach, padding: str) -> str:
 
 def _side(n: int, k: int, s: int, padding: str) -> str:
     if padding == "same":
-        return f"ceil({n}/{s})" if s > 1 else f"{n}"
+        return f"ceil({n}/{s})"
     if s == 1:
         return f"{n}-{k}+1"
     if k == s:

@@ -1,0 +1,14 @@
+"""`summary`: the journey table, from the config alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cnn import terminal
+from cnn.config import Values
+
+
+def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
+    """Prints the table; reads no data and imports no JAX."""
+    del workdir, flags
+    terminal.journey(values.rows, values.data.image_shape)
+    return 0

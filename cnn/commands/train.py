@@ -1,0 +1,37 @@
+"""`train`: one run from its config to its result; again, it continues or reports."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from cnn import experiment, rundir, terminal
+from cnn.config import Values
+from cnn.trainer import Preempted
+
+
+def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
+    """Trains, evaluates and prints the result."""
+    del flags
+    if not (workdir / rundir.RESULT).exists():
+        terminal.journey(values.rows, values.data.image_shape)
+        sys.stdout.flush()
+    try:
+        finished = experiment.run(values, workdir)
+    except Preempted:
+        print(f"interrupted; saved in {workdir}. The same command continues.", file=sys.stderr)
+        return 75
+    if not finished.fresh:
+        print(f"{workdir} is finished. Its result:")
+    result = finished.result
+    if result["status"] == "diverged":
+        print(
+            f"diverged: the loss or a gradient of step {result['bad_step']} is not finite; the state before it is saved "
+            f"in {workdir}. Use a lower config.optimizer.learning_rate or config.train.clip, and another --workdir"
+        )
+        return 3
+    if result["stopped"]:
+        print(f"stopped after {result['epochs']:g} epochs: {result['stopped']}")
+    terminal.evaluation(rundir.read_json(workdir / rundir.evaluation("test" if values.eval.test else "valid")))
+    rate = "" if not result["train_seconds"] else f" ({result['train_seconds']:.1f} s in training steps)"
+    print(f"{result['step']:,} steps, {result['epochs']:g} epochs{rate}; everything is in {workdir}")
+    return 0

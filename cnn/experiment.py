@@ -1,0 +1,138 @@
+"""Runs one experiment in its directory: train, evaluate, write; the same call again continues or reports."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cnn import checkpoint, config, data, evaluate, layers, provenance, rundir, settings
+from cnn.config import ConfigError, Values
+from cnn.trainer import Trainer, make_program, make_state
+
+
+class Finished(NamedTuple):
+    """A run's result, and whether this call computed it."""
+
+    result: dict[str, Any]
+    fresh: bool
+
+
+def run(values: Values, workdir: Path) -> Finished:
+    """Trains and evaluates, continuing from the last checkpoint; a finished run is only read.
+
+    Args:
+      values: the whole config.
+      workdir: the run's directory; made where missing.
+
+    Raises:
+      ConfigError: the directory holds a run of another config, or the data are too few for it.
+      DataError: the data are missing or unlike the config.
+      Preempted: a signal asked to stop.
+    """
+    check_same_config(values, workdir)
+    result = rundir.read_json(workdir / rundir.RESULT)
+    if result is not None:
+        return Finished(result, fresh=False)
+    dataset = load_data(values.data)
+    check_lengths(values, dataset)
+    workdir.mkdir(parents=True, exist_ok=True)
+    rundir.write(workdir / rundir.CONFIG, values.json.encode())
+    rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": _about(dataset)})
+    trainer = Trainer(values, workdir, dataset)
+    trainer.train()
+    result = _result(values, workdir, trainer, dataset)
+    rundir.write_json(workdir / rundir.RESULT, result)
+    return Finished(result, fresh=True)
+
+
+def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset) -> dict[str, Any]:
+    """Evaluates the chosen weights and returns the summary of the run."""
+    progress = trainer.progress
+    summary: dict[str, Any] = {
+        "status": "finished",
+        "step": trainer.step,
+        "epochs": trainer.step / trainer.steps_per_epoch,
+        "stopped": progress.stopped,
+        "parameters": layers.count_parameters(values.rows),
+        "train": progress.last_epoch,
+        "train_seconds": round(progress.seconds, 3),
+        "best": {"step": progress.best_step, "valid_accuracy": progress.best_accuracy},
+        "weights": values.eval.weights,
+    }
+    if trainer.bad_step is not None:
+        return {**summary, "status": "diverged", "bad_step": trainer.bad_step}
+    step, variables = chosen_variables(values, workdir, values.eval.weights)
+    for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
+        evaluation = evaluate.evaluate_split(values, workdir, variables, dataset, split, step=step)
+        names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece")
+        summary[split] = {name: evaluation[name] for name in names}
+    return summary
+
+
+def load_data(section: settings.Data) -> data.Dataset:
+    """Returns the dataset that a config names.
+
+    Raises:
+      DataError: it is missing or unlike the config.
+    """
+    names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
+    return data.load(**{name: getattr(section, name) for name in names})
+
+
+def check_same_config(values: Values, workdir: Path) -> None:
+    """Refuses a directory that holds another run, or files that are no run's.
+
+    Raises:
+      ConfigError: with each field's old and new value, and a directory that is free.
+    """
+    old = rundir.read_json(workdir / rundir.CONFIG)
+    free = next(f"{workdir}-{n}" for n in range(2, 1_000_000) if not Path(f"{workdir}-{n}").exists())
+    if old is None:
+        if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+            raise ConfigError([f"--workdir: {workdir} exists and holds no run. Use --workdir={free}"])
+        return
+    changed = config.differences(old, json.loads(values.json))
+    if changed:
+        table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
+        heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free}"
+        raise ConfigError(["\n".join([heading, *table])])
+
+
+def check_lengths(values: Values, dataset: data.Dataset) -> None:
+    """Checks what only the size of the data can tell.
+
+    Raises:
+      ConfigError: a batch is larger than the training split, or warmup and cooldown than the run.
+    """
+    examples, batch_size = len(dataset.train), values.train.batch_size
+    if batch_size > examples:
+        raise ConfigError([f"config.train.batch_size: must be at most the {examples} training examples, got {batch_size}."])
+    total = values.train.epochs * (examples // batch_size)
+    schedule = values.schedule
+    if schedule.warmup_steps + schedule.cooldown_steps > total:
+        raise ConfigError(
+            [
+                f"config.schedule.warmup_steps: warmup and cooldown are longer than the run's {total} steps, "
+                f"got {schedule.warmup_steps} + {schedule.cooldown_steps}. Use shorter ones or more epochs."
+            ]
+        )
+
+
+def _about(dataset: data.Dataset) -> dict[str, Any]:
+    sizes = {name: len(getattr(dataset, name)) for name in ("train", "valid", "test")}
+    return {"identity": dataset.identity, "classes": list(dataset.class_names), "examples": sizes}
+
+
+def chosen_variables(values: Values, workdir: Path, weights: str) -> tuple[int, dict[str, Any]]:
+    """Returns the step and the variables that `eval.weights` names, from a run's checkpoints.
+
+    Raises:
+      ConfigError: nothing is saved, or no average was kept.
+    """
+    # The lengths of the run are compiled in, but are no part of the state's structure.
+    like = make_state(values, make_program(values, 1, 1))
+    restored = checkpoint.restore(workdir / rundir.CHECKPOINTS, like, best=weights == "best")
+    if restored is None:
+        raise ConfigError([f"--workdir: {workdir} has no checkpoint yet. Train it first."])
+    if weights == "ema" and isinstance(values.train.average, settings.Off):
+        raise ConfigError(['--weights: "ema" but the run kept no average. Use last or best.'])
+    return restored.step, evaluate.variables_of(restored.state, averaged=weights == "ema")

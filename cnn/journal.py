@@ -1,0 +1,40 @@
+"""Where a run's records go: `metrics.jsonl` (no clock, the same bytes again), `events.jsonl`, TensorBoard."""
+
+import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tensorboardX import SummaryWriter
+
+from cnn import rundir
+
+
+class Journal:
+    """Writes the records of one run; opened at a step, which drops whatever was recorded after it."""
+
+    def __init__(self, workdir: Path, *, step: int, metrics_bytes: int) -> None:
+        self.workdir = workdir
+        rundir.truncate(workdir / rundir.METRICS, metrics_bytes)
+        self._tensorboard = SummaryWriter(str(workdir / rundir.TENSORBOARD), purge_step=step + 1 if step else None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._tensorboard.close()
+
+    def metrics(self, kind: str, step: int, epoch: int, values: dict[str, float | dict[str, float]]) -> int:
+        """Adds a record; `values` may hold one level of splits. Returns the size of the file, in bytes."""
+        path = self.workdir / rundir.METRICS
+        rundir.append(path, {"kind": kind, "step": step, "epoch": epoch, **values})
+        for name, value in values.items():
+            parts = value.items() if isinstance(value, dict) else [("", value)]
+            for part, number in parts:
+                self._tensorboard.add_scalar("/".join(filter(None, (kind, name, part))), number, step)
+        return path.stat().st_size
+
+    def event(self, what: str, **details: Any) -> None:
+        """Adds a record with the time."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        rundir.append(self.workdir / rundir.EVENTS, {"time": now, "event": what, **details})

@@ -1,0 +1,81 @@
+"""What the host remembers of a run between steps: sums, the best so far, patience. Saved with every checkpoint."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from cnn import fields, settings
+
+
+@dataclasses.dataclass
+class Sums:
+    """Sums over steps, in float64; divided once, when they are reported."""
+
+    loss: float = 0.0
+    correct: float = 0.0
+    count: float = 0.0
+    grad_norm: float = 0.0
+    steps: int = 0
+
+    def add(self, metrics: dict[str, np.ndarray], step: int) -> None:
+        """Adds the step at index `step` of metrics stacked over steps."""
+        for name in ("loss", "correct", "count", "grad_norm"):
+            setattr(self, name, getattr(self, name) + float(metrics[name][step]))
+        self.steps += 1
+
+    def means(self) -> dict[str, float]:
+        """Returns the loss in nats and the accuracy, an example, and the gradient norm, a step."""
+        return {
+            "loss": self.loss / self.count,
+            "accuracy": self.correct / self.count,
+            "grad_norm": self.grad_norm / self.steps,
+        }
+
+
+@dataclasses.dataclass
+class Progress:
+    """Everything about a run that is not in its `TrainState`."""
+
+    window: Sums = dataclasses.field(default_factory=Sums)
+    """Since the last `train` record."""
+    epoch: Sums = dataclasses.field(default_factory=Sums)
+    best_accuracy: float | None = None
+    best_step: int | None = None
+    stale_evaluations: int = 0
+    """Evaluations in a row without a better validation accuracy."""
+    stopped: str | None = None
+    """Why training ended before its last epoch."""
+    bad_step: int | None = None
+    """The step whose loss or gradient was not finite, where training ended."""
+    last_epoch: dict[str, float] | None = None
+    """The means of the last whole epoch."""
+    seconds: float = 0.0
+    """Spent in training steps."""
+    metrics_bytes: int = 0
+    """The size of `metrics.jsonl`."""
+
+    def to_json(self) -> dict[str, Any]:
+        return fields.to_json(self)
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> "Progress":
+        sums = {name: Sums(**saved[name]) for name in ("window", "epoch")}
+        return cls(**{**saved, **sums})
+
+    def judge(self, accuracy: float, step: int) -> None:
+        """Notes a validation accuracy; equal is not better."""
+        if self.best_accuracy is None or accuracy > self.best_accuracy:
+            self.best_accuracy, self.best_step, self.stale_evaluations = accuracy, step, 0
+        else:
+            self.stale_evaluations += 1
+
+    def reason_to_stop(self, rule: Any, train_accuracy: float, valid_accuracy: float | None) -> str | None:
+        """Returns why the rule of `train.stop` ends training here, `None` where it does not."""
+        if isinstance(rule, settings.Target):
+            accuracy = train_accuracy if rule.split == "train" else valid_accuracy
+            if accuracy is not None and accuracy > rule.accuracy:
+                return f"{rule.split} accuracy {accuracy:.4f} is above the target {rule.accuracy:g}"
+        if isinstance(rule, settings.Patience) and self.stale_evaluations >= rule.evaluations:
+            return f"no better validation accuracy in {rule.evaluations} evaluations"
+        return None

@@ -1,0 +1,53 @@
+"""What a run was made with: versions, commit, devices, threads."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from cnn import runtime
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "ml-collections")
+
+
+def describe() -> dict[str, Any]:
+    """Returns plain JSON about the software and the machine."""
+    return {
+        "argv": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _git(Path(__file__).resolve().parent),
+        "devices": [device.device_kind for device in jax.devices()],
+        "backend": jax.default_backend(),
+        "cpu_threads": runtime.threads(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Returns the commit, whether files differ from it, and how; `None` outside a repository."""
+    commit = _output(["git", "-C", str(folder), "rev-parse", "HEAD"])
+    if not commit:
+        return None
+    diff = _output(["git", "-C", str(folder), "diff", "HEAD"]) or ""
+    status = _output(["git", "-C", str(folder), "status", "--porcelain"]) or ""
+    return {"commit": commit, "dirty": bool(status), "diff": diff[:100_000]}
+
+
+def _output(command: list[str]) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, errors="replace")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

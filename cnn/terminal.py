@@ -1,0 +1,122 @@
+"""Results as text on stdout: the journey table, an evaluation. Nothing is cut off, whatever the width."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from cnn.layers import Row, Shape, activation_bytes, count_parameters, show, written
+
+UNLIMITED = 10_000
+"""The width of what is not a terminal."""
+SHOWN_CLASSES = 20
+"""The most classes whose confusion matrix is shown whole."""
+
+
+def plain(text: str) -> str:
+    """Returns text that a person's file chose, without what could steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def journey(rows: Sequence[Row], image_shape: Shape) -> None:
+    """Prints what every layer makes of one image, how its shape follows, what it costs and what it sees."""
+    console = _console()
+    header = ("layer", "", "output", "how", "parameters", "=", "MACs", "bytes", "sees", "jump")
+    lines = [("input", "", show(image_shape), f"{math.prod(image_shape):,} values", "", "", "", "", "1x1", "1"), *map(_line, rows)]
+    table = _table(header, lines, right=("=", "MACs", "bytes"))
+    if Measurement.get(console, console.options, table).maximum <= console.width:
+        console.print(table)
+    else:
+        _stacked(console, header, lines)
+    trained, measured = count_parameters(rows), count_parameters(rows, "batch_stats")
+    also = f"; {measured:,} batch statistics" if measured else ""
+    console.print(f"{trained:,} parameters = {4 * trained:,} bytes of float32{also}")
+    console.print(f"{sum(row.macs for row in rows):,} multiply-accumulates an image")
+    total = activation_bytes(image_shape) + sum(activation_bytes(row.output) for row in rows)
+    console.print(f"{total:,} bytes of float32 activations an image, input included")
+
+
+def _line(row: Row) -> tuple[str, ...]:
+    trained = " + ".join(parameter.arithmetic for parameter in row.parameters if parameter.collection == "params")
+    size, jump = row.field.size, row.field.jump
+    return (
+        row.path,
+        written(row.layer),
+        show(row.output),
+        row.formula,
+        trained,
+        f"{row.count():,}" if row.parameters else "0",
+        f"{row.macs:,}" if row.macs else "0",
+        f"{activation_bytes(row.output):,}",
+        "all" if size is None else show(size),
+        "" if jump is None else str(jump[0]) if jump[0] == jump[1] else show(jump),
+    )
+
+
+def evaluation(record: dict[str, Any]) -> None:
+    """Prints an evaluation as `evaluation-<split>.json` holds it."""
+    console = _console()
+    low, high = record["interval"]
+    console.print(
+        f"{record['split']} accuracy {record['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+        f"{record['correct']:,} of {record['count']:,} right"
+    )
+    top5 = "" if record["top5_accuracy"] is None else f"top-5 {record['top5_accuracy']:.4f}, "
+    console.print(f"{top5}loss {record['loss']:.4f}, macro F1 {record['macro_f1']:.4f}, calibration error {record['ece']:.4f}")
+    names = [plain(entry["name"]) for entry in record["classes"]]
+    header = ("class", "precision", "recall", "F1", "examples")
+    lines = [
+        (name, *(_ratio(entry[key]) for key in ("precision", "recall", "f1")), f"{entry['support']:,}")
+        for name, entry in zip(names, record["classes"], strict=True)
+    ]
+    console.print(_table(header, lines, right=header[1:]))
+    _confusion(console, names, record["confusion"])
+
+
+def _confusion(console: Console, names: list[str], counts: list[list[int]]) -> None:
+    if len(names) <= SHOWN_CLASSES:
+        numbers = [str(index) for index in range(len(names))]
+        lines = [
+            (f"{index} {name}", *(str(count) if count else "." for count in row))
+            for index, (name, row) in enumerate(zip(names, counts, strict=True))
+        ]
+        table = _table(("true \\ predicted", *numbers), lines, right=numbers)
+        if Measurement.get(console, console.options, table).maximum <= console.width:
+            console.print(table)
+            return
+    wrong = [(count, true, seen) for true, row in enumerate(counts) for seen, count in enumerate(row) if true != seen]
+    console.print("most confused:")
+    for count, true, seen in sorted(wrong, key=lambda entry: (-entry[0], entry[1:]))[:10]:
+        if count:
+            console.print(f"  {count:,} x {names[true]} taken for {names[seen]}")
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _console() -> Console:
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, markup=False, soft_wrap=True, width=UNLIMITED)
+
+
+def _table(header: Sequence[str], lines: Iterable[Sequence[str]], *, right: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in header:
+        table.add_column(name, justify="right" if name in right else "left", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def _stacked(console: Console, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """Prints each row as a few short lines, for a terminal too narrow for the table."""
+    for line in lines:
+        console.print(f"{line[0]}  {line[1]}".rstrip(), style="bold")
+        for name, value in zip(header[2:], line[2:], strict=True):
+            if value not in ("", "0"):
+                console.print(f"  {name} {value}")

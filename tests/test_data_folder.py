@@ -1,0 +1,136 @@
+"""A person's own pictures in folders."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits, load_sample_images
+
+from cnn.data import DataError, load
+
+
+def load_folder(root, **changes):
+    fields = {
+        "name": "folder",
+        "data_dir": str(root),
+        "manual_dir": "",
+        "image_shape": (8, 8, 1),
+        "classes": 2,
+        "fit": "exact",
+        "valid_fraction": 0.0,
+        "train_on": "train",
+    }
+    return load(**{**fields, **changes})
+
+
+def write(root, names):
+    """Writes plain pictures, each of its own shade."""
+    for shade, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), shade).save(path)
+    return root
+
+
+def small(root):
+    return write(root, ["train/cat/b.png", "train/cat/a.png", "train/dog/c.png", "test/dog/d.png", "test/cat/e.png"])
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Crops of two photographs and some digits, in grey and in colour, as PNG and as JPEG."""
+    sample = load_sample_images()
+    for name, photograph in zip(("china", "flower"), sample.images, strict=True):
+        for n in range(12):
+            folder = tmp_path / ("test" if n < 3 else "train") / name
+            folder.mkdir(parents=True, exist_ok=True)
+            crop = Image.fromarray(photograph[n * 20 : n * 20 + 60, n * 30 : n * 30 + 80])
+            crop.convert("L" if n % 2 else "RGB").save(folder / f"{n:02}.{'png' if n % 3 else 'JPG'}")
+    for n, digit in enumerate(load_digits().images[:9]):
+        folder = tmp_path / ("test" if n < 2 else "train") / "digit"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((digit * 15).astype(np.uint8)).save(folder / f"{n}.bmp")
+    return tmp_path
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_photographs_and_digits_are_loaded(photographs, channels):
+    data = load_folder(photographs, image_shape=(24, 32, channels), classes=3, fit="lanczos", valid_fraction=0.2)
+    assert data.class_names == ("china", "digit", "flower")
+    assert np.bincount(data.train.labels).tolist() == [7, 6, 7]
+    assert np.bincount(data.valid.labels).tolist() == [2, 1, 2]
+    assert np.bincount(data.test.labels).tolist() == [3, 2, 3]
+    assert data.train.images.shape == (20, 24, 32, channels)
+    assert len({image.tobytes() for image in data.train.images}) == 20
+
+
+def test_files_are_sorted_and_hidden_ones_and_notes_are_passed_over(tmp_path):
+    small(tmp_path)
+    (tmp_path / "train" / ".cache").mkdir()
+    (tmp_path / "train" / "cat" / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "train" / "cat" / "._a.png").write_bytes(b"x")
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("x")
+    data = load_folder(tmp_path)
+    assert data.train.images[:, 0, 0, 0].tolist() == [1, 0, 2]
+    assert data.train.labels.tolist() == [0, 0, 1]
+    assert data.test.images[:, 0, 0, 0].tolist() == [4, 3]
+    assert data.test.labels.tolist() == [0, 1]
+
+
+def test_test_may_lack_a_class(tmp_path):
+    write(tmp_path, ["train/cat/a.png", "train/dog/b.png", "test/dog/c.png"])
+    assert load_folder(tmp_path).test.labels.tolist() == [1]
+
+
+def test_the_identity_follows_the_pixels_and_the_classes(tmp_path):
+    first, second = small(tmp_path / "a"), small(tmp_path / "b")
+    assert load_folder(first).identity == load_folder(second).identity
+    Image.new("L", (8, 8), 77).save(second / "test/cat/e.png")
+    assert load_folder(first).identity != load_folder(second).identity
+    third = small(tmp_path / "c")
+    (third / "train/cat").rename(third / "train/bird")
+    (third / "test/cat").rename(third / "test/bird")
+    assert load_folder(first).identity != load_folder(third).identity
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], r"config\.data\.data_dir: cannot read the folder, got .*train' \(No such file or directory\)\. Put pict"),
+        (["train/a.png"], r"config\.data\.data_dir: holds no class folders, got .*train'\. Put pictures into <data_"),
+        (["train/cat/a.png"], r"config\.data\.data_dir: cannot read the folder, got .*test' \(No such file"),
+        (["train/cat/a.png", "test/cow/a.png"], r"every class of test must also be in train, got 'cow' in .*Class"),
+        (["train/cat/a.png", "train/dog/c/d.png", "test/cat/b.png"], r"the class folder holds no pictures, got .*dog'"),
+        (["train/cat/a.png", "train/cat/b.gif", "test/cat/b.png"], r"\.gif pictures are not read, got .*b\.gif'"),
+    ],
+)
+def test_a_folder_laid_out_otherwise_is_refused(tmp_path, names, message):
+    write(tmp_path, names)
+    with pytest.raises(DataError, match=message):
+        load_folder(tmp_path)
+
+
+def test_a_config_unlike_the_folder_is_refused(tmp_path):
+    small(tmp_path)
+    with pytest.raises(DataError, match=r"config\.data\.data_dir: must name the folder of the pictures, got ''"):
+        load_folder("")
+    with pytest.raises(DataError, match=r"config\.data\.classes: folder has 2 classes, got 10\. Set it to 2"):
+        load_folder(tmp_path, classes=10)
+    with pytest.raises(DataError, match=r"config\.data\.image_shape: pictures of a folder have 1 .* got \(8, 8, 4\)"):
+        load_folder(tmp_path, image_shape=(8, 8, 4))
+    with pytest.raises(DataError, match=r"config\.data\.image_shape: picture .*a\.png' is 8x8x1, got \(9, 9, 1\)"):
+        load_folder(tmp_path, image_shape=(9, 9, 1))
+
+
+def test_all_broken_pictures_are_named_up_to_ten(tmp_path):
+    small(tmp_path)
+    (tmp_path / "train/cat/x.png").write_bytes(b"")
+    (tmp_path / "train/dog/y.jpg").write_bytes(b"<svg/>")
+    with pytest.raises(DataError, match=r"data_dir: 2 of 5 pictures cannot be read, got .*x\.png' \(not a.*y\.jpg' \("):
+        load_folder(tmp_path)
+    for n in range(12):
+        (tmp_path / f"train/cat/z{n}.png").write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"14 of 17 pictures cannot be read, .* and 4 more\. Mend them or take"
+    ) as caught:
+        load_folder(tmp_path)
+    assert str(caught.value).count(".png'") + str(caught.value).count(".jpg'") == 10
