@@ -68,7 +68,9 @@ def restore(directory: Path, like: Any, *, best: bool = False) -> Restored | Non
     steps = _steps(directory)
     if not steps:
         return None
-    step = max(steps, key=lambda step: (_score(_read(directory, step, "metrics/metrics")), step)) if best else max(steps)
+    step = max(steps)
+    if best:
+        step = max(steps, key=lambda step: (_score(_read(directory, step, "metrics/metrics")), step))
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     with ocp.StandardCheckpointer() as checkpointer:
         state = checkpointer.restore(_folder(directory, step) / "state", abstract)

@@ -5,6 +5,7 @@ The only reader of a config. Everything downstream gets `Values` and trusts them
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -189,7 +190,9 @@ class _Resolver:
             language = fields.language(annotation)
             plain_value = self._field(f"{section}.{name}", str if language else annotation, value)
             plain[name] = fields.to_json(plain_value)
-            built[name] = plain_value if language is None else self._expression(f"{section}.{name}", language, plain_value)
+            built[name] = plain_value
+            if language is not None:
+                built[name] = self._expression(f"{section}.{name}", language, plain_value)
         return kind(**built) if len(self.problems) == before else None
 
     def _expression(self, path: str, language: fields.Language, text: Any) -> Any:
@@ -233,7 +236,7 @@ class _Resolver:
         for name, value in names.items():
             if name in RESERVED or not name.isidentifier():
                 self.problem(f"model.{name}", "is taken by the layer expression. Choose another name.")
-            elif not isinstance(value, (bool, int, float, str)) or value != value or value in (float("inf"), -float("inf")):
+            elif not isinstance(value, (int, float, str)) or (isinstance(value, float) and not math.isfinite(value)):
                 self.problem(f"model.{name}", f"must be a finite number, True, False or a text, got {value!r}.")
         return names if len(self.problems) == before else None
 

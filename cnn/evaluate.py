@@ -44,7 +44,12 @@ def predict_logits(
 
 @functools.partial(jax.jit, static_argnames="compute_dtype")
 def _forward(
-    hyperparameters: Hyper, variables: model.Variables, images: jax.Array, rows: Int[Array, " batch"], *, compute_dtype: str
+    hyperparameters: Hyper,
+    variables: model.Variables,
+    images: jax.Array,
+    rows: Int[Array, " batch"],
+    *,
+    compute_dtype: str,
 ) -> Float[Array, "batch classes"]:
     batch = train.normalised(hyperparameters, images[rows])
     return model.apply(hyperparameters.layers, variables, batch, dtype=jnp.dtype(compute_dtype))
@@ -56,7 +61,13 @@ def variables_of(state: train.TrainState, *, averaged: bool = False) -> dict[str
 
 
 def evaluate_split(
-    values: Values, workdir: Path, variables: model.Variables, dataset: data.Dataset, split: str, *, step: int
+    values: Values,
+    workdir: Path,
+    variables: model.Variables,
+    dataset: data.Dataset,
+    split: str,
+    *,
+    step: int,
 ) -> dict[str, Any]:
     """Evaluates every example of a split, once; writes and returns the evaluation, and the predictions beside it.
 

@@ -105,7 +105,9 @@ def check_lengths(values: Values, dataset: data.Dataset) -> None:
     """
     examples, batch_size = len(dataset.train), values.train.batch_size
     if batch_size > examples:
-        raise ConfigError([f"config.train.batch_size: must be at most the {examples} training examples, got {batch_size}."])
+        raise ConfigError(
+            [f"config.train.batch_size: must be at most the {examples} training examples, got {batch_size}."]
+        )
     total = values.train.epochs * (examples // batch_size)
     schedule = values.schedule
     if schedule.warmup_steps + schedule.cooldown_steps > total:

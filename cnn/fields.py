@@ -117,7 +117,7 @@ def parse(annotation: Any, value: Any) -> Any:
     base, extras = _base(annotation)
     bounds = next((extra for extra in extras if isinstance(extra, Bounds)), None)
     if typing.get_origin(base) is tuple:
-        return _parse_tuple(typing.get_args(base), bounds, value)
+        return _parse_tuple(annotation, bounds, value)
     parsed = _parse_scalar(base, value)
     if bounds is not None and parsed is not None and not bounds.holds(parsed):
         parsed = None
@@ -192,9 +192,9 @@ def _parse_scalar(base: Any, value: Any) -> Any:
     return value if isinstance(value, base) else None
 
 
-def _parse_tuple(arguments: tuple[Any, ...], bounds: Bounds | None, value: Any) -> tuple[Any, ...]:
+def _parse_tuple(annotation: Any, bounds: Bounds | None, value: Any) -> tuple[Any, ...]:
+    arguments = typing.get_args(_base(annotation)[0])
     item = arguments[0]
-    annotation = tuple[*arguments] if bounds is None else Annotated[tuple[*arguments], bounds]
     length = None if arguments[-1] is Ellipsis else len(arguments)
     items = (value, value) if length == 2 and isinstance(value, item) else value
     if not isinstance(items, (tuple, list)) or length not in (None, len(items)):

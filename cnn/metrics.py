@@ -107,7 +107,7 @@ def evaluate(
     # Subtracting the largest logit first keeps log(2) visible beside logits of 1e38.
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_norm = np.log(np.exp(shifted).sum(axis=1))
-    confusion = np.bincount(labels * classes + predictions, minlength=classes * classes).reshape(classes, classes)
+    confusion = np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
     scores = _class_scores(confusion, class_names)
     bins = _reliability(np.exp(-log_norm), hits)
     return Evaluation(
@@ -170,9 +170,8 @@ def _checked(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str])
     outside = (labels < 0) | (labels >= logits.shape[1])
     if outside.any():
         row = int(outside.argmax())
-        raise ValueError(
-            f"labels: outside 0..{logits.shape[1] - 1} in row {row}, got {labels[row]}. Check the number of classes."
-        )
+        last = logits.shape[1] - 1
+        raise ValueError(f"labels: outside 0..{last} in row {row}, got {labels[row]}. Check the number of classes.")
     return logits, labels.astype(np.int64)
 
 

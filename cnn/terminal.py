@@ -26,7 +26,8 @@ def journey(rows: Sequence[Row], image_shape: Shape) -> None:
     """Prints what every layer makes of one image, how its shape follows, what it costs and what it sees."""
     console = _console()
     header = ("layer", "", "output", "how", "parameters", "=", "MACs", "bytes", "sees", "jump")
-    lines = [("input", "", show(image_shape), f"{math.prod(image_shape):,} values", "", "", "", "", "1x1", "1"), *map(_line, rows)]
+    image = ("input", "", show(image_shape), f"{math.prod(image_shape):,} values", "", "", "", "", "1x1", "1")
+    lines = [image, *map(_line, rows)]
     table = _table(header, lines, right=("=", "MACs", "bytes"))
     if Measurement.get(console, console.options, table).maximum <= console.width:
         console.print(table)
@@ -66,7 +67,10 @@ def evaluation(record: dict[str, Any]) -> None:
         f"{record['correct']:,} of {record['count']:,} right"
     )
     top5 = "" if record["top5_accuracy"] is None else f"top-5 {record['top5_accuracy']:.4f}, "
-    console.print(f"{top5}loss {record['loss']:.4f}, macro F1 {record['macro_f1']:.4f}, calibration error {record['ece']:.4f}")
+    console.print(
+        f"{top5}loss {record['loss']:.4f}, macro F1 {record['macro_f1']:.4f}, "
+        f"expected calibration error {record['ece']:.4f}"
+    )
     names = [plain(entry["name"]) for entry in record["classes"]]
     header = ("class", "precision", "recall", "F1", "examples")
     lines = [

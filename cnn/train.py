@@ -106,9 +106,7 @@ def train_step(state: TrainState, batch: Images, program: Program) -> tuple[Trai
     old = (state.params, state.batch_stats, state.opt_state, state.average)
     params, batch_stats, opt_state, average = jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, old)
     bad_step = jnp.where((state.bad_step < 0) & ~fine, state.step, state.bad_step)
-    return TrainState(
-        state.step + 1, params, batch_stats, opt_state, average, bad_step, state.key, hyper
-    ), metrics
+    return TrainState(state.step + 1, params, batch_stats, opt_state, average, bad_step, state.key, hyper), metrics
 
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
@@ -151,9 +149,7 @@ def _make_tx(hyper: Hyper, program: Program) -> optax.GradientTransformation:
 
 
 def _factor(hyper: Hyper, program: Program) -> optim.Schedule:
-    return optim.make_factor(
-        hyper.schedule, total_steps=program.total_steps, steps_per_epoch=program.steps_per_epoch
-    )
+    return optim.make_factor(hyper.schedule, total_steps=program.total_steps, steps_per_epoch=program.steps_per_epoch)
 
 
 def _prepare(

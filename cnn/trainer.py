@@ -32,7 +32,7 @@ class Trainer:
         self.program = make_program(values, self.total_steps, self.steps_per_epoch)
         self.scan = {"auto": jax.default_backend() != "cpu", "scan": True, "step": False}[values.train.dispatch]
         self.split = train.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
-        self.valid_images = jnp.asarray(dataset.valid.images) if self.judged else None
+        self.valid_images = jnp.asarray(dataset.valid.images)
         self.state = make_state(values, self.program)
         self.progress = Progress()
         restored = checkpoint.restore(workdir / rundir.CHECKPOINTS, self.state)

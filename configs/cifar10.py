@@ -1,5 +1,4 @@
-"""A small residual network with batch normalisation on CIFAR-10: 50,000 colour photographs, 32x32.
-"""
+"""A small residual network with batch normalisation on CIFAR-10: 50,000 colour photographs, 32x32."""
 
 from ml_collections import ConfigDict
 

@@ -1,5 +1,4 @@
-"""The exercise before the lesson: no convolution, 784-128-10, on Fashion-MNIST.
-"""
+"""The exercise before the lesson: no convolution, 784-128-10, on Fashion-MNIST."""
 
 from ml_collections import ConfigDict
 

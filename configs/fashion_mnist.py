@@ -1,5 +1,4 @@
-"""The lesson's network on Fashion-MNIST: 60,000 articles of clothing, 28x28, 10 classes.
-"""
+"""The lesson's network on Fashion-MNIST: 60,000 articles of clothing, 28x28, 10 classes."""
 
 from ml_collections import ConfigDict
 

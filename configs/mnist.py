@@ -1,5 +1,4 @@
-"""The lesson's network on MNIST: 60,000 handwritten digits, 28x28.
-"""
+"""The lesson's network on MNIST: 60,000 handwritten digits, 28x28."""
 
 from ml_collections import ConfigDict
 

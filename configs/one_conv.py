@@ -1,5 +1,4 @@
-"""The course's exercise: one convolution, one pooling, and stop as soon as MNIST training accuracy passes 99.8 %.
-"""
+"""The course's exercise: one convolution, one pooling, and stop as soon as MNIST training accuracy passes 99.8 %."""
 
 from ml_collections import ConfigDict
 

@@ -1,6 +1,7 @@
 """Pictures that anybody may have made, the hostile ones too."""
 
 import io
+import os
 import struct
 import zlib
 
@@ -151,11 +152,14 @@ def test_hostile_files_are_refused_by_name(tmp_path, content, reason):
         grey(path)
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+def test_what_is_no_file_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"picture .*none\.png': cannot be read, got: No such file"):
         grey(tmp_path / "none.png")
-    with pytest.raises(DataError, match=r"picture .*: cannot be read, got: Is a directory"):
+    with pytest.raises(DataError, match=r"picture .*: cannot be read, got: not a regular file"):
         grey(tmp_path)
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match=r"picture .*pipe\.png': cannot be read, got: not a regular file"):
+        grey(tmp_path / "pipe.png")
 
 
 def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path):

@@ -1,6 +1,5 @@
 """Reading TFDS datasets: what is found, and what is refused."""
 
-import io
 import json
 import os
 import shutil
@@ -8,11 +7,9 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from PIL import Image
-from test_data_prepare import load_from, prepare_from, write_mnist
+from data_files import load_from, prepare_from, write_mnist
 
 from cnn.data import DataError, catalog
-from cnn.data.encoded import decode_all
 
 TEST_SHARD = "mnist-test.array_record-00000-of-00001"
 NEEDS_DATA = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR names no prepared data")
@@ -30,11 +27,6 @@ def prepared(tmp_path_factory):
 def root(prepared, tmp_path):
     shutil.copytree(prepared, tmp_path / "root")
     return tmp_path / "root"
-
-
-def encoded(array, kind="PNG"):
-    Image.fromarray(array).save(buffer := io.BytesIO(), format=kind)
-    return buffer.getvalue()
 
 
 def edit_info(folder, change):
@@ -66,39 +58,6 @@ def test_the_identity_follows_the_stored_files(root):
     identity = load_from(root).identity
     edit_info(root / "mnist/3.0.1", lambda info: info.update(description="changed"))
     assert load_from(root).identity != identity
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("fashion_mnits", r"config\.data\.name: unknown name, got 'fashion_mnits'\. Did you mean 'fashion_mnist'\?"),
-        (
-            "digit",
-            r"config\.data\.name: unknown name, got 'digit'\. Did you mean 'digits'\? Known: digits, folder, and",
-        ),
-        ("../mnist", r"config\.data\.name: unknown name, got '\.\./mnist'"),
-        ("huggingface:mnist", r"config\.data\.name: unknown name, got 'huggingface:mnist'"),
-        ("emnist/lettres", r"config\.data\.name: TFDS refuses it, got 'emnist/lettres'\. BuilderConfig lettres not"),
-        (
-            "mnist:9.9.9",
-            r"config\.data\.name: TFDS refuses it, got 'mnist:9\.9\.9'\. Dataset mnist cannot be loaded at",
-        ),
-    ],
-)
-def test_an_unknown_name_is_refused(tmp_path, name, message):
-    with pytest.raises(DataError, match=message):
-        load_from(tmp_path, name)
-
-
-@pytest.mark.skipif(catalog.has_tensorflow(), reason="TensorFlow is installed")
-def test_a_dataset_that_needs_tensorflow_says_what_to_install(tmp_path):
-    message = r"config\.data\.name: eurosat is not prepared in .* got 'eurosat'\. Run pip install tensorflow and .* "
-    with pytest.raises(DataError, match=message + r"with tfds build eurosat --file_format=array_record"):
-        load_from(tmp_path, "eurosat")
-    with pytest.raises(
-        DataError, match=r"lacks a package for it, got 'coco_captions' \(No .*\. Run pip install tensorf"
-    ):
-        load_from(tmp_path, "coco_captions")
 
 
 def shorten(path):
@@ -165,48 +124,49 @@ def test_data_stored_for_tensorflow_are_refused(root):
         load_from(root)
 
 
-def test_a_dataset_without_pictures_is_refused(tmp_path):
-    folder = tmp_path / "words/1.0.0"
-    folder.mkdir(parents=True)
-    features = tfds.features.FeaturesDict(
-        {"text": tfds.features.Text(), "label": tfds.features.ClassLabel(num_classes=2)}
-    )
-    features.save_config(str(folder))
-    info = {"name": "words", "version": "1.0.0", "fileFormat": "array_record", "splits": []}
-    (folder / catalog.INFO_FILE).write_text(json.dumps(info))
+def without_code(root, classes, change=lambda info: None):
+    """Makes of the prepared MNIST a dataset that TFDS knows from its files alone."""
+    folder = root / "blobs/1.0.0"
+    shutil.copytree(root / "mnist/3.0.1", folder)
+    for shard in folder.glob("mnist-*"):
+        shard.rename(folder / shard.name.replace("mnist", "blobs"))
+    features = json.loads((folder / "features.json").read_text())
+    features["featuresDict"]["features"]["label"]["classLabel"]["numClasses"] = str(classes)
+    (folder / "features.json").write_text(json.dumps(features))
+    edit_info(folder, lambda info: info.update(name="blobs", version="1.0.0"))
+    edit_info(folder, change)
+
+
+def test_a_dataset_is_known_from_its_files_alone(root):
+    without_code(root, 12)
+    data = load_from(root, "blobs", classes=12)
+    assert len(data.class_names) == 12
+    assert np.array_equal(data.train.images, load_from(root).train.images)
+
+
+def test_labels_out_of_range_are_refused(root):
+    without_code(root, 5)
     with pytest.raises(
-        DataError, match=r"config\.data\.name: not a dataset of 8-bit pictures .* got 'words' with the "
+        DataError, match=r"labels of blobs must lie in 0\.\.4, got \d in row \d+ of train \(20 such rows"
     ):
-        load_from(tmp_path, "words")
+        load_from(root, "blobs", classes=5)
 
 
-def test_pictures_of_many_sizes_are_fitted_one_by_one():
-    arrays = [np.full((height, 9, 3), height, np.uint8) for height in (4, 9, 12)]
-    images = decode_all(
-        [encoded(array) for array in arrays], shape=(None, None, 3), image_shape=(6, 6, 3), fit="bilinear", what="x"
-    )
-    assert images[:, 0, 0, 0].tolist() == [4, 9, 12]
-    with pytest.raises(DataError, match=r"picture 1 of x is 9x9x3, got \(4, 9, 3\)"):
-        decode_all(
-            [encoded(array) for array in arrays], shape=(None, None, 3), image_shape=(4, 9, 3), fit="exact", what="x"
-        )
+def test_an_empty_split_is_refused(root):
+    without_code(root, 10, lambda info: info["splits"][1].update(shardLengths=["0"]))
+    (root / "blobs/1.0.0/blobs-test.array_record-00000-of-00001").unlink()
+    with pytest.raises(DataError, match=r"config\.data\.name: the test split of blobs is empty, got 0 pictures"):
+        load_from(root, "blobs")
 
 
-@pytest.mark.parametrize("shape", [(4, 9, 3), (None, None, 3)])
-def test_a_picture_that_cannot_be_decoded_is_named(shape):
-    good = encoded(np.zeros((4, 9, 3), np.uint8))
-    with pytest.raises(
-        DataError, match=r"config\.data\.data_dir: picture 1 of x cannot be read.* Prepare the dataset ag"
-    ):
-        decode_all([good, good[:-30]], shape=shape, image_shape=(4, 9, 3), fit="exact", what="x")
+def test_validation_stands_in_for_a_missing_test_split(root):
+    def rename(info):
+        info["splits"][1]["name"] = "validation"
 
-
-def test_a_picture_unlike_the_features_is_named():
-    pictures = [encoded(np.zeros((9, 4, 3), np.uint8))]
-    with pytest.raises(DataError, match=r"picture 0 of x cannot be read, got: \(9, 4, 3\) in place of \(4, 9, 3\)"):
-        decode_all(pictures, shape=(4, 9, 3), image_shape=(4, 9, 3), fit="exact", what="x")
-    with pytest.raises(DataError, match=r"config\.data\.name: pictures must have 1 or 3 channels, x got 4"):
-        decode_all([], shape=(4, 9, 4), image_shape=(4, 9, 4), fit="exact", what="x")
+    without_code(root, 10, rename)
+    shard = root / "blobs/1.0.0/blobs-test.array_record-00000-of-00001"
+    shard.rename(shard.with_name(shard.name.replace("test", "validation")))
+    assert np.array_equal(load_from(root, "blobs").test.images, load_from(root).test.images)
 
 
 @NEEDS_DATA

@@ -149,7 +149,7 @@ def test_convolution_agrees_with_the_oracle_in_every_lane(case):
         assert_close(by[1][lane], expected[1])
 
 
-@each_conv
+@pytest.mark.parametrize("case", [CONVS[name] for name in ("many channels", "strides, same", "dilation", "groups")])
 def test_convolution_in_bfloat16_is_close_to_the_oracle(case):
     images, kernel, options = conv_case(case)
     halves = jnp.asarray(images, jnp.bfloat16), jnp.asarray(kernel, jnp.bfloat16)
@@ -189,7 +189,7 @@ def test_four_equal_numbers_share_the_gradient_in_quarters():
     np.testing.assert_array_equal(by, np.repeat(np.repeat(grads / 4, 2, axis=1), 2, axis=2))
 
 
-@each_pool
+@pytest.mark.parametrize("case", [POOLS[name] for name in ("odd size", "odd size, same", "overlap", "gaps, same")])
 def test_tied_gradients_go_to_largest_pixels_only_and_sum_to_the_incoming_ones(case):
     options = {name: case[name] for name in case if name != "size"}
     images = np.random.default_rng(0).integers(0, 3, (4, *case["size"], 2)).astype(np.float32)

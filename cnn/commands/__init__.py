@@ -14,7 +14,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("train, evaluate and write the run; again: continue it, or print its result", ("workdir",), True),
     "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True),
-    "eval": Command("evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False),
+    "eval": Command(
+        "evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False
+    ),
 }
 
 FLAGS = {

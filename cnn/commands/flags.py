@@ -95,9 +95,9 @@ def usage() -> str:
         "examples:",
         "  python main.py",
         "  python main.py summary --config=configs/lenet5.py",
-        "  python main.py train --config=configs/fashion_mnist.py --config.optimizer.learning_rate=3e-4 --workdir=runs/a",
+        "  python main.py --config=configs/fashion_mnist.py --config.optimizer.learning_rate=3e-4 --workdir=runs/a",
         "  python main.py eval --workdir=runs/a --split=test",
         "",
-        "exit codes: 0 done, 2 wrong config or data, 3 diverged, 74 unreadable or unwritable file, 75 interrupted and saved",
+        "exit codes: 0 done, 2 wrong config or data, 3 diverged, 74 input or output failed, 75 interrupted and saved",
     ]
     return "\n".join(lines)

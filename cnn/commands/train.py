@@ -25,8 +25,8 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     result = finished.result
     if result["status"] == "diverged":
         print(
-            f"diverged: the loss or a gradient of step {result['bad_step']} is not finite; the state before it is saved "
-            f"in {workdir}. Use a lower config.optimizer.learning_rate or config.train.clip, and another --workdir"
+            f"diverged: the loss or a gradient of step {result['bad_step']} is not finite; the state before it is "
+            f"saved in {workdir}. Lower config.optimizer.learning_rate or set config.train.clip, in another --workdir"
         )
         return 3
     if result["stopped"]:

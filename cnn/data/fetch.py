@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import os
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -77,7 +78,7 @@ def _from_network(name: str, file: str, remotes: Mapping[str, Remote], download_
         if not _is_genuine(partial, remote):
             raise _unreachable(name, remotes, f"{remote.url} sent another file than TFDS knows")
         os.replace(partial, path)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
         raise _unreachable(name, remotes, f"{remote.url}: {error}") from error
     finally:
         partial.unlink(missing_ok=True)

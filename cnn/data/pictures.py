@@ -1,10 +1,12 @@
 """Opens pictures that anybody may have made, safely."""
 
 import contextlib
+import io
+import os
+import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -59,6 +61,8 @@ def read_picture(path: str | Path, image_shape: tuple[int, int, int], fit: str) 
       DataError: if the picture does not fit `image_shape`.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise BrokenPicture("not a regular file")  # opening a pipe would wait for ever
         with open(path, "rb") as file:
             image = decode(file, image_shape[2])
     except OSError as error:
@@ -66,7 +70,7 @@ def read_picture(path: str | Path, image_shape: tuple[int, int, int], fit: str) 
     return fit_images(image[None], image_shape=image_shape, fit=fit, what=f"picture {str(path)!r}")[0]
 
 
-def decode(file: IO[bytes], channels: int) -> UInt8[np.ndarray, "h w c"]:
+def decode(file: io.BufferedIOBase, channels: int) -> UInt8[np.ndarray, "h w c"]:
     """Decodes one picture at its own size, as grey (1 channel) or colour (3).
 
     Raises:

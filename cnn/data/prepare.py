@@ -119,7 +119,8 @@ def _write(builder: Any, root: Path, **options: Any) -> None:
             builder.download_and_prepare(file_format="array_record", download_dir=str(root / "downloads"), **options)
     except OSError as error:
         # Somebody else prepared it meanwhile: theirs is as good as ours.
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not catalog.is_prepared(builder):
+        overtaken = isinstance(error, FileExistsError) or error.errno == errno.ENOTEMPTY
+        if not (overtaken and catalog.is_prepared(builder)):
             raise
 
 

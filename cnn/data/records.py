@@ -60,7 +60,8 @@ def _keys(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, str]:
     keys: Any = builder.info.supervised_keys or ("image", "label")
     kinds = (tfds.features.Image, tfds.features.ClassLabel)
     fitting = len(keys) == 2 and all(
-        key in features and isinstance(features[key], kind) for key, kind in zip(keys, kinds, strict=True)
+        isinstance(key, str) and key in features and isinstance(features[key], kind)
+        for key, kind in zip(keys, kinds, strict=True)
     )
     if not fitting or features[keys[0]].np_dtype != np.uint8 or not features[keys[1]].num_classes:
         raise DataError(
@@ -111,6 +112,8 @@ def _probe(builder: tfds.core.DatasetBuilder, part: str, name: str) -> None:
 def _split(
     builder: Any, part: str, keys: tuple[str, str], name: str, image_shape: tuple[int, int, int], fit: str
 ) -> Split:
+    if not _shards(builder, part):
+        return Split(np.empty((0, *image_shape), dtype=np.uint8), np.empty(0, dtype=np.int32))
     source = builder.as_data_source(split=part, deserialize_method=RAW)
     pictures: list[bytes] = []
     labels: list[int] = []

@@ -52,9 +52,7 @@ def build_one(text: str, kinds: Mapping[str, type], names: Mapping[str, Any] | N
     return built.items[0]
 
 
-def _build_chain(
-    chain: tuple[Call, ...], reader: Reader, kinds: Mapping[str, type], used: frozenset[str]
-) -> Built:
+def _build_chain(chain: tuple[Call, ...], reader: Reader, kinds: Mapping[str, type], used: frozenset[str]) -> Built:
     built = [_build_call(call, reader, kinds, used) for call in chain]
     return Built(
         tuple(item for item, _ in built), tuple(call.span for call in chain), tuple(inner for _, inner in built), used

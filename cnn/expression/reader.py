@@ -129,7 +129,7 @@ class Reader:
                     return Value(-number, self._span(node))
             case ast.Constant():
                 return self._constant(node)
-        self.fail("only calls, names, numbers, texts, tuples and + - * // | may stand here", self._span(node))
+        return self.fail("only calls, names, numbers, texts, tuples and + - * // | may stand here", self._span(node))
 
     def _constant(self, node: ast.Constant) -> Value:
         if not isinstance(node.value, (bool, int, float, str)):

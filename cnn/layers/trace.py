@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from cnn.fields import Chain
@@ -113,7 +113,7 @@ def trace(layers: Sequence[Layer], image_shape: Shape) -> tuple[Row, ...]:
     return tuple(_walk(layers, image_shape, Field(), ""))
 
 
-def _walk(layers: Sequence[Layer], shape: Shape, field: Field, prefix: str) -> Iterable[Row]:
+def _walk(layers: Sequence[Layer], shape: Shape, field: Field, prefix: str) -> Iterator[Row]:
     previous = "the image"
     for index, (name, layer) in enumerate(named(layers)):
         position = f"position {index + 1}" + (f" of {prefix.rstrip('/')}" if prefix else "")
@@ -132,7 +132,7 @@ def _walk(layers: Sequence[Layer], shape: Shape, field: Field, prefix: str) -> I
         previous, shape = f"{written(layer)} at {position}", output
 
 
-def _inside(layer: Layer, shape: Shape, field: Field, prefix: str):  # noqa: ANN202 - a generator that also returns
+def _inside(layer: Layer, shape: Shape, field: Field, prefix: str) -> Generator[Row, None, tuple[bool, Field]]:
     """Yields the rows inside a residual; returns whether there were any and the field after it."""
     if not isinstance(layer, Residual):
         return False, field

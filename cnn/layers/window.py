@@ -40,9 +40,7 @@ class Conv(Layer):
         text = slide_formula(shape, self.reach(shape), self.padding)
         if not widened:
             return text
-        kernel = _once(
-            f"({k}-1)*{d}+1 = {(k - 1) * d + 1}" for k, d in zip(self.kernel, self.dilation, strict=True)
-        )
+        kernel = _once(f"({k}-1)*{d}+1 = {(k - 1) * d + 1}" for k, d in zip(self.kernel, self.dilation, strict=True))
         return f"{text}; kernel {kernel}"
 
     def parameters(self, shape: Shape) -> tuple[Parameter, ...]:

@@ -1,0 +1,88 @@
+"""Schedules, clipping, averaging and stopping rules."""
+
+import dataclasses
+from typing import Literal
+
+from cnn.fields import Count, Fraction, Natural, Positive, Rate
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """The learning rate as it is, after a linear warmup from zero and before a linear cooldown to zero."""
+
+    warmup_steps: Natural = 0
+    cooldown_steps: Natural = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Cosine(Constant):
+    """Half a cosine down to `final` times the learning rate."""
+
+    final: Fraction = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear(Constant):
+    """A straight line down to `final` times the learning rate."""
+
+    final: Fraction = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Step(Constant):
+    """Multiplied by `factor` every so many epochs."""
+
+    every_epochs: Count = 10
+    factor: Fraction = 0.1
+
+
+SCHEDULES: dict[str, type] = {"constant": Constant, "cosine": Cosine, "linear": Linear, "step": Step}
+
+
+@dataclasses.dataclass(frozen=True)
+class Off:
+    """Nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GlobalNorm:
+    """Scales all gradients down together where their joint norm is larger."""
+
+    max_norm: Positive
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """Clips every number of the gradients to [-limit, limit]."""
+
+    limit: Positive
+
+
+@dataclasses.dataclass(frozen=True)
+class Ema:
+    """Keeps an exponential moving average of the parameters, for `eval.weights = "ema"`.
+
+    The average after n updates uses the decay min(decay, (1 + n) / (10 + n)), so that the start is forgotten.
+    """
+
+    decay: Rate
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Stops after the first epoch whose accuracy is above this."""
+
+    accuracy: Fraction
+    split: Literal["train", "valid"] = "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """Stops after so many evaluations in a row without a better validation accuracy."""
+
+    evaluations: Count
+
+
+CLIPS: dict[str, type] = {"none": Off, "global_norm": GlobalNorm, "value": Value}
+AVERAGES: dict[str, type] = {"none": Off, "ema": Ema}
+STOPS: dict[str, type] = {"never": Off, "target": Target, "patience": Patience}

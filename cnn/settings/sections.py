@@ -1,0 +1,68 @@
+"""The sections of a config whose options do not depend on a name."""
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from cnn.data.augment_kinds import AUGMENTATIONS
+from cnn.fields import Bounds, Count, Language, Rate
+from cnn.settings.rules import AVERAGES, CLIPS, STOPS
+
+Seed = Annotated[int, Bounds(0, 2**32 - 1)]
+Classes = Annotated[int, Bounds(1, 1_000_000)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Which images, and what happens to them before the network."""
+
+    name: str
+    image_shape: Annotated[tuple[int, int, int], Bounds(1, 16_384)]
+    """Height, width, channels."""
+    classes: Classes
+    fit: Literal["exact", "pad", "nearest", "bilinear", "bicubic", "lanczos"] = "exact"
+    """How a picture of another size becomes `image_shape`."""
+    mean: tuple[float, ...] = (0.0,)
+    """Subtracted from intensities in [0, 1]; one number, or one a channel."""
+    std: Annotated[tuple[float, ...], Bounds(0, open_low=True)] = (1.0,)
+    """Divides them after that."""
+    augment: Annotated[Any, Language(AUGMENTATIONS, chain=True)] = ""
+    valid_fraction: Rate = 0.1
+    train_on: Literal["train", "train+valid"] = "train"
+    data_dir: str = ""
+    manual_dir: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """How the network is trained."""
+
+    batch_size: Count = 32
+    epochs: Count = 5
+    label_smoothing: Rate = 0.0
+    clip: Annotated[Any, Language(CLIPS)] = "none"
+    average: Annotated[Any, Language(AVERAGES)] = "none"
+    accumulate_steps: Count = 1
+    """The batch is computed in so many equal parts, one after another, to save memory."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    stop: Annotated[Any, Language(STOPS)] = "never"
+    dispatch: Literal["auto", "step", "scan"] = "auto"
+    """One call a step, or many steps in one call; auto is step on a CPU and scan elsewhere."""
+    log_every_steps: Count = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Eval:
+    """When and how the network is evaluated."""
+
+    batch_size: Count = 500
+    every_epochs: Count = 1
+    weights: Literal["last", "best", "ema"] = "last"
+    test: bool = True
+    """Whether the end of training reads the test split; False while choices are made on valid."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """When the state is saved, besides the end."""
+
+    every_epochs: Count = 1
