@@ -1,5 +1,6 @@
 """Launches the commands of the package `cnn`; `python main.py --help` lists them."""
 
+import signal
 import sys
 from typing import Any
 
@@ -30,17 +31,15 @@ def main(invocation: command_line.Invocation) -> int:
     from cnn.commands import launch
 
     logging.set_verbosity(logging.ERROR)
+    # Until training takes over, and after it, a termination is the same interruption as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return launch.launch(invocation, _read_config)
 
 
-def _read_config(path: str) -> dict[str, Any]:
-    # config_flags looks for overrides in sys.argv and dies at the first bad one; ours are checked all together.
-    typed, sys.argv = sys.argv, sys.argv[:1]
-    try:
-        flags.FLAGS([sys.argv[0], f"--config={path}"])
-    finally:
-        sys.argv = typed
-    return CONFIG.value.to_dict()
+def _read_config(path: str) -> Any:
+    flags.FLAGS(["main.py", f"--config={path}"])
+    returned = CONFIG.value
+    return returned.to_dict() if hasattr(returned, "to_dict") else returned
 
 
 if __name__ == "__main__":

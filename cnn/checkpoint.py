@@ -2,12 +2,14 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 
+TRASH = "_trash"
 STEP_NAMES = ocp.path.step.standard_name_format(step_format_fixed_length=8)
 
 
@@ -35,7 +37,7 @@ def open_manager(directory: Path) -> ocp.CheckpointManager:
         # Orbax saves the metrics, by which the best is known, only when it is given this too.
         best_fn=_score,
         cleanup_tmp_directories=True,
-        todelete_subdir="_trash",
+        todelete_subdir=TRASH,
         enable_async_checkpointing=False,
     )
     return ocp.CheckpointManager(directory.absolute(), options=options)
@@ -55,6 +57,8 @@ def save(manager: ocp.CheckpointManager, state: Any, meta: dict[str, Any], *, sc
         return
     items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
     manager.save(step, args=items, metrics={"score": score}, force=True)
+    # Orbax only moves there what it no longer keeps, so that a kill never leaves half a step among the others.
+    shutil.rmtree(manager.directory / TRASH, ignore_errors=True)
 
 
 def restore(directory: Path, like: Any, *, best: bool = False) -> Restored | None:

@@ -129,9 +129,11 @@ class _Resolver:
         if section == "seed" and not field:
             self.raw["seed"] = _Typed(override.text)
         elif not field or "." in field or section not in (*SECTIONS, *NAMED, "model"):
-            known = ["seed", "model", *SECTIONS, *NAMED]
-            unknown = "is a section: set one of its fields" if section in known[1:] and not field else "unknown field"
-            self.problem(override.path, f"{unknown}. {fields.did_you_mean(section, known)}")
+            known = ("seed", "model", *SECTIONS, *NAMED)
+            if section in known[1:] and not field:
+                self.problem(override.path, f"is a section, got {override.text!r}. Set one of its fields.")
+            else:
+                self.problem(override.path, f"unknown field. {fields.did_you_mean(section, known)}")
         elif section == "model" and field not in self._section("model"):
             self.problem(override.path, f"unknown field. {fields.did_you_mean(field, self._section('model'))}")
         else:
@@ -217,18 +219,22 @@ class _Resolver:
             self.problem("model.layers", f"must be a layer expression, got {text!r}.")
             return
         names = self._model_names(plain)
-        data = self.built["data"]
-        if names is None or data is None:
+        if names is None:
             return
+        data = self.built["data"]
         try:
-            built = layers.parse(text, {**names, "classes": data.classes})
+            built = layers.parse(text, {**names, "classes": data.classes if data else 1})
             self.built["layers"] = built.items
-            self.built["rows"] = layers.fit(built, text, data.image_shape, data.classes)
+            self.built["rows"] = layers.fit(built, text, data.image_shape, data.classes) if data else ()
         except ExpressionError as error:
             self.problem("model.layers", str(error))
             return
         for name in sorted(set(names) - built.used):
-            self.problem(f"model.{name}", "is not used by model.layers. Remove it or name it there.")
+            if isinstance(section["layers"], _Typed) and not isinstance(section[name], _Typed):
+                # A flag replaced the file's layers, and no flag could take away the names they used.
+                del plain[name]
+            else:
+                self.problem(f"model.{name}", "is not used by model.layers. Remove it or name it there.")
 
     def _model_names(self, plain: Mapping[str, Any]) -> dict[str, Any] | None:
         names = {name: value for name, value in plain.items() if name != "layers"}
@@ -253,6 +259,12 @@ class _Resolver:
             )
         if evaluation.weights == "ema" and isinstance(train.average, settings.Off):
             self.problem("eval.weights", 'is "ema" but none is kept. Set train.average = "ema(0.999)".')
+        for kind in data.augment:
+            reach = getattr(kind, "pad", getattr(kind, "pixels", 0))
+            if reach >= min(data.image_shape[:2]):
+                self.problem(
+                    "data.augment", f"moves by up to {reach} pixels, out of a {layers.show(data.image_shape)} image."
+                )
         self._check_validation()
 
     def _check_validation(self) -> None:

@@ -31,6 +31,9 @@ def predict_logits(
       images: intensities 0..255.
       batch_size: the last batch is filled up with repetitions, which are dropped again.
       compute_dtype: the type of the activations.
+
+    Raises:
+      FloatingPointError: a logit is not finite.
     """
     examples = len(images)
     size = min(batch_size, examples)
@@ -39,7 +42,11 @@ def predict_logits(
         rows = np.minimum(np.arange(start, start + size), examples - 1)
         logits = _forward(hyperparameters, variables, images, jnp.asarray(rows, jnp.int32), compute_dtype=compute_dtype)
         parts.append(logits)
-    return np.concatenate([np.asarray(part) for part in parts])[:examples]
+    logits = np.concatenate([np.asarray(part) for part in parts])[:examples]
+    if not np.isfinite(logits).all():
+        row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
+        raise FloatingPointError(f"logits: not finite, first for image {row}. The run has diverged; evaluate another.")
+    return logits
 
 
 @functools.partial(jax.jit, static_argnames="compute_dtype")
@@ -68,6 +75,7 @@ def evaluate_split(
     split: str,
     *,
     step: int,
+    weights: str,
 ) -> dict[str, Any]:
     """Evaluates every example of a split, once; writes and returns the evaluation, and the predictions beside it.
 
@@ -78,6 +86,7 @@ def evaluate_split(
       dataset: holds the split.
       split: train, valid or test.
       step: the updates behind the variables.
+      weights: their name; other weights than the config's do not replace its files, `<split>` is `<split>-<weights>`.
     """
     examples: data.Split = getattr(dataset, split)
     logits = predict_logits(
@@ -88,9 +97,10 @@ def evaluate_split(
         compute_dtype=values.train.compute_dtype,
     )
     evaluation = metrics.evaluate(logits, examples.labels, class_names=dataset.class_names)
-    record = {"split": split, "step": step, "data": dataset.identity, **evaluation.to_json()}
+    name = split if weights == values.eval.weights else f"{split}-{weights}"
+    record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, index=np.arange(len(examples)), label=examples.labels, logits=logits)
-    rundir.write(workdir / rundir.predictions(split), buffer.getvalue())
-    rundir.write_json(workdir / rundir.evaluation(split), record)
+    rundir.write(workdir / rundir.predictions(name), buffer.getvalue())
+    rundir.write_json(workdir / rundir.evaluation(name), record)
     return record

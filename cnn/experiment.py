@@ -1,10 +1,9 @@
 """Runs one experiment in its directory: train, evaluate, write; the same call again continues or reports."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn import checkpoint, config, data, evaluate, layers, provenance, rundir, settings
+from cnn import checkpoint, data, evaluate, layers, provenance, rundir, settings
 from cnn.config import ConfigError, Values
 from cnn.trainer import Trainer, make_program, make_state
 
@@ -28,7 +27,7 @@ def run(values: Values, workdir: Path) -> Finished:
       DataError: the data are missing or unlike the config.
       Preempted: a signal asked to stop.
     """
-    check_same_config(values, workdir)
+    rundir.check_same_config(values, workdir)
     result = rundir.read_json(workdir / rundir.RESULT)
     if result is not None:
         return Finished(result, fresh=False)
@@ -60,9 +59,13 @@ def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datas
     }
     if trainer.bad_step is not None:
         return {**summary, "status": "diverged", "bad_step": trainer.bad_step}
-    step, variables = chosen_variables(values, workdir, values.eval.weights)
+    weights = values.eval.weights
+    step, variables = chosen_variables(values, workdir, weights)
     for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
-        evaluation = evaluate.evaluate_split(values, workdir, variables, dataset, split, step=step)
+        try:
+            evaluation = evaluate.evaluate_split(values, workdir, variables, dataset, split, step=step, weights=weights)
+        except FloatingPointError:
+            return {**summary, "status": "diverged", "bad_step": step}
         names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece")
         summary[split] = {name: evaluation[name] for name in names}
     return summary
@@ -76,25 +79,6 @@ def load_data(section: settings.Data) -> data.Dataset:
     """
     names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
     return data.load(**{name: getattr(section, name) for name in names})
-
-
-def check_same_config(values: Values, workdir: Path) -> None:
-    """Refuses a directory that holds another run, or files that are no run's.
-
-    Raises:
-      ConfigError: with each field's old and new value, and a directory that is free.
-    """
-    old = rundir.read_json(workdir / rundir.CONFIG)
-    free = next(f"{workdir}-{n}" for n in range(2, 1_000_000) if not Path(f"{workdir}-{n}").exists())
-    if old is None:
-        if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-            raise ConfigError([f"--workdir: {workdir} exists and holds no run. Use --workdir={free}"])
-        return
-    changed = config.differences(old, json.loads(values.json))
-    if changed:
-        table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
-        heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free}"
-        raise ConfigError(["\n".join([heading, *table])])
 
 
 def check_lengths(values: Values, dataset: data.Dataset) -> None:
@@ -128,13 +112,15 @@ def chosen_variables(values: Values, workdir: Path, weights: str) -> tuple[int, 
     """Returns the step and the variables that `eval.weights` names, from a run's checkpoints.
 
     Raises:
-      ConfigError: nothing is saved, or no average was kept.
+      ConfigError: nothing is saved, no average was kept, or nothing chose the best.
     """
+    if weights == "ema" and isinstance(values.train.average, settings.Off):
+        raise ConfigError(['--weights: "ema" but the run kept no average. Use last or best.'])
+    if weights == "best" and not (values.data.valid_fraction and values.data.train_on == "train"):
+        raise ConfigError(['--weights: "best" but the run had no validation split to choose it. Use last or ema.'])
     # The lengths of the run are compiled in, but are no part of the state's structure.
     like = make_state(values, make_program(values, 1, 1))
     restored = checkpoint.restore(workdir / rundir.CHECKPOINTS, like, best=weights == "best")
     if restored is None:
         raise ConfigError([f"--workdir: {workdir} has no checkpoint yet. Train it first."])
-    if weights == "ema" and isinstance(values.train.average, settings.Off):
-        raise ConfigError(['--weights: "ema" but the run kept no average. Use last or best.'])
     return restored.step, evaluate.variables_of(restored.state, averaged=weights == "ema")

@@ -30,9 +30,9 @@ class Bounds:
 
     def __str__(self) -> str:
         if self.high == math.inf:
-            return f"{'above' if self.open_low else 'of at least'} {self.low:g}"
+            return f"{'above' if self.open_low else 'of at least'} {self.low:.15g}"
         low, high = "(" if self.open_low else "[", ")" if self.open_high else "]"
-        return f"in {low}{self.low:g}, {self.high:g}{high}"
+        return f"in {low}{self.low:.15g}, {self.high:.15g}{high}"
 
 
 Positive = Annotated[float, Bounds(0, open_low=True)]
@@ -170,6 +170,7 @@ def describe(annotation: Any) -> str:
 
 
 _WORDS = {int: "integer", float: "number", str: "text"}
+_FLOAT32_MAX = 3.4028234e38  # The compiled step computes in float32, where what is larger is infinite.
 _ARTICLES = {int: "an integer", float: "a finite number", str: "a text", bool: "True or False"}
 
 
@@ -186,7 +187,7 @@ def _parse_scalar(base: Any, value: Any) -> Any:
         return value if isinstance(value, str) and value in typing.get_args(base) else None
     if base is float:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return float(value) if is_number and abs(value) < 1e300 else None
+        return float(value) if is_number and abs(value) <= _FLOAT32_MAX else None
     if base is int:
         return value if isinstance(value, int) and not isinstance(value, bool) else None
     return value if isinstance(value, base) else None

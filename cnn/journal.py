@@ -16,7 +16,10 @@ class Journal:
     def __init__(self, workdir: Path, *, step: int, metrics_bytes: int) -> None:
         self.workdir = workdir
         rundir.truncate(workdir / rundir.METRICS, metrics_bytes)
-        self._tensorboard = SummaryWriter(str(workdir / rundir.TENSORBOARD), purge_step=step + 1 if step else None)
+        # The step in the name keeps a start within the same second from replacing the file before it.
+        self._tensorboard = SummaryWriter(
+            str(workdir / rundir.TENSORBOARD), purge_step=step + 1, filename_suffix=f".{step:08}"
+        )
 
     def __enter__(self) -> Self:
         return self

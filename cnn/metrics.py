@@ -55,7 +55,8 @@ class Evaluation:
       top5_accuracy: share of labels among the five largest logits; None with five classes or fewer.
       loss: mean cross-entropy, in nats.
       macro_f1: plain mean of F1 over the classes that occur among the labels or the predictions.
-      ece: expected calibration error, the mean gap between confidence and accuracy over `bins`.
+      ece: expected calibration error, the mean gap between confidence and accuracy over `bins`: Guo et al. 2017,
+        https://arxiv.org/abs/1706.04599, section 2.
       confusion: counts, a row for each true class and a column for each predicted one.
       classes: one score for each class, in the order of the logits.
       bins: the reliability diagram, by rising confidence.
@@ -94,29 +95,23 @@ def evaluate(
     Raises:
       ValueError: if the shapes do not fit, there is no example, a logit is not finite or a label is out of range.
       TypeError: if the logits are not real numbers or the labels are not integers.
-
-    Source:
-      Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953, for `interval`; Guo et al. 2017,
-      https://arxiv.org/abs/1706.04599, section 2, for `ece`.
     """
     logits, labels = _checked(np.asarray(logits), np.asarray(labels), class_names)
     count, classes = logits.shape
     predictions = logits.argmax(axis=1)
     hits = predictions == labels
     correct = int(hits.sum())
-    # Subtracting the largest logit first keeps log(2) visible beside logits of 1e38.
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_norm = np.log(np.exp(shifted).sum(axis=1))
+    log_probabilities = _log_softmax(logits)
     confusion = np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
     scores = _class_scores(confusion, class_names)
-    bins = _reliability(np.exp(-log_norm), hits)
+    bins = _reliability(np.exp(log_probabilities.max(axis=1)), hits)
     return Evaluation(
         count=count,
         correct=correct,
         accuracy=correct / count,
         interval=wilson(correct, count),
         top5_accuracy=float((_ranks(logits, labels) < TOP).mean()) if classes > TOP else None,
-        loss=math.fsum(log_norm - shifted[np.arange(count), labels]) / count,
+        loss=math.fsum(-log_probabilities[np.arange(count), labels]) / count,
         macro_f1=statistics.fmean(score.f1 for score in scores if score.f1 is not None),
         ece=math.fsum(b.count * b.gap for b in bins) / count,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
@@ -131,6 +126,9 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
     Args:
       correct: successes, in [0, count].
       count: trials, at least 1.
+
+    Source:
+      Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
     """
     share, spread = correct / count, _Z95**2 / count
     centre = (share + spread / 2) / (1 + spread)
@@ -141,19 +139,13 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
 
 def _checked(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     if logits.ndim != 2 or 0 in logits.shape:
+        raise ValueError(f"logits: not a filled table, got shape {logits.shape}. Pass one row of scores an example.")
+    rows, columns = logits.shape
+    if labels.shape != (rows,):
+        raise ValueError(f"labels: not one for each of {rows} rows, got shape {labels.shape}. Pass one index a row.")
+    if len(class_names) != columns:
         raise ValueError(
-            f"logits: not a filled table of examples by classes, got shape {logits.shape}. "
-            "Pass one row of scores for each example."
-        )
-    if labels.shape != logits.shape[:1]:
-        raise ValueError(
-            f"labels: not one for each row of the logits, got shape {labels.shape} for {len(logits)} rows. "
-            "Pass one class index for each example."
-        )
-    if len(class_names) != logits.shape[1]:
-        raise ValueError(
-            f"class_names: not one for each column of the logits, got {len(class_names)} names for "
-            f"{logits.shape[1]} columns. Pass the names of the data that the model was trained on."
+            f"class_names: not one for each of {columns} columns, got {len(class_names)}. Pass one a column."
         )
     if not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"labels: not integers, got {labels.dtype}. Pass class indices, not one-hot rows.")
@@ -163,16 +155,19 @@ def _checked(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str])
     logits = logits.astype(np.float64)
     if not np.isfinite(logits).all():
         row, column = (int(i) for i in np.argwhere(~np.isfinite(logits))[0])
-        raise ValueError(
-            f"logits: not finite in row {row}, column {column}, got {logits[row, column]}. "
-            "Evaluate the last finite parameters."
-        )
-    outside = (labels < 0) | (labels >= logits.shape[1])
+        value = f"in row {row}, column {column}, got {logits[row, column]}"
+        raise ValueError(f"logits: not finite {value}. Evaluate the last finite parameters.")
+    outside = (labels < 0) | (labels >= columns)
     if outside.any():
         row = int(outside.argmax())
-        last = logits.shape[1] - 1
-        raise ValueError(f"labels: outside 0..{last} in row {row}, got {labels[row]}. Check the number of classes.")
+        raise ValueError(f"labels: outside 0..{columns - 1} in row {row}, got {labels[row]}. Check the classes.")
     return logits, labels.astype(np.int64)
+
+
+def _log_softmax(logits: Float64[np.ndarray, "n classes"]) -> Float64[np.ndarray, "n classes"]:
+    # Subtracting the largest logit first keeps log(2) visible beside logits of 1e38.
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def _ranks(logits: Float64[np.ndarray, "n classes"], labels: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:

@@ -29,13 +29,13 @@ def init(layers: Sequence[Layer], image_shape: Shape, key: PRNGKeyArray) -> Vari
     Source:
       Glorot and Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html.
     """
-    variables = _Chain(tuple(layers)).init({"params": key}, jnp.zeros((1, *image_shape)), train=False)
+    variables = _Chain(tuple(layers)).init({"params": key}, _checked(jnp.zeros((1, *image_shape))), train=False)
     return {"params": variables.get("params", {}), "batch_stats": variables.get("batch_stats", {})}
 
 
 def apply(layers: Sequence[Layer], variables: Variables, images: Images, *, dtype: Any = jnp.float32) -> Logits:
     """Returns the logits, in float32, as evaluation computes them."""
-    logits = _Chain(tuple(layers)).apply(variables, images.astype(dtype), train=False)
+    logits = _Chain(tuple(layers)).apply(variables, _checked(images).astype(dtype), train=False)
     return jnp.asarray(logits, jnp.float32)
 
 
@@ -44,7 +44,7 @@ def apply_train(
 ) -> tuple[Logits, Any]:
     """Returns the logits, with dropout and batch statistics as in training, and the new `batch_stats`."""
     logits, updates = _Chain(tuple(layers)).apply(
-        variables, images.astype(dtype), train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+        variables, _checked(images).astype(dtype), train=True, rngs={"dropout": key}, mutable=["batch_stats"]
     )
     return jnp.asarray(logits, jnp.float32), updates.get("batch_stats", {})
 
@@ -52,8 +52,17 @@ def apply_train(
 def capture(layers: Sequence[Layer], variables: Variables, images: Images) -> dict[str, jax.Array]:
     """Returns what every layer produced, by its path, in order; the plain plan, in float32, softmax included."""
     outputs: dict[str, jax.Array] = {}
-    _Chain(tuple(layers), plain=True).apply(variables, images, train=False, outputs=outputs)
+    _Chain(tuple(layers), plain=True).apply(variables, _checked(images), train=False, outputs=outputs)
     return outputs
+
+
+def _checked(images: jax.Array) -> jax.Array:
+    if images.ndim != 4:
+        raise ValueError(
+            f"images: must be batch x height x width x channels, got {kinds.show(images.shape)}. "
+            "Give grey images their channel axis: images[..., None]."
+        )
+    return images
 
 
 class _Arrays(nn.Module):

@@ -2,10 +2,9 @@
 
 Pooling is written as slices and pairwise maxima: the gradient of `lax.reduce_window` costs a CPU sixteen times more
 than that of four slices, and is not deterministic on every accelerator. Ties: each pairwise maximum shares a tied
-gradient equally between its two sides, so four equal numbers get a quarter each.
+gradient equally between its two sides, pair with pair, so four equal numbers get a quarter each.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -78,8 +77,14 @@ def _pool(
             images = jnp.pad(images, ((0, 0), *pads, (0, 0)), constant_values=fill)
     height, width = ((n - k) // s + 1 for n, k, s in zip(images.shape[1:3], window, strides, strict=True))
     if window == strides:
-        return functools.reduce(combine, _blocks(images, window, height, width))
-    return functools.reduce(combine, _shifts(images, window, strides, height, width))
+        return _pairwise(combine, _blocks(images, window, height, width))
+    return _pairwise(combine, _shifts(images, window, strides, height, width))
+
+
+def _pairwise(combine: Callable[..., jax.Array], parts: list[jax.Array]) -> jax.Array:
+    while len(parts) > 1:
+        parts = [combine(*parts[i : i + 2]) if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)]
+    return parts[0]
 
 
 def _blocks(images: Images, window: Pair, height: int, width: int) -> list[jax.Array]:

@@ -10,6 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
+NARROW = 72
+"""With fewer columns than this the bar itself and the time so far give way to the numbers."""
+
+
 class Reporter:
     """Shows progress through `total` steps."""
 
@@ -17,12 +21,12 @@ class Reporter:
         self._console = Console(stderr=True, highlight=False)
         self._batch_size = batch_size
         self._started, self._first, self._done = time.monotonic(), done, done
+        wide = self._console.width >= NARROW
         self._bar = Progress(
-            TextColumn("training"),
-            BarColumn(),
+            *([TextColumn("training"), BarColumn()] if wide else []),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
+            *([TimeElapsedColumn()] if wide else []),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self._console,

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cnn import config
+
 CONFIG = "config.json"
 RUN = "run.json"
 METRICS = "metrics.jsonl"
@@ -12,6 +14,10 @@ EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 RESULT = "result.json"
+
+
+class BrokenFile(ValueError):
+    """Reports a file of a run that cannot be what this software wrote."""
 
 
 def evaluation(split: str) -> str:
@@ -43,18 +49,22 @@ def write_json(path: Path, value: Any) -> None:
     write(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """Returns what a JSON file holds, `None` where there is no file.
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Returns the object that a JSON file holds, `None` where there is no file.
 
     Raises:
-      ValueError: the file is no JSON; the message names it.
+      BrokenFile: the file holds something else; the message names it.
     """
+    remedy = "Restore it or choose another --workdir."
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is not valid JSON ({error}). Restore it or choose another --workdir.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BrokenFile(f"{path}: is not valid JSON ({error}). {remedy}") from None
+    if not isinstance(content, dict):
+        raise BrokenFile(f"{path}: must hold a JSON object, got {type(content).__name__}. {remedy}")
+    return content
 
 
 def append(path: Path, record: dict[str, Any]) -> None:
@@ -69,3 +79,22 @@ def truncate(path: Path, size: int) -> None:
     with path.open("r+b") as file:
         file.truncate(size)
         os.fsync(file.fileno())
+
+
+def check_same_config(values: config.Values, workdir: Path) -> None:
+    """Refuses a directory that holds another run, or files that are no run's.
+
+    Raises:
+      ConfigError: with each field's old and new value, and a directory that is free.
+    """
+    old = read_json(workdir / CONFIG)
+    free = next(f"{workdir}-{n}" for n in range(2, 1_000_000) if not Path(f"{workdir}-{n}").exists())
+    if old is None:
+        if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+            raise config.ConfigError([f"--workdir: {workdir} exists and holds no run. Use --workdir={free}"])
+        return
+    changed = config.differences(old, json.loads(values.json))
+    if changed:
+        table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
+        heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free}"
+        raise config.ConfigError(["\n".join([heading, *table])])

@@ -28,11 +28,8 @@ def journey(rows: Sequence[Row], image_shape: Shape) -> None:
     header = ("layer", "", "output", "how", "parameters", "=", "MACs", "bytes", "sees", "jump")
     image = ("input", "", show(image_shape), f"{math.prod(image_shape):,} values", "", "", "", "", "1x1", "1")
     lines = [image, *map(_line, rows)]
-    table = _table(header, lines, right=("=", "MACs", "bytes"))
-    if Measurement.get(console, console.options, table).maximum <= console.width:
-        console.print(table)
-    else:
-        _stacked(console, header, lines)
+    if not _tabulated(console, header, lines, right=("=", "MACs", "bytes")):
+        _stacked(console, header, lines, title=2, hidden=("", "0"))
     trained, measured = count_parameters(rows), count_parameters(rows, "batch_stats")
     also = f"; {measured:,} batch statistics" if measured else ""
     console.print(f"{trained:,} parameters = {4 * trained:,} bytes of float32{also}")
@@ -77,7 +74,8 @@ def evaluation(record: dict[str, Any]) -> None:
         (name, *(_ratio(entry[key]) for key in ("precision", "recall", "f1")), f"{entry['support']:,}")
         for name, entry in zip(names, record["classes"], strict=True)
     ]
-    console.print(_table(header, lines, right=header[1:]))
+    if not _tabulated(console, header, lines, right=header[1:]):
+        _stacked(console, header, lines, title=1)
     _confusion(console, names, record["confusion"])
 
 
@@ -88,15 +86,13 @@ def _confusion(console: Console, names: list[str], counts: list[list[int]]) -> N
             (f"{index} {name}", *(str(count) if count else "." for count in row))
             for index, (name, row) in enumerate(zip(names, counts, strict=True))
         ]
-        table = _table(("true \\ predicted", *numbers), lines, right=numbers)
-        if Measurement.get(console, console.options, table).maximum <= console.width:
-            console.print(table)
+        if _tabulated(console, ("true \\ predicted", *numbers), lines, right=numbers):
             return
-    wrong = [(count, true, seen) for true, row in enumerate(counts) for seen, count in enumerate(row) if true != seen]
-    console.print("most confused:")
-    for count, true, seen in sorted(wrong, key=lambda entry: (-entry[0], entry[1:]))[:10]:
-        if count:
-            console.print(f"  {count:,} x {names[true]} taken for {names[seen]}")
+    cells = [(count, true, seen) for true, row in enumerate(counts) for seen, count in enumerate(row)]
+    wrong = sorted((-count, true, seen) for count, true, seen in cells if true != seen and count)
+    console.print("most confused:" if wrong else "none confused")
+    for count, true, seen in wrong[:10]:
+        console.print(f"  {-count:,} x {names[true]} taken for {names[seen]}")
 
 
 def _ratio(value: float | None) -> str:
@@ -104,23 +100,38 @@ def _ratio(value: float | None) -> str:
 
 
 def _console() -> Console:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    return console if console.is_terminal else Console(highlight=False, markup=False, soft_wrap=True, width=UNLIMITED)
+    width = None if Console().is_terminal else UNLIMITED
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
-def _table(header: Sequence[str], lines: Iterable[Sequence[str]], *, right: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+def _tabulated(
+    console: Console, header: Sequence[str], lines: Iterable[Sequence[str]], *, right: Sequence[str]
+) -> bool:
+    """Prints a table and returns True, where the console is wide enough for it."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in header:
         table.add_column(name, justify="right" if name in right else "left", no_wrap=True)
     for line in lines:
         table.add_row(*line)
-    return table
+    # Measured within the console's own width, every table would fit: by cutting its cells.
+    if Measurement.get(console, console.options.update(max_width=UNLIMITED), table).maximum > console.width:
+        return False
+    console.print(table)
+    console.print()
+    return True
 
 
-def _stacked(console: Console, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    """Prints each row as a few short lines, for a terminal too narrow for the table."""
+def _stacked(
+    console: Console,
+    header: Sequence[str],
+    lines: Iterable[Sequence[str]],
+    *,
+    title: int,
+    hidden: Sequence[str] = ("",),
+) -> None:
+    """Prints each row as a few short lines, the first `title` cells in one, for a terminal too narrow for a table."""
     for line in lines:
-        console.print(f"{line[0]}  {line[1]}".rstrip(), style="bold")
-        for name, value in zip(header[2:], line[2:], strict=True):
-            if value not in ("", "0"):
+        console.print("  ".join(line[:title]).rstrip(), style="bold")
+        for name, value in zip(header[title:], line[title:], strict=True):
+            if value not in hidden:
                 console.print(f"  {name} {value}")

@@ -44,7 +44,7 @@ class TrainState(NamedTuple):
     average: Any
     """The moving average of the parameters; empty where none is kept."""
     bad_step: Int[Array, ""]
-    """The first step whose loss or gradient was not finite, after which nothing was updated; -1 while none was."""
+    """The first step whose loss, gradient or result was not finite; it and all after it updated nothing. -1: none."""
     key: Any
     """Raw key data; each step folds in its number."""
     hyper: Hyper
@@ -54,7 +54,7 @@ def create_state(hyper: Hyper, image_shape: tuple[int, ...], seed: int, program:
     """Returns the state before the first update.
 
     Args:
-      hyper: float32 arrays, see `hyper.traced`.
+      hyper: float32 arrays, see `hyper.from_values`.
       image_shape: height, width, channels.
       seed: decides the initial parameters and all that training draws.
       program: what is compiled in.
@@ -80,7 +80,7 @@ def _create(hyper: Hyper, key: jax.Array, *, image_shape: tuple[int, ...], progr
 
 
 def train_step(state: TrainState, batch: Images, program: Program) -> tuple[TrainState, Metrics]:
-    """Makes one update, unless the loss or a gradient is not finite.
+    """Makes one update, unless the loss, a gradient or what it would make is not finite.
 
     Args:
       state: after n updates.
@@ -95,13 +95,13 @@ def train_step(state: TrainState, batch: Images, program: Program) -> tuple[Trai
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     images, labels = _prepare(hyper, batch, program, key)
     grads, batch_stats, loss, correct = _gradients(state, images, labels, program, jax.random.fold_in(key, 1))
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     count = labels.shape[0]
     metrics = {"loss": loss, "correct": correct, "count": jnp.asarray(count, jnp.float32), "grad_norm": norm}
     metrics["learning_rate"] = hyper.optimizer.learning_rate * _factor(hyper, program)(state.step)
-    fine = jnp.isfinite(loss) & jnp.isfinite(norm) & (state.bad_step < 0)
     updates, opt_state = _make_tx(hyper, program).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
+    fine = jnp.isfinite(loss) & jnp.isfinite(norm) & _finite((params, batch_stats)) & (state.bad_step < 0)
     new = (params, batch_stats, opt_state, _averaged(state, params))
     old = (state.params, state.batch_stats, state.opt_state, state.average)
     params, batch_stats, opt_state, average = jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, old)
@@ -190,6 +190,10 @@ def _gradients(
         grads = jax.tree.map(jnp.add, grads, part_grads)
         loss, correct = loss + part_loss, correct + part_correct
     return jax.tree.map(lambda grad: grad / len(images), grads), batch_stats, loss, correct
+
+
+def _finite(tree: Any) -> jax.Array:
+    return jax.tree.reduce(lambda fine, array: fine & jnp.isfinite(array).all(), tree, jnp.asarray(True))
 
 
 def _averaged(state: TrainState, params: Any) -> Any:

@@ -37,6 +37,11 @@ class Trainer:
         self.progress = Progress()
         restored = checkpoint.restore(workdir / rundir.CHECKPOINTS, self.state)
         if restored is not None:
+            if restored.meta["data"] != dataset.identity:
+                raise data.DataError(
+                    f"config.data: the data are not those of step {restored.step:,} in {workdir}, "
+                    f"got {dataset.identity[:12]}. Restore them, or choose another --workdir."
+                )
             self.state, self.progress = restored.state, Progress.from_json(restored.meta["progress"])
         self.step = int(self.state.step)
         self.bad_step: int | None = self.progress.bad_step
@@ -133,7 +138,10 @@ class Trainer:
         last = self.step == self.total_steps
         record: dict[str, Any] = {"train": trained}
         if self.judged and (epoch % values.eval.every_epochs == 0 or last):
-            record["valid"] = self._validate()
+            try:
+                record["valid"] = self._validate()
+            except FloatingPointError:
+                return self._diverge(self.step)
             progress.judge(record["valid"]["accuracy"], self.step)
         valid_accuracy = record.get("valid", {}).get("accuracy")
         reason = progress.reason_to_stop(values.train.stop, trained["accuracy"], valid_accuracy)

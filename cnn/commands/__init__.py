@@ -19,6 +19,8 @@ COMMANDS = {
     ),
 }
 
+CHOICES = {"split": ("train", "valid", "test"), "weights": ("last", "best", "ema")}
+
 FLAGS = {
     "config": "PATH      the config file (default configs/digits.py); --config.SECTION.FIELD=VALUE overrides any field",
     "workdir": "DIR      the run's directory (default runs/<config name>)",

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from cnn.commands import COMMANDS, FLAGS
+from cnn.commands import CHOICES, COMMANDS, FLAGS
 from cnn.config import Override
 from cnn.fields import did_you_mean
 
@@ -31,7 +31,7 @@ def parse(arguments: list[str]) -> Invocation:
         argument = waiting.pop(0)
         if argument in ("-h", "-help", "--help", "--helpshort", "--helpfull"):
             invocation.help = True
-        elif argument.startswith("-") and argument != "-":
+        elif argument.startswith("-") and argument.strip("-"):
             name, equals, value = argument.lstrip("-").partition("=")
             if not equals and waiting and not waiting[0].startswith("--"):
                 value, equals = waiting.pop(0), "="
@@ -79,6 +79,8 @@ def _check_flags(invocation: Invocation) -> None:
             invocation.problems.append(f"--{name}: is no flag of {invocation.command}. Leave it out")
         elif not value:
             invocation.problems.append(f"--{name}: is empty. Write --{name}=VALUE")
+        elif value not in CHOICES.get(name, (value,)):
+            invocation.problems.append(f"--{name}: must be one of {', '.join(CHOICES[name])}, got {value!r}")
     if invocation.overrides and not command.takes_config:
         invocation.problems.append(
             f"--config.{invocation.overrides[0].path}: {invocation.command} reads the run's own config. Leave it out"

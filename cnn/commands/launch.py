@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn import config, rundir
+from cnn import config, rundir, terminal
 from cnn.commands import COMMANDS
 from cnn.commands.flags import DEFAULT_CONFIG, Invocation
 from cnn.config import ConfigError, Values
@@ -33,18 +33,22 @@ def launch(invocation: Invocation, read_config: ReadConfig) -> int:
         module = importlib.import_module(f"cnn.commands.{invocation.command}")
         return module.run(values, workdir, invocation.flags)
     except ConfigError as error:
-        return _fail(error.problems)
-    except DataError as error:
-        return _fail([str(error)])
+        return _fail(error.problems, WRONG)
+    except (DataError, rundir.BrokenFile) as error:
+        return _fail([str(error)], WRONG)
+    except FloatingPointError as error:
+        return _fail([str(error)], DIVERGED)
     except OSError as error:
-        print(f"{error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
-        return IO_ERROR
+        return _fail([f"{error.filename or 'input or output'}: {error.strerror or error}"], IO_ERROR)
+    except KeyboardInterrupt:
+        return _fail(["interrupted. The same command starts it again, from what is saved"], PREEMPTED)
 
 
-def _fail(problems: list[str]) -> int:
+def _fail(problems: list[str], code: int) -> int:
     for problem in problems:
-        print(problem, file=sys.stderr)
-    return WRONG
+        # Names of files and classes stand in them, which may hold what steers a terminal.
+        print("\n".join(terminal.plain(line) for line in problem.split("\n")), file=sys.stderr)
+    return code
 
 
 def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Values, Path]:
@@ -74,15 +78,28 @@ def _execute(path: str, name: Path, read_config: ReadConfig) -> Mapping[str, Any
         remedy = f"Did you mean {near}?" if near.is_file() else f"Those that exist are in {DEFAULT_CONFIG.parent}"
         raise ConfigError([f"--config: no such file, got {path}. {remedy}"])
     try:
-        return read_config(path)
-    except Exception as error:  # A config file is a person's code and may raise anything.
+        sections = read_config(path)
+    except (Exception, SystemExit) as error:  # A config file is a person's code and may raise anything.
+        raise ConfigError([f"--config: {name}{_reason(error, name)}. Mend it or use another file"]) from None
+    if not isinstance(sections, Mapping):
+        raise ConfigError([f"--config: {name}: get_config() must return a ConfigDict, got {sections!r}"])
+    return sections
+
+
+def _reason(error: BaseException, name: Path) -> str:
+    """Returns where and how a config file failed, in one line."""
+    while error.__context__ is not None and "whilst parsing config file" in str(error):
+        error = error.__context__  # config_flags wraps some errors, and their tracebacks, in others
+    if isinstance(error, AttributeError) and "no attribute 'get_config'" in str(error):
+        return ": defines no get_config()"
+    if isinstance(error, SyntaxError):
+        lines = [error.lineno]
+    else:
         frames = traceback.extract_tb(error.__traceback__)
-        line = next((f" line {frame.lineno}" for frame in reversed(frames) if frame.filename.endswith(name.name)), "")
-        if isinstance(error, SyntaxError) and error.lineno:
-            line = f" line {error.lineno}"
-        reason = str(error).splitlines()[0] if str(error) else ""
-        message = f"--config: {name}{line}: {type(error).__name__}: {reason}. It must define get_config()"
-        raise ConfigError([message]) from None
+        lines = [frame.lineno for frame in reversed(frames) if frame.filename.endswith(name.name)]
+    line = f" line {lines[0]}" if lines and lines[0] else ""
+    message = " ".join(str(error).split())[:300]
+    return f"{line}: {type(error).__name__}{': ' if message else ''}{message}"
 
 
 def _from_run(invocation: Invocation) -> tuple[Values, Path]:
@@ -98,11 +115,8 @@ def read_run(workdir: Path) -> Values:
     Raises:
       ConfigError: the directory holds no run, or its config is not valid.
     """
-    try:
-        saved = rundir.read_json(workdir / rundir.CONFIG)
-    except ValueError as error:
-        raise ConfigError([str(error)]) from None
-    if not isinstance(saved, dict):
+    saved = rundir.read_json(workdir / rundir.CONFIG)
+    if saved is None:
         raise ConfigError([f"--workdir: {workdir} holds no run (no {rundir.CONFIG}). Train one there first"])
     try:
         return config.resolve(saved)

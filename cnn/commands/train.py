@@ -4,17 +4,20 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnn import experiment, rundir, terminal
+from cnn import rundir, terminal
 from cnn.config import Values
-from cnn.trainer import Preempted
 
 
 def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     """Trains, evaluates and prints the result."""
     del flags
+    rundir.check_same_config(values, workdir)
     if not (workdir / rundir.RESULT).exists():
         terminal.journey(values.rows, values.data.image_shape)
         sys.stdout.flush()
+    from cnn import experiment  # JAX takes seconds to import, and the check above needs none
+    from cnn.trainer import Preempted
+
     try:
         finished = experiment.run(values, workdir)
     except Preempted:
@@ -31,7 +34,12 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
         return 3
     if result["stopped"]:
         print(f"stopped after {result['epochs']:g} epochs: {result['stopped']}")
-    terminal.evaluation(rundir.read_json(workdir / rundir.evaluation("test" if values.eval.test else "valid")))
+    split = "test" if values.eval.test else "valid"
+    record = rundir.read_json(workdir / rundir.evaluation(split))
+    if record is None:
+        print(f"its evaluation is missing; write it again: python main.py eval --workdir={workdir} --split={split}")
+    else:
+        terminal.evaluation(record)
     rate = "" if not result["train_seconds"] else f" ({result['train_seconds']:.1f} s in training steps)"
     print(f"{result['step']:,} steps, {result['epochs']:g} epochs{rate}; everything is in {workdir}")
     return 0

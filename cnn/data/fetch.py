@@ -4,13 +4,12 @@ import hashlib
 import http.client
 import os
 import ssl
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from absl import logging
 
 from cnn.data.types import DataError
 
@@ -72,7 +71,7 @@ def _from_network(name: str, file: str, remotes: Mapping[str, Remote], download_
         return path
     download_dir.mkdir(parents=True, exist_ok=True)
     partial = download_dir / f"{file}.{os.getpid()}.part"
-    logging.info("fetching %s (%.1f MB) into %s", remote.url, remote.size / 1e6, download_dir)
+    print(f"fetching {remote.url} ({remote.size / 1e6:.1f} MB) into {download_dir}", file=sys.stderr)
     try:
         _download(remote, partial)
         if not _is_genuine(partial, remote):

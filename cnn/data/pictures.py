@@ -70,7 +70,7 @@ def read_picture(path: str | Path, image_shape: tuple[int, int, int], fit: str) 
     return fit_images(image[None], image_shape=image_shape, fit=fit, what=f"picture {str(path)!r}")[0]
 
 
-def decode(file: io.BufferedIOBase, channels: int) -> UInt8[np.ndarray, "h w c"]:
+def decode(file: io.BytesIO | io.BufferedReader, channels: int) -> UInt8[np.ndarray, "h w c"]:
     """Decodes one picture at its own size, as grey (1 channel) or colour (3).
 
     Raises:

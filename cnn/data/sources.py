@@ -52,10 +52,14 @@ def load(
             f"config.data.valid_fraction: {name} has {len(source.train)} training pictures, which leaves {len(train)} "
             f"in train and {len(valid)} in valid, got {valid_fraction}. Choose another fraction, or 0 for no valid."
         )
-    rule = ["stratified", VALID_KEY, valid_fraction, train_on]
-    facts = [source.fingerprint, source.class_names, [int(n) for n in image_shape], fit, rule]
-    identity = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    identity = _identity(source, image_shape, fit, valid_fraction, train_on)
     return Dataset(train, valid, source.test, source.class_names, identity)
+
+
+def _identity(source: Source, image_shape: tuple[int, ...], fit: str, valid_fraction: float, train_on: str) -> str:
+    rule = ["stratified", VALID_KEY, float(valid_fraction), train_on]
+    facts = [source.fingerprint, source.class_names, [int(n) for n in image_shape], fit, rule]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _read(name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int, int], fit: str) -> Source:

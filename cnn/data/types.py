@@ -18,6 +18,7 @@ class Split:
     labels: Int32[np.ndarray, " n"]
 
     def __len__(self) -> int:
+        """Counts the rows."""
         return len(self.labels)
 
     def take(self, rows: np.ndarray) -> "Split":

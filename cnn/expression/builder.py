@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from cnn import fields
 from cnn.expression.errors import ExpressionError, Span
-from cnn.expression.reader import Call, Reader, Value
+from cnn.expression.reader import MAX_NESTING, Call, Reader, Value
 
 
 class Built(NamedTuple):
@@ -36,8 +36,7 @@ def build(text: str, kinds: Mapping[str, type], names: Mapping[str, Any] | None 
       ExpressionError: the text is no such expression; the message says where and what would be right.
     """
     reader = Reader(text, names or {})
-    chain = reader.read()
-    return _build_chain(chain, reader, kinds, frozenset(reader.used))
+    return _build_chain(reader.read(), reader, kinds, depth=0)
 
 
 def build_one(text: str, kinds: Mapping[str, type], names: Mapping[str, Any] | None = None) -> Any:
@@ -52,16 +51,21 @@ def build_one(text: str, kinds: Mapping[str, type], names: Mapping[str, Any] | N
     return built.items[0]
 
 
-def _build_chain(chain: tuple[Call, ...], reader: Reader, kinds: Mapping[str, type], used: frozenset[str]) -> Built:
-    built = [_build_call(call, reader, kinds, used) for call in chain]
+def _build_chain(chain: tuple[Call, ...], reader: Reader, kinds: Mapping[str, type], depth: int) -> Built:
+    reader.count(chain)
+    built = [_build_call(call, reader, kinds, depth) for call in chain]
+    # Only now is known which names the texts inside used.
     return Built(
-        tuple(item for item, _ in built), tuple(call.span for call in chain), tuple(inner for _, inner in built), used
+        tuple(item for item, _ in built),
+        tuple(call.span for call in chain),
+        tuple(inner for _, inner in built),
+        frozenset(reader.used),
     )
 
 
-def _build_call(
-    call: Call, reader: Reader, kinds: Mapping[str, type], used: frozenset[str]
-) -> tuple[Any, dict[str, Built]]:
+def _build_call(call: Call, reader: Reader, kinds: Mapping[str, type], depth: int) -> tuple[Any, dict[str, Built]]:
+    if depth > MAX_NESTING:
+        reader.fail(f"nested more than {MAX_NESTING} deep", call.span)
     if call.name not in kinds:
         reader.fail(f"unknown name {call.name!r}. {fields.did_you_mean(call.name, kinds)}", call.span)
     kind = kinds[call.name]
@@ -71,7 +75,7 @@ def _build_call(
     inner: dict[str, Built] = {}
     for name, argument in arguments.items():
         if fields.is_nested(annotations[name]):
-            inner[name] = _build_chain(reader.chain(argument), reader, kinds, used)
+            inner[name] = _build_chain(reader.chain(argument), reader, kinds, depth + 1)
             values[name] = inner[name].items
             continue
         if not isinstance(argument, Value):

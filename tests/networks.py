@@ -1,0 +1,46 @@
+"""Tiny networks without the cost of drawing and compiling them: variables from NumPy, unoptimised programs."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn import layers
+
+jit = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+)
+"""Compiles in half the time; what it computes is the same within rounding."""
+
+
+def chain(text, **names):
+    return layers.parse(text, names).items
+
+
+def variables(network, image_shape, seed=0):
+    """Returns random variables in the tree that `cnn.model` reads: no zero biases, no unit scales."""
+    rng = np.random.default_rng(seed)
+    tree = {"params": {}, "batch_stats": {}}
+    for row in layers.trace(network, image_shape):
+        for parameter in row.parameters:
+            place = tree[parameter.collection]
+            for name in row.path.split("/"):
+                place = place.setdefault(name, {})
+            numbers = rng.normal(size=parameter.shape) / np.sqrt(parameter.size / parameter.shape[-1])
+            if parameter.name in ("scale", "var"):
+                numbers = 1 + 0.3 * np.tanh(numbers)
+            place[parameter.name] = jnp.asarray(numbers, jnp.float32)
+    return tree
+
+
+def pictures(image_shape, count=3, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=(count, *image_shape)), jnp.float32)
+
+
+def agree(found, expected, tolerance):
+    """Compares two trees leaf by leaf, relative to the largest number of each leaf."""
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        one, other = np.asarray(one, np.float32), np.asarray(other, np.float32)
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * (np.abs(other).max(initial=0) + 1e-6))

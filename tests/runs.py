@@ -1,0 +1,85 @@
+"""A tiny experiment on real digits, and ways to start it, for the tests that run one."""
+
+import json
+import struct
+from pathlib import Path
+
+import jax
+import numpy as np
+from tensorboardX.proto.event_pb2 import Event
+
+from cnn import config, experiment
+from cnn.commands import flags, launch
+
+SECTIONS = {
+    "seed": 0,
+    "model": {"layers": "flatten | dense(classes) | softmax"},
+    "data": {"name": "digits", "image_shape": (8, 8, 1), "classes": 10},
+    "optimizer": {"name": "adam", "learning_rate": 0.01},
+    "train": {"epochs": 3, "batch_size": 100, "log_every_steps": 5},
+}
+STEPS_PER_EPOCH = 12
+EXAMPLES = {"train": 1293, "valid": 145, "test": 359}
+
+
+def tiny(*overrides):
+    """Returns the checked values; an override is written as after `--config.`."""
+    return config.resolve(SECTIONS, [config.Override(*text.split("=", 1)) for text in overrides])
+
+
+def start(*arguments, sections=SECTIONS):
+    """Returns the exit code of a command line, run in this process with the tiny config as its file."""
+    return launch.launch(flags.parse([str(argument) for argument in arguments]), lambda path: sections)
+
+
+def train(workdir, *overrides, sections=SECTIONS):
+    return start("train", f"--workdir={workdir}", *(f"--config.{text}" for text in overrides), sections=sections)
+
+
+def saved(workdir, name):
+    return json.loads((Path(workdir) / name).read_text())
+
+
+def records(workdir, kind=None):
+    """Returns the records of `metrics.jsonl`, refusing what is no JSON, such as NaN."""
+
+    def refuse(constant):
+        raise ValueError(f"{constant} is no JSON")
+
+    lines = (Path(workdir) / "metrics.jsonl").read_text().splitlines()
+    parsed = [json.loads(line, parse_constant=refuse) for line in lines]
+    return [record for record in parsed if kind in (None, record["kind"])]
+
+
+def steps(workdir):
+    return sorted(int(entry.name) for entry in (Path(workdir) / "checkpoints").iterdir() if entry.name.isdigit())
+
+
+def final(values, workdir, weights="last"):
+    """Returns what must be equal where two runs are: the metrics' bytes and those of every variable."""
+    step, variables = experiment.chosen_variables(values, Path(workdir), weights)
+    arrays = [np.asarray(array).tobytes() for array in jax.tree.leaves(variables)]
+    return step, (Path(workdir) / "metrics.jsonl").read_bytes(), arrays
+
+
+def scalars(workdir):
+    """Returns {(tag, step): [values]} and the purged steps of a run's TensorBoard files."""
+    found, purged = {}, []
+    for path in sorted((Path(workdir) / "tensorboard").iterdir()):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            event = Event.FromString(content[12 : 12 + length])
+            content = content[16 + length :]
+            if event.HasField("session_log"):
+                purged.append(event.step)
+            for value in event.summary.value:
+                found.setdefault((value.tag, event.step), []).append(value.simple_value)
+    return found, purged
+
+
+def config_of(path):
+    """Returns the sections of a config file."""
+    names = {}
+    exec(compile(Path(path).read_text(), str(path), "exec"), names)
+    return names["get_config"]().to_dict()

@@ -1,0 +1,71 @@
+"""Every shipped config: resolves, says what it is, has the parameters it always had, and trains."""
+
+import ast
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn import config, train, trainer
+from cnn.commands.flags import DEFAULT_CONFIG
+from cnn.layers import count_parameters
+
+FOLDER = DEFAULT_CONFIG.parent
+PARAMETERS = {
+    "cifar10": 308_650,
+    "dense_baseline": 784 * 128 + 128 + 128 * 10 + 10,
+    "digits": 243_786,
+    "fashion_mnist": 243_786,
+    "lenet5": 61_706,
+    "mnist": 243_786,
+    "one_conv": (3 * 3 + 1) * 32 + (13 * 13 * 32 + 1) * 128 + (128 + 1) * 10,
+}
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in sorted(PARAMETERS) if name != "dense_baseline"]
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return config.resolve(module.get_config().to_dict())
+
+
+def test_every_config_is_tested():
+    assert {path.stem for path in FOLDER.glob("*.py")} == set(PARAMETERS)
+    assert DEFAULT_CONFIG == FOLDER / "digits.py"
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_a_config_is_data_with_a_docstring(name):
+    tree = ast.parse((FOLDER / f"{name}.py").read_text())
+    assert len((ast.get_docstring(tree) or "").splitlines()[0]) > 20
+    imported = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert [ast.unparse(node) for node in imported] == ["from ml_collections import ConfigDict"]
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_a_config_resolves_to_the_parameters_it_always_had(name):
+    values = load(name)
+    assert count_parameters(values.rows) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", ["dense_baseline", *SLOW])
+def test_a_config_makes_two_training_steps(name):
+    values = load(name)
+    program = trainer.make_program(values, 1000, 100)
+    state = trainer.make_state(values, program)
+    assert sum(array.size for array in jax.tree.leaves(state.params)) == PARAMETERS[name]
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, *values.data.image_shape), dtype=np.uint8)
+    split = train.Images(jnp.asarray(images), jnp.asarray(rng.integers(0, values.data.classes, 4)))
+    before = jax.tree.map(np.asarray, state.params)
+    for step in range(2):
+        state, metrics = train.run_step(state, split, jnp.asarray([step, step + 2]), program=program)
+        assert np.isfinite(float(metrics["loss"])) and np.isfinite(float(metrics["grad_norm"]))
+        assert float(metrics["count"]) == 2
+    assert (int(state.step), int(state.bad_step)) == (2, -1)
+    moved = jax.tree.map(lambda old, new: not np.array_equal(old, new), before, state.params)
+    assert any(jax.tree.leaves(moved))

@@ -1,0 +1,143 @@
+"""Every example of a split, once, whatever the batch."""
+
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import runs
+
+from cnn import evaluate, experiment, hyper, model
+
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory):
+    """A run whose last, best and averaged weights differ."""
+    workdir = tmp_path_factory.mktemp("evaluate") / "run"
+    experiment.run(runs.tiny(*AVERAGED), workdir)
+    return workdir
+
+
+AVERAGED = ("train.average=ema(0.9)", "optimizer.learning_rate=0.5", "eval.weights=best", "train.epochs=4")
+
+
+@pytest.fixture
+def copied(averaged, tmp_path):
+    return Path(shutil.copytree(averaged, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def network():
+    values = runs.tiny()
+    variables = model.init(values.layers, (8, 8, 1), jax.random.key(0))
+    images = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), dtype=np.uint8)
+    return hyper.from_values(values), variables, jnp.asarray(images)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 49, 50, 51, 10_000])
+def test_logits_do_not_depend_on_the_batch(network, batch_size):
+    alone = np.concatenate(
+        [evaluate.predict_logits(*network[:2], network[2][row : row + 1], batch_size=1) for row in range(50)]
+    )
+    logits = evaluate.predict_logits(*network, batch_size=batch_size)
+    assert logits.shape == (50, 10)
+    np.testing.assert_allclose(logits, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_logits_that_are_not_finite_are_refused(network):
+    hyperparameters, variables, images = network
+    broken = jax.tree.map(lambda array: array.at[0].set(jnp.nan), variables)
+    with pytest.raises(FloatingPointError, match=r"^logits: not finite, first for image 0\. The run has diverged"):
+        evaluate.predict_logits(hyperparameters, broken, images, batch_size=7)
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_every_example_of_a_split_counts_once_whatever_the_batch(averaged, tmp_path, split):
+    found = []
+    for batch_size in (7, 128, 10_000):
+        values = runs.tiny(*AVERAGED, f"eval.batch_size={batch_size}")
+        step, variables = experiment.chosen_variables(values, averaged, "last")
+        dataset = experiment.load_data(values.data)
+        found.append(evaluate.evaluate_split(values, tmp_path, variables, dataset, split, step=step, weights="best"))
+    assert [record["count"] for record in found] == [runs.EXAMPLES[split]] * 3
+    assert found[0]["confusion"] == found[1]["confusion"] == found[2]["confusion"]
+    assert sum(map(sum, found[0]["confusion"])) == runs.EXAMPLES[split]
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_predictions_hold_index_label_and_logits_of_every_example(copied, split):
+    assert runs.start("eval", f"--workdir={copied}", f"--split={split}") == 0
+    record = runs.saved(copied, f"evaluation-{split}.json")
+    with np.load(copied / f"predictions-{split}.npz") as predictions:
+        assert sorted(predictions) == ["index", "label", "logits"]
+        index, label, logits = (predictions[name] for name in ("index", "label", "logits"))
+    count = runs.EXAMPLES[split]
+    assert record["count"] == count
+    assert index.tolist() == list(range(count))
+    assert logits.shape == (count, 10)
+    assert logits.dtype == np.float32
+    assert int((logits.argmax(1) == label).sum()) == record["correct"]
+    assert label.tolist() == getattr(experiment.load_data(runs.tiny().data), split).labels.tolist()
+
+
+def test_the_chosen_weights_are_the_ones_evaluated(averaged):
+    values = runs.tiny(*AVERAGED)
+    chosen = {weights: experiment.chosen_variables(values, averaged, weights) for weights in ("last", "best", "ema")}
+    kernels = {weights: np.asarray(variables["params"]["dense1"]["kernel"]) for weights, (_, variables) in chosen.items()}
+    result = runs.saved(averaged, "result.json")
+    assert chosen["last"][0] == chosen["ema"][0] == 48
+    assert chosen["best"][0] == result["best"]["step"]
+    assert not np.array_equal(kernels["last"], kernels["ema"])
+    accuracies = {record["step"]: record["valid"]["accuracy"] for record in runs.records(averaged, "epoch")}
+    assert result["best"]["valid_accuracy"] == max(accuracies.values()) == accuracies[result["best"]["step"]]
+    assert result["valid"]["accuracy"] == result["best"]["valid_accuracy"]
+
+
+def test_the_best_is_evaluated_also_where_it_is_long_past(tmp_path):
+    # Nothing is ever learned, so the first evaluation stays the best.
+    experiment.run(runs.tiny("optimizer.learning_rate=1e-12", "eval.weights=best"), tmp_path / "run")
+    assert runs.saved(tmp_path / "run", "result.json")["best"]["step"] == 12
+    for split in ("valid", "test"):
+        record = runs.saved(tmp_path / "run", f"evaluation-{split}.json")
+        assert (record["step"], record["weights"]) == (12, "best")
+
+
+def test_other_weights_do_not_replace_the_runs_own_evaluation(copied, capsys):
+    before = (copied / "evaluation-test.json").read_bytes()
+    for weights in ("ema", "last"):
+        assert runs.start("eval", f"--workdir={copied}", f"--weights={weights}") == 0
+        assert capsys.readouterr().out.startswith(f"{copied} at step 48, {weights} weights\ntest accuracy 0.")
+        assert runs.saved(copied, f"evaluation-test-{weights}.json")["weights"] == weights
+    assert (copied / "evaluation-test.json").read_bytes() == before
+
+
+def test_eval_repeats_the_runs_own_evaluation(copied):
+    before = (copied / "evaluation-test.json").read_bytes()
+    (copied / "evaluation-test.json").unlink()
+    assert runs.start("eval", f"--workdir={copied}") == 0
+    assert (copied / "evaluation-test.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "arguments", "message"),
+    [
+        ((), ["--weights=ema"], '--weights: "ema" but the run kept no average. Use last or best.'),
+        (("data.valid_fraction=0",), ["--weights=best"], '--weights: "best" but the run had no validation split to c'),
+        (("data.valid_fraction=0",), ["--split=valid"], "--split: valid is empty, config.data.valid_fraction is 0. U"),
+        ((), ["--data_dir=/no/such"], ""),
+    ],
+)
+def test_what_a_run_does_not_have_is_refused(tmp_path, capsys, overrides, arguments, message):
+    assert runs.train(tmp_path / "run", "train.epochs=1", *overrides) == 0
+    capsys.readouterr()
+    code = runs.start("eval", f"--workdir={tmp_path / 'run'}", *arguments)
+    assert code == (2 if message else 0)
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_a_run_without_a_checkpoint_is_not_evaluated(copied, capsys):
+    shutil.rmtree(copied / "checkpoints")
+    assert runs.start("eval", f"--workdir={copied}") == 2
+    assert capsys.readouterr().err == f"--workdir: {copied} has no checkpoint yet. Train it first.\n"

@@ -1,0 +1,359 @@
+"""Whole runs in their directories: what is written, stopping, continuing to the bit."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import runs
+from PIL import Image
+
+from cnn import config, experiment, rundir, trainer
+from cnn.commands import launch
+from cnn.data import DataError
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("experiment") / "run"
+    assert experiment.run(runs.tiny(), workdir).fresh
+    return workdir
+
+
+@pytest.fixture
+def copied(reference, tmp_path):
+    return Path(shutil.copytree(reference, tmp_path / "copy"))
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours runs after it but what cleans up this process."""
+
+
+@pytest.fixture
+def before_step(monkeypatch):
+    """Makes something happen before the nth training step of this test, counted from 0 over all its runs."""
+
+    def arrange(happenings):
+        run_step, count = trainer.train.run_step, iter(range(10**6))
+
+        def step(*args, **kwargs):
+            happenings.get(next(count), lambda: None)()
+            return run_step(*args, **kwargs)
+
+        monkeypatch.setattr(trainer.train, "run_step", step)
+
+    return arrange
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def kill():
+    raise Killed
+
+
+def run_to_the_end(values, workdir):
+    """Starts the run until it ends; returns how often it was interrupted."""
+    for interruptions in range(100):
+        try:
+            experiment.run(values, workdir)
+        except (trainer.Preempted, Killed):
+            continue
+        return interruptions
+    raise AssertionError("never ended")
+
+
+def test_the_directory_holds_what_the_design_says(reference):
+    assert {path.name for path in reference.iterdir()} == {
+        *("config.json", "run.json", "metrics.jsonl", "events.jsonl", "checkpoints", "tensorboard", "result.json"),
+        *(f"evaluation-{split}.json" for split in ("valid", "test")),
+        *(f"predictions-{split}.npz" for split in ("valid", "test")),
+    }
+    written = max(reference.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert written.name == "result.json"
+
+
+def test_config_json_is_the_whole_config(reference):
+    assert config.resolve(runs.saved(reference, "config.json")) == runs.tiny()
+
+
+def test_run_json_says_what_made_the_run(reference):
+    made = runs.saved(reference, "run.json")
+    assert made["packages"]["jax"]
+    assert made["devices"]
+    assert made["argv"]
+    assert made["cpu_threads"] >= 1
+    assert len(made["git"]["commit"]) == 40
+    assert isinstance(made["git"]["dirty"], bool)
+    assert made["data"]["examples"] == runs.EXAMPLES
+    assert made["data"]["classes"] == [str(digit) for digit in range(10)]
+
+
+def test_metrics_hold_every_record_in_order_and_no_clock(reference):
+    records = runs.records(reference)
+    assert [record["step"] for record in records if record["kind"] == "train"] == [5, 10, 15, 20, 25, 30, 35]
+    assert [record["step"] for record in records if record["kind"] == "epoch"] == [12, 24, 36]
+    assert [record["step"] for record in records] == sorted(record["step"] for record in records)
+    assert set(records[0]) == {"kind", "step", "epoch", "loss", "accuracy", "grad_norm", "learning_rate"}
+    assert records[0]["learning_rate"] == pytest.approx(0.01)
+    assert set(records[2]) == {"kind", "step", "epoch", "train", "valid"}
+    assert set(records[2]["valid"]) == {"loss", "accuracy"}
+    assert [record["epoch"] for record in runs.records(reference, "train")] == [1, 1, 2, 2, 3, 3, 3]
+
+
+def test_the_means_of_an_epoch_count_each_example_once(reference):
+    windows, epochs = runs.records(reference, "train"), runs.records(reference, "epoch")
+    counted = epochs[0]["train"]["accuracy"] * 1200
+    assert counted == pytest.approx(round(counted), abs=1e-6)
+    # The windows up to step 10 and those of the whole epoch share ten of their twelve steps.
+    share = (windows[0]["loss"] + windows[1]["loss"]) * 500 / (epochs[0]["train"]["loss"] * 1200)
+    assert 10 / 12 < share < 1
+
+
+def test_the_same_config_writes_the_same_bytes(reference, tmp_path):
+    experiment.run(runs.tiny(), tmp_path / "again")
+    assert runs.final(runs.tiny(), tmp_path / "again") == runs.final(runs.tiny(), reference)
+    for split in ("valid", "test"):
+        name = rundir.evaluation(split)
+        assert (tmp_path / "again" / name).read_bytes() == (reference / name).read_bytes()
+
+
+def test_another_seed_is_another_run(reference, tmp_path):
+    experiment.run(runs.tiny("seed=1"), tmp_path / "other")
+    assert runs.final(runs.tiny("seed=1"), tmp_path / "other")[1:] != runs.final(runs.tiny(), reference)[1:]
+
+
+def test_tensorboard_holds_the_records(reference):
+    scalars, purged = runs.scalars(reference)
+    assert purged == [1]
+    for record in runs.records(reference, "epoch"):
+        assert scalars["epoch/valid/accuracy", record["step"]] == [pytest.approx(record["valid"]["accuracy"])]
+        assert scalars["epoch/train/loss", record["step"]] == [pytest.approx(record["train"]["loss"])]
+    for record in runs.records(reference, "train"):
+        assert scalars["train/loss", record["step"]] == [pytest.approx(record["loss"])]
+
+
+def test_events_tell_the_times(reference):
+    events = [json.loads(line) for line in (reference / "events.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["start", "end"]
+    assert all(event["time"].endswith("+00:00") for event in events)
+
+
+def test_the_result_agrees_with_the_evaluations(reference):
+    result = runs.saved(reference, "result.json")
+    assert (result["status"], result["step"], result["epochs"], result["stopped"]) == ("finished", 36, 3, None)
+    assert result["parameters"] == 650
+    for split in ("valid", "test"):
+        evaluation = runs.saved(reference, f"evaluation-{split}.json")
+        assert result[split]["correct"] == evaluation["correct"]
+        assert result[split]["count"] == evaluation["count"] == runs.EXAMPLES[split]
+        assert (evaluation["split"], evaluation["weights"], evaluation["step"]) == (split, "last", 36)
+    assert result["valid"]["accuracy"] == runs.records(reference, "epoch")[-1]["valid"]["accuracy"]
+    assert result["test"]["accuracy"] > 0.7
+
+
+def test_a_finished_run_is_not_run_again(copied):
+    before = (copied / "metrics.jsonl").read_bytes()
+    finished = experiment.run(runs.tiny(), copied)
+    assert not finished.fresh
+    assert finished.result == runs.saved(copied, "result.json")
+    assert (copied / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("kept", [[], [24], [24, 36]])
+def test_a_run_without_result_continues_from_what_is_saved(reference, copied, kept):
+    (copied / "result.json").unlink()
+    for step in set(runs.steps(copied)) - set(kept):
+        shutil.rmtree(copied / "checkpoints" / f"{step:08}")
+    assert experiment.run(runs.tiny(), copied).fresh
+    assert runs.final(runs.tiny(), copied) == runs.final(runs.tiny(), reference)
+    assert runs.saved(copied, "result.json")["test"] == runs.saved(reference, "result.json")["test"]
+
+
+@pytest.mark.parametrize(
+    "happenings",
+    [
+        {0: terminate},
+        {7: terminate, 13: terminate, 14: terminate, 30: terminate},
+        {11: terminate, 12: terminate, 36: terminate},
+        {2: kill, 20: kill},
+        {8: terminate, 14: kill, 15: kill, 29: terminate},
+    ],
+)
+def test_an_interrupted_run_ends_with_the_same_bytes(reference, tmp_path, before_step, happenings):
+    before_step(happenings)
+    assert run_to_the_end(runs.tiny(), tmp_path / "run") > 0
+    assert runs.final(runs.tiny(), tmp_path / "run") == runs.final(runs.tiny(), reference)
+    assert runs.saved(tmp_path / "run", "result.json")["train"] == runs.saved(reference, "result.json")["train"]
+
+
+def test_an_interruption_saves_at_once_and_exits_75(tmp_path, before_step, capsys):
+    before_step({7: terminate})
+    assert runs.train(tmp_path / "run") == launch.PREEMPTED
+    assert runs.steps(tmp_path / "run") == [8]
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert capsys.readouterr().err.endswith(f"interrupted; saved in {tmp_path / 'run'}. The same command continues.\n")
+    assert runs.train(tmp_path / "run") == 0
+    events = [json.loads(line)["event"] for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert events == ["start", "preempted", "resume", "end"]
+
+
+def test_the_second_signal_leaves_at_once(tmp_path, before_step):
+    before_step({7: lambda: (terminate(), terminate())})
+    with pytest.raises(SystemExit, match="143"):
+        experiment.run(runs.tiny(), tmp_path / "run")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_tensorboard_shows_a_continued_run_once(reference, tmp_path, before_step):
+    before_step({20: kill})
+    run_to_the_end(runs.tiny(), tmp_path / "run")
+    scalars, purged = runs.scalars(tmp_path / "run")
+    assert purged == [1, 13]
+    assert set(scalars) == set(runs.scalars(reference)[0])
+
+
+def test_data_that_changed_between_runs_are_refused(tmp_path, before_step):
+    root = tmp_path / "pictures"
+    for part in ("train", "test"):
+        for shade, name in ((0, "dark"), (200, "light")):
+            (root / part / name).mkdir(parents=True)
+            for n in range(6):
+                Image.new("L", (4, 4), shade + n).save(root / part / name / f"{n}.png")
+    sections = {**runs.SECTIONS, "data": {"name": "folder", "image_shape": (4, 4, 1), "classes": 2}}
+    sections["data"] |= {"data_dir": str(root), "valid_fraction": 0.2}
+    sections["train"] = {"batch_size": 5, "epochs": 2}
+    values = config.resolve(sections)
+    before_step({2: terminate})
+    with pytest.raises(trainer.Preempted):
+        experiment.run(values, tmp_path / "run")
+    Image.new("L", (4, 4), 99).save(root / "train" / "dark" / "0.png")
+    with pytest.raises(DataError, match=r"^config\.data: the data are not those of step 3 in .*\. Restore them, or ch"):
+        experiment.run(values, tmp_path / "run")
+
+
+def test_a_target_stops_after_the_first_epoch_above_it(reference, tmp_path):
+    epochs = runs.records(reference, "epoch")
+    target = epochs[1]["train"]["accuracy"] - 1e-9
+    finished = experiment.run(runs.tiny(f"train.stop=target({target})"), tmp_path / "run")
+    assert (finished.result["step"], finished.result["epochs"]) == (24, 2)
+    assert finished.result["stopped"].startswith("train accuracy ")
+    assert runs.records(tmp_path / "run") == [record for record in runs.records(reference) if record["step"] <= 24]
+    assert not experiment.run(runs.tiny(f"train.stop=target({target})"), tmp_path / "run").fresh
+
+
+def test_a_target_on_valid_reads_valid(reference, tmp_path):
+    target = runs.records(reference, "epoch")[0]["valid"]["accuracy"] - 1e-9
+    finished = experiment.run(runs.tiny(f"train.stop=target({target}, 'valid')"), tmp_path / "run")
+    assert finished.result["step"] == 12
+    assert finished.result["stopped"].startswith("valid accuracy ")
+
+
+PATIENT = ("train.stop=patience(2)", "optimizer.learning_rate=1e-12", "train.epochs=9")
+"""Nothing is ever learned: the first evaluation stays the best, and the third is the second without a better one."""
+
+
+def test_patience_stops_after_evaluations_without_a_better_one(tmp_path):
+    finished = experiment.run(runs.tiny(*PATIENT), tmp_path / "run")
+    assert finished.result["step"] == 36
+    assert finished.result["stopped"] == "no better validation accuracy in 2 evaluations"
+    assert finished.result["best"]["step"] == 12
+    assert runs.steps(tmp_path / "run") == [12, 24, 36]
+
+
+@pytest.mark.parametrize("step", [13, 25, 30])
+def test_patience_survives_an_interruption(tmp_path, before_step, step):
+    before_step({step: terminate})
+    assert run_to_the_end(runs.tiny(*PATIENT), tmp_path / "run") == 1
+    result = runs.saved(tmp_path / "run", "result.json")
+    assert (result["step"], result["best"]["step"]) == (36, 12)
+
+
+def test_the_latest_two_and_the_best_are_kept_and_nothing_else_lies_about(tmp_path):
+    experiment.run(runs.tiny("optimizer.learning_rate=1e-12", "train.epochs=5"), tmp_path / "run")
+    assert runs.steps(tmp_path / "run") == [12, 48, 60]
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"00000012", "00000048", "00000060"}
+
+
+def test_checkpoints_come_as_often_as_asked(tmp_path, before_step):
+    before_step({40: kill})
+    with pytest.raises(Killed):
+        experiment.run(runs.tiny("checkpoint.every_epochs=2", "train.epochs=4", "data.valid_fraction=0"), tmp_path / "a")
+    assert runs.steps(tmp_path / "a") == [28]
+
+
+def test_without_test_the_test_split_is_not_evaluated(tmp_path, capsys):
+    assert runs.train(tmp_path / "run", "eval.test=False", "train.epochs=1") == 0
+    assert not (tmp_path / "run" / "evaluation-test.json").exists()
+    assert "test" not in runs.saved(tmp_path / "run", "result.json")
+    said = capsys.readouterr().out
+    assert "\nvalid accuracy 0." in said
+    assert "test accuracy" not in said
+
+
+def test_training_on_valid_too_uses_every_training_example(tmp_path):
+    experiment.run(runs.tiny("data.train_on=train+valid", "train.epochs=1"), tmp_path / "run")
+    assert runs.saved(tmp_path / "run", "result.json")["step"] == 1438 // 100
+    assert set(runs.records(tmp_path / "run", "epoch")[0]) == {"kind", "step", "epoch", "train"}
+    assert not (tmp_path / "run" / "evaluation-valid.json").exists()
+
+
+def test_a_diverged_run_keeps_its_last_finite_state_and_exits_3_again(tmp_path, capsys):
+    for _ in range(2):
+        assert runs.train(tmp_path / "run", "optimizer.learning_rate=1e38") == launch.DIVERGED
+        assert "diverged: the loss or a gradient of step " in capsys.readouterr().out
+    result = runs.saved(tmp_path / "run", "result.json")
+    assert (result["status"], result["bad_step"]) == ("diverged", result["step"])
+    assert "test" not in result
+    assert runs.steps(tmp_path / "run") == [result["step"]]
+    assert runs.records(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("valid_fraction", [0.1, 0])
+def test_a_run_whose_last_update_spoils_the_logits_has_diverged(tmp_path, capsys, valid_fraction):
+    overrides = ("optimizer.learning_rate=1e38", "train.epochs=1", "train.batch_size=1200")
+    assert runs.train(tmp_path / "run", *overrides, f"data.valid_fraction={valid_fraction}") == launch.DIVERGED
+    assert runs.saved(tmp_path / "run", "result.json")["bad_step"] == 1
+    assert runs.start("eval", f"--workdir={tmp_path / 'run'}") == launch.DIVERGED
+    assert capsys.readouterr().err.endswith("The run has diverged; evaluate another.\n")
+
+
+@pytest.mark.slow
+def test_a_scan_trains_as_single_steps_do_within_rounding(reference, tmp_path):
+    experiment.run(runs.tiny("train.dispatch=scan"), tmp_path / "run")
+    for scanned, stepped in zip(runs.records(tmp_path / "run"), runs.records(reference), strict=True):
+        assert {name: value for name, value in scanned.items() if name in ("kind", "step", "epoch")} == {
+            name: value for name, value in stepped.items() if name in ("kind", "step", "epoch")
+        }
+        if scanned["kind"] == "train":
+            assert scanned["loss"] == pytest.approx(stepped["loss"], rel=1e-4)
+    assert runs.saved(tmp_path / "run", "result.json")["test"]["accuracy"] == pytest.approx(
+        runs.saved(reference, "result.json")["test"]["accuracy"], abs=0.01
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_folder_of_pictures_is_trained_on_end_to_end(tmp_path, channels):
+    root = tmp_path / "pictures"
+    for part, count in (("train", 30), ("test", 10)):
+        for name, shade in (("dark", 0), ("light", 200)):
+            (root / part / name).mkdir(parents=True)
+            for n in range(count):
+                colour = (shade + n, shade, shade) if n % 2 else shade + n
+                Image.new("RGB" if n % 2 else "L", (6, 7), colour).save(root / part / name / f"{n}.png")
+    sections = {
+        "model": {"layers": "conv(2, 3) | batch_norm | relu | global_avg_pool | dense(classes) | softmax"},
+        "data": {"name": "folder", "data_dir": str(root), "image_shape": (7, 6, channels), "classes": 2},
+        "optimizer": {"name": "adam", "learning_rate": 0.1},
+        "train": {"batch_size": 9, "epochs": 4},
+    }
+    assert runs.train(tmp_path / "run", sections=sections) == 0
+    result = runs.saved(tmp_path / "run", "result.json")
+    assert result["test"]["count"] == 20
+    assert result["test"]["accuracy"] == 1
+    assert result["test"]["top5_accuracy"] is None
+    assert runs.start("eval", f"--workdir={tmp_path / 'run'}", "--split=train") == 0

@@ -1,0 +1,79 @@
+"""What was typed, and everything that is wrong with it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnn.commands import COMMANDS, FLAGS, flags
+
+
+def test_nothing_typed_is_train():
+    invocation = flags.parse([])
+    assert (invocation.command, invocation.flags, invocation.overrides) == ("train", {}, [])
+    assert invocation.problems == []
+
+
+def test_command_flags_and_overrides_are_read_in_any_order():
+    invocation = flags.parse(["--config.seed=3", "--workdir", "runs/a", "eval", "-split=valid"])
+    assert invocation.command == "eval"
+    assert invocation.flags == {"workdir": "runs/a", "split": "valid"}
+    assert invocation.overrides == [("seed", "3")]
+    typed = flags.parse(["--config.optimizer.name=sgd", "--config.seed", "-1", "--config.model.layers=a(b=1) | c"])
+    assert typed.overrides == [("optimizer.name", "sgd"), ("seed", "-1"), ("model.layers", "a(b=1) | c")]
+    assert typed.problems == []
+
+
+@pytest.mark.parametrize("spelling", ["-h", "-help", "--help", "--helpfull", "--helpshort"])
+def test_help_is_asked_for(spelling):
+    assert flags.parse(["train", spelling]).help
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "'trian': unknown command. Did you mean 'train'? Known: train, "),
+        (["--"], "'--': unknown command. "),
+        (["train", "stray"], "'stray': train takes no such argument. Flags begin with --"),
+        (["train", "-"], "'-': train takes no such argument. Flags begin with --"),
+        (["--wrkdir=a"], "--wrkdir: unknown flag. Did you mean 'workdir'? Known: config, workdir, "),
+        (["--workdir"], "--workdir: has no value. Write --workdir=VALUE"),
+        (["--workdir", "--config.seed=1"], "--workdir: has no value. Write --workdir=VALUE"),
+        (["--config.seed"], "--config.seed: has no value. Write --config.seed=VALUE"),
+        (["--workdir="], "--workdir: is empty. Write --workdir=VALUE"),
+        (["--config="], "--config: is empty. Write --config=VALUE"),
+        (["--config=a", "--config=a"], "--config: is given twice. Keep one"),
+        (["--workdir=a", "--workdir=b"], "--workdir: is given twice. Keep one"),
+        (["--config.seed=1", "--config.seed=1"], "--config.seed: is given twice. Keep one"),
+        (["train", "--split=test"], "--split: is no flag of train. Leave it out"),
+        (["summary", "--workdir=a"], "--workdir: is no flag of summary. Leave it out"),
+        (["eval", "--config=a"], "--config: eval reads the run's own config. Leave it out"),
+        (["eval", "--config.seed=1"], "--config.seed: eval reads the run's own config. Leave it out"),
+        (["eval", "--split=tset"], "--split: must be one of train, valid, test, got 'tset'"),
+        (["eval", "--weights=emma"], "--weights: must be one of last, best, ema, got 'emma'"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, message):
+    (problem,) = flags.parse(arguments).problems
+    assert problem.startswith(message)
+    assert "\n" not in problem
+
+
+def test_all_mistakes_are_collected():
+    invocation = flags.parse(["eval", "x", "--config=a", "--config=b", "--split", "--nonsense=1", "--weights=?"])
+    assert len(invocation.problems) == 6
+
+
+@given(st.lists(st.one_of(st.text(max_size=8), st.sampled_from([*COMMANDS, *(f"--{name}" for name in FLAGS)]))))
+def test_any_command_line_is_read_without_an_error(arguments):
+    invocation = flags.parse(arguments)
+    assert invocation.command in COMMANDS
+    assert all(isinstance(problem, str) and problem for problem in invocation.problems)
+
+
+def test_help_fits_on_one_screen_and_names_everything():
+    lines = flags.usage().splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 120
+    assert all(any(line.startswith(f"  {name} ") for line in lines) for name in COMMANDS)
+    assert all(any(line.startswith(f"  --{name}=") for line in lines) for name in FLAGS)
+    assert all(code in lines[-1] for code in ("0 ", "2 ", "3 ", "74 ", "75 "))

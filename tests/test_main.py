@@ -1,0 +1,191 @@
+"""The program as a person starts it: real processes."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import runs
+
+MAIN = Path(__file__).resolve().parents[1] / "main.py"
+TINY = (
+    "--config.data.image_shape=(8,8,1)",
+    "--config.data.fit=exact",
+    "--config.data.augment=",
+    "--config.model.layers=flatten | dense(classes) | softmax",
+    "--config.train.batch_size=100",
+)
+
+
+def start(*arguments, **environment):
+    """Returns the exit code and both outputs of `python main.py`, started from another folder."""
+    done = subprocess.run(
+        [sys.executable, str(MAIN), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd="/",
+        env={**os.environ, **environment},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+WRONG = [
+    ["train", "stray", "--wrkdir=a", "--config.train.epoch=1", "--config.seed=x", "--config.optimizer.name=adma"],
+    ["--config.train.stop=patience(0", "--config.a.b.c=1", "--config.train.epochs=", "--config.model.layers=a"],
+    ["--config=nosuch.py", "--config=configs/digits.py"],
+    ["eval", "--workdir=nosuch", "--split=x"],
+    ["--workdir=/dev/null"],
+    ["--workdir=/"],
+]
+
+
+def test_what_is_wrong_is_said_on_stderr_without_jax_and_without_a_traceback():
+    code = (
+        "import io, json, sys, contextlib\n"
+        f"sys.path.insert(0, {str(MAIN.parent)!r})\n"
+        "import main\n"
+        "for line in json.load(sys.stdin):\n"
+        "    out, err = io.StringIO(), io.StringIO()\n"
+        "    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):\n"
+        "        code = main.main(main.parse_flags(['main.py', *line]))\n"
+        "    print(json.dumps([code, out.getvalue(), err.getvalue(), 'jax' in sys.modules]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(WRONG), capture_output=True, text=True, timeout=120, check=True
+    )
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(results) == len(WRONG)
+    for line, (exit_code, out, err, jax) in zip(WRONG, results, strict=True):
+        assert (exit_code, out, jax) == (2, "", False), line
+        assert err
+        assert "Traceback" not in err
+    assert len(results[0][2].splitlines()) == 5
+    assert len(results[1][2].splitlines()) == 8, "two of the four problems have two more lines, with a caret"
+
+
+def test_one_wrong_line_exits_2():
+    assert start("summary", "--config.train.epohcs=3") == (
+        2,
+        "",
+        "config.train.epohcs: unknown field. Did you mean 'epochs'? Known: batch_size, epochs, label_smoothing, clip, "
+        "average, accumulate_steps, compute_dtype, stop, dispatch, log_every_steps.\n",
+    )
+
+
+def test_help_is_on_stdout():
+    code, out, err = start("--help")
+    assert (code, err) == (0, "")
+    assert out.startswith("python main.py [COMMAND]")
+    assert len(out.splitlines()) <= 24
+
+
+def test_summary_of_the_default_config_works_from_any_folder():
+    code, out, err = start("summary")
+    assert (code, err) == (0, "")
+    assert "243,786 parameters = 975,144 bytes of float32" in out
+    assert "floor(11/2) = 5" in out
+
+
+@pytest.mark.slow
+def test_a_whole_life_of_a_run_without_tensorflow(tmp_path):
+    """Trains, reports, evaluates and refuses, where importing TensorFlow would raise."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('tensorflow', 'tensorboard', 'torch'):\n"
+        "            raise RuntimeError(f'{name} was imported')\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+    )
+    workdir = tmp_path / "run"
+    command = (*TINY, "--config.train.epochs=2", f"--workdir={workdir}")
+    code, out, err = start(*command, PYTHONPATH=str(tmp_path))
+    assert code == 0
+    assert "650 parameters" in out
+    assert "test accuracy 0." in out
+    lines = err.splitlines()
+    assert len(lines) == 2, "one plain line for each evaluation, and nothing else"
+    assert all(re.match(r"epoch \d/2  train loss [\d.]+ accuracy [\d.]+  valid loss [\d.]+ acc", line) for line in lines)
+    assert "\x1b" not in out + err
+    metrics = (workdir / "metrics.jsonl").read_bytes()
+
+    code, out, err = start(*command, PYTHONPATH=str(tmp_path))
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{workdir} is finished. Its result:\ntest accuracy 0.")
+    assert (workdir / "metrics.jsonl").read_bytes() == metrics
+    made = runs.saved(workdir, "run.json")
+    assert made["argv"][1:] == list(command)
+
+    code, out, err = start("eval", f"--workdir={workdir}", "--split=valid", PYTHONPATH=str(tmp_path))
+    assert (code, err) == (0, "")
+    assert "valid accuracy 0." in out
+
+    code, out, err = start(*command, "--config.seed=1", PYTHONPATH=str(tmp_path))
+    assert (code, out) == (2, "")
+    assert f"Use --workdir={workdir}-2\n    config.seed: 0 there, 1 here\n" in err
+
+
+def wait_for(process, condition):
+    """Reads the process's lines until one fulfils the condition."""
+    for line in process.stderr:
+        if condition(line):
+            return
+    raise AssertionError("ended before")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 75), (signal.SIGINT, 75), (signal.SIGKILL, -9)])
+def test_a_run_that_was_stopped_continues_to_the_same_bytes(tmp_path, number, expected):
+    overrides = (*TINY, "--config.train.epochs=200", "--config.checkpoint.every_epochs=7")
+    values = runs.config.resolve(
+        runs.config_of(MAIN.parent / "configs" / "digits.py"),
+        [runs.config.Override(*text.removeprefix("--config.").split("=", 1)) for text in overrides],
+    )
+    command = [sys.executable, str(MAIN), *overrides]
+    with subprocess.Popen(
+        [*command, f"--workdir={tmp_path / 'stopped'}"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
+        wait_for(process, lambda line: line.startswith("epoch 9/"))
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == expected
+    if expected == 75:
+        assert said.endswith(f"interrupted; saved in {tmp_path / 'stopped'}. The same command continues.\n")
+    assert not (tmp_path / "stopped" / "result.json").exists()
+    assert start(*overrides, f"--workdir={tmp_path / 'stopped'}")[0] == 0
+    assert start(*overrides, f"--workdir={tmp_path / 'straight'}")[0] == 0
+    assert runs.final(values, tmp_path / "stopped") == runs.final(values, tmp_path / "straight")
+    events = [json.loads(line)["event"] for line in (tmp_path / "stopped" / "events.jsonl").read_text().splitlines()]
+    assert events == (["start", "preempted", "resume", "end"] if expected == 75 else ["start", "resume", "end"])
+
+
+@pytest.mark.slow
+def test_a_terminal_sees_a_bar_and_whole_tables(tmp_path):
+    pid, screen = pty.fork()
+    if pid == 0:
+        environment = {**os.environ, "COLUMNS": "40", "TERM": "xterm"}
+        workdir = f"--workdir={tmp_path / 'run'}"
+        os.execve(sys.executable, [sys.executable, str(MAIN), *TINY, "--config.train.epochs=1", workdir], environment)
+    shown = b""
+    while True:
+        try:
+            part = os.read(screen, 65_536)
+        except OSError:  # how Linux says that the other side has closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(screen)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    text = shown.decode()
+    assert "…" not in text
+    assert "12/12" in text
+    assert "\x1b[2K" in text
+    for cell in ("flatten1", "8*8*1 = 64", "64*10 + 10", "precision 0."):
+        assert cell in text

@@ -1,0 +1,336 @@
+"""The network that the layers describe: shapes, names, statistics, dropout, what is captured."""
+
+import re
+
+import flax.errors
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from cnn import layers, model
+from cnn.layers import LayerError
+from tests import networks, oracles
+
+SIDE = st.integers(1, 4)
+PAIR = st.tuples(SIDE, SIDE)
+PADDING = st.sampled_from(["valid", "same"])
+
+
+@st.composite
+def chains(draw, shape, length=5, nesting=2):
+    """Draws layers that fit `shape`, one after another; what does not fit is left out."""
+    chosen = []
+    for _ in range(draw(st.integers(0, length))):
+        layer = draw(_layer(shape, nesting))
+        try:
+            shape = layer.output(shape)
+        except LayerError:
+            continue
+        assume(int(np.prod(shape)) <= 4000)
+        chosen.append(layer)
+    return tuple(chosen)
+
+
+@st.composite
+def _layer(draw, shape, nesting):
+    everywhere = ["relu", "gelu", "silu", "tanh", "sigmoid", "batch_norm", "group_norm", "dropout", "flatten", "dense"]
+    on_maps = ["conv", "max_pool", "avg_pool", "global_avg_pool", "global_max_pool"]
+    # The kinds on maps twice, so that the shapes change often.
+    names = [*on_maps, *on_maps, *everywhere] if len(shape) == 3 else everywhere
+    name = draw(st.sampled_from([*names, "residual"] if nesting else names))
+    kind = layers.KINDS[name]
+    divisors = [n for n in range(1, shape[-1] + 1) if shape[-1] % n == 0]
+    if name == "conv":
+        groups = draw(st.sampled_from(divisors))
+        features = groups * draw(st.integers(1, 3))
+        return kind(features, draw(PAIR), draw(PAIR), draw(PADDING), draw(PAIR), groups, draw(st.booleans()))
+    if name in ("max_pool", "avg_pool"):
+        return kind(draw(PAIR), draw(PAIR), draw(PADDING))
+    if name == "group_norm":
+        return kind(draw(st.sampled_from(divisors)))
+    if name in ("dense", "dropout"):
+        return kind(draw(st.integers(1, 5))) if name == "dense" else kind(0.5)
+    if name == "residual":
+        body = draw(chains(shape, 3, nesting - 1))
+        assume(body)
+        return kind(body, () if layers.network_output(body, shape) == shape else body)
+    return kind()
+
+
+@st.composite
+def networks_on_images(draw):
+    shape = draw(st.tuples(st.integers(1, 11), st.integers(1, 11), st.integers(1, 4)))
+    return draw(chains(shape)), shape
+
+
+def declared(rows, collection):
+    """Returns the shapes that the rows declare, by path."""
+    return {
+        f"{row.path}/{parameter.name}": parameter.shape
+        for row in rows
+        for parameter in row.parameters
+        if parameter.collection == collection
+    }
+
+
+def owned(tree):
+    """Returns the shapes that the model made, by path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {"/".join(key.key for key in path): leaf.shape for path, leaf in leaves}
+
+
+def check_declared_equals_traced(network, shape):
+    rows = layers.trace(network, shape)
+
+    captured = []
+
+    def run(key):
+        variables = model.init(network, shape, key)
+        images = jnp.zeros((2, *shape))
+        outputs = model.capture(network, variables, images)
+        captured.extend(outputs)
+        trained, stats = model.apply_train(network, variables, images, key)
+        return variables, outputs, model.apply(network, variables, images), trained, stats
+
+    variables, outputs, logits, trained, stats = jax.eval_shape(run, jax.random.key(0))
+    assert {path: output.shape[1:] for path, output in outputs.items()} == {row.path: row.output for row in rows}
+    assert captured == [row.path for row in rows]
+    assert logits.shape == trained.shape == (2, *layers.network_output(network, shape))
+    assert owned(variables["params"]) == declared(rows, "params")
+    assert owned(variables["batch_stats"]) == owned(stats) == declared(rows, "batch_stats")
+    counted = [layers.count_parameters(rows, name) for name in ("params", "batch_stats")]
+    assert counted == [sum(x.size for x in jax.tree.leaves(variables[name])) for name in ("params", "batch_stats")]
+
+
+@settings(max_examples=8, deadline=None)
+@given(networks_on_images())
+def test_declared_shapes_and_parameters_are_those_that_jax_traces(case):
+    check_declared_equals_traced(*case)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(networks_on_images())
+def test_declared_shapes_and_parameters_of_very_many_networks_are_those_that_jax_traces(case):
+    check_declared_equals_traced(*case)
+
+
+EVERYTHING = (
+    "conv(4, 3, padding='same', dilation=2) | batch_norm | relu | max_pool(3, strides=2) | "
+    "residual(conv(6, (3, 1), groups=2) | group_norm(3) | gelu | residual(silu | sigmoid), shortcut=conv(6, (3, 1))) | "
+    "avg_pool(2, padding='same') | tanh | dropout(0.5) | residual(flatten | dense(5), shortcut=global_avg_pool | dense(5)) | "
+    "residual(relu, shortcut=dense(5)) | dense(3) | softmax"
+)
+
+
+def test_one_network_of_all_kinds_is_traced_as_declared():
+    network = networks.chain(EVERYTHING)
+    assert {row.layer.kind for row in layers.trace(network, (13, 11, 2))} == set(layers.KINDS) - {"global_max_pool"}
+    check_declared_equals_traced(network, (13, 11, 2))
+
+
+def numpy_layer(layer, arrays, x):
+    """Returns what one layer makes of a batch, in float64."""
+    arrays = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
+    if isinstance(layer, layers.Conv):
+        options = {"strides": layer.strides, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
+        return oracles.conv2d(x, arrays["kernel"], arrays.get("bias", 0.0), **options)
+    if isinstance(layer, (layers.MaxPool, layers.AvgPool)):
+        pool = oracles.max_pool if isinstance(layer, layers.MaxPool) else oracles.avg_pool
+        return pool(x, layer.window, layer.strides, layer.padding)
+    if isinstance(layer, layers.Dense):
+        return oracles.dense(x, arrays["kernel"], arrays.get("bias", 0.0))
+    if isinstance(layer, layers.BatchNorm):
+        return numpy_batch_norm(layer, arrays, x, arrays["mean"], arrays["var"])
+    if isinstance(layer, layers.GroupNorm):
+        return numpy_group_norm(layer, arrays, x)
+    return {
+        "global_avg_pool": lambda: x.mean((1, 2)),
+        "global_max_pool": lambda: x.max((1, 2)),
+        "flatten": lambda: x.reshape(len(x), -1),
+        "relu": lambda: np.maximum(x, 0),
+        "gelu": lambda: x * 0.5 * (1 + np.vectorize(__import__("math").erf)(x / np.sqrt(2))),
+        "silu": lambda: x / (1 + np.exp(-x)),
+        "tanh": lambda: np.tanh(x),
+        "sigmoid": lambda: 1 / (1 + np.exp(-x)),
+        "dropout": lambda: x,
+        "softmax": lambda: np.exp(x) / np.exp(x).sum(-1, keepdims=True),
+    }[layer.kind]()
+
+
+def numpy_batch_norm(layer, arrays, x, mean, var):
+    return (x - mean) / np.sqrt(var + layer.epsilon) * arrays["scale"] + arrays["bias"]
+
+
+def numpy_group_norm(layer, arrays, x):
+    normal = np.empty_like(x)
+    size = x.shape[-1] // layer.groups
+    for image in range(len(x)):
+        for group in range(layer.groups):
+            part = x[image, ..., group * size : (group + 1) * size]
+            normal[image, ..., group * size : (group + 1) * size] = (part - part.mean()) / np.sqrt(part.var() + layer.epsilon)
+    return normal * arrays["scale"] + arrays["bias"]
+
+
+def numpy_chain(network, variables, x, prefix=""):
+    """Returns what every layer produced, by its path."""
+    outputs = {}
+    for name, layer in layers.named(network):
+        if isinstance(layer, layers.Residual):
+            inner = {key: tree.get(name, {}) for key, tree in variables.items()}
+            body = numpy_chain(layer.body, inner, x, f"{prefix}{name}/")
+            beside = {key: tree.get("shortcut", {}) for key, tree in inner.items()}
+            shortcut = numpy_chain(layer.shortcut, beside, x, f"{prefix}{name}/shortcut/")
+            x = [*body.values()][-1] + ([*shortcut.values()][-1] if shortcut else x)
+            outputs |= {**body, **shortcut}
+        else:
+            x = numpy_layer(layer, {**variables["params"].get(name, {}), **variables["batch_stats"].get(name, {})}, x)
+        outputs[prefix + name] = x
+    return outputs
+
+
+def test_every_layer_of_a_network_of_all_kinds_computes_what_numpy_does():
+    network, shape = networks.chain(EVERYTHING), (13, 11, 2)
+    variables, images = networks.variables(network, shape), networks.pictures(shape)
+    outputs, logits = networks.jit(
+        lambda images: (model.capture(network, variables, images), model.apply(network, variables, images))
+    )(images)
+    expected = numpy_chain(network, variables, np.asarray(images, np.float64))
+    assert set(outputs) == set(expected)
+    for path, output in outputs.items():
+        np.testing.assert_allclose(output, expected[path], rtol=1e-4, atol=1e-5, err_msg=path)
+    np.testing.assert_allclose(outputs["softmax1"], jax.nn.softmax(logits), rtol=1e-5)
+    np.testing.assert_allclose(logits, outputs["dense1"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs["softmax1"].sum(-1), 1, rtol=1e-5)
+
+
+def test_softmax_changes_what_is_captured_and_not_the_logits():
+    bare, shown = networks.chain("flatten | dense(4)"), networks.chain("flatten | dense(4) | softmax")
+    variables, images = networks.variables(bare, (3, 3, 1)), networks.pictures((3, 3, 1))
+    assert (model.apply(bare, variables, images) == model.apply(shown, variables, images)).all()
+    captured = model.capture(shown, variables, images)["softmax1"]
+    assert (captured == jax.nn.softmax(model.apply(shown, variables, images))).all()
+
+
+def test_new_kernels_are_glorot_uniform_biases_zero_scales_one():
+    network = networks.chain("conv(32, 3) | batch_norm | flatten | dense(50)")
+    variables = networks.jit(lambda key: model.init(network, (8, 8, 4), key))(jax.random.key(0))
+    params = variables["params"]
+    for kernel, fans in ((params["conv1"]["kernel"], 9 * 4 + 9 * 32), (params["dense1"]["kernel"], 36 * 32 + 50)):
+        limit = np.sqrt(6 / fans)
+        assert np.abs(kernel).max() <= limit
+        assert abs(float(kernel.std()) / (limit / np.sqrt(3)) - 1) < 0.1
+        assert abs(float(kernel.mean())) < 0.1 * limit
+    assert not params["conv1"]["bias"].any() and not params["dense1"]["bias"].any()
+    assert (params["batch_norm1"]["scale"] == 1).all() and (variables["batch_stats"]["batch_norm1"]["var"] == 1).all()
+
+
+def test_a_network_without_parameters_has_empty_variables():
+    network = networks.chain("global_max_pool")
+    variables = model.init(network, (3, 3, 5), jax.random.key(0))
+    assert variables == {"params": {}, "batch_stats": {}}
+    images = networks.pictures((3, 3, 5))
+    assert (model.apply(network, variables, images) == images.max((1, 2))).all()
+
+
+NORM = "batch_norm(momentum=0.75, epsilon=0.01)"
+
+
+@pytest.mark.parametrize(("text", "shape", "axes"), [(NORM, (4, 3, 2), (0, 1, 2)), (f"flatten | {NORM}", (1, 2, 3), (0,))])
+def test_batch_norm_normalises_by_the_batch_in_training_and_by_running_statistics_after(text, shape, axes):
+    network = networks.chain(text)
+    layer = network[-1]
+    variables = networks.variables(network, shape)
+    arrays = {k: np.asarray(v, np.float64) for tree in variables.values() for k, v in tree["batch_norm1"].items()}
+    mean, var = arrays["mean"], arrays["var"]
+    for step in range(3):
+        images = 3 + 2 * networks.pictures(shape, count=5, seed=step)
+        x = np.asarray(images, np.float64).reshape((5, *layers.network_output(network, shape)))
+        trained, stats = model.apply_train(network, variables, images, jax.random.key(0))
+        np.testing.assert_allclose(trained, numpy_batch_norm(layer, arrays, x, x.mean(axes), x.var(axes)), rtol=1e-4, atol=1e-4)
+        mean, var = 0.75 * mean + 0.25 * x.mean(axes), 0.75 * var + 0.25 * x.var(axes)
+        np.testing.assert_allclose(stats["batch_norm1"]["mean"], mean, rtol=1e-5)
+        np.testing.assert_allclose(stats["batch_norm1"]["var"], var, rtol=1e-5)
+        variables = {**variables, "batch_stats": stats}
+        evaluated = model.apply(network, variables, images)
+        np.testing.assert_allclose(evaluated, numpy_batch_norm(layer, arrays, x, mean, var), rtol=1e-4, atol=1e-4)
+    assert not np.allclose(trained, evaluated, atol=0.1)
+
+
+def test_evaluation_of_an_image_does_not_depend_on_the_rest_of_the_batch():
+    network = networks.chain("conv(2, 3) | batch_norm | relu | group_norm(2) | dropout(0.5) | flatten | dense(3)")
+    variables, images = networks.variables(network, (5, 5, 1)), networks.pictures((5, 5, 1), count=4)
+    together, alone = networks.jit(lambda: [model.apply(network, variables, part) for part in (images, images[2:3])])()
+    np.testing.assert_allclose(together[2:3], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_group_norm_is_the_same_in_training_and_has_nothing_to_measure():
+    network = networks.chain("group_norm(2, epsilon=0.1)")
+    variables, images = networks.variables(network, (4, 3, 6)), networks.pictures((4, 3, 6))
+    trained, stats = model.apply_train(network, variables, images, jax.random.key(0))
+    arrays = {name: np.asarray(array, np.float64) for name, array in variables["params"]["group_norm1"].items()}
+    np.testing.assert_allclose(trained, numpy_group_norm(network[0], arrays, np.asarray(images, np.float64)), rtol=1e-4, atol=1e-5)
+    assert (trained == model.apply(network, variables, images)).all()
+    assert stats == {}
+
+
+def dropped(text, images, seed=0):
+    network = networks.chain(text)
+    run = networks.jit(lambda images, key: model.apply_train(network, {"params": {}}, images, key)[0])
+    return np.asarray(run(images, jax.random.key(seed)))
+
+
+def test_dropout_of_rate_zero_and_dropout_in_evaluation_change_nothing():
+    images = networks.pictures((4, 4, 2))
+    assert (dropped("dropout(0)", images) == images).all()
+    assert (model.apply(networks.chain("dropout(0.9)"), {}, images) == images).all()
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.9])
+def test_dropout_zeroes_its_share_and_keeps_the_mean(rate):
+    images = jnp.ones((8, 40, 40, 2))
+    found = dropped(f"dropout({rate})", images)
+    assert abs((found == 0).mean() - rate) < 0.01
+    np.testing.assert_allclose(found[found != 0], 1 / (1 - rate), rtol=1e-5)
+    assert abs(found.mean() - 1) < 0.05
+
+
+def test_dropout_draws_by_the_key_and_anew_for_each_layer():
+    images = jnp.ones((2, 8, 8, 2))
+    once = dropped("dropout(0.5)", images)
+    assert (once == dropped("dropout(0.5)", images)).all()
+    assert (once != dropped("dropout(0.5)", images, seed=1)).any()
+    twice = dropped("dropout(0.5) | dropout(0.5)", images)
+    assert 0.15 < (twice != 0).mean() < 0.35
+    inside = dropped("residual(dropout(0.5), shortcut=dropout(0.5))", images)
+    assert set(np.unique(inside)) == {0, 2, 4}
+
+
+def test_a_residual_is_the_sum_of_its_sides():
+    images = networks.pictures((4, 4, 2))
+    assert (model.apply(networks.chain("residual(relu)"), {}, images) == images + jax.nn.relu(images)).all()
+    both = model.apply(networks.chain("residual(relu | max_pool(2), shortcut=avg_pool(2))"), {}, images)
+    apart = [model.apply(networks.chain(text), {}, images) for text in ("relu | max_pool(2)", "avg_pool(2)")]
+    assert (both == apart[0] + apart[1]).all()
+
+
+def test_bfloat16_computes_nearly_the_same_and_returns_float32():
+    network, shape = networks.chain(EVERYTHING), (13, 11, 2)
+    variables, images = networks.variables(network, shape), networks.pictures(shape)
+    run = networks.jit(lambda images: [model.apply(network, variables, images, dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16)])
+    exact, rough = run(images)
+    assert exact.dtype == rough.dtype == jnp.float32
+    assert (exact != rough).any()
+    networks.agree(rough, exact, 0.05)
+    assert jax.eval_shape(lambda: model.apply_train(network, variables, images, jax.random.key(0), dtype=jnp.bfloat16))[0].dtype == jnp.float32
+
+
+def test_images_of_another_size_or_depth_are_refused():
+    network = networks.chain("conv(2, 3) | flatten | dense(3)")
+    variables = networks.variables(network, (5, 5, 1))
+    for shape in ((5, 5, 2), (6, 5, 1)):
+        with pytest.raises(flax.errors.ScopeParamShapeError, match=re.escape("expected to generate shape")):
+            model.apply(network, variables, networks.pictures(shape))

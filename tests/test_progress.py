@@ -1,0 +1,76 @@
+"""What the host remembers: sums, the best so far, patience."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnn import settings
+from cnn.progress import Progress, Sums
+
+
+def stacked(**series):
+    return {name: np.asarray(values, np.float32) for name, values in series.items()}
+
+
+def test_means_divide_sums_once():
+    sums = Sums()
+    metrics = stacked(loss=[30, 2], correct=[5, 0], count=[10, 2], grad_norm=[1, 4])
+    for step in range(2):
+        sums.add(metrics, step)
+    assert sums.means() == {"loss": 32 / 12, "accuracy": 5 / 12, "grad_norm": 2.5}
+
+
+def test_sums_are_in_float64():
+    sums = Sums()
+    metrics = stacked(loss=[2**24, 1], correct=[0, 0], count=[1, 1], grad_norm=[0, 0])
+    for step in range(2):
+        sums.add(metrics, step)
+    assert sums.loss == 2**24 + 1
+
+
+def test_it_survives_json():
+    progress = Progress(seconds=1.5, stopped="why", last_epoch={"loss": 0.1}, metrics_bytes=7)
+    progress.judge(0.5, 12)
+    progress.judge(0.4, 24)
+    progress.window.add(stacked(loss=[1 / 3], correct=[1], count=[3], grad_norm=[0.1]), 0)
+    assert Progress.from_json(json.loads(json.dumps(progress.to_json(), allow_nan=False))) == progress
+
+
+def test_equal_is_not_better():
+    progress = Progress()
+    for step, accuracy in enumerate([0.5, 0.5, 0.4], 1):
+        progress.judge(accuracy, step)
+    assert (progress.best_accuracy, progress.best_step, progress.stale_evaluations) == (0.5, 1, 2)
+    progress.judge(0.6, 4)
+    assert (progress.best_accuracy, progress.best_step, progress.stale_evaluations) == (0.6, 4, 0)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1))
+def test_the_best_is_the_first_largest(accuracies):
+    progress = Progress()
+    for step, accuracy in enumerate(accuracies):
+        progress.judge(accuracy, step)
+    assert progress.best_accuracy == max(accuracies)
+    assert progress.best_step == accuracies.index(max(accuracies))
+    assert progress.stale_evaluations == len(accuracies) - 1 - progress.best_step
+
+
+@pytest.mark.parametrize(
+    ("rule", "train", "valid", "reason"),
+    [
+        (settings.Off(), 1.0, 1.0, None),
+        (settings.Target(0.998), 0.998, 1.0, None),
+        (settings.Target(0.998), math.nextafter(0.998, 1), None, "train accuracy 0.9980 is above the target 0.998"),
+        (settings.Target(0.9, "valid"), 1.0, None, None),
+        (settings.Target(0.9, "valid"), 1.0, 0.9, None),
+        (settings.Target(0.9, "valid"), 0.0, 0.95, "valid accuracy 0.9500 is above the target 0.9"),
+        (settings.Patience(3), 1.0, 1.0, None),
+        (settings.Patience(2), 1.0, 1.0, "no better validation accuracy in 2 evaluations"),
+    ],
+)
+def test_rules_stop_when_they_say(rule, train, valid, reason):
+    assert Progress(stale_evaluations=2).reason_to_stop(rule, train, valid) == reason

@@ -1,0 +1,106 @@
+"""The README's commands, run with the interpreter at hand, and what it says about the code."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnn import config, expression, layers, settings
+from cnn.commands import COMMANDS, flags
+from cnn.data.augment_kinds import AUGMENTATIONS
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = (REPOSITORY / "README.md").read_text()
+SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+TOUR = [shlex.split(line)[1:] for line in SHELL if line.startswith("python main.py")]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+NEEDS_DATA = ("fashion_mnist", "mnist", "dense_baseline", "one_conv", "lenet5", "cifar10")
+
+
+def offline(arguments):
+    """Tells whether a command runs without a data set from elsewhere."""
+    return "summary" in arguments or not any(name in word for name in NEEDS_DATA for word in arguments)
+
+
+def python(arguments, folder):
+    return subprocess.run(
+        [sys.executable, REPOSITORY / arguments[0], *arguments[1:]], cwd=folder, capture_output=True, text=True
+    )
+
+
+def test_the_two_opening_lines_do_all_the_set_up():
+    opening = [line for line in SHELL if line.startswith("python3 -m venv ")]
+    assert len(opening) == 2
+    assert opening[0].endswith("&& .venv/bin/python main.py")
+    assert opening[1].endswith('&& .venv/bin/python -m pytest -m "not slow"')
+    for line in opening:
+        requirements = re.search(r"-r (\S+)", line)
+        assert requirements
+        assert (REPOSITORY / requirements[1]).is_file()
+
+
+@pytest.mark.slow
+def test_the_tour_runs_as_it_stands(tmp_path):
+    (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
+    commands = [arguments for arguments in TOUR if offline(arguments)]
+    assert len(commands) >= 6
+    for arguments in commands:
+        done = python(arguments, tmp_path)
+        refused = "adma" in " ".join(arguments) or "--config.model.width=8" in arguments
+        assert done.returncode == (2 if refused else 0), (arguments, done.stderr)
+        assert "Traceback" not in done.stderr
+    assert (tmp_path / "runs" / "a" / "evaluation-valid.json").is_file()
+
+
+def test_every_command_line_is_understood_and_its_config_valid(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    assert TOUR
+    for arguments in TOUR:
+        invocation = flags.parse(arguments[1:])
+        assert invocation.problems == []
+        path = Path(invocation.flags.get("config", "configs/digits.py"))
+        assert path.is_file()
+
+
+def test_the_refused_command_prints_what_the_readme_shows():
+    arguments = next(arguments for arguments in TOUR if "adma" in " ".join(arguments))
+    shown = re.search(r"```\n(config\.optimizer\.name.*?)```", README, re.DOTALL)
+    assert shown
+    assert python(arguments, REPOSITORY).stderr == shown[1]
+
+
+def test_the_config_in_the_readme_is_valid():
+    source = next(block for block in PYTHON if "def get_config" in block)
+    scope = {}
+    exec(source, scope)
+    values = config.resolve(scope["get_config"]().to_dict())
+    assert values.rows[-1].output == (10,)
+    assert [type(kind).__name__ for kind in values.data.augment] == ["RandomCrop", "Erase"]
+
+
+def test_the_layer_in_the_readme_can_be_parsed_traced_and_computed():
+    record, entry = (block for block in PYTHON if "LeakyRelu" in block)
+    scope = {}
+    header = "import dataclasses\nfrom typing import ClassVar\nfrom cnn.fields import Fraction\nfrom cnn.layers import Layer\n"
+    exec(header + record, scope)
+    exec(f"import jax.numpy as jnp\ntable = {{{entry}}}", scope)
+    built = expression.build("leaky_relu(0.5)", {**layers.KINDS, "leaky_relu": scope["LeakyRelu"]})
+    assert layers.trace(built.items, (4, 4, 1))[0].output == (4, 4, 1)
+    assert scope["table"][scope["LeakyRelu"]](built.items[0], {}, -2.0) == -1.0
+
+
+def test_every_kind_command_section_and_config_is_in_the_readme():
+    for table in (layers.KINDS, AUGMENTATIONS):
+        for name, kind in table.items():
+            assert f"`{expression.signature(name, kind)}`" in README, name
+    for name in (*settings.OPTIMIZERS, *settings.SCHEDULES):
+        assert re.search(rf"\b{name}\b", README), name
+    for section in (*config.SECTIONS, *config.NAMED, "model", "seed"):
+        assert f"| `{section}` |" in README
+    for path in (REPOSITORY / "configs").glob("*.py"):
+        assert f"`configs/{path.name}`" in README
+    for name in COMMANDS:
+        assert f"main.py {name}" in README or name == "train"

@@ -1,0 +1,184 @@
+"""What a person sees: nothing is cut off, nothing steers the terminal, whatever the width."""
+
+import os
+import pty
+import re
+import sys
+
+import numpy as np
+import pytest
+import runs
+
+from cnn import config, metrics, terminal
+from cnn.reporter import Reporter
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def network(layers="conv(4, 3) | relu | max_pool(2) | flatten | dense(classes)"):
+    values = config.resolve({**runs.SECTIONS, "model": {"layers": layers}})
+    return values.rows, values.data.image_shape
+
+
+def evaluation(names, correct=3):
+    """Returns the record of an evaluation in which each class is taken for the next once."""
+    classes = len(names)
+    labels = np.repeat(np.arange(classes), correct + 1)
+    seen = np.where(np.arange(len(labels)) % (correct + 1) == 0, (labels + 1) % classes, labels)
+    scored = metrics.evaluate(np.eye(classes, dtype=np.float32)[seen] * 5, labels, class_names=names)
+    return {"split": "test", **scored.to_json()}
+
+
+@pytest.fixture
+def screen(monkeypatch, capsys):
+    """Shows something on a terminal of so many columns; returns its lines without the escapes, and with them."""
+
+    def show(columns, what, *args):
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", str(columns))
+        what(*args)
+        text = capsys.readouterr().out
+        return ESCAPES.sub("", text).splitlines(), text
+
+    return show
+
+
+def cells(rows):
+    for row in rows:
+        yield from filter(None, (row.path, terminal.written(row.layer), terminal.show(row.output), row.formula))
+        yield from (parameter.arithmetic for parameter in row.parameters)
+        yield from (f"{number:,}" for number in (row.macs, row.count()) if number)
+
+
+def test_a_pipe_gets_the_whole_table_whatever_COLUMNS_says(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "20")
+    rows, shape = network()
+    terminal.journey(rows, shape)
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert "…" not in text
+    header, line, *body = text.splitlines()
+    assert header.split() == ["layer", "output", "how", "parameters", "=", "MACs", "bytes", "sees", "jump"]
+    assert set(line) == {"─"}
+    for row, shown in zip(rows, body[1:], strict=False):
+        assert all(cell in shown for cell in cells([row]))
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 97, 200])
+def test_the_journey_is_whole_on_a_terminal_of_any_width(screen, columns):
+    rows, shape = network()
+    lines, _ = screen(columns, terminal.journey, rows, shape)
+    text = "\n".join(lines)
+    assert "…" not in text
+    assert all(cell in text for cell in cells(rows))
+    assert "410 parameters = 1,640 bytes of float32" in text
+
+
+@pytest.mark.parametrize("columns", [20, 40, 52, 80, 200])
+def test_an_evaluation_is_whole_on_a_terminal_of_any_width(screen, columns):
+    names = [f"class number {n}" for n in range(7)]
+    lines, _ = screen(columns, terminal.evaluation, evaluation(names))
+    text = "\n".join(lines)
+    assert "…" not in text
+    assert all(text.count(name) >= 2 for name in names)
+    assert text.count("0.7500") >= 22  # the accuracy, and precision, recall and F1 of seven classes
+    if columns == 200:
+        assert "6 class number 6 1 . . . . . 3".split() in [line.split() for line in lines]
+
+
+def test_many_classes_are_listed_by_their_confusions(screen):
+    lines, _ = screen(200, terminal.evaluation, evaluation([f"c{n}" for n in range(21)]))
+    assert "most confused:" in lines
+    assert "  1 x c0 taken for c1" in lines
+    assert sum(" taken for " in line for line in lines) == 10
+
+
+def test_no_confusion_is_said_too(screen):
+    record = evaluation(["a", "b"])
+    record["confusion"] = [[4, 0], [0, 4]]
+    lines, _ = screen(10, terminal.evaluation, record)
+    assert lines[-1] == "none confused"
+
+
+def test_a_ratio_without_a_denominator_is_a_dash(screen):
+    record = evaluation(["a", "b"])
+    record["classes"][0]["precision"] = None
+    lines, _ = screen(100, terminal.evaluation, record)
+    assert any(line.split()[:3] == ["a", "-", "0.7500"] for line in lines)
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\nb", "a\rb", "\x9b31m", "\u202etxt", "a\tb", "\x07"])
+@pytest.mark.parametrize("columns", [30, 200])
+def test_a_hostile_name_cannot_steer_the_terminal(screen, columns, name):
+    _, text = screen(columns, terminal.evaluation, evaluation([name, "other"]))
+    assert all(letter == "\n" or letter.isprintable() for letter in ESCAPES.sub("", text))
+    assert set(ESCAPES.findall(text)) <= {"\x1b[0m", "\x1b[1m"}
+
+
+@pytest.mark.parametrize("name", ["[red]x[/red]", "[link=http://x]x", ":smile:", "[/]"])
+def test_names_are_shown_as_they_are(screen, name):
+    lines, _ = screen(200, terminal.evaluation, evaluation([name, "other"]))
+    assert any(line.startswith(f"{name} ") for line in lines)
+
+
+def test_no_colour_is_shown_where_none_is_wanted(screen, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    _, text = screen(200, terminal.evaluation, evaluation(["a", "b"]))
+    assert not re.search(r"\x1b\[[0-9;]*(3|4|9|10)[0-7]m", text)
+
+
+def report():
+    with Reporter(total=30, done=0, batch_size=1) as reporter:
+        reporter.advance(10)
+        reporter.line("epoch 1/3  [red]x")
+        reporter.advance(20)
+
+
+@pytest.fixture
+def reported(monkeypatch):
+    """Reports with a pseudo-terminal of so many columns for stderr; returns all that it was sent."""
+
+    def watch(columns):
+        monkeypatch.delenv("FORCE_COLOR", raising=False)
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", str(columns))
+        master, slave = pty.openpty()
+        with os.fdopen(master, "rb", buffering=0) as screen, os.fdopen(slave, "w") as stream:
+            with monkeypatch.context() as patch:
+                patch.setattr(sys, "stderr", stream)
+                report()
+            stream.flush()
+            return screen.read(10**6).decode()
+
+    return watch
+
+
+def test_a_terminal_shows_a_bar_with_throughput_and_time_left(reported):
+    shown = ESCAPES.sub("", reported(100))
+    assert "30/30" in shown
+    assert "images/s" in shown
+    assert "left" in shown
+    assert "━" in shown
+    assert "\nepoch 1/3  [red]x" in shown.replace("\r", "\n")
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_a_narrow_terminal_keeps_the_numbers_of_the_bar(reported, columns):
+    shown = ESCAPES.sub("", reported(columns))
+    assert "…" not in shown
+    assert "30/30" in shown
+    assert "left" in shown
+
+
+def test_no_colour_is_in_the_bar_where_none_is_wanted(reported, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    shown = reported(100)
+    assert "30/30" in ESCAPES.sub("", shown)
+    assert not re.search(r"\x1b\[[0-9;]*(3|4|9|10)[0-7]m", shown)
+
+
+def test_elsewhere_there_are_plain_lines_and_no_bar(capsys):
+    report()
+    said = capsys.readouterr()
+    assert said.err == "epoch 1/3  [red]x\n"
+    assert said.out == ""
