@@ -29,10 +29,24 @@ class Hyper(NamedTuple):
 
 
 def _register(kind: type) -> None:
+    # Not `register_dataclass`: in JAX 0.10.2 the tree structures of two such classes compare equal where their fields
+    # do, so that a jitted function now and then took tanh for relu, or cosine for linear, and ran the other's program.
     annotations = fields.options(kind)
     traced = [name for name, kind_of in annotations.items() if fields.is_real(kind_of) or fields.is_nested(kind_of)]
     structural = [name for name in annotations if name not in traced]
-    jax.tree_util.register_dataclass(kind, data_fields=traced, meta_fields=structural)
+    keys = [jax.tree_util.GetAttrKey(name) for name in traced]
+
+    def flatten(record: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        return [getattr(record, name) for name in traced], tuple(getattr(record, name) for name in structural)
+
+    def flatten_with_keys(record: Any) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+        children, structure = flatten(record)
+        return list(zip(keys, children, strict=True)), structure
+
+    def unflatten(structure: tuple[Any, ...], children: Any) -> Any:
+        return kind(**dict(zip(structural, structure, strict=True)), **dict(zip(traced, children, strict=True)))
+
+    jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, flatten)
 
 
 _TABLES = (layers.KINDS, AUGMENTATIONS, settings.OPTIMIZERS, settings.SCHEDULES, settings.CLIPS, settings.AVERAGES)

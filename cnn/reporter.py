@@ -9,7 +9,6 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-
 NARROW = 72
 """With fewer columns than this the bar itself and the time so far give way to the numbers."""
 

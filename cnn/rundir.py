@@ -74,8 +74,14 @@ def append(path: Path, record: dict[str, Any]) -> None:
 
 
 def truncate(path: Path, size: int) -> None:
-    """Cuts a file back to its first `size` bytes, on disk before this returns; a missing file becomes empty."""
+    """Cuts a file back to its first `size` bytes, on disk before this returns; a missing file of none is made.
+
+    Raises:
+      BrokenFile: the file has fewer bytes.
+    """
     path.touch()
+    if path.stat().st_size < size:
+        raise BrokenFile(f"{path}: lost records, {size} bytes expected. Restore it or choose another --workdir.")
     with path.open("r+b") as file:
         file.truncate(size)
         os.fsync(file.fileno())

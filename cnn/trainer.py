@@ -141,7 +141,8 @@ class Trainer:
             try:
                 record["valid"] = self._validate()
             except FloatingPointError:
-                return self._diverge(self.step)
+                self._diverge(self.step)
+                return
             progress.judge(record["valid"]["accuracy"], self.step)
         valid_accuracy = record.get("valid", {}).get("accuracy")
         reason = progress.reason_to_stop(values.train.stop, trained["accuracy"], valid_accuracy)

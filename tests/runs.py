@@ -76,10 +76,3 @@ def scalars(workdir):
             for value in event.summary.value:
                 found.setdefault((value.tag, event.step), []).append(value.simple_value)
     return found, purged
-
-
-def config_of(path):
-    """Returns the sections of a config file."""
-    names = {}
-    exec(compile(Path(path).read_text(), str(path), "exec"), names)
-    return names["get_config"]().to_dict()

@@ -216,6 +216,13 @@ def test_tensorboard_shows_a_continued_run_once(reference, tmp_path, before_step
     assert set(scalars) == set(runs.scalars(reference)[0])
 
 
+def test_metrics_that_were_lost_are_not_made_up(copied):
+    (copied / "result.json").unlink()
+    (copied / "metrics.jsonl").write_text("")
+    with pytest.raises(rundir.BrokenFile, match=r"metrics\.jsonl: lost records, \d+ bytes expected\. Restore it or ch"):
+        experiment.run(runs.tiny(), copied)
+
+
 def test_data_that_changed_between_runs_are_refused(tmp_path, before_step):
     root = tmp_path / "pictures"
     for part in ("train", "test"):
@@ -273,20 +280,19 @@ def test_patience_survives_an_interruption(tmp_path, before_step, step):
 
 
 def test_the_latest_two_and_the_best_are_kept_and_nothing_else_lies_about(tmp_path):
-    experiment.run(runs.tiny("optimizer.learning_rate=1e-12", "train.epochs=5"), tmp_path / "run")
-    assert runs.steps(tmp_path / "run") == [12, 48, 60]
-    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"00000012", "00000048", "00000060"}
+    experiment.run(runs.tiny(*PATIENT, "train.stop=never"), tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"00000012", "00000096", "00000108"}
 
 
-def test_checkpoints_come_as_often_as_asked(tmp_path, before_step):
-    before_step({40: kill})
+def test_checkpoints_come_as_often_as_asked_and_for_the_best(tmp_path, before_step):
+    before_step({70: kill})
     with pytest.raises(Killed):
-        experiment.run(runs.tiny("checkpoint.every_epochs=2", "train.epochs=4", "data.valid_fraction=0"), tmp_path / "a")
-    assert runs.steps(tmp_path / "a") == [28]
+        experiment.run(runs.tiny(*PATIENT, "train.stop=never", "checkpoint.every_epochs=4"), tmp_path / "run")
+    assert runs.steps(tmp_path / "run") == [12, 48]
 
 
 def test_without_test_the_test_split_is_not_evaluated(tmp_path, capsys):
-    assert runs.train(tmp_path / "run", "eval.test=False", "train.epochs=1") == 0
+    assert runs.train(tmp_path / "run", "eval.test=False") == 0
     assert not (tmp_path / "run" / "evaluation-test.json").exists()
     assert "test" not in runs.saved(tmp_path / "run", "result.json")
     said = capsys.readouterr().out
@@ -294,6 +300,7 @@ def test_without_test_the_test_split_is_not_evaluated(tmp_path, capsys):
     assert "test accuracy" not in said
 
 
+@pytest.mark.slow
 def test_training_on_valid_too_uses_every_training_example(tmp_path):
     experiment.run(runs.tiny("data.train_on=train+valid", "train.epochs=1"), tmp_path / "run")
     assert runs.saved(tmp_path / "run", "result.json")["step"] == 1438 // 100
@@ -312,7 +319,7 @@ def test_a_diverged_run_keeps_its_last_finite_state_and_exits_3_again(tmp_path, 
     assert runs.records(tmp_path / "run") == []
 
 
-@pytest.mark.parametrize("valid_fraction", [0.1, 0])
+@pytest.mark.parametrize("valid_fraction", [0.1, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_run_whose_last_update_spoils_the_logits_has_diverged(tmp_path, capsys, valid_fraction):
     overrides = ("optimizer.learning_rate=1e38", "train.epochs=1", "train.batch_size=1200")
     assert runs.train(tmp_path / "run", *overrides, f"data.valid_fraction={valid_fraction}") == launch.DIVERGED

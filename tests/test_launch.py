@@ -185,7 +185,7 @@ def test_eval_without_a_run_is_refused(capsys, arguments, message):
         (["data.image_shape=(9,9,1)"], "config.data.image_shape: digits is 8x8x1, got (9, 9, 1). Set it to (8, 8, 1)"),
         (["data.name=digist"], "config.data.name: unknown name, got 'digist'. "),
         (["data.name=folder"], "config.data.data_dir: must name the folder of the pictures, got ''. Put pictures"),
-        (["data.name=folder", "data.data_dir=/no/such"], "config.data.data_dir: cannot read the folder, got '/no/such/"),
+        (["data.name=folder", "data.data_dir=/no/such"], "config.data.data_dir: cannot read the folder, got '/no/"),
     ],
 )
 def test_what_only_the_data_can_tell_is_refused_before_anything_is_written(tmp_path, capsys, overrides, message):

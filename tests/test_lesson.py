@@ -41,7 +41,10 @@ def test_the_new_pixel_is_577_through_our_layer_a_loop_and_lax():
     assert np.ravel(products).tolist() == [0, 0, -256, 24, 864, -216, 213, 452, -504]
     assert sum(np.ravel(products)) == 577
     assert filtered(WINDOW, FILTER).tolist() == [[577]]
-    picture, kernel = jnp.asarray(WINDOW[None, :, :, None], jnp.float32), jnp.asarray(FILTER[:, :, None, None], jnp.float32)
+    picture, kernel = (
+        jnp.asarray(WINDOW[None, :, :, None], jnp.float32),
+        jnp.asarray(FILTER[:, :, None, None], jnp.float32),
+    )
     by_lax = jax.lax.conv_general_dilated(picture, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     assert by_lax.ravel().tolist() == [577]
 
@@ -117,7 +120,9 @@ def test_pooling_an_odd_size_leaves_its_last_row_and_column_unread():
 def test_shapes_declared_and_computed(text, before, after):
     chain = layers.parse(text, {}).items
     assert layers.network_output(chain, before) == after
-    traced = jax.eval_shape(lambda key: model.apply(chain, model.init(chain, before, key), jnp.zeros((2, *before))), jax.random.key(0))
+    traced = jax.eval_shape(
+        lambda key: model.apply(chain, model.init(chain, before, key), jnp.zeros((2, *before))), jax.random.key(0)
+    )
     assert traced.shape == (2, *after)
 
 
@@ -142,7 +147,9 @@ def test_the_journey_of_the_lessons_network():
     assert [field.jump for field in spatial] == [(1, 1), (2, 2), (2, 2), (4, 4)]
 
 
-@pytest.mark.parametrize(("name", "total"), [("fashion_mnist", 243_786), ("lenet5", 61_706), ("dense_baseline", 101_770)])
+@pytest.mark.parametrize(
+    ("name", "total"), [("fashion_mnist", 243_786), ("lenet5", 61_706), ("dense_baseline", 101_770)]
+)
 def test_the_networks_own_the_parameters_that_the_lesson_counts(name, total):
     values = resolved(name)
     variables = jax.eval_shape(lambda key: model.init(values.layers, values.data.image_shape, key), jax.random.key(0))
@@ -163,7 +170,9 @@ def test_lenet5_shapes_and_parameters():
 def test_a_picture_without_its_channel_axis_is_a_clear_error(shape):
     values = resolved("fashion_mnist")
     size = "x".join(map(str, shape))
-    message = rf"images: must be batch x height x width x channels, got {size}\. .* channel axis: images\[\.\.\., None\]"
+    message = (
+        rf"images: must be batch x height x width x channels, got {size}\. .* channel axis: images\[\.\.\., None\]"
+    )
     with pytest.raises(ValueError, match=message):
         model.apply(values.layers, {}, jnp.zeros(shape))
     with pytest.raises(ValueError, match=message):

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import runs
 
+from cnn.commands import launch
+
 MAIN = Path(__file__).resolve().parents[1] / "main.py"
 TINY = (
     "--config.data.image_shape=(8,8,1)",
@@ -94,24 +96,29 @@ def test_summary_of_the_default_config_works_from_any_folder():
 
 @pytest.mark.slow
 def test_a_whole_life_of_a_run_without_tensorflow(tmp_path):
-    """Trains, reports, evaluates and refuses, where importing TensorFlow would raise."""
+    """Trains, reports, evaluates and refuses, where TensorFlow seems installed and importing it would raise."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys\n"
+        "import importlib.machinery, sys\n"
         "class Refuse:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] in ('tensorflow', 'tensorboard', 'torch'):\n"
-        "            raise RuntimeError(f'{name} was imported')\n"
+        "        if name.partition('.')[0] == 'tensorflow':\n"
+        "            return importlib.machinery.ModuleSpec(name, self)\n"
+        "    def create_module(self, spec):\n"
+        f"        open({str(tmp_path / 'imported')!r}, 'a').write(spec.name)\n"
+        "        raise RuntimeError(f'{spec.name} was imported')\n"
+        "    def exec_module(self, module):\n"
+        "        pass\n"
         "sys.meta_path.insert(0, Refuse())\n"
     )
     workdir = tmp_path / "run"
     command = (*TINY, "--config.train.epochs=2", f"--workdir={workdir}")
     code, out, err = start(*command, PYTHONPATH=str(tmp_path))
-    assert code == 0
+    assert code == 0, err
     assert "650 parameters" in out
     assert "test accuracy 0." in out
     lines = err.splitlines()
     assert len(lines) == 2, "one plain line for each evaluation, and nothing else"
-    assert all(re.match(r"epoch \d/2  train loss [\d.]+ accuracy [\d.]+  valid loss [\d.]+ acc", line) for line in lines)
+    assert all(re.match(r"epoch \d/2  train loss [\d.]+ accuracy [\d.]+  valid loss [\d.]+", line) for line in lines)
     assert "\x1b" not in out + err
     metrics = (workdir / "metrics.jsonl").read_bytes()
 
@@ -129,6 +136,17 @@ def test_a_whole_life_of_a_run_without_tensorflow(tmp_path):
     code, out, err = start(*command, "--config.seed=1", PYTHONPATH=str(tmp_path))
     assert (code, out) == (2, "")
     assert f"Use --workdir={workdir}-2\n    config.seed: 0 there, 1 here\n" in err
+    assert not (tmp_path / "imported").exists()
+
+
+LONG = (*TINY, "--config.train.epochs=60", "--config.checkpoint.every_epochs=7")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("main") / "straight"
+    assert start(*LONG, f"--workdir={workdir}")[0] == 0
+    return workdir
 
 
 def wait_for(process, condition):
@@ -141,48 +159,38 @@ def wait_for(process, condition):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 75), (signal.SIGINT, 75), (signal.SIGKILL, -9)])
-def test_a_run_that_was_stopped_continues_to_the_same_bytes(tmp_path, number, expected):
-    overrides = (*TINY, "--config.train.epochs=200", "--config.checkpoint.every_epochs=7")
-    values = runs.config.resolve(
-        runs.config_of(MAIN.parent / "configs" / "digits.py"),
-        [runs.config.Override(*text.removeprefix("--config.").split("=", 1)) for text in overrides],
-    )
-    command = [sys.executable, str(MAIN), *overrides]
-    with subprocess.Popen(
-        [*command, f"--workdir={tmp_path / 'stopped'}"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    ) as process:
+def test_a_run_that_was_stopped_continues_to_the_same_bytes(straight, tmp_path, number, expected):
+    workdir = tmp_path / "stopped"
+    command = [sys.executable, str(MAIN), *LONG, f"--workdir={workdir}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         wait_for(process, lambda line: line.startswith("epoch 9/"))
         process.send_signal(number)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == expected
     if expected == 75:
-        assert said.endswith(f"interrupted; saved in {tmp_path / 'stopped'}. The same command continues.\n")
-    assert not (tmp_path / "stopped" / "result.json").exists()
-    assert start(*overrides, f"--workdir={tmp_path / 'stopped'}")[0] == 0
-    assert start(*overrides, f"--workdir={tmp_path / 'straight'}")[0] == 0
-    assert runs.final(values, tmp_path / "stopped") == runs.final(values, tmp_path / "straight")
-    events = [json.loads(line)["event"] for line in (tmp_path / "stopped" / "events.jsonl").read_text().splitlines()]
+        assert said.endswith(f"interrupted; saved in {workdir}. The same command continues.\n")
+    assert not (workdir / "result.json").exists()
+    assert start(*LONG, f"--workdir={workdir}")[0] == 0
+    values = launch.read_run(straight)
+    assert runs.final(values, workdir) == runs.final(values, straight)
+    events = [json.loads(line)["event"] for line in (workdir / "events.jsonl").read_text().splitlines()]
     assert events == (["start", "preempted", "resume", "end"] if expected == 75 else ["start", "resume", "end"])
 
 
 @pytest.mark.slow
 def test_a_terminal_sees_a_bar_and_whole_tables(tmp_path):
-    pid, screen = pty.fork()
-    if pid == 0:
-        environment = {**os.environ, "COLUMNS": "40", "TERM": "xterm"}
-        workdir = f"--workdir={tmp_path / 'run'}"
-        os.execve(sys.executable, [sys.executable, str(MAIN), *TINY, "--config.train.epochs=1", workdir], environment)
+    screen, slave = pty.openpty()
+    command = [sys.executable, str(MAIN), *TINY, "--config.train.epochs=1", f"--workdir={tmp_path / 'run'}"]
+    environment = {**os.environ, "COLUMNS": "40", "TERM": "xterm"}
     shown = b""
-    while True:
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
+        os.close(slave)
         try:
-            part = os.read(screen, 65_536)
+            while part := os.read(screen, 65_536):
+                shown += part
         except OSError:  # how Linux says that the other side has closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(screen)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            os.close(screen)
+    assert process.returncode == 0
     text = shown.decode()
     assert "…" not in text
     assert "12/12" in text

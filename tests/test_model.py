@@ -121,7 +121,8 @@ def test_declared_shapes_and_parameters_of_very_many_networks_are_those_that_jax
 EVERYTHING = (
     "conv(4, 3, padding='same', dilation=2) | batch_norm | relu | max_pool(3, strides=2) | "
     "residual(conv(6, (3, 1), groups=2) | group_norm(3) | gelu | residual(silu | sigmoid), shortcut=conv(6, (3, 1))) | "
-    "avg_pool(2, padding='same') | tanh | dropout(0.5) | residual(flatten | dense(5), shortcut=global_avg_pool | dense(5)) | "
+    "avg_pool(2, padding='same') | tanh | dropout(0.5) | "
+    "residual(flatten | dense(5), shortcut=global_avg_pool | dense(5)) | "
     "residual(relu, shortcut=dense(5)) | dense(3) | softmax"
 )
 
@@ -136,7 +137,12 @@ def numpy_layer(layer, arrays, x):
     """Returns what one layer makes of a batch, in float64."""
     arrays = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
     if isinstance(layer, layers.Conv):
-        options = {"strides": layer.strides, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
+        options = {
+            "strides": layer.strides,
+            "padding": layer.padding,
+            "dilation": layer.dilation,
+            "groups": layer.groups,
+        }
         return oracles.conv2d(x, arrays["kernel"], arrays.get("bias", 0.0), **options)
     if isinstance(layer, (layers.MaxPool, layers.AvgPool)):
         pool = oracles.max_pool if isinstance(layer, layers.MaxPool) else oracles.avg_pool
@@ -171,7 +177,9 @@ def numpy_group_norm(layer, arrays, x):
     for image in range(len(x)):
         for group in range(layer.groups):
             part = x[image, ..., group * size : (group + 1) * size]
-            normal[image, ..., group * size : (group + 1) * size] = (part - part.mean()) / np.sqrt(part.var() + layer.epsilon)
+            normal[image, ..., group * size : (group + 1) * size] = (part - part.mean()) / np.sqrt(
+                part.var() + layer.epsilon
+            )
     return normal * arrays["scale"] + arrays["bias"]
 
 
@@ -239,7 +247,9 @@ def test_a_network_without_parameters_has_empty_variables():
 NORM = "batch_norm(momentum=0.75, epsilon=0.01)"
 
 
-@pytest.mark.parametrize(("text", "shape", "axes"), [(NORM, (4, 3, 2), (0, 1, 2)), (f"flatten | {NORM}", (1, 2, 3), (0,))])
+@pytest.mark.parametrize(
+    ("text", "shape", "axes"), [(NORM, (4, 3, 2), (0, 1, 2)), (f"flatten | {NORM}", (1, 2, 3), (0,))]
+)
 def test_batch_norm_normalises_by_the_batch_in_training_and_by_running_statistics_after(text, shape, axes):
     network = networks.chain(text)
     layer = network[-1]
@@ -250,7 +260,9 @@ def test_batch_norm_normalises_by_the_batch_in_training_and_by_running_statistic
         images = 3 + 2 * networks.pictures(shape, count=5, seed=step)
         x = np.asarray(images, np.float64).reshape((5, *layers.network_output(network, shape)))
         trained, stats = model.apply_train(network, variables, images, jax.random.key(0))
-        np.testing.assert_allclose(trained, numpy_batch_norm(layer, arrays, x, x.mean(axes), x.var(axes)), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            trained, numpy_batch_norm(layer, arrays, x, x.mean(axes), x.var(axes)), rtol=1e-4, atol=1e-4
+        )
         mean, var = 0.75 * mean + 0.25 * x.mean(axes), 0.75 * var + 0.25 * x.var(axes)
         np.testing.assert_allclose(stats["batch_norm1"]["mean"], mean, rtol=1e-5)
         np.testing.assert_allclose(stats["batch_norm1"]["var"], var, rtol=1e-5)
@@ -272,7 +284,9 @@ def test_group_norm_is_the_same_in_training_and_has_nothing_to_measure():
     variables, images = networks.variables(network, (4, 3, 6)), networks.pictures((4, 3, 6))
     trained, stats = model.apply_train(network, variables, images, jax.random.key(0))
     arrays = {name: np.asarray(array, np.float64) for name, array in variables["params"]["group_norm1"].items()}
-    np.testing.assert_allclose(trained, numpy_group_norm(network[0], arrays, np.asarray(images, np.float64)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        trained, numpy_group_norm(network[0], arrays, np.asarray(images, np.float64)), rtol=1e-4, atol=1e-5
+    )
     assert (trained == model.apply(network, variables, images)).all()
     assert stats == {}
 
@@ -320,12 +334,19 @@ def test_a_residual_is_the_sum_of_its_sides():
 def test_bfloat16_computes_nearly_the_same_and_returns_float32():
     network, shape = networks.chain(EVERYTHING), (13, 11, 2)
     variables, images = networks.variables(network, shape), networks.pictures(shape)
-    run = networks.jit(lambda images: [model.apply(network, variables, images, dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16)])
+    run = networks.jit(
+        lambda images: [model.apply(network, variables, images, dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16)]
+    )
     exact, rough = run(images)
     assert exact.dtype == rough.dtype == jnp.float32
     assert (exact != rough).any()
     networks.agree(rough, exact, 0.05)
-    assert jax.eval_shape(lambda: model.apply_train(network, variables, images, jax.random.key(0), dtype=jnp.bfloat16))[0].dtype == jnp.float32
+    assert (
+        jax.eval_shape(lambda: model.apply_train(network, variables, images, jax.random.key(0), dtype=jnp.bfloat16))[
+            0
+        ].dtype
+        == jnp.float32
+    )
 
 
 def test_images_of_another_size_or_depth_are_refused():

@@ -40,7 +40,7 @@ APART = {
     "conv(4, 3) | relu": (8, 8, 1),
 }
 NESTED = {
-    "conv(4, 3) | relu | max_pool(2) | residual(conv(4, 3, padding='same') | relu | max_pool(1), shortcut=conv(4, 1) | max_pool(1))": (
+    "conv(4, 3) | relu | max_pool(2) | residual(conv(4, 3, padding='same') | relu | max_pool(1), shortcut=conv(4, 1))": (
         10, 9, 1,
     ),
     "conv(4, 3) | conv(4, 2) | tanh | max_pool(2) | conv(2, 2) | relu | max_pool(2, padding='same')": (11, 10, 2),
@@ -164,7 +164,15 @@ def test_a_plan_holds_every_layer_once_and_in_order():
     for group in plan.fast(network):
         held += [group.conv, *group.activations, group.pool] if isinstance(group, plan.ConvPool) else [group.layer]
     assert tuple(held) == network
-    assert [group.name for group in plan.fast(network)] == ["relu1", "conv1", "conv2", "conv3", "relu3", "flatten1", "dense1"]
+    assert [group.name for group in plan.fast(network)] == [
+        "relu1",
+        "conv1",
+        "conv2",
+        "conv3",
+        "relu3",
+        "flatten1",
+        "dense1",
+    ]
     assert plan.fast(()) == ()
 
 
@@ -174,7 +182,8 @@ def test_both_plans_own_the_same_parameters(text):
 
     def init(plain):
         return jax.eval_shape(
-            lambda key: model._Chain(network, plain=plain).init(key, jnp.zeros((1, *shape)), train=False), jax.random.key(0)
+            lambda key: model._Chain(network, plain=plain).init(key, jnp.zeros((1, *shape)), train=False),
+            jax.random.key(0),
         )
 
     assert init(True) == init(False)

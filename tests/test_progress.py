@@ -56,6 +56,7 @@ def test_the_best_is_the_first_largest(accuracies):
         progress.judge(accuracy, step)
     assert progress.best_accuracy == max(accuracies)
     assert progress.best_step == accuracies.index(max(accuracies))
+    assert progress.best_step is not None
     assert progress.stale_evaluations == len(accuracies) - 1 - progress.best_step
 
 

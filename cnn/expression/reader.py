@@ -198,10 +198,7 @@ class Reader:
 
 
 def _moved(part: Any, span: Span, done: dict[int, Call]) -> Any:
-    """Returns a value or a chain, and all that is written inside it, as if it were written at `span`.
-
-    Repeated calls are one object; `done` keeps them one, so that the work does not multiply.
-    """
+    """Returns a value or a chain as if written at `span`; `done` keeps repeated calls one object and the work small."""
     if isinstance(part, Value):
         return part._replace(span=span)
     for call in part:

@@ -1,0 +1,168 @@
+"""Another real number compiles nothing; another structure does; many numbers train side by side."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn import fields, hyper, layers, settings, train
+from cnn.data.augment_kinds import AUGMENTATIONS
+from tests import networks, tiny
+
+FULL = {
+    **tiny.RAW,
+    "model": {
+        "width": 2,
+        "rate": 0.1,
+        "layers": "conv(width, 3) | batch_norm(0.9) | relu | max_pool(2) | flatten | dropout(rate) | dense(classes)",
+    },
+    "data": {**tiny.RAW["data"], "mean": (0.5,), "std": (0.25,), "augment": "flip(0.5) | mixup(0.2)"},
+    "optimizer": {"name": "adamw", "learning_rate": 0.1, "weight_decay": 0.01},
+    "schedule": {"name": "cosine", "final": 0.1, "warmup_steps": 2},
+    "train": {"batch_size": 8, "label_smoothing": 0.1, "clip": "global_norm(1.0)", "average": "ema(0.9)"},
+}
+TRACED = {
+    "optimizer__learning_rate": "0.2",
+    "optimizer__weight_decay": "0",
+    "optimizer__b2": "0.9",
+    "optimizer__eps": "1e-3",
+    "schedule__final": "0",
+    "train__label_smoothing": "0",
+    "train__clip": "global_norm(5)",
+    "train__average": "ema(0.1)",
+    "data__mean": "(0.1,)",
+    "data__std": "(1.5,)",
+    "data__augment": "flip(0) | mixup(2.5)",
+    "model__rate": "0.6",
+    "model__layers": FULL["model"]["layers"].replace("0.9", "0.5, 1e-5"),
+}
+STRUCTURAL = {
+    "model__width": "3",
+    "model__layers": "conv(width, 3) | batch_norm(0.9) | tanh | max_pool(2) | flatten | dropout(rate) | dense(classes)",
+    "optimizer__decayed": "all",
+    "schedule__warmup_steps": "3",
+    "schedule__name": "linear",
+    "train__clip": "value(1.0)",
+    "train__average": "none",
+    "data__augment": "flip(0.5)",
+}
+
+
+def structure(values):
+    return jax.tree.structure(hyper.from_values(values))
+
+
+def compiled():
+    return train.run_step._cache_size(), train._create._cache_size()
+
+
+@functools.cache
+def expected():
+    """Returns the parameters after four steps of the full config, and compiles them."""
+    state, _ = tiny.run(tiny.resolve(FULL), 4)
+    return [np.asarray(leaf) for leaf in jax.tree.leaves((state.params, state.batch_stats, state.average))]
+
+
+@pytest.mark.parametrize("path", TRACED)
+def test_another_number_compiles_nothing_and_is_not_ignored(path):
+    before = expected()
+    counts = compiled()
+    values = tiny.resolve(FULL, **{path: TRACED[path]})
+    assert structure(values) == structure(tiny.resolve(FULL))
+    state, _ = tiny.run(values, 4)
+    assert compiled() == counts
+    after = jax.tree.leaves((state.params, state.batch_stats, state.average))
+    assert any((one != other).any() for one, other in zip(before, after, strict=True))
+
+
+def test_another_seed_compiles_nothing():
+    expected()
+    counts = compiled()
+    tiny.run(tiny.resolve(FULL), 1, seed=5)
+    assert compiled() == counts
+
+
+@pytest.mark.parametrize("path", STRUCTURAL)
+def test_what_shapes_the_program_is_structure(path):
+    assert structure(tiny.resolve(FULL, **{path: STRUCTURAL[path]})) != structure(tiny.resolve(FULL))
+
+
+@pytest.mark.slow
+def test_another_width_compiles():
+    expected()
+    runs, creations = compiled()
+    tiny.run(tiny.resolve(model__width="3"), 1)
+    assert compiled() == (runs + 1, creations + 1)
+
+
+def test_every_number_is_a_float32_array():
+    leaves = jax.tree.leaves(hyper.from_values(tiny.resolve(FULL)))
+    assert all(isinstance(leaf, jax.Array) and leaf.dtype == jnp.float32 and leaf.shape == () for leaf in leaves)
+    # batch_norm 2, dropout 1, flip and mixup 2, adamw 5, cosine 1, clip 1, average 1, smoothing 1, mean 1, std 1
+    assert len(leaves) == 16
+
+
+TABLES = {
+    **layers.KINDS,
+    **AUGMENTATIONS,
+    **settings.OPTIMIZERS,
+    **settings.SCHEDULES,
+    **settings.CLIPS,
+    **settings.AVERAGES,
+}
+
+
+KINDS = list(dict.fromkeys(TABLES.values()))
+
+
+def example(kind):
+    """Returns a record of a kind, and how many real numbers it holds."""
+    arguments = {"features": 4, "kernel": (3, 3), "window": (2, 2), "body": (), "pad": 1, "pixels": 1}
+    real = [name for name, annotation in fields.options(kind).items() if fields.is_real(annotation)]
+    missing = [name for name, default in fields.defaults(kind).items() if default is fields.REQUIRED]
+    return kind(**{name: 0.5 if name in real else arguments[name] for name in missing}), len(real)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_record_is_a_tree_that_survives_flattening(kind):
+    record, real = example(kind)
+    leaves, tree = jax.tree.flatten(record)
+    assert len(leaves) == real
+    assert jax.tree.unflatten(tree, leaves) == record
+    assert jax.tree.map(lambda number: number, record) == record
+
+
+def test_records_of_different_kinds_are_different_structures():
+    # The cache of compiled programs looks structures up by equality: two kinds must never be equal.
+    structures = [jax.tree.structure(example(kind)[0]) for kind in KINDS]
+    assert all(one != other for one, other in itertools.combinations(structures, 2))
+
+
+def test_a_path_to_a_number_names_its_field():
+    paths, _ = jax.tree_util.tree_flatten_with_path(hyper.from_values(tiny.resolve()))
+    assert ".optimizer.learning_rate" in [jax.tree_util.keystr(path) for path, _ in paths]
+
+
+def test_learning_rates_train_side_by_side_as_they_do_alone():
+    rates = (0.01, 0.1, 0.5)
+    every = [tiny.resolve(optimizer__learning_rate=rate) for rate in rates]
+    hypers = [hyper.from_values(values) for values in every]
+    stacked = jax.tree.map(lambda *numbers: jnp.stack(numbers), *hypers)
+    program, images = tiny.program(every[0]), tiny.split()
+    together = jax.vmap(lambda hypers: train.create_state(hypers, tiny.SHAPE, 0, program))(stacked)
+
+    @networks.jit
+    def step(states, rows):
+        batch = train.Images(images.images[rows], images.labels[rows])
+        return jax.vmap(train.train_step, in_axes=(0, None, None))(states, batch, program)
+
+    for number in range(4):
+        together, metrics = step(together, tiny.rows(number))
+    for lane, values in enumerate(every):
+        alone, history = tiny.run(values, 4)
+        ours = jax.tree.map(lambda array, lane=lane: array[lane], (together.params, metrics))
+        networks.agree(ours, (alone.params, history[-1]), 1e-4)
+        assert float(metrics["learning_rate"][lane]) == pytest.approx(rates[lane])

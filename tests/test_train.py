@@ -1,0 +1,273 @@
+"""The training step: sums, accumulation, scan, averages, what is not finite, seeds, types."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cnn import hyper, model, settings, train
+from tests import networks, tiny
+
+RICH = {
+    **tiny.RAW,
+    "model": {"layers": "conv(2, 3) | relu | max_pool(2) | flatten | dropout(0.25) | dense(classes)"},
+    "data": {**tiny.RAW["data"], "augment": "shift(1) | mixup(0.4)"},
+    "optimizer": {"name": "momentum", "learning_rate": 0.05},
+    "train": {"batch_size": 8, "average": "ema(0.8)"},
+}
+
+
+def host(tree):
+    return jax.tree.map(np.asarray, tree)
+
+
+def same_bits(one, other):
+    one, other = jax.tree.leaves(host(one)), jax.tree.leaves(host(other))
+    return len(one) == len(other) and all(a.tobytes() == b.tobytes() for a, b in zip(one, other, strict=True))
+
+
+def learned(state):
+    return state.params, state.batch_stats, state.opt_state, state.average
+
+
+def finite(tree):
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host(tree)))
+
+
+def forward(values, params, images):
+    return model.apply(values.layers, {"params": params}, images.astype(jnp.float32) / 255)
+
+
+@functools.cache
+def plain():
+    """Returns the tiny config, its state before the first update, its metrics and the state after 5 updates."""
+    values = tiny.resolve()
+    state, _ = tiny.start(values)
+    before = host(state)
+    after, history = tiny.run(values, 5)
+    return values, before, host(after), host(history)
+
+
+def test_the_loss_goes_down_and_the_step_counts_updates():
+    values, before, after, _ = plain()
+    assert (int(before.step), int(after.step)) == (0, 5)
+    assert int(after.bad_step) == -1
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(after.params))
+    _, history = tiny.run(values, 20)
+    assert sum(float(m["loss"]) for m in history[-4:]) < 0.7 * sum(float(m["loss"]) for m in history[:4])
+
+
+def test_metrics_are_sums_with_their_count():
+    values, before, _, history = plain()
+    images = tiny.split()
+    logits = forward(values, before.params, images.images[:8])
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, images.labels[:8])
+    first = history[0]
+    np.testing.assert_allclose(first["loss"], losses.sum(), rtol=1e-5)
+    assert first["correct"] == (logits.argmax(-1) == images.labels[:8]).sum()
+    assert first["count"] == 8
+    assert first["learning_rate"] == np.float32(0.1)
+    assert set(first) == {"loss", "correct", "count", "grad_norm", "learning_rate"}
+    change = jax.tree.map(lambda a, b: (a - b) / 0.1, before.params, host(tiny.run(values, 1)[0]).params)
+    np.testing.assert_allclose(first["grad_norm"], optax.tree.norm(change), rtol=1e-4)
+
+
+def test_the_state_holds_arrays_only():
+    state, _ = tiny.start(tiny.resolve(RICH))
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
+    assert not any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state))
+    assert state.step.dtype == state.bad_step.dtype == jnp.int32
+
+
+@pytest.mark.parametrize("parts", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_accumulating_parts_equals_one_batch_within_rounding(parts):
+    _, _, after, history = plain()
+    parted, parted_history = tiny.run(tiny.resolve(train__accumulate_steps=parts), 5)
+    networks.agree(parted.params, after.params, 1e-5)
+    networks.agree(parted_history, history, 1e-5)
+
+
+def test_a_scan_of_steps_equals_the_steps_one_by_one_within_rounding():
+    values, _, after, history = plain()
+    state, compiled = tiny.start(values)
+    rows = jnp.stack([tiny.rows(step) for step in range(5)])
+    scanned, metrics = train.run_scan(state, tiny.split(), rows, program=compiled)
+    networks.agree(host(scanned.params), after.params, 1e-5)
+    stacked = jax.tree.map(lambda *numbers: np.stack(numbers), *history)
+    networks.agree(host(metrics), stacked, 1e-5)
+    assert int(scanned.step) == 5
+
+
+def test_label_smoothing_is_its_closed_form():
+    values, before, _, history = plain()
+    _, smoothed = tiny.run(tiny.resolve(train__label_smoothing=0.2), 1)
+    images = tiny.split()
+    log = jax.nn.log_softmax(forward(values, before.params, images.images[:8]))
+    targets = 0.8 * jax.nn.one_hot(images.labels[:8], 3) + 0.2 / 3
+    np.testing.assert_allclose(smoothed[0]["loss"], -(targets * log).sum(), rtol=1e-5)
+    assert smoothed[0]["correct"] == history[0]["correct"]
+
+
+def test_weights_average_as_a_loop_in_numpy_does():
+    values = tiny.resolve(train__average="ema(0.3)")
+    state, compiled = tiny.start(values)
+    mean = host(state.average)
+    assert same_bits(mean, state.params)
+    for step in range(5):
+        state, _ = train.run_step(state, tiny.split(), tiny.rows(step), program=compiled)
+        decay = min(0.3, (2 + step) / (11 + step))
+        mean = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new), mean, state.params)
+        networks.agree(host(state.average), mean, 1e-6)
+    assert not same_bits(state.average, state.params)
+    assert settings.Ema(0.3) == values.train.average
+
+
+def test_no_average_is_kept_unless_asked():
+    assert plain()[2].average == ()
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_one_others():
+    values = tiny.resolve(RICH)
+    one, history = tiny.run(values, 3, seed=7)
+    other, other_history = tiny.run(values, 3, seed=7)
+    assert same_bits(one, other)
+    assert same_bits(history, other_history)
+    assert not same_bits(one.params, tiny.run(values, 3, seed=8)[0].params)
+
+
+def poisoned(step):
+    """Returns batches as the step sees them, the pictures of one of them NaN."""
+    images = tiny.split()
+    for number in itertools.count():
+        rows = tiny.rows(number)
+        pictures = images.images[rows].astype(jnp.float32)
+        yield train.Images(jnp.where(number == step, jnp.nan, pictures), images.labels[rows])
+
+
+@functools.cache
+def float_step(compiled):
+    return networks.jit(lambda state, batch: train.train_step(state, batch, compiled))
+
+
+@pytest.mark.parametrize("bad", [0, 2])
+def test_a_batch_that_is_not_finite_leaves_the_last_finite_state_and_its_number(bad):
+    state, compiled = tiny.start(tiny.resolve({**tiny.RAW, "train": {"batch_size": 8, "average": "ema(0.9)"}}))
+    states = [host(state)]
+    for number, batch in zip(range(5), poisoned(bad), strict=False):
+        state, metrics = float_step(compiled)(state, batch)
+        states.append(host(state))
+        assert int(state.bad_step) == (bad if number >= bad else -1)
+        assert bool(np.isnan(metrics["loss"])) == (number == bad)
+    assert finite(learned(state))
+    for later in states[bad + 1 :]:
+        assert same_bits(learned(later), learned(states[bad]))
+    if bad:
+        assert not same_bits(states[bad].params, states[bad - 1].params)
+
+
+def test_a_huge_learning_rate_leaves_the_last_finite_state_and_its_number():
+    state, compiled = tiny.start(tiny.resolve(optimizer__learning_rate="3e38"))
+    for step in range(4):
+        kept = host(learned(state))
+        state, _ = train.run_step(state, tiny.split(), tiny.rows(step), program=compiled)
+        assert finite(learned(state))
+        if int(state.bad_step) >= 0:
+            break
+    assert int(state.bad_step) == step
+    assert same_bits(learned(state), kept)
+    again, _ = train.run_step(state, tiny.split(), tiny.rows(0), program=compiled)
+    assert int(again.bad_step) == step
+    assert same_bits(learned(again), kept)
+
+
+def test_an_update_that_would_overflow_is_not_made():
+    # The loss and the gradient are finite here; only the product with the learning rate is not.
+    raw = {**tiny.RAW, "model": {"layers": "flatten | dense(classes)"}}
+    state, compiled = tiny.start(tiny.resolve(raw, optimizer__learning_rate="3e38", data__std="(0.01,)"))
+    kept = host(state.params)
+    batch = train.Images(tiny.split().images[:8].astype(jnp.float32), tiny.split().labels[:8])
+    after, metrics = float_step(compiled)(state, batch)
+    assert np.isfinite([metrics["loss"], metrics["grad_norm"]]).all()
+    assert int(after.bad_step) == 0
+    assert same_bits(after.params, kept)
+
+
+@pytest.mark.slow
+def test_bfloat16_computes_nearly_the_same_and_keeps_float32():
+    _, _, after, history = plain()
+    state, rough = tiny.run(tiny.resolve(train__compute_dtype="bfloat16"), 5)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((state.params, rough)))
+    assert not same_bits(state.params, after.params)
+    networks.agree(host(state.params), after.params, 0.05)
+    np.testing.assert_allclose(rough[-1]["loss"], history[-1]["loss"], rtol=0.02)
+
+
+def test_augmentation_and_dropout_draw_anew_at_each_step_and_nowhere_else():
+    values = tiny.resolve(RICH)
+    compiled = tiny.program(values)
+    batch = train.Images(tiny.split().images[:8], tiny.split().labels[:8])
+
+    @networks.jit
+    def metrics_at(step, seed):
+        key = jax.random.key_data(jax.random.key(0))
+        state = train._create(hyper.from_values(values), key, image_shape=tiny.SHAPE, program=compiled)
+        state = state._replace(step=step, key=jax.random.key_data(jax.random.key(seed)))
+        return train.train_step(state, batch, compiled)[1]["loss"]
+
+    losses = [float(metrics_at(step, 1)) for step in range(4)]
+    assert len(set(losses)) == 4
+    assert float(metrics_at(2, 1)) == losses[2]
+    assert float(metrics_at(2, 2)) != losses[2]
+
+
+def test_pictures_are_standardised_by_mean_and_deviation():
+    values = tiny.resolve(data__mean="(0.25,)", data__std="(0.5,)")
+    images = tiny.split().images
+    found = train.normalised(hyper.from_values(values), images)
+    np.testing.assert_allclose(found, (np.asarray(images) / 255 - 0.25) / 0.5, rtol=1e-5, atol=1e-6)
+    raw = {**tiny.RAW, "data": {**tiny.RAW["data"], "image_shape": (8, 8, 2), "mean": (0.1, 0.2), "std": (1.0, 2.0)}}
+    found = train.normalised(hyper.from_values(tiny.resolve(raw)), jnp.full((1, 8, 8, 2), 255, jnp.uint8))
+    np.testing.assert_allclose(found[0, 0, 0], [0.9, 0.4], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_batch_statistics_move_with_the_batches_and_stand_still_once_diverged():
+    raw = {**tiny.RAW, "model": {"layers": "flatten | batch_norm(0.5) | dense(classes)"}}
+    values = tiny.resolve(raw)
+    state, compiled = tiny.start(values)
+    images = tiny.split()
+    before = host(state.batch_stats["batch_norm1"])
+    step = float_step(compiled)
+    pictures = images.images[:8].astype(jnp.float32)
+    state, _ = step(state, train.Images(pictures, images.labels[:8]))
+    flat = np.asarray(pictures).reshape(8, -1) / 255
+    found = host(state.batch_stats["batch_norm1"])
+    np.testing.assert_allclose(found["mean"], 0.5 * before["mean"] + 0.5 * flat.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(found["var"], 0.5 * before["var"] + 0.5 * flat.var(0), rtol=1e-4)
+    state, _ = step(state, train.Images(pictures * jnp.nan, images.labels[:8]))
+    assert same_bits(state.batch_stats["batch_norm1"], found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", settings.OPTIMIZERS)
+def test_every_optimizer_trains_a_network_with_convolutions(name):
+    rate = {"sgd": 0.1, "momentum": 0.1, "nesterov": 0.1, "muon": 0.05}.get(name, 0.02)
+    raw = {**tiny.RAW, "optimizer": {"name": name, "learning_rate": rate}}
+    state, history = tiny.run(tiny.resolve(raw), 20)
+    assert finite(learned(state))
+    assert sum(float(m["loss"]) for m in history[-4:]) < sum(float(m["loss"]) for m in history[:4])
+
+
+@pytest.mark.slow
+def test_a_network_without_parameters_can_be_stepped():
+    raw = {**tiny.RAW, "model": {"layers": "global_avg_pool"}}
+    raw["data"] = {**tiny.RAW["data"], "image_shape": (8, 8, 3)}
+    state, compiled = tiny.start(tiny.resolve(raw))
+    images = train.Images(jnp.zeros((8, 8, 8, 3), jnp.uint8), jnp.zeros(8, jnp.int32))
+    state, metrics = train.run_step(state, images, tiny.rows(0), program=compiled)
+    assert int(state.bad_step) == -1
+    assert float(metrics["loss"]) == pytest.approx(8 * np.log(3), rel=1e-5)
