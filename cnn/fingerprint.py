@@ -1,7 +1,7 @@
 """A hash of a state's very bits, computed where the arrays are.
 
-A sum over all 32-bit words, each mixed with its place and its array's name: it does not depend on the order of the
-additions, so neither on how an array is spread over devices. 128 bits, in four lanes of 32. It finds damage, not malice.
+A sum over all 32-bit words, each mixed with its place and its array's name, so it depends neither on the order of the
+additions nor on how an array is spread over devices. 128 bits, in four lanes of 32. It finds damage, not malice.
 """
 
 import zlib

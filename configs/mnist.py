@@ -1,4 +1,8 @@
-"""The lesson's network on MNIST: 60,000 handwritten digits, 28x28."""
+"""The lesson's network on MNIST: 60,000 handwritten digits, 28x28.
+
+Command: python main.py --config=configs/mnist.py
+Not measured yet.
+"""
 
 from ml_collections import ConfigDict
 

@@ -40,7 +40,7 @@ APART = {
     "conv(4, 3) | relu": (8, 8, 1),
 }
 NESTED = {
-    "conv(4, 3) | relu | max_pool(2) | residual(conv(4, 3, padding='same') | relu | max_pool(1), shortcut=conv(4, 1))": (
+    "conv(4, 3) | relu | max_pool(2) | residual(conv(4, 3, padding='same') | relu | max_pool(1), shortcut=relu)": (
         10, 9, 1,
     ),
     "conv(4, 3) | conv(4, 2) | tanh | max_pool(2) | conv(2, 2) | relu | max_pool(2, padding='same')": (11, 10, 2),

@@ -35,7 +35,7 @@ def test_the_two_opening_lines_do_all_the_set_up():
     opening = [line for line in SHELL if line.startswith("python3 -m venv ")]
     assert len(opening) == 2
     assert opening[0].endswith("&& .venv/bin/python main.py")
-    assert opening[1].endswith('&& .venv/bin/python -m pytest -m "not slow"')
+    assert opening[1].endswith('&& .venv/bin/python -m pytest -n auto -m "not slow"')
     for line in opening:
         requirements = re.search(r"-r (\S+)", line)
         assert requirements
@@ -84,8 +84,13 @@ def test_the_config_in_the_readme_is_valid():
 def test_the_layer_in_the_readme_can_be_parsed_traced_and_computed():
     record, entry = (block for block in PYTHON if "LeakyRelu" in block)
     scope = {}
-    header = "import dataclasses\nfrom typing import ClassVar\nfrom cnn.fields import Fraction\nfrom cnn.layers import Layer\n"
-    exec(header + record, scope)
+    header = [
+        "import dataclasses",
+        "from typing import ClassVar",
+        "from cnn.fields import Fraction",
+        "from cnn.layers import Layer",
+    ]
+    exec("\n".join([*header, record]), scope)
     exec(f"import jax.numpy as jnp\ntable = {{{entry}}}", scope)
     built = expression.build("leaky_relu(0.5)", {**layers.KINDS, "leaky_relu": scope["LeakyRelu"]})
     assert layers.trace(built.items, (4, 4, 1))[0].output == (4, 4, 1)
