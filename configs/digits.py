@@ -3,7 +3,8 @@
 1,797 digits of 8x8 pixels that scikit-learn carries, resized to 28x28.
 
 Command: python main.py --config.seed=S
-Gave: test accuracy 0.9861 0.9833 0.9889 for seeds 0 1 2 (359 pictures), 13 s of training steps. Two CPU cores, float32, jax 0.10.2.
+Gave: test accuracy 0.9861 0.9833 0.9889 for seeds 0 1 2 (359 pictures), 13 s of training steps.
+Two CPU cores, float32, jax 0.10.2.
 """
 
 from ml_collections import ConfigDict
