@@ -2,6 +2,7 @@
 
 import functools
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ def predict_logits(
     *,
     batch_size: int,
     compute_dtype: str = "float32",
+    check: Callable[[], None] = lambda: None,
 ) -> Float32[np.ndarray, "examples classes"]:
     """Returns the logits of every image, in order.
 
@@ -31,6 +33,7 @@ def predict_logits(
       images: intensities 0..255.
       batch_size: the last batch is filled up with repetitions, which are dropped again.
       compute_dtype: the type of the activations.
+      check: called before every batch; whatever it raises ends the evaluation.
 
     Raises:
       FloatingPointError: a logit is not finite.
@@ -39,10 +42,11 @@ def predict_logits(
     size = min(batch_size, examples)
     parts = []
     for start in range(0, examples, size):
+        check()
         rows = np.minimum(np.arange(start, start + size), examples - 1)
         logits = _forward(hyperparameters, variables, images, jnp.asarray(rows, jnp.int32), compute_dtype=compute_dtype)
-        parts.append(logits)
-    logits = np.concatenate([np.asarray(part) for part in parts])[:examples]
+        parts.append(np.asarray(logits))
+    logits = np.concatenate(parts)[:examples]
     if not np.isfinite(logits).all():
         row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
         raise FloatingPointError(f"logits: not finite, first for image {row}. The run has diverged; evaluate another.")

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn import checkpoint, data, evaluate, layers, provenance, rundir, settings
+from cnn import checkpoint, data, evaluate, faults, layers, lock, provenance, rundir, settings
 from cnn.config import ConfigError, Values
+from cnn.fingerprint import fingerprint
+from cnn.interruption import Interruption
 from cnn.trainer import Trainer, make_program, make_state
 
 
@@ -25,22 +27,29 @@ def run(values: Values, workdir: Path) -> Finished:
     Raises:
       ConfigError: the directory holds a run of another config, or the data are too few for it.
       DataError: the data are missing or unlike the config.
+      Held: another process holds the run.
+      NoValidCheckpoint: what was saved is damaged.
       Preempted: a signal asked to stop.
     """
     rundir.check_same_config(values, workdir)
-    result = rundir.read_json(workdir / rundir.RESULT)
-    if result is not None:
-        return Finished(result, fresh=False)
-    dataset = load_data(values.data)
-    check_lengths(values, dataset)
-    workdir.mkdir(parents=True, exist_ok=True)
-    rundir.write(workdir / rundir.CONFIG, values.json.encode())
-    rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": _about(dataset)})
-    trainer = Trainer(values, workdir, dataset)
-    trainer.train()
-    result = _result(values, workdir, trainer, dataset)
-    rundir.write_json(workdir / rundir.RESULT, result)
-    return Finished(result, fresh=True)
+    with lock.hold(workdir), Interruption() as interruption:
+        # Once more, now that nobody else writes.
+        changed = rundir.check_same_config(values, workdir)
+        result = rundir.read_json(workdir / rundir.RESULT)
+        if result is not None:
+            return Finished(result, fresh=False)
+        dataset = load_data(values.data)
+        check_lengths(values, dataset)
+        for path, before, now in changed:
+            rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
+        rundir.write(workdir / rundir.CONFIG, values.json.encode())
+        rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": _about(dataset)})
+        trainer = Trainer(values, workdir, dataset, interruption)
+        trainer.train()
+        result = _result(values, workdir, trainer, dataset)
+        faults.point("before_result")
+        rundir.write_json(workdir / rundir.RESULT, result)
+        return Finished(result, fresh=True)
 
 
 def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset) -> dict[str, Any]:
@@ -53,12 +62,14 @@ def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datas
         "stopped": progress.stopped,
         "parameters": layers.count_parameters(values.rows),
         "train": progress.last_epoch,
+        "fingerprint": fingerprint(trainer.state),
         "train_seconds": round(progress.seconds, 3),
+        "save_seconds": round(progress.save_seconds, 3),
         "best": {"step": progress.best_step, "valid_accuracy": progress.best_accuracy},
         "weights": values.eval.weights,
     }
-    if trainer.bad_step is not None:
-        return {**summary, "status": "diverged", "bad_step": trainer.bad_step}
+    if progress.bad_step is not None:
+        return {**summary, "status": "diverged", "bad_step": progress.bad_step}
     weights = values.eval.weights
     step, variables = chosen_variables(values, workdir, weights)
     for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
@@ -120,7 +131,7 @@ def chosen_variables(values: Values, workdir: Path, weights: str) -> tuple[int, 
         raise ConfigError(['--weights: "best" but the run had no validation split to choose it. Use last or ema.'])
     # The lengths of the run are compiled in, but are no part of the state's structure.
     like = make_state(values, make_program(values, 1, 1))
-    restored = checkpoint.restore(workdir / rundir.CHECKPOINTS, like, best=weights == "best")
+    restored = checkpoint.read(workdir / rundir.CHECKPOINTS, like, best=weights == "best")
     if restored is None:
         raise ConfigError([f"--workdir: {workdir} has no checkpoint yet. Train it first."])
     return restored.step, evaluate.variables_of(restored.state, averaged=weights == "ema")

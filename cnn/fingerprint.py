@@ -22,22 +22,14 @@ def fingerprint(tree: Any) -> str:
 
 @jax.jit
 def _hash(tree: Any) -> jax.Array:
-    total = jnp.zeros(len(LANES), jnp.uint32)
-    for path, array in jax.tree_util.tree_leaves_with_path(tree):
-        name = f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}"
-        total = total + _array_hash(array, zlib.crc32(name.encode()))
-    return total
-
-
-def _array_hash(array: jax.Array, salt: int) -> jax.Array:
-    words = _words(array)
-    places = jax.lax.iota(jnp.uint32, words.size) + jnp.uint32(salt)
-    lanes = []
-    for lane in LANES:
-        # Murmur's finaliser on the word and on its place: one flipped bit changes about half of the sum's bits.
-        mixed = _mix(words * lane + _mix(places * lane + jnp.uint32(salt)))
-        lanes.append(mixed.sum(dtype=jnp.uint32) + _mix(jnp.uint32(salt) * lane))
-    return jnp.stack(lanes)
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    names = ";".join(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}" for path, leaf in leaves)
+    words = jnp.concatenate(
+        [jnp.full(1, zlib.crc32(names.encode()), jnp.uint32), *(_words(leaf) for _, leaf in leaves)]
+    )
+    places = jax.lax.iota(jnp.uint32, words.size)
+    # Murmur's finaliser on the word and on its place: one flipped bit changes about half of the sum's bits.
+    return jnp.stack([_mix(words * lane + _mix(places * lane + lane)).sum(dtype=jnp.uint32) for lane in LANES])
 
 
 def _words(array: jax.Array) -> jax.Array:

@@ -11,11 +11,10 @@ from cnn import rundir
 
 
 class Journal:
-    """Writes the records of one run; opened at a step, which drops whatever was recorded after it."""
+    """Writes the metrics of one run from a step on; TensorBoard drops what was recorded after it."""
 
-    def __init__(self, workdir: Path, *, step: int, metrics_bytes: int) -> None:
+    def __init__(self, workdir: Path, *, step: int) -> None:
         self.workdir = workdir
-        rundir.truncate(workdir / rundir.METRICS, metrics_bytes)
         # The step in the name keeps a start within the same second from replacing the file before it.
         self._tensorboard = SummaryWriter(
             str(workdir / rundir.TENSORBOARD), purge_step=step + 1, filename_suffix=f".{step:08}"
@@ -39,7 +38,8 @@ class Journal:
                 self._tensorboard.add_scalar("/".join(filter(None, (kind, name, part))), number, step)
         return path.stat().st_size
 
-    def event(self, what: str, **details: Any) -> None:
-        """Adds a record with the time."""
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        rundir.append(self.workdir / rundir.EVENTS, {"time": now, "event": what, **details})
+
+def event(workdir: Path, what: str, **details: Any) -> None:
+    """Adds a record with the time to a run's `events.jsonl`."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    rundir.append(workdir / rundir.EVENTS, {"time": now, "event": what, **details})

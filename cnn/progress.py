@@ -52,6 +52,8 @@ class Progress:
     """The means of the last whole epoch."""
     seconds: float = 0.0
     """Spent in training steps."""
+    save_seconds: float = 0.0
+    """Spent saving; the save under way not included."""
     metrics_bytes: int = 0
     """The size of `metrics.jsonl`."""
 
@@ -62,6 +64,11 @@ class Progress:
     def from_json(cls, saved: dict[str, Any]) -> "Progress":
         sums = {name: Sums(**saved[name]) for name in ("window", "epoch")}
         return cls(**{**saved, **sums})
+
+    @property
+    def ended(self) -> bool:
+        """Whether something ended training before its last step."""
+        return self.stopped is not None or self.bad_step is not None
 
     def judge(self, accuracy: float, step: int) -> None:
         """Notes a validation accuracy; equal is not better."""

@@ -1,6 +1,7 @@
 """What a run was made with: versions, commit, devices, threads."""
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 import sys
@@ -26,6 +27,28 @@ def describe() -> dict[str, Any]:
         "backend": jax.default_backend(),
         "cpu_threads": runtime.threads(),
     }
+
+
+def numerics() -> dict[str, Any]:
+    """Returns what the last digits of results depend on, beside the config and the seed."""
+    return {
+        **{name: _version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
+        "backend": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
+        "processor": _processor(),
+        "cpu_threads": runtime.threads(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _version(package: str) -> str | None:

@@ -14,6 +14,9 @@ EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 RESULT = "result.json"
+HISTORY = "config_history.jsonl"
+HARMLESS = ("checkpoint.every", "data.data_dir", "data.manual_dir")
+"""Fields that cannot change the numbers: when to save, and where data lie that their identity vouches for."""
 
 
 class BrokenFile(ValueError):
@@ -87,8 +90,17 @@ def truncate(path: Path, size: int) -> None:
         os.fsync(file.fileno())
 
 
-def check_same_config(values: config.Values, workdir: Path) -> None:
+def sync(path: Path) -> None:
+    """Waits until a file's content is on disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def check_same_config(values: config.Values, workdir: Path) -> list[tuple[str, Any, Any]]:
     """Refuses a directory that holds another run, or files that are no run's.
+
+    Returns:
+      The harmless changes: path, old and new value of fields that cannot change the numbers.
 
     Raises:
       ConfigError: with each field's old and new value, and a directory that is free.
@@ -96,11 +108,13 @@ def check_same_config(values: config.Values, workdir: Path) -> None:
     old = read_json(workdir / CONFIG)
     free = next(f"{workdir}-{n}" for n in range(2, 1_000_000) if not Path(f"{workdir}-{n}").exists())
     if old is None:
-        if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+        # A process killed in its first moment leaves no more than hidden files.
+        if workdir.exists() and (not workdir.is_dir() or any(path.name[0] != "." for path in workdir.iterdir())):
             raise config.ConfigError([f"--workdir: {workdir} exists and holds no run. Use --workdir={free}"])
-        return
+        return []
     changed = config.differences(old, json.loads(values.json))
-    if changed:
+    if any(path not in HARMLESS for path, _, _ in changed):
         table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
         heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free}"
         raise config.ConfigError(["\n".join([heading, *table])])
+    return changed

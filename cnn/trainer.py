@@ -1,6 +1,9 @@
 """The training loop: order, dispatch, records, evaluation, checkpoints. Never forked; a new idea is a config."""
 
+import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,23 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn import checkpoint, data, evaluate, hyper, metrics, rundir, train
+from cnn import checkpoint, data, evaluate, faults, hyper, journal, metrics, provenance, rundir, settings, train
 from cnn.config import Values
 from cnn.data import order
-from cnn.journal import Journal
+from cnn.interruption import Interruption, Preempted
 from cnn.progress import Progress, Sums
-from cnn.reporter import Interruption, Reporter
-
-
-class Preempted(Exception):
-    """A signal asked to stop; the state is saved and the same command continues."""
+from cnn.reporter import Reporter
 
 
 class Trainer:
     """One run's training, from its last checkpoint to its end."""
 
-    def __init__(self, values: Values, workdir: Path, dataset: data.Dataset) -> None:
-        self.values, self.workdir, self.dataset = values, workdir, dataset
+    def __init__(self, values: Values, workdir: Path, dataset: data.Dataset, interruption: Interruption) -> None:
+        self.values, self.workdir, self.dataset, self.interruption = values, workdir, dataset, interruption
         self.steps_per_epoch = len(dataset.train) // values.train.batch_size
         self.total_steps = self.steps_per_epoch * values.train.epochs
         self.judged = len(dataset.valid) > 0 and values.data.train_on == "train"
@@ -34,65 +33,120 @@ class Trainer:
         self.split = train.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
         self.valid_images = jnp.asarray(dataset.valid.images)
         self.state = make_state(values, self.program)
+        self.step = 0
         self.progress = Progress()
-        restored = checkpoint.restore(workdir / rundir.CHECKPOINTS, self.state)
-        if restored is not None:
-            if restored.meta["data"] != dataset.identity:
-                raise data.DataError(
-                    f"config.data: the data are not those of step {restored.step:,} in {workdir}, "
-                    f"got {dataset.identity[:12]}. Restore them, or choose another --workdir."
-                )
-            self.state, self.progress = restored.state, Progress.from_json(restored.meta["progress"])
-        self.step = int(self.state.step)
-        self.bad_step: int | None = self.progress.bad_step
+        self.save_seconds = 0.0
 
     def train(self) -> None:
         """Trains to the end of the last epoch, or to where a rule stops it.
 
         Raises:
-          Preempted: a signal asked to stop.
+          Preempted: a signal asked to stop; the state is saved.
+          OSError: the state could not be saved.
         """
-        batch_size = self.values.train.batch_size
-        with (
-            checkpoint.open_manager(self.workdir / rundir.CHECKPOINTS) as self.manager,
-            Journal(self.workdir, step=self.step, metrics_bytes=self.progress.metrics_bytes) as self.journal,
-            Reporter(total=self.total_steps, done=self.step, batch_size=batch_size) as self.reporter,
-            Interruption() as self.interruption,
-        ):
-            self.journal.event("resume" if self.step else "start", step=self.step)
-            while self.step < self.total_steps and self.progress.stopped is None and self.bad_step is None:
-                self._advance()
-            self.save()
-            self.journal.event("end", step=self.step, images_per_second=round(self.reporter.images_per_second(), 1))
+        with self._opened():
+            faults.point("opened")
+            while not self.progress.ended and not self.interruption.requested:
+                # An epoch that is whole but not ended is one whose evaluation a signal prevented.
+                if self.progress.epoch.steps == self.steps_per_epoch:
+                    self._end_epoch(self.step // self.steps_per_epoch)
+                elif self.step < self.total_steps:
+                    self._advance()
+                else:
+                    break
+            while not self._save():
+                pass
+            faults.point("after_last_step")
+            event = "preempted" if self.interruption.requested else "end"
+            self.tell(event, step=self.step, images_per_second=round(self.reporter.images_per_second(), 1))
 
-    def save(self) -> None:
-        """Saves the state and the progress under the current step."""
-        meta = {"progress": self.progress.to_json(), "seed": self.values.seed, "data": self.dataset.identity}
-        best = self.progress.best_step == self.step
-        checkpoint.save(self.manager, self.state, meta, score=self.progress.best_accuracy if best else None)
+    def tell(self, what: str, **details: Any) -> None:
+        """Adds an event to the run's, and to the terminal where something went wrong."""
+        journal.event(self.workdir, what, **details)
+        if "reason" in details:
+            self.reporter.line(f"{what}: " + ", ".join(f"{name} {value}" for name, value in details.items()))
+
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        """Opens the run at its newest whole step; signals wait for a boundary meanwhile."""
+        self.reporter = Reporter(total=self.total_steps, batch_size=self.values.train.batch_size)
+        with checkpoint.Writer(self.workdir / rundir.CHECKPOINTS, self.tell) as self.writer:
+            restored = self.writer.open(self.state)
+            if restored is not None:
+                self._continue_from(restored)
+            rundir.truncate(self.workdir / rundir.METRICS, self.progress.metrics_bytes)
+            self.saved_at = time.monotonic()
+            self.tell("resume" if self.step else "start", step=self.step)
+            self.interruption.defer(True)
+            with (
+                journal.Journal(self.workdir, step=self.step) as self.journal,
+                self.reporter.running(self.step),
+            ):
+                yield
+        self.save_seconds = self.progress.save_seconds
+        self.interruption.defer(False)
+
+    def _continue_from(self, restored: checkpoint.Restored) -> None:
+        if restored.meta["data"] != self.dataset.identity:
+            raise data.DataError(
+                f"config.data: the data are not those of step {restored.step:,} in {self.workdir}, "
+                f"got {self.dataset.identity[:12]}. Restore them, or choose another --workdir."
+            )
+        self.state, self.step = restored.state, restored.step
+        self.progress = Progress.from_json(restored.meta["progress"])
+        before, now = restored.meta["numerics"], self._numerics()
+        changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
+        if changed:
+            self.tell("not bit-identical from here", step=self.step, reason="; ".join(changed))
+
+    def _numerics(self) -> dict[str, Any]:
+        return {**provenance.numerics(), "dispatch": "scan" if self.scan else "step"}
+
+    def _save(self, *, again: bool = False) -> bool:
+        """Saves the state and the progress under the current step; tells whether they are saved."""
+        started = time.monotonic()
+        rundir.sync(self.workdir / rundir.METRICS)
+        meta = {
+            "progress": self.progress.to_json(),
+            "seed": self.values.seed,
+            "data": self.dataset.identity,
+            "config": hashlib.sha256(self.values.json.encode()).hexdigest(),
+            "numerics": self._numerics(),
+        }
+        best = self.progress.best_accuracy if self.progress.best_step == self.step else None
+        saved = self.writer.save(self.state, meta, best=best, again=again)
+        self.saved_at = time.monotonic()
+        self.progress.save_seconds += self.saved_at - started
+        return saved
+
+    def _due(self) -> bool:
+        """Tells whether `checkpoint.every` asks for a save here, at a boundary."""
+        every = self.values.checkpoint.every
+        if isinstance(every, settings.Minutes):
+            return time.monotonic() - self.saved_at >= 60 * every.number
+        length = every.number * (self.steps_per_epoch if isinstance(every, settings.Epochs) else 1)
+        return self.step % length == 0
 
     def _advance(self) -> None:
-        """Makes the steps up to the next boundary and what is due there."""
+        """Makes the steps up to the next boundary."""
         started = time.monotonic()
         stacked = self._dispatch(self._next_rows())
         self.progress.seconds += time.monotonic() - started
         self._record(stacked)
-        if int(self.state.bad_step) >= 0:
-            self._diverge(int(self.state.bad_step))
-        elif self.step % self.steps_per_epoch == 0:
-            self._end_epoch(self.step // self.steps_per_epoch)
-        if self.interruption.requested and self.step < self.total_steps:
-            self.save()
-            self.journal.event("preempted", step=self.step)
-            raise Preempted
+        bad_step = int(self.state.bad_step)
+        if bad_step >= 0:
+            self._diverge(bad_step)
+        elif self.progress.epoch.steps < self.steps_per_epoch and self._due():
+            self._save()
 
     def _next_rows(self) -> np.ndarray:
-        """Returns the rows of the following steps, (steps, batch): up to the next record, or to the epoch's end."""
+        """Returns the rows of the following steps, (steps, batch), up to the next record, save or end of the epoch."""
         epoch, position = divmod(self.step, self.steps_per_epoch)
-        batch_size, every = self.values.train.batch_size, self.values.train.log_every_steps
+        batch_size, cadence = self.values.train.batch_size, self.values.checkpoint.every
         count = self.steps_per_epoch - position
-        if not self.scan:
-            count = min(count, every - self.step % every)
+        lengths = [] if self.scan else [self.values.train.log_every_steps]
+        lengths += [cadence.number] if isinstance(cadence, settings.Steps) else []
+        count = min([count, *(length - self.step % length for length in lengths)])
         rows = order.permutation(self.values.seed, epoch, len(self.dataset.train)).astype(np.int32)
         return rows[position * batch_size : (position + count) * batch_size].reshape(count, batch_size)
 
@@ -108,6 +162,7 @@ class Trainer:
             self.state, metrics_of_step = train.run_step(self.state, self.split, batch, program=self.program)
             collected.append(metrics_of_step)
             self.reporter.advance(1)
+            faults.point("step")
             if self.interruption.requested:
                 break
         return jax.tree.map(lambda *steps: np.stack(steps), *jax.device_get(collected))
@@ -122,24 +177,22 @@ class Trainer:
             self.step += 1
             if self.step % every == 0:
                 values = {**progress.window.means(), "learning_rate": float(stacked["learning_rate"][index])}
-                self._write("train", self._epoch(), values)
+                self._write("train", -(-self.step // self.steps_per_epoch), values)
                 progress.window = Sums()
-
-    def _epoch(self) -> int:
-        """Returns the epoch that the last step belongs to, from 1."""
-        return -(-self.step // self.steps_per_epoch)
 
     def _write(self, kind: str, epoch: int, values: dict[str, Any]) -> None:
         self.progress.metrics_bytes = self.journal.metrics(kind, self.step, epoch, values)
 
     def _end_epoch(self, epoch: int) -> None:
+        """Evaluates, records and saves; a signal meanwhile leaves the epoch to be ended by whoever continues."""
         progress, values = self.progress, self.values
-        trained = progress.epoch.means()
-        last = self.step == self.total_steps
+        trained, last = progress.epoch.means(), self.step == self.total_steps
         record: dict[str, Any] = {"train": trained}
         if self.judged and (epoch % values.eval.every_epochs == 0 or last):
             try:
                 record["valid"] = self._validate()
+            except Preempted:
+                return
             except FloatingPointError:
                 self._diverge(self.step)
                 return
@@ -151,17 +204,18 @@ class Trainer:
         progress.last_epoch, progress.epoch = trained, Sums()
         self._write("epoch", epoch, record)
         self.reporter.line(self._line(epoch, record, reason))
-        if epoch % values.checkpoint.every_epochs == 0 or progress.best_step == self.step:
-            self.save()
+        if self._due() or progress.best_step == self.step:
+            self._save(again=True)
 
     def _validate(self) -> dict[str, float]:
-        averaged = self.values.eval.weights == "ema"
+        faults.point("evaluate")
         logits = evaluate.predict_logits(
             self.state.hyper,
-            evaluate.variables_of(self.state, averaged=averaged),
+            evaluate.variables_of(self.state, averaged=self.values.eval.weights == "ema"),
             self.valid_images,
             batch_size=self.values.eval.batch_size,
             compute_dtype=self.values.train.compute_dtype,
+            check=self.interruption.check,
         )
         evaluation = metrics.evaluate(logits, self.dataset.valid.labels, class_names=self.dataset.class_names)
         return {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
@@ -169,16 +223,15 @@ class Trainer:
     def _line(self, epoch: int, record: dict[str, Any], reason: str | None) -> str:
         parts = [f"epoch {epoch}/{self.values.train.epochs}"]
         for split, means in record.items():
-            parts.append(f"{split} loss {means['loss']:.4f} accuracy {means['accuracy']:.4f}")
+            parts.append(f"{split} loss {means['loss']:.4g} accuracy {means['accuracy']:.4f}")
         parts.append(f"{self.reporter.images_per_second():,.0f} images/s")
         return "  ".join(parts) + (f"\nstopped: {reason}" if reason else "")
 
     def _diverge(self, bad_step: int) -> None:
         """Ends training; the state is that before the bad step, under that step's number."""
-        self.bad_step = self.progress.bad_step = self.step = bad_step
+        self.progress.bad_step = self.step = bad_step
         self.state = self.state._replace(step=jnp.asarray(bad_step, jnp.int32))
-        self.reporter.line(f"diverged: the loss or a gradient of step {bad_step} is not finite")
-        self.journal.event("diverged", step=bad_step)
+        self.tell("diverged", step=bad_step, reason="the loss, a gradient or the update is not finite")
 
 
 def make_program(values: Values, total_steps: int, steps_per_epoch: int) -> train.Program:

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import tiny
 
 from cnn import checkpoint, hyper, train, trainer
+from runs import tiny
 
 
 class State(NamedTuple):

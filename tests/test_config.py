@@ -7,12 +7,13 @@ import subprocess
 import sys
 
 import pytest
-import runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn import config
+import runs
+from cnn import config, fields
 from cnn.config import ConfigError, Override, differences, resolve
+from cnn.settings import Off
 
 
 def problems(*overrides, **sections):
@@ -25,11 +26,11 @@ def problems(*overrides, **sections):
 
 
 def test_defaults_and_flags_are_resolved():
-    values = runs.tiny("train.epochs=7", "optimizer.learning_rate=1", "eval.test=false", "data.mean=[0.5]", "seed=3")
+    values = runs.tiny("train.epochs=7", "optimizer.learning_rate=1", "eval.test=false", "data.mean=0.5", "seed=3")
     assert (values.train.epochs, values.seed, values.eval.test, values.data.mean) == (7, 3, False, (0.5,))
     assert values.optimizer.learning_rate == 1.0
     assert isinstance(values.optimizer.learning_rate, float)
-    assert values.train.stop == config.settings.Off()
+    assert values.train.stop == Off()
     assert [row.path for row in values.rows] == ["flatten1", "dense1", "softmax1"]
 
 
@@ -71,10 +72,12 @@ def test_what_config_json_holds_resolves_to_equal_values():
         ("eval.weights=emma", "config.eval.weights: must be one of 'last', 'best', 'ema', got 'emma'"),
         ("data.image_shape=(8,8)", "config.data.image_shape: must be 3 integers in [1, 16384], got (8, 8)."),
         ("data.image_shape=(8,8,0)", "config.data.image_shape: must be 3 integers in [1, 16384], got (8, 8, 0)."),
-        ("data.mean=0.5", "config.data.mean: must be a list of numbers, got 0.5."),
+        ("data.mean=grey", "config.data.mean: must be a finite number or a list of numbers, got 'grey'."),
         ("data.mean=(0,0)", "config.data.mean: must have 1 number or one for each of 1 channels, got 2."),
-        ("data.std=[0]", "config.data.std: must be a list of numbers above 0, got [0]."),
+        ("data.std=[0]", "config.data.std: must be a finite number above 0 or a list of numbers above 0, got [0]."),
         ("train.accumulate_steps=3", "config.train.accumulate_steps: must divide train.batch_size = 100, got 3."),
+        ("train.epochs=2147483648", "config.train.epochs: must be at most 2147483647, got 2147483648."),
+        ("data.augment=shift(8)", "config.data.augment: must move by less than the image's 8 pixels, got 8."),
         ("eval.weights=ema", 'config.eval.weights: is "ema" but none is kept. Set train.average = "ema(0.999)".'),
     ],
 )
@@ -129,6 +132,25 @@ def test_all_problems_are_reported_together():
         "config.schedule.factor",
         "config.model.layers",
     ]
+
+
+def test_under_an_unknown_name_the_fields_that_are_wrong_for_all_kinds_are_still_named():
+    optimizer = {"name": "adma", "learning_rat": 1, "learning_rate": -1, "momentum": 0.5, "b1": 2}
+    name, misspelt, *values = problems(optimizer=optimizer)
+    assert name.startswith("config.optimizer.name: unknown name 'adma'. Did you mean 'adam'? Known: sgd, ")
+    assert misspelt.startswith("config.optimizer.learning_rat: unknown field. Did you mean 'learning_rate'? Known: ")
+    assert values == [
+        "config.optimizer.learning_rate: must be a finite number above 0, got -1.",
+        "config.optimizer.b1: must be a finite number in [0, 1), got 2.",
+    ]
+
+
+@pytest.mark.parametrize("kinds", config.NAMED.values(), ids=config.NAMED)
+def test_a_field_means_the_same_in_all_kinds_of_a_section(kinds):
+    annotations = {}
+    for kind in kinds.values():
+        for name, annotation in fields.options(kind).items():
+            assert annotations.setdefault(name, annotation) == annotation, name
 
 
 @pytest.mark.parametrize(

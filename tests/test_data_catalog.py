@@ -4,9 +4,9 @@ import json
 
 import pytest
 import tensorflow_datasets as tfds
-from data_files import load_from
 
 from cnn.data import DataError, catalog
+from data_files import load_from
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ import http.server
 import threading
 
 import pytest
-from data_files import CLOSED, IMAGES, load_from, pairs, prepare_from, remotes_of, write_mnist
 
 from cnn.data import DataError
 from cnn.data.fetch import Remote
+from data_files import CLOSED, IMAGES, load_from, pairs, prepare_from, remotes_of, write_mnist
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import tensorflow_datasets as tfds
-from data_files import NAMES, load_from, pairs, prepare_from, remotes_of, write_cifar10, write_mnist
 
 from cnn.data import DataError, catalog
 from cnn.data.prepare import prepare
+from data_files import NAMES, load_from, pairs, prepare_from, remotes_of, write_cifar10, write_mnist
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])

@@ -5,9 +5,9 @@ import struct
 
 import numpy as np
 import pytest
-from data_files import IMAGES, NAMES, idx, prepare_from, write_cifar10, write_mnist
 
 from cnn.data import DataError, raw
+from data_files import IMAGES, NAMES, idx, prepare_from, write_cifar10, write_mnist
 
 
 def cut_short(path, count=30):

@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from data_files import load_from, prepare_from, write_mnist
 
 from cnn.data import DataError, catalog
+from data_files import load_from, prepare_from, write_mnist
 
 TEST_SHARD = "mnist-test.array_record-00000-of-00001"
 NEEDS_DATA = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR names no prepared data")

@@ -7,9 +7,9 @@ import signal
 from pathlib import Path
 
 import pytest
-import runs
 from PIL import Image
 
+import runs
 from cnn import config, experiment, rundir, trainer
 from cnn.commands import launch
 from cnn.data import DataError
@@ -287,7 +287,7 @@ def test_the_latest_two_and_the_best_are_kept_and_nothing_else_lies_about(tmp_pa
 def test_checkpoints_come_as_often_as_asked_and_for_the_best(tmp_path, before_step):
     before_step({70: kill})
     with pytest.raises(Killed):
-        experiment.run(runs.tiny(*PATIENT, "train.stop=never", "checkpoint.every_epochs=4"), tmp_path / "run")
+        experiment.run(runs.tiny(*PATIENT, "train.stop=never", "checkpoint.every=epochs(4)"), tmp_path / "run")
     assert runs.steps(tmp_path / "run") == [12, 48]
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import runs
 from PIL import Image
 
 import main
+import runs
 from cnn.commands import flags, launch
 
 

@@ -68,16 +68,16 @@ MISFITS = {
     # expression: (place of the caret, message); the image is 8x8x3, the classes are 10
     "conv(4, 9) | flatten | dense(10)": (
         "conv(4, 9)",
-        'conv(4, 9) at position 1 does not fit a 8x8 map: its window is 9x9. Use a smaller window, padding="same", or '
+        'conv(4, 9) at position 1 does not fit the 8x8 map: its window is 9x9. Use a smaller window, padding="same", or '
         "fewer layers that shrink the map before it (after the image, 8x8x3)",
     ),
     "conv(4, 3, dilation=4) | flatten | dense(10)": (
         "conv(4, 3, dilation=4)",
-        "conv(4, 3, dilation=4) at position 1 does not fit a 8x8 map: its window is 9x9. Use a smaller window",
+        "conv(4, 3, dilation=4) at position 1 does not fit the 8x8 map: its window is 9x9. Use a smaller window",
     ),
     "3 * max_pool(2) | max_pool(2)": (
         "max_pool(2)",
-        'max_pool(2) at position 4 does not fit a 1x1 map: its window is 2x2. Use a smaller window, padding="same", or '
+        'max_pool(2) at position 4 does not fit the 1x1 map: its window is 2x2. Use a smaller window, padding="same", or '
         "fewer layers that shrink the map before it (after max_pool(2) at position 3, 1x1x3)",
     ),
     "flatten | conv(4, 3)": (
@@ -126,15 +126,15 @@ MISFITS = {
     ),
     "relu | residual(relu, shortcut=relu | residual(conv(3, 9)))": (
         "conv(3, 9)",
-        "conv(3, 9) at position 1 of residual1/shortcut/residual1 does not fit a 8x8 map",
+        "conv(3, 9) at position 1 of residual1/shortcut/residual1 does not fit the 8x8 map",
     ),
     "relu | residual(relu | 2 * (tanh | max_pool(3)))": (
         "max_pool(3)",
-        "max_pool(3) at position 5 of residual1 does not fit a 2x2 map",
+        "max_pool(3) at position 5 of residual1 does not fit the 2x2 map",
     ),
     "flatten | dense(9)": ("dense(9)", "ends in 9, expected 10 logits. End with dense(classes)"),
     "relu | pool": ("pool", "ends in 4x4x3, expected 10 logits. End with dense(classes)"),
-    "pool | pool | pool | pool": ("pool", "max_pool(2) at position 4 does not fit a 1x1 map"),
+    "pool | pool | pool | pool": ("pool", "max_pool(2) at position 4 does not fit the 1x1 map"),
     'residual(conv(3, 3, padding="same") | pool)': (
         'residual(conv(3, 3, padding="same") | pool)',
         "residual at position 1 its body makes 4x4x3 and its shortcut 8x8x3, which cannot be added",

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import runs
 
+import runs
 from cnn.commands import launch
 
 MAIN = Path(__file__).resolve().parents[1] / "main.py"
@@ -139,7 +139,7 @@ def test_a_whole_life_of_a_run_without_tensorflow(tmp_path):
     assert not (tmp_path / "imported").exists()
 
 
-LONG = (*TINY, "--config.train.epochs=60", "--config.checkpoint.every_epochs=7")
+LONG = (*TINY, "--config.train.epochs=60", "--config.checkpoint.every=epochs(7)")
 
 
 @pytest.fixture(scope="module")

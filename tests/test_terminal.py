@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-import runs
 
+import runs
 from cnn import config, metrics, terminal
 from cnn.reporter import Reporter
 

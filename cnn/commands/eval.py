@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cnn import evaluate, experiment, rundir, terminal
 from cnn.config import ConfigError, Values
+from cnn.interruption import Interruption
 
 
 def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
@@ -16,6 +17,11 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
       DataError: the data are missing or unlike the config.
     """
     split, weights = flags.get("split", "test"), flags.get("weights", values.eval.weights)
+    with Interruption():
+        return _evaluate(values, workdir, split, weights, flags)
+
+
+def _evaluate(values: Values, workdir: Path, split: str, weights: str, flags: Mapping[str, str]) -> int:
     section = dataclasses.replace(values.data, data_dir=flags.get("data_dir", values.data.data_dir))
     step, variables = experiment.chosen_variables(values, workdir, weights)
     dataset = experiment.load_data(section)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn import config, rundir, terminal
+from cnn import config, interruption, lock, rundir, terminal
 from cnn.commands import COMMANDS
 from cnn.commands.flags import DEFAULT_CONFIG, Invocation
 from cnn.config import ConfigError, Values
 from cnn.data import DataError
 
-DONE, WRONG, DIVERGED, IO_ERROR, PREEMPTED = 0, 2, 3, 74, 75
+DONE, WRONG, DIVERGED, HELD, IO_ERROR, PREEMPTED = 0, 2, 3, 73, 74, 75
 
 ReadConfig = Callable[[str], Mapping[str, Any]]
 
@@ -26,7 +26,7 @@ def launch(invocation: Invocation, read_config: ReadConfig) -> int:
       read_config: executes a config file and returns its sections.
 
     Returns:
-      The exit code: 0 done, 2 wrong config or data, 3 diverged, 74 unreadable or unwritable file, 75 preempted.
+      The exit code: 0 done, 2 wrong config or data, 3 diverged, 73 held, 74 input or output failed, 75 preempted.
     """
     try:
         values, workdir = _prepare(invocation, read_config)
@@ -36,10 +36,15 @@ def launch(invocation: Invocation, read_config: ReadConfig) -> int:
         return _fail(error.problems, WRONG)
     except (DataError, rundir.BrokenFile) as error:
         return _fail([str(error)], WRONG)
+    except lock.Held as error:
+        return _fail([str(error)], HELD)
+    except interruption.Preempted:
+        return _fail(["interrupted. The same command continues from what is saved"], PREEMPTED)
     except FloatingPointError as error:
         return _fail([str(error)], DIVERGED)
     except OSError as error:
-        return _fail([f"{error.filename or 'input or output'}: {error.strerror or error}"], IO_ERROR)
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail([f"{place}{error.strerror or error}"], IO_ERROR)
     except KeyboardInterrupt:
         return _fail(["interrupted. The same command starts it again, from what is saved"], PREEMPTED)
 

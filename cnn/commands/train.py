@@ -16,20 +16,15 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
         terminal.journey(values.rows, values.data.image_shape)
         sys.stdout.flush()
     from cnn import experiment  # JAX takes seconds to import, and the check above needs none
-    from cnn.trainer import Preempted
 
-    try:
-        finished = experiment.run(values, workdir)
-    except Preempted:
-        print(f"interrupted; saved in {workdir}. The same command continues.", file=sys.stderr)
-        return 75
+    finished = experiment.run(values, workdir)
     if not finished.fresh:
         print(f"{workdir} is finished. Its result:")
     result = finished.result
     if result["status"] == "diverged":
         print(
-            f"diverged: the loss or a gradient of step {result['bad_step']} is not finite; the state before it is "
-            f"saved in {workdir}. Lower config.optimizer.learning_rate or set config.train.clip, in another --workdir"
+            f"diverged: the loss, a gradient or the update of step {result['bad_step']} is not finite; "
+            f"the state before it is saved in {workdir}. Lower config.optimizer.learning_rate or set config.train.clip, in another --workdir"
         )
         return 3
     if result["stopped"]:
@@ -40,6 +35,8 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
         print(f"its evaluation is missing; write it again: python main.py eval --workdir={workdir} --split={split}")
     else:
         terminal.evaluation(record)
-    rate = "" if not result["train_seconds"] else f" ({result['train_seconds']:.1f} s in training steps)"
-    print(f"{result['step']:,} steps, {result['epochs']:g} epochs{rate}; everything is in {workdir}")
+    seconds, saving = result["train_seconds"], result["save_seconds"]
+    share = 100 * saving / max(1e-9, seconds + saving)
+    lengths = f"{result['step']:,} steps, {result['epochs']:g} epochs"
+    print(f"{lengths} in {seconds:.1f} s and {saving:.1f} s of saving ({share:.1f} %); everything is in {workdir}")
     return 0

@@ -124,7 +124,7 @@ def _translate(images: Images, keys: Keys, reach: int, field: str) -> Images:
     height, width = images.shape[1:3]
     if reach >= min(height, width):
         raise ValueError(
-            f"config.data.augment: {field} could leave nothing of a {height}x{width} image, got {reach}. "
+            f"config.data.augment: {field} could leave nothing of the {height}x{width} images, got {reach}. "
             f"Take less than {min(height, width)}."
         )
     offsets = jnp.floor(_uniform(keys, 2) * (2 * reach + 1)).astype(int)

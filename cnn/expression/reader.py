@@ -13,7 +13,6 @@ MAX_CALLS = 1_000
 MAX_NESTING = 20
 MAX_NAMES_DEEP = 10
 """How far a name may stand for a text whose names stand for texts, and so on."""
-MAX_INTEGER = 2**31 - 1
 
 
 class Call(NamedTuple):
@@ -113,8 +112,8 @@ class Reader:
     def _constant(self, node: ast.Constant) -> Value:
         if not isinstance(node.value, (bool, int, float, str)):
             self.fail(f"{node.value!r} may not stand here. Leave an optional argument out", self.source.span(node))
-        if isinstance(node.value, int) and node.value > MAX_INTEGER:
-            self.fail(f"integers go up to {MAX_INTEGER}", self.source.span(node))
+        if isinstance(node.value, int) and node.value > fields.MAX_INTEGER:
+            self.fail(f"integers go up to {fields.MAX_INTEGER}", self.source.span(node))
         return Value(node.value, self.source.span(node))
 
     def _name(self, node: ast.Name) -> Value | tuple[Call, ...]:
@@ -165,8 +164,8 @@ class Reader:
         if operation is operator.floordiv and right.value == 0:
             self.fail("division by zero", right.span)
         number = operation(left.value, right.value)
-        if abs(number) > MAX_INTEGER:
-            self.fail(f"integers go up to {MAX_INTEGER}", self.source.span(node))
+        if abs(number) > fields.MAX_INTEGER:
+            self.fail(f"integers go up to {fields.MAX_INTEGER}", self.source.span(node))
         return Value(number, self.source.span(node))
 
     def _repeat(self, times: Value, chain: tuple[Call, ...], node: ast.expr) -> tuple[Call, ...]:

@@ -104,24 +104,19 @@ def show(shape: Shape) -> str:
 
 def written(layer: Layer) -> str:
     """Returns the layer as it stands in an expression, defaults left out: `conv(64, 3)`."""
+    annotations, defaults = fields.options(type(layer)), fields.defaults(type(layer))
+    required = {name: getattr(layer, name) for name, default in defaults.items() if default is fields.REQUIRED}
+    plain = type(layer)(**required)  # a default may follow from another field: the strides of a pooling
     shown: list[str] = []
-    for field in dataclasses.fields(layer):
-        value = getattr(layer, field.name)
-        if fields.is_nested(fields.options(type(layer))[field.name]):
+    for name, annotation in annotations.items():
+        value = getattr(layer, name)
+        if fields.is_nested(annotation):
             continue
-        if field.default is dataclasses.MISSING:
+        if name in required:
             shown.append(_short(value))
-        elif value != type(layer)(**_required(layer)).__getattribute__(field.name):
-            shown.append(f"{field.name}={_short(value)}")
+        elif value != getattr(plain, name):
+            shown.append(f"{name}={_short(value)}")
     return f"{layer.kind}({', '.join(shown)})" if shown else layer.kind
-
-
-def _required(layer: Layer) -> dict[str, Any]:
-    return {
-        field.name: getattr(layer, field.name)
-        for field in dataclasses.fields(layer)
-        if field.default is dataclasses.MISSING
-    }
 
 
 def _short(value: Any) -> str:

@@ -107,7 +107,7 @@ def slide(shape: Shape, reach: Reach, padding: str) -> tuple[int, int]:
     """
     if padding == "valid" and any(k > n for n, k in zip(shape, reach.kernel, strict=False)):
         raise LayerError(
-            f"does not fit a {shape[0]}x{shape[1]} map: its window is {show(reach.kernel)}. "
+            f"does not fit the {shape[0]}x{shape[1]} map: its window is {show(reach.kernel)}. "
             'Use a smaller window, padding="same", or fewer layers that shrink the map before it'
         )
     height, width = (

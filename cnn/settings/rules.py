@@ -83,6 +83,28 @@ class Patience:
     evaluations: Count
 
 
+@dataclasses.dataclass(frozen=True)
+class Epochs:
+    """At the end of every so many epochs."""
+
+    number: Count
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """After every so many steps."""
+
+    number: Count
+
+
+@dataclasses.dataclass(frozen=True)
+class Minutes:
+    """At the first record after so many minutes without a save."""
+
+    number: Positive
+
+
 CLIPS: dict[str, type] = {"none": Off, "global_norm": GlobalNorm, "value": Value}
 AVERAGES: dict[str, type] = {"none": Off, "ema": Ema}
 STOPS: dict[str, type] = {"never": Off, "target": Target, "patience": Patience}
+CADENCES: dict[str, type] = {"epochs": Epochs, "steps": Steps, "minutes": Minutes}

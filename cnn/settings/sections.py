@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from cnn.data.augment_kinds import AUGMENTATIONS
 from cnn.fields import Bounds, Count, Language, Rate
-from cnn.settings.rules import AVERAGES, CLIPS, STOPS
+from cnn.settings.rules import AVERAGES, CADENCES, CLIPS, STOPS
 
 Seed = Annotated[int, Bounds(0, 2**32 - 1)]
 Classes = Annotated[int, Bounds(1, 1_000_000)]
@@ -63,6 +63,6 @@ class Eval:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """When the state is saved, besides the end."""
+    """When the state is saved, besides the end, a better evaluation and a signal."""
 
-    every_epochs: Count = 1
+    every: Annotated[Any, Language(CADENCES)] = "epochs(1)"

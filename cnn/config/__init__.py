@@ -1,0 +1,9 @@
+"""From a ConfigDict, or a run's `config.json`, to frozen values and the list of all that is wrong with it.
+
+The only reader of a config. Everything downstream gets `Values` and trusts them. Imports no JAX.
+"""
+
+from cnn.config.resolver import resolve
+from cnn.config.values import NAMED, SECTIONS, ConfigError, Override, Values, differences
+
+__all__ = ["NAMED", "SECTIONS", "ConfigError", "Override", "Values", "differences", "resolve"]

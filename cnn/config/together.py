@@ -1,0 +1,46 @@
+"""What only several fields together can get wrong, each right by itself."""
+
+from typing import Any
+
+from cnn import settings
+from cnn.config.sections import Problems
+
+
+def check(data: settings.Data, train: settings.Train, evaluation: settings.Eval, problems: Problems) -> None:
+    """Notes every contradiction between the fields of three sections."""
+    for name in ("mean", "std"):
+        given, channels = len(getattr(data, name)), data.image_shape[2]
+        if given not in (1, channels):
+            problems.note(f"data.{name}", f"must have 1 number or one for each of {channels} channels, got {given}.")
+    for kind in data.augment:
+        side = min(data.image_shape[:2])
+        if _reach(kind) >= side:
+            problems.note("data.augment", f"must move by less than the image's {side} pixels, got {_reach(kind)}.")
+    if train.batch_size % train.accumulate_steps:
+        problems.note(
+            "train.accumulate_steps",
+            f"must divide train.batch_size = {train.batch_size}, got {train.accumulate_steps}.",
+        )
+    if evaluation.weights == "ema" and isinstance(train.average, settings.Off):
+        problems.note("eval.weights", 'is "ema" but none is kept. Set train.average = "ema(0.999)".')
+    if data.valid_fraction == 0 or data.train_on != "train":
+        _check_without_validation(data, train, evaluation, problems)
+
+
+def _reach(kind: Any) -> int:
+    """Returns how many pixels an augmentation may move an image."""
+    return getattr(kind, "pad", getattr(kind, "pixels", 0))
+
+
+def _check_without_validation(
+    data: settings.Data, train: settings.Train, evaluation: settings.Eval, problems: Problems
+) -> None:
+    reason = "data.train_on holds the validation split" if data.valid_fraction else "data.valid_fraction is 0"
+    remedy = 'Set data.valid_fraction above 0 and data.train_on = "train".'
+    if evaluation.weights == "best":
+        problems.note("eval.weights", f'is "best" but nothing chooses it: {reason}. {remedy}')
+    if not evaluation.test:
+        problems.note("eval.test", f"is False and there is nothing else to evaluate: {reason}. {remedy}")
+    stop = train.stop
+    if isinstance(stop, settings.Patience) or (isinstance(stop, settings.Target) and stop.split == "valid"):
+        problems.note("train.stop", f"needs a validation split: {reason}. {remedy}")

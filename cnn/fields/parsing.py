@@ -1,0 +1,111 @@
+"""From what a person gave to a value of a field's type and back to JSON, or to the words that say what would be right."""
+
+import ast
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from cnn.fields.annotations import Bounds, split
+
+MAX_INTEGER = 2**31 - 1
+"""The largest integer of a field without an upper bound: the compiled step counts in 32 bits."""
+_MAX_REAL = 3.4028234e38  # It computes in float32, where what is larger is infinite.
+_WORDS = {int: "integer", float: "number", str: "text"}
+_ARTICLES = {int: "an integer", float: "a finite number", str: "a text", bool: "True or False"}
+
+
+def parse(annotation: Any, value: Any) -> Any:
+    """Returns `value` as the type that `annotation` names.
+
+    Integers become floats, lists become tuples, and one number stands for a pair of it or for a list of one.
+
+    Raises:
+      ValueError: `must be <what is allowed>, got <value>`.
+    """
+    base, extras = split(annotation)
+    bounds = next((extra for extra in extras if isinstance(extra, Bounds)), Bounds(-math.inf))
+    if typing.get_origin(base) is not tuple:
+        return _parse_scalar(annotation, base, bounds, value, value)
+    item, *rest = typing.get_args(base)
+    length = None if Ellipsis in rest else 1 + len(rest)
+    items = value
+    if length in (None, 2) and _typed(item, value) is not None:
+        items = [value] * (length or 1)
+    if not isinstance(items, (tuple, list)) or length not in (None, len(items)):
+        raise ValueError(f"must be {describe(annotation)}, got {value!r}")
+    return tuple(_parse_scalar(annotation, item, bounds, entry, value) for entry in items)
+
+
+def from_text(annotation: Any, text: str) -> Any:
+    """Reads what a person typed after `=`; text that is no literal is returned as it is, for `parse` to refuse."""
+    base, _ = split(annotation)
+    if base is str or typing.get_origin(base) is Literal:
+        return text
+    return literal({"true": "True", "false": "False"}.get(text, text))
+
+
+def literal(text: str) -> Any:
+    """Reads a Python literal; anything else stays text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def to_json(value: Any) -> Any:
+    """Returns a frozen value as plain JSON types: dataclasses as objects, tuples as lists."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {name: to_json(item) for name, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [to_json(item) for item in value]
+    return value
+
+
+def describe(annotation: Any) -> str:
+    """Says in words what a field may hold."""
+    base, extras = split(annotation)
+    bounds = "".join(f" {extra}" for extra in extras if isinstance(extra, Bounds))
+    if typing.get_origin(base) is Literal:
+        return "one of " + ", ".join(repr(choice) for choice in typing.get_args(base))
+    if typing.get_origin(base) is not tuple:
+        return f"{_ARTICLES[base]}{bounds}"
+    item, *rest = typing.get_args(base)
+    one, many = f"{_ARTICLES[item]}{bounds}", f"{_WORDS[item]}s{bounds}"
+    if Ellipsis in rest:
+        return f"{one} or a list of {many}"
+    return f"{one} or 2 {many}" if len(rest) == 1 else f"{1 + len(rest)} {many}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns a suggestion and the list of known names, as two sentences to append to an error."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    suggestion = f"Did you mean {close[0]!r}? " if close else ""
+    return f"{suggestion}Known: {', '.join(known)}."
+
+
+def _parse_scalar(annotation: Any, base: Any, bounds: Bounds, value: Any, given: Any) -> Any:
+    """Returns one value as the type `base`; `annotation` and `given` are the whole field's, for the error."""
+    parsed = _typed(base, value)
+    if parsed is None or (base in (int, float) and not bounds.holds(parsed)):
+        raise ValueError(f"must be {describe(annotation)}, got {given!r}")
+    if base is int and bounds.high == math.inf and parsed > MAX_INTEGER:
+        raise ValueError(f"must be at most {MAX_INTEGER}, got {given!r}")
+    return parsed
+
+
+def _typed(base: Any, value: Any) -> Any:
+    """Returns the value as the type `base`, or `None` where it is something else."""
+    if typing.get_origin(base) is Literal:
+        return value if isinstance(value, str) and value in typing.get_args(base) else None
+    if base is float:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return float(value) if is_number and abs(value) <= _MAX_REAL else None
+    if base is int:
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, base) else None

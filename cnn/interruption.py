@@ -1,0 +1,61 @@
+"""SIGTERM and SIGINT as a request to save and stop."""
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+FORCED = 143
+
+
+class Preempted(Exception):
+    """A signal asked to stop; what is worth keeping is saved, and the same command continues."""
+
+
+class Interruption:
+    """Turns the first signal into a request; the second leaves at once with exit code 143.
+
+    Where nothing needs saving, the request is an exception right away; within `deferred` it waits until `check`.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._deferred = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def defer(self, deferred: bool) -> None:
+        """Chooses whether a request waits for `check`."""
+        self._deferred = deferred
+        if not deferred:
+            self.check()
+
+    def check(self) -> None:
+        """Raises what a signal asked for.
+
+        Raises:
+          Preempted: a signal came.
+        """
+        if self.requested:
+            raise Preempted
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self.requested:
+            # Not sys.exit: a save under way would catch it.
+            os._exit(FORCED)
+        self.requested = True
+        if not self._deferred:
+            raise Preempted

@@ -1,0 +1,48 @@
+"""One process holds a run: the kernel's lock on a file, gone with the process however it ends."""
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+NAME = ".lock"
+
+
+class Held(Exception):
+    """Another process holds the run; the text says which."""
+
+
+@contextlib.contextmanager
+def hold(workdir: Path) -> Iterator[None]:
+    """Holds the run's directory while the block runs.
+
+    The lock belongs to the open file and passes to forked children, so nothing here may fork and live on.
+
+    Raises:
+      Held: another process has it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / NAME).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise Held(f"--workdir: {workdir} is held by another process{_holder(file.read())}") from None
+        file.truncate(0)
+        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "started": started, "argv": sys.argv}, file)
+        file.flush()
+        yield
+
+
+def _holder(text: str) -> str:
+    try:
+        holder = json.loads(text)
+        return f": {holder['pid']} on {holder['host']}, since {holder['started']}"
+    except (ValueError, KeyError, TypeError):
+        return ""
