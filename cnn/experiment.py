@@ -32,24 +32,33 @@ def run(values: Values, workdir: Path) -> Finished:
       Preempted: a signal asked to stop.
     """
     rundir.check_same_config(values, workdir)
-    with lock.hold(workdir), Interruption() as interruption:
-        # Once more, now that nobody else writes.
-        changed = rundir.check_same_config(values, workdir)
-        result = rundir.read_json(workdir / rundir.RESULT)
-        if result is not None:
-            return Finished(result, fresh=False)
+    finished = rundir.read_json(workdir / rundir.RESULT)
+    if finished is not None:
+        return Finished(finished, fresh=False)
+    lock.probe(workdir)
+    with Interruption() as interruption:
         dataset = load_data(values.data)
         check_lengths(values, dataset)
-        for path, before, now in changed:
-            rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
-        rundir.write(workdir / rundir.CONFIG, values.json.encode())
-        rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": _about(dataset)})
-        trainer = Trainer(values, workdir, dataset, interruption)
-        trainer.train()
-        result = _result(values, workdir, trainer, dataset)
-        faults.point("before_result")
-        rundir.write_json(workdir / rundir.RESULT, result)
-        return Finished(result, fresh=True)
+        with lock.hold(workdir):
+            return _run(values, workdir, dataset, interruption)
+
+
+def _run(values: Values, workdir: Path, dataset: data.Dataset, interruption: Interruption) -> Finished:
+    """Does what `run` promises, now that the directory is ours."""
+    changed = rundir.check_same_config(values, workdir)
+    finished = rundir.read_json(workdir / rundir.RESULT)
+    if finished is not None:
+        return Finished(finished, fresh=False)
+    for path, before, now in changed:
+        rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
+    rundir.write(workdir / rundir.CONFIG, values.json.encode())
+    rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": _about(dataset)})
+    trainer = Trainer(values, workdir, dataset, interruption)
+    trainer.train()
+    result = _result(values, workdir, trainer, dataset)
+    faults.point("before_result")
+    rundir.write_json(workdir / rundir.RESULT, result)
+    return Finished(result, fresh=True)
 
 
 def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset) -> dict[str, Any]:

@@ -40,6 +40,17 @@ def hold(workdir: Path) -> Iterator[None]:
         yield
 
 
+def probe(workdir: Path) -> None:
+    """Checks that nobody holds the run's directory, and leaves nothing behind.
+
+    Raises:
+      Held: another process has it.
+    """
+    if (workdir / NAME).is_file():
+        with hold(workdir):
+            pass
+
+
 def _holder(text: str) -> str:
     try:
         holder = json.loads(text)

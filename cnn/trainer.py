@@ -1,6 +1,5 @@
 """The training loop: order, dispatch, records, evaluation, checkpoints. Never forked; a new idea is a config."""
 
-import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn import checkpoint, data, evaluate, faults, hyper, journal, metrics, provenance, rundir, settings, train
+from cnn import data, evaluate, faults, hyper, journal, metrics, train
 from cnn.config import Values
 from cnn.data import order
 from cnn.interruption import Interruption, Preempted
+from cnn.keeper import Keeper
 from cnn.progress import Progress, Sums
 from cnn.reporter import Reporter
 
@@ -35,7 +35,15 @@ class Trainer:
         self.state = make_state(values, self.program)
         self.step = 0
         self.progress = Progress()
-        self.save_seconds = 0.0
+        self.reporter = Reporter(total=self.total_steps, batch_size=values.train.batch_size)
+        self.keeper = Keeper(
+            values,
+            workdir,
+            data=dataset.identity,
+            dispatch="scan" if self.scan else "step",
+            steps_per_epoch=self.steps_per_epoch,
+            line=self.reporter.line,
+        )
 
     def train(self) -> None:
         """Trains to the end of the last epoch, or to where a rule stops it.
@@ -54,78 +62,21 @@ class Trainer:
                     self._advance()
                 else:
                     break
-            while not self._save():
-                pass
+            self.keeper.save_or_fail(self.state, self.progress)
             faults.point("after_last_step")
             event = "preempted" if self.interruption.requested else "end"
-            self.tell(event, step=self.step, images_per_second=round(self.reporter.images_per_second(), 1))
-
-    def tell(self, what: str, **details: Any) -> None:
-        """Adds an event to the run's, and to the terminal where something went wrong."""
-        journal.event(self.workdir, what, **details)
-        if "reason" in details:
-            self.reporter.line(f"{what}: " + ", ".join(f"{name} {value}" for name, value in details.items()))
+            self.keeper.tell(event, step=self.step, images_per_second=round(self.reporter.images_per_second(), 1))
 
     @contextmanager
     def _opened(self) -> Iterator[None]:
-        """Opens the run at its newest whole step; signals wait for a boundary meanwhile."""
-        self.reporter = Reporter(total=self.total_steps, batch_size=self.values.train.batch_size)
-        with checkpoint.Writer(self.workdir / rundir.CHECKPOINTS, self.tell) as self.writer:
-            restored = self.writer.open(self.state)
-            if restored is not None:
-                self._continue_from(restored)
-            rundir.truncate(self.workdir / rundir.METRICS, self.progress.metrics_bytes)
-            self.saved_at = time.monotonic()
-            self.tell("resume" if self.step else "start", step=self.step)
+        """Opens the run at its newest whole step; meanwhile signals wait for a boundary."""
+        with self.keeper.writer:
+            self.state, self.progress = self.keeper.open(self.state)
+            self.step = int(self.state.step)
             self.interruption.defer(True)
-            with (
-                journal.Journal(self.workdir, step=self.step) as self.journal,
-                self.reporter.running(self.step),
-            ):
+            with journal.Journal(self.workdir, step=self.step) as self.journal, self.reporter.running(self.step):
                 yield
-        self.save_seconds = self.progress.save_seconds
         self.interruption.defer(False)
-
-    def _continue_from(self, restored: checkpoint.Restored) -> None:
-        if restored.meta["data"] != self.dataset.identity:
-            raise data.DataError(
-                f"config.data: the data are not those of step {restored.step:,} in {self.workdir}, "
-                f"got {self.dataset.identity[:12]}. Restore them, or choose another --workdir."
-            )
-        self.state, self.step = restored.state, restored.step
-        self.progress = Progress.from_json(restored.meta["progress"])
-        before, now = restored.meta["numerics"], self._numerics()
-        changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
-        if changed:
-            self.tell("not bit-identical from here", step=self.step, reason="; ".join(changed))
-
-    def _numerics(self) -> dict[str, Any]:
-        return {**provenance.numerics(), "dispatch": "scan" if self.scan else "step"}
-
-    def _save(self, *, again: bool = False) -> bool:
-        """Saves the state and the progress under the current step; tells whether they are saved."""
-        started = time.monotonic()
-        rundir.sync(self.workdir / rundir.METRICS)
-        meta = {
-            "progress": self.progress.to_json(),
-            "seed": self.values.seed,
-            "data": self.dataset.identity,
-            "config": hashlib.sha256(self.values.json.encode()).hexdigest(),
-            "numerics": self._numerics(),
-        }
-        best = self.progress.best_accuracy if self.progress.best_step == self.step else None
-        saved = self.writer.save(self.state, meta, best=best, again=again)
-        self.saved_at = time.monotonic()
-        self.progress.save_seconds += self.saved_at - started
-        return saved
-
-    def _due(self) -> bool:
-        """Tells whether `checkpoint.every` asks for a save here, at a boundary."""
-        every = self.values.checkpoint.every
-        if isinstance(every, settings.Minutes):
-            return time.monotonic() - self.saved_at >= 60 * every.number
-        length = every.number * (self.steps_per_epoch if isinstance(every, settings.Epochs) else 1)
-        return self.step % length == 0
 
     def _advance(self) -> None:
         """Makes the steps up to the next boundary."""
@@ -136,17 +87,16 @@ class Trainer:
         bad_step = int(self.state.bad_step)
         if bad_step >= 0:
             self._diverge(bad_step)
-        elif self.progress.epoch.steps < self.steps_per_epoch and self._due():
-            self._save()
+        elif self.progress.epoch.steps < self.steps_per_epoch and self.keeper.due(self.step):
+            self.keeper.save(self.state, self.progress)
 
     def _next_rows(self) -> np.ndarray:
         """Returns the rows of the following steps, (steps, batch), up to the next record, save or end of the epoch."""
         epoch, position = divmod(self.step, self.steps_per_epoch)
-        batch_size, cadence = self.values.train.batch_size, self.values.checkpoint.every
+        batch_size = self.values.train.batch_size
         count = self.steps_per_epoch - position
-        lengths = [] if self.scan else [self.values.train.log_every_steps]
-        lengths += [cadence.number] if isinstance(cadence, settings.Steps) else []
-        count = min([count, *(length - self.step % length for length in lengths)])
+        lengths = [self.keeper.steps, None if self.scan else self.values.train.log_every_steps]
+        count = min([count, *(length - self.step % length for length in lengths if length)])
         rows = order.permutation(self.values.seed, epoch, len(self.dataset.train)).astype(np.int32)
         return rows[position * batch_size : (position + count) * batch_size].reshape(count, batch_size)
 
@@ -204,8 +154,8 @@ class Trainer:
         progress.last_epoch, progress.epoch = trained, Sums()
         self._write("epoch", epoch, record)
         self.reporter.line(self._line(epoch, record, reason))
-        if self._due() or progress.best_step == self.step:
-            self._save(again=True)
+        if self.keeper.due(self.step) or progress.best_step == self.step:
+            self.keeper.save(self.state, progress, again=True)
 
     def _validate(self) -> dict[str, float]:
         faults.point("evaluate")
@@ -231,7 +181,7 @@ class Trainer:
         """Ends training; the state is that before the bad step, under that step's number."""
         self.progress.bad_step = self.step = bad_step
         self.state = self.state._replace(step=jnp.asarray(bad_step, jnp.int32))
-        self.tell("diverged", step=bad_step, reason="the loss, a gradient or the update is not finite")
+        self.keeper.tell("diverged", step=bad_step, reason="the loss, a gradient or the update is not finite")
 
 
 def make_program(values: Values, total_steps: int, steps_per_epoch: int) -> train.Program:

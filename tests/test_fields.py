@@ -71,7 +71,11 @@ REFUSED = {
     "an integer of more than 32 bits without any bounds": (int, 2**31, "must be at most 2147483647, got 2147483648"),
     "a text for a list": (Means, "0.5", "must be a finite number or a list of numbers, got '0.5'"),
     "NaN in a list": (Means, (0.0, float("nan")), "must be a finite number or a list of numbers, got (0.0, nan)"),
-    "zero in a list of what divides": (Stds, (1.0, 0.0), "must be a finite number above 0 or a list of numbers above 0, got (1.0, 0.0)"),
+    "zero in a list of what divides": (
+        Stds,
+        (1.0, 0.0),
+        "must be a finite number above 0 or a list of numbers above 0, got (1.0, 0.0)",
+    ),
 }
 
 

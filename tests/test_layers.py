@@ -68,8 +68,8 @@ MISFITS = {
     # expression: (place of the caret, message); the image is 8x8x3, the classes are 10
     "conv(4, 9) | flatten | dense(10)": (
         "conv(4, 9)",
-        'conv(4, 9) at position 1 does not fit the 8x8 map: its window is 9x9. Use a smaller window, padding="same", or '
-        "fewer layers that shrink the map before it (after the image, 8x8x3)",
+        "conv(4, 9) at position 1 does not fit the 8x8 map: its window is 9x9. Use a smaller window, "
+        'padding="same", or fewer layers that shrink the map before it (after the image, 8x8x3)',
     ),
     "conv(4, 3, dilation=4) | flatten | dense(10)": (
         "conv(4, 3, dilation=4)",
@@ -77,8 +77,8 @@ MISFITS = {
     ),
     "3 * max_pool(2) | max_pool(2)": (
         "max_pool(2)",
-        'max_pool(2) at position 4 does not fit the 1x1 map: its window is 2x2. Use a smaller window, padding="same", or '
-        "fewer layers that shrink the map before it (after max_pool(2) at position 3, 1x1x3)",
+        "max_pool(2) at position 4 does not fit the 1x1 map: its window is 2x2. Use a smaller window, "
+        'padding="same", or fewer layers that shrink the map before it (after max_pool(2) at position 3, 1x1x3)',
     ),
     "flatten | conv(4, 3)": (
         "conv(4, 3)",

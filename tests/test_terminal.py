@@ -128,7 +128,8 @@ def test_no_colour_is_shown_where_none_is_wanted(screen, monkeypatch):
 
 
 def report():
-    with Reporter(total=30, done=0, batch_size=1) as reporter:
+    reporter = Reporter(total=30, batch_size=1)
+    with reporter.running(0):
         reporter.advance(10)
         reporter.line("epoch 1/3  [red]x")
         reporter.advance(20)

@@ -24,7 +24,8 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     if result["status"] == "diverged":
         print(
             f"diverged: the loss, a gradient or the update of step {result['bad_step']} is not finite; "
-            f"the state before it is saved in {workdir}. Lower config.optimizer.learning_rate or set config.train.clip, in another --workdir"
+            f"the state before it is saved in {workdir}. "
+            "Lower config.optimizer.learning_rate or set config.train.clip, in another --workdir"
         )
         return 3
     if result["stopped"]:

@@ -1,4 +1,4 @@
-"""From what a person gave to a value of a field's type and back to JSON, or to the words that say what would be right."""
+"""From what a person gave to a value of a field's type and back to JSON, or to the words that say what is right."""
 
 import ast
 import dataclasses

@@ -1,0 +1,123 @@
+"""Keeps a run's state on disk: what goes into a checkpoint beside the arrays, when, and how a run continues from it."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cnn import checkpoint, journal, provenance, rundir, settings
+from cnn.config import Values
+from cnn.data import DataError
+from cnn.progress import Progress
+from cnn.train import TrainState
+
+
+class Keeper:
+    """The checkpoints of one run that is being trained."""
+
+    def __init__(
+        self,
+        values: Values,
+        workdir: Path,
+        *,
+        data: str,
+        dispatch: str,
+        steps_per_epoch: int,
+        line: Callable[[str], None],
+    ) -> None:
+        """Opens nothing yet.
+
+        Args:
+          values: the run's config.
+          workdir: the run's directory, locked by this process.
+          data: the identity of the dataset.
+          dispatch: how steps are called, on which the last digits depend.
+          steps_per_epoch: the updates of one epoch.
+          line: shows a line to the person.
+        """
+        self.values, self.workdir, self.data, self.line = values, workdir, data, line
+        self.numerics = {**provenance.numerics(), "dispatch": dispatch}
+        every = values.checkpoint.every
+        self.steps = every.number if isinstance(every, settings.Steps) else None
+        """A save is due after every so many steps, also within an epoch."""
+        self._length = self.steps or (every.number * steps_per_epoch if isinstance(every, settings.Epochs) else None)
+        self._saved_at = time.monotonic()
+        self.writer = checkpoint.Writer(workdir / rundir.CHECKPOINTS, self.tell)
+
+    def tell(self, what: str, **details: Any) -> None:
+        """Adds an event to the run's, and to the terminal where something went wrong."""
+        journal.event(self.workdir, what, **details)
+        if "reason" in details:
+            self.line(f"{what}: " + ", ".join(f"{name} {value}" for name, value in details.items()))
+
+    def open(self, state: TrainState) -> tuple[TrainState, Progress]:
+        """Returns the newest whole state and its progress, or the given one and none; cuts the metrics back to it.
+
+        Raises:
+          DataError: the data are not those that were trained with.
+          Foreign: what is saved belongs to another network.
+          NoValidCheckpoint: all that is saved is damaged.
+        """
+        progress = Progress()
+        restored = self.writer.open(state)
+        if restored is not None:
+            if restored.meta["data"] != self.data:
+                raise DataError(
+                    f"config.data: the data are not those of step {restored.step:,} in {self.workdir}, "
+                    f"got {self.data[:12]}. Restore them, or choose another --workdir."
+                )
+            state, progress = restored.state, Progress.from_json(restored.meta["progress"])
+            self._compare(restored.step, restored.meta["numerics"])
+        rundir.truncate(self.workdir / rundir.METRICS, progress.metrics_bytes)
+        step = int(state.step)
+        self.tell("resume" if step else "start", step=step)
+        self._saved_at = time.monotonic()
+        return state, progress
+
+    def _compare(self, step: int, before: dict[str, Any]) -> None:
+        now = self.numerics
+        changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
+        if changed:
+            self.tell("not bit-identical from here", step=step, reason="; ".join(changed))
+
+    def due(self, step: int) -> bool:
+        """Tells whether `checkpoint.every` asks for a save after `step` updates."""
+        if self._length is not None:
+            return step % self._length == 0
+        return time.monotonic() - self._saved_at >= 60 * self.values.checkpoint.every.number
+
+    def save(self, state: TrainState, progress: Progress, *, again: bool = False) -> bool:
+        """Saves under the state's step; tells whether that is saved now.
+
+        Args:
+          state: after `state.step` updates.
+          progress: at the same step; its time spent saving grows.
+          again: replaces the step if it is saved already.
+
+        Raises:
+          OSError: it failed for the third time in a row.
+        """
+        started = time.monotonic()
+        rundir.sync(self.workdir / rundir.METRICS)
+        meta = {
+            "progress": progress.to_json(),
+            "seed": self.values.seed,
+            "data": self.data,
+            "config": hashlib.sha256(self.values.json.encode()).hexdigest(),
+            "numerics": self.numerics,
+        }
+        best = progress.best_accuracy if progress.best_step == int(state.step) else None
+        saved = self.writer.save(state, meta, best=best, again=again)
+        self._saved_at = time.monotonic()
+        progress.save_seconds += self._saved_at - started
+        return saved
+
+    def save_or_fail(self, state: TrainState, progress: Progress) -> None:
+        """Saves, trying as often as may fail in a row.
+
+        Raises:
+          OSError: it cannot be saved.
+        """
+        while not self.save(state, progress):
+            pass
