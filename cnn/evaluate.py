@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, UInt8
 
-from cnn import data, hyper, metrics, model, rundir, train
+from cnn import data, faults, hyper, metrics, model, rundir, train
 from cnn.config import Values
 from cnn.hyper import Hyper
 
@@ -42,6 +42,7 @@ def predict_logits(
     size = min(batch_size, examples)
     parts = []
     for start in range(0, examples, size):
+        faults.point("evaluate")
         check()
         rows = np.minimum(np.arange(start, start + size), examples - 1)
         logits = _forward(hyperparameters, variables, images, jnp.asarray(rows, jnp.int32), compute_dtype=compute_dtype)

@@ -37,6 +37,7 @@ def run(values: Values, workdir: Path) -> Finished:
         return Finished(finished, fresh=False)
     lock.probe(workdir)
     with Interruption() as interruption:
+        faults.point("load")
         dataset = load_data(values.data)
         check_lengths(values, dataset)
         with lock.hold(workdir):
@@ -49,6 +50,7 @@ def _run(values: Values, workdir: Path, dataset: data.Dataset, interruption: Int
     finished = rundir.read_json(workdir / rundir.RESULT)
     if finished is not None:
         return Finished(finished, fresh=False)
+    _check_same_data(workdir, dataset)
     for path, before, now in changed:
         rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     rundir.write(workdir / rundir.CONFIG, values.json.encode())
@@ -59,6 +61,16 @@ def _run(values: Values, workdir: Path, dataset: data.Dataset, interruption: Int
     faults.point("before_result")
     rundir.write_json(workdir / rundir.RESULT, result)
     return Finished(result, fresh=True)
+
+
+def _check_same_data(workdir: Path, dataset: data.Dataset) -> None:
+    """Refuses other data than the run began with, before `run.json` names them as those it was made with."""
+    known = (rundir.read_json(workdir / rundir.RUN) or {}).get("data", {}).get("identity", dataset.identity)
+    if known != dataset.identity:
+        raise data.DataError(
+            f"config.data: the data are not those that {workdir} was trained with, got {dataset.identity[:12]}. "
+            "Restore them, or choose another --workdir."
+        )
 
 
 def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset) -> dict[str, Any]:

@@ -1,25 +1,25 @@
-"""Named points at which a test makes the process fail: `CNN_FAULT=<point>:<kill|term|error>:<nth time>`."""
+"""Named points at which a test makes the process fail: `CNN_FAULT=<point>:<kill|term|int|stop|error>:<nth time>,...`."""
 
 import errno
 import os
 import signal
 from collections import Counter
 
+SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT, "stop": signal.SIGSTOP}
+
 _passed: Counter[str] = Counter()
 
 
 def point(name: str) -> None:
     """Does nothing, unless the environment asks for a fault here."""
-    fault = os.environ.get("CNN_FAULT")
-    if fault is None:
+    faults = os.environ.get("CNN_FAULT")
+    if not faults:
         return
-    where, what, nth = fault.split(":")
     _passed[name] += 1
-    if where != name or _passed[name] != int(nth):
-        return
-    if what == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if what == "term":
-        os.kill(os.getpid(), signal.SIGTERM)
-    if what == "error":
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+    for fault in faults.split(","):
+        where, what, nth = fault.split(":")
+        if where != name or _passed[name] != int(nth):
+            continue
+        if what == "error":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        os.kill(os.getpid(), SIGNALS[what])

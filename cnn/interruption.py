@@ -9,8 +9,11 @@ from typing import Any, Self
 FORCED = 143
 
 
-class Preempted(Exception):
-    """A signal asked to stop; what is worth keeping is saved, and the same command continues."""
+class Preempted(BaseException):
+    """A signal asked to stop; what is worth keeping is saved, and the same command continues.
+
+    No `Exception`: whoever catches those, such as the reader of a checkpoint, would take it for damage.
+    """
 
 
 class Interruption:

@@ -113,11 +113,11 @@ class Keeper:
         progress.save_seconds += self._saved_at - started
         return saved
 
-    def save_or_fail(self, state: TrainState, progress: Progress) -> None:
-        """Saves, trying as often as may fail in a row.
+    def save_or_fail(self, state: TrainState, progress: Progress, *, again: bool = False) -> None:
+        """Saves as `save` does, trying as often as may fail in a row.
 
         Raises:
           OSError: it cannot be saved.
         """
-        while not self.save(state, progress):
+        while not self.save(state, progress, again=again):
             pass

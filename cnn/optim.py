@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cnn import settings
+from cnn import fields, settings
 
 Schedule = Callable[[jax.Array], jax.Array]
 
@@ -60,7 +60,8 @@ def make_factor(schedule: Any, *, total_steps: int, steps_per_epoch: int) -> Sch
 
 
 def _step(schedule: settings.Step, _: int, steps_per_epoch: int) -> Schedule:
-    length = schedule.every_epochs * steps_per_epoch
+    # The counter of steps holds no more, so no run reaches it.
+    length = min(schedule.every_epochs * steps_per_epoch, fields.MAX_INTEGER)
     return lambda count: jnp.asarray(schedule.factor, jnp.float32) ** (count // length)
 
 

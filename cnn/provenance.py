@@ -14,6 +14,14 @@ from cnn import runtime
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "ml-collections")
 
+OPTIONS = (
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_disable_most_optimizations",
+    "jax_enable_x64",
+    "jax_threefry_partitionable",
+)
+
 
 def describe() -> dict[str, Any]:
     """Returns plain JSON about the software and the machine."""
@@ -40,6 +48,7 @@ def numerics() -> dict[str, Any]:
         "processor": _processor(),
         "cpu_threads": runtime.threads(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        **{name: jax.config.values[name] for name in OPTIONS},
     }
 
 

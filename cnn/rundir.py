@@ -1,7 +1,9 @@
 """The files of a run: written whole or not at all, always valid JSON."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +35,30 @@ def predictions(split: str) -> str:
     return f"predictions-{split}.npz"
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Names the file in what the system raises within the block, where it says only that the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def write(path: Path, content: bytes) -> None:
     """Replaces a file at once: whoever reads it sees the old or the new content, never a part."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    # The process in its name, since `eval` may write beside a run that ends just then.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with naming(path), temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -71,9 +89,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def append(path: Path, record: dict[str, Any]) -> None:
-    """Adds one line of JSON."""
-    with path.open("a") as file:
-        file.write(json.dumps(record, allow_nan=False) + "\n")
+    """Adds one line of JSON, or nothing: half a line would spoil the next."""
+    before = path.stat().st_size if path.exists() else 0
+    try:
+        with naming(path), path.open("a") as file:
+            file.write(json.dumps(record, allow_nan=False) + "\n")
+    except OSError:
+        if path.exists():
+            os.truncate(path, before)
+        raise
 
 
 def truncate(path: Path, size: int) -> None:
@@ -88,6 +112,14 @@ def truncate(path: Path, size: int) -> None:
     with path.open("r+b") as file:
         file.truncate(size)
         os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync(path: Path) -> None:

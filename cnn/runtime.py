@@ -2,17 +2,28 @@
 
 import os
 
+MOST_THREADS = 1024
+
 
 def prepare() -> None:
     """Pins the number of CPU threads, on which results depend, and quietens start-up chatter. Call before JAX."""
-    os.environ.setdefault("NPROC", str(threads()))
+    if not os.environ.get("NPROC"):
+        os.environ["NPROC"] = str(available())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def threads() -> int:
     """Returns how many threads XLA uses on a CPU: `NPROC`, or as many processors as this process may use."""
     given = os.environ.get("NPROC", "")
-    return int(given) if given.isdigit() and int(given) > 0 else available()
+    return int(given) if given.isdecimal() and int(given) > 0 else available()
+
+
+def problems() -> list[str]:
+    """Returns what is wrong with the environment; XLA takes nonsense in silence, and starts a million threads."""
+    given = os.environ.get("NPROC", "")
+    if not given or (given.isascii() and given.isdecimal() and 1 <= int(given) <= MOST_THREADS):
+        return []
+    return [f"NPROC: must be the number of CPU threads, 1 to {MOST_THREADS}, got {given!r}. Unset it to use all"]
 
 
 def available() -> int:

@@ -83,8 +83,8 @@ class Trainer:
         started = time.monotonic()
         stacked = self._dispatch(self._next_rows())
         self.progress.seconds += time.monotonic() - started
-        self._record(stacked)
         bad_step = int(self.state.bad_step)
+        self._record(stacked, len(stacked["loss"]) if bad_step < 0 else bad_step - self.step)
         if bad_step >= 0:
             self._diverge(bad_step)
         elif self.progress.epoch.steps < self.steps_per_epoch and self.keeper.due(self.step):
@@ -117,11 +117,10 @@ class Trainer:
                 break
         return jax.tree.map(lambda *steps: np.stack(steps), *jax.device_get(collected))
 
-    def _record(self, stacked: dict[str, np.ndarray]) -> None:
+    def _record(self, stacked: dict[str, np.ndarray], count: int) -> None:
+        """Adds the first `count` of the steps to the sums, and what is due to the records."""
         progress, every = self.progress, self.values.train.log_every_steps
-        for index in range(len(stacked["loss"])):
-            if not all(np.isfinite(stacked[name][index]) for name in ("loss", "grad_norm")):
-                break
+        for index in range(count):
             progress.window.add(stacked, index)
             progress.epoch.add(stacked, index)
             self.step += 1
@@ -154,11 +153,13 @@ class Trainer:
         progress.last_epoch, progress.epoch = trained, Sums()
         self._write("epoch", epoch, record)
         self.reporter.line(self._line(epoch, record, reason))
-        if self.keeper.due(self.step) or progress.best_step == self.step:
+        if progress.best_step == self.step:
+            # At the next boundary it would be too late: the weights are others by then.
+            self.keeper.save_or_fail(self.state, progress, again=True)
+        elif self.keeper.due(self.step):
             self.keeper.save(self.state, progress, again=True)
 
     def _validate(self) -> dict[str, float]:
-        faults.point("evaluate")
         logits = evaluate.predict_logits(
             self.state.hyper,
             evaluate.variables_of(self.state, averaged=self.values.eval.weights == "ema"),

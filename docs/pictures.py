@@ -1,5 +1,6 @@
 """Draws the README's picture of the terminal: `python docs/pictures.py` after `python main.py`."""
 
+import io
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ FRAME = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTAL
 
 def main() -> None:
     """Runs the commands and writes what they print as `docs/digits.svg`."""
-    console = Console(record=True, width=WIDTH, file=(REPOSITORY / "docs" / ".terminal").open("w"), highlight=False)
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False)
     for arguments in COMMANDS:
         shown = subprocess.run(
             [sys.executable, "main.py", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True
@@ -29,7 +30,6 @@ def main() -> None:
             console.print(line.rstrip(), markup=False, no_wrap=True)
     picture = console.export_svg(title="python main.py", theme=DEFAULT_TERMINAL_THEME, code_format=FRAME)
     (REPOSITORY / "docs" / "digits.svg").write_text(picture)
-    (REPOSITORY / "docs" / ".terminal").unlink()
 
 
 if __name__ == "__main__":

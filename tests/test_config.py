@@ -226,7 +226,7 @@ FIELDS = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(FIELDS), st.text(max_size=12)), max_size=4))
 def test_any_text_after_a_flag_is_taken_or_refused_by_name(pairs):
     try:

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
+import runs
 from cnn.data import DataError, load
 
 
@@ -61,6 +62,26 @@ def test_photographs_and_digits_are_loaded(photographs, channels):
     assert np.bincount(data.test.labels).tolist() == [3, 2, 3]
     assert data.train.images.shape == (20, 24, 32, channels)
     assert len({image.tobytes() for image in data.train.images}) == 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_trains_on_photographs_and_digits_and_is_evaluated(photographs, tmp_path_factory, channels):
+    workdir = tmp_path_factory.mktemp("folder") / "run"
+    sections = {
+        "model": {"layers": "conv(4, 5) | relu | max_pool(4) | flatten | dense(classes) | softmax"},
+        "data": {"name": "folder", "data_dir": str(photographs), "image_shape": (24, 32, channels), "classes": 3},
+        "optimizer": {"name": "adam", "learning_rate": 0.01},
+        "train": {"batch_size": 5, "epochs": 30},
+    }
+    sections["data"] |= {"fit": "lanczos", "valid_fraction": 0.2}
+    assert runs.train(workdir, sections=sections) == 0
+    result = runs.saved(workdir, "result.json")
+    assert result["train"]["accuracy"] > 0.9
+    assert (result["valid"]["count"], result["test"]["count"]) == (5, 8)
+    assert [entry["name"] for entry in runs.saved(workdir, "evaluation-test.json")["classes"]] == [
+        *("china", "digit", "flower"),
+    ]
 
 
 def test_files_are_sorted_and_hidden_ones_and_notes_are_passed_over(tmp_path):

@@ -116,8 +116,6 @@ def test_another_size_is_refused_by_the_picture_s_name(tmp_path):
     path = save(tmp_path / "tall.png", Image.new("L", (4, 9)))
     with pytest.raises(DataError, match=r"config\.data\.image_shape: picture .*tall\.png' is 9x4x1, got \(3, 4, 1\)"):
         grey(path)
-    with pytest.raises(DataError, match=r"config\.data\.fit: unknown name, got 'stretch'"):
-        open_picture(path, image_shape=(3, 4, 1), fit="stretch")
 
 
 def truncated():

@@ -1,5 +1,6 @@
 """The network that the layers describe: shapes, names, statistics, dropout, what is captured."""
 
+import functools
 import re
 
 import flax.errors
@@ -291,10 +292,15 @@ def test_group_norm_is_the_same_in_training_and_has_nothing_to_measure():
     assert stats == {}
 
 
-def dropped(text, images, seed=0):
+@functools.cache
+def training(text):
+    """Returns the compiled network of layers without parameters, as training computes it."""
     network = networks.chain(text)
-    run = networks.jit(lambda images, key: model.apply_train(network, {"params": {}}, images, key)[0])
-    return np.asarray(run(images, jax.random.key(seed)))
+    return networks.jit(lambda images, key: model.apply_train(network, {"params": {}}, images, key)[0])
+
+
+def dropped(text, images, seed=0):
+    return np.asarray(training(text)(images, jax.random.key(seed)))
 
 
 def test_dropout_of_rate_zero_and_dropout_in_evaluation_change_nothing():

@@ -249,6 +249,7 @@ def test_a_step_schedule_falls_every_so_many_epochs():
     found = factors(settings.Step(every_epochs=2, factor=0.1), 20, steps_per_epoch=4)
     np.testing.assert_allclose(found, [*[1] * 8, *[0.1] * 8, *[0.01] * 4], rtol=1e-5)
     assert factors(settings.Step(factor=0.0, every_epochs=1), 8).tolist() == [1] * 4 + [0] * 4
+    assert factors(settings.Step(every_epochs=2**31 - 1), 8).tolist() == [1] * 8
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from cnn.rundir import BrokenFile
+from cnn.rundir import BrokenFile, write_json
 
 SCHEMA = 1
 STEP_NAMES = ocp.path.step.standard_name_format(step_format_fixed_length=8)
 TRASH, CORRUPT = "_trash", "_corrupt"
 FILES = ("commit_success.txt", "state/manifest.ocdbt", "state/commit_success.txt", "meta/commit_success.txt")
+SUMS = "sums.json"
 JSON_FILES = ("_CHECKPOINT_METADATA", "state/_METADATA", "metrics/metrics")
 
 
@@ -32,11 +33,12 @@ class NoValidCheckpoint(OSError):
 
 
 def steps(directory: Path) -> list[int]:
-    """Returns the numbers of all folders that are named like a step, in ascending order."""
+    """Returns the numbers of all folders that are named as a step is, in ascending order; others are not ours."""
     if not directory.is_dir():
         return []
     names = (path.name for path in directory.iterdir() if path.is_dir())
-    return sorted(int(name) for name in names if name.isdigit())
+    numbers = [(name, int(name)) for name in names if name.isascii() and name.isdigit()]
+    return sorted(number for name, number in numbers if name == STEP_NAMES.build_name(number))
 
 
 def folder(directory: Path, step: int) -> Path:
@@ -58,11 +60,25 @@ def unseal(path: Path) -> dict[str, Any]:
     """
     sealed = _json(path / "meta/metadata")
     content = sealed.get("content")
-    if not isinstance(content, dict) or _digest(content) != sealed.get("sha256"):
+    try:
+        whole = isinstance(content, dict) and _digest(content) == sealed.get("sha256")
+    except ValueError:  # NaN, which we never write
+        whole = False
+    if not whole:
         raise Damaged("meta/metadata is not what was written")
     if content.get("schema") != SCHEMA:
         raise Foreign(f"{path}: has schema {content.get('schema')!r}, expected {SCHEMA}. Use the version that wrote it")
     return content
+
+
+def write_sums(path: Path) -> None:
+    """Adds the checksums of its files to a step that is whole.
+
+    What damage they find need not be found by Orbax, which prints dozens of tracebacks over it. A step whose process
+    was killed before it had them is still known to be whole, by its fingerprint.
+    """
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != SUMS)
+    write_json(path / SUMS, {str(file.relative_to(path)): _sum(file) for file in files})
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -75,6 +91,7 @@ def inspect(path: Path) -> dict[str, Any]:
     for name in FILES:
         if not (path / name).is_file():
             raise Damaged(f"{name} is missing")
+    _check_sums(path)
     found = {name: _json(path / name) for name in JSON_FILES}
     meta = unseal(path)
     if found["metrics/metrics"].get("score") != meta["score"]:
@@ -100,10 +117,27 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_sums(path: Path) -> None:
+    if not (path / SUMS).exists():
+        return
+    for name, expected in _json(path / SUMS).items():
+        try:
+            found = _sum(path / name)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
+            raise Damaged(f"{name} is missing") from None
+        if found != expected:
+            raise Damaged(f"{name} is not what was written")
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise Damaged(f"{path.parent.name}/{path.name} is missing") from None
     except (ValueError, RecursionError):
         raise Damaged(f"{path.parent.name}/{path.name} is not JSON") from None

@@ -1,5 +1,6 @@
 """Reads a step, whole and verified, also while somebody else writes others."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,14 +53,15 @@ def load(directory: Path, step: int, like: Any) -> Restored:
 def read(directory: Path, like: Any, *, best: bool = False) -> Restored | None:
     """Returns the latest or the best step for somebody who does not write; `None` where nothing is saved.
 
-    A damaged latest step is passed over with a warning; a damaged best step is an error, as there is no second best.
+    A damaged latest step is passed over with a warning. A damaged best step is an error, as there is no second best;
+    so is that no step is marked as the best.
 
     Raises:
       NoValidCheckpoint: steps exist and none can be used.
       Foreign: the steps belong to another network.
     """
     for _ in range(RESCANS):
-        found = steps(directory)
+        found = {step: _identity(directory, step) for step in steps(directory)}
         if not found:
             return None
         try:
@@ -70,37 +72,50 @@ def read(directory: Path, like: Any, *, best: bool = False) -> Restored | None:
 
 
 class _Gone(Exception):
-    """The writer removed the step meanwhile."""
+    """The writer removed or replaced the step meanwhile."""
 
 
-def _latest(directory: Path, found: list[int], like: Any) -> Restored:
-    for step in reversed(found):
+Found = dict[int, tuple[int, int] | None]
+
+
+def _latest(directory: Path, found: Found, like: Any) -> Restored:
+    for step in sorted(found, reverse=True):
         try:
             return load(directory, step, like)
         except Damaged as error:
-            _still_there(directory, step)
+            _still_there(directory, step, found)
             print(f"{folder(directory, step)}: passed over: {error}", file=sys.stderr)
     raise NoValidCheckpoint(f"{directory}: none of {len(found)} saved steps is whole. Restore one from a copy")
 
 
-def _best(directory: Path, found: list[int], like: Any) -> Restored:
+def _best(directory: Path, found: Found, like: Any) -> Restored:
     scores: dict[int, float] = {}
     for step in found:
         try:
             scores[step] = score(inspect(folder(directory, step)))
         except Damaged as error:
-            _still_there(directory, step)
+            _still_there(directory, step, found)
             raise NoValidCheckpoint(f"{folder(directory, step)}: damaged: {error}. Use --weights=last") from None
     step = max(found, key=lambda step: (scores[step], step))
+    if scores[step] == -math.inf:
+        raise NoValidCheckpoint(f"{directory}: holds no step that was the best of an evaluation. Use --weights=last")
     try:
         return load(directory, step, like)
     except Damaged as error:
-        _still_there(directory, step)
+        _still_there(directory, step, found)
         raise NoValidCheckpoint(f"{folder(directory, step)}: damaged: {error}. Use --weights=last") from None
 
 
-def _still_there(directory: Path, step: int) -> None:
-    if not (folder(directory, step) / "_CHECKPOINT_METADATA").exists() and step not in steps(directory):
+def _identity(directory: Path, step: int) -> tuple[int, int] | None:
+    try:
+        about = folder(directory, step).stat()
+    except FileNotFoundError:
+        return None
+    return about.st_ino, about.st_ctime_ns
+
+
+def _still_there(directory: Path, step: int, found: Found) -> None:
+    if found[step] is None or _identity(directory, step) != found[step]:
         raise _Gone
 
 

@@ -1,7 +1,6 @@
 """Writes steps, one at a time and synchronously; opens a run at its newest whole step."""
 
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +21,7 @@ from cnn.checkpoint.format import (
     score,
     seal,
     steps,
+    write_sums,
 )
 from cnn.checkpoint.reading import Restored, load
 from cnn.fingerprint import fingerprint
@@ -41,8 +41,6 @@ class Writer:
           tell: called with an event's name and details.
         """
         self.directory, self.tell = directory.absolute(), tell
-        self.seconds = 0.0
-        """Spent saving."""
         self._manager: ocp.CheckpointManager | None = None
         self._failed = 0
         directory.mkdir(parents=True, exist_ok=True)
@@ -96,7 +94,7 @@ class Writer:
           OSError: the third failure in a row.
         """
         assert self._manager is not None
-        step, started = int(state.step), time.monotonic()
+        step = int(state.step)
         if step in steps(self.directory):
             if not again:
                 return True
@@ -109,17 +107,20 @@ class Writer:
             faults.point("before_save")
             self._manager.save(step, args=items, metrics={"score": best}, force=True)
             faults.point("after_commit")
-            self._failed = 0
+            write_sums(folder(self.directory, step))
         except Exception as error:  # A full disk shows as many types, according to which library meets it.
             self._failure(step, error)
             return False
-        finally:
-            self._clear()
-            self.seconds += time.monotonic() - started
+        self._failed = 0
+        self._clear()
         return True
 
     def _failure(self, step: int, error: Exception) -> None:
         self._failed += 1
+        replaced = self.directory / TRASH / folder(self.directory, step).name
+        if replaced.exists() and step not in steps(self.directory):
+            replaced.rename(folder(self.directory, step))
+        self._clear()  # first of all: what follows needs room on the disk, too
         reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         self.tell("save failed", step=step, reason=reason)
         if self._manager is not None:
@@ -136,10 +137,8 @@ class Writer:
     def _quarantine(self, step: int, reason: str) -> None:
         corrupt = self.directory / CORRUPT
         corrupt.mkdir(exist_ok=True)
-        path = folder(self.directory, step)
         target = next(corrupt / f"{step}-{n}" for n in range(1_000_000) if not (corrupt / f"{step}-{n}").exists())
-        found = path if path.exists() else self.directory / str(step)
-        found.rename(target)
+        folder(self.directory, step).rename(target)
         self.tell("step quarantined", step=step, reason=reason, where=str(target))
 
     def _quarantined(self) -> bool:

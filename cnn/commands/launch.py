@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn import config, interruption, lock, rundir, terminal
+from cnn import config, interruption, lock, rundir, runtime, terminal
 from cnn.commands import COMMANDS
 from cnn.commands.flags import DEFAULT_CONFIG, Invocation
 from cnn.config import ConfigError, Values
@@ -57,7 +57,7 @@ def _fail(problems: list[str], code: int) -> int:
 
 
 def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Values, Path]:
-    problems = list(invocation.problems)
+    problems = [*invocation.problems, *runtime.problems()]
     try:
         if COMMANDS[invocation.command].takes_config:
             values, workdir = _from_file(invocation, read_config)

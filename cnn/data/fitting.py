@@ -7,7 +7,6 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from cnn.data.types import DataError
-from cnn.fields import did_you_mean
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -16,16 +15,6 @@ FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 FITS = ("exact", "pad", *FILTERS)
-
-
-def check_fit(fit: str) -> None:
-    """Refuses a way of fitting that does not exist.
-
-    Raises:
-      DataError: if `fit` is not one of `FITS`.
-    """
-    if fit not in FITS:
-        raise DataError(f"config.data.fit: unknown name, got {fit!r}. {did_you_mean(str(fit), FITS)}")
 
 
 def fit_images(

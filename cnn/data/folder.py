@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn.data.fitting import check_fit
 from cnn.data.pictures import SUFFIXES, BrokenPicture, bombs_are_errors, read_picture
 from cnn.data.types import DataError, Source, Split
 
@@ -24,7 +23,6 @@ def read(*, data_dir: str, image_shape: tuple[int, int, int], fit: str) -> Sourc
     Raises:
       DataError: if the folder is not laid out like that, or a picture is broken or does not fit.
     """
-    check_fit(fit)
     if image_shape[2] not in (1, 3):
         raise DataError(
             f"config.data.image_shape: pictures of a folder have 1 channel (grey) or 3 (colour), got {image_shape}. "

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cnn.data.fitting import check_fit, fit_images
+from cnn.data.fitting import fit_images
 from cnn.data.types import DataError
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -45,7 +45,6 @@ def open_picture(
     Raises:
       DataError: if the file is missing or no such picture, or is too large, or does not fit.
     """
-    check_fit(fit)
     try:
         with bombs_are_errors():
             return read_picture(path, image_shape, fit)
@@ -104,6 +103,6 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return f"not a picture in {', '.join(FORMATS)}"
     return " ".join(str(error).split()) or type(error).__name__

@@ -2,17 +2,12 @@
 
 import hashlib
 import json
-import math
 
 import numpy as np
 
 from cnn.data import digits, folder
-from cnn.data.fitting import check_fit
 from cnn.data.splits import VALID_KEY, cut
 from cnn.data.types import DataError, Dataset, Source
-from cnn.fields import did_you_mean
-
-TRAIN_ON = ("train", "train+valid")
 
 
 def load(
@@ -41,8 +36,6 @@ def load(
     Raises:
       DataError: if the data are missing, broken, or unlike what the config says.
     """
-    check_fit(fit)
-    _check_choices(valid_fraction, train_on)
     source = _read(name, data_dir, manual_dir, image_shape, fit)
     _check(source, name, classes)
     rest, valid = cut(source.train, valid_fraction, VALID_KEY)
@@ -70,15 +63,6 @@ def _read(name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int
     from cnn.data import records  # TFDS takes a second to import
 
     return records.read(name=name, data_dir=data_dir, manual_dir=manual_dir, image_shape=image_shape, fit=fit)
-
-
-def _check_choices(valid_fraction: float, train_on: str) -> None:
-    if not (math.isfinite(valid_fraction) and 0 <= valid_fraction < 1):
-        raise DataError(f"config.data.valid_fraction: out of range, got {valid_fraction}. Use 0 <= fraction < 1.")
-    if train_on not in TRAIN_ON:
-        raise DataError(
-            f"config.data.train_on: unknown name, got {train_on!r}. {did_you_mean(str(train_on), TRAIN_ON)}"
-        )
 
 
 def _check(source: Source, name: str, classes: int) -> None:

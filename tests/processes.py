@@ -1,0 +1,105 @@
+"""Runs as a person starts them, in real processes that are killed, stopped and starved."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+MAIN = Path(__file__).resolve().parents[1] / "main.py"
+NETWORK = {
+    "config.data.image_shape": "(8,8,1)",
+    "config.data.fit": "exact",
+    "config.data.augment": "",
+    "config.model.layers": "flatten | dropout(0.1) | dense(classes)",
+    "config.train.batch_size": "100",
+    "config.train.epochs": "3",
+    "config.train.log_every_steps": "4",
+    "config.train.average": "ema(0.9)",
+    "config.checkpoint.every": "steps(5)",
+}
+"""36 steps in 3 epochs; saved after 5, 10, 12 (the first evaluation), 15, 20, ..."""
+QUICK = {"NPROC": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+PATIENCE = 240
+
+
+class Done(NamedTuple):
+    """How a process ended."""
+
+    code: int
+    out: str
+    err: str
+    megabytes: float
+    """Its largest size in memory."""
+
+
+def flags(**changes):
+    """Returns the tiny run's flags; `train__epochs="2"` changes `config.train.epochs`."""
+    changed = {f"config.{name.replace('__', '.')}": value for name, value in changes.items()}
+    return [f"--{name}={value}" for name, value in {**NETWORK, **changed}.items()]
+
+
+def environment(fault="", **changes):
+    return {**os.environ, **QUICK, "PYTHONDONTWRITEBYTECODE": "1", "CNN_FAULT": fault, **changes}
+
+
+class Running:
+    """A process of `main.py`, or of what starts it, with its outputs in files."""
+
+    def __init__(self, *arguments, fault="", before=(), cwd="/", **changes):
+        self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        command = [*map(str, before), sys.executable, str(MAIN), *map(str, arguments)]
+        self.process = subprocess.Popen(
+            command, stdout=self.out, stderr=self.err, cwd=cwd, env=environment(fault, **changes)
+        )
+        self.pid = self.process.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait()
+        self.out.close()
+        self.err.close()
+
+    def wait_until_stopped(self):
+        """Waits for a fault point to stop the process, without which this fails."""
+        assert os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT).si_code == os.CLD_STOPPED, (
+            self.wait()
+        )
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def wait(self):
+        """Returns how the process ended, which it must within `PATIENCE` seconds."""
+        watch = subprocess.Popen(["sleep", str(PATIENCE)])
+        # Of a child that was waited for, the kernel tells how large it was.
+        with watch:
+            pid = 0
+            while pid != self.pid:
+                pid, status, usage = os.wait4(-1, 0)
+                assert pid != watch.pid, f"still running: {self.read()}"
+            watch.kill()
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return Done(self.process.returncode, *self.read(), usage.ru_maxrss / 1024)
+
+    def read(self):
+        texts = []
+        for file in (self.out, self.err):
+            file.seek(0)
+            texts.append(file.read())
+        return texts
+
+
+def start(*arguments, **options):
+    """Returns how `python main.py` ends with these arguments."""
+    with Running(*arguments, **options) as running:
+        return running.wait()

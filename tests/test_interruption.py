@@ -1,0 +1,93 @@
+"""Signals as requests: at once where nothing needs saving, at the next boundary where something does."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from cnn.interruption import FORCED, Interruption, Preempted
+
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_an_exception_at_once(number):
+    with Interruption() as interruption:
+        with pytest.raises(Preempted):
+            send(number)
+        assert interruption.requested
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_deferred_signal_waits_until_it_is_asked_for(number):
+    with Interruption() as interruption:
+        interruption.defer(True)
+        interruption.check()
+        send(number)
+        assert interruption.requested
+        with pytest.raises(Preempted):
+            interruption.check()
+        with pytest.raises(Preempted):
+            interruption.defer(False)
+
+
+def test_nobody_takes_it_for_an_error():
+    # A library that catches every Exception would hide it, or report it as damage.
+    assert not issubclass(Preempted, Exception)
+
+
+def test_the_handlers_of_before_come_back():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(KeyError), Interruption():
+        assert all(signal.getsignal(number) not in before for number in SIGNALS)
+        raise KeyError
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_outside_the_main_thread_nothing_is_handled():
+    found = []
+
+    def enter():
+        with Interruption() as interruption:
+            interruption.check()
+            found.append([signal.getsignal(number) for number in SIGNALS])
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [[signal.getsignal(number) for number in SIGNALS]]
+
+
+SECOND = """
+import os, signal, sys
+from cnn.interruption import Interruption
+with Interruption() as interruption:
+    interruption.defer(True)
+    os.kill(os.getpid(), signal.{0})
+    print("still here", flush=True)
+    try:
+        os.kill(os.getpid(), signal.{1})
+    except BaseException:
+        print("caught")
+    finally:
+        print("finally", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("first", "second"), [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGTERM"), ("SIGTERM", "SIGINT")])
+def test_the_second_signal_leaves_at_once(first, second):
+    done = subprocess.run(
+        [sys.executable, "-c", SECOND.format(first, second)],
+        env={**os.environ, "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (FORCED, "still here\n", "")
+    assert FORCED == 143
