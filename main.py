@@ -30,10 +30,18 @@ def main(invocation: command_line.Invocation) -> int:
     """Runs the command; returns the exit code."""
     from cnn.commands import launch
 
-    logging.set_verbosity(logging.ERROR)
+    # Orbax logs with tracebacks what it raises as well, and we report in a line.
+    logging.set_verbosity(logging.FATAL)
+    sys.unraisablehook = _unraisable
     # Until training takes over, and after it, a termination is the same interruption as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return launch.launch(invocation, _read_config)
+
+
+def _unraisable(unraisable: Any) -> None:
+    # What a read or write that failed leaves, once for each array; that it failed was raised.
+    if not any(text in str(unraisable.exc_value) for text in ("Event loop is closed", "TensorStore")):
+        sys.__unraisablehook__(unraisable)
 
 
 def _read_config(path: str) -> Any:

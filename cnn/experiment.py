@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from cnn import checkpoint, data, evaluate, faults, layers, lock, provenance, rundir, settings
 from cnn.config import ConfigError, Values
+from cnn.fields import MAX_INTEGER
 from cnn.fingerprint import fingerprint
 from cnn.interruption import Interruption
 from cnn.trainer import Trainer, make_program, make_state
@@ -125,6 +126,8 @@ def check_lengths(values: Values, dataset: data.Dataset) -> None:
             [f"config.train.batch_size: must be at most the {examples} training examples, got {batch_size}."]
         )
     total = values.train.epochs * (examples // batch_size)
+    if total > MAX_INTEGER:
+        raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])
     schedule = values.schedule
     if schedule.warmup_steps + schedule.cooldown_steps > total:
         raise ConfigError(

@@ -37,8 +37,12 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with rundir.naming(self._folder):
-            self._tensorboard.close()
+        try:
+            with rundir.naming(self._folder):
+                self._tensorboard.close()
+        except OSError:
+            if error is None:  # what went wrong before tells more
+                raise
 
     def metrics(self, kind: str, step: int, epoch: int, values: dict[str, float | dict[str, float]]) -> int:
         """Adds a record; `values` may hold one level of splits. Returns the size of the file, in bytes."""

@@ -90,10 +90,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def append(path: Path, record: dict[str, Any]) -> None:
     """Adds one line of JSON, or nothing: half a line would spoil the next."""
+    line = json.dumps(record, allow_nan=False) + "\n"
     before = path.stat().st_size if path.exists() else 0
     try:
         with naming(path), path.open("a") as file:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
+            file.write(line)
     except OSError:
         if path.exists():
             os.truncate(path, before)

@@ -147,12 +147,10 @@ class Trainer:
                 return
             progress.judge(record["valid"]["accuracy"], self.step)
         valid_accuracy = record.get("valid", {}).get("accuracy")
-        reason = progress.reason_to_stop(values.train.stop, trained["accuracy"], valid_accuracy)
-        if not last:
-            progress.stopped = reason
+        progress.stopped = progress.reason_to_stop(values.train.stop, trained["accuracy"], valid_accuracy)
         progress.last_epoch, progress.epoch = trained, Sums()
         self._write("epoch", epoch, record)
-        self.reporter.line(self._line(epoch, record, reason))
+        self.reporter.line(self._line(epoch, record))
         if progress.best_step == self.step:
             # At the next boundary it would be too late: the weights are others by then.
             self.keeper.save_or_fail(self.state, progress, again=True)
@@ -171,12 +169,12 @@ class Trainer:
         evaluation = metrics.evaluate(logits, self.dataset.valid.labels, class_names=self.dataset.class_names)
         return {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
 
-    def _line(self, epoch: int, record: dict[str, Any], reason: str | None) -> str:
+    def _line(self, epoch: int, record: dict[str, Any]) -> str:
         parts = [f"epoch {epoch}/{self.values.train.epochs}"]
         for split, means in record.items():
             parts.append(f"{split} loss {means['loss']:.4g} accuracy {means['accuracy']:.4f}")
         parts.append(f"{self.reporter.images_per_second():,.0f} images/s")
-        return "  ".join(parts) + (f"\nstopped: {reason}" if reason else "")
+        return "  ".join(parts) + (f"\nstopped: {self.progress.stopped}" if self.progress.stopped else "")
 
     def _diverge(self, bad_step: int) -> None:
         """Ends training; the state is that before the bad step, under that step's number."""

@@ -1,8 +1,9 @@
 """Runs as a person starts them, in real processes that are killed, stopped and starved."""
 
+import functools
 import json
 import os
-import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,8 +34,6 @@ class Done(NamedTuple):
     code: int
     out: str
     err: str
-    megabytes: float
-    """Its largest size in memory."""
 
 
 def flags(**changes):
@@ -80,16 +79,8 @@ class Running:
 
     def wait(self):
         """Returns how the process ended, which it must within `PATIENCE` seconds."""
-        watch = subprocess.Popen(["sleep", str(PATIENCE)])
-        # Of a child that was waited for, the kernel tells how large it was.
-        with watch:
-            pid = 0
-            while pid != self.pid:
-                pid, status, usage = os.wait4(-1, 0)
-                assert pid != watch.pid, f"still running: {self.read()}"
-            watch.kill()
-        self.process.returncode = os.waitstatus_to_exitcode(status)
-        return Done(self.process.returncode, *self.read(), usage.ru_maxrss / 1024)
+        self.process.wait(PATIENCE)
+        return Done(self.process.returncode, *self.read())
 
     def read(self):
         texts = []
@@ -103,3 +94,31 @@ def start(*arguments, **options):
     """Returns how `python main.py` ends with these arguments."""
     with Running(*arguments, **options) as running:
         return running.wait()
+
+
+def outcome(workdir):
+    """Returns what must be the same however often a run was interrupted: the fingerprint and the metrics' bytes."""
+    return json.loads((workdir / "result.json").read_text())["fingerprint"], (workdir / "metrics.jsonl").read_bytes()
+
+
+def events(workdir):
+    return [json.loads(line)["event"] for line in (workdir / "events.jsonl").read_text().splitlines()]
+
+
+def steps(workdir):
+    """Returns the saved steps, and whatever else lies beside them."""
+    names = sorted(path.name for path in (workdir / "checkpoints").iterdir())
+    return [int(name) for name in names if name.isdigit()], [name for name in names if not name.isdigit()]
+
+
+def straight(folder, *arguments, **options):
+    """Returns the outcome of a run that nothing interrupts."""
+    done = start(*arguments, f"--workdir={folder / 'straight'}", **options)
+    assert done.code == 0, done.err
+    return outcome(folder / "straight")
+
+
+@functools.cache
+def can(*command):
+    """Tells whether a command works on this machine."""
+    return shutil.which(command[0]) is not None and subprocess.run(command, capture_output=True).returncode == 0

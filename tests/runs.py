@@ -62,6 +62,11 @@ def final(values, workdir, weights="last"):
     return step, (Path(workdir) / "metrics.jsonl").read_bytes(), arrays
 
 
+def outcome(workdir):
+    """Returns what must be equal where two finished runs are: the state's fingerprint and the metrics' bytes."""
+    return saved(workdir, "result.json")["fingerprint"], (Path(workdir) / "metrics.jsonl").read_bytes()
+
+
 def scalars(workdir):
     """Returns {(tag, step): [values]} and the purged steps of a run's TensorBoard files."""
     found, purged = {}, []

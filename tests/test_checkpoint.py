@@ -22,6 +22,9 @@ from cnn.checkpoint import format, reading
 from cnn.interruption import Interruption, Preempted
 from runs import tiny
 
+# What TensorStore leaves of reads that failed.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 class State(NamedTuple):
     step: Any

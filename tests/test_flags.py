@@ -76,4 +76,4 @@ def test_help_fits_on_one_screen_and_names_everything():
     assert max(map(len, lines)) <= 120
     assert all(any(line.startswith(f"  {name} ") for line in lines) for name in COMMANDS)
     assert all(any(line.startswith(f"  --{name}=") for line in lines) for name in FLAGS)
-    assert all(code in lines[-1] for code in ("0 ", "2 ", "3 ", "74 ", "75 "))
+    assert all(f"{code} " in "".join(lines[-2:]) for code in (0, 2, 3, 73, 74, 75, 143))

@@ -60,11 +60,7 @@ def unseal(path: Path) -> dict[str, Any]:
     """
     sealed = _json(path / "meta/metadata")
     content = sealed.get("content")
-    try:
-        whole = isinstance(content, dict) and _digest(content) == sealed.get("sha256")
-    except ValueError:  # NaN, which we never write
-        whole = False
-    if not whole:
+    if not isinstance(content, dict) or not _is_sealed(content, sealed.get("sha256")):
         raise Damaged("meta/metadata is not what was written")
     if content.get("schema") != SCHEMA:
         raise Foreign(f"{path}: has schema {content.get('schema')!r}, expected {SCHEMA}. Use the version that wrote it")
@@ -111,6 +107,13 @@ def leaves(tree: Any) -> dict[str, str]:
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
+
+
+def _is_sealed(content: Mapping[str, Any], digest: Any) -> bool:
+    try:
+        return _digest(content) == digest
+    except ValueError:  # NaN, which we never write
+        return False
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -100,6 +100,7 @@ def usage() -> str:
         "  python main.py --config=configs/fashion_mnist.py --config.optimizer.learning_rate=3e-4 --workdir=runs/a",
         "  python main.py eval --workdir=runs/a --split=test",
         "",
-        "exit codes: 0 done, 2 wrong config or data, 3 diverged, 74 input or output failed, 75 interrupted and saved",
+        "exit codes: 0 done, 2 wrong config or data, 3 diverged, 73 run held by another process,",
+        "            74 input or output failed, 75 interrupted and saved, 143 interrupted twice",
     ]
     return "\n".join(lines)

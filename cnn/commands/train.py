@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cnn import rundir, terminal
 from cnn.config import Values
@@ -29,7 +30,7 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
         )
         return 3
     if result["stopped"]:
-        print(f"stopped after {result['epochs']:g} epochs: {result['stopped']}")
+        print(f"stopped after {_epochs(result)}: {result['stopped']}")
     split = "test" if values.eval.test else "valid"
     record = rundir.read_json(workdir / rundir.evaluation(split))
     if record is None:
@@ -38,6 +39,10 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
         terminal.evaluation(record)
     seconds, saving = result["train_seconds"], result["save_seconds"]
     share = 100 * saving / max(1e-9, seconds + saving)
-    lengths = f"{result['step']:,} steps, {result['epochs']:g} epochs"
-    print(f"{lengths} in {seconds:.1f} s and {saving:.1f} s of saving ({share:.1f} %); everything is in {workdir}")
+    saved = f"{saving:.1f} s of saving ({share:.1f} %)"
+    print(f"{result['step']:,} steps, {_epochs(result)} in {seconds:.1f} s and {saved}; everything is in {workdir}")
     return 0
+
+
+def _epochs(result: dict[str, Any]) -> str:
+    return f"{result['epochs']:g} epoch{'' if result['epochs'] == 1 else 's'}"
