@@ -1,4 +1,4 @@
-"""Named points at which a test makes the process fail: `CNN_FAULT=<point>:<kill|term|int|stop|error>:<nth time>,...`."""
+"""Named points at which a test makes the process fail: `CNN_FAULT=<point>:<kill|term|int|stop|error>:<nth>,...`."""
 
 import errno
 import os

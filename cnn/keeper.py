@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cnn import checkpoint, journal, provenance, rundir, settings
+from cnn import checkpoint, journal, provenance, rundir, settings, terminal
 from cnn.config import Values
 from cnn.data import DataError
 from cnn.progress import Progress
@@ -49,7 +49,8 @@ class Keeper:
         """Adds an event to the run's, and to the terminal where something went wrong."""
         journal.event(self.workdir, what, **details)
         if "reason" in details:
-            self.line(f"{what}: " + ", ".join(f"{name} {value}" for name, value in details.items()))
+            reason = ", ".join(f"{name} {value}" for name, value in details.items())
+            self.line(terminal.plain(f"{what}: {reason}"))
 
     def open(self, state: TrainState) -> tuple[TrainState, Progress]:
         """Returns the newest whole state and its progress, or the given one and none; cuts the metrics back to it.

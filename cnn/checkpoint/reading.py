@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import orbax.checkpoint as ocp
 
+from cnn import terminal
 from cnn.checkpoint.format import Damaged, Foreign, NoValidCheckpoint, folder, inspect, leaves, score, steps
 from cnn.fingerprint import fingerprint
 
@@ -84,7 +85,7 @@ def _latest(directory: Path, found: Found, like: Any) -> Restored:
             return load(directory, step, like)
         except Damaged as error:
             _still_there(directory, step, found)
-            print(f"{folder(directory, step)}: passed over: {error}", file=sys.stderr)
+            print(terminal.plain(f"{folder(directory, step)}: passed over: {error}"), file=sys.stderr)
     raise NoValidCheckpoint(f"{directory}: none of {len(found)} saved steps is whole. Restore one from a copy")
 
 

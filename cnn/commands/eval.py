@@ -28,7 +28,7 @@ def _evaluate(values: Values, workdir: Path, split: str, weights: str, flags: Ma
     if not len(getattr(dataset, split)):
         raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])
     record = evaluate.evaluate_split(values, workdir, variables, dataset, split, step=step, weights=weights)
-    print(f"{workdir} at step {step:,}, {weights} weights")
+    print(f"{terminal.plain(str(workdir))} at step {step:,}, {weights} weights")
     trained_on = rundir.read_json(workdir / rundir.RUN) or {}
     if trained_on.get("data", {}).get("identity") != dataset.identity:
         print("these are other data than the run was trained with")

@@ -19,13 +19,14 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     from cnn import experiment  # JAX takes seconds to import, and the check above needs none
 
     finished = experiment.run(values, workdir)
+    place = terminal.plain(str(workdir))
     if not finished.fresh:
-        print(f"{workdir} is finished. Its result:")
+        print(f"{place} is finished. Its result:")
     result = finished.result
     if result["status"] == "diverged":
         print(
             f"diverged: the loss, a gradient or the update of step {result['bad_step']} is not finite; "
-            f"the state before it is saved in {workdir}. "
+            f"the state before it is saved in {place}. "
             "Lower config.optimizer.learning_rate or set config.train.clip, in another --workdir"
         )
         return 3
@@ -34,13 +35,13 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     split = "test" if values.eval.test else "valid"
     record = rundir.read_json(workdir / rundir.evaluation(split))
     if record is None:
-        print(f"its evaluation is missing; write it again: python main.py eval --workdir={workdir} --split={split}")
+        print(f"its evaluation is missing; write it again: python main.py eval --workdir={place} --split={split}")
     else:
         terminal.evaluation(record)
     seconds, saving = result["train_seconds"], result["save_seconds"]
     share = 100 * saving / max(1e-9, seconds + saving)
     saved = f"{saving:.1f} s of saving ({share:.1f} %)"
-    print(f"{result['step']:,} steps, {_epochs(result)} in {seconds:.1f} s and {saved}; everything is in {workdir}")
+    print(f"{result['step']:,} steps, {_epochs(result)} in {seconds:.1f} s and {saved}; everything is in {place}")
     return 0
 
 
