@@ -8,3 +8,18 @@ def pytest_configure(config):
     os.environ.setdefault("NPROC", "1")
     if config.option.markexpr == "not slow":
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints how many of the killed runs ended with the same bytes as one that nothing interrupted."""
+    kills = {
+        outcome: sum(
+            number
+            for report in terminalreporter.getreports(outcome)
+            for name, number in report.user_properties
+            if name == "kills" and report.when == "call"
+        )
+        for outcome in ("passed", "failed")
+    }
+    if any(kills.values()):
+        terminalreporter.write_line(f"SIGKILL: {kills['passed']} of {sum(kills.values())} the same")

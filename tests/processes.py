@@ -50,7 +50,7 @@ class Running:
     """A process of `main.py`, or of what starts it, with its outputs in files."""
 
     def __init__(self, *arguments, fault="", before=(), cwd="/", **changes):
-        self.out, self.err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        self.out, self.err = (tempfile.TemporaryFile("w+") for _ in range(2))
         command = [*map(str, before), sys.executable, str(MAIN), *map(str, arguments)]
         self.process = subprocess.Popen(
             command, stdout=self.out, stderr=self.err, cwd=cwd, env=environment(fault, **changes)

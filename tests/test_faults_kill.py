@@ -46,10 +46,10 @@ def killed(workdir, fault, *arguments):
     ],
 )
 def test_killed_at_named_points(same, tmp_path, faults, record_property):
+    record_property("kills", len(faults))
     for fault in faults:
         killed(tmp_path / "run", fault)
     finish(tmp_path / "run", same)
-    record_property("kills", len(faults))
 
 
 def kill_in_save(workdir, nth_save, call, nth_call):
@@ -82,11 +82,11 @@ def kill_in_save(workdir, nth_save, call, nth_call):
 )
 def test_killed_in_the_middle_of_saves(same, tmp_path, places, record_property):
     workdir = tmp_path / "run"
+    record_property("kills", len(places))
     for place in places:
         done = kill_in_save(workdir, *place)
         assert done.code == KILLED, (place, done)
     finish(workdir, same)
-    record_property("kills", len(places))
 
 
 def test_killed_while_compiling(tmp_path, record_property):
@@ -94,6 +94,7 @@ def test_killed_while_compiling(tmp_path, record_property):
     reference = processes.straight(tmp_path, *slow)
     workdir = tmp_path / "run"
     waits = (0.05, 0.4)
+    record_property("kills", len(waits))
     for wait in waits:
         with Running(*slow, f"--workdir={workdir}", fault="opened:stop:1") as running:
             running.wait_until_stopped()
@@ -104,4 +105,3 @@ def test_killed_while_compiling(tmp_path, record_property):
         assert (workdir / "metrics.jsonl").read_bytes() == b"", "it was still compiling"
     assert str(workdir) in (workdir / ".lock").read_text(), "which the killed process left"
     finish(workdir, reference, *slow)
-    record_property("kills", len(waits))
