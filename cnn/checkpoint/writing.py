@@ -29,6 +29,9 @@ from cnn.fingerprint import fingerprint
 TRIES = 3
 """So many saves in a row may fail before the run ends."""
 
+CLEARINGS = 100
+"""How often a folder is removed into which somebody may still write."""
+
 
 class Writer:
     """The only writer of a run's checkpoints; whoever makes one holds the run's lock."""
@@ -54,6 +57,7 @@ class Writer:
     ) -> None:
         if self._manager is not None:
             self._manager.close()
+        self._clear()
 
     def open(self, like: Any) -> Restored | None:
         """Returns the newest whole step, `None` where nothing was ever saved; moves damaged ones to `_corrupt`.
@@ -132,7 +136,11 @@ class Writer:
         """Removes what Orbax moved away to delete, and what a killed or failed save left."""
         shutil.rmtree(self.directory / TRASH, ignore_errors=True)
         for leftover in self.directory.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            # Of a save that failed, TensorStore may still write other arrays.
+            for _ in range(CLEARINGS):
+                shutil.rmtree(leftover, ignore_errors=True)
+                if not leftover.exists():
+                    break
 
     def _quarantine(self, step: int, reason: str) -> None:
         corrupt = self.directory / CORRUPT
