@@ -221,6 +221,7 @@ def test_other_versions_are_said_in_one_line_and_go_on(unfinished):
     assert "; device abacus -> " in event["reason"]
 
 
+@pytest.mark.slow
 def test_other_data_are_refused_before_anything_is_written(tmp_path, fault):
     root = tmp_path / "pictures"
     for part in ("train", "test"):
@@ -448,9 +449,8 @@ def test_steps_whose_update_overflowed_are_in_no_record(tmp_path):
     assert content["progress"]["epoch"]["steps"] == content["progress"]["window"]["steps"] == 0
 
 
-@pytest.mark.parametrize(
-    ("pixel", "loss_is_finite"), [(math.inf, True), pytest.param(math.nan, False, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("pixel", "loss_is_finite"), [(math.inf, True), (math.nan, False)])
 def test_a_gradient_that_is_not_finite_is_caught_also_where_the_loss_is(pixel, loss_is_finite):
     # The tangent hyperbolic makes 1 of infinity, and its derivative times infinity is not a number.
     state, program = tiny.start(tiny.resolve())
