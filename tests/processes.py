@@ -53,7 +53,13 @@ class Running:
         self.out, self.err = (tempfile.TemporaryFile("w+") for _ in range(2))
         command = [*map(str, before), sys.executable, str(MAIN), *map(str, arguments)]
         self.process = subprocess.Popen(
-            command, stdout=self.out, stderr=self.err, cwd=cwd, env=environment(fault, **changes)
+            command,
+            stdout=self.out,
+            stderr=self.err,
+            cwd=cwd,
+            env=environment(fault, **changes),
+            # Whoever starts the tests in the background may have had SIGINT ignored, which children inherit.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.pid = self.process.pid
 
