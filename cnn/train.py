@@ -12,7 +12,6 @@ from cnn import model, optim, settings
 from cnn.data.augment import augment
 from cnn.hyper import Hyper
 
-Rows = Int[Array, "*steps batch"]
 Metrics = dict[str, jax.Array]
 
 
