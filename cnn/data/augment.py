@@ -117,7 +117,8 @@ def _beta(draws: Float[Array, "2 batch"], alpha: Float[Array, ""] | float) -> Fl
     # Beta(alpha, alpha) from two uniform numbers (Devroye 1996, https://doi.org/10.1145/256562.256718): no rejection,
     # so no loop in the program and one draw count for all rows.
     cos = jnp.cos(2 * jnp.pi * draws[0])
-    return 0.5 + 0.5 * cos / jnp.sqrt(cos**2 + 1 / jnp.expm1(-jnp.log(draws[1]) / alpha))
+    share = 0.5 + 0.5 * cos / jnp.sqrt(cos**2 + 1 / jnp.expm1(-jnp.log(draws[1]) / alpha))
+    return jnp.clip(share, 0, 1)  # a fast reciprocal root leaves the range by a rounding
 
 
 def _translate(images: Images, keys: Keys, reach: int, field: str) -> Images:
