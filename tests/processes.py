@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -30,12 +29,11 @@ PATIENCE = 240
 
 
 class Done(NamedTuple):
-    """How a process ended, and the most memory it held."""
+    """How a process ended."""
 
     code: int
     out: str
     err: str
-    megabytes: float
 
 
 def flags(**changes):
@@ -87,16 +85,8 @@ class Running:
 
     def wait(self):
         """Returns how the process ended, which it must within `PATIENCE` seconds."""
-        descriptor = os.pidfd_open(self.pid)
-        try:
-            ended, _, _ = select.select([descriptor], [], [], PATIENCE)
-        finally:
-            os.close(descriptor)
-        assert ended, f"still running after {PATIENCE} s: {self.read()}"
-        # The usage of this process alone: `RUSAGE_CHILDREN` is the largest of all that came before, too.
-        _, status, usage = os.wait4(self.pid, 0)
-        self.process.returncode = os.waitstatus_to_exitcode(status)
-        return Done(self.process.returncode, *self.read(), megabytes=usage.ru_maxrss / 1024)
+        self.process.wait(PATIENCE)
+        return Done(self.process.returncode, *self.read())
 
     def read(self):
         texts = []

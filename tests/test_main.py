@@ -168,7 +168,7 @@ def test_a_run_that_was_stopped_continues_to_the_same_bytes(straight, tmp_path, 
         said = process.communicate(timeout=60)[1]
     assert process.returncode == expected
     if expected == 75:
-        assert said.endswith(f"interrupted; saved in {workdir}. The same command continues.\n")
+        assert said.endswith("interrupted. The same command continues from what is saved\n")
     assert not (workdir / "result.json").exists()
     assert start(*LONG, f"--workdir={workdir}")[0] == 0
     values = launch.read_run(straight)

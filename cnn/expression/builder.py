@@ -79,7 +79,7 @@ def _build_call(call: Call, reader: Reader, kinds: Mapping[str, type], depth: in
             values[name] = inner[name].items
             continue
         if not isinstance(argument, Value):
-            reader.unknown_value(argument)
+            reader.unknown_value(argument, call.span)
         try:
             values[name] = fields.parse(annotations[name], argument.value)
         except ValueError as error:

@@ -125,10 +125,13 @@ class Reader:
     def _value(self, node: ast.expr, depth: int) -> Any:
         result = self._evaluate(node, depth + 1)
         if not isinstance(result, Value):
-            self.unknown_value(result)
+            self.unknown_value(result, self.source.span(node))
         return result.value
 
-    def unknown_value(self, chain: tuple[Call, ...]) -> NoReturn:
+    def unknown_value(self, chain: tuple[Call, ...], span: Span) -> NoReturn:
+        """Refuses a chain that stands where a value must; `span` is the place of one that holds no calls."""
+        if not chain:
+            self.fail("expected a value, got an empty chain", span)
         first = chain[0]
         if len(chain) == 1 and not first.args and not first.kwargs:
             known = fields.did_you_mean(first.name, self.names) if self.names else "No names are defined here."
@@ -154,7 +157,7 @@ class Reader:
             self.fail("the number of repetitions comes first: 2 * relu", right.span)
         for side in (left, right):
             if not isinstance(side, Value):
-                self.unknown_value(side)
+                self.unknown_value(side, self.source.span(node))
             if type(side.value) is not int:
                 self.fail(f"arithmetic takes integers, got {side.value!r}", side.span)
         operation = _ARITHMETIC.get(type(node.op))
