@@ -4,7 +4,7 @@ The only importer of `flax.linen`. Parameters are named by their layers (`conv1/
 whatever the plan.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from cnn import compute, ops, plan
 from cnn import layers as kinds
-from cnn import ops, plan
 from cnn.layers import Layer, Parameter, Shape
 
 Variables = dict[str, Any]
@@ -33,20 +33,35 @@ def init(layers: Sequence[Layer], image_shape: Shape, key: PRNGKeyArray) -> Vari
     return {"params": variables.get("params", {}), "batch_stats": variables.get("batch_stats", {})}
 
 
-def apply(layers: Sequence[Layer], variables: Variables, images: Images, *, dtype: Any = jnp.float32) -> Logits:
-    """Returns the logits, in float32, as evaluation computes them."""
-    logits = _Chain(tuple(layers)).apply(variables, _checked(images).astype(dtype), train=False)
-    return jnp.asarray(logits, jnp.float32)
+def apply(
+    layers: Sequence[Layer],
+    variables: Variables,
+    images: Images,
+    *,
+    dtype: Any = jnp.float32,
+    platform: str | None = None,
+) -> Logits:
+    """Returns the logits, in float32, as evaluation computes them on this platform (default: JAX's)."""
+    layout = _layout(platform)
+    chain = _Chain(tuple(layers), layout=layout)
+    return _leave(chain.apply(variables, _enter(images, dtype, layout), train=False), layout)
 
 
 def apply_train(
-    layers: Sequence[Layer], variables: Variables, images: Images, key: PRNGKeyArray, *, dtype: Any = jnp.float32
+    layers: Sequence[Layer],
+    variables: Variables,
+    images: Images,
+    key: PRNGKeyArray,
+    *,
+    dtype: Any = jnp.float32,
+    platform: str | None = None,
 ) -> tuple[Logits, Any]:
     """Returns the logits, with dropout and batch statistics as in training, and the new `batch_stats`."""
-    logits, updates = _Chain(tuple(layers)).apply(
-        variables, _checked(images).astype(dtype), train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+    layout = _layout(platform)
+    logits, updates = _Chain(tuple(layers), layout=layout).apply(
+        variables, _enter(images, dtype, layout), train=True, rngs={"dropout": key}, mutable=["batch_stats"]
     )
-    return jnp.asarray(logits, jnp.float32), updates.get("batch_stats", {})
+    return _leave(logits, layout), updates.get("batch_stats", {})
 
 
 def capture(layers: Sequence[Layer], variables: Variables, images: Images) -> dict[str, jax.Array]:
@@ -54,6 +69,19 @@ def capture(layers: Sequence[Layer], variables: Variables, images: Images) -> di
     outputs: dict[str, jax.Array] = {}
     _Chain(tuple(layers), plain=True).apply(variables, _checked(images), train=False, outputs=outputs)
     return outputs
+
+
+def _layout(platform: str | None) -> str:
+    return ops.layout_of(platform or jax.default_backend())
+
+
+def _enter(images: Images, dtype: Any, layout: str) -> jax.Array:
+    images = _checked(images).astype(dtype)
+    return images if layout == "NHWC" else ops.swap(images)
+
+
+def _leave(logits: Any, layout: str) -> jax.Array:
+    return jnp.asarray(logits if logits.ndim == 2 or layout == "NHWC" else ops.swap(logits), jnp.float32)
 
 
 def _checked(images: jax.Array) -> jax.Array:
@@ -89,6 +117,8 @@ class _Chain(nn.Module):
     layers: tuple[Layer, ...]
     plain: bool = False
     shortcut: tuple[Layer, ...] | None = None
+    layout: str = "NHWC"
+    """That of images between the layers; vectors are (batch, features)."""
 
     @nn.compact
     def __call__(
@@ -100,7 +130,7 @@ class _Chain(nn.Module):
             if isinstance(group, plan.ConvPool):
                 x = self._conv_pool(group, x)
             elif isinstance(group.layer, kinds.Residual):
-                inner = _Chain(group.layer.body, self.plain, group.layer.shortcut, name=group.name)
+                inner = _Chain(group.layer.body, self.plain, group.layer.shortcut, self.layout, name=group.name)
                 x = inner(x, train=train, outputs=outputs, prefix=f"{prefix}{group.name}/")
             elif isinstance(group.layer, kinds.Softmax):
                 # People see probabilities; what is returned, and trained, are the logits.
@@ -111,86 +141,28 @@ class _Chain(nn.Module):
             outputs[prefix + group.name] = x
         if self.shortcut is None:
             return x
-        other = _Chain(self.shortcut, self.plain, name="shortcut")
+        other = _Chain(self.shortcut, self.plain, layout=self.layout, name="shortcut")
         return x + other(inputs, train=train, outputs=outputs, prefix=f"{prefix}shortcut/")
 
     def _arrays(self, name: str, layer: Layer, x: jax.Array) -> dict[str, Any]:
-        parameters = layer.parameters(x.shape[1:])
+        parameters = layer.parameters(compute.example_shape(x, self.layout))
         return _Arrays(parameters, name=name)() if parameters else {}
 
     def _layer(self, name: str, layer: Layer, x: jax.Array, train: bool) -> jax.Array:
         if isinstance(layer, kinds.Dropout):
-            return _dropout(layer, x, self.make_rng("dropout")) if train else x
+            return compute.dropout(layer, x, self.make_rng("dropout"), self.layout) if train else x
         arrays = self._arrays(name, layer, x)
-        if isinstance(layer, kinds.BatchNorm):
-            return _batch_norm(layer, arrays, x, train)
-        return _COMPUTE[type(layer)](layer, arrays, x)
+        if not isinstance(layer, kinds.BatchNorm):
+            return compute.forward(layer, arrays, x, self.layout)
+        mean, var = arrays["mean"], arrays["var"]
+        if not train:
+            return compute.normalise(layer, arrays, x, mean.value, var.value, self.layout)
+        new_mean, new_var = compute.statistics(x, self.layout)
+        mean.value = layer.momentum * mean.value + (1 - layer.momentum) * new_mean
+        var.value = layer.momentum * var.value + (1 - layer.momentum) * new_var
+        return compute.normalise(layer, arrays, x, new_mean, new_var, self.layout)
 
     def _conv_pool(self, group: plan.ConvPool, x: jax.Array) -> jax.Array:
         arrays = self._arrays(group.name, group.conv, x)
-        height, width = group.crop(x.shape[1:])
-        x = _convolve(group.conv, arrays, x[:, :height, :width])
-        x = _add_bias(arrays, ops.max_pool(x, group.pool.window, group.pool.strides, group.pool.padding))
-        for activation in group.activations:
-            x = _COMPUTE[type(activation)](activation, {}, x)
-        return x
-
-
-def _convolve(layer: kinds.Conv, arrays: dict[str, Any], x: jax.Array) -> jax.Array:
-    return ops.conv(
-        x,
-        arrays["kernel"].astype(x.dtype),
-        strides=layer.strides,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=layer.groups,
-    )
-
-
-def _add_bias(arrays: dict[str, Any], x: jax.Array) -> jax.Array:
-    return x + arrays["bias"].astype(x.dtype) if "bias" in arrays else x
-
-
-def _dropout(layer: kinds.Dropout, x: jax.Array, key: PRNGKeyArray) -> jax.Array:
-    keep = 1.0 - layer.rate
-    kept = jax.random.bernoulli(key, keep, x.shape)
-    return jnp.where(kept, x / jnp.asarray(keep, x.dtype), jnp.zeros((), x.dtype))
-
-
-def _batch_norm(layer: kinds.BatchNorm, arrays: dict[str, Any], x: jax.Array, train: bool) -> jax.Array:
-    mean, var = arrays["mean"].value, arrays["var"].value
-    wide = x.astype(jnp.float32)
-    if train:
-        axes = tuple(range(x.ndim - 1))
-        new_mean, new_var = wide.mean(axes), wide.var(axes)
-        arrays["mean"].value = layer.momentum * mean + (1 - layer.momentum) * new_mean
-        arrays["var"].value = layer.momentum * var + (1 - layer.momentum) * new_var
-        mean, var = new_mean, new_var
-    scale = arrays["scale"] * jax.lax.rsqrt(var + layer.epsilon)
-    return ((wide - mean) * scale + arrays["bias"]).astype(x.dtype)
-
-
-def _group_norm(layer: kinds.GroupNorm, arrays: dict[str, Any], x: jax.Array) -> jax.Array:
-    grouped = x.astype(jnp.float32).reshape(*x.shape[:-1], layer.groups, x.shape[-1] // layer.groups)
-    axes = (*range(1, x.ndim - 1), x.ndim)
-    mean, var = grouped.mean(axes, keepdims=True), grouped.var(axes, keepdims=True)
-    normal = ((grouped - mean) * jax.lax.rsqrt(var + layer.epsilon)).reshape(x.shape)
-    return (normal * arrays["scale"] + arrays["bias"]).astype(x.dtype)
-
-
-_COMPUTE: dict[type[Layer], Callable[[Any, dict[str, Any], jax.Array], jax.Array]] = {
-    kinds.Conv: lambda layer, arrays, x: _add_bias(arrays, _convolve(layer, arrays, x)),
-    kinds.MaxPool: lambda layer, _, x: ops.max_pool(x, layer.window, layer.strides, layer.padding),
-    kinds.AvgPool: lambda layer, _, x: ops.avg_pool(x, layer.window, layer.strides, layer.padding),
-    kinds.GlobalAvgPool: lambda _, __, x: x.mean((1, 2)),
-    kinds.GlobalMaxPool: lambda _, __, x: x.max((1, 2)),
-    kinds.Flatten: lambda _, __, x: x.reshape(x.shape[0], -1),
-    kinds.Dense: lambda _, arrays, x: _add_bias(arrays, ops.dense(x, arrays["kernel"].astype(x.dtype))),
-    kinds.Relu: lambda _, __, x: jax.nn.relu(x),
-    kinds.Gelu: lambda _, __, x: jax.nn.gelu(x, approximate=False),
-    kinds.Silu: lambda _, __, x: jax.nn.silu(x),
-    kinds.Tanh: lambda _, __, x: jnp.tanh(x),
-    kinds.Sigmoid: lambda _, __, x: jax.nn.sigmoid(x),
-    kinds.GroupNorm: _group_norm,
-}
-"""How each kind is computed, but for those that need the module: residual, softmax, dropout, batch_norm."""
+        height, width = group.crop(compute.example_shape(x, self.layout))
+        return compute.conv_pool(group, arrays, x[:, :height, :width], self.layout)

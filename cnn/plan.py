@@ -7,7 +7,7 @@ the oracle and what capture uses.
 import dataclasses
 from collections.abc import Sequence
 
-from cnn.layers import Conv, Layer, MaxPool, Shape, named
+from cnn.layers import BatchNorm, Conv, Layer, MaxPool, Residual, Shape, named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +58,15 @@ def fast(layers: Sequence[Layer]) -> tuple[Group, ...]:
         groups.append(group)
         del waiting[:length]
     return tuple(groups)
+
+
+def independent(layers: Sequence[Layer]) -> bool:
+    """Tells whether each example's logits depend on no other example of the batch, in training too."""
+    return not any(
+        isinstance(layer, BatchNorm)
+        or (isinstance(layer, Residual) and not (independent(layer.body) and independent(layer.shortcut)))
+        for layer in layers
+    )
 
 
 def _conv_pool(layers: list[Layer], first: Group) -> tuple[int, Group]:

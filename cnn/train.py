@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from cnn import model, optim, settings
+from cnn import model, ops, optim, plan, settings
 from cnn.data.augment import augment
 from cnn.hyper import Hyper
 
@@ -165,29 +165,35 @@ def _gradients(
     state: TrainState, images: jax.Array, labels: jax.Array, program: Program, key: PRNGKeyArray
 ) -> tuple[Any, Any, jax.Array, jax.Array]:
     """Returns the mean gradient, the new batch statistics, and the sums of the loss and of the correct ones."""
-    hyper, parts = state.hyper, program.accumulate_steps
+    hyper = state.hyper
 
-    def loss_fn(params: Any, batch_stats: Any, part: int) -> tuple[jax.Array, tuple[Any, jax.Array]]:
-        rows = slice(part * (len(images) // parts), (part + 1) * (len(images) // parts))
+    def loss_fn(params: Any, batch_stats: Any, number: jax.Array, images: jax.Array, labels: jax.Array) -> Any:
         logits, batch_stats = model.apply_train(
             hyper.layers,
             {"params": params, "batch_stats": batch_stats},
-            images[rows],
-            jax.random.fold_in(key, part),
+            images,
+            jax.random.fold_in(key, number),
             dtype=jnp.dtype(program.compute_dtype),
         )
-        smoothed = optax.smooth_labels(labels[rows], hyper.label_smoothing)
-        correct = (logits.argmax(-1) == labels[rows].argmax(-1)).sum(dtype=jnp.float32)
+        smoothed = optax.smooth_labels(labels, hyper.label_smoothing)
+        correct = (logits.argmax(-1) == labels.argmax(-1)).sum(dtype=jnp.float32)
         return optax.softmax_cross_entropy(logits, smoothed).sum(), (batch_stats, correct)
 
-    grads, batch_stats = jax.tree.map(jnp.zeros_like, state.params), state.batch_stats
-    loss = correct = jnp.zeros(())
-    for part in range(parts):
-        (part_loss, (batch_stats, part_correct)), part_grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, batch_stats, part
+    def add_piece(sums: Any, piece: Any) -> tuple[Any, None]:
+        grads, batch_stats, loss, correct = sums
+        (piece_loss, (batch_stats, piece_correct)), piece_grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params, batch_stats, *piece
         )
-        grads = jax.tree.map(jnp.add, grads, part_grads)
-        loss, correct = loss + part_loss, correct + part_correct
+        grads = jax.tree.map(jnp.add, grads, piece_grads)
+        return (grads, batch_stats, loss + piece_loss, correct + piece_correct), None
+
+    size = len(images) // program.accumulate_steps
+    if plan.independent(hyper.layers):
+        size = ops.piece(size, jax.default_backend())
+    numbers = jnp.arange(len(images) // size)
+    pieces = (numbers, *(array.reshape(len(numbers), size, *array.shape[1:]) for array in (images, labels)))
+    start = (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats, jnp.zeros(()), jnp.zeros(()))
+    (grads, batch_stats, loss, correct), _ = jax.lax.scan(add_piece, start, pieces)
     return jax.tree.map(lambda grad: grad / len(images), grads), batch_stats, loss, correct
 
 

@@ -1,0 +1,138 @@
+"""How each kind of layer is computed, in either layout of `cnn.ops`, as functions of its arrays and its input.
+
+Images are (batch, height, width, channels) or (channels, height, width, batch), as the layout says; vectors are
+(batch, features) in both.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from cnn import layers as kinds
+from cnn import ops
+from cnn.layers import Layer
+from cnn.plan import ConvPool
+
+Arrays = dict[str, Any]
+
+
+def example_shape(x: jax.Array, layout: str) -> tuple[int, ...]:
+    """Returns the shape of one example, as layers count it: height, width, channels, or features."""
+    return x.shape[1:] if _channels_last(x, layout) else (*x.shape[1:3], x.shape[0])
+
+
+def forward(layer: Layer, arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:
+    """Returns what a layer makes of `x`: one that neither draws nor measures nor holds other layers."""
+    pointwise = _POINTWISE.get(type(layer))
+    if pointwise is not None:
+        return pointwise(x)
+    return _COMPUTE[type(layer)](layer, arrays, x, layout)
+
+
+def conv_pool(group: ConvPool, arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:
+    """Returns what a convolution, activations and a pooling make of `x`, pooled first."""
+    x = ops.conv_max_pool(
+        x,
+        arrays["kernel"].astype(x.dtype),
+        _window(group.conv),
+        pool=group.pool.window,
+        strides=group.pool.strides,
+        padding=group.pool.padding,
+        layout=layout,
+    )
+    x = _add_bias(arrays, x, layout)
+    for activation in group.activations:
+        x = forward(activation, {}, x, layout)
+    return x
+
+
+def dropout(layer: kinds.Dropout, x: jax.Array, key: PRNGKeyArray, layout: str) -> jax.Array:
+    """Zeroes numbers at random and scales the others; the draws do not depend on the layout."""
+    keep = 1.0 - layer.rate
+    if _channels_last(x, layout):
+        kept = jax.random.bernoulli(key, keep, x.shape)
+    else:
+        kept = ops.swap(jax.random.bernoulli(key, keep, (x.shape[3], *x.shape[1:3], x.shape[0])))
+    return jnp.where(kept, x / jnp.asarray(keep, x.dtype), jnp.zeros((), x.dtype))
+
+
+def statistics(x: jax.Array, layout: str) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
+    """Returns each channel's mean and variance over the batch and all pixels, in float32."""
+    wide = x.astype(jnp.float32)
+    axes = tuple(range(x.ndim - 1)) if _channels_last(x, layout) else (1, 2, 3)
+    return wide.mean(axes), wide.var(axes)
+
+
+def normalise(
+    layer: kinds.BatchNorm, arrays: Arrays, x: jax.Array, mean: jax.Array, var: jax.Array, layout: str
+) -> jax.Array:
+    """Moves and scales each channel: (x - mean) / sqrt(var + epsilon) * scale + bias."""
+    scale = arrays["scale"] * jax.lax.rsqrt(var + layer.epsilon)
+    mean, scale, bias = (_per_channel(vector, x, layout) for vector in (mean, scale, arrays["bias"]))
+    return ((x.astype(jnp.float32) - mean) * scale + bias).astype(x.dtype)
+
+
+def _channels_last(x: jax.Array, layout: str) -> bool:
+    return x.ndim == 2 or layout == "NHWC"
+
+
+def _per_channel(vector: Float[Array, " channels"], x: jax.Array, layout: str) -> jax.Array:
+    return vector if _channels_last(x, layout) else vector[:, None, None, None]
+
+
+def _add_bias(arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:
+    return x + _per_channel(arrays["bias"].astype(x.dtype), x, layout) if "bias" in arrays else x
+
+
+def _window(layer: kinds.Conv) -> ops.Window:
+    return ops.Window(layer.strides, layer.padding, layer.dilation, layer.groups)
+
+
+def _conv(layer: kinds.Conv, arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:
+    return _add_bias(arrays, ops.conv(x, arrays["kernel"].astype(x.dtype), _window(layer), layout=layout), layout)
+
+
+def _dense(_: kinds.Dense, arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:
+    return _add_bias(arrays, ops.dense(x, arrays["kernel"].astype(x.dtype)), layout)
+
+
+def _flatten(_: kinds.Flatten, __: Arrays, x: jax.Array, layout: str) -> jax.Array:
+    x = x if _channels_last(x, layout) else ops.swap(x)
+    return x.reshape(x.shape[0], -1)
+
+
+def _global(pool: Callable[[jax.Array], jax.Array]) -> Callable[[Any, Arrays, jax.Array, str], jax.Array]:
+    return lambda _, __, x, layout: pool(x) if layout == "NHWC" else pool(x).T
+
+
+def _group_norm(layer: kinds.GroupNorm, arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:
+    last = _channels_last(x, layout)
+    wide = (x if last else ops.swap(x)).astype(jnp.float32)
+    grouped = wide.reshape(*wide.shape[:-1], layer.groups, wide.shape[-1] // layer.groups)
+    axes = (*range(1, x.ndim - 1), x.ndim)
+    mean, var = grouped.mean(axes, keepdims=True), grouped.var(axes, keepdims=True)
+    normal = ((grouped - mean) * jax.lax.rsqrt(var + layer.epsilon)).reshape(wide.shape)
+    out = (normal * arrays["scale"] + arrays["bias"]).astype(x.dtype)
+    return out if last else ops.swap(out)
+
+
+_COMPUTE: dict[type[Layer], Callable[[Any, Arrays, jax.Array, str], jax.Array]] = {
+    kinds.Conv: _conv,
+    kinds.MaxPool: lambda layer, _, x, __: ops.max_pool(x, layer.window, layer.strides, layer.padding),
+    kinds.AvgPool: lambda layer, _, x, __: ops.avg_pool(x, layer.window, layer.strides, layer.padding),
+    kinds.GlobalAvgPool: _global(ops.global_avg_pool),
+    kinds.GlobalMaxPool: _global(ops.global_max_pool),
+    kinds.Flatten: _flatten,
+    kinds.Dense: _dense,
+    kinds.GroupNorm: _group_norm,
+}
+_POINTWISE: dict[type[Layer], Callable[[jax.Array], jax.Array]] = {
+    kinds.Relu: jax.nn.relu,
+    kinds.Gelu: lambda x: jax.nn.gelu(x, approximate=False),
+    kinds.Silu: jax.nn.silu,
+    kinds.Tanh: jnp.tanh,
+    kinds.Sigmoid: jax.nn.sigmoid,
+}

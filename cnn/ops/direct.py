@@ -1,0 +1,113 @@
+"""Convolution of few channels and the maximum pooling after it, as sums of shifted images times scalars.
+
+Batch last, (channels, height, width, batch). A product of matrices would be as narrow as the kernel here; and the map
+between the two, far larger than what goes in and comes out, is never stored.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+from cnn.ops.apart import apart
+from cnn.ops.pooling import Pair, first_place, shifts
+from cnn.ops.products import Slide, by_columns, by_rows, shifted, unshifted
+
+Maps = Float[Array, "channels height width batch"]
+Kernel = Float[Array, "kernel_height kernel_width channels features"]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv_max_pool(images: Maps, kernel: Kernel, window: Pair) -> Float[Array, "features down right batch"]:
+    """Convolves, then keeps the largest of each window of outputs; windows do not overlap."""
+    return _largest(window)(images, kernel)
+
+
+def _fwd(images: Maps, kernel: Kernel, window: Pair) -> tuple[Maps, Any]:
+    largest = _largest(window)(images, kernel)
+    return largest, (images, kernel, _place(window)(images, kernel, largest))
+
+
+def _bwd(window: Pair, residuals: tuple[Maps, Kernel, jax.Array], grads: Maps) -> tuple[Maps, Kernel]:
+    images, kernel, place = residuals
+    taps, outputs = _taps(kernel, window), window[0] * window[1]
+    slide = Slide(window, (1, 1), (grads.shape[1], grads.shape[2]))
+    spread = _spread(outputs)(grads, place).reshape(outputs * kernel.shape[3], -1)
+    products = by_columns(spread, shifted(images, taps, slide)).reshape(outputs, -1, *taps, images.shape[0])
+    kernel_grads = sum(
+        products[number, :, row : row + kernel.shape[0], column : column + kernel.shape[1]]
+        for number, (row, column) in enumerate(_places(window))
+    )
+    # The kernel as each output of a window lays it over all that the window reads.
+    laid = jnp.stack(
+        [
+            jnp.pad(kernel, ((row, window[0] - 1 - row), (column, window[1] - 1 - column), (0, 0), (0, 0)))
+            for row, column in _places(window)
+        ],
+        axis=3,
+    )
+    columns = by_rows(laid.reshape(-1, spread.shape[0]), spread)
+    return unshifted(columns, taps, slide, images.shape), jnp.moveaxis(kernel_grads, 0, -1)
+
+
+conv_max_pool.defvjp(_fwd, _bwd)
+
+
+def _taps(kernel: Kernel, window: Pair) -> Pair:
+    """Returns the height and width of what one window of outputs reads."""
+    return kernel.shape[0] + window[0] - 1, kernel.shape[1] + window[1] - 1
+
+
+def _places(window: Pair) -> list[Pair]:
+    return [(row, column) for row in range(window[0]) for column in range(window[1])]
+
+
+def _outputs(images: Maps, kernel: Kernel, window: Pair) -> list[jax.Array]:
+    """Returns the convolution at each place of the pooling windows."""
+    taps = _taps(kernel, window)
+    down, right = ((n - t) // w + 1 for n, t, w in zip(images.shape[1:3], taps, window, strict=True))
+    read = shifts(images, taps, window, down, right)
+
+    def output(row: int, column: int) -> jax.Array:
+        return functools.reduce(
+            jnp.add,
+            (
+                kernel[i, j, channel][:, None, None, None] * read[taps[1] * (row + i) + column + j][channel]
+                for i in range(kernel.shape[0])
+                for j in range(kernel.shape[1])
+                for channel in range(kernel.shape[2])
+            ),
+        )
+
+    return [output(*place) for place in _places(window)]
+
+
+@functools.cache
+def _largest(window: Pair) -> Callable[[Maps, Kernel], Maps]:
+    @apart
+    def largest(images: Maps, kernel: Kernel) -> Maps:
+        return functools.reduce(jnp.maximum, _outputs(images, kernel, window))
+
+    return largest
+
+
+@functools.cache
+def _place(window: Pair) -> Callable[[Maps, Kernel, Maps], jax.Array]:
+    # Summed again: writing all outputs down for both would take longer.
+    @apart
+    def place(images: Maps, kernel: Kernel, largest: Maps) -> UInt8[Array, "features down right batch"]:
+        return first_place(_outputs(images, kernel, window), largest)
+
+    return place
+
+
+@functools.cache
+def _spread(outputs: int) -> Callable[[Maps, jax.Array], jax.Array]:
+    @apart
+    def spread(grads: Maps, place: jax.Array) -> Float[Array, "outputs features down right batch"]:
+        return jnp.stack([jnp.where(place == number, grads, 0) for number in range(outputs)])
+
+    return spread

@@ -1,0 +1,114 @@
+"""Convolution as matrix products of shifted images; batch last, (channels, height, width, batch)."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from cnn.ops.apart import apart
+
+Pair = tuple[int, int]
+Maps = Float[Array, "channels height width batch"]
+Kernel = Float[Array, "kernel_height kernel_width channels features"]
+
+
+class Slide(NamedTuple):
+    """How a window moves over images that are padded already."""
+
+    strides: Pair
+    dilation: Pair
+    out: Pair
+    """How many places it has down and to the right."""
+
+
+def by_rows(left: Float[Array, "a b"], right: Float[Array, "b c"]) -> Float[Array, "a c"]:
+    """Multiplies two matrices."""
+    return lax.dot_general(left, right, (((1,), (0,)), ((), ())))
+
+
+def by_columns(left: Float[Array, "a c"], right: Float[Array, "b c"]) -> Float[Array, "a b"]:
+    """Multiplies one matrix by the other's transpose; fastest with the longer one on the left."""
+    return lax.dot_general(left, right, (((1,), (1,)), ((), ())))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv(images: Maps, kernel: Kernel, slide: Slide) -> Float[Array, "features out_height out_width batch"]:
+    """Slides the kernels over the images."""
+    columns = shifted(images, kernel.shape[:2], slide)
+    flat = kernel.reshape(-1, kernel.shape[3])
+    return by_rows(flat.T, columns).reshape(-1, *slide.out, images.shape[3])
+
+
+def _fwd(images: Maps, kernel: Kernel, slide: Slide) -> tuple[Maps, Any]:
+    return conv(images, kernel, slide), (images, kernel)
+
+
+def _bwd(slide: Slide, residuals: tuple[Maps, Kernel], grads: Maps) -> tuple[Maps, Kernel]:
+    images, kernel = residuals
+    features = kernel.shape[3]
+    flat = grads.reshape(features, -1)
+    columns = shifted(images, kernel.shape[:2], slide)
+    kernel_grads = by_columns(columns, flat) if columns.shape[0] > features else by_columns(flat, columns).T
+    image_grads = unshifted(by_rows(kernel.reshape(-1, features), flat), kernel.shape[:2], slide, images.shape)
+    return image_grads, kernel_grads.reshape(kernel.shape)
+
+
+conv.defvjp(_fwd, _bwd)
+
+
+def shifted(images: Maps, window: tuple[int, ...], slide: Slide) -> Float[Array, "taps places"]:
+    """Returns what each tap of the window reads, (window height x window width x channels, places)."""
+    if window == (1, 1) and slide.strides == (1, 1):
+        return images.reshape(images.shape[0], -1)
+    return _shifted(slide, window)(images).reshape(window[0] * window[1] * images.shape[0], -1)
+
+
+def unshifted(
+    columns: Float[Array, "taps places"], window: tuple[int, ...], slide: Slide, shape: tuple[int, ...]
+) -> Maps:
+    """Transposes `shifted`: each pixel of images of this shape sums what the taps that read it give it."""
+    return _unshifted(slide, window, shape[1:3])(columns.reshape(*window, shape[0], *slide.out, shape[3]))
+
+
+@functools.cache
+def _shifted(slide: Slide, window: tuple[int, ...]) -> Callable[[Maps], jax.Array]:
+    @apart
+    def shifted(images: Maps) -> Float[Array, "kernel_places channels out_height out_width batch"]:
+        return jnp.stack([images[:, rows, columns] for rows, columns in (_read(slide, *tap) for tap in _taps(window))])
+
+    return shifted
+
+
+@functools.cache
+def _unshifted(slide: Slide, window: tuple[int, ...], size: tuple[int, ...]) -> Callable[[jax.Array], Maps]:
+    @apart
+    def unshifted(places: Float[Array, "kernel_height kernel_width channels out_height out_width batch"]) -> Maps:
+        zero = jnp.zeros((), places.dtype)
+
+        def spread(tap: Pair) -> jax.Array:
+            pads = [
+                (d * k, n - d * k - (o - 1) * s - 1, s - 1)
+                for d, k, n, o, s in zip(slide.dilation, tap, size, slide.out, slide.strides, strict=True)
+            ]
+            return lax.pad(places[tap], zero, ((0, 0, 0), *pads, (0, 0, 0)))
+
+        return functools.reduce(jnp.add, map(spread, _taps(window)))
+
+    return unshifted
+
+
+def _taps(window: tuple[int, ...]) -> list[Pair]:
+    return [(row, column) for row in range(window[0]) for column in range(window[1])]
+
+
+def _read(slide: Slide, row: int, column: int) -> tuple[slice, slice]:
+    """Returns the pixels that one tap of the window reads."""
+    rows, columns = (
+        slice(d * k, d * k + (o - 1) * s + 1, s)
+        for d, k, o, s in zip(slide.dilation, (row, column), slide.out, slide.strides, strict=True)
+    )
+    return rows, columns
