@@ -129,14 +129,10 @@ class Reader:
         return result.value
 
     def unknown_value(self, chain: tuple[Call, ...], span: Span) -> NoReturn:
-        """Refuses a chain that stands where a value must; `span` is the place of one that holds no calls."""
-        if not chain:
-            self.fail("expected a value, got an empty chain", span)
-        first = chain[0]
-        if len(chain) == 1 and not first.args and not first.kwargs:
-            known = fields.did_you_mean(first.name, self.names) if self.names else "No names are defined here."
-            self.fail(f"unknown name {first.name!r}. {known}", first.span)
-        self.fail("expected a value, got a call", first.span)
+        if len(chain) == 1 and not chain[0].args and not chain[0].kwargs:
+            known = fields.did_you_mean(chain[0].name, self.names) if self.names else "No names are defined here."
+            self.fail(f"unknown name {chain[0].name!r}. {known}", chain[0].span)
+        self.fail("expected a value, got a call", chain[0].span if chain else span)
 
     def _chain(self, node: ast.expr, depth: int) -> tuple[Call, ...]:
         links: list[ast.expr] = []

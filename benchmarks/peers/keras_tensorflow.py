@@ -1,0 +1,78 @@
+"""Keras 3 on TensorFlow, as its guides write it: `Sequential` or functional, `fit` and `predict` on NumPy arrays."""
+
+import os
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras
+import tensorflow as tf
+import worker
+from keras import layers as L
+
+
+def chain(description, x):
+    for kind, options in description:
+        x = one(kind, options, x)
+    return x
+
+
+def one(kind, options, x):
+    if kind == "conv":
+        return L.Conv2D(
+            options["features"],
+            options["kernel"],
+            options["strides"],
+            padding=options["padding"],
+            use_bias=options["use_bias"],
+        )(x)
+    if kind in ("max_pool", "avg_pool"):
+        pool = L.MaxPooling2D if kind == "max_pool" else L.AveragePooling2D
+        return pool(options["window"], options["strides"], options["padding"])(x)
+    if kind == "residual":
+        return L.Add()([chain(options["body"], x), chain(options["shortcut"], x)])
+    if kind == "softmax":
+        return x
+    simple = {
+        "relu": L.ReLU,
+        "tanh": lambda: L.Activation("tanh"),
+        "flatten": L.Flatten,
+        "global_avg_pool": L.GlobalAveragePooling2D,
+        "batch_norm": L.BatchNormalization,
+        "dense": lambda: L.Dense(options["features"]),
+    }
+    return simple[kind]()(x)
+
+
+def build(spec):
+    tf.config.threading.set_intra_op_parallelism_threads(spec["threads"])
+    images, labels = worker.examples(spec)
+    inputs = keras.Input(tuple(spec["image_shape"]))
+    model = keras.Model(inputs, chain(spec["layers"], inputs))
+    optimizer = keras.optimizers.Adam(1e-3) if spec["optimizer"] == "adam" else None
+    model.compile(
+        optimizer or keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    size = spec["batch_size"]
+    floats = images.astype("float32") / 255
+
+    def train(count):
+        # As many epochs of a few steps as it takes would count Keras's work between epochs: one, of repeated rows.
+        rows = [start % (len(labels) - size) for start in range(0, count * size, size)]
+        if count * size <= len(labels):
+            model.fit(floats[: count * size], labels[: count * size], batch_size=size, verbose=0)
+        else:
+            for part in range(0, len(rows), len(labels) // size):
+                most = min(len(rows) - part, len(labels) // size) * size
+                model.fit(floats[:most], labels[:most], batch_size=size, verbose=0)
+
+    def evaluate(count):
+        most = min(count, len(labels) // size) * size
+        for _ in range(-(-count * size // most)):
+            model.predict(floats[:most], batch_size=size, verbose=0)
+
+    return {"train": train, "evaluate": evaluate}
+
+
+worker.serve(build)

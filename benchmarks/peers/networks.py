@@ -1,0 +1,20 @@
+"""The network of a config as plain lists, which every competitor builds from; needs no JAX."""
+
+import runpy
+
+
+def sections(path):
+    """Returns the sections of a config file."""
+    return runpy.run_path(path)["get_config"]().to_dict()
+
+
+def described(layers):
+    """Returns [[kind, fields], ...] as JSON can hold it."""
+    described_layers = []
+    for layer in layers:
+        values = {name: value for name, value in vars(layer).items() if not name.startswith("_")}
+        for name in ("body", "shortcut"):
+            if name in values:
+                values[name] = described(values[name])
+        described_layers.append([layer.kind, values])
+    return described_layers

@@ -1,0 +1,50 @@
+"""This project: its own training step and evaluation, dispatched as its trainer does."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
+
+import worker
+
+from cnn import runtime
+
+
+def build(spec):
+    runtime.prepare()
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from cnn import config, evaluate, train, trainer
+    from networks import sections
+
+    values = config.resolve(sections(spec["config"]), spec["overrides"])
+    images, labels = worker.examples(spec)
+    program = trainer.make_program(values, 100_000, 100)
+    split = train.Images(jnp.asarray(images), jnp.asarray(labels))
+    box = [trainer.make_state(values, program)]
+    rng, size = np.random.default_rng(1), spec["batch_size"]
+
+    def train_steps(count):
+        for _ in range(count):
+            rows = rng.permutation(len(labels))[:size].astype(np.int32)
+            box[0], metrics = train.run_step(box[0], split, rows, program=program)
+        jax.block_until_ready((box[0], metrics))
+
+    def evaluate_batches(count):
+        whole = split.images[: min(count, len(labels) // size) * size]
+        for _ in range(-(-count * size // len(whole))):
+            evaluate.predict_logits(box[0].hyper, evaluate.variables_of(box[0]), whole, batch_size=size)
+
+    matrix = jnp.ones((1536, 1536))
+    multiply = jax.jit(jnp.matmul)
+
+    def peak(count):
+        for _ in range(count):
+            product = multiply(matrix, matrix)
+        product.block_until_ready()
+
+    return {"train": train_steps, "evaluate": evaluate_batches, "peak": peak}
+
+
+worker.serve(build)

@@ -1,0 +1,103 @@
+"""PyTorch as people write it: channels last, fused optimizer; `compile` in the description compiles it as well."""
+
+import numpy as np
+import torch
+import worker
+from torch import nn
+
+
+class Residual(nn.Module):
+    def __init__(self, body, shortcut):
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x):
+        return self.body(x) + self.shortcut(x)
+
+
+class MeanOfPixels(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3))
+
+
+class SamePad(nn.Module):
+    """Pads as TensorFlow does: to ceil(size / stride) outputs, the odd one at the end."""
+
+    def __init__(self, kernel, strides):
+        super().__init__()
+        self.kernel, self.strides = kernel, strides
+
+    def forward(self, x):
+        pads = []
+        for size, k, s in reversed(list(zip(x.shape[2:], self.kernel, self.strides, strict=True))):
+            total = max((-(-size // s) - 1) * s + k - size, 0)
+            pads += [total // 2, total - total // 2]
+        return nn.functional.pad(x, pads)
+
+
+def chain(description):
+    return nn.Sequential(*(module for kind, options in description for module in one(kind, options)))
+
+
+def one(kind, options):
+    if kind == "conv":
+        conv = nn.LazyConv2d(options["features"], options["kernel"], options["strides"], bias=options["use_bias"])
+        if options["padding"] == "valid" or options["kernel"] == [1, 1]:
+            return [conv]
+        if options["strides"] == [1, 1]:
+            return [nn.LazyConv2d(options["features"], options["kernel"], padding="same", bias=options["use_bias"])]
+        return [SamePad(options["kernel"], options["strides"]), conv]
+    if kind in ("max_pool", "avg_pool"):
+        pool = nn.MaxPool2d if kind == "max_pool" else nn.AvgPool2d
+        return [pool(tuple(options["window"]), tuple(options["strides"]))]
+    if kind == "residual":
+        return [Residual(chain(options["body"]), chain(options["shortcut"]))]
+    simple = {
+        "relu": lambda: [nn.ReLU()],
+        "tanh": lambda: [nn.Tanh()],
+        "flatten": lambda: [nn.Flatten()],
+        "global_avg_pool": lambda: [MeanOfPixels()],
+        "batch_norm": lambda: [nn.LazyBatchNorm2d()],
+        "dense": lambda: [nn.LazyLinear(options["features"])],
+        "softmax": lambda: [],
+    }
+    return simple[kind]()
+
+
+def build(spec):
+    torch.set_num_threads(spec["threads"])
+    torch.manual_seed(0)
+    images, labels = worker.examples(spec)
+    images, labels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), torch.from_numpy(labels)
+    network = chain(spec["layers"])
+    network(torch.zeros(2, *images.shape[1:]))
+    network.to(memory_format=torch.channels_last)
+    if spec["optimizer"] == "adam":
+        optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused=True)
+    else:
+        optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, nesterov=True, fused=True)
+    forward = torch.compile(network) if spec.get("compile") else network
+    loss_of, size = nn.CrossEntropyLoss(), spec["batch_size"]
+
+    def batch(rows):
+        return (images[rows].float() / 255).contiguous(memory_format=torch.channels_last)
+
+    def train(count):
+        network.train()
+        for _ in range(count):
+            rows = torch.randint(len(labels), (size,))
+            optimizer.zero_grad(set_to_none=True)
+            loss_of(forward(batch(rows)), labels[rows]).backward()
+            optimizer.step()
+
+    @torch.inference_mode()
+    def evaluate(count):
+        network.eval()
+        for number in range(count):
+            start = number * size % (len(labels) - size)
+            forward(batch(slice(start, start + size)))
+
+    return {"train": train, "evaluate": evaluate}
+
+
+worker.serve(build)

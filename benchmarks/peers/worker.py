@@ -1,0 +1,42 @@
+"""What every competitor's process does: build, make one step, then run as many as it is asked to, and say how long."""
+
+import json
+import resource
+import sys
+import time
+
+
+def serve(build):
+    """Serves rounds over standard input and output until a line says `end`.
+
+    Args:
+      build: called with the description of the network, the data and the batch; returns functions by name, each of
+        which makes so many steps and returns when the last one is done.
+    """
+    answers, sys.stdout = sys.stdout, sys.stderr
+
+    def say(**answer):
+        print(json.dumps(answer), file=answers, flush=True)
+
+    spec = json.loads(sys.argv[1])
+    functions = build(spec)
+    functions["train"](1)
+    say(first_step=time.time() - spec["started"])
+    for line in sys.stdin:
+        if line.strip() == "end":
+            break
+        name, count = line.split()
+        started = time.perf_counter()
+        functions[name](int(count))
+        say(seconds=time.perf_counter() - started)
+    say(megabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def examples(spec):
+    """Returns random images, uint8, and labels: the same for everyone."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    count = max(10_000, 2 * spec["batch_size"])
+    images = rng.integers(0, 256, (count, *spec["image_shape"]), dtype=np.uint8)
+    return images, rng.integers(0, spec["classes"], count)
