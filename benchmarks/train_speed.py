@@ -21,16 +21,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "peers")]
 
-import networks  # noqa: E402
-
-from cnn import config  # noqa: E402
-from cnn.config import Override  # noqa: E402
+import networks
+from cnn import config
+from cnn.config import Override
 
 CONFIGS = {"lesson": "fashion_mnist", "lenet5": "lenet5", "cifar10": "cifar10"}
 PACKAGES = {"keras": ["tensorflow-cpu", "keras"], "torch": ["torch==2.13.0", "numpy"]}
-HUGE_PAGES = (
-    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=8589934592"
-)
+HUGE_PAGES = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=8589934592"
 COMPETITORS = {
     # name: script, environment, more of the description
     "ours": ("ours.py", None, {}),

@@ -1,9 +1,11 @@
 """How each kind of layer is computed, in either layout of `cnn.ops`, as functions of its arrays and its input.
 
-Images are (batch, height, width, channels) or (channels, height, width, batch), as the layout says; vectors are
-(batch, features) in both.
+Images are (batch, height, width, channels) or (channels, height, width, batch), as the layout says; the latter may be
+pieces of a batch along one more axis, the first. Vectors are (batch, features) always.
 """
 
+import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +23,7 @@ Arrays = dict[str, Any]
 
 def example_shape(x: jax.Array, layout: str) -> tuple[int, ...]:
     """Returns the shape of one example, as layers count it: height, width, channels, or features."""
-    return x.shape[1:] if _channels_last(x, layout) else (*x.shape[1:3], x.shape[0])
+    return x.shape[1:] if _channels_last(x, layout) else (*x.shape[-3:-1], x.shape[-4])
 
 
 def forward(layer: Layer, arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:
@@ -34,15 +36,8 @@ def forward(layer: Layer, arrays: Arrays, x: jax.Array, layout: str) -> jax.Arra
 
 def conv_pool(group: ConvPool, arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:
     """Returns what a convolution, activations and a pooling make of `x`, pooled first."""
-    x = ops.conv_max_pool(
-        x,
-        arrays["kernel"].astype(x.dtype),
-        _window(group.conv),
-        pool=group.pool.window,
-        strides=group.pool.strides,
-        padding=group.pool.padding,
-        layout=layout,
-    )
+    kernel, pool = arrays["kernel"].astype(x.dtype), ops.Pool(*dataclasses.astuple(group.pool))
+    x = ops.by_piece(lambda x: ops.conv_max_pool(x, kernel, _window(group.conv), pool, layout=layout), x)
     x = _add_bias(arrays, x, layout)
     for activation in group.activations:
         x = forward(activation, {}, x, layout)
@@ -55,14 +50,16 @@ def dropout(layer: kinds.Dropout, x: jax.Array, key: PRNGKeyArray, layout: str) 
     if _channels_last(x, layout):
         kept = jax.random.bernoulli(key, keep, x.shape)
     else:
-        kept = ops.swap(jax.random.bernoulli(key, keep, (x.shape[3], *x.shape[1:3], x.shape[0])))
+        batch = x.size // math.prod(x.shape[-4:-1])
+        kept = ops.enter(jax.random.bernoulli(key, keep, (batch, *example_shape(x, layout))), layout, x.shape[-1])
     return jnp.where(kept, x / jnp.asarray(keep, x.dtype), jnp.zeros((), x.dtype))
 
 
 def statistics(x: jax.Array, layout: str) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
     """Returns each channel's mean and variance over the batch and all pixels, in float32."""
     wide = x.astype(jnp.float32)
-    axes = tuple(range(x.ndim - 1)) if _channels_last(x, layout) else (1, 2, 3)
+    channel = x.ndim - (1 if _channels_last(x, layout) else 4)
+    axes = tuple(axis for axis in range(x.ndim) if axis != channel)
     return wide.mean(axes), wide.var(axes)
 
 
@@ -92,7 +89,8 @@ def _window(layer: kinds.Conv) -> ops.Window:
 
 
 def _conv(layer: kinds.Conv, arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:
-    return _add_bias(arrays, ops.conv(x, arrays["kernel"].astype(x.dtype), _window(layer), layout=layout), layout)
+    kernel = arrays["kernel"].astype(x.dtype)
+    return _add_bias(arrays, ops.by_piece(lambda x: ops.conv(x, kernel, _window(layer), layout=layout), x), layout)
 
 
 def _dense(_: kinds.Dense, arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:
@@ -100,29 +98,36 @@ def _dense(_: kinds.Dense, arrays: Arrays, x: jax.Array, layout: str) -> jax.Arr
 
 
 def _flatten(_: kinds.Flatten, __: Arrays, x: jax.Array, layout: str) -> jax.Array:
-    x = x if _channels_last(x, layout) else ops.swap(x)
+    x = x if x.ndim == 2 else ops.leave(x, layout)
     return x.reshape(x.shape[0], -1)
 
 
 def _global(pool: Callable[[jax.Array], jax.Array]) -> Callable[[Any, Arrays, jax.Array, str], jax.Array]:
-    return lambda _, __, x, layout: pool(x) if layout == "NHWC" else pool(x).T
+    def compute(_: Any, __: Arrays, x: jax.Array, layout: str) -> jax.Array:
+        pooled = ops.by_piece(pool, x)
+        return pooled if layout == "NHWC" else jnp.moveaxis(pooled, -1, -2).reshape(-1, pooled.shape[-2])
+
+    return compute
+
+
+def _pool(pool: Callable[..., jax.Array]) -> Callable[[Any, Arrays, jax.Array, str], jax.Array]:
+    return lambda layer, _, x, __: ops.by_piece(lambda x: pool(x, layer.window, layer.strides, layer.padding), x)
 
 
 def _group_norm(layer: kinds.GroupNorm, arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:
-    last = _channels_last(x, layout)
-    wide = (x if last else ops.swap(x)).astype(jnp.float32)
+    wide = (x if x.ndim == 2 else ops.leave(x, layout)).astype(jnp.float32)
     grouped = wide.reshape(*wide.shape[:-1], layer.groups, wide.shape[-1] // layer.groups)
-    axes = (*range(1, x.ndim - 1), x.ndim)
+    axes = (*range(1, wide.ndim - 1), wide.ndim)
     mean, var = grouped.mean(axes, keepdims=True), grouped.var(axes, keepdims=True)
     normal = ((grouped - mean) * jax.lax.rsqrt(var + layer.epsilon)).reshape(wide.shape)
     out = (normal * arrays["scale"] + arrays["bias"]).astype(x.dtype)
-    return out if last else ops.swap(out)
+    return out if x.ndim == 2 else ops.enter(out, layout, x.shape[-1])
 
 
 _COMPUTE: dict[type[Layer], Callable[[Any, Arrays, jax.Array, str], jax.Array]] = {
     kinds.Conv: _conv,
-    kinds.MaxPool: lambda layer, _, x, __: ops.max_pool(x, layer.window, layer.strides, layer.padding),
-    kinds.AvgPool: lambda layer, _, x, __: ops.avg_pool(x, layer.window, layer.strides, layer.padding),
+    kinds.MaxPool: _pool(ops.max_pool),
+    kinds.AvgPool: _pool(ops.avg_pool),
     kinds.GlobalAvgPool: _global(ops.global_avg_pool),
     kinds.GlobalMaxPool: _global(ops.global_max_pool),
     kinds.Flatten: _flatten,

@@ -153,8 +153,9 @@ def chosen_variables(values: Values, workdir: Path, weights: str) -> tuple[int, 
         raise ConfigError(['--weights: "ema" but the run kept no average. Use last or best.'])
     if weights == "best" and not (values.data.valid_fraction and values.data.train_on == "train"):
         raise ConfigError(['--weights: "best" but the run had no validation split to choose it. Use last or ema.'])
-    # The lengths of the run are compiled in, but are no part of the state's structure.
-    like = make_state(values, make_program(values, 1, 1))
+    # The lengths of the run are compiled in, but are no part of the state's structure: any that the schedule fits.
+    shortest = values.schedule.warmup_steps + values.schedule.cooldown_steps + 1
+    like = make_state(values, make_program(values, shortest, 1))
     restored = checkpoint.read(workdir / rundir.CHECKPOINTS, like, best=weights == "best")
     if restored is None:
         raise ConfigError([f"--workdir: {workdir} has no checkpoint yet. Train it first."])

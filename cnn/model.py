@@ -44,7 +44,7 @@ def apply(
     """Returns the logits, in float32, as evaluation computes them on this platform (default: JAX's)."""
     layout = _layout(platform)
     chain = _Chain(tuple(layers), layout=layout)
-    return _leave(chain.apply(variables, _enter(images, dtype, layout), train=False), layout)
+    return _leave(chain.apply(variables, ops.enter(_checked(images).astype(dtype), layout), train=False), layout)
 
 
 def apply_train(
@@ -54,12 +54,27 @@ def apply_train(
     key: PRNGKeyArray,
     *,
     dtype: Any = jnp.float32,
+    piece: int | None = None,
     platform: str | None = None,
 ) -> tuple[Logits, Any]:
-    """Returns the logits, with dropout and batch statistics as in training, and the new `batch_stats`."""
+    """Returns the logits, with dropout and batch statistics as in training, and the new `batch_stats`.
+
+    Args:
+      layers: the network.
+      variables: `params` and `batch_stats`.
+      images: standardised.
+      key: for dropout.
+      dtype: that of the activations.
+      piece: how many examples a CPU takes at a time in each layer; it must divide the batch (default: all).
+      platform: computed as is fastest there (default: JAX's).
+    """
     layout = _layout(platform)
     logits, updates = _Chain(tuple(layers), layout=layout).apply(
-        variables, _enter(images, dtype, layout), train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+        variables,
+        ops.enter(_checked(images).astype(dtype), layout, piece),
+        train=True,
+        rngs={"dropout": key},
+        mutable=["batch_stats"],
     )
     return _leave(logits, layout), updates.get("batch_stats", {})
 
@@ -75,13 +90,8 @@ def _layout(platform: str | None) -> str:
     return ops.layout_of(platform or jax.default_backend())
 
 
-def _enter(images: Images, dtype: Any, layout: str) -> jax.Array:
-    images = _checked(images).astype(dtype)
-    return images if layout == "NHWC" else ops.swap(images)
-
-
 def _leave(logits: Any, layout: str) -> jax.Array:
-    return jnp.asarray(logits if logits.ndim == 2 or layout == "NHWC" else ops.swap(logits), jnp.float32)
+    return jnp.asarray(logits if logits.ndim == 2 else ops.leave(logits, layout), jnp.float32)
 
 
 def _checked(images: jax.Array) -> jax.Array:
@@ -165,4 +175,4 @@ class _Chain(nn.Module):
     def _conv_pool(self, group: plan.ConvPool, x: jax.Array) -> jax.Array:
         arrays = self._arrays(group.name, group.conv, x)
         height, width = group.crop(compute.example_shape(x, self.layout))
-        return compute.conv_pool(group, arrays, x[:, :height, :width], self.layout)
+        return compute.conv_pool(group, arrays, x[..., :height, :width, :], self.layout)

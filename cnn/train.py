@@ -174,26 +174,29 @@ def _gradients(
             images,
             jax.random.fold_in(key, number),
             dtype=jnp.dtype(program.compute_dtype),
+            piece=piece,
         )
         smoothed = optax.smooth_labels(labels, hyper.label_smoothing)
         correct = (logits.argmax(-1) == labels.argmax(-1)).sum(dtype=jnp.float32)
         return optax.softmax_cross_entropy(logits, smoothed).sum(), (batch_stats, correct)
 
     def add_piece(sums: Any, piece: Any) -> tuple[Any, None]:
-        grads, batch_stats, loss, correct = sums
-        (piece_loss, (batch_stats, piece_correct)), piece_grads = jax.value_and_grad(loss_fn, has_aux=True)(
+        batch_stats, totals = sums
+        (loss, (batch_stats, correct)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params, batch_stats, *piece
         )
-        grads = jax.tree.map(jnp.add, grads, piece_grads)
-        return (grads, batch_stats, loss + piece_loss, correct + piece_correct), None
+        return (batch_stats, jax.tree.map(jnp.add, totals, (grads, loss, correct))), None
 
     size = len(images) // program.accumulate_steps
+    piece = ops.piece(size, jax.default_backend())
     if plan.independent(hyper.layers):
-        size = ops.piece(size, jax.default_backend())
+        size = piece
     numbers = jnp.arange(len(images) // size)
     pieces = (numbers, *(array.reshape(len(numbers), size, *array.shape[1:]) for array in (images, labels)))
-    start = (jax.tree.map(jnp.zeros_like, state.params), state.batch_stats, jnp.zeros(()), jnp.zeros(()))
-    (grads, batch_stats, loss, correct), _ = jax.lax.scan(add_piece, start, pieces)
+    sums = state.batch_stats, (jax.tree.map(jnp.zeros_like, state.params), jnp.zeros(()), jnp.zeros(()))
+    # A loop of one turn would still be a loop to XLA, in which a CPU computes less in parallel.
+    sums = (add_piece(sums, (0, images, labels)) if len(numbers) == 1 else jax.lax.scan(add_piece, sums, pieces))[0]
+    batch_stats, (grads, loss, correct) = sums
     return jax.tree.map(lambda grad: grad / len(images), grads), batch_stats, loss, correct
 
 

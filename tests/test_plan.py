@@ -68,6 +68,21 @@ def values_and_grads(network, variables, images, *, plain, dtype=jnp.float32):
     return logits, grads
 
 
+INDEPENDENT = {
+    "conv(4, 3) | group_norm(2) | relu | dropout(0.5) | max_pool(2)": True,
+    "residual(conv(4, 3, padding='same') | relu, shortcut=conv(4, 1))": True,
+    "conv(4, 3) | batch_norm | relu": False,
+    "residual(conv(4, 3, padding='same') | batch_norm, shortcut=conv(4, 1))": False,
+    "residual(conv(4, 3, padding='same'), shortcut=conv(4, 1) | batch_norm)": False,
+    "residual(residual(batch_norm) | relu) | relu": False,
+}
+
+
+@pytest.mark.parametrize("text", INDEPENDENT)
+def test_examples_depend_on_each_other_only_through_the_statistics_of_a_batch(text):
+    assert plan.independent(chain(text)) == INDEPENDENT[text]
+
+
 # The rest of the cases run with the slow tests.
 FAST = (
     "conv(4, 3) | relu | max_pool(2)",

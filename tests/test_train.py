@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from cnn import hyper, model, settings, train
+from cnn import hyper, model, ops, settings, train
 from tests import networks, tiny
 
 RICH = {
@@ -89,6 +89,112 @@ def test_accumulating_parts_equals_one_batch_within_rounding(parts):
     parted, parted_history = tiny.run(tiny.resolve(train__accumulate_steps=parts), 5)
     networks.agree(parted.params, after.params, 1e-5)
     networks.agree(parted_history, history, 1e-5)
+
+
+CUT = "conv(2, 3) | tanh | max_pool(2) | flatten | dense(classes)"
+WHOLE = "conv(2, 3) | batch_norm(0.9) | tanh | max_pool(2) | flatten | dense(classes)"
+
+
+def gradients(text, count):
+    """Returns the gradients of a step on so many examples, with the rest of what the step sums; and of them at once."""
+    values = tiny.resolve({**tiny.RAW, "model": {"layers": text}})
+    compiled, images = tiny.program(values), tiny.split(count)
+    variables = networks.variables(values.layers, tiny.SHAPE)
+    state = train._create(
+        hyper.from_values(values), jax.random.key_data(jax.random.key(0)), image_shape=tiny.SHAPE, program=compiled
+    )._replace(**variables)
+    pictures, labels = train.normalised(state.hyper, images.images), jax.nn.one_hot(images.labels, tiny.CLASSES)
+
+    def loss_fn(params):
+        logits, batch_stats = model.apply_train(
+            values.layers, {**variables, "params": params}, pictures, jax.random.key(0), platform="gpu"
+        )
+        correct = (logits.argmax(-1) == images.labels).sum(dtype=jnp.float32)
+        loss = optax.softmax_cross_entropy(logits, labels).sum()
+        return loss / count, (batch_stats, loss, correct)
+
+    @networks.jit
+    def both(params):
+        grads, others = jax.grad(loss_fn, has_aux=True)(params)
+        ours = train._gradients(state._replace(params=params), pictures, labels, compiled, jax.random.key(0))
+        return ours, (grads, *others)
+
+    return both(variables["params"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CUT,
+        WHOLE,
+        pytest.param(
+            "residual(conv(2, 3, padding='same'), shortcut=conv(2, 1) | batch_norm) | relu | " + CUT,
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+@pytest.mark.parametrize("count", [96, pytest.param(67, marks=pytest.mark.slow)])
+def test_gradients_by_pieces_are_those_of_the_whole_batch(text, count):
+    assert ops.piece(96, "cpu") == 48
+    assert ops.piece(67, "cpu") == 67
+    ours, whole = gradients(text, count)
+    # Not relative to each leaf: the bias before a batch normalisation has no gradient but rounding.
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5), ours, whole)
+
+
+LAYERS = (
+    "conv(8, 3, padding='same') | batch_norm | relu | max_pool(2) | group_norm(2) | "
+    "residual(conv(8, 3, padding='same') | batch_norm | dropout(0.5), shortcut=conv(8, 1)) | silu | "
+    "max_pool(2, strides=1) | avg_pool(2) | dropout(0.25) | {end} | dense(3)"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["global_max_pool", "global_avg_pool", "flatten"])
+def test_layers_that_take_a_batch_by_pieces_compute_and_draw_what_they_do_at_once(end):
+    shape = (9, 8, 2)
+    network = networks.chain(LAYERS.format(end=end))
+    variables, images = networks.variables(network, shape), networks.pictures(shape, count=6)
+
+    @networks.jit
+    def run(variables, images):
+        def loss(params, **options):
+            logits, batch_stats = model.apply_train(
+                network, {**variables, "params": params}, images, jax.random.key(0), **options
+            )
+            return (logits * jnp.cos(jnp.arange(logits.size)).reshape(logits.shape)).sum(), batch_stats
+
+        gradient = jax.value_and_grad(loss, has_aux=True)
+        ways = {"piece": 2, "platform": "cpu"}, {"platform": "cpu"}, {"platform": "gpu"}
+        return [gradient(variables["params"], **options) for options in ways]
+
+    pieces, at_once, plain = run(variables, images)
+    # Not relative to each leaf, for the same reason.
+    for (value, stats), grads in pieces, at_once:
+        networks.agree((value, stats), plain[0], 1e-5)
+        jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4), grads, plain[1])
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_a_step_scatters_nothing(platform, monkeypatch):
+    # Scatters are slow on a CPU, and their sums are in no fixed order on a GPU.
+    monkeypatch.setattr(jax, "default_backend", lambda: {"cuda": "gpu"}.get(platform, platform))
+    layers = (
+        "conv(8, 3) | batch_norm | relu | max_pool(2) | conv(8, 3, padding='same') | relu | max_pool(3, strides=2) | "
+        "dropout(0.1) | conv(8, 1) | max_pool(2, strides=1) | avg_pool(2) | {end} | dense(classes)"
+    )
+    for end, augment in ("global_max_pool", "flip(0.5)"), ("global_avg_pool", "shift(1) | mixup(0.4)"):
+        raw = {**tiny.RAW, "model": {"layers": layers.format(end=end)}}
+        raw["data"] = {**tiny.RAW["data"], "image_shape": (17, 16, 3), "augment": augment}
+        values = tiny.resolve(raw)
+        compiled = tiny.program(values)
+        abstract = functools.partial(train._create, image_shape=(17, 16, 3), program=compiled)
+        state = jax.eval_shape(abstract, hyper.from_values(values), jax.random.key_data(jax.random.key(0)))
+        batch = train.Images(jax.ShapeDtypeStruct((64, 17, 16, 3), jnp.uint8), jax.ShapeDtypeStruct((64,), jnp.int32))
+        step = jax.jit(functools.partial(train.train_step, program=compiled))
+        text = step.trace(state, batch).lower(lowering_platforms=(platform,)).as_text()
+        assert "stablehlo.convolution" in text or platform == "cpu"
+        assert "scatter" not in text
 
 
 def test_a_scan_of_steps_equals_the_steps_one_by_one_within_rounding():

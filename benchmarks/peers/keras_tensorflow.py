@@ -8,7 +8,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import keras
 import tensorflow as tf
 import worker
-from keras import layers as L
+from keras import layers
 
 
 def chain(description, x):
@@ -19,7 +19,7 @@ def chain(description, x):
 
 def one(kind, options, x):
     if kind == "conv":
-        return L.Conv2D(
+        return layers.Conv2D(
             options["features"],
             options["kernel"],
             options["strides"],
@@ -27,19 +27,19 @@ def one(kind, options, x):
             use_bias=options["use_bias"],
         )(x)
     if kind in ("max_pool", "avg_pool"):
-        pool = L.MaxPooling2D if kind == "max_pool" else L.AveragePooling2D
+        pool = layers.MaxPooling2D if kind == "max_pool" else layers.AveragePooling2D
         return pool(options["window"], options["strides"], options["padding"])(x)
     if kind == "residual":
-        return L.Add()([chain(options["body"], x), chain(options["shortcut"], x)])
+        return layers.Add()([chain(options["body"], x), chain(options["shortcut"], x)])
     if kind == "softmax":
         return x
     simple = {
-        "relu": L.ReLU,
-        "tanh": lambda: L.Activation("tanh"),
-        "flatten": L.Flatten,
-        "global_avg_pool": L.GlobalAveragePooling2D,
-        "batch_norm": L.BatchNormalization,
-        "dense": lambda: L.Dense(options["features"]),
+        "relu": layers.ReLU,
+        "tanh": lambda: layers.Activation("tanh"),
+        "flatten": layers.Flatten,
+        "global_avg_pool": layers.GlobalAveragePooling2D,
+        "batch_norm": layers.BatchNormalization,
+        "dense": lambda: layers.Dense(options["features"]),
     }
     return simple[kind]()(x)
 

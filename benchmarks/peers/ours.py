@@ -1,4 +1,4 @@
-"""This project: its own training step and evaluation, dispatched as its trainer does."""
+"""Ours: the training step and the evaluation of this project, dispatched as its trainer does."""
 
 import sys
 from pathlib import Path
@@ -15,6 +15,7 @@ def build(spec):
     import jax
     import jax.numpy as jnp
     import numpy as np
+
     from cnn import config, evaluate, train, trainer
     from networks import sections
 

@@ -14,31 +14,32 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cnn.ops import direct, products, winograd
+from cnn.ops.layout import by_piece, enter, layout_of, leave, piece
 from cnn.ops.pooling import Maps, Pair, avg_pool, global_avg_pool, global_max_pool, max_pool
 
 __all__ = [
     "Pair",
+    "Pool",
     "Window",
     "avg_pool",
+    "by_piece",
     "choose",
     "conv",
     "conv_max_pool",
     "dense",
+    "enter",
     "global_avg_pool",
     "global_max_pool",
     "layout_of",
+    "leave",
     "max_pool",
     "piece",
-    "swap",
 ]
 
 Kernel = Float[Array, "kernel_height kernel_width group_channels features"]
 
 _FEW = 128
 """The most products of a sum that is written out."""
-
-
-_PIECE = 64
 
 
 class Window(NamedTuple):
@@ -63,26 +64,12 @@ class Window(NamedTuple):
         return self.strides == self.dilation == (1, 1) and self.groups == 1
 
 
-def layout_of(platform: str) -> str:
-    """Returns the layout in which a platform computes fastest."""
-    return "CHWN" if platform == "cpu" else "NHWC"
+class Pool(NamedTuple):
+    """How maximum pooling slides, as `max_pool` takes it."""
 
-
-def piece(examples: int, platform: str) -> int:
-    """Returns how many of so many examples are best computed together, where they do not depend on each other.
-
-    A CPU keeps what a few dozen need between two layers in its caches, and uses the same memory for the next ones; so
-    one program that takes them in turn trains twice as fast. An accelerator wants all of them.
-    """
-    if platform != "cpu":
-        return examples
-    sizes = [size for size in range(_PIECE // 2, _PIECE + 1) if examples % size == 0]
-    return max(sizes, default=examples)
-
-
-def swap(images: Maps) -> Maps:
-    """Changes one layout into the other."""
-    return jnp.transpose(images, (3, 1, 2, 0))
+    window: Pair
+    strides: Pair
+    padding: str = "valid"
 
 
 def choose(kernel: Kernel, window: Window, pool: Pair | None, layout: str) -> str:
@@ -130,31 +117,27 @@ def conv_max_pool(
     images: Maps,
     kernel: Kernel,
     window: Window,
+    pool: Pool,
     *,
-    pool: Pair,
-    strides: Pair,
-    padding: str = "valid",
     layout: str = "NHWC",
 ) -> Maps:
-    """Convolves and keeps the largest number of each window of `pool` outputs of each feature.
+    """Convolves and keeps the largest number of each window of outputs of each feature.
 
     Args:
       images: any scale.
       kernel: one filter for each feature.
       window: how they slide.
-      pool: height and width of the pooling window.
-      strides: how far it moves.
-      padding: `valid` or `same`, of the pooling.
+      pool: how the maximum is taken.
       layout: that of the images, and of what is returned.
     """
-    together = pool == strides and padding == "valid"
-    how = choose(kernel, window, pool if together else None, layout)
+    together = pool.window == pool.strides and pool.padding == "valid"
+    how = choose(kernel, window, pool.window if together else None, layout)
     if how == "direct":
-        return direct.conv_max_pool(_padded(images, kernel, window), kernel, pool)
-    if how == "winograd" and together and pool == (2, 2):
+        return direct.conv_max_pool(_padded(images, kernel, window), kernel, pool.window)
+    if how == "winograd" and together and pool.window == (2, 2):
         images = _padded(images, kernel, window)
         return winograd.conv_max_pool(images[:, : images.shape[1] // 2 * 2, : images.shape[2] // 2 * 2], kernel)
-    return max_pool(conv(images, kernel, window, layout=layout), pool, strides, padding)
+    return max_pool(conv(images, kernel, window, layout=layout), *pool)
 
 
 def dense(

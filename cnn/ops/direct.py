@@ -27,8 +27,7 @@ def conv_max_pool(images: Maps, kernel: Kernel, window: Pair) -> Float[Array, "f
 
 
 def _fwd(images: Maps, kernel: Kernel, window: Pair) -> tuple[Maps, Any]:
-    largest = _largest(window)(images, kernel)
-    return largest, (images, kernel, _place(window)(images, kernel, largest))
+    return _largest(window)(images, kernel), (images, kernel, _place(window)(images, kernel))
 
 
 def _bwd(window: Pair, residuals: tuple[Maps, Kernel, jax.Array], grads: Maps) -> tuple[Maps, Kernel]:
@@ -95,11 +94,11 @@ def _largest(window: Pair) -> Callable[[Maps, Kernel], Maps]:
 
 
 @functools.cache
-def _place(window: Pair) -> Callable[[Maps, Kernel, Maps], jax.Array]:
+def _place(window: Pair) -> Callable[[Maps, Kernel], jax.Array]:
     # Summed again: writing all outputs down for both would take longer.
     @apart
-    def place(images: Maps, kernel: Kernel, largest: Maps) -> UInt8[Array, "features down right batch"]:
-        return first_place(_outputs(images, kernel, window), largest)
+    def place(images: Maps, kernel: Kernel) -> UInt8[Array, "features down right batch"]:
+        return first_place(_outputs(images, kernel, window))
 
     return place
 

@@ -169,8 +169,7 @@ def _largest(products: Places) -> Matrix:
 @apart
 def _largest_and_place(products: Places) -> tuple[Matrix, UInt8[Array, "features places"]]:
     block = _block(products)
-    largest = functools.reduce(jnp.maximum, block)
-    return largest, first_place(block, largest)
+    return functools.reduce(jnp.maximum, block), first_place(block)
 
 
 @apart
