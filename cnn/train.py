@@ -97,7 +97,8 @@ def train_step(state: TrainState, batch: Images, program: Program) -> tuple[Trai
     norm = optax.tree.norm(grads)
     count = labels.shape[0]
     metrics = {"loss": loss, "correct": correct, "count": jnp.asarray(count, jnp.float32), "grad_norm": norm}
-    metrics["learning_rate"] = hyper.optimizer.learning_rate * _factor(hyper, program)(state.step)
+    factor = optim.make_factor(hyper.schedule, total_steps=program.total_steps, steps_per_epoch=program.steps_per_epoch)
+    metrics["learning_rate"] = hyper.optimizer.learning_rate * factor(state.step)
     updates, opt_state = _make_tx(hyper, program).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     fine = jnp.isfinite(loss) & jnp.isfinite(norm) & _finite((params, batch_stats)) & (state.bad_step < 0)
@@ -145,10 +146,6 @@ def _make_tx(hyper: Hyper, program: Program) -> optax.GradientTransformation:
         total_steps=program.total_steps,
         steps_per_epoch=program.steps_per_epoch,
     )
-
-
-def _factor(hyper: Hyper, program: Program) -> optim.Schedule:
-    return optim.make_factor(hyper.schedule, total_steps=program.total_steps, steps_per_epoch=program.steps_per_epoch)
 
 
 def _prepare(

@@ -65,7 +65,8 @@ def _places(window: Pair) -> list[Pair]:
 
 
 def _outputs(images: Maps, kernel: Kernel, window: Pair) -> list[jax.Array]:
-    """Returns the convolution at each place of the pooling windows."""
+    """Returns the convolution at each place of the pooling windows, summed in float32."""
+    images, kernel = images.astype(jnp.float32), kernel.astype(jnp.float32)
     taps = _taps(kernel, window)
     down, right = ((n - t) // w + 1 for n, t, w in zip(images.shape[1:3], taps, window, strict=True))
     read = shifts(images, taps, window, down, right)
@@ -88,7 +89,7 @@ def _outputs(images: Maps, kernel: Kernel, window: Pair) -> list[jax.Array]:
 def _largest(window: Pair) -> Callable[[Maps, Kernel], Maps]:
     @apart
     def largest(images: Maps, kernel: Kernel) -> Maps:
-        return functools.reduce(jnp.maximum, _outputs(images, kernel, window))
+        return functools.reduce(jnp.maximum, _outputs(images, kernel, window)).astype(images.dtype)
 
     return largest
 
