@@ -377,3 +377,18 @@ def test_a_network_without_parameters_can_be_stepped():
     state, metrics = train.run_step(state, images, tiny.rows(0), program=compiled)
     assert int(state.bad_step) == -1
     assert float(metrics["loss"]) == pytest.approx(8 * np.log(3), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_epoch_in_one_dispatch_moves_nothing_between_host_and_device_and_reuses_the_state(dtype):
+    values = tiny.resolve(train__compute_dtype=dtype)
+    state, program = tiny.start(values)
+    split, rows = tiny.split(), jnp.stack([tiny.rows(step) for step in range(4)])
+    state, _ = train.run_scan(state, split, rows, program=program)
+    with jax.transfer_guard("disallow"):
+        after, metrics = train.run_scan(state, split, rows, program=program)
+        with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+            jax.block_until_ready(jnp.add(rows, np.ones(2, np.int32)[0]))
+    assert metrics["loss"].shape == (4,)
+    assert int(after.step) == 8
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
