@@ -3,7 +3,7 @@
 1,797 digits of 8x8 pixels that scikit-learn carries, resized to 28x28.
 
 Command: python main.py --config.seed=S
-Gave: test accuracy 0.9861 0.9833 0.9889 for seeds 0 1 2 (359 pictures), 13 s of training steps.
+Gave: test accuracy 0.9889 0.9833 0.9861 for seeds 0 1 2 (359 pictures), 7 s of training steps.
 Two CPU cores, float32, jax 0.10.2.
 """
 

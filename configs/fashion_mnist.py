@@ -3,7 +3,7 @@
 The schedule was chosen on the validation split, seed 0: linear 0.9160, cosine 0.9132, constant 0.8980.
 
 Command: python main.py --config=configs/fashion_mnist.py --config.data.train_on=train+valid --config.seed=S
-Gave: test accuracy 0.9142 0.9132 0.9114 for seeds 0 1 2, mean 0.9129, 193 s of training steps.
+Gave: test accuracy 0.9152 0.9132 0.9129 for seeds 0 1 2, mean 0.9138, 63 s of training steps.
 Two CPU cores, float32, jax 0.10.2.
 The course printed 0.9089.
 """
