@@ -47,11 +47,9 @@ def conv_pool(group: ConvPool, arrays: Arrays, x: jax.Array, layout: str) -> jax
 def dropout(layer: kinds.Dropout, x: jax.Array, key: PRNGKeyArray, layout: str) -> jax.Array:
     """Zeroes numbers at random and scales the others; the draws do not depend on the layout."""
     keep = 1.0 - layer.rate
-    if _channels_last(x, layout):
-        kept = jax.random.bernoulli(key, keep, x.shape)
-    else:
-        batch = x.size // math.prod(x.shape[-4:-1])
-        kept = ops.enter(jax.random.bernoulli(key, keep, (batch, *example_shape(x, layout))), layout, x.shape[-1])
+    shape = example_shape(x, layout)
+    kept = jax.random.bernoulli(key, keep, (x.size // math.prod(shape), *shape))
+    kept = ops.enter(kept, layout, x.shape[-1])
     return jnp.where(kept, x / jnp.asarray(keep, x.dtype), jnp.zeros((), x.dtype))
 
 
@@ -98,7 +96,7 @@ def _dense(_: kinds.Dense, arrays: Arrays, x: jax.Array, layout: str) -> jax.Arr
 
 
 def _flatten(_: kinds.Flatten, __: Arrays, x: jax.Array, layout: str) -> jax.Array:
-    x = x if x.ndim == 2 else ops.leave(x, layout)
+    x = ops.leave(x, layout)
     return x.reshape(x.shape[0], -1)
 
 
@@ -115,13 +113,13 @@ def _pool(pool: Callable[..., jax.Array]) -> Callable[[Any, Arrays, jax.Array, s
 
 
 def _group_norm(layer: kinds.GroupNorm, arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:
-    wide = (x if x.ndim == 2 else ops.leave(x, layout)).astype(jnp.float32)
+    wide = ops.leave(x, layout).astype(jnp.float32)
     grouped = wide.reshape(*wide.shape[:-1], layer.groups, wide.shape[-1] // layer.groups)
     axes = (*range(1, wide.ndim - 1), wide.ndim)
     mean, var = grouped.mean(axes, keepdims=True), grouped.var(axes, keepdims=True)
     normal = ((grouped - mean) * jax.lax.rsqrt(var + layer.epsilon)).reshape(wide.shape)
     out = (normal * arrays["scale"] + arrays["bias"]).astype(x.dtype)
-    return out if x.ndim == 2 else ops.enter(out, layout, x.shape[-1])
+    return ops.enter(out, layout, x.shape[-1])
 
 
 _COMPUTE: dict[type[Layer], Callable[[Any, Arrays, jax.Array, str], jax.Array]] = {

@@ -91,7 +91,7 @@ def _layout(platform: str | None) -> str:
 
 
 def _leave(logits: Any, layout: str) -> jax.Array:
-    return jnp.asarray(logits if logits.ndim == 2 else ops.leave(logits, layout), jnp.float32)
+    return jnp.asarray(ops.leave(logits, layout), jnp.float32)
 
 
 def _checked(images: jax.Array) -> jax.Array:

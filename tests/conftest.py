@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 
 def pytest_configure(config):
     # Before anything imports JAX; commands that tests start inherit both.
@@ -23,3 +25,26 @@ def pytest_terminal_summary(terminalreporter):
     }
     if any(kills.values()):
         terminalreporter.write_line(f"SIGKILL: {kills['passed']} of {sum(kills.values())} the same")
+
+
+@pytest.fixture
+def fault(monkeypatch):
+    """Arranges the faults of the variable `CNN_FAULT`, counted from now."""
+    from cnn import faults
+
+    def arrange(text):
+        faults._passed.clear()
+        monkeypatch.setenv("CNN_FAULT", text)
+
+    return arrange
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with MNIST as TFDS prepares it, from small files of ours."""
+    from data_files import prepare_from, write_mnist
+
+    root = tmp_path_factory.mktemp("prepared")
+    write_mnist(root / "files")
+    prepare_from(root / "files", root / "root")
+    return root / "root"

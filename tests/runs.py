@@ -81,3 +81,18 @@ def scalars(workdir):
             for value in event.summary.value:
                 found.setdefault((value.tag, event.step), []).append(value.simple_value)
     return found, purged
+
+
+def flip(path, rng):
+    """Flips one bit of a step's files, each of their bytes being as likely; returns how to undo it."""
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    offset = rng.randrange(sum(file.stat().st_size for file in files))
+    for file in files:
+        if offset < file.stat().st_size:
+            break
+        offset -= file.stat().st_size
+    before = file.read_bytes()
+    spoilt = bytearray(before)
+    spoilt[offset] ^= 1 << rng.randrange(8)
+    file.write_bytes(spoilt)
+    return lambda: file.write_bytes(before)

@@ -17,7 +17,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from cnn import checkpoint, faults, hyper, train, trainer
+import runs
+from cnn import checkpoint, hyper, train, trainer
 from cnn.checkpoint import format, reading
 from cnn.interruption import Interruption, Preempted
 from runs import tiny
@@ -80,17 +81,6 @@ def three(tmp_path_factory):
 @pytest.fixture
 def copied(three, tmp_path):
     return shutil.copytree(three, tmp_path / "copy")
-
-
-@pytest.fixture
-def fault(monkeypatch):
-    """Arranges the fault of the variable `CNN_FAULT`, counted from now."""
-
-    def arrange(text):
-        faults._passed.clear()
-        monkeypatch.setenv("CNN_FAULT", text)
-
-    return arrange
 
 
 def test_nothing_saved_restores_nothing(tmp_path):
@@ -231,26 +221,11 @@ def test_without_checksums_the_fingerprint_finds_any_damage(three, tmp_path, dam
         survives(directory, tolerated=True)
 
 
-def flip(path, rng):
-    """Flips one bit of a step's files, each of their bytes being as likely; returns how to undo it."""
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    offset = rng.randrange(sum(file.stat().st_size for file in files))
-    for file in files:
-        if offset < file.stat().st_size:
-            break
-        offset -= file.stat().st_size
-    before = file.read_bytes()
-    spoilt = bytearray(before)
-    spoilt[offset] ^= 1 << rng.randrange(8)
-    file.write_bytes(spoilt)
-    return lambda: file.write_bytes(before)
-
-
 def test_twenty_flipped_bits_are_survived(three, tmp_path):
     rng = random.Random(0)
     for number in range(20):
         directory = shutil.copytree(three, tmp_path / str(number))
-        flip(directory / "00000003", rng)
+        runs.flip(directory / "00000003", rng)
         survives(directory)
 
 
@@ -261,7 +236,7 @@ def test_no_flipped_bit_restores_anything_wrong(copied, sums):
     if not sums:
         (copied / "00000003" / "sums.json").unlink()
     for _ in range(400):
-        undo = flip(copied / "00000003", rng)
+        undo = runs.flip(copied / "00000003", rng)
         try:
             assert is_step(reading.load(copied, 3, state(0)), 3)
             found.append("harmless")

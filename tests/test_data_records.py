@@ -9,18 +9,10 @@ import pytest
 import tensorflow_datasets as tfds
 
 from cnn.data import DataError, catalog
-from data_files import load_from, prepare_from, write_mnist
+from data_files import load_from
 
 TEST_SHARD = "mnist-test.array_record-00000-of-00001"
 NEEDS_DATA = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR names no prepared data")
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    root = tmp_path_factory.mktemp("prepared")
-    write_mnist(root / "files")
-    prepare_from(root / "files", root / "root")
-    return root / "root"
 
 
 @pytest.fixture

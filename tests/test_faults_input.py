@@ -12,7 +12,6 @@ from PIL import Image
 
 import processes
 from cnn.data import catalog
-from data_files import prepare_from, write_mnist
 from processes import flags
 from test_data_records import edit_info
 
@@ -133,14 +132,6 @@ def test_other_pictures_between_two_starts_are_refused(tmp_path):
     assert (tmp_path / "run" / "run.json").read_bytes() == before
     (folder / "a00.png").write_bytes(first)
     assert start(*line, f"--workdir={tmp_path / 'run'}").code == 0
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    root = tmp_path_factory.mktemp("prepared")
-    write_mnist(root / "files")
-    prepare_from(root / "files", root / "root")
-    return root / "root"
 
 
 def flip(path):

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import runs
-from cnn import checkpoint, config, experiment, faults, fingerprint, rundir, train, trainer
+from cnn import checkpoint, config, experiment, fingerprint, rundir, train, trainer
 from cnn.commands import launch
 from cnn.data import DataError, order
 from cnn.interruption import Preempted
@@ -38,17 +38,6 @@ def unfinished(reference, tmp_path):
     return workdir
 
 
-@pytest.fixture
-def fault(monkeypatch):
-    """Arranges the faults of the variable `CNN_FAULT`, counted from now."""
-
-    def arrange(text):
-        faults._passed.clear()
-        monkeypatch.setenv("CNN_FAULT", text)
-
-    return arrange
-
-
 def events(workdir, what=None):
     records = [json.loads(line) for line in (workdir / "events.jsonl").read_text().splitlines()]
     return [record for record in records if what in (None, record["event"])]
@@ -58,26 +47,13 @@ def newest(workdir):
     return max((workdir / "checkpoints").glob("[0-9]*"))
 
 
-def flip(path, rng):
-    """Flips one bit of a step's files, each of their bytes being as likely."""
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    offset = rng.randrange(sum(file.stat().st_size for file in files))
-    for file in files:
-        if offset < file.stat().st_size:
-            break
-        offset -= file.stat().st_size
-    content = bytearray(file.read_bytes())
-    content[offset] ^= 1 << rng.randrange(8)
-    file.write_bytes(content)
-
-
 def spoil(workdir, step):
     (workdir / "checkpoints" / f"{step:08}" / "meta" / "metadata").write_text("spoilt")
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))])
 def test_a_run_whose_newest_step_has_a_flipped_bit_ends_with_the_same_bytes(reference, unfinished, seed, capsys):
-    flip(newest(unfinished), random.Random(seed))
+    runs.flip(newest(unfinished), random.Random(seed))
     assert runs.train(unfinished) == 0
     assert runs.outcome(unfinished) == runs.outcome(reference)
     quarantined = events(unfinished, "step quarantined")

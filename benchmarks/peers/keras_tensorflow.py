@@ -58,14 +58,10 @@ def build(spec):
     floats = images.astype("float32") / 255
 
     def train(count):
-        # As many epochs of a few steps as it takes would count Keras's work between epochs: one, of repeated rows.
-        rows = [start % (len(labels) - size) for start in range(0, count * size, size)]
-        if count * size <= len(labels):
-            model.fit(floats[: count * size], labels[: count * size], batch_size=size, verbose=0)
-        else:
-            for part in range(0, len(rows), len(labels) // size):
-                most = min(len(rows) - part, len(labels) // size) * size
-                model.fit(floats[:most], labels[:most], batch_size=size, verbose=0)
+        whole = len(labels) // size
+        for done in range(0, count, whole):
+            most = min(count - done, whole) * size
+            model.fit(floats[:most], labels[:most], batch_size=size, verbose=0)
 
     def evaluate(count):
         most = min(count, len(labels) // size) * size

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from cnn.ops.apart import apart
-from cnn.ops.pooling import Pair, first_place, shifts
+from cnn.ops.pooling import Pair, by_place, first_place, places, shifts
 from cnn.ops.products import Slide, by_columns, by_rows, shifted, unshifted
 
 Maps = Float[Array, "channels height width batch"]
@@ -38,13 +38,13 @@ def _bwd(window: Pair, residuals: tuple[Maps, Kernel, jax.Array], grads: Maps) -
     products = by_columns(spread, shifted(images, taps, slide)).reshape(outputs, -1, *taps, images.shape[0])
     kernel_grads = sum(
         products[number, :, row : row + kernel.shape[0], column : column + kernel.shape[1]]
-        for number, (row, column) in enumerate(_places(window))
+        for number, (row, column) in enumerate(places(window))
     )
     # The kernel as each output of a window lays it over all that the window reads.
     laid = jnp.stack(
         [
             jnp.pad(kernel, ((row, window[0] - 1 - row), (column, window[1] - 1 - column), (0, 0), (0, 0)))
-            for row, column in _places(window)
+            for row, column in places(window)
         ],
         axis=3,
     )
@@ -58,10 +58,6 @@ conv_max_pool.defvjp(_fwd, _bwd)
 def _taps(kernel: Kernel, window: Pair) -> Pair:
     """Returns the height and width of what one window of outputs reads."""
     return kernel.shape[0] + window[0] - 1, kernel.shape[1] + window[1] - 1
-
-
-def _places(window: Pair) -> list[Pair]:
-    return [(row, column) for row in range(window[0]) for column in range(window[1])]
 
 
 def _outputs(images: Maps, kernel: Kernel, window: Pair) -> list[jax.Array]:
@@ -82,7 +78,7 @@ def _outputs(images: Maps, kernel: Kernel, window: Pair) -> list[jax.Array]:
             ),
         )
 
-    return [output(*place) for place in _places(window)]
+    return [output(*place) for place in places(window)]
 
 
 @functools.cache
@@ -108,6 +104,6 @@ def _place(window: Pair) -> Callable[[Maps, Kernel], jax.Array]:
 def _spread(outputs: int) -> Callable[[Maps, jax.Array], jax.Array]:
     @apart
     def spread(grads: Maps, place: jax.Array) -> Float[Array, "outputs features down right batch"]:
-        return jnp.stack([jnp.where(place == number, grads, 0) for number in range(outputs)])
+        return jnp.stack(by_place(grads, place, outputs))
 
     return spread

@@ -28,8 +28,11 @@ def piece(examples: int, platform: str) -> int:
 
 
 def enter(images: Float[Array, "batch height width channels"], layout: str, piece: int | None = None) -> jax.Array:
-    """Brings images into a layout; in `CHWN` as pieces of so many examples, one after another, where that is less."""
-    if layout == "NHWC":
+    """Brings images into a layout; in `CHWN` as pieces of so many examples, one after another, where that is less.
+
+    Vectors, (batch, features), stay as they are.
+    """
+    if layout == "NHWC" or images.ndim == 2:
         return images
     if piece in (None, len(images)):
         return jnp.transpose(images, (3, 1, 2, 0))
@@ -38,7 +41,7 @@ def enter(images: Float[Array, "batch height width channels"], layout: str, piec
 
 def leave(images: jax.Array, layout: str) -> Float[Array, "batch height width channels"]:
     """Undoes `enter`."""
-    if layout == "NHWC":
+    if layout == "NHWC" or images.ndim == 2:
         return images
     if images.ndim == 4:
         return jnp.transpose(images, (3, 1, 2, 0))

@@ -71,13 +71,22 @@ def first_place(parts: list[jax.Array]) -> UInt8[Array, "..."]:
     return place
 
 
+def by_place(grads: jax.Array, place: UInt8[Array, "..."], parts: int) -> list[jax.Array]:
+    """Returns the gradient of each of the parts: all of it where `first_place` named the part, zero elsewhere."""
+    return [jnp.where(place == number, grads, 0) for number in range(parts)]
+
+
+def places(window: tuple[int, ...]) -> list[Pair]:
+    """Returns the row and column of each place of a window, row by row."""
+    return [(row, column) for row in range(window[0]) for column in range(window[1])]
+
+
 def shifts(images: Maps, window: Pair, strides: Pair, height: int, width: int) -> list[jax.Array]:
     """Returns, for each place of the window, row by row, the numbers that height x width windows have there."""
     down, right = strides
     return [
         images[:, row : row + (height - 1) * down + 1 : down, column : column + (width - 1) * right + 1 : right]
-        for row in range(window[0])
-        for column in range(window[1])
+        for row, column in places(window)
     ]
 
 

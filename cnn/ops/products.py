@@ -10,8 +10,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cnn.ops.apart import apart
+from cnn.ops.pooling import Pair, places
 
-Pair = tuple[int, int]
 Maps = Float[Array, "channels height width batch"]
 Kernel = Float[Array, "kernel_height kernel_width channels features"]
 
@@ -78,7 +78,7 @@ def unshifted(
 def _shifted(slide: Slide, window: tuple[int, ...]) -> Callable[[Maps], jax.Array]:
     @apart
     def shifted(images: Maps) -> Float[Array, "kernel_places channels out_height out_width batch"]:
-        return jnp.stack([images[:, rows, columns] for rows, columns in (_read(slide, *tap) for tap in _taps(window))])
+        return jnp.stack([images[:, rows, columns] for rows, columns in (_read(slide, *tap) for tap in places(window))])
 
     return shifted
 
@@ -86,23 +86,19 @@ def _shifted(slide: Slide, window: tuple[int, ...]) -> Callable[[Maps], jax.Arra
 @functools.cache
 def _unshifted(slide: Slide, window: tuple[int, ...], size: tuple[int, ...]) -> Callable[[jax.Array], Maps]:
     @apart
-    def unshifted(places: Float[Array, "kernel_height kernel_width channels out_height out_width batch"]) -> Maps:
-        zero = jnp.zeros((), places.dtype)
+    def unshifted(grads: Float[Array, "kernel_height kernel_width channels out_height out_width batch"]) -> Maps:
+        zero = jnp.zeros((), grads.dtype)
 
         def spread(tap: Pair) -> jax.Array:
             pads = [
                 (d * k, n - d * k - (o - 1) * s - 1, s - 1)
                 for d, k, n, o, s in zip(slide.dilation, tap, size, slide.out, slide.strides, strict=True)
             ]
-            return lax.pad(places[tap], zero, ((0, 0, 0), *pads, (0, 0, 0)))
+            return lax.pad(grads[tap], zero, ((0, 0, 0), *pads, (0, 0, 0)))
 
-        return functools.reduce(jnp.add, map(spread, _taps(window)))
+        return functools.reduce(jnp.add, map(spread, places(window)))
 
     return unshifted
-
-
-def _taps(window: tuple[int, ...]) -> list[Pair]:
-    return [(row, column) for row in range(window[0]) for column in range(window[1])]
 
 
 def _read(slide: Slide, row: int, column: int) -> tuple[slice, slice]:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from cnn.ops.apart import apart
-from cnn.ops.pooling import first_place, shifts
+from cnn.ops.pooling import by_place, first_place, shifts
 from cnn.ops.products import by_columns, by_rows
 
 Maps = Float[Array, "channels height width batch"]
@@ -174,7 +174,7 @@ def _largest_and_place(products: Places) -> tuple[Matrix, UInt8[Array, "features
 
 @apart
 def _spread_places(grads: Matrix, place: UInt8[Array, "features places"]) -> Places:
-    return _unblock([jnp.where(place == number, grads, 0) for number in range(4)])
+    return _unblock(by_place(grads, place, 4))
 
 
 @apart
