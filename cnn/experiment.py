@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn import checkpoint, data, evaluate, faults, layers, lock, provenance, rundir, settings
+from cnn.compilation import compilations
 from cnn.config import ConfigError, Values
 from cnn.fields import MAX_INTEGER
 from cnn.fingerprint import fingerprint
@@ -86,6 +87,7 @@ def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datas
         "train": progress.last_epoch,
         "fingerprint": fingerprint(trainer.state),
         "train_seconds": round(progress.seconds, 3),
+        "compile_seconds": round(compilations.seconds("run_step", "run_scan"), 3),
         "save_seconds": round(progress.save_seconds, 3),
         "best": {"step": progress.best_step, "valid_accuracy": progress.best_accuracy},
         "weights": values.eval.weights,

@@ -17,6 +17,7 @@ SOURCES = {
 RANKS = {
     # A module, or a package whose modules may import one another, imports only what has a lower rank.
     "cnn": 0,
+    "cnn.compilation": 0,
     "cnn.faults": 0,
     "cnn.fields": 0,
     "cnn.fingerprint": 0,
