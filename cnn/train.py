@@ -13,6 +13,8 @@ from cnn.data.augment import augment
 from cnn.hyper import Hyper
 
 Metrics = dict[str, jax.Array]
+Examples = tuple[jax.Array, jax.Array, jax.Array | None]
+"""Images, labels as rows, and weights, where they may differ."""
 
 
 class Program(NamedTuple):
@@ -23,6 +25,8 @@ class Program(NamedTuple):
     steps_per_epoch: int
     accumulate_steps: int
     compute_dtype: str
+    skips: bool = False
+    """Whether examples may be labelled `data.UNUSABLE`: they weigh nothing, and another stands in for their picture."""
 
 
 class Images(NamedTuple):
@@ -92,11 +96,13 @@ def train_step(state: TrainState, batch: Images, program: Program) -> tuple[Trai
     """
     hyper = state.hyper
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    batch, weights = _stand_ins(batch) if program.skips else (batch, None)
     images, labels = _prepare(hyper, batch, program, key)
-    grads, batch_stats, loss, correct = _gradients(state, images, labels, program, jax.random.fold_in(key, 1))
+    examples = images, labels, weights
+    grads, batch_stats, loss, correct = _gradients(state, examples, program, jax.random.fold_in(key, 1))
     norm = optax.tree.norm(grads)
-    count = labels.shape[0]
-    metrics = {"loss": loss, "correct": correct, "count": jnp.asarray(count, jnp.float32), "grad_norm": norm}
+    count = jnp.asarray(labels.shape[0], jnp.float32) if weights is None else weights.sum()
+    metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
     factor = optim.make_factor(hyper.schedule, total_steps=program.total_steps, steps_per_epoch=program.steps_per_epoch)
     metrics["learning_rate"] = hyper.optimizer.learning_rate * factor(state.step)
     updates, opt_state = _make_tx(hyper, program).update(grads, state.opt_state, state.params)
@@ -114,7 +120,7 @@ def run_step(
     state: TrainState, split: Images, rows: Int[Array, " batch"], *, program: Program
 ) -> tuple[TrainState, Metrics]:
     """Makes the update on these rows of the split; the state is consumed."""
-    return train_step(state, Images(split.images[rows], split.labels[rows]), program)
+    return train_step(state, _taken(split, rows), program)
 
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
@@ -124,9 +130,24 @@ def run_scan(
     """Makes an update for each row of `rows` in one call; the state is consumed."""
 
     def body(state: TrainState, batch_rows: jax.Array) -> tuple[TrainState, Metrics]:
-        return train_step(state, Images(split.images[batch_rows], split.labels[batch_rows]), program)
+        return train_step(state, _taken(split, batch_rows), program)
 
     return jax.lax.scan(body, state, rows)
+
+
+def _taken(split: Images, rows: Int[Array, " batch"]) -> Images:
+    # Whether the split is the whole one or the batch that was streamed: what follows is compiled alike, to the bit.
+    return Images(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows])))
+
+
+def _stand_ins(batch: Images) -> tuple[Images, Float[Array, " batch"]]:
+    """Returns the batch with the usable example before it in place of each that is not, and 1 or 0 for each."""
+    usable = batch.labels >= 0
+    places = jnp.arange(len(batch.labels))
+    before = jax.lax.cummax(jnp.where(usable, places, -1))
+    # The first ones follow the last, and where nothing is usable all stay as they are.
+    before = jnp.where(before < 0, jnp.where(before[-1] < 0, places, before[-1]), before)
+    return Images(batch.images[before], batch.labels[before]), usable.astype(jnp.float32)
 
 
 def normalised(hyper: Hyper, images: UInt8[Array, "batch height width channels"]) -> model.Images:
@@ -159,12 +180,13 @@ def _prepare(
 
 
 def _gradients(
-    state: TrainState, images: jax.Array, labels: jax.Array, program: Program, key: PRNGKeyArray
+    state: TrainState, examples: Examples, program: Program, key: PRNGKeyArray
 ) -> tuple[Any, Any, jax.Array, jax.Array]:
     """Returns the mean gradient, the new batch statistics, and the sums of the loss and of the correct ones."""
     hyper = state.hyper
 
-    def loss_fn(params: Any, batch_stats: Any, number: jax.Array, images: jax.Array, labels: jax.Array) -> Any:
+    def loss_fn(params: Any, batch_stats: Any, number: jax.Array, examples: Examples) -> Any:
+        images, labels, weights = examples
         logits, batch_stats = model.apply_train(
             hyper.layers,
             {"params": params, "batch_stats": batch_stats},
@@ -174,8 +196,11 @@ def _gradients(
             piece=piece,
         )
         smoothed = optax.smooth_labels(labels, hyper.label_smoothing)
-        correct = (logits.argmax(-1) == labels.argmax(-1)).sum(dtype=jnp.float32)
-        return optax.softmax_cross_entropy(logits, smoothed).sum(), (batch_stats, correct)
+        losses = optax.softmax_cross_entropy(logits, smoothed)
+        correct = logits.argmax(-1) == labels.argmax(-1)
+        if weights is not None:
+            losses, correct = losses * weights, correct * weights
+        return losses.sum(), (batch_stats, correct.sum(dtype=jnp.float32))
 
     def add_piece(sums: Any, piece: Any) -> tuple[Any, None]:
         batch_stats, totals = sums
@@ -184,17 +209,19 @@ def _gradients(
         )
         return (batch_stats, jax.tree.map(jnp.add, totals, (grads, loss, correct))), None
 
-    size = len(images) // program.accumulate_steps
-    piece = ops.piece(size, plan.widest(hyper.layers, images.shape[1:]), jax.default_backend())
+    count = len(examples[0])
+    size = count // program.accumulate_steps
+    piece = ops.piece(size, plan.widest(hyper.layers, examples[0].shape[1:]), jax.default_backend())
     if plan.independent(hyper.layers):
         size = piece
-    numbers = jnp.arange(len(images) // size)
-    pieces = (numbers, *(array.reshape(len(numbers), size, *array.shape[1:]) for array in (images, labels)))
+    numbers = jnp.arange(count // size)
+    pieces = numbers, jax.tree.map(lambda array: array.reshape(len(numbers), size, *array.shape[1:]), examples)
     sums = state.batch_stats, (jax.tree.map(jnp.zeros_like, state.params), jnp.zeros(()), jnp.zeros(()))
     # A loop of one turn would still be a loop to XLA, in which a CPU computes less in parallel.
-    sums = (add_piece(sums, (0, images, labels)) if len(numbers) == 1 else jax.lax.scan(add_piece, sums, pieces))[0]
+    sums = (add_piece(sums, (0, examples)) if len(numbers) == 1 else jax.lax.scan(add_piece, sums, pieces))[0]
     batch_stats, (grads, loss, correct) = sums
-    return jax.tree.map(lambda grad: grad / len(images), grads), batch_stats, loss, correct
+    usable = count if examples[2] is None else jnp.maximum(examples[2].sum(), 1)
+    return jax.tree.map(lambda grad: grad / usable, grads), batch_stats, loss, correct
 
 
 def _finite(tree: Any) -> jax.Array:
