@@ -108,6 +108,7 @@ def evaluate_split(
     *,
     step: int,
     weights: str,
+    tell: Callable[..., None] | None = None,
 ) -> dict[str, Any]:
     """Evaluates every example of a split, once; writes and returns the evaluation, and the predictions beside it.
 
@@ -119,6 +120,7 @@ def evaluate_split(
       split: train, valid or test.
       step: the updates behind the variables.
       weights: their name; other weights than the config's do not replace its files, `<split>` is `<split>-<weights>`.
+      tell: takes an event and its details: pictures that cannot be used and were not listed before.
     """
     examples: data.Split = getattr(dataset, split)
     logits = predict_logits(
@@ -133,7 +135,7 @@ def evaluate_split(
     name = split if weights == values.eval.weights else f"{split}-{weights}"
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
     record["skipped"] = len(examples) - len(index)
-    badlist.keep(workdir, dataset.rejects)
+    badlist.keep(workdir, dataset.rejects, tell)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, index=index, label=examples.labels[index], logits=logits[index])
     rundir.write(workdir / rundir.predictions(name), buffer.getvalue())

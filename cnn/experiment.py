@@ -101,7 +101,9 @@ def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datas
     step, variables = chosen_variables(values, workdir, weights)
     for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
         try:
-            evaluation = evaluate.evaluate_split(values, workdir, variables, dataset, split, step=step, weights=weights)
+            evaluation = evaluate.evaluate_split(
+                values, workdir, variables, dataset, split, step=step, weights=weights, tell=trainer.keeper.tell
+            )
         except FloatingPointError:
             return {**summary, "status": "diverged", "bad_step": step}
         names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")

@@ -151,6 +151,7 @@ class Trainer:
                 self._diverge(self.step)
                 return
             progress.judge(record["valid"]["accuracy"], self.step)
+        badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
         valid_accuracy = record.get("valid", {}).get("accuracy")
         progress.stopped = progress.reason_to_stop(values.train.stop, trained["accuracy"], valid_accuracy)
         progress.last_epoch, progress.epoch = trained, Sums()

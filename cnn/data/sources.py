@@ -48,6 +48,12 @@ def load(
     source = _read(name, data_dir, manual_dir, image_shape, fit)
     rejects = Rejects()
     whole, test = _splits(source, name, classes, image_shape, loading, room, rejects if on_error == "skip" else None)
+    train, valid = _cut(whole, name, valid_fraction, train_on)
+    identity = _identity(source, image_shape, fit, valid_fraction, train_on)
+    return Dataset(train, valid, test, source.class_names, identity, rejects)
+
+
+def _cut(whole: Split, name: str, valid_fraction: float, train_on: str) -> tuple[Split, Split]:
     rest, valid = cut(whole, valid_fraction, VALID_KEY)
     train = whole if train_on == "train+valid" else rest
     if len(train) == 0 or (valid_fraction > 0 and len(valid) == 0):
@@ -55,8 +61,7 @@ def load(
             f"config.data.valid_fraction: {name} has {len(whole)} training pictures, which leaves {len(train)} "
             f"in train and {len(valid)} in valid, got {valid_fraction}. Choose another fraction, or 0 for no valid."
         )
-    identity = _identity(source, image_shape, fit, valid_fraction, train_on)
-    return Dataset(train, valid, test, source.class_names, identity, rejects)
+    return train, valid
 
 
 def _identity(source: Source, image_shape: tuple[int, ...], fit: str, valid_fraction: float, train_on: str) -> str:
