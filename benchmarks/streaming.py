@@ -3,10 +3,10 @@
     python benchmarks/streaming.py                      4 GB of ArrayRecord, 28x28x1, the lesson's network, 90 s
     python benchmarks/streaming.py --gigabytes=0.3 --seconds=20 --workers=0,4
 
-The pictures are noise, so that nothing can be compressed, stored as TFDS stores MNIST: a PNG and a class a record. Memory is
-the resident set of the process and of any it started, read ten times a second: "start" is the first reading after
-training began (data listed, labels read, network compiled), "peak" the largest after it. Waiting is what the run itself
-records in `events.jsonl`. For comparison a data set of a hundredth of the size is trained from memory.
+The pictures are noise, so that nothing can be compressed, stored as TFDS stores MNIST: a PNG and a class a record.
+Memory is the resident set of the process and of any it started, read ten times a second: "start" is the first reading
+after training began (data listed, labels read, network compiled), "peak" the largest after it. Waiting is what the run
+itself records in `events.jsonl`. For comparison a data set of a hundredth of the size is trained from memory.
 """
 
 import argparse
@@ -150,9 +150,8 @@ def main():
         began = time.monotonic()
         count = generate(folder, options.gigabytes, shape)
         stored = sum(path.stat().st_size for path in (folder / "noise").rglob("*") if path.is_file())
-        print(
-            f"{count:,} pictures, {stored / 1e9:.2f} GB, written in {time.monotonic() - began:.0f} s; {os.cpu_count()} cores"
-        )
+        took = time.monotonic() - began
+        print(f"{count:,} pictures, {stored / 1e9:.2f} GB, written in {took:.0f} s; {os.cpu_count()} cores")
         print("                     first record   start   peak   beyond   images/s   waiting")
         runs = [("memory, a hundredth", folder / "small", ["--config.data.loading=memory"])]
         for workers in options.workers.split(","):
