@@ -6,34 +6,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
-from cnn import model, ops, optim, plan, settings
-from cnn.data.augment import augment
+from cnn import gradient, model, optim, settings
+from cnn.data.usable import stand_in
+from cnn.gradient import Program
 from cnn.hyper import Hyper
 
 Metrics = dict[str, jax.Array]
-Examples = tuple[jax.Array, jax.Array, jax.Array | None]
-"""Images, labels as rows, and weights, where they may differ."""
-
-
-class Program(NamedTuple):
-    """What of a run is compiled in, beside the structure of its hyperparameters."""
-
-    classes: int
-    total_steps: int
-    steps_per_epoch: int
-    accumulate_steps: int
-    compute_dtype: str
-    skips: bool = False
-    """Whether examples may be labelled `data.UNUSABLE`: they weigh nothing, and another stands in for their picture."""
 
 
 class Images(NamedTuple):
-    """A split on the device."""
+    """A split on the device, or a batch."""
 
     images: UInt8[Array, "examples height width channels"]
     labels: Int[Array, " examples"]
+    weights: Float[Array, " examples"] | None = None
+    """1 or 0 for each; `None` for all 1."""
 
 
 class TrainState(NamedTuple):
@@ -96,12 +85,11 @@ def train_step(state: TrainState, batch: Images, program: Program) -> tuple[Trai
     """
     hyper = state.hyper
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-    batch, weights = _stand_ins(batch) if program.skips else (batch, None)
-    images, labels = _prepare(hyper, batch, program, key)
-    examples = images, labels, weights
-    grads, batch_stats, loss, correct = _gradients(state, examples, program, jax.random.fold_in(key, 1))
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    images, labels, weights = batch
+    grads, batch_stats, loss, correct = gradient.of_batch(hyper, variables, images, labels, key, program, weights)
     norm = optax.tree.norm(grads)
-    count = jnp.asarray(labels.shape[0], jnp.float32) if weights is None else weights.sum()
+    count = jnp.asarray(len(labels), jnp.float32) if weights is None else weights.sum()
     metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
     factor = optim.make_factor(hyper.schedule, total_steps=program.total_steps, steps_per_epoch=program.steps_per_epoch)
     metrics["learning_rate"] = hyper.optimizer.learning_rate * factor(state.step)
@@ -120,7 +108,7 @@ def run_step(
     state: TrainState, split: Images, rows: Int[Array, " batch"], *, program: Program
 ) -> tuple[TrainState, Metrics]:
     """Makes the update on these rows of the split; the state is consumed."""
-    return train_step(state, _taken(split, rows), program)
+    return train_step(state, _taken(split, rows, program), program)
 
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
@@ -130,33 +118,23 @@ def run_scan(
     """Makes an update for each row of `rows` in one call; the state is consumed."""
 
     def body(state: TrainState, batch_rows: jax.Array) -> tuple[TrainState, Metrics]:
-        return train_step(state, _taken(split, batch_rows), program)
+        return train_step(state, _taken(split, batch_rows, program), program)
 
     return jax.lax.scan(body, state, rows)
 
 
-def _taken(split: Images, rows: Int[Array, " batch"]) -> Images:
+def _taken(split: Images, rows: Int[Array, " batch"], program: Program) -> Images:
+    weights = None
+    if program.skips:
+        places, weights = stand_in(split.labels[rows])
+        rows = rows[places]
     # Whether the split is the whole one or the batch that was streamed: what follows is compiled alike, to the bit.
-    return Images(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows])))
-
-
-def _stand_ins(batch: Images) -> tuple[Images, Float[Array, " batch"]]:
-    """Returns the batch with the usable example before it in place of each that is not, and 1 or 0 for each."""
-    usable = batch.labels >= 0
-    places = jnp.arange(len(batch.labels))
-    before = jax.lax.cummax(jnp.where(usable, places, -1))
-    # The first ones follow the last, and where nothing is usable all stay as they are.
-    before = jnp.where(before < 0, jnp.where(before[-1] < 0, places, before[-1]), before)
-    return Images(batch.images[before], batch.labels[before]), usable.astype(jnp.float32)
+    return Images(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows], weights)))
 
 
 def normalised(hyper: Hyper, images: UInt8[Array, "batch height width channels"]) -> model.Images:
     """Returns intensities in [0, 1] less the mean, over the standard deviation."""
-    return _standardise(hyper, images.astype(jnp.float32) / 255)
-
-
-def _standardise(hyper: Hyper, images: model.Images) -> model.Images:
-    return (images - jnp.stack(hyper.mean)) / jnp.stack(hyper.std)
+    return gradient.standardise(hyper, images.astype(jnp.float32) / 255)
 
 
 def _make_tx(hyper: Hyper, program: Program) -> optax.GradientTransformation:
@@ -167,61 +145,6 @@ def _make_tx(hyper: Hyper, program: Program) -> optax.GradientTransformation:
         total_steps=program.total_steps,
         steps_per_epoch=program.steps_per_epoch,
     )
-
-
-def _prepare(
-    hyper: Hyper, batch: Images, program: Program, key: PRNGKeyArray
-) -> tuple[model.Images, Float[Array, "batch classes"]]:
-    labels = jax.nn.one_hot(batch.labels, program.classes)
-    images = batch.images.astype(jnp.float32) / 255
-    if hyper.augment:
-        images, labels = augment(hyper.augment, images, labels, jax.random.fold_in(key, 0))
-    return _standardise(hyper, images), labels
-
-
-def _gradients(
-    state: TrainState, examples: Examples, program: Program, key: PRNGKeyArray
-) -> tuple[Any, Any, jax.Array, jax.Array]:
-    """Returns the mean gradient, the new batch statistics, and the sums of the loss and of the correct ones."""
-    hyper = state.hyper
-
-    def loss_fn(params: Any, batch_stats: Any, number: jax.Array, examples: Examples) -> Any:
-        images, labels, weights = examples
-        logits, batch_stats = model.apply_train(
-            hyper.layers,
-            {"params": params, "batch_stats": batch_stats},
-            images,
-            jax.random.fold_in(key, number),
-            dtype=jnp.dtype(program.compute_dtype),
-            piece=piece,
-        )
-        smoothed = optax.smooth_labels(labels, hyper.label_smoothing)
-        losses = optax.softmax_cross_entropy(logits, smoothed)
-        correct = logits.argmax(-1) == labels.argmax(-1)
-        if weights is not None:
-            losses, correct = losses * weights, correct * weights
-        return losses.sum(), (batch_stats, correct.sum(dtype=jnp.float32))
-
-    def add_piece(sums: Any, piece: Any) -> tuple[Any, None]:
-        batch_stats, totals = sums
-        (loss, (batch_stats, correct)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, batch_stats, *piece
-        )
-        return (batch_stats, jax.tree.map(jnp.add, totals, (grads, loss, correct))), None
-
-    count = len(examples[0])
-    size = count // program.accumulate_steps
-    piece = ops.piece(size, plan.widest(hyper.layers, examples[0].shape[1:]), jax.default_backend())
-    if plan.independent(hyper.layers):
-        size = piece
-    numbers = jnp.arange(count // size)
-    pieces = numbers, jax.tree.map(lambda array: array.reshape(len(numbers), size, *array.shape[1:]), examples)
-    sums = state.batch_stats, (jax.tree.map(jnp.zeros_like, state.params), jnp.zeros(()), jnp.zeros(()))
-    # A loop of one turn would still be a loop to XLA, in which a CPU computes less in parallel.
-    sums = (add_piece(sums, (0, examples)) if len(numbers) == 1 else jax.lax.scan(add_piece, sums, pieces))[0]
-    batch_stats, (grads, loss, correct) = sums
-    usable = count if examples[2] is None else jnp.maximum(examples[2].sum(), 1)
-    return jax.tree.map(lambda grad: grad / usable, grads), batch_stats, loss, correct
 
 
 def _finite(tree: Any) -> jax.Array:
