@@ -2,11 +2,10 @@
 
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int32
 
@@ -14,6 +13,7 @@ from cnn import data, train
 from cnn.data import order
 from cnn.data.stream import Stream
 
+Place = Callable[[Any], Any]
 SCAN_BYTES = 1 << 26
 """How much of a stream goes to the device at a time where many steps are one call."""
 
@@ -21,7 +21,16 @@ SCAN_BYTES = 1 << 26
 class Feed:
     """The training split in the order of a seed: a pure function of the step, wherever the pictures are."""
 
-    def __init__(self, split: data.Split, *, seed: int, batch_size: int, epochs: int, workers: int) -> None:
+    def __init__(
+        self,
+        split: data.Split,
+        *,
+        seed: int,
+        batch_size: int,
+        epochs: int,
+        workers: int,
+        place: Place = jax.device_put,
+    ) -> None:
         """Puts the split on the device, unless it streams; reads nothing of one that does.
 
         Args:
@@ -30,6 +39,7 @@ class Feed:
           batch_size: of every step; the remainder of an epoch is dropped.
           epochs: how often the split is gone through.
           workers: threads that decode ahead, 0 to decode when a batch is asked for.
+          place: puts arrays where they are computed with.
         """
         self.steps_per_epoch = len(split) // batch_size
         self.waited = 0.0
@@ -39,7 +49,8 @@ class Feed:
         self._steps = self.steps_per_epoch * epochs
         # Workers are ahead, in the next epoch while the last one ends.
         self._permutation = functools.lru_cache(2)(lambda epoch: order.permutation(seed, epoch, len(split)))
-        self._held = None if self.streams else train.Images(jnp.asarray(split.images), jnp.asarray(split.marked()))
+        self._place = place
+        self._held = None if self.streams else train.Images(*place((split.images, split.marked())))
         self._stream: Stream | None = None
         self._running: list[Any] = []
 
@@ -89,7 +100,7 @@ class Feed:
         batches = [self._next(self._stream) for _ in range(count)]
         images, labels = batches[0] if count == 1 else map(np.concatenate, zip(*batches, strict=True))
         rows = np.arange(count * self._batch_size, dtype=np.int32).reshape(count, self._batch_size)
-        return train.Images(jax.device_put(images), jax.device_put(labels)), rows
+        return train.Images(*self._place((images, labels))), rows
 
     def _batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self.rows(step, 1)[0]
@@ -106,7 +117,7 @@ class Feed:
 
 
 def in_order(
-    images: jax.Array | data.Stored, batch_size: int, workers: int
+    images: jax.Array | data.Stored, batch_size: int, workers: int, place: Place = jax.device_put
 ) -> Iterator[tuple[jax.Array, Int32[np.ndarray, " batch"]]]:
     """Yields pictures on the device and rows of them, in all every row once, in order.
 
@@ -114,6 +125,7 @@ def in_order(
       images: on the device, or stored.
       batch_size: the last batch is filled up with repetitions of the last row.
       workers: threads that decode ahead.
+      place: puts arrays where they are computed with.
     """
     count = len(images)
     starts = range(0, count, batch_size)
@@ -123,12 +135,10 @@ def in_order(
         return
     stored = images
     stream = Stream(lambda number: stored[starts[number] : starts[number] + batch_size], len(starts), workers=workers)
+    everything = np.arange(batch_size, dtype=np.int32)
     try:
         for batch in stream:
-            places = np.minimum(np.arange(batch_size, dtype=np.int32), len(batch) - 1)
-            yield (
-                jax.device_put(batch[places] if len(batch) < batch_size else batch),
-                np.arange(batch_size, dtype=np.int32),
-            )
+            # Filled up before it goes there: another shape would compile anew.
+            yield place(batch[np.minimum(everything, len(batch) - 1)] if len(batch) < batch_size else batch), everything
     finally:
         stream.close()

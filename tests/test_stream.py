@@ -72,6 +72,7 @@ def journal(workdir):
     return [json.loads(line) for line in (workdir / "events.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_share_of_waiting_is_recorded_and_said(tmp_path, capsys):
     assert runs.train(tmp_path / "run", "data.loading=stream", "data.workers=0") == 0
     end = journal(tmp_path / "run")[-1]
@@ -110,6 +111,7 @@ def test_elements_come_in_order_from_any_first_one_whoever_is_quicker(workers):
     assert (len({name for _, name in found}) > 1) == (workers > 1)
 
 
+@pytest.mark.slow
 def test_no_thread_outlives_a_run(tmp_path):
     experiment.run(streamed("train.epochs=1", workers=4), tmp_path / "run")
     left = [thread for thread in threading.enumerate() if thread.name.startswith("grain")]
@@ -196,6 +198,7 @@ def test_the_share_of_memory_decides(tmp_path):
 # Pictures that weigh nothing.
 
 
+@pytest.mark.slow
 def test_an_unusable_picture_changes_nothing_but_the_number_of_examples():
     values = tiny.resolve()
     whole, without = tiny.split(8), tiny.split(8)

@@ -51,6 +51,7 @@ def small_samples(monkeypatch):
     monkeypatch.setattr(loading, "SAMPLE", 2)
 
 
+@pytest.mark.slow
 def test_skipping_gives_the_same_bytes_in_memory_and_streamed(tmp_path, capsys):
     root = pictures(tmp_path / "pictures")
     for loading_ in ("memory", "stream"):
@@ -122,12 +123,12 @@ def test_pictures_that_do_not_fit_are_skipped_too_unless_none_does(tmp_path):
 
 
 def test_a_streamed_folder_decodes_no_more_than_a_sample_before_it_begins(tmp_path, small_samples):
-    root = pictures(tmp_path / "pictures")
+    root = pictures(tmp_path / "pictures", bad=BAD[1:2])
     data = load_folder(root, loading="stream", valid_fraction=0.25)
     assert (len(data.train), len(data.valid), len(data.test)) == (36, 12, 12)
     assert data.train.labels.tolist() == [0] * 18 + [1] * 18
-    with pytest.raises(DataError, match=r"3 of 48 pictures cannot be read|2 of 48|1 of 48"):
-        data.train.images[:]
+    with pytest.raises(DataError, match=r"1 of 48 pictures cannot be read"):
+        (data.train.images[:], data.valid.images[:])
     memory = load_folder(pictures(tmp_path / "good", bad=()), valid_fraction=0.25)
     stored = load_folder(tmp_path / "good", loading="stream", valid_fraction=0.25)
     for name in ("train", "valid", "test"):
