@@ -10,6 +10,7 @@ itself records in `events.jsonl`. For comparison a data set of a hundredth of th
 """
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -99,11 +100,13 @@ def write_info(home, splits, shape):
 def resident(pid):
     """Returns the megabytes of a process and all that it started."""
     total = 0
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            total += int(line.split()[1]) / 1024
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        total += sum(resident(child) for child in (task / "children").read_text().split())
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread or a process may end meanwhile
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                total += int(line.split()[1]) / 1024
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                total += sum(resident(child) for child in (task / "children").read_text().split())
     return total
 
 
@@ -119,14 +122,16 @@ def measure(folder, shape, *flags, seconds):
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     metrics, started, memory = workdir / "metrics.jsonl", None, []
-    while process.poll() is None and (started is None or time.monotonic() - started < seconds):
-        if started is None and metrics.exists() and metrics.stat().st_size:
-            started = time.monotonic()
-        if started is not None:
-            memory.append(resident(process.pid))
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate()
+    try:
+        while process.poll() is None and (started is None or time.monotonic() - started < seconds):
+            if started is None and metrics.exists() and metrics.stat().st_size:
+                started = time.monotonic()
+            if started is not None:
+                memory.append(resident(process.pid))
+            time.sleep(0.1)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate()
     if not memory:
         raise SystemExit(said)
     events = [json.loads(line) for line in (workdir / "events.jsonl").read_text().splitlines()]
