@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn import checkpoint, data, evaluate, faults, layers, lock, provenance, rundir, settings
+import jax
+
+from cnn import badlist, checkpoint, data, evaluate, faults, layers, lock, memory, provenance, rundir, settings
 from cnn.compilation import compilations
 from cnn.config import ConfigError, Values
 from cnn.fields import MAX_INTEGER
@@ -53,6 +55,7 @@ def _run(values: Values, workdir: Path, dataset: data.Dataset, interruption: Int
     if finished is not None:
         return Finished(finished, fresh=False)
     _check_same_data(workdir, dataset)
+    badlist.recall(workdir, dataset.rejects)
     for path, before, now in changed:
         rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     rundir.write(workdir / rundir.CONFIG, values.json.encode())
@@ -89,6 +92,8 @@ def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datas
         "train_seconds": round(progress.seconds, 3),
         "compile_seconds": round(compilations.seconds("run_step", "run_scan"), 3),
         "save_seconds": round(progress.save_seconds, 3),
+        "wait_seconds": round(progress.wait_seconds, 3),
+        "bad_pictures": len(dataset.rejects),
         "best": {"step": progress.best_step, "valid_accuracy": progress.best_accuracy},
         "weights": values.eval.weights,
     }
@@ -98,10 +103,12 @@ def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datas
     step, variables = chosen_variables(values, workdir, weights)
     for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
         try:
-            evaluation = evaluate.evaluate_split(values, workdir, variables, dataset, split, step=step, weights=weights)
+            evaluation = evaluate.evaluate_split(
+                values, workdir, variables, dataset, split, step=step, weights=weights, tell=trainer.keeper.tell
+            )
         except FloatingPointError:
             return {**summary, "status": "diverged", "bad_step": step}
-        names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece")
+        names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
         summary[split] = {name: evaluation[name] for name in names}
     return summary
 
@@ -113,7 +120,14 @@ def load_data(section: settings.Data) -> data.Dataset:
       DataError: it is missing or unlike the config.
     """
     names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
-    return data.load(**{name: getattr(section, name) for name in names})
+    fields = {name: getattr(section, name) for name in (*names, "loading", "on_error")}
+    return data.load(**fields, room=section.memory_share * min([memory.host_bytes(), *_device_bytes()]))
+
+
+def _device_bytes() -> list[int]:
+    """Returns the memory of the accelerators at hand; a CPU has the host's."""
+    statistics = [device.memory_stats() or {} for device in jax.local_devices()]
+    return [entry["bytes_limit"] for entry in statistics if "bytes_limit" in entry]
 
 
 def check_lengths(values: Values, dataset: data.Dataset) -> None:
@@ -142,7 +156,9 @@ def check_lengths(values: Values, dataset: data.Dataset) -> None:
 
 def _about(dataset: data.Dataset) -> dict[str, Any]:
     sizes = {name: len(getattr(dataset, name)) for name in ("train", "valid", "test")}
-    return {"identity": dataset.identity, "classes": list(dataset.class_names), "examples": sizes}
+    loading = "stream" if dataset.streams else "memory"
+    classes = list(dataset.class_names)
+    return {"identity": dataset.identity, "classes": classes, "examples": sizes, "loading": loading}
 
 
 def chosen_variables(values: Values, workdir: Path, weights: str) -> tuple[int, dict[str, Any]]:
