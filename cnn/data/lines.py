@@ -37,10 +37,10 @@ def read(*, name: str, image_shape: tuple[int, int, int]) -> Source:
         )
     if min(image_shape[:2]) < 8:
         raise DataError(f"config.data.image_shape: lines need 8x8 pixels or more, got {image_shape}. Make it larger.")
-    splits = [_draw(direction, image_shape, count, row) for row, count in enumerate(SIZES.values())]
-    digest = hashlib.sha256(b"".join(split.images.tobytes() for split in splits)).hexdigest()
+    train, test = (_draw(direction, image_shape, count, row) for row, count in enumerate(SIZES.values()))
+    digest = hashlib.sha256(train.images.tobytes() + test.images.tobytes()).hexdigest()
     names = (f"no {direction} line", f"{direction} line")
-    return Source(*splits, names, f"lines:{direction}:{digest}")
+    return Source(train, test, names, f"lines:{direction}:{digest}")
 
 
 def _draw(direction: str, image_shape: tuple[int, int, int], count: int, stream: int) -> Split:
