@@ -8,6 +8,7 @@ import jax
 from cnn import badlist, checkpoint, data, evaluate, faults, layers, lock, memory, provenance, rundir, settings
 from cnn.compilation import compilations
 from cnn.config import ConfigError, Values
+from cnn.data import background
 from cnn.fields import MAX_INTEGER
 from cnn.fingerprint import fingerprint
 from cnn.interruption import Interruption
@@ -156,9 +157,14 @@ def check_lengths(values: Values, dataset: data.Dataset) -> None:
 
 def _about(dataset: data.Dataset) -> dict[str, Any]:
     sizes = {name: len(getattr(dataset, name)) for name in ("train", "valid", "test")}
-    loading = "stream" if dataset.streams else "memory"
-    classes = list(dataset.class_names)
-    return {"identity": dataset.identity, "classes": classes, "examples": sizes, "loading": loading}
+    shade = background.of_pictures(dataset.train.images)
+    return {
+        "identity": dataset.identity,
+        "classes": list(dataset.class_names),
+        "examples": sizes,
+        "loading": "stream" if dataset.streams else "memory",
+        "background": shade,
+    }
 
 
 def chosen_variables(values: Values, workdir: Path, weights: str) -> tuple[int, dict[str, Any]]:

@@ -9,11 +9,9 @@ import numpy as np
 
 from cnn.data.encoded import collect
 from cnn.data.listing import Listing, fingerprint
-from cnn.data.pictures import SUFFIXES, BrokenPicture, read_picture
+from cnn.data.pictures import SUFFIXES, UNREAD_SUFFIXES, BrokenPicture, read_picture
 from cnn.data.types import DataError, Source
 
-# Passing over these in silence would train on less than the person believes.
-UNREAD_SUFFIXES = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".jp2", ".jxl", ".ppm", ".pgm", ".ico")
 LAYOUT = "Put pictures into <data_dir>/train/<class>/ and <data_dir>/test/<class>/ (png, jpg, jpeg, bmp or webp)."
 SHOWN = 10
 
