@@ -1,5 +1,6 @@
 """Runs one experiment in its directory: train, evaluate, write; the same call again continues or reports."""
 
+import contextlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,9 @@ from cnn.config import ConfigError, Values
 from cnn.fields import MAX_INTEGER
 from cnn.fingerprint import fingerprint
 from cnn.interruption import Interruption
-from cnn.trainer import Trainer, make_program, make_state
+from cnn.starting import make_program, make_state
+from cnn.trainer import Trainer
+from cnn.watch import Watch
 
 
 class Finished(NamedTuple):
@@ -19,12 +22,22 @@ class Finished(NamedTuple):
     fresh: bool
 
 
-def run(values: Values, workdir: Path) -> Finished:
+def run(
+    values: Values,
+    workdir: Path,
+    *,
+    known: data.Dataset | None = None,
+    watch: Watch = Watch(),  # noqa: B008
+    interruption: Interruption | None = None,
+) -> Finished:
     """Trains and evaluates, continuing from the last checkpoint; a finished run is only read.
 
     Args:
       values: the whole config.
       workdir: the run's directory; made where missing.
+      known: the config's data, where they are loaded already.
+      watch: looks on while training.
+      interruption: of whoever runs this among other things; made where there is none.
 
     Raises:
       ConfigError: the directory holds a run of another config, or the data are too few for it.
@@ -38,31 +51,46 @@ def run(values: Values, workdir: Path) -> Finished:
     if finished is not None:
         return Finished(finished, fresh=False)
     lock.probe(workdir)
-    with Interruption() as interruption:
+    with contextlib.nullcontext(interruption) if interruption else Interruption() as interruption:
         faults.point("load")
-        dataset = load_data(values.data)
+        dataset = known or load_data(values.data)
         check_lengths(values, dataset)
         with lock.hold(workdir):
-            return _run(values, workdir, dataset, interruption)
+            finished = prepare(values, workdir, dataset)
+            if finished is not None:
+                return Finished(finished, fresh=False)
+            trainer = Trainer(values, workdir, dataset, interruption, watch=watch)
+            trainer.train()
+            return Finished(finish(values, workdir, trainer, dataset), fresh=True)
 
 
-def _run(values: Values, workdir: Path, dataset: data.Dataset, interruption: Interruption) -> Finished:
-    """Does what `run` promises, now that the directory is ours."""
+def prepare(values: Values, workdir: Path, dataset: data.Dataset) -> dict[str, Any] | None:
+    """Writes what a run is made with, before it trains; returns the result of a run that is finished already.
+
+    Whoever calls it holds the run's lock.
+
+    Raises:
+      ConfigError: the directory holds a run of another config.
+      DataError: the data are not those that the run began with.
+    """
     changed = rundir.check_same_config(values, workdir)
     finished = rundir.read_json(workdir / rundir.RESULT)
     if finished is not None:
-        return Finished(finished, fresh=False)
+        return finished
     _check_same_data(workdir, dataset)
     for path, before, now in changed:
         rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     rundir.write(workdir / rundir.CONFIG, values.json.encode())
     rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": _about(dataset)})
-    trainer = Trainer(values, workdir, dataset, interruption)
-    trainer.train()
+    return None
+
+
+def finish(values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset) -> dict[str, Any]:
+    """Evaluates a run whose training ended; writes and returns its result."""
     result = _result(values, workdir, trainer, dataset)
     faults.point("before_result")
     rundir.write_json(workdir / rundir.RESULT, result)
-    return Finished(result, fresh=True)
+    return result
 
 
 def _check_same_data(workdir: Path, dataset: data.Dataset) -> None:

@@ -1,0 +1,36 @@
+"""Which trials share a compiled program, and the data they share."""
+
+from cnn import data, experiment, hyper
+from cnn.config import Values
+from cnn.sweep.plan import Trial
+
+_LOADED = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
+
+
+def key(trial: Trial) -> str:
+    """Returns a text that is equal for trials which differ only in what is traced: real numbers, and seeds."""
+    train = trial.values.train
+    lengths = (train.batch_size, train.epochs, train.accumulate_steps, train.compute_dtype, train.dispatch)
+    return repr((_source(trial.values), lengths, hyper.structure(trial.values)))
+
+
+def _source(values: Values) -> tuple[object, ...]:
+    return tuple(getattr(values.data, name) for name in _LOADED)
+
+
+class Datasets:
+    """The data of the trials, each read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], data.Dataset] = {}
+
+    def of(self, values: Values) -> data.Dataset:
+        """Returns a config's data.
+
+        Raises:
+          DataError: they are missing or unlike the config.
+        """
+        source = _source(values)
+        if source not in self._known:
+            self._known[source] = experiment.load_data(values.data)
+        return self._known[source]

@@ -1,0 +1,58 @@
+"""What an engine works with: claims, verdicts and ends of trials, through a database that may be away for a while."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cnn.interruption import Interruption
+from cnn.sweep import outcome, programs, storage
+from cnn.sweep.outcome import Outcome
+from cnn.sweep.plan import Plan
+from cnn.sweep.queue import Claimed, Queue
+from cnn.sweep.screen import Screen
+
+
+@dataclasses.dataclass
+class Session:
+    """One worker's part in a sweep."""
+
+    plan: Plan
+    queue: Queue
+    screen: Screen
+    interruption: Interruption
+    datasets: programs.Datasets = dataclasses.field(default_factory=programs.Datasets)
+    train_seconds: float = 0.0
+    """Spent in training steps, by trials of this worker."""
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Which engine runs, and what was measured to choose it."""
+    _told: bool = False
+
+    def claim(self, limit: int) -> list[Claimed] | None:
+        """Returns trials of one program that are ours now; `None` when nothing is left, empty while others work."""
+        return self._ask(lambda: self.queue.claim(limit, programs.key))
+
+    def settle(self, claimed: Claimed, ended: Outcome) -> None:
+        """Stores how a trial ended, and shows it."""
+        stored = self._ask(lambda: self.queue.settle(claimed, ended))
+        self.screen.ended(claimed.trial, stored, self.plan.options.objective)
+
+    def judge(self, claimed: Claimed) -> Callable[[int, dict[str, float]], str | None]:
+        """Returns what hears of a trial's evaluations and says whether to end it."""
+        name = self.plan.options.objective.partition(".")[2]
+
+        def heard(epoch: int, valid: dict[str, float]) -> str | None:
+            pruned = self._ask(lambda: self.queue.report(claimed, epoch, valid[name]))
+            return f"{outcome.PRUNED_BY} after epoch {epoch}: {name} {valid[name]:.4g}" if pruned else None
+
+        return heard
+
+    def wait(self, seconds: float) -> None:
+        """Waits for trials of others, saying so once."""
+        if not self._told:
+            self.screen.line("waiting for the trials of other workers")
+        self._told = True
+        time.sleep(seconds)
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        return storage.asking(question, self.screen.line, lambda: self.interruption.requested)
