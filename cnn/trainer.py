@@ -93,11 +93,11 @@ class Trainer:
         with self.keeper.writer:
             self.state, self.progress = self.keeper.open(self.state)
             self.step = int(self.state.step)
-            self.interruption.defer(True)
+            before = self.interruption.defer(True)
             with journal.Journal(self.workdir, step=self.step) as self.journal, self.reporter.running(self.step):
                 faults.point("opened")
                 yield
-        self.interruption.defer(False)
+        self.interruption.defer(before)
 
     def settle(self, stacked: dict[str, np.ndarray], seconds: float) -> None:
         """Records steps that were made since the last boundary, of which `state` is the outcome.
@@ -121,7 +121,7 @@ class Trainer:
         count = self.steps_per_epoch - position
         lengths = [self.keeper.steps, None if self.scan else self.values.train.log_every_steps]
         count = min([count, *(length - self.step % length for length in lengths if length)])
-        rows = order.permutation(self.values.seed, epoch, len(self.dataset.train)).astype(np.int32)
+        rows = order.permutation(self.values.order_seed, epoch, len(self.dataset.train)).astype(np.int32)
         return rows[position * batch_size : (position + count) * batch_size].reshape(count, batch_size)
 
     def _dispatch(self, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,5 +1,10 @@
 """Which trials share a compiled program, and the data they share."""
 
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+
 from cnn import data, experiment, hyper
 from cnn.config import Values
 from cnn.sweep.plan import Trial
@@ -32,5 +37,13 @@ class Datasets:
         """
         source = _source(values)
         if source not in self._known:
-            self._known[source] = experiment.load_data(values.data)
+            dataset = experiment.load_data(values.data)
+            # On the device once, not once for each trial.
+            train, valid = map(_on_device, (dataset.train, dataset.valid))
+            self._known[source] = dataclasses.replace(dataset, train=train, valid=valid)
         return self._known[source]
+
+
+def _on_device(split: data.Split) -> data.Split:
+    images: Any = jnp.asarray(split.images)
+    return dataclasses.replace(split, images=images)

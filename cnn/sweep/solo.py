@@ -54,6 +54,7 @@ def train(session: Session, claimed: Claimed) -> None:
     except lock.Held as error:
         ended = Outcome(outcome.FAILED, error=str(error), final=False)
     except Exception as error:  # Whatever one trial meets must not hurt the others.
+        session.interruption.defer(False)
         session.settle(claimed, outcome.of_error(error))
         if getattr(error, "errno", None) in FULL:
             raise
