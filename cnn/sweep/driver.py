@@ -35,7 +35,7 @@ def run(plan: Plan, folder: Path, url: str) -> int:
       Preempted: a signal asked to stop.
       OSError: the disk is full, or the database does not answer.
     """
-    token = _declared(plan, folder)
+    token = declare(plan, folder)
     connected = storage.connect(url, folder)
     screen = Screen(plan.size)
     with Interruption() as interruption, workers.present(folder) as worker:
@@ -57,7 +57,7 @@ def run(plan: Plan, folder: Path, url: str) -> int:
     return 1 if record["counts"].get("failed") else 0
 
 
-def _declared(plan: Plan, folder: Path) -> str:
+def declare(plan: Plan, folder: Path) -> str:
     """Returns what names the sweep of this folder, declaring it where there is none.
 
     Raises:

@@ -14,6 +14,8 @@ from cnn.train import TrainState
 from cnn.trainer import Trainer
 from cnn.watch import Watch
 
+FULL = "out of memory"
+
 
 class Lane:
     """A claimed trial from its last checkpoint to its end."""
@@ -82,6 +84,10 @@ class Lane:
             return
         with contextlib.suppress(Away):
             self._settle(Outcome(outcome.PREEMPTED, final=False))
+
+    def fail(self, error: Exception, *, again: bool) -> None:
+        """Stores that the program which makes the steps failed; `again`: no fault of the trial."""
+        self._settle(Outcome(outcome.PREEMPTED, error=FULL, final=False) if again else outcome.of_error(error))
 
     def _fail(self, error: Exception) -> bool:
         if isinstance(error, Away):

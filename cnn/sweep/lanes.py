@@ -19,6 +19,9 @@ from cnn.sweep.queue import Claimed
 from cnn.sweep.session import Session
 from cnn.sweep.solo import POLL_SECONDS
 
+FULL = "RESOURCE_EXHAUSTED"
+"""In the message of an error that less memory would avoid."""
+
 
 def run(session: Session, size: int) -> None:
     """Runs trials, up to `size` together, until none is left.
@@ -32,7 +35,14 @@ def run(session: Session, size: int) -> None:
             session.wait(POLL_SECONDS)
             continue
         session.interruption.defer(True)
-        Group(session, claimed, size).train()
+        group = Group(session, claimed, size)
+        try:
+            group.train()
+        except jax.errors.JaxRuntimeError as error:
+            group.fail(error)
+            if FULL in str(error) and group.can_halve():
+                size //= 2
+                session.screen.line(f"out of memory: {size} trials together from here on")
         session.interruption.defer(False)
 
 
@@ -72,6 +82,16 @@ class Group:
         if self.lanes:
             raise Preempted
 
+    def can_halve(self) -> bool:
+        """Tells whether half of the trials could be spread over the devices."""
+        least = 1 if self.devices is None else self.devices.size
+        return self.size % 2 == 0 and (self.size // 2) % least == 0
+
+    def fail(self, error: Exception) -> None:
+        """Lets the trials wait again where smaller groups may do, and otherwise stores that they failed."""
+        for lane in self.lanes:
+            lane.fail(error, again=FULL in str(error) and self.can_halve())
+
     def _keep(self, going: list[bool]) -> None:
         kept = [(lane, place) for lane, place, goes in zip(self.lanes, self.places, going, strict=True) if goes]
         self.lanes, self.places = [lane for lane, _ in kept], [place for _, place in kept]
@@ -80,7 +100,7 @@ class Group:
         """Gathers the survivors where half of the places would do."""
         least = 1 if self.devices is None else self.devices.size
         size = self.size
-        while size % 2 == 0 and size // 2 >= max(len(self.lanes), least) and (size // 2) % least == 0:
+        while size % 2 == 0 and size // 2 >= len(self.lanes) and (size // 2) % least == 0:
             size //= 2
         if size < self.size:
             places = [*self.places, *[self.places[0]] * (size - len(self.places))]

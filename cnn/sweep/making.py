@@ -64,7 +64,7 @@ def _arranged(
     points = _numbered(product(space), problems) if grid else _numbered(_corners(space, seeds), problems, CHECKED)
     trials = _checked(plan, points, problems)
     epochs = max((trial.values.train.epochs for trial in trials), default=1)
-    return dataclasses.replace(plan, trials=tuple(trials) if grid else (), epochs=epochs)
+    return dataclasses.replace(plan, trials=tuple(trials) if grid else (), epochs=epochs, checked=tuple(trials[:1]))
 
 
 def _check_options(options: Options, space: tuple[Part, ...], grid: bool, problems: list[str]) -> None:

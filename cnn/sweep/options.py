@@ -85,7 +85,7 @@ class Options:
     lanes: Natural = 0
     """How many trials train together under vmap; 0 is as many as the memory holds."""
     jobs: Natural = 0
-    """How many processes run at a time; 0 is one for each device, and two on a CPU of several processors."""
+    """How many processes run at a time; 0 is two, or one on a single processor."""
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:

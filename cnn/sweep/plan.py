@@ -52,10 +52,17 @@ class Plan:
     """What must be the same for a sweep to continue."""
     epochs: int = 1
     """Of the longest trial."""
+    checked: tuple[Trial, ...] = ()
+    """Trials like those that a sampler draws."""
 
     @property
     def is_grid(self) -> bool:
         return isinstance(self.options.sampler, Grid)
+
+    @property
+    def example(self) -> Trial:
+        """A trial that stands for all."""
+        return self.checked[0]
 
     @property
     def size(self) -> int:

@@ -20,7 +20,7 @@ from cnn.sweep.storage import Away
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 LOG = "process.log"
 """What a trial's process printed, beside its run directory."""
-POLL_SECONDS = 0.1
+POLL_SECONDS, ASK_SECONDS = 0.1, 1.0
 WRONG, PREEMPTED, FORCED = 2, 75, 143
 
 
@@ -33,12 +33,8 @@ class Job(NamedTuple):
 
 
 def jobs(asked: int) -> int:
-    """Returns how many processes run at a time: as asked, or one a device, two on a CPU of several processors."""
-    import jax
-
-    if asked:
-        return asked
-    return min(2, runtime.available()) if jax.default_backend() == "cpu" else jax.local_device_count()
+    """Returns how many processes run at a time: as asked, or two where there are processors for them."""
+    return asked or min(2, runtime.available())
 
 
 def run(session: Session, limit: int) -> None:
@@ -51,15 +47,16 @@ def run(session: Session, limit: int) -> None:
     working: list[Job] = []
     session.interruption.defer(True)
     try:
-        left = True
+        left, asked = True, 0.0
         while (left or working) and not session.interruption.requested:
-            if left and len(working) < limit:
+            if left and len(working) < limit and time.monotonic() > asked:
                 claimed = session.claim(1)
                 left = claimed is not None
+                # What others are at may come back, but not in a moment.
+                asked = time.monotonic() + (0 if claimed else ASK_SECONDS)
                 working += [_start(session, one, limit) for one in claimed or []]
             working = _settled(session, working)
-            if len(working) == limit or not left or not working:
-                time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
     finally:
         for job in working:
             job.process.send_signal(signal.SIGTERM)

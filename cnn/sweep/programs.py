@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from cnn import data, experiment, hyper
+from cnn import data, experiment, hyper, train
 from cnn.config import Values
 from cnn.sweep.plan import Trial
 
@@ -14,8 +14,9 @@ _LOADED = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "v
 
 def key(trial: Trial) -> str:
     """Returns a text that is equal for trials which differ only in what is traced: real numbers, and seeds."""
-    train = trial.values.train
-    lengths = (train.batch_size, train.epochs, train.accumulate_steps, train.compute_dtype, train.dispatch)
+    section = trial.values.train
+    names = ("batch_size", "epochs", "accumulate_steps", "compute_dtype", "dispatch")
+    lengths = tuple(getattr(section, name) for name in names)
     return repr((_source(trial.values), lengths, hyper.structure(trial.values)))
 
 
@@ -39,11 +40,16 @@ class Datasets:
         if source not in self._known:
             dataset = experiment.load_data(values.data)
             # On the device once, not once for each trial.
-            train, valid = map(_on_device, (dataset.train, dataset.valid))
-            self._known[source] = dataclasses.replace(dataset, train=train, valid=valid)
+            train_split, valid = map(_on_device, (dataset.train, dataset.valid))
+            self._known[source] = dataclasses.replace(dataset, train=train_split, valid=valid)
         return self._known[source]
 
 
 def _on_device(split: data.Split) -> data.Split:
     images: Any = jnp.asarray(split.images)
     return dataclasses.replace(split, images=images)
+
+
+def images(dataset: data.Dataset) -> train.Images:
+    """Returns the training split as the compiled step takes it."""
+    return train.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))

@@ -116,6 +116,7 @@ def write(queue: Queue, session: Session) -> dict[str, Any]:
     record = {
         "schema": 1,
         "name": queue.folder.resolve().name,
+        "study": queue.study.study_name,
         "objective": plan.options.objective,
         "direction": plan.options.direction,
         "size": plan.size,

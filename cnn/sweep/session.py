@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from cnn import faults
 from cnn.interruption import Interruption
 from cnn.sweep import outcome, programs, storage
 from cnn.sweep.outcome import Outcome
@@ -30,11 +31,14 @@ class Session:
 
     def claim(self, limit: int) -> list[Claimed] | None:
         """Returns trials of one program that are ours now; `None` when nothing is left, empty while others work."""
-        return self._ask(lambda: self.queue.claim(limit, programs.key))
+        claimed = self._ask(lambda: self.queue.claim(limit, programs.key))
+        faults.point("claimed")
+        return claimed
 
     def settle(self, claimed: Claimed, ended: Outcome) -> None:
         """Stores how a trial ended, and shows it."""
         stored = self._ask(lambda: self.queue.settle(claimed, ended))
+        faults.point("settled")
         self.screen.ended(claimed.trial, stored, self.plan.options.objective)
 
     def judge(self, claimed: Claimed) -> Callable[[int, dict[str, float]], str | None]:
