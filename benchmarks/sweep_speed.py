@@ -3,10 +3,10 @@
     python benchmarks/sweep_speed.py --rounds=3
     python benchmarks/sweep_speed.py --rounds=3 -- --config.train.epochs=20 --config.train.batch_size=32
 
-Eight learning rates x four seeds on the digits: 32 trials of 51 steps, unless flags after `--` say otherwise. A sweep is
-timed from the start of its process to its end: imports, compilations, checkpoints, evaluations and the ranking count.
-`steps` is what the trials report as their training steps' time, compilation included; of processes, which overlap, the
-sum is divided by how many run at a time.
+Eight learning rates x four seeds on the digits: 32 trials of 51 steps, unless flags after `--` say otherwise. A sweep
+is timed from the start of its process to its end: imports, compilations, checkpoints, evaluations, ranking. `steps` is
+what the trials report as their training steps' time, compilation included; of processes, which overlap, the sum is
+divided by how many run at a time.
 """
 
 import argparse

@@ -52,6 +52,7 @@ def test_a_trial_of_a_loop_is_the_solo_run_to_the_bit(mapped, tmp_path):
     assert runs.outcome(mapped / "trials" / "0003") == runs.outcome(tmp_path / "solo")
 
 
+@pytest.mark.slow
 def test_a_trial_of_many_is_the_solo_run_within_rounding(mapped, vmapped):
     for number in range(4):
         alone, together = (folder / "trials" / f"{number:04}" for folder in (mapped, vmapped))
@@ -62,6 +63,7 @@ def test_a_trial_of_many_is_the_solo_run_within_rounding(mapped, vmapped):
         )
 
 
+@pytest.mark.slow
 def test_trials_evaluate_like_any_run(vmapped, capsys):
     assert runs.start("eval", f"--workdir={vmapped / 'trials' / '0002'}", "--split=valid") == 0
     shown = capsys.readouterr().out
@@ -91,6 +93,7 @@ def test_another_sweep_in_the_folder_is_refused_with_what_differs(mapped, capsys
     assert "exists and holds no sweep" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_diverged_lane_hurts_no_other(tmp_path):
     for name, rate in (("finite", "0.03"), ("diverged", "1e37")):
         space = f"optimizer.learning_rate=0.003,{rate};seed=0,1"
@@ -104,18 +107,20 @@ def test_a_diverged_lane_hurts_no_other(tmp_path):
     assert "not finite at step" in found["trials"][2]["error"]
 
 
-def test_trials_that_differ_in_traced_values_are_one_program_and_structures_one_each(tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["map", "vmap"])
+def test_trials_that_differ_in_traced_values_are_one_program_and_structures_one_each(tmp_path, engine):
     layers = ",".join(f"conv({width}, {kernel}) | flatten | dense(classes)" for width in (1, 2, 3) for kernel in (2, 3))
     space = f"seed=0,1;model.layers={layers};{sweeps.RATES}"
-    for engine in ("map", "vmap"):
-        before = engines.compilations()
-        short = ("config.train.epochs=1", "config.eval.test=False")
-        assert sweeps.sweep(tmp_path / engine, space, f"sweep.engine={engine}", "sweep.lanes=4", *short) == 0
-        after = engines.compilations()
-        assert {name: after[name] - before[name] for name in after} == {"map": 0, "vmap": 0} | {engine: 6}
-        assert sweeps.record(tmp_path / engine)["counts"] == {"finished": 24}
+    before = engines.compilations()
+    short = ("config.train.epochs=1", "config.eval.test=False")
+    assert sweeps.sweep(tmp_path / "s", space, f"sweep.engine={engine}", "sweep.lanes=4", *short) == 0
+    after = engines.compilations()
+    assert {name: after[name] - before[name] for name in after} == {"map": 0, "vmap": 0} | {engine: 6}
+    assert sweeps.record(tmp_path / "s")["counts"] == {"finished": 24}
 
 
+@pytest.mark.slow
 def test_a_shared_order_gives_all_lanes_the_same_batches(tmp_path):
     assert sweeps.sweep(tmp_path / "s", SPACE, "sweep.engine=vmap", "sweep.lanes=4", "config.data.order=shared(7)") == 0
     experiment.run(runs.tiny("optimizer.learning_rate=0.03", "seed=1", "data.order=shared(7)"), tmp_path / "solo")
@@ -126,6 +131,7 @@ def test_a_shared_order_gives_all_lanes_the_same_batches(tmp_path):
     assert own["fingerprint"] != runs.saved(tmp_path / "solo", "result.json")["fingerprint"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["map", "vmap"])
 def test_a_pruned_trial_is_a_whole_run_and_changes_no_other(tmp_path, mapped, engine):
     space = "optimizer.learning_rate=0.003,0.03,0.00001,0.0001;seed=0,1"
@@ -150,6 +156,7 @@ def test_a_pruned_trial_is_a_whole_run_and_changes_no_other(tmp_path, mapped, en
             assert sweeps.losses(tmp_path / "s" / row["folder"]) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [name for name in options.SAMPLERS if name != "grid"])
 def test_every_sampler_draws_configurations_and_runs_each_with_all_seeds(tmp_path, sampler):
     rates, smoothing = {"log": [1e-3, 1e-1]}, {"linear": [0, 0.2]}
@@ -174,6 +181,7 @@ def test_every_sampler_draws_configurations_and_runs_each_with_all_seeds(tmp_pat
     assert sweeps.record(tmp_path / "s")["trials"] == found["trials"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["map", "vmap"])
 def test_a_trial_that_always_fails_is_tried_so_often_and_the_others_go_on(tmp_path, engine):
     folder = tmp_path / "s"
@@ -188,6 +196,7 @@ def test_a_trial_that_always_fails_is_tried_so_often_and_the_others_go_on(tmp_pa
     assert "is held by another process" in found["trials"][1]["error"]
 
 
+@pytest.mark.slow
 def test_what_only_the_data_can_refuse_fails_at_once(tmp_path):
     assert sweeps.sweep(tmp_path / "s", "train.batch_size=100,5000", "sweep.engine=map") == 1
     found = sweeps.record(tmp_path / "s")
@@ -203,6 +212,7 @@ def blocked(workdir):
     return file
 
 
+@pytest.mark.slow
 def test_the_engine_chosen_is_the_fastest_measured(tmp_path, capsys):
     assert sweeps.sweep(tmp_path / "s", SPACE, "config.train.epochs=1") == 0
     about = sweeps.record(tmp_path / "s")["engine"]

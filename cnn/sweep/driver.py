@@ -11,6 +11,7 @@ from cnn import config, rundir
 from cnn.config import ConfigError
 from cnn.interruption import Interruption
 from cnn.sweep import engines, programs, ranking, samplers, show, storage, workers
+from cnn.sweep.board import Board
 from cnn.sweep.plan import TRIALS, Plan
 from cnn.sweep.queue import Queue
 from cnn.sweep.screen import Screen
@@ -44,15 +45,15 @@ def run(plan: Plan, folder: Path, url: str) -> int:
             return storage.asking(question, screen.line, lambda: interruption.requested)
 
         study = asking(lambda: _study(plan, folder, connected, token))
-        queue = Queue(plan, folder, study, worker)
+        queue = Queue(Board(plan, folder, study), worker)
         session = Session(plan, queue, screen, interruption)
         if plan.is_grid:
             asking(lambda: queue.fill(programs.key))
-        with screen.running(asking(lambda: len(ranking.ended(queue)))):
+        with screen.running(asking(lambda: len(ranking.ended(queue.board)))):
             try:
                 engines.run(session)
             finally:
-                record = asking(lambda: ranking.write(queue, session))
+                record = asking(lambda: ranking.write(queue.board, session))
     show.ranking(record, folder)
     return 1 if record["counts"].get("failed") else 0
 

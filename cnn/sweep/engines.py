@@ -23,7 +23,7 @@ ROUNDS = 4
 
 def run(session: Session) -> None:
     """Runs the trials with the engine that was asked for, or with the fastest."""
-    over = ranking.ended(session.queue)
+    over = ranking.ended(session.queue.board)
     if len(over) < session.plan.size:
         session.about |= _choose(session, over)
         engine = session.about["engine"]

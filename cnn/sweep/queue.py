@@ -7,16 +7,16 @@ the folder's claims lock, and there finds what dead workers left, see `repair`.
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState
 
 from cnn.config import ConfigError
 from cnn.sweep import outcome, repair, samplers, workers
+from cnn.sweep.board import Board, to_text
 from cnn.sweep.outcome import Outcome
-from cnn.sweep.plan import SEED, Plan, Trial, drawn
-from cnn.sweep.space import parameters
+from cnn.sweep.plan import Trial, drawn
 
 Key = Callable[[Trial], str]
 """Names the compiled program that a trial needs."""
@@ -33,25 +33,25 @@ class Claimed(NamedTuple):
 class Queue:
     """The trials of one sweep, as one worker sees them."""
 
-    def __init__(self, plan: Plan, folder: Path, study: optuna.Study, worker: str) -> None:
-        self.plan, self.folder, self.study, self.worker = plan, folder, study, worker
-        self._distributions = {name: samplers.distribution(values) for name, values in parameters(plan.space)}
+    def __init__(self, board: Board, worker: str) -> None:
+        self.board, self.worker = board, worker
+        self.plan, self.folder, self.study = board.plan, board.folder, board.study
         # A trial that waits has its parameters; another sampler would draw for nothing.
         self._idle = optuna.samplers.RandomSampler(seed=0)
-        study.sampler = self._idle
+        self.study.sampler = self._idle
 
     def fill(self, key: Key) -> None:
         """Adds the trials of a grid that are not there yet; those of one program lie together."""
         with workers.alone(self.folder):
-            there = {trial.user_attrs.get("number") for trial in self.trials()}
+            there = {trial.user_attrs.get("number") for trial in self.board.trials()}
             for trial in by_program(self.plan.trials, key):
                 if trial.number not in there:
-                    self.add(dict(trial.params), {"number": trial.number, "fields": _json(trial.fields)})
+                    self.board.add(dict(trial.params), {"number": trial.number, "fields": to_text(trial.fields)})
 
     def claim(self, limit: int, key: Key) -> list[Claimed] | None:
         """Returns up to `limit` trials of one program, empty while others are at the last ones, `None` at the end."""
         with workers.alone(self.folder):
-            repair.reconcile(self)
+            repair.reconcile(self.board)
             claimed: list[Claimed] = []
             while len(claimed) < limit:
                 following = self._next()
@@ -60,32 +60,14 @@ class Queue:
                 claimed.append(self._take(following))
             if claimed:
                 return claimed
-            return [] if any(trial.state == TrialState.RUNNING for trial in self.trials()) else None
-
-    def trials(self) -> list[FrozenTrial]:
-        """Returns every attempt, in the order in which they were added."""
-        return self.study.get_trials(deepcopy=False)
-
-    def add(self, params: dict[str, Any], about: dict[str, Any]) -> None:
-        """Lets a trial wait for a worker."""
-        distributions = {name: self._distributions[name] for name in params}
-        self.study.add_trial(
-            create_trial(state=TrialState.WAITING, params=params, distributions=distributions, user_attrs=about)
-        )
-
-    def trial(self, frozen: FrozenTrial) -> Trial:
-        """Returns what an attempt stands for."""
-        number = frozen.user_attrs["number"]
-        if self.plan.is_grid:
-            return self.plan.trials[number]
-        return self.plan.trial(number, json.loads(frozen.user_attrs["fields"]), frozen.params)
+            return [] if any(trial.state == TrialState.RUNNING for trial in self.board.trials()) else None
 
     def _next(self) -> Trial | None:
         """Returns the trial that Optuna would hand out, drawing a new one where none waits."""
         while True:
-            waiting = [trial for trial in self.trials() if trial.state == TrialState.WAITING]
+            waiting = [trial for trial in self.board.trials() if trial.state == TrialState.WAITING]
             if waiting:
-                return self.trial(min(waiting, key=lambda trial: trial.number))
+                return self.board.trial(min(waiting, key=lambda trial: trial.number))
             if self.plan.is_grid or not self._draw():
                 return None
 
@@ -97,7 +79,7 @@ class Queue:
 
     def _draw(self) -> bool:
         """Draws a configuration and lets it wait, once for each seed; tells whether there was one left to draw."""
-        known = self.trials()
+        known = self.board.trials()
         number = len({trial.user_attrs["config"] for trial in known if "config" in trial.user_attrs})
         if number >= self.plan.options.trials:
             return False
@@ -107,7 +89,7 @@ class Queue:
             fields = drawn(self.plan, samplers.draw(asked))
         finally:
             self.study.sampler = self._idle
-        about = self.attributes(number, 0, fields)
+        about = self.board.attributes(number, 0, fields)
         try:
             self.plan.trial(about["number"], json.loads(about["fields"]), {})
         except ConfigError as error:
@@ -117,15 +99,9 @@ class Queue:
         if "final" in about:
             self.study.tell(asked, state=TrialState.FAIL)
             return True
-        repair.add_siblings(self)
+        repair.add_siblings(self.board)
         self.study._storage.set_trial_state_values(asked._trial_id, TrialState.WAITING)
         return True
-
-    def attributes(self, configuration: int, seed: int, fields: dict[str, Any]) -> dict[str, Any]:
-        """Returns what is stored of a drawn configuration with its nth seed."""
-        number = configuration * len(self.plan.seeds) + seed
-        seeded = {} if self.plan.seeds == (None,) else {SEED: self.plan.seeds[seed]}
-        return {"fields": _json({**fields, **seeded}), "config": configuration, "number": number}
 
     def report(self, claimed: Claimed, epoch: int, value: float) -> bool:
         """Stores the objective after an epoch; tells whether the trial is to end here."""
@@ -135,7 +111,7 @@ class Queue:
     def settle(self, claimed: Claimed, ended: Outcome) -> Outcome:
         """Stores and returns how a trial ended; one that failed and may be tried again waits once more."""
         with workers.alone(self.folder):
-            return repair.settle(self, self.study.get_trials(deepcopy=False)[claimed.asked.number], ended)
+            return repair.settle(self.board, self.study.get_trials(deepcopy=False)[claimed.asked.number], ended)
 
 
 def by_program(trials: Sequence[Trial], key: Key) -> list[Trial]:
@@ -144,7 +120,3 @@ def by_program(trials: Sequence[Trial], key: Key) -> list[Trial]:
     first = {name: index for index, name in reversed(list(enumerate(keys)))}
     order = sorted(range(len(trials)), key=lambda index: (first[keys[index]], index))
     return [trials[index] for index in order]
-
-
-def _json(fields: Any) -> str:
-    return json.dumps(dict(fields))

@@ -10,33 +10,33 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cnn import config, rundir
 from cnn.sweep import curves, outcome, stats
+from cnn.sweep.board import Board
 from cnn.sweep.plan import SEED, TRIALS, Plan
-from cnn.sweep.queue import Queue
 from cnn.sweep.session import Session
 
 JSON, CSV = "sweep.json", "sweep.csv"
 ENDED = (outcome.FINISHED, outcome.PRUNED, outcome.DIVERGED, outcome.FAILED)
 
 
-def ended(queue: Queue) -> set[int]:
+def ended(board: Board) -> set[int]:
     """Returns the numbers of the trials that need no more work."""
-    return {row["number"] for row in rows(queue) if row["status"] in ENDED}
+    return {row["number"] for row in rows(board) if row["status"] in ENDED}
 
 
-def rows(queue: Queue) -> list[dict[str, Any]]:
+def rows(board: Board) -> list[dict[str, Any]]:
     """Returns what is known of each trial, by number."""
     attempts: dict[int, list[FrozenTrial]] = {}
-    for trial in queue.trials():
+    for trial in board.trials():
         if "number" in trial.user_attrs:
             attempts.setdefault(trial.user_attrs["number"], []).append(trial)
-    return [_row(queue, number, tries) for number, tries in sorted(attempts.items())]
+    return [_row(board, number, tries) for number, tries in sorted(attempts.items())]
 
 
-def _row(queue: Queue, number: int, tries: list[FrozenTrial]) -> dict[str, Any]:
+def _row(board: Board, number: int, tries: list[FrozenTrial]) -> dict[str, Any]:
     last, folder = tries[-1], f"{TRIALS}/{number:04}"
-    result = rundir.read_json(queue.folder / folder / rundir.RESULT)
+    result = rundir.read_json(board.folder / folder / rundir.RESULT)
     fields = json.loads(last.user_attrs["fields"])
-    objective = queue.plan.options.objective
+    objective = board.plan.options.objective
     ended = outcome.of_result(result, objective) if result else None
     status = ended.status if ended else _status(last)
     split = (result or {}).get(objective.partition(".")[0], {})
@@ -50,7 +50,7 @@ def _row(queue: Queue, number: int, tries: list[FrozenTrial]) -> dict[str, Any]:
         "interval": binomial,
         "fields": fields,
         "epochs": result["epochs"] if result else None,
-        "step": result["step"] if result else outcome.newest_step(queue.folder / folder),
+        "step": result["step"] if result else outcome.newest_step(board.folder / folder),
         "train_seconds": result["train_seconds"] if result else None,
         "parameters": result["parameters"] if result else None,
         "stopped": result["stopped"] if result else None,
@@ -59,7 +59,7 @@ def _row(queue: Queue, number: int, tries: list[FrozenTrial]) -> dict[str, Any]:
         "worker": last.user_attrs.get("worker"),
         "started": _time(began[-1]) if began else None,
         "ended": _time(last.datetime_complete) if last.datetime_complete else None,
-        "command": queue.plan.line(fields, queue.folder / folder),
+        "command": board.plan.line(fields, board.folder / folder),
     }
 
 
@@ -104,19 +104,19 @@ def groups(plan: Plan, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return listed
 
 
-def write(queue: Queue, session: Session) -> dict[str, Any]:
+def write(board: Board, session: Session) -> dict[str, Any]:
     """Writes `sweep.json` and `sweep.csv`, and returns what the former holds."""
-    plan, found = queue.plan, rows(queue)
+    plan, found = board.plan, rows(board)
     ranked = groups(plan, found)
     for row in found:
-        row["curves"] = curves.read(queue.folder / row["folder"])
+        row["curves"] = curves.read(board.folder / row["folder"])
     finished = [row for row in found if row["status"] == outcome.FINISHED]
     whole = plan.is_grid and len(finished) == plan.size
     counts = {status: sum(row["status"] == status for row in found) for status in (*ENDED, "running", "waiting")}
     record = {
         "schema": 1,
-        "name": queue.folder.resolve().name,
-        "study": queue.study.study_name,
+        "name": board.folder.resolve().name,
+        "study": board.study.study_name,
         "objective": plan.options.objective,
         "direction": plan.options.direction,
         "size": plan.size,
@@ -132,10 +132,10 @@ def write(queue: Queue, session: Session) -> dict[str, Any]:
         "importance": stats.importance(
             [row["fields"] for row in finished], [row["value"] for row in finished], grid=whole
         ),
-        "best": _best(queue, ranked, found),
+        "best": _best(board, ranked, found),
     }
-    rundir.write_json(queue.folder / JSON, record)
-    rundir.write(queue.folder / CSV, _csv(record).encode())
+    rundir.write_json(board.folder / JSON, record)
+    rundir.write(board.folder / CSV, _csv(record).encode())
     return record
 
 
@@ -151,15 +151,15 @@ def _varying(found: list[dict[str, Any]]) -> list[str]:
     return [path for path in named if len({json.dumps(row["fields"].get(path)) for row in found}) > 1]
 
 
-def _best(queue: Queue, ranked: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _best(board: Board, ranked: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Returns the best configuration: its best trial, how its config differs from the base, and the command."""
     if not ranked or not ranked[0]["n"]:
         return None
     members = [row for row in found if row["number"] in ranked[0]["trials"] and row["value"] is not None]
-    choose = max if queue.plan.options.direction == "maximize" else min
+    choose = max if board.plan.options.direction == "maximize" else min
     row = choose(members, key=lambda row: row["value"])
-    saved = rundir.read_json(queue.folder / row["folder"] / rundir.CONFIG) or {}
-    base = queue.plan.base_values()
+    saved = rundir.read_json(board.folder / row["folder"] / rundir.CONFIG) or {}
+    base = board.plan.base_values()
     changed = config.differences(base, saved) if base else [(path, None, new) for path, new in row["fields"].items()]
     diff = [{"path": path, "base": before, "best": now} for path, before, now in changed]
     return {"trial": row["number"], "fields": ranked[0]["fields"], "diff": diff, "command": row["command"]}

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int
 
-from cnn import train
+from cnn import ops, train
 from cnn.train import Images, Metrics, Program, TrainState
 
 AXIS = "trials"
@@ -95,7 +95,8 @@ def run_scan(
 
 def _steps(program: Program, shared: bool) -> Any:
     def one(state: TrainState, split: Images, rows: jax.Array) -> tuple[TrainState, Metrics]:
-        return train.train_step(state, Images(split.images[rows], split.labels[rows]), program)
+        with ops.as_products():
+            return train.train_step(state, Images(split.images[rows], split.labels[rows]), program)
 
     return jax.vmap(one, in_axes=(0, None, None if shared else 0))
 
