@@ -65,6 +65,7 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_same_table(tmp_path, und
         "after_commit": 8,
         "before_result": 2,
         "claimed": 2,
+        "taken": 4,
         "settled": 2,
     }
     faults = []

@@ -52,8 +52,12 @@ def run(plan: Plan, folder: Path, url: str) -> int:
         with screen.running(asking(lambda: len(ranking.ended(queue.board)))):
             try:
                 engines.run(session)
-            finally:
-                record = asking(lambda: ranking.write(queue.board, session))
+            except storage.Away:
+                raise
+            except BaseException:
+                asking(lambda: ranking.write(queue.board, session))
+                raise
+            record = asking(lambda: ranking.write(queue.board, session))
     show.ranking(record, folder)
     return 1 if record["counts"].get("failed") else 0
 

@@ -6,6 +6,7 @@ into a program of half the size. Trials that continue from different steps train
 """
 
 import time
+from collections import Counter
 from typing import Any
 
 import jax
@@ -13,8 +14,9 @@ import numpy as np
 
 from cnn import faults
 from cnn.interruption import Preempted
-from cnn.sweep import stacked
+from cnn.sweep import programs, stacked
 from cnn.sweep.lane import Lane
+from cnn.sweep.measure import equal_parts
 from cnn.sweep.queue import Claimed
 from cnn.sweep.session import Session
 from cnn.sweep.solo import POLL_SECONDS
@@ -23,26 +25,33 @@ FULL = "RESOURCE_EXHAUSTED"
 """In the message of an error that less memory would avoid."""
 
 
-def run(session: Session, size: int) -> None:
-    """Runs trials, up to `size` together, until none is left.
+def run(session: Session, most: int) -> None:
+    """Runs trials, up to `most` together, until none is left.
 
     Raises:
       Preempted: a signal asked to stop; the trials under way are saved and wait again.
       OSError: the database was away for too long.
     """
-    while (claimed := session.claim(size)) is not None:
+    counts = Counter(programs.key(trial) for trial in session.plan.trials)
+    devices = jax.local_device_count()
+
+    def places(program: str) -> int:
+        # Of what the plan holds, not of what is left: who continues must not compute another program.
+        return equal_parts(counts.get(program, most), most, devices)
+
+    while (claimed := session.claim(places)) is not None:
         if not claimed:
             session.wait(POLL_SECONDS)
             continue
         session.interruption.defer(True)
-        group = Group(session, claimed, size)
+        group = Group(session, claimed, places(programs.key(claimed[0].trial)))
         try:
             group.train()
         except jax.errors.JaxRuntimeError as error:
             group.fail(error)
             if FULL in str(error) and group.can_halve():
-                size //= 2
-                session.screen.line(f"out of memory: {size} trials together from here on")
+                most = max(1, group.size // 2)
+                session.screen.line(f"out of memory: {most} trials together from here on")
         session.interruption.defer(False)
 
 

@@ -61,7 +61,12 @@ def lanes_for(trial_bytes: float, trials: int, devices: int) -> int:
     limit = _memory() * SHARE_OF_MEMORY * (devices if jax.default_backend() != "cpu" else 1)
     most = MOST_LANES_CPU if jax.default_backend() == "cpu" else MOST_LANES
     fitting = max(1, min(int(limit // max(1.0, trial_bytes)), most * devices, trials))
-    groups = math.ceil(trials / fitting)
+    return equal_parts(trials, fitting, devices)
+
+
+def equal_parts(trials: int, most: int, devices: int) -> int:
+    """Returns how many trials each of the fewest equal groups has, a multiple of the devices."""
+    groups = math.ceil(trials / most)
     return math.ceil(trials / groups / devices) * devices
 
 

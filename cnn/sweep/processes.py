@@ -21,7 +21,7 @@ MAIN = Path(__file__).resolve().parents[2] / "main.py"
 LOG = "process.log"
 """What a trial's process printed, beside its run directory."""
 POLL_SECONDS, ASK_SECONDS = 0.1, 1.0
-WRONG, PREEMPTED, FORCED = 2, 75, 143
+WRONG, HELD, PREEMPTED, FORCED = 2, 73, 75, 143
 
 
 class Job(NamedTuple):
@@ -50,7 +50,7 @@ def run(session: Session, limit: int) -> None:
         left, asked = True, 0.0
         while (left or working) and not session.interruption.requested:
             if left and len(working) < limit and time.monotonic() > asked:
-                claimed = session.claim(1)
+                claimed = session.claim()
                 left = claimed is not None
                 # What others are at may come back, but not in a moment.
                 asked = time.monotonic() + (0 if claimed else ASK_SECONDS)
@@ -102,7 +102,8 @@ def _ended(session: Session, job: Job) -> Outcome:
         job.log.unlink(missing_ok=True)
         return ended
     code = job.process.returncode
-    if code in (PREEMPTED, FORCED):
+    # Held: by what a killed driver left running, which ends the trial in its own time.
+    if code in (PREEMPTED, FORCED, HELD):
         return Outcome(outcome.PREEMPTED, final=False)
     lines = job.log.read_text(errors="replace").strip().splitlines()
     said = lines[-1][:400] if lines else "it said nothing"

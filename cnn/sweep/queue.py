@@ -12,6 +12,7 @@ from typing import NamedTuple
 import optuna
 from optuna.trial import TrialState
 
+from cnn import faults
 from cnn.config import ConfigError
 from cnn.sweep import outcome, repair, samplers, workers
 from cnn.sweep.board import Board, to_text
@@ -48,14 +49,20 @@ class Queue:
                 if trial.number not in there:
                     self.board.add(dict(trial.params), {"number": trial.number, "fields": to_text(trial.fields)})
 
-    def claim(self, limit: int, key: Key) -> list[Claimed] | None:
-        """Returns up to `limit` trials of one program, empty while others are at the last ones, `None` at the end."""
+    def claim(self, limit: Callable[[str], int], key: Key) -> list[Claimed] | None:
+        """Returns trials of one program, empty while others are at the last ones, `None` at the end.
+
+        Args:
+          limit: how many trials of a program may be claimed.
+          key: names the program of a trial.
+        """
         with workers.alone(self.folder):
             repair.reconcile(self.board)
             claimed: list[Claimed] = []
-            while len(claimed) < limit:
-                following = self._next()
-                if following is None or (claimed and key(following) != key(claimed[0].trial)):
+            program = ""
+            while (following := self._next()) is not None:
+                program = program or key(following)
+                if key(following) != program or len(claimed) >= limit(program):
                     break
                 claimed.append(self._take(following))
             if claimed:
@@ -73,6 +80,7 @@ class Queue:
 
     def _take(self, trial: Trial) -> Claimed:
         asked = self.study.ask()
+        faults.point("taken")
         asked.set_user_attr("worker", self.worker)
         assert asked.user_attrs["number"] == trial.number
         return Claimed(trial, asked, self.folder / trial.folder)

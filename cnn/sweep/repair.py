@@ -9,6 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from cnn import faults
 from cnn.sweep import outcome, workers
 from cnn.sweep.board import Board
 from cnn.sweep.outcome import Outcome
@@ -80,6 +81,7 @@ def _enough(board: Board, trial: FrozenTrial, ended: Outcome, workdir: Any) -> b
 
 
 def _again(board: Board, trial: FrozenTrial) -> None:
+    faults.point("again")
     board.add(dict(trial.params), {name: trial.user_attrs[name] for name in ABOUT if name in trial.user_attrs})
 
 

@@ -29,8 +29,12 @@ class Session:
     """Which engine runs, and what was measured to choose it."""
     _told: bool = False
 
-    def claim(self, limit: int) -> list[Claimed] | None:
-        """Returns trials of one program that are ours now; `None` when nothing is left, empty while others work."""
+    def claim(self, limit: Callable[[str], int] = lambda program: 1) -> list[Claimed] | None:
+        """Returns trials of one program that are ours now; `None` when nothing is left, empty while others work.
+
+        Args:
+          limit: how many trials of a program may be claimed.
+        """
         claimed = self._ask(lambda: self.queue.claim(limit, programs.key))
         faults.point("claimed")
         return claimed

@@ -24,7 +24,7 @@ def run(session: Session) -> None:
       Preempted: a signal asked to stop; the trial under way is saved and waits again.
       OSError: the disk is full, or the database away for too long.
     """
-    while (claimed := session.claim(1)) is not None:
+    while (claimed := session.claim()) is not None:
         if not claimed:
             session.wait(POLL_SECONDS)
         for one in claimed:
