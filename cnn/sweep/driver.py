@@ -47,6 +47,11 @@ def run(plan: Plan, folder: Path, url: str) -> int:
         study = asking(lambda: _study(plan, folder, connected, token))
         queue = Queue(Board(plan, folder, study), worker)
         session = Session(plan, queue, screen, interruption)
+
+        def write() -> None:
+            ranking.write(queue.board, session)
+
+        session.record = write
         if plan.is_grid:
             asking(lambda: queue.fill(programs.key))
         with screen.running(asking(lambda: len(ranking.ended(queue.board)))):

@@ -28,7 +28,7 @@ class Lane:
 
     def open(self) -> bool:
         """Opens the run at its newest whole step; tells whether there is anything to train."""
-        session, values, workdir = self.session, self.claimed.trial.values, self.claimed.workdir
+        session, values, workdir = self.session, self.session.values(self.claimed.trial), self.claimed.workdir
         try:
             self.dataset = session.datasets.of(values)
             experiment.check_lengths(values, self.dataset)

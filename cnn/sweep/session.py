@@ -6,12 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from cnn import faults
+from cnn.config import Values
 from cnn.interruption import Interruption
+from cnn.settings import Checkpoint, Epochs, Minutes
 from cnn.sweep import outcome, programs, storage
 from cnn.sweep.outcome import Outcome
-from cnn.sweep.plan import Plan
+from cnn.sweep.plan import Plan, Trial
 from cnn.sweep.queue import Claimed, Queue
 from cnn.sweep.screen import Screen
+
+RECORD_SECONDS = 30
+"""Between two writings of the ranking while a sweep runs."""
+CADENCE = Minutes(1.0)
 
 
 @dataclasses.dataclass
@@ -27,6 +33,9 @@ class Session:
     """Spent in training steps, by trials of this worker."""
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Which engine runs, and what was measured to choose it."""
+    record: Callable[[], None] = lambda: None
+    """Writes the ranking as far as it is known."""
+    _recorded: float = dataclasses.field(default_factory=time.monotonic)
     _told: bool = False
 
     def claim(self, limit: Callable[[str], int] = lambda program: 1) -> list[Claimed] | None:
@@ -44,6 +53,19 @@ class Session:
         stored = self._ask(lambda: self.queue.settle(claimed, ended))
         faults.point("settled")
         self.screen.ended(claimed.trial, stored, self.plan.options.objective)
+        if time.monotonic() - self._recorded > RECORD_SECONDS:
+            self._ask(self.record)
+            self._recorded = time.monotonic()
+
+    def values(self, trial: Trial) -> Values:
+        """Returns a trial's config as it is trained here: saved every minute, where it says after every so many epochs.
+
+        Trials are short, and what is lost is little. Nothing else changes, nor what `config.json` says.
+        """
+        values = trial.values
+        if not isinstance(values.checkpoint.every, Epochs):
+            return values
+        return dataclasses.replace(values, checkpoint=Checkpoint(CADENCE))
 
     def judge(self, claimed: Claimed) -> Callable[[int, dict[str, float]], str | None]:
         """Returns what hears of a trial's evaluations and says whether to end it."""

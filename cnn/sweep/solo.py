@@ -34,7 +34,7 @@ def run(session: Session) -> None:
 def train(session: Session, claimed: Claimed) -> None:
     """Trains one trial and stores how it ended."""
     watch = Watch(reporter=session.screen.reporter(claimed.trial), judge=session.judge(claimed))
-    values = claimed.trial.values
+    values = session.values(claimed.trial)
     try:
         finished = experiment.run(
             values,
