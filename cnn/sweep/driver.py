@@ -37,7 +37,8 @@ def run(plan: Plan, folder: Path, url: str) -> int:
       OSError: the disk is full, or the database does not answer.
     """
     token = declare(plan, folder)
-    connected = storage.connect(url, folder)
+    with workers.alone(folder):  # two that make the same tables at once disturb each other
+        connected = storage.connect(url, folder)
     screen = Screen(plan.size)
     with Interruption() as interruption, workers.present(folder) as worker:
 
@@ -76,8 +77,10 @@ def declare(plan: Plan, folder: Path) -> str:
     free = next(f"{folder}-{n}" for n in range(2, 1_000_000) if not Path(f"{folder}-{n}").exists())
     known = rundir.read_json(folder / DECLARATION)
     if known is None:
-        # Whoever was killed in its first moment left hidden files and the folder of workers.
-        if folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir())):
+        # Whoever was killed in its first moment left hidden files only.
+        other = folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir()))
+        # Another worker may have begun meanwhile; it declares before anything else.
+        if other and not (folder / DECLARATION).exists():
             raise ConfigError([f"--workdir: {folder} exists and holds no sweep. Use --workdir={free}"])
         (folder / TRIALS).parent.mkdir(parents=True, exist_ok=True)
         with workers.alone(folder):
