@@ -123,7 +123,9 @@ def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datas
     if progress.bad_step is not None:
         return {**summary, "status": "diverged", "bad_step": progress.bad_step}
     weights = values.eval.weights
-    step, variables = chosen_variables(values, workdir, weights)
+    step, variables = trainer.step, evaluate.variables_of(trainer.state, averaged=weights == "ema")
+    if weights == "best":
+        step, variables = chosen_variables(values, workdir, weights)
     for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
         try:
             evaluation = evaluate.evaluate_split(values, workdir, variables, dataset, split, step=step, weights=weights)
