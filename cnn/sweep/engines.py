@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from cnn import train
+from cnn import rundir, train
 from cnn.config import ConfigError
 from cnn.settings import Off
 from cnn.sweep import lanes, measure, processes, programs, ranking, solo, stacked
@@ -23,7 +23,7 @@ ROUNDS = 4
 
 def run(session: Session) -> None:
     """Runs the trials with the engine that was asked for, or with the fastest."""
-    over = ranking.ended(session.queue.board)
+    over = session.ask(lambda: ranking.ended(session.queue.board))
     if len(over) < session.plan.size:
         session.about |= _choose(session, over)
         engine = session.about["engine"]
@@ -35,7 +35,8 @@ def run(session: Session) -> None:
             solo.run(session)
         session.about["compilations"] = compilations()
     else:
-        session.about |= _remembered(session)
+        record = rundir.read_json(session.queue.folder / ranking.JSON) or {}
+        session.about |= record.get("engine") or _remembered(session)
 
 
 def compilations() -> dict[str, int]:
@@ -47,7 +48,8 @@ def compilations() -> dict[str, int]:
 
 
 def _remembered(session: Session) -> dict[str, Any]:
-    return dict(session.queue.study.user_attrs.get(ATTRIBUTE + jax.devices()[0].device_kind, {}))
+    known = session.ask(lambda: session.queue.study.user_attrs)
+    return dict(known.get(ATTRIBUTE + jax.devices()[0].device_kind, {}))
 
 
 def _choose(session: Session, over: set[int]) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def _choose(session: Session, over: set[int]) -> dict[str, Any]:
     chosen |= {"engine": best.engine, "measured": [_plain(one) for one in measured]}
     shown = "; ".join(one.line() for one in measured)
     session.screen.line(f"engine: {best.engine}. Measured, for {trials} trials of {work.steps:,} steps: {shown}")
-    session.queue.study.set_user_attr(ATTRIBUTE + chosen["device"], chosen)
+    session.ask(lambda: session.queue.study.set_user_attr(ATTRIBUTE + chosen["device"], chosen))
     return chosen
 
 

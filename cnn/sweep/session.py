@@ -44,17 +44,17 @@ class Session:
         Args:
           limit: how many trials of a program may be claimed.
         """
-        claimed = self._ask(lambda: self.queue.claim(limit, programs.key))
+        claimed = self.ask(lambda: self.queue.claim(limit, programs.key))
         faults.point("claimed")
         return claimed
 
     def settle(self, claimed: Claimed, ended: Outcome) -> None:
         """Stores how a trial ended, and shows it."""
-        stored = self._ask(lambda: self.queue.settle(claimed, ended))
+        stored = self.ask(lambda: self.queue.settle(claimed, ended))
         faults.point("settled")
         self.screen.ended(claimed.trial, stored, self.plan.options.objective)
         if time.monotonic() - self._recorded > RECORD_SECONDS:
-            self._ask(self.record)
+            self.ask(self.record)
             self._recorded = time.monotonic()
 
     def values(self, trial: Trial) -> Values:
@@ -72,7 +72,7 @@ class Session:
         name = self.plan.options.objective.partition(".")[2]
 
         def heard(epoch: int, valid: dict[str, float]) -> str | None:
-            pruned = self._ask(lambda: self.queue.report(claimed, epoch, valid[name]))
+            pruned = self.ask(lambda: self.queue.report(claimed, epoch, valid[name]))
             return f"{outcome.PRUNED_BY} after epoch {epoch}: {name} {valid[name]:.4g}" if pruned else None
 
         return heard
@@ -84,5 +84,6 @@ class Session:
         self._told = True
         time.sleep(seconds)
 
-    def _ask(self, question: Callable[[], Any]) -> Any:
+    def ask(self, question: Callable[[], Any]) -> Any:
+        """Returns the database's answer, asked again while it is away."""
         return storage.asking(question, self.screen.line, lambda: self.interruption.requested)
