@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from cnn import hyper, model, ops, settings, train
+from cnn import compute, gradient, hyper, model, ops, settings, train
 from tests import networks, tiny
 
 RICH = {
@@ -116,8 +116,9 @@ def gradients(text, count):
     @networks.jit
     def both(params):
         grads, others = jax.grad(loss_fn, has_aux=True)(params)
-        ours = train._gradients(state._replace(params=params), pictures, labels, compiled, jax.random.key(0))
-        return ours, (grads, *others)
+        given = {**variables, "params": params}
+        ours = gradient.of_batch(state.hyper, given, images.images, images.labels, jax.random.key(0), compiled)
+        return tuple(ours), (grads, *others)
 
     return both(variables["params"])
 
@@ -165,7 +166,7 @@ def test_layers_that_take_a_batch_by_pieces_compute_and_draw_what_they_do_at_onc
             return (logits * jnp.cos(jnp.arange(logits.size)).reshape(logits.shape)).sum(), batch_stats
 
         gradient = jax.value_and_grad(loss, has_aux=True)
-        ways = {"piece": 2, "platform": "cpu"}, {"platform": "cpu"}, {"platform": "gpu"}
+        ways = {"share": compute.Share(piece=2), "platform": "cpu"}, {"platform": "cpu"}, {"platform": "gpu"}
         return [gradient(variables["params"], **options) for options in ways]
 
     pieces, at_once, plain = run(variables, images)

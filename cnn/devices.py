@@ -1,0 +1,49 @@
+"""One batch over many devices: a mesh with one axis, `data`, over which batches are spread and states are not.
+
+Everything takes the number of devices; with one, arrays are where JAX puts them and no mesh is made.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXIS = "data"
+SPREAD, WHOLE = PartitionSpec(AXIS), PartitionSpec()
+
+
+@functools.cache
+def mesh(count: int) -> Mesh:
+    """Returns the mesh of the first `count` devices of all processes."""
+    return jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])
+
+
+def replicate(tree: Any, count: int) -> Any:
+    """Returns a tree of arrays that every process has, each whole on each of `count` devices."""
+    if count == 1:
+        return jax.tree.map(jnp.asarray, tree)
+    return _placed(tree, NamedSharding(mesh(count), WHOLE))
+
+
+def spread(tree: Any, count: int) -> Any:
+    """Returns batches over `count` devices: the rows that this process gives go to its devices, in order."""
+    if count == 1:
+        return jax.tree.map(jnp.asarray, tree)
+    return _placed(tree, NamedSharding(mesh(count), SPREAD))
+
+
+def constrain(array: jax.Array, count: int) -> jax.Array:
+    """Has the compiler spread an array over `count` devices by its first axis."""
+    return jax.lax.with_sharding_constraint(array, NamedSharding(mesh(count), SPREAD))
+
+
+def local(tree: Any) -> Any:
+    """Returns a replicated tree as this process alone has it: as NumPy's arrays where it is on several devices."""
+    return jax.tree.map(lambda array: array if array.sharding.num_devices == 1 else np.asarray(array), tree)
+
+
+def _placed(tree: Any, sharding: NamedSharding) -> Any:
+    return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, np.asarray(array)), tree)

@@ -1,0 +1,157 @@
+"""The gradient of a batch: its parts one after another, each over all devices, a device's share of a part in pieces.
+
+Whatever the number of devices, the k-th part holds the same rows of the batch, each row draws the same augmentation and
+dropout, and statistics are those of the whole part; so only roundings differ. Devices meet in one sum of gradients a
+step, in one sum for each batch normalisation, and for mixup in handing one row to the next device.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+
+from cnn import compute, devices, model, ops, plan
+from cnn.data.augment import Places, augment, whole
+from cnn.hyper import Hyper
+
+
+class Program(NamedTuple):
+    """What of a run is compiled in, beside the structure of its hyperparameters."""
+
+    classes: int
+    total_steps: int
+    steps_per_epoch: int
+    accumulate_steps: int
+    compute_dtype: str
+    devices: int = 1
+    remat: str = "none"
+
+
+class Sums(NamedTuple):
+    """What a batch says: the mean gradient, the new batch statistics, and sums over its examples."""
+
+    grads: Any
+    batch_stats: Any
+    loss: Float[Array, ""]
+    """In nats."""
+    correct: Float[Array, ""]
+
+
+def arrangement(batch_size: int, program: Program) -> Int[np.ndarray, " batch"]:
+    """Returns the rows of a batch in the order in which the devices take them: each its share of every part."""
+    return np.arange(batch_size).reshape(program.accumulate_steps, program.devices, -1).swapaxes(0, 1).ravel()
+
+
+def of_batch(
+    hyper: Hyper,
+    variables: model.Variables,
+    images: UInt8[Array, "batch height width channels"],
+    labels: Int[Array, " batch"],
+    key: PRNGKeyArray,
+    program: Program,
+) -> Sums:
+    """Returns the gradient of the loss of a batch.
+
+    Args:
+      hyper: the hyperparameters.
+      variables: `params` and `batch_stats`.
+      images: intensities 0..255, in the order of `arrangement`.
+      labels: theirs.
+      key: all draws of the step come from it.
+      program: what is compiled in.
+    """
+    share = functools.partial(_share, program=program)
+    if program.devices > 1:
+        whole, spread = devices.WHOLE, devices.SPREAD
+        specs = whole, whole, spread, spread, whole
+        share = jax.shard_map(share, mesh=devices.mesh(program.devices), in_specs=specs, out_specs=whole)
+    return share(hyper, variables, images, labels, key)
+
+
+def standardise(hyper: Hyper, images: model.Images) -> model.Images:
+    """Returns intensities in [0, 1] less the mean, over the standard deviation."""
+    return (images - jnp.stack(hyper.mean)) / jnp.stack(hyper.std)
+
+
+def _share(
+    hyper: Hyper, variables: model.Variables, images: Any, labels: Any, key: PRNGKeyArray, *, program: Program
+) -> Sums:
+    """Does what `of_batch` promises, on one device with its share of the batch."""
+    spread = program.devices > 1
+    places = _places(len(images), program) if spread else whole(len(images))
+    images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
+    if hyper.augment:
+        images, labels = augment(hyper.augment, images, labels, jax.random.fold_in(key, 0), places)
+    examples = standardise(hyper, images), labels, places.rows
+    # Each device differentiates by its own copy, so that gradients are summed over devices once and not by each part.
+    params = _varying(variables["params"]) if spread else variables["params"]
+    batch_stats, totals = _sums(hyper, params, variables["batch_stats"], examples, jax.random.fold_in(key, 1), program)
+    grads, loss, correct = jax.lax.psum(totals, devices.AXIS) if spread else totals
+    count = len(labels) * program.devices
+    return Sums(jax.tree.map(lambda grad: grad / count, grads), batch_stats, loss, correct)
+
+
+def _sums(
+    hyper: Hyper, params: Any, batch_stats: Any, examples: tuple[jax.Array, ...], key: PRNGKeyArray, program: Program
+) -> tuple[Any, Any]:
+    """Returns the new batch statistics, and the sums of the gradient, the loss and the correct ones of a share."""
+    axis = devices.AXIS if program.devices > 1 else None
+    count = len(examples[0])
+    size = count // program.accumulate_steps
+    widest = plan.widest(hyper.layers, examples[0].shape[1:])
+    piece = ops.piece(size, widest, jax.default_backend())
+
+    def loss_fn(params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array, rows: jax.Array) -> Any:
+        logits, batch_stats = model.apply_train(
+            hyper.layers,
+            {"params": params, "batch_stats": batch_stats},
+            images,
+            key,
+            dtype=jnp.dtype(program.compute_dtype),
+            share=compute.Share(rows, axis, piece),
+            remat=program.remat,
+        )
+        smoothed = optax.smooth_labels(labels, hyper.label_smoothing)
+        correct = (logits.argmax(-1) == labels.argmax(-1)).sum(dtype=jnp.float32)
+        return optax.softmax_cross_entropy(logits, smoothed).sum(), (batch_stats, correct)
+
+    def add_piece(sums: Any, examples: Any) -> tuple[Any, None]:
+        batch_stats, totals = sums
+        (loss, (batch_stats, correct)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            params, batch_stats, *examples
+        )
+        return (batch_stats, jax.tree.map(jnp.add, totals, (grads, loss, correct))), None
+
+    if plan.independent(hyper.layers):
+        size = piece
+    zeros = jax.tree.map(jnp.zeros_like, params), jnp.zeros(()), jnp.zeros(())
+    sums = batch_stats, _varying(zeros) if axis else zeros
+    # A loop of one turn would still be a loop to XLA, in which a CPU computes less in parallel.
+    if size == count:
+        return add_piece(sums, examples)[0]
+    return jax.lax.scan(add_piece, sums, tuple(array.reshape(-1, size, *array.shape[1:]) for array in examples))[0]
+
+
+def _places(count: int, program: Program) -> Places:
+    """Returns where in the batch this device's share stands."""
+    index, parts = jax.lax.axis_index(devices.AXIS), program.accumulate_steps
+    size = count // parts
+    rows = (jnp.arange(parts)[:, None] * program.devices + index) * size + jnp.arange(size)
+    ring = [(device, (device + 1) % program.devices) for device in range(program.devices)]
+
+    def before(array: jax.Array) -> jax.Array:
+        by_part = array.reshape(parts, size, *array.shape[1:])
+        last = jax.lax.ppermute(by_part[:, -1], devices.AXIS, ring)
+        # What comes to the first device is the end of a part, before the next part's beginning.
+        last = jnp.where(index == 0, jnp.roll(last, 1, axis=0), last)
+        return jnp.concatenate([last[:, None], by_part[:, :-1]], axis=1).reshape(array.shape)
+
+    return Places(rows.ravel(), before)
+
+
+def _varying(tree: Any) -> Any:
+    return jax.tree.map(lambda array: jax.lax.pcast(array, devices.AXIS, to="varying"), tree)
