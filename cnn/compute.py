@@ -61,6 +61,7 @@ def dropout(layer: kinds.Dropout, x: jax.Array, key: PRNGKeyArray, share: Share,
     """Zeroes numbers at random and scales the others; the draws depend on the key and each example's row alone."""
     keep = 1.0 - layer.rate
     shape = example_shape(x, layout)
+    assert share.rows is not None
     row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, share.rows)
     kept = jax.vmap(lambda row_key: jax.random.bernoulli(row_key, keep, shape))(row_keys)
     kept = ops.enter(kept, layout, x.shape[-1])

@@ -4,6 +4,7 @@ Everything takes the number of devices; with one, arrays are where JAX puts them
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -38,6 +39,22 @@ def spread(tree: Any, count: int) -> Any:
 def constrain(array: jax.Array, count: int) -> jax.Array:
     """Has the compiler spread an array over `count` devices by its first axis."""
     return jax.lax.with_sharding_constraint(array, NamedSharding(mesh(count), SPREAD))
+
+
+def each_share(function: Callable[..., jax.Array], count: int) -> Callable[..., jax.Array]:
+    """Returns the function computed on each device with its share of the last argument, its results put together.
+
+    Args:
+      function: of arguments that every device has whole, and of an array; its result's first axis is that array's.
+      count: of devices, more than one; they must divide that axis.
+    """
+
+    def compute(*arguments: Any) -> jax.Array:
+        specs = (*(WHOLE for _ in arguments[1:]), SPREAD)
+        result = jax.shard_map(function, mesh=mesh(count), in_specs=specs, out_specs=SPREAD)(*arguments)
+        return jax.lax.with_sharding_constraint(result, NamedSharding(mesh(count), WHOLE))
+
+    return compute
 
 
 def local(tree: Any) -> Any:

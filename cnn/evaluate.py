@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, UInt8
 
-from cnn import data, faults, hyper, metrics, model, ops, plan, rundir, train
+from cnn import data, faults, hosts, hyper, metrics, model, ops, plan, rundir, train
+from cnn import devices as over
 from cnn.config import Values
 from cnn.hyper import Hyper
 
@@ -24,6 +25,7 @@ def predict_logits(
     batch_size: int,
     compute_dtype: str = "float32",
     check: Callable[[], None] = lambda: None,
+    devices: int = 1,
 ) -> Float32[np.ndarray, "examples classes"]:
     """Returns the logits of every image, in order.
 
@@ -34,18 +36,19 @@ def predict_logits(
       batch_size: the last batch is filled up with repetitions, which are dropped again.
       compute_dtype: the type of the activations.
       check: called before every batch; whatever it raises ends the evaluation.
+      devices: each computes its share of every batch, which is made longer where they do not divide it.
 
     Raises:
       FloatingPointError: a logit is not finite.
     """
     examples = len(images)
-    size = min(batch_size, examples)
+    size = -(-min(batch_size, examples) // devices) * devices
     parts = []
     for start in range(0, examples, size):
         faults.point("evaluate")
         check()
-        rows = np.minimum(np.arange(start, start + size), examples - 1)
-        logits = _forward(hyperparameters, variables, images, jnp.asarray(rows, jnp.int32), compute_dtype=compute_dtype)
+        rows = np.minimum(np.arange(start, start + size, dtype=np.int32), examples - 1)
+        logits = _forward(hyperparameters, variables, images, rows, compute_dtype=compute_dtype, devices=devices)
         parts.append(np.asarray(logits))
     logits = np.concatenate(parts)[:examples]
     if not np.isfinite(logits).all():
@@ -54,7 +57,7 @@ def predict_logits(
     return logits
 
 
-@functools.partial(jax.jit, static_argnames="compute_dtype")
+@functools.partial(jax.jit, static_argnames=("compute_dtype", "devices"))
 def _forward(
     hyperparameters: Hyper,
     variables: model.Variables,
@@ -62,13 +65,21 @@ def _forward(
     rows: Int[Array, " batch"],
     *,
     compute_dtype: str,
+    devices: int,
 ) -> Float[Array, "batch classes"]:
-    def logits_of(rows: jax.Array) -> jax.Array:
-        batch = train.normalised(hyperparameters, images[rows])
-        return model.apply(hyperparameters.layers, variables, batch, dtype=jnp.dtype(compute_dtype))
+    def logits_of(
+        hyperparameters: Hyper, variables: model.Variables, images: jax.Array, rows: jax.Array
+    ) -> Float[Array, "batch classes"]:
+        def logits_of_piece(rows: jax.Array) -> jax.Array:
+            batch = train.normalised(hyperparameters, images[rows])
+            return model.apply(hyperparameters.layers, variables, batch, dtype=jnp.dtype(compute_dtype))
 
-    size = ops.piece(len(rows), plan.widest(hyperparameters.layers, images.shape[1:]), jax.default_backend())
-    return jax.lax.map(logits_of, rows.reshape(-1, size)).reshape(len(rows), -1)
+        size = ops.piece(len(rows), plan.widest(hyperparameters.layers, images.shape[1:]), jax.default_backend())
+        return jax.lax.map(logits_of_piece, rows.reshape(-1, size)).reshape(len(rows), -1)
+
+    if devices == 1:
+        return logits_of(hyperparameters, variables, images, rows)
+    return over.each_share(logits_of, devices)(hyperparameters, variables, images, rows)
 
 
 def variables_of(state: train.TrainState, *, averaged: bool = False) -> dict[str, Any]:
@@ -85,6 +96,7 @@ def evaluate_split(
     *,
     step: int,
     weights: str,
+    devices: int = 1,
 ) -> dict[str, Any]:
     """Evaluates every example of a split, once; writes and returns the evaluation, and the predictions beside it.
 
@@ -96,18 +108,22 @@ def evaluate_split(
       split: train, valid or test.
       step: the updates behind the variables.
       weights: their name; other weights than the config's do not replace its files, `<split>` is `<split>-<weights>`.
+      devices: how many share each batch; of several processes only the first one writes.
     """
     examples: data.Split = getattr(dataset, split)
     logits = predict_logits(
         hyper.from_values(values),
         variables,
-        jnp.asarray(examples.images),
+        over.replicate(examples.images, devices),
         batch_size=values.eval.batch_size,
         compute_dtype=values.train.compute_dtype,
+        devices=devices,
     )
     evaluation = metrics.evaluate(logits, examples.labels, class_names=dataset.class_names)
     name = split if weights == values.eval.weights else f"{split}-{weights}"
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
+    if not hosts.leads():
+        return record
     buffer = io.BytesIO()
     np.savez_compressed(buffer, index=np.arange(len(examples)), label=examples.labels, logits=logits)
     rundir.write(workdir / rundir.predictions(name), buffer.getvalue())

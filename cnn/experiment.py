@@ -1,9 +1,11 @@
 """Runs one experiment in its directory: train, evaluate, write; the same call again continues or reports."""
 
+import contextlib
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn import checkpoint, data, evaluate, faults, layers, lock, provenance, rundir, settings
+from cnn import checkpoint, data, devices, evaluate, faults, hosts, layers, lock, provenance, rundir, settings
 from cnn.config import ConfigError, Values
 from cnn.fields import MAX_INTEGER
 from cnn.fingerprint import fingerprint
@@ -18,12 +20,13 @@ class Finished(NamedTuple):
     fresh: bool
 
 
-def run(values: Values, workdir: Path) -> Finished:
+def run(values: Values, workdir: Path, count: int = 1) -> Finished:
     """Trains and evaluates, continuing from the last checkpoint; a finished run is only read.
 
     Args:
       values: the whole config.
-      workdir: the run's directory; made where missing.
+      workdir: the run's directory; made where missing. Of several processes only the first one uses it.
+      count: how many devices, of all processes, share each batch.
 
     Raises:
       ConfigError: the directory holds a run of another config, or the data are too few for it.
@@ -31,37 +34,53 @@ def run(values: Values, workdir: Path) -> Finished:
       Held: another process holds the run.
       NoValidCheckpoint: what was saved is damaged.
       Preempted: a signal asked to stop.
+      Elsewhere: in the other processes, whatever it was that ended the first one.
+      Unlike: the processes have different configs, data or versions.
     """
-    rundir.check_same_config(values, workdir)
-    finished = rundir.read_json(workdir / rundir.RESULT)
+    check_share(values, count)
+    finished = hosts.from_leader(lambda: _finished(values, workdir))
     if finished is not None:
         return Finished(finished, fresh=False)
-    lock.probe(workdir)
-    with Interruption() as interruption:
+    with Interruption(hosts.agreement()) as interruption, contextlib.ExitStack() as held:
         faults.point("load")
         dataset = load_data(values.data)
         check_lengths(values, dataset)
-        with lock.hold(workdir):
-            return _run(values, workdir, dataset, interruption)
+        versions = json.dumps(provenance.versions())
+        hosts.check_same({"the configs": values.json, "the data": dataset.identity, "the versions": versions})
+        finished = hosts.from_leader(lambda: _open(values, workdir, dataset, held))
+        if finished is not None:
+            return Finished(finished, fresh=False)
+        trainer = Trainer(values, workdir, dataset, interruption, count=count)
+        trainer.train()
+        result = _result(values, workdir, trainer, dataset)
+        if hosts.leads():
+            faults.point("before_result")
+            rundir.write_json(workdir / rundir.RESULT, result)
+        return Finished(result, fresh=True)
 
 
-def _run(values: Values, workdir: Path, dataset: data.Dataset, interruption: Interruption) -> Finished:
-    """Does what `run` promises, now that the directory is ours."""
+def _finished(values: Values, workdir: Path) -> dict[str, Any] | None:
+    """Returns the result of a finished run of this config; checks that an unfinished one may go on."""
+    rundir.check_same_config(values, workdir)
+    finished = rundir.read_json(workdir / rundir.RESULT)
+    if finished is None:
+        lock.probe(workdir)
+    return finished
+
+
+def _open(values: Values, workdir: Path, dataset: data.Dataset, held: contextlib.ExitStack) -> dict[str, Any] | None:
+    """Takes the directory, until `held` closes, and writes what the run is; returns the result of one that is over."""
+    held.enter_context(lock.hold(workdir))
     changed = rundir.check_same_config(values, workdir)
     finished = rundir.read_json(workdir / rundir.RESULT)
     if finished is not None:
-        return Finished(finished, fresh=False)
+        return finished
     _check_same_data(workdir, dataset)
     for path, before, now in changed:
         rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     rundir.write(workdir / rundir.CONFIG, values.json.encode())
     rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": _about(dataset)})
-    trainer = Trainer(values, workdir, dataset, interruption)
-    trainer.train()
-    result = _result(values, workdir, trainer, dataset)
-    faults.point("before_result")
-    rundir.write_json(workdir / rundir.RESULT, result)
-    return Finished(result, fresh=True)
+    return None
 
 
 def _check_same_data(workdir: Path, dataset: data.Dataset) -> None:
@@ -93,10 +112,14 @@ def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datas
     if progress.bad_step is not None:
         return {**summary, "status": "diverged", "bad_step": progress.bad_step}
     weights = values.eval.weights
-    step, variables = chosen_variables(values, workdir, weights)
+    like = devices.local(evaluate.variables_of(trainer.state))
+    step, variables = hosts.from_leader_with(lambda: chosen_variables(values, workdir, weights), like)
+    variables = devices.replicate(variables, trainer.count)
     for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
         try:
-            evaluation = evaluate.evaluate_split(values, workdir, variables, dataset, split, step=step, weights=weights)
+            evaluation = evaluate.evaluate_split(
+                values, workdir, variables, dataset, split, step=step, weights=weights, devices=trainer.count
+            )
         except FloatingPointError:
             return {**summary, "status": "diverged", "bad_step": step}
         names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece")
@@ -112,6 +135,23 @@ def load_data(section: settings.Data) -> data.Dataset:
     """
     names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
     return data.load(**{name: getattr(section, name) for name in names})
+
+
+def check_share(values: Values, count: int) -> None:
+    """Checks that so many devices can share a batch.
+
+    Raises:
+      ConfigError: they do not divide it, or each part of it.
+    """
+    batch_size, parts = values.train.batch_size, values.train.accumulate_steps
+    whole = count * parts
+    if batch_size % whole:
+        of = f"{count} devices" + (f" x train.accumulate_steps = {parts}, {whole}" if parts > 1 else "")
+        below = batch_size // whole * whole
+        near = f"{below} or {below + whole}" if below else f"{whole}"
+        raise ConfigError(
+            [f"config.train.batch_size: must be a multiple of {of}, got {batch_size}. Use {near}, or fewer --devices."]
+        )
 
 
 def check_lengths(values: Values, dataset: data.Dataset) -> None:

@@ -128,8 +128,8 @@ def _sums(
 
     if plan.independent(hyper.layers):
         size = piece
-    zeros = jax.tree.map(jnp.zeros_like, params), jnp.zeros(()), jnp.zeros(())
-    sums = batch_stats, _varying(zeros) if axis else zeros
+    zeros = jnp.zeros(()), jnp.zeros(())
+    sums = batch_stats, (jax.tree.map(jnp.zeros_like, params), *(_varying(zeros) if axis else zeros))
     # A loop of one turn would still be a loop to XLA, in which a CPU computes less in parallel.
     if size == count:
         return add_piece(sums, examples)[0]

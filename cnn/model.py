@@ -125,7 +125,7 @@ class _Arrays(nn.Module):
 
 
 class _Call(NamedTuple):
-    """How a chain is called, the same for all its layers; in evaluation, and into nothing, unless it says otherwise."""
+    """How a chain is called: in training with a share of a batch, and where what its layers make is kept."""
 
     trained: compute.Share | None = None
     outputs: dict[str, jax.Array] | None = None
@@ -135,7 +135,6 @@ class _Call(NamedTuple):
         return self._replace(prefix=f"{self.prefix}{name}/")
 
     def note(self, name: str, output: jax.Array) -> None:
-        """Keeps what a layer made, where that is asked for."""
         if self.outputs is not None:
             self.outputs[self.prefix + name] = output
 

@@ -14,8 +14,8 @@ NARROW = 72
 class Reporter:
     """Shows progress through `total` steps."""
 
-    def __init__(self, *, total: int, batch_size: int) -> None:
-        self._console = Console(stderr=True, highlight=False)
+    def __init__(self, *, total: int, batch_size: int, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, highlight=False, quiet=quiet)
         self._batch_size = batch_size
         self._started, self._first, self._done = time.monotonic(), 0, 0
         wide = self._console.width >= NARROW

@@ -1,16 +1,15 @@
 """The training loop: order, dispatch, records, evaluation, checkpoints. Never forked; a new idea is a config."""
 
+import contextlib
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cnn import data, evaluate, faults, hyper, journal, metrics, train
+from cnn import data, devices, evaluate, faults, hosts, hyper, journal, metrics, train
 from cnn.config import Values
 from cnn.data import order
 from cnn.interruption import Interruption, Preempted
@@ -22,25 +21,30 @@ from cnn.reporter import Reporter
 class Trainer:
     """One run's training, from its last checkpoint to its end."""
 
-    def __init__(self, values: Values, workdir: Path, dataset: data.Dataset, interruption: Interruption) -> None:
+    def __init__(
+        self, values: Values, workdir: Path, dataset: data.Dataset, interruption: Interruption, *, count: int = 1
+    ) -> None:
+        """Reads nothing yet; `count` devices share each batch."""
+        self.count = count
         self.values, self.workdir, self.dataset, self.interruption = values, workdir, dataset, interruption
         self.steps_per_epoch = len(dataset.train) // values.train.batch_size
         self.total_steps = self.steps_per_epoch * values.train.epochs
         self.judged = len(dataset.valid) > 0 and values.data.train_on == "train"
         """Whether there is a validation split that training does not see."""
-        self.program = make_program(values, self.total_steps, self.steps_per_epoch)
+        self.program = make_program(values, self.total_steps, self.steps_per_epoch, count)
         self.scan = {"auto": jax.default_backend() != "cpu", "scan": True, "step": False}[values.train.dispatch]
-        self.split = train.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
-        self.valid_images = jnp.asarray(dataset.valid.images)
+        self.split = train.Images(*devices.replicate((dataset.train.images, dataset.train.labels), count))
+        self.valid_images = devices.replicate(dataset.valid.images, count)
         self.state = make_state(values, self.program)
         self.step = 0
         self.progress = Progress()
-        self.reporter = Reporter(total=self.total_steps, batch_size=values.train.batch_size)
+        self.reporter = Reporter(total=self.total_steps, batch_size=values.train.batch_size, quiet=not hosts.leads())
         self.keeper = Keeper(
             values,
             workdir,
             data=dataset.identity,
             dispatch="scan" if self.scan else "step",
+            count=count,
             steps_per_epoch=self.steps_per_epoch,
             line=self.reporter.line,
         )
@@ -54,7 +58,7 @@ class Trainer:
         """
         with self._opened():
             faults.point("opened")
-            while not self.progress.ended and not self.interruption.requested:
+            while not self.progress.ended and not self.interruption.asked():
                 # An epoch that is whole but not ended is one whose evaluation a signal prevented.
                 if self.progress.epoch.steps == self.steps_per_epoch:
                     self._end_epoch(self.step // self.steps_per_epoch)
@@ -67,14 +71,15 @@ class Trainer:
             event = "preempted" if self.interruption.requested else "end"
             self.keeper.tell(event, step=self.step, images_per_second=round(self.reporter.images_per_second(), 1))
 
-    @contextmanager
+    @contextlib.contextmanager
     def _opened(self) -> Iterator[None]:
         """Opens the run at its newest whole step; meanwhile signals wait for a boundary."""
-        with self.keeper.writer:
+        with self.keeper.writer or contextlib.nullcontext():
             self.state, self.progress = self.keeper.open(self.state)
             self.step = int(self.state.step)
             self.interruption.defer(True)
-            with journal.Journal(self.workdir, step=self.step) as self.journal, self.reporter.running(self.step):
+            self.journal = journal.Journal(self.workdir, step=self.step) if hosts.leads() else None
+            with self.journal or contextlib.nullcontext(), self.reporter.running(self.step):
                 yield
         self.interruption.defer(False)
 
@@ -113,7 +118,7 @@ class Trainer:
             collected.append(metrics_of_step)
             self.reporter.advance(1)
             faults.point("step")
-            if self.interruption.requested:
+            if self.interruption.asked():
                 break
         return jax.tree.map(lambda *steps: np.stack(steps), *jax.device_get(collected))
 
@@ -130,7 +135,8 @@ class Trainer:
                 progress.window = Sums()
 
     def _write(self, kind: str, epoch: int, values: dict[str, Any]) -> None:
-        self.progress.metrics_bytes = self.journal.metrics(kind, self.step, epoch, values)
+        if self.journal is not None:
+            self.progress.metrics_bytes = self.journal.metrics(kind, self.step, epoch, values)
 
     def _end_epoch(self, epoch: int) -> None:
         """Evaluates, records and saves; a signal meanwhile leaves the epoch to be ended by whoever continues."""
@@ -165,6 +171,7 @@ class Trainer:
             batch_size=self.values.eval.batch_size,
             compute_dtype=self.values.train.compute_dtype,
             check=self.interruption.check,
+            devices=self.count,
         )
         evaluation = metrics.evaluate(logits, self.dataset.valid.labels, class_names=self.dataset.class_names)
         return {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
@@ -179,15 +186,21 @@ class Trainer:
     def _diverge(self, bad_step: int) -> None:
         """Ends training; the state is that before the bad step, under that step's number."""
         self.progress.bad_step = self.step = bad_step
-        self.state = self.state._replace(step=jnp.asarray(bad_step, jnp.int32))
+        self.state = self.state._replace(step=devices.replicate(np.int32(bad_step), self.count))
         self.keeper.tell("diverged", step=bad_step, reason="the loss, a gradient or the update is not finite")
 
 
-def make_program(values: Values, total_steps: int, steps_per_epoch: int) -> train.Program:
-    """Returns what a config compiles in, given the lengths that follow from the data."""
+def make_program(values: Values, total_steps: int, steps_per_epoch: int, count: int = 1) -> train.Program:
+    """Returns what a config compiles in, given the lengths that follow from the data, and the number of devices."""
     section = values.train
     return train.Program(
-        values.data.classes, total_steps, steps_per_epoch, section.accumulate_steps, section.compute_dtype
+        values.data.classes,
+        total_steps,
+        steps_per_epoch,
+        section.accumulate_steps,
+        section.compute_dtype,
+        count,
+        section.remat,
     )
 
 

@@ -20,6 +20,7 @@ RANKS = {
     "cnn.faults": 0,
     "cnn.fields": 0,
     "cnn.fingerprint": 0,
+    "cnn.hosts": 1,
     "cnn.interruption": 0,
     "cnn.lock": 0,
     "cnn.ops": 0,

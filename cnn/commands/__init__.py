@@ -12,7 +12,11 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "train": Command("train, evaluate and write the run; again: continue it, or print its result", ("workdir",), True),
+    "train": Command(
+        "train, evaluate and write the run; again: continue it, or print its result",
+        ("workdir", "devices", "distributed"),
+        True,
+    ),
     "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True),
     "eval": Command(
         "evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False
@@ -26,5 +30,7 @@ FLAGS = {
     "workdir": "DIR      the run's directory (default runs/<config name>)",
     "split": "NAME       train, valid or test (default test)",
     "weights": "NAME     last, best or ema (default: what the run's config says)",
+    "devices": "N        how many devices share each batch, or all (default)",
+    "distributed": "HOW  off (default), auto (Slurm, Open MPI, TPU), or HOST:PORT,N,I for process I of N",
     "data_dir": "DIR     where the data are, if they have moved",
 }

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from cnn.commands import CHOICES, COMMANDS, FLAGS
+from cnn.commands import CHOICES, COMMANDS, FLAGS, placement
 from cnn.config import Override
 from cnn.fields import did_you_mean
 
@@ -81,6 +81,7 @@ def _check_flags(invocation: Invocation) -> None:
             invocation.problems.append(f"--{name}: is empty. Write --{name}=VALUE")
         elif value not in CHOICES.get(name, (value,)):
             invocation.problems.append(f"--{name}: must be one of {', '.join(CHOICES[name])}, got {value!r}")
+    invocation.problems += placement.problems({name: value for name, value in invocation.flags.items() if value})
     if invocation.overrides and not command.takes_config:
         invocation.problems.append(
             f"--config.{invocation.overrides[0].path}: {invocation.command} reads the run's own config. Leave it out"
