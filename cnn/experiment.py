@@ -52,6 +52,8 @@ def run(values: Values, workdir: Path, count: int = 1) -> Finished:
             return Finished(finished, fresh=False)
         trainer = Trainer(values, workdir, dataset, interruption, count=count)
         trainer.train()
+        # Whatever the devices do to the numbers, they have to do it to all copies.
+        hosts.check_same({"the final states": fingerprint(trainer.state)}, "Check the hardware, and start again")
         result = _result(values, workdir, trainer, dataset)
         if hosts.leads():
             faults.point("before_result")

@@ -16,8 +16,8 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     if members is None:
         _announce(values, workdir)
     with hosts.join(members):
-        if members is not None and hosts.leads():
-            _announce(values, workdir)
+        if members is not None:
+            hosts.from_leader(lambda: _announce(values, workdir))
         return _train(values, workdir, flags)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from cnn.hosts.joining import State, leads
 
+ALIKE = "Start all processes with the same command, on the same data"
+
 
 class Elsewhere(Exception):
     """Process 0 could not go on; the text says why."""
@@ -54,7 +56,7 @@ def from_leader_with(function: Callable[[], tuple[Any, Any]], like: Any) -> tupl
     return message["value"], _broadcast_tree(tree)
 
 
-def check_same(facts: Mapping[str, str]) -> None:
+def check_same(facts: Mapping[str, str], remedy: str = ALIKE) -> None:
     """Checks that every process has the same texts.
 
     Raises:
@@ -74,10 +76,7 @@ def check_same(facts: Mapping[str, str]) -> None:
         if others:
             State.together = True
             place = found[others[0], -64:].tobytes().decode(errors="replace").strip()
-            raise Unlike(
-                f"--distributed: {fact} of process {others[0]} ({place}) are not those of process 0. "
-                "Start all processes with the same command, on the same data"
-            )
+            raise Unlike(f"--distributed: {fact} of process {others[0]} ({place}) are not those of process 0. {remedy}")
 
 
 def agreement() -> Callable[[], bool] | None:

@@ -14,7 +14,7 @@ from cnn.interruption import Preempted
 
 LOST = 74
 """The exit code of a process that another one left alone."""
-HEARTBEAT_SECONDS = 15
+HEARTBEAT_SECONDS = 10
 """A process that is silent for so long is taken for dead."""
 JOIN_SECONDS = 120
 
