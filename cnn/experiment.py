@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn import checkpoint, data, devices, evaluate, faults, hosts, layers, lock, provenance, rundir, settings
+from cnn.checks import check_lengths, check_memory, check_share
 from cnn.config import ConfigError, Values
-from cnn.fields import MAX_INTEGER
 from cnn.fingerprint import fingerprint
 from cnn.interruption import Interruption
 from cnn.trainer import Trainer, make_program, make_state
@@ -45,6 +45,7 @@ def run(values: Values, workdir: Path, count: int = 1) -> Finished:
         faults.point("load")
         dataset = load_data(values.data)
         check_lengths(values, dataset)
+        check_memory(values, dataset, count)
         versions = json.dumps(provenance.versions())
         hosts.check_same({"the configs": values.json, "the data": dataset.identity, "the versions": versions})
         finished = hosts.from_leader(lambda: _open(values, workdir, dataset, held))
@@ -137,47 +138,6 @@ def load_data(section: settings.Data) -> data.Dataset:
     """
     names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
     return data.load(**{name: getattr(section, name) for name in names})
-
-
-def check_share(values: Values, count: int) -> None:
-    """Checks that so many devices can share a batch.
-
-    Raises:
-      ConfigError: they do not divide it, or each part of it.
-    """
-    batch_size, parts = values.train.batch_size, values.train.accumulate_steps
-    whole = count * parts
-    if batch_size % whole:
-        of = f"{count} devices" + (f" x train.accumulate_steps = {parts}, {whole}" if parts > 1 else "")
-        below = batch_size // whole * whole
-        near = f"{below} or {below + whole}" if below else f"{whole}"
-        raise ConfigError(
-            [f"config.train.batch_size: must be a multiple of {of}, got {batch_size}. Use {near}, or fewer --devices."]
-        )
-
-
-def check_lengths(values: Values, dataset: data.Dataset) -> None:
-    """Checks what only the size of the data can tell.
-
-    Raises:
-      ConfigError: a batch is larger than the training split, or warmup and cooldown than the run.
-    """
-    examples, batch_size = len(dataset.train), values.train.batch_size
-    if batch_size > examples:
-        raise ConfigError(
-            [f"config.train.batch_size: must be at most the {examples} training examples, got {batch_size}."]
-        )
-    total = values.train.epochs * (examples // batch_size)
-    if total > MAX_INTEGER:
-        raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])
-    schedule = values.schedule
-    if schedule.warmup_steps + schedule.cooldown_steps > total:
-        raise ConfigError(
-            [
-                f"config.schedule.warmup_steps: warmup and cooldown are longer than the run's {total} steps, "
-                f"got {schedule.warmup_steps} + {schedule.cooldown_steps}. Use shorter ones or more epochs."
-            ]
-        )
 
 
 def _about(dataset: data.Dataset) -> dict[str, Any]:

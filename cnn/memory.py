@@ -53,7 +53,8 @@ class Need(NamedTuple):
     def __str__(self) -> str:
         parts = [f"{name} {show(getattr(self, name))}" for name in ("parameters", "optimizer", "step")]
         parts.append(f"activations of {self.examples} images {show(self.activations)}")
-        return f"{show(self.total)} ({', '.join([*parts, f'data {show(self.data)}'])})"
+        parts += [f"data {show(self.data)}"] if self.data else []
+        return f"{show(self.total)} ({', '.join(parts)})"
 
 
 def need(values: Values, platform: str, *, devices: int = 1, data: int = 0) -> Need:

@@ -46,6 +46,7 @@ RANKS = {
     "cnn.journal": 5,
     "cnn.memory": 5,
     "cnn.model": 5,
+    "cnn.checks": 6,
     "cnn.gradient": 6,
     "cnn.train": 7,
     "cnn.evaluate": 8,

@@ -1,0 +1,66 @@
+"""What of a config only the data and the machine can tell to be wrong, before anything is written or compiled."""
+
+import sys
+
+import jax
+
+from cnn import data, devices, hosts, memory
+from cnn.config import ConfigError, Values
+from cnn.fields import MAX_INTEGER
+
+
+def check_share(values: Values, count: int) -> None:
+    """Checks that so many devices can share a batch.
+
+    Raises:
+      ConfigError: they do not divide it, or each part of it.
+    """
+    batch_size, parts = values.train.batch_size, values.train.accumulate_steps
+    whole = count * parts
+    if batch_size % whole:
+        of = f"{count} devices" + (f" x train.accumulate_steps = {parts}, {whole}" if parts > 1 else "")
+        below = batch_size // whole * whole
+        near = f"{below} or {below + whole}" if below else f"{whole}"
+        raise ConfigError(
+            [f"config.train.batch_size: must be a multiple of {of}, got {batch_size}. Use {near}, or fewer --devices."]
+        )
+
+
+def check_memory(values: Values, dataset: data.Dataset, count: int) -> None:
+    """Checks that training can fit; warns on stderr where it may not.
+
+    Raises:
+      ConfigError: it cannot.
+    """
+    resident = dataset.train.images.nbytes + dataset.valid.images.nbytes
+    need = memory.need(values, jax.default_backend(), devices=count, data=resident)
+    available = devices.memory_limit()
+    if problem := memory.refusal(need, values, available):
+        raise ConfigError([problem])
+    line = memory.warning(need, available)
+    if line and hosts.leads():
+        print(line, file=sys.stderr)
+
+
+def check_lengths(values: Values, dataset: data.Dataset) -> None:
+    """Checks what only the size of the data can tell.
+
+    Raises:
+      ConfigError: a batch is larger than the training split, or warmup and cooldown than the run.
+    """
+    examples, batch_size = len(dataset.train), values.train.batch_size
+    if batch_size > examples:
+        raise ConfigError(
+            [f"config.train.batch_size: must be at most the {examples} training examples, got {batch_size}."]
+        )
+    total = values.train.epochs * (examples // batch_size)
+    if total > MAX_INTEGER:
+        raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])
+    schedule = values.schedule
+    if schedule.warmup_steps + schedule.cooldown_steps > total:
+        raise ConfigError(
+            [
+                f"config.schedule.warmup_steps: warmup and cooldown are longer than the run's {total} steps, "
+                f"got {schedule.warmup_steps} + {schedule.cooldown_steps}. Use shorter ones or more epochs."
+            ]
+        )
