@@ -112,9 +112,9 @@ def show(count: float) -> str:
     """Returns a number of bytes as people read it."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
-            return f"{count:.3g} {unit}"
+            return f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
         count /= 1024
-    return f"{count:,.3g} GiB"
+    return f"{count:,.0f} GiB" if count >= 100 else f"{count:.3g} GiB"
 
 
 def _of_one(values: Values, platform: str) -> int:
@@ -128,7 +128,7 @@ def _of_one(values: Values, platform: str) -> int:
     length = 1 if values.train.remat == "layers" else math.isqrt(max(0, len(rows) - 1)) + 1
     blocks = range(0, len(rows), length)
     inputs = sum(size * math.prod(rows[start].input) for start in blocks)
-    return math.ceil(inputs + max(sum(kept[start : start + length]) for start in blocks))
+    return math.ceil(min(sum(kept), inputs + max(sum(kept[start : start + length]) for start in blocks)))
 
 
 def _numbers(row: Row, platform: str) -> float:

@@ -78,6 +78,31 @@ def join(members: Members | None) -> Iterator[None]:
     import jax
 
     where = members.address or "the address that was found for it"
+    _initialize(members, where)
+    State.joined = True
+    State.last_words = (
+        f"another process of this run is gone, or process 0 at {where} cannot be reached; its own output says why. "
+        "Start all of them again: the run continues from what is saved"
+    )
+    try:
+        yield
+        State.together = True
+    except Preempted:
+        State.together = True  # they all stop at one step
+        raise
+    except jax.errors.JaxRuntimeError as error:
+        print(str(error).splitlines()[0][:300], file=sys.stderr)
+        raise NotJoined(State.last_words) from None
+    finally:
+        if State.together:
+            jax.distributed.shutdown()
+            State.joined = False
+
+
+def _initialize(members: Members, where: str) -> None:
+    """Starts JAX's runtime, or raises `NotJoined`; while it waits for the others it may abort this process instead."""
+    import jax
+
     State.last_words = (
         f"--distributed: not all {members.processes or ''} processes came to {where} within {members.seconds} s. "
         "Start every one of them, with the same address and a number of its own"
@@ -99,24 +124,6 @@ def join(members: Members | None) -> Iterator[None]:
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0][:200]
         raise NotJoined(f"--distributed: {where}: {reason} Write HOST:PORT,N,I where nothing is detected") from None
-    State.joined = True
-    State.last_words = (
-        f"another process of this run is gone, or process 0 at {where} cannot be reached; its own output says why. "
-        "Start all of them again: the run continues from what is saved"
-    )
-    try:
-        yield
-        State.together = True
-    except Preempted:
-        State.together = True  # they all stop at one step
-        raise
-    except jax.errors.JaxRuntimeError as error:
-        print(str(error).splitlines()[0][:300], file=sys.stderr)
-        raise NotJoined(State.last_words) from None
-    finally:
-        if State.together:
-            jax.distributed.shutdown()
-            State.joined = False
 
 
 def leave(code: int) -> int:
