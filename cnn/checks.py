@@ -4,7 +4,7 @@ import sys
 
 import jax
 
-from cnn import data, devices, hosts, memory
+from cnn import data, devices, footprint, hosts
 from cnn.config import ConfigError, Values
 from cnn.fields import MAX_INTEGER
 
@@ -33,11 +33,11 @@ def check_memory(values: Values, dataset: data.Dataset, count: int) -> None:
       ConfigError: it cannot.
     """
     resident = dataset.train.images.nbytes + dataset.valid.images.nbytes
-    need = memory.need(values, jax.default_backend(), devices=count, data=resident)
+    need = footprint.need(values, jax.default_backend(), devices=count, data=resident)
     available = devices.memory_limit()
-    if problem := memory.refusal(need, values, available):
+    if problem := footprint.refusal(need, values, available):
         raise ConfigError([problem])
-    line = memory.warning(need, available)
+    line = footprint.warning(need, available)
     if line and hosts.leads():
         print(line, file=sys.stderr)
 

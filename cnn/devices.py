@@ -28,14 +28,8 @@ def replicate(tree: Any, count: int) -> Any:
     """Returns a tree of arrays that every process has, each whole on each of `count` devices."""
     if count == 1:
         return jax.tree.map(jnp.asarray, tree)
-    return _placed(tree, NamedSharding(mesh(count), WHOLE))
-
-
-def spread(tree: Any, count: int) -> Any:
-    """Returns batches over `count` devices: the rows that this process gives go to its devices, in order."""
-    if count == 1:
-        return jax.tree.map(jnp.asarray, tree)
-    return _placed(tree, NamedSharding(mesh(count), SPREAD))
+    whole = NamedSharding(mesh(count), WHOLE)
+    return jax.tree.map(lambda array: jax.make_array_from_process_local_data(whole, np.asarray(array)), tree)
 
 
 def constrain(array: jax.Array, count: int) -> jax.Array:
@@ -83,7 +77,3 @@ def _free() -> int:
 def local(tree: Any) -> Any:
     """Returns a replicated tree as this process alone has it: as NumPy's arrays where it is on several devices."""
     return jax.tree.map(lambda array: array if array.sharding.num_devices == 1 else np.asarray(array), tree)
-
-
-def _placed(tree: Any, sharding: NamedSharding) -> Any:
-    return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, np.asarray(array)), tree)

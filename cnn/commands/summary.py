@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnn import memory, terminal
+from cnn import footprint, terminal
 from cnn.config import Values
 
 
@@ -12,5 +12,5 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     del workdir, flags
     terminal.journey(values.rows, values.data.image_shape)
     for device, platform in (("an accelerator", "gpu"), ("a CPU", "cpu")):
-        print(f"training on {device} takes about {memory.need(values, platform)}, and the data set")
+        print(f"training on {device} takes about {footprint.need(values, platform)}, and the data set")
     return 0

@@ -11,7 +11,7 @@ import pytest
 
 import runs
 import tiny
-from cnn import checks, config, data, devices, experiment, hyper, memory, optim, settings, train
+from cnn import checks, config, data, devices, experiment, footprint, hyper, optim, settings, train
 from cnn.config import ConfigError
 from tests import networks
 
@@ -55,7 +55,7 @@ def test_the_estimate_is_within_its_factor_of_what_xla_says(name, platform, monk
     values = resolve(NETWORKS[name])
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
     found = compiled_bytes(values)
-    assert found / memory.WITHIN <= memory.need(values, platform).total <= found * memory.WITHIN
+    assert found / footprint.WITHIN <= footprint.need(values, platform).total <= found * footprint.WITHIN
 
 
 @pytest.mark.parametrize("name", settings.OPTIMIZERS)
@@ -67,7 +67,7 @@ def test_the_memory_of_an_optimizer_is_what_its_state_takes(name):
     state = sum(
         leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(tx.init, variables["params"]))
     )
-    need = memory.need(values, "cpu")
+    need = footprint.need(values, "cpu")
     # Muon keeps a second array for biases and scales, and all keep a count or two.
     assert abs(need.optimizer - state - size) < (0.05 * size if name == "muon" else 64)
     assert need.parameters == sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
@@ -75,38 +75,38 @@ def test_the_memory_of_an_optimizer_is_what_its_state_takes(name):
 
 def test_parts_devices_and_a_second_computation_need_less():
     deep = NETWORKS["deep"]
-    whole = memory.need(resolve(deep), "gpu")
-    parts = memory.need(resolve(deep, "train.accumulate_steps=4"), "gpu")
-    assert (whole.examples, parts.examples, memory.need(resolve(deep), "gpu", devices=4).examples) == (64, 16, 16)
+    whole = footprint.need(resolve(deep), "gpu")
+    parts = footprint.need(resolve(deep, "train.accumulate_steps=4"), "gpu")
+    assert (whole.examples, parts.examples, footprint.need(resolve(deep), "gpu", devices=4).examples) == (64, 16, 16)
     assert parts.activations < whole.activations / 2
     layers, blocks = (
-        memory.need(resolve(deep, f"train.remat={remat}"), "gpu").activations for remat in ("layers", "blocks")
+        footprint.need(resolve(deep, f"train.remat={remat}"), "gpu").activations for remat in ("layers", "blocks")
     )
     assert blocks < 0.7 * whole.activations
     assert layers <= whole.activations
-    halved = memory.need(resolve(deep, "train.compute_dtype=bfloat16"), "gpu")
+    halved = footprint.need(resolve(deep, "train.compute_dtype=bfloat16"), "gpu")
     assert halved.activations < 0.6 * whole.activations
 
 
 def test_what_cannot_fit_is_refused_with_the_remedies_and_what_may_not_is_said():
     values = resolve(NETWORKS["deep"])
-    need = memory.need(values, "gpu")
-    assert memory.refusal(need, values, need.total // 2 + 1) is None
-    line = memory.refusal(need, values, need.total // 3)
+    need = footprint.need(values, "gpu")
+    assert footprint.refusal(need, values, need.total // 2 + 1) is None
+    line = footprint.refusal(need, values, need.total // 3)
     assert line.startswith(f"config.train.batch_size: training needs about {need} on each device, got ")
     assert line.endswith(
         'Use a smaller batch, more devices or config.train.accumulate_steps = 2 or config.train.remat = "blocks".'
     )
-    assert memory.warning(need, need.total) is None
-    assert memory.warning(need, need.total - 1).startswith("this may not fit: training needs about ")
+    assert footprint.warning(need, need.total) is None
+    assert footprint.warning(need, need.total - 1).startswith("this may not fit: training needs about ")
     big = resolve(NETWORKS["dense"])
-    assert memory.refusal(memory.need(big, "gpu"), big, 10_000).endswith("Use a smaller network.")
+    assert footprint.refusal(footprint.need(big, "gpu"), big, 10_000).endswith("Use a smaller network.")
 
 
 def test_a_batch_beyond_the_host_is_refused_before_there_is_a_run(tmp_path):
     layers = "model.layers=12 * (conv(4096, 1) | batch_norm) | global_avg_pool | dense(classes)"
     values = runs.tiny(layers, "train.batch_size=1200", "data.image_shape=(512,512,1)", "data.fit=nearest")
-    need = memory.need(values, "cpu")
+    need = footprint.need(values, "cpu")
     assert need.activations > 2**40, "no host has as much"
     empty = data.Split(*(networks.np.zeros(shape, networks.np.uint8) for shape in ((0, 1, 1, 1), (0,))))
     dataset = data.Dataset(empty, empty, empty, ("a",), "")
@@ -120,7 +120,7 @@ def test_the_limit_is_what_this_machine_has():
 
 
 def test_bytes_are_shown_as_people_read_them():
-    assert [memory.show(n) for n in (5, 2048, 3 * 2**20, 5 * 2**30, 2**41)] == [
+    assert [footprint.show(n) for n in (5, 2048, 3 * 2**20, 5 * 2**30, 2**41)] == [
         "5 B",
         "2 KiB",
         "3 MiB",
@@ -133,7 +133,7 @@ def test_summary_says_what_training_takes_and_touches_no_device(capsys):
     assert runs.start("summary") == 0
     out = capsys.readouterr().out
     for device, platform in ("an accelerator", "gpu"), ("a CPU", "cpu"):
-        assert f"training on {device} takes about {memory.need(runs.tiny(), platform)}, and the data set" in out
+        assert f"training on {device} takes about {footprint.need(runs.tiny(), platform)}, and the data set" in out
     assert "(parameters 2.54 KiB, optimizer 5.08 KiB, step 7.62 KiB, activations of 100 images " in out
-    code = "import sys; from cnn import memory; assert 'jax' not in sys.modules"
+    code = "import sys; from cnn import footprint; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
