@@ -1,12 +1,29 @@
-"""What of a config only the data and the machine can tell to be wrong, before anything is written or compiled."""
+"""The data of a config, and what only they and the machine can tell to be wrong with it."""
 
 import sys
 
 import jax
 
-from cnn import data, devices, footprint, hosts
+from cnn import data, devices, footprint, hosts, memory, settings
 from cnn.config import ConfigError, Values
 from cnn.fields import MAX_INTEGER
+
+
+def load_data(section: settings.Data) -> data.Dataset:
+    """Returns the dataset that a config names.
+
+    Raises:
+      DataError: it is missing or unlike the config.
+    """
+    names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
+    fields = {name: getattr(section, name) for name in (*names, "loading", "on_error")}
+    return data.load(**fields, room=section.memory_share * min([memory.host_bytes(), *_device_bytes()]))
+
+
+def _device_bytes() -> list[int]:
+    """Returns the memory of the accelerators at hand; a CPU has the host's."""
+    statistics = [device.memory_stats() or {} for device in jax.local_devices()]
+    return [entry["bytes_limit"] for entry in statistics if "bytes_limit" in entry]
 
 
 def check_share(values: Values, count: int) -> None:
@@ -32,7 +49,7 @@ def check_memory(values: Values, dataset: data.Dataset, count: int) -> None:
     Raises:
       ConfigError: it cannot.
     """
-    resident = dataset.train.images.nbytes + dataset.valid.images.nbytes
+    resident = 0 if dataset.streams else sum(split.images.nbytes for split in (dataset.train, dataset.valid))
     need = footprint.need(values, jax.default_backend(), devices=count, data=resident)
     available = devices.memory_limit()
     if problem := footprint.refusal(need, values, available):

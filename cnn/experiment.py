@@ -5,12 +5,28 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn import checkpoint, data, devices, evaluate, faults, hosts, layers, lock, provenance, rundir, settings
-from cnn.checks import check_lengths, check_memory, check_share
+from cnn import (
+    badlist,
+    checkpoint,
+    data,
+    devices,
+    evaluate,
+    faults,
+    hosts,
+    layers,
+    lock,
+    provenance,
+    rundir,
+    settings,
+)
+from cnn.checks import check_lengths, check_memory, check_share, load_data
+from cnn.compilation import compilations
 from cnn.config import ConfigError, Values
+from cnn.data import background
 from cnn.fingerprint import fingerprint
 from cnn.interruption import Interruption
-from cnn.trainer import Trainer, make_program, make_state
+from cnn.starting import make_program, make_state
+from cnn.trainer import Trainer
 
 
 class Finished(NamedTuple):
@@ -47,7 +63,14 @@ def run(values: Values, workdir: Path, count: int = 1) -> Finished:
         check_lengths(values, dataset)
         check_memory(values, dataset, count)
         versions = json.dumps(provenance.versions())
-        hosts.check_same({"the configs": values.json, "the data": dataset.identity, "the versions": versions})
+        hosts.check_same(
+            {
+                "the configs": values.json,
+                "the data": dataset.identity,
+                "the ways to load data": str(dataset.streams),
+                "the versions": versions,
+            }
+        )
         finished = hosts.from_leader(lambda: _open(values, workdir, dataset, held))
         if finished is not None:
             return Finished(finished, fresh=False)
@@ -79,6 +102,7 @@ def _open(values: Values, workdir: Path, dataset: data.Dataset, held: contextlib
     if finished is not None:
         return finished
     _check_same_data(workdir, dataset)
+    badlist.recall(workdir, dataset.rejects)
     for path, before, now in changed:
         rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     rundir.write(workdir / rundir.CONFIG, values.json.encode())
@@ -108,7 +132,10 @@ def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datas
         "train": progress.last_epoch,
         "fingerprint": fingerprint(trainer.state),
         "train_seconds": round(progress.seconds, 3),
+        "compile_seconds": round(compilations.seconds("run_step", "run_scan"), 3),
         "save_seconds": round(progress.save_seconds, 3),
+        "wait_seconds": round(progress.wait_seconds, 3),
+        "bad_pictures": len(dataset.rejects),
         "best": {"step": progress.best_step, "valid_accuracy": progress.best_accuracy},
         "weights": values.eval.weights,
     }
@@ -121,28 +148,33 @@ def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datas
     for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
         try:
             evaluation = evaluate.evaluate_split(
-                values, workdir, variables, dataset, split, step=step, weights=weights, devices=trainer.count
+                values,
+                workdir,
+                variables,
+                dataset,
+                split,
+                step=step,
+                weights=weights,
+                devices=trainer.count,
+                tell=trainer.keeper.tell,
             )
         except FloatingPointError:
             return {**summary, "status": "diverged", "bad_step": step}
-        names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece")
+        names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
         summary[split] = {name: evaluation[name] for name in names}
     return summary
 
 
-def load_data(section: settings.Data) -> data.Dataset:
-    """Returns the dataset that a config names.
-
-    Raises:
-      DataError: it is missing or unlike the config.
-    """
-    names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
-    return data.load(**{name: getattr(section, name) for name in names})
-
-
 def _about(dataset: data.Dataset) -> dict[str, Any]:
     sizes = {name: len(getattr(dataset, name)) for name in ("train", "valid", "test")}
-    return {"identity": dataset.identity, "classes": list(dataset.class_names), "examples": sizes}
+    shade = background.of_pictures(dataset.train.images)
+    return {
+        "identity": dataset.identity,
+        "classes": list(dataset.class_names),
+        "examples": sizes,
+        "loading": "stream" if dataset.streams else "memory",
+        "background": shade,
+    }
 
 
 def chosen_variables(values: Values, workdir: Path, weights: str) -> tuple[int, dict[str, Any]]:

@@ -27,6 +27,8 @@ class Program(NamedTuple):
     steps_per_epoch: int
     accumulate_steps: int
     compute_dtype: str
+    skips: bool = False
+    """Whether examples may be labelled `data.UNUSABLE`: they weigh nothing, and others stand in for their pictures."""
     devices: int = 1
     remat: str = "none"
 
@@ -53,6 +55,7 @@ def of_batch(
     labels: Int[Array, " batch"],
     key: PRNGKeyArray,
     program: Program,
+    weights: Float[Array, " batch"] | None = None,
 ) -> Sums:
     """Returns the gradient of the loss of a batch.
 
@@ -63,13 +66,14 @@ def of_batch(
       labels: theirs.
       key: all draws of the step come from it.
       program: what is compiled in.
+      weights: 1 or 0 for each example, `None` for all 1.
     """
     share = functools.partial(_share, program=program)
     if program.devices > 1:
         whole, spread = devices.WHOLE, devices.SPREAD
-        specs = whole, whole, spread, spread, whole
+        specs = whole, whole, spread, spread, spread, whole
         share = jax.shard_map(share, mesh=devices.mesh(program.devices), in_specs=specs, out_specs=whole)
-    return share(hyper, variables, images, labels, key)
+    return share(hyper, variables, images, labels, weights, key)
 
 
 def standardise(hyper: Hyper, images: model.Images) -> model.Images:
@@ -78,7 +82,14 @@ def standardise(hyper: Hyper, images: model.Images) -> model.Images:
 
 
 def _share(
-    hyper: Hyper, variables: model.Variables, images: Any, labels: Any, key: PRNGKeyArray, *, program: Program
+    hyper: Hyper,
+    variables: model.Variables,
+    images: Any,
+    labels: Any,
+    weights: Any,
+    key: PRNGKeyArray,
+    *,
+    program: Program,
 ) -> Sums:
     """Does what `of_batch` promises, on one device with its share of the batch."""
     spread = program.devices > 1
@@ -86,17 +97,18 @@ def _share(
     images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
     if hyper.augment:
         images, labels = augment(hyper.augment, images, labels, jax.random.fold_in(key, 0), places)
-    examples = standardise(hyper, images), labels, places.rows
+    examples = standardise(hyper, images), labels, places.rows, weights
     # Each device differentiates by its own copy, so that gradients are summed over devices once and not by each part.
     params = _varying(variables["params"]) if spread else variables["params"]
     batch_stats, totals = _sums(hyper, params, variables["batch_stats"], examples, jax.random.fold_in(key, 1), program)
-    grads, loss, correct = jax.lax.psum(totals, devices.AXIS) if spread else totals
-    count = len(labels) * program.devices
+    counted = () if weights is None else (weights.sum(),)
+    (grads, loss, correct), counted = jax.lax.psum((totals, counted), devices.AXIS) if spread else (totals, counted)
+    count = jnp.maximum(counted[0], 1) if counted else len(labels) * program.devices
     return Sums(jax.tree.map(lambda grad: grad / count, grads), batch_stats, loss, correct)
 
 
 def _sums(
-    hyper: Hyper, params: Any, batch_stats: Any, examples: tuple[jax.Array, ...], key: PRNGKeyArray, program: Program
+    hyper: Hyper, params: Any, batch_stats: Any, examples: tuple[Any, ...], key: PRNGKeyArray, program: Program
 ) -> tuple[Any, Any]:
     """Returns the new batch statistics, and the sums of the gradient, the loss and the correct ones of a share."""
     axis = devices.AXIS if program.devices > 1 else None
@@ -105,7 +117,7 @@ def _sums(
     widest = plan.widest(hyper.layers, examples[0].shape[1:])
     piece = ops.piece(size, widest, jax.default_backend())
 
-    def loss_fn(params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array, rows: jax.Array) -> Any:
+    def loss_fn(params: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, weights: Any) -> Any:
         logits, batch_stats = model.apply_train(
             hyper.layers,
             {"params": params, "batch_stats": batch_stats},
@@ -115,9 +127,11 @@ def _sums(
             share=compute.Share(rows, axis, piece),
             remat=program.remat,
         )
-        smoothed = optax.smooth_labels(labels, hyper.label_smoothing)
-        correct = (logits.argmax(-1) == labels.argmax(-1)).sum(dtype=jnp.float32)
-        return optax.softmax_cross_entropy(logits, smoothed).sum(), (batch_stats, correct)
+        losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(labels, hyper.label_smoothing))
+        correct = logits.argmax(-1) == labels.argmax(-1)
+        if weights is not None:
+            losses, correct = losses * weights, correct * weights
+        return losses.sum(), (batch_stats, correct.sum(dtype=jnp.float32))
 
     def add_piece(sums: Any, examples: Any) -> tuple[Any, None]:
         batch_stats, totals = sums
@@ -133,7 +147,8 @@ def _sums(
     # A loop of one turn would still be a loop to XLA, in which a CPU computes less in parallel.
     if size == count:
         return add_piece(sums, examples)[0]
-    return jax.lax.scan(add_piece, sums, tuple(array.reshape(-1, size, *array.shape[1:]) for array in examples))[0]
+    pieces = jax.tree.map(lambda array: array.reshape(-1, size, *array.shape[1:]), examples)
+    return jax.lax.scan(add_piece, sums, pieces)[0]
 
 
 def _places(count: int, program: Program) -> Places:

@@ -17,8 +17,15 @@ CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 RESULT = "result.json"
 HISTORY = "config_history.jsonl"
-HARMLESS = ("checkpoint.every", "data.data_dir", "data.manual_dir")
-"""Fields that cannot change the numbers: when to save, and where data lie that their identity vouches for."""
+BAD_PICTURES = "bad-pictures.json"
+HARMLESS = (
+    "checkpoint.every",
+    *(f"data.{name}" for name in ("data_dir", "manual_dir", "loading", "memory_share", "workers", "on_error")),
+)
+"""Fields that cannot change the numbers: when to save, where data lie that their identity vouches for, how they come.
+
+Going on without broken pictures changes nothing as long as there are none; roundings do, which is said aloud.
+"""
 
 
 class BrokenFile(ValueError):

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from cnn import devices, gradient, model, optim, settings
+from cnn.data.usable import stand_in
 from cnn.gradient import Program
 from cnn.hyper import Hyper
 
@@ -16,10 +17,12 @@ Metrics = dict[str, jax.Array]
 
 
 class Images(NamedTuple):
-    """A split on the device."""
+    """A split on the device, or a batch."""
 
     images: UInt8[Array, "examples height width channels"]
     labels: Int[Array, " examples"]
+    weights: Float[Array, " examples"] | None = None
+    """1 or 0 for each; `None` for all 1."""
 
 
 class TrainState(NamedTuple):
@@ -84,9 +87,10 @@ def train_step(state: TrainState, batch: Images, program: Program) -> tuple[Trai
     hyper = state.hyper
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    grads, batch_stats, loss, correct = gradient.of_batch(hyper, variables, batch.images, batch.labels, key, program)
+    images, labels, weights = batch
+    grads, batch_stats, loss, correct = gradient.of_batch(hyper, variables, images, labels, key, program, weights)
     norm = optax.tree.norm(grads)
-    count = jnp.asarray(len(batch.labels), jnp.float32)
+    count = jnp.asarray(len(labels), jnp.float32) if weights is None else weights.sum()
     metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
     factor = optim.make_factor(hyper.schedule, total_steps=program.total_steps, steps_per_epoch=program.steps_per_epoch)
     metrics["learning_rate"] = hyper.optimizer.learning_rate * factor(state.step)
@@ -122,9 +126,16 @@ def run_scan(
 
 def _taken(split: Images, rows: Int[Array, " batch"], program: Program) -> Images:
     """Returns the rows of the split, each where the device is that computes it."""
+    weights = None
+    if program.skips:
+        places, weights = stand_in(split.labels[rows])
+        rows = rows[places]
     if program.devices > 1:
-        rows = devices.constrain(rows[gradient.arrangement(len(rows), program)], program.devices)
-    return Images(split.images[rows], split.labels[rows])
+        order = gradient.arrangement(len(rows), program)
+        rows = devices.constrain(rows[order], program.devices)
+        weights = None if weights is None else devices.constrain(weights[order], program.devices)
+    # Whether the split is the whole one or the batch that was streamed: what follows is compiled alike, to the bit.
+    return Images(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows], weights)))
 
 
 def normalised(hyper: Hyper, images: UInt8[Array, "batch height width channels"]) -> model.Images:

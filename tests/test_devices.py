@@ -21,7 +21,7 @@ RUN = {"train__batch_size": "96", "train__epochs": "2"}
 
 def test_each_device_has_its_share_of_every_part_of_a_batch():
     def arranged(batch_size, parts, devices):
-        return gradient.arrangement(batch_size, gradient.Program(3, 1, 1, parts, "float32", devices)).tolist()
+        return gradient.arrangement(batch_size, gradient.Program(3, 1, 1, parts, "float32", devices=devices)).tolist()
 
     assert arranged(6, 1, 1) == arranged(6, 1, 3) == arranged(6, 3, 1) == [0, 1, 2, 3, 4, 5]
     # The first part is 0 to 3, and the first of two devices takes 0 and 1 of it.
