@@ -99,7 +99,8 @@ class Trainer:
         stacked = self._dispatch(self._next_steps())
         self.progress.seconds += time.monotonic() - started
         self.progress.wait_seconds += self.feed.waited - waited
-        badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
+        if hosts.leads():
+            badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
         bad_step = int(self.state.bad_step)
         self._record(stacked, len(stacked["loss"]) if bad_step < 0 else bad_step - self.step)
         if bad_step >= 0:
@@ -160,7 +161,8 @@ class Trainer:
                 self._diverge(self.step)
                 return
             progress.judge(record["valid"]["accuracy"], self.step)
-        badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
+        if hosts.leads():
+            badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
         valid_accuracy = record.get("valid", {}).get("accuracy")
         progress.stopped = progress.reason_to_stop(values.train.stop, trained["accuracy"], valid_accuracy)
         progress.last_epoch, progress.epoch = trained, Sums()
