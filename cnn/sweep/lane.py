@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 
-from cnn import experiment, lock, starting
+from cnn import checks, experiment, lock
 from cnn.sweep import outcome
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.queue import Claimed
@@ -31,7 +31,7 @@ class Lane:
         session, values, workdir = self.session, self.session.values(self.claimed.trial), self.claimed.workdir
         try:
             self.dataset = session.datasets.of(values)
-            starting.check_lengths(values, self.dataset)
+            checks.check_lengths(values, self.dataset)
             self._held.enter_context(lock.hold(workdir))
             finished = experiment.prepare(values, workdir, self.dataset)
             if finished is not None:
