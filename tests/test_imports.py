@@ -27,6 +27,7 @@ RANKS = {
     "cnn.runtime": 0,
     "cnn.data": 1,
     "cnn.expression": 1,
+    "cnn.filters": 1,
     "cnn.metrics": 1,
     "cnn.provenance": 1,
     "cnn.layers": 2,
@@ -52,6 +53,7 @@ RANKS = {
 }
 WITHOUT_JAX = (
     "fields",
+    "filters",
     "expression",
     "layers",
     "settings",
