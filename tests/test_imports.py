@@ -43,6 +43,7 @@ RANKS = {
     "cnn.checkpoint": 5,
     "cnn.journal": 5,
     "cnn.model": 5,
+    "cnn.report": 5,
     "cnn.train": 6,
     "cnn.evaluate": 7,
     "cnn.keeper": 7,
@@ -63,6 +64,7 @@ WITHOUT_JAX = (
     "metrics",
     "progress",
     "rundir",
+    "report",
 )
 OF_JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 
