@@ -26,6 +26,7 @@ RANKS = {
     "cnn.reporter": 0,
     "cnn.runtime": 0,
     "cnn.data": 1,
+    "cnn.examples": 1,
     "cnn.expression": 1,
     "cnn.filters": 1,
     "cnn.metrics": 1,
@@ -46,7 +47,9 @@ RANKS = {
     "cnn.report": 5,
     "cnn.train": 6,
     "cnn.evaluate": 7,
+    "cnn.first_layer": 7,
     "cnn.keeper": 7,
+    "cnn.pages": 7,
     "cnn.trainer": 8,
     "cnn.experiment": 9,
     "cnn.commands": 10,
@@ -65,6 +68,8 @@ WITHOUT_JAX = (
     "progress",
     "rundir",
     "report",
+    "examples",
+    "pages",
 )
 OF_JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 
