@@ -43,8 +43,10 @@ RANKS = {
     "cnn.checkpoint": 5,
     "cnn.journal": 5,
     "cnn.model": 5,
+    "cnn.stages": 5,
     "cnn.train": 6,
     "cnn.evaluate": 7,
+    "cnn.journey": 7,
     "cnn.keeper": 7,
     "cnn.trainer": 8,
     "cnn.experiment": 9,
@@ -63,6 +65,7 @@ WITHOUT_JAX = (
     "metrics",
     "progress",
     "rundir",
+    "stages",
 )
 OF_JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 
