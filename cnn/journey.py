@@ -1,4 +1,4 @@
-"""Captures what every layer did to chosen images: on a CPU, in float32, through the plain plan, and checked in float64."""
+"""Captures what every layer did to chosen images: on a CPU, in float32, by the plain plan; checked in float64."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ def choose(
         rows = np.argsort(true, kind="stable")[:count]
         wrong = logits.argmax(1) != labels
         return [(int(row), "mistaken, and sure of it" if wrong[row] else "right, but not sure") for row in rows]
-    chosen = []
+    chosen: list[tuple[int, str]] = []
     for label in range(logits.shape[1]):
         rows = np.flatnonzero(labels == label)
         if len(rows) and len(chosen) < count:

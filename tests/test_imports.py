@@ -44,6 +44,7 @@ RANKS = {
     "cnn.journal": 5,
     "cnn.model": 5,
     "cnn.stages": 5,
+    "cnn.report": 6,
     "cnn.train": 6,
     "cnn.evaluate": 7,
     "cnn.journey": 7,
@@ -65,6 +66,7 @@ WITHOUT_JAX = (
     "metrics",
     "progress",
     "rundir",
+    "report",
     "stages",
 )
 OF_JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}

@@ -17,6 +17,7 @@ COMMANDS = {
     "eval": Command(
         "evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False
     ),
+    "report": Command("write a run's page again, report.html, from its files", ("workdir",), False),
 }
 
 CHOICES = {"split": ("train", "valid", "test"), "weights": ("last", "best", "ema")}

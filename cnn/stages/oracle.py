@@ -71,8 +71,8 @@ def verify(stage: Stage, sources: Sequence[np.ndarray], output: np.ndarray, arra
     if len(bad):
         place = tuple(bad[0])
         raise Disagreement(
-            f"{stage.name}: {len(bad):,} of {output.size:,} numbers do not follow from what they are made of, the first "
-            f"at {', '.join(map(str, place))}: float64 gives {right[place]:.9g}, got {output[place]:.9g}, "
+            f"{stage.name}: {len(bad):,} of {output.size:,} numbers do not follow from what they are made of, the "
+            f"first at {', '.join(map(str, place))}: float64 gives {right[place]:.9g}, got {output[place]:.9g}, "
             f"{allowed[place]:.2g} may differ. Please report this with your versions of jax and jaxlib"
         )
     share = np.divide(difference, allowed, out=np.zeros_like(difference), where=allowed > 0)
@@ -140,10 +140,9 @@ def _dense(_: Stage, sources: Sources, arrays: Arrays) -> Answer:
 
 
 def _avg_pool(stage: Stage, sources: Sources, _: Arrays) -> Answer:
-    patches = _patches(stage, sources[0], 0.0)
-    counts = sum(_patches(stage, np.ones_like(sources[0]), 0.0))
-    size = sum(np.abs(patch) for patch in patches) / counts
-    return sum(patches) / counts, _bound(len(patches) + 1, size)
+    patches = np.stack(_patches(stage, sources[0], 0.0))
+    counts = np.sum(_patches(stage, np.ones_like(sources[0]), 0.0), axis=0)
+    return patches.sum(0) / counts, _bound(len(patches) + 1, np.abs(patches).sum(0) / counts)
 
 
 def _global_avg_pool(_: Stage, sources: Sources, __: Arrays) -> Answer:
