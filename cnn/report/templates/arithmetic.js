@@ -183,13 +183,14 @@ const arithmetic = (() => {
     const missing = stage.arrays.some((name) => !arrays[name]);
     return missing || !OPS[stage.op] ? undefined : OPS[stage.op](stage, sources, { rough: 0, ...arrays });
   };
-  const agree = (stage, sources, arrays, output) => {
+  // `rough` is the relative rounding of the stored output, where it is not float32.
+  const agree = (stage, sources, arrays, output, rough = 0) => {
     const answer = compute(stage, sources, arrays), wrong = [];
     let numbers = 0, right = 0;
     if (answer) answer.right.forEach((value, i) => {
       if (Number.isNaN(value)) return;
       numbers++;
-      if (Math.abs(value - output[i]) <= answer.allowed[i]) right++; else wrong.push(i);
+      if (Math.abs(value - output[i]) <= answer.allowed[i] + rough * Math.abs(output[i])) right++; else wrong.push(i);
     });
     return { numbers, right, wrong };
   };
