@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cnn import rundir
-from cnn.report import curves, files, head, page
+from cnn.report import curves, files, head, journey, page
 from cnn.report.files import Run
 from cnn.report.part import Part
 
 PAGE = "report.html"
 FIGURES = "figures"
 
-SECTIONS: tuple[Callable[[Run], Part | None], ...] = (curves.build,)
+SECTIONS: tuple[Callable[[Run], Part | None], ...] = (curves.build, journey.build)
 
 
 def write(workdir: Path, *, running: bool = False) -> Path:

@@ -8,12 +8,12 @@ from cnn import rundir, stages
 from cnn.report import story, text
 from cnn.report.colour import ANCHORS
 from cnn.report.files import Run
-from cnn.report.packing import MEGABYTE, OTHERS, Packer, Plan, plan, said
+from cnn.report.packing import MEGABYTE, OTHERS, Packer, Plan, plan, said, shuffled
 from cnn.report.part import Part
 from cnn.stages import Journey
 
 TITLE = "The journey of one image"
-SCRIPTS = ("arithmetic.js", "journey_draw.js", "journey.js", "journey_view.js", "journey_test.js")
+SCRIPTS = ("arithmetic.js", "drawing.js", "journey.js", "journey_view.js", "journey_test.js")
 
 
 def build(run: Run) -> Part | None:
@@ -22,7 +22,7 @@ def build(run: Run) -> Part | None:
         journey = stages.read(run.workdir / stages.JOURNEY)
     except rundir.BrokenFile as error:
         html = text.render("journey.html.j2", problem=text.visible(error), notes=(), story="", about={})
-        return Part("journey", TITLE, html, styles=(text.source("journey.css"),))
+        return Part("journey", TITLE, html, styles=(text.source("explorer.css"),))
     if journey is None or not journey.pictures:
         return None
     cap = float(journey.about.get("max_mb", 3))
@@ -30,7 +30,7 @@ def build(run: Run) -> Part | None:
     chosen = plan(len(journey.pictures), packer.cost, int(cap * MEGABYTE) - OTHERS)
     notes = said(chosen, journey, cap) if chosen else [f"The numbers take more than {cap:g} MB and are left out."]
     html = text.render("journey.html.j2", problem="", notes=notes, story=story.tell(journey), about=journey.about)
-    styles = (text.source("journey.css"),)
+    styles = (text.source("explorer.css"),)
     if chosen is None:
         return Part("journey", TITLE, html, styles)
     scripts = tuple(map(text.source, SCRIPTS))
@@ -40,10 +40,11 @@ def build(run: Run) -> Part | None:
 def _data(journey: Journey, packer: Packer, chosen: Plan) -> dict[str, Any]:
     """Returns what the scripts read, by element."""
     places, weights = packer.weights(chosen)
-    data: dict[str, Any] = {"journey-weights": weights}
+    data: dict[str, Any] = {"journey-weights": shuffled(weights)}
     images = []
     for number, picture in enumerate(journey.pictures[: chosen.images]):
-        outputs, data[f"journey-image-{number}"] = packer.image(number, chosen)
+        outputs, content = packer.image(number, chosen)
+        data[f"journey-image-{number}"] = shuffled(content)
         record = {name: getattr(picture, name) for name in ("name", "why", "label", "recorded", "digests")}
         images.append({**record, "name": text.shortened(picture.name, 60), "outputs": outputs})
     data["journey-meta"] = {

@@ -7,7 +7,7 @@ const journey = (() => {
   const meta = page.data("journey-meta"), { stages, images, classes, about } = meta;
   const LISTED = 12, HALF = 2 ** -11, last = stages.length - 1;
   const shapes = stages.map((stage) => asMap(stage.output));
-  const atlases = stages.map((stage, k) => drawing.layout(k ? stage.output : [...stage.output.slice(0, 2), 1], 208));
+  const atlases = stages.map((stage, k) => drawing.layout(k ? stage.output : [...stage.output.slice(0, 2), 1], 224));
   const logitsAt = stages[last].op === "softmax" ? stages[last].sources[0] : last;
   const named = (k) => k === logitsAt || (k === last && stages[k].op === "softmax");
   const label = (f) => classes[f] === undefined ? String(f) : classes[f];
@@ -16,8 +16,14 @@ const journey = (() => {
   const arrays = stages.map((stage) => ({ kept: meta.kept[stage.name] }));
   let table, photographs;
   const loaded = new Map();
+  // The bytes lie first bytes first, which compresses better.
+  const blob = async (id) => {
+    const from = new Uint8Array(await page.blob(id)), to = from.slice(), n = from.length >> 2;
+    for (let i = 0; i < n; i++) for (let byte = 0; byte < 4; byte++) to[4 * i + byte] = from[byte * n + i];
+    return to.buffer;
+  };
   const ready = (async () => {
-    const buffer = await page.blob("journey-weights"), size = count(stages[0].output);
+    const buffer = await blob("journey-weights"), size = count(stages[0].output);
     const all = new Map(meta.arrays.map(([name, at, n]) => [name, new Float32Array(buffer, at, n)]));
     table = all.get("table");
     stages.forEach((stage, k) => stage.arrays.forEach((name) => { arrays[k][name] = all.get(`${stage.name}/${name}`); }));
@@ -29,7 +35,7 @@ const journey = (() => {
   };
   const load = async (i) => {
     if (loaded.has(i)) return loaded.get(i);
-    const buffer = await page.blob(`journey-image-${i}`), channels = shapes[0][2];
+    const buffer = await blob(`journey-image-${i}`), channels = shapes[0][2];
     const stored = new Map(images[i].outputs.map((entry) => [entry[0], entry])), outs = [], rough = [];
     outs.push(Float32Array.from(photographs[i], (v, at) => table[at % channels * 256 + v]));
     rough.push(0);

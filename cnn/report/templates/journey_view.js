@@ -2,32 +2,20 @@
 // The journey explorer: the stages in a strip, and a bench that takes the pointed number apart.
 const explorer = journey && (() => {
   const { apportion, decimals, edge, field, fixed, readers, taps, unread, whole } = arithmetic;
-  const { above, hatch, hit, layout, outline, paint, photograph } = drawing;
+  const { above, el, fill, hatch, hit, layout, outline, paint, photograph, stack } = drawing;
   const { at, atlases, classes, host, images, label, last, logitsAt, named, place, shapes, stages, where } = journey;
-  const root = document.documentElement, KEYS = [
+  const LABELS = 170, root = document.documentElement, KEYS = [
     ["arrows (Shift: five at a time)", "move the pixel"], ["Home, End", "ends of the row; with Ctrl: corners"],
     ["Page Up, Page Down", "previous, next filter"], ["[ ]", "previous, next stage"],
     ["Enter", "follow the largest contribution one stage back"], ["Backspace", "forward again"], ["Esc", "unpin"],
     ["Space", "slide the window: play, pause"], ["c", "colours over map, layer or network"], ["?", "these keys"]];
-  const el = (tag, options = {}, ...children) => {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(options)) {
-      if (name.includes("-") || name === "role") made.setAttribute(name, value); else made[name] = value;
-    }
-    made.append(...children);
-    return made;
-  };
   const s = { i: 0, k: 1, f: 0, r: 0, c: 0, pin: false, scope: "layer", term: undefined };
   let trail = [], limits = [], timer, start = 0, announce, noted, told = 0, parts, listed = { top: [] }, durations = [];
   const anchors = () => journey.anchors[page.theme()];
-  const css = (name) => getComputedStyle(host).getPropertyValue(name);
+  const css = (name) => drawing.colour(host, name);
   let colours = {};
 
   // What stands there, once.
-  const stack = (name) => {
-    const under = el("canvas", { "aria-hidden": "true" }), over = el("canvas", { "aria-hidden": "true" });
-    return { under, over, box: el("div", { className: "stack", title: name || "" }, under, over) };
-  };
   const picker = el("div", { className: "picker", role: "radiogroup", "aria-label": "images" });
   const verdict = el("p", { className: "verdict" }), answer = el("span"), agreement = el("span", { textContent: "checking every number ..." });
   verdict.append(answer, agreement);
@@ -39,6 +27,7 @@ const explorer = journey && (() => {
     const card = el("div", { className: "stage", role: "application", "aria-roledescription": "pixel explorer", "aria-label": name, tabIndex: -1 },
       el("b", { textContent: stage.name }), el("span", { textContent: stage.output.join("x") }),
       el("p", { textContent: [stage.op === "add" ? "body + shortcut" : stage.text === stage.op ? "" : stage.text, stage.formula, from].filter(Boolean).join(" · ") }), view.box);
+    if (named(k) && atlases[k].across === 1) view.box.style.paddingRight = `${LABELS}px`;
     strip.append(card);
     return { ...view, card };
   });
@@ -46,24 +35,21 @@ const explorer = journey && (() => {
   const title = el("h3"), status = el("span", { className: "muted" }), sees = el("p", { className: "muted" });
   const follow = button("follow back ↵", () => followBack(), "the largest contribution, one stage back (Enter)");
   const forward = button("forward again", () => goForward(), "Backspace"), play = button("slide the window", () => slide(), "Space");
-  const speed = el("input", { type: "range", min: 30, max: 500, value: 120, "aria-label": "milliseconds a pixel" });
+  const speed = el("input", { type: "range", min: 30, max: 500, value: 120, "aria-label": "milliseconds a pixel", title: "right: slower" });
   const unpin = button("unpin", () => { s.pin = false; update(); }, "Esc"), copy = button("copy as formula", () => copyFormula());
   const scope = button("colours: layer", () => changeScope(), "c"), help = button("keys ?", () => dialog.showModal());
   const rampCanvas = el("canvas", { "aria-hidden": "true" }), low = el("span"), high = el("span");
-  const ramp = el("span", { className: "ramp" }, low, rampCanvas, high);
+  const ramp = el("span", { className: "ramp" }, low, el("span", { className: "middle" }, rampCanvas), high);
   const source = stack(), output = stack(), figures = el("div", { className: "sum-row" }), sourceNote = el("figcaption"), outputNote = el("figcaption");
   const sourceFigure = el("figure", {}, source.box, sourceNote), outputFigure = el("figure", {}, output.box, outputNote);
-  const tables = ["window", "kernel", "products"].map((name) => {
-    const caption = el("caption"), body = el("tbody"), table = el("table", { className: "grid" }, caption, body);
-    return { name, caption, body, table, cells: [] };
-  });
+  const tables = ["window", "kernel", "products"].map(drawing.grid);
   figures.append(sourceFigure, ...tables.map((each) => each.table), outputFigure);
   const lines = el("p", { className: "line" }), sum = el("p", { className: "line" }), check = el("p");
   const list = el("ul", { className: "terms", role: "listbox", tabIndex: 0, "aria-label": "contributions, largest first" });
   const live = el("p", { className: "quiet", "aria-live": "polite" });
   const dialog = el("dialog", { "aria-label": "keys" }, el("table", {}, el("tbody", {}, ...KEYS.map(([key, does]) => el("tr", {}, el("th", { textContent: key }), el("td", { textContent: does }))))),
     button("close", () => dialog.close()));
-  const bench = el("div", { className: "bench" }, title, el("div", { className: "tools" }, follow, forward, unpin, play, el("label", {}, "slow", speed),
+  const bench = el("div", { className: "bench" }, title, el("div", { className: "tools" }, follow, forward, unpin, play, el("label", {}, "pace", speed),
     copy, scope, ramp, help, status), figures, lines, sum, check, list, sees);
   const choose = (name) => el("select", { "aria-label": name, onchange: () => compare() }, ...classes.map((text, n) => el("option", { value: n, textContent: text })));
   const [one, two] = ["why this class", "and not that"].map(choose), reasons = el("ul", { className: "terms" }), difference = el("p", { className: "line" });
@@ -95,24 +81,7 @@ const explorer = journey && (() => {
   const single = (shape) => layout([shape[0], shape[1], 1], 176);
   const channelOf = (numbers, channels, f) => numbers.filter((_, i) => i % channels === f);
 
-  const cell = (td, text, value, limit) => {
-    td.textContent = text;
-    td.title = whole(value);
-    const [r, g, b] = arithmetic.ramp(anchors())[arithmetic.shade(value, limit)];
-    td.style.backgroundColor = `rgb(${r} ${g} ${b})`;
-    const light = (v) => v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4;
-    td.style.color = 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b) > 0.179 ? "#000" : "#fff";
-  };
-  const fill = (table, caption, rows, show) => {
-    table.caption.textContent = caption;
-    const key = `${rows.length}x${rows[0].length}`;
-    if (table.key !== key) {
-      table.key = key;
-      table.cells = rows.map((row) => row.map(() => el("td")));
-      table.body.replaceChildren(...table.cells.map((row) => el("tr", {}, ...row)));
-    }
-    rows.forEach((row, i) => row.forEach((entry, j) => show(table.cells[i][j], entry, i * row.length + j)));
-  };
+  const cell = (td, text, value, limit) => drawing.cell(td, text, value, limit, anchors());
   const off = (td, entry) => {
     td.className = entry.inside ? "" : "off";
     if (entry.inside) return false;
@@ -143,11 +112,11 @@ const explorer = journey && (() => {
   const rows = (into, entries) => {
     while (into.children.length < entries.length) into.append(el("li", {}, el("span"), el("span"), el("span", {}, el("i"))));
     while (into.children.length > entries.length) into.lastChild.remove();
-    const most = Math.max(...entries.map((entry) => Math.abs(entry.value)), 1e-30);
+    const most = Math.max(...entries.map((entry) => entry.rest ? 0 : Math.abs(entry.value)), 1e-30);
     entries.forEach((entry, n) => {
       const [name, value, bar] = into.children[n].children, i = bar.firstChild;
       name.textContent = entry.label; value.textContent = entry.text; value.title = whole(entry.value);
-      i.className = entry.value < 0 ? "minus" : ""; i.style.width = `${Math.abs(entry.value) / most * 100}%`;
+      i.className = entry.value < 0 ? "minus" : ""; i.style.width = entry.rest ? "0" : `${Math.abs(entry.value) / most * 100}%`;
     });
   };
   const ledger = (from) => {
@@ -155,7 +124,7 @@ const explorer = journey && (() => {
     const values = [...top.map((n) => from.terms[n].value), ...(rest ? [other] : []), ...(from.bias === undefined ? [] : [from.bias])];
     const places = decimals([...values, from.value]), shown = apportion(values, places, from.value);
     if (rest) names.push(`other ${rest} ${from.of}`);
-    const entries = names.map((name, n) => ({ label: name, value: values[n], text: fixed(shown[n], places, true) }));
+    const entries = names.map((name, n) => ({ label: name, value: values[n], text: fixed(shown[n], places, true), rest: n >= top.length }));
     const bias = from.bias === undefined ? 0 : shown.at(-1), total = entries.reduce((sum, _, n) => sum + shown[n], 0);
     const begin = from.bias === undefined ? "" : `bias ${fixed(bias, places, true)} + `;
     return { top, places, shown, entries, bias, line: `${begin}${from.terms.length} ${from.of} ${fixed(total, places, true)} = ${fixed(bias + total, places, true)}` };
@@ -227,7 +196,7 @@ const explorer = journey && (() => {
   const drawMarks = () => {
     const stage = stages[s.k], regions = field(stages, s.k, s.r, s.c), from = stage.sources[0];
     stages.forEach((_, k) => {
-      const l = atlases[k], wide = named(k) && l.across === 1, context = above(cards[k].over, l, wide ? 150 : 0), region = regions.get(k);
+      const l = atlases[k], wide = named(k) && l.across === 1, context = above(cards[k].over, l, wide ? LABELS : 0), region = regions.get(k);
       cards[k].card.classList.toggle("here", k === s.k);
       cards[k].card.tabIndex = k === s.k ? 0 : -1;
       if (k === s.k) outline(context, l, k ? s.f : 0, [[s.r, s.r + 1], [s.c, s.c + 1]], colours.mark, 3);
@@ -306,7 +275,7 @@ const explorer = journey && (() => {
     const l = layout([1, 511, 1], 511);
     paint(rampCanvas, l, Float32Array.from({ length: 511 }, (_, i) => (i / 255 - 1) * limit), limit, anchors());
     rampCanvas.style.width = ""; rampCanvas.style.height = "";
-    low.textContent = limit.toPrecision(3) === "0" ? "0" : `-${limit.toPrecision(3)}`; high.textContent = `0 +${limit.toPrecision(3)}`;
+    low.textContent = `-${limit.toPrecision(3)}`; high.textContent = `+${limit.toPrecision(3)}`;
   };
 
   // Moving.
@@ -383,11 +352,11 @@ const explorer = journey && (() => {
   });
   list.addEventListener("keydown", (event) => {
     const here = listed.top.indexOf(s.term), step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
-    if (event.key === "Enter") followBack(); else if (step && listed.top.length) choose_(Math.max(0, Math.min(listed.top.length - 1, here + step))); else return;
+    if (event.key === "Enter") followBack(); else if (step && listed.top.length) pickTerm(Math.max(0, Math.min(listed.top.length - 1, here + step))); else return;
     event.preventDefault();
   });
-  const choose_ = (n) => { if (listed.top[n] !== undefined) { s.term = listed.top[n]; s.pin = true; update(); } };
-  list.addEventListener("click", (event) => choose_([...list.children].indexOf(event.target.closest("li"))));
+  const pickTerm = (n) => { if (listed.top[n] !== undefined) { s.term = listed.top[n]; s.pin = true; update(); } };
+  list.addEventListener("click", (event) => pickTerm([...list.children].indexOf(event.target.closest("li"))));
   list.addEventListener("dblclick", followBack);
   const pointed = (view, l, act) => {
     const read = (event, pin) => {

@@ -100,5 +100,47 @@ const drawing = (() => {
     line(colours.text, Array.from({ length: 81 }, (_, i) => reach * (i / 40 - 1)).map((v) => [v, f(v)]));
     context.fillStyle = colours.mark; context.beginPath(); context.arc(px(x), py(f(x)), 5, 0, 7); context.fill();
   };
-  return { above, curve, hatch, hit, layout, outline, paint, palette, photograph, tile };
+  // Elements, without markup from text; tables whose cells have the colours of their numbers.
+  const el = (tag, options = {}, ...children) => {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(options)) {
+      if (name.includes("-") || name === "role") made.setAttribute(name, value); else made[name] = value;
+    }
+    made.append(...children);
+    return made;
+  };
+  const stack = () => {
+    const under = el("canvas", { "aria-hidden": "true" }), over = el("canvas", { "aria-hidden": "true" });
+    return { under, over, box: el("div", { className: "stack" }, under, over) };
+  };
+  const grid = () => {
+    const caption = el("caption"), body = el("tbody");
+    return { caption, body, table: el("table", { className: "grid" }, caption, body), cells: [], key: "" };
+  };
+  const fill = (table, caption, rows, show) => {
+    table.caption.textContent = caption;
+    const key = `${rows.length}x${rows[0].length}`;
+    if (table.key !== key) {
+      table.key = key;
+      table.cells = rows.map((row) => row.map(() => el("td")));
+      table.body.replaceChildren(...table.cells.map((row) => el("tr", {}, ...row)));
+    }
+    rows.forEach((row, i) => row.forEach((entry, j) => show(table.cells[i][j], entry, i * row.length + j)));
+  };
+  const linear = (v) => v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4;
+  const cell = (td, text, value, limit, anchors) => {
+    const [r, g, b] = ramp(anchors)[shade(value, limit)];
+    td.textContent = text;
+    td.title = arithmetic.whole(value);
+    td.style.backgroundColor = `rgb(${r} ${g} ${b})`;
+    td.style.color = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) > 0.179 ? "#000" : "#fff";
+  };
+  // A custom colour as the canvas understands it, in the theme of now.
+  const probe = el("span", { hidden: true });
+  const colour = (host, name) => {
+    host.append(probe);
+    probe.style.color = `var(${name})`;
+    return getComputedStyle(probe).color;
+  };
+  return { above, cell, colour, curve, el, fill, grid, hatch, hit, layout, outline, paint, palette, photograph, stack, tile };
 })();
