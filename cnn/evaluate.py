@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Float32, Int, UInt8
 
 from cnn import data, faults, hyper, metrics, model, ops, rundir, train
 from cnn.config import Values
+from cnn.examples import most_confused
 from cnn.hyper import Hyper
 
 
@@ -90,7 +91,8 @@ def evaluate_split(
 
     Args:
       values: the run's config.
-      workdir: where `evaluation-<split>.json` and `predictions-<split>.npz` (index, label, logits) go.
+      workdir: where `evaluation-<split>.json` and `predictions-<split>.npz` (index, label, logits) go, and the images
+        most worth a look: `confused-<split>.npz` (index, images).
       variables: `params` and `batch_stats`.
       dataset: holds the split.
       split: train, valid or test.
@@ -111,5 +113,9 @@ def evaluate_split(
     buffer = io.BytesIO()
     np.savez_compressed(buffer, index=np.arange(len(examples)), label=examples.labels, logits=logits)
     rundir.write(workdir / rundir.predictions(name), buffer.getvalue())
+    buffer = io.BytesIO()
+    rows = most_confused(logits, examples.labels)
+    np.savez_compressed(buffer, index=rows, images=examples.images[rows])
+    rundir.write(workdir / rundir.confused(name), buffer.getvalue())
     rundir.write_json(workdir / rundir.evaluation(name), record)
     return record

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn import checkpoint, data, evaluate, faults, layers, lock, provenance, rundir, settings
+from cnn import checkpoint, data, evaluate, faults, first_layer, layers, lock, provenance, rundir, settings
 from cnn.config import ConfigError, Values
 from cnn.fields import MAX_INTEGER
 from cnn.fingerprint import fingerprint
@@ -58,9 +58,10 @@ def _run(values: Values, workdir: Path, dataset: data.Dataset, interruption: Int
     rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": _about(dataset)})
     trainer = Trainer(values, workdir, dataset, interruption)
     trainer.train()
-    result = _result(values, workdir, trainer, dataset)
+    result, variables = _result(values, workdir, trainer, dataset)
     faults.point("before_result")
     rundir.write_json(workdir / rundir.RESULT, result)
+    trainer.pages.ended(lambda: _look(values, workdir, trainer, dataset, variables))
     return Finished(result, fresh=True)
 
 
@@ -74,8 +75,10 @@ def _check_same_data(workdir: Path, dataset: data.Dataset) -> None:
         )
 
 
-def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset) -> dict[str, Any]:
-    """Evaluates the chosen weights and returns the summary of the run."""
+def _result(
+    values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Evaluates the chosen weights and returns the summary of the run, and them, `None` where they are of no use."""
     progress = trainer.progress
     summary: dict[str, Any] = {
         "status": "finished",
@@ -91,17 +94,27 @@ def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datas
         "weights": values.eval.weights,
     }
     if progress.bad_step is not None:
-        return {**summary, "status": "diverged", "bad_step": progress.bad_step}
+        return {**summary, "status": "diverged", "bad_step": progress.bad_step}, None
     weights = values.eval.weights
     step, variables = chosen_variables(values, workdir, weights)
     for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
         try:
             evaluation = evaluate.evaluate_split(values, workdir, variables, dataset, split, step=step, weights=weights)
         except FloatingPointError:
-            return {**summary, "status": "diverged", "bad_step": step}
+            return {**summary, "status": "diverged", "bad_step": step}, None
         names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece")
         summary[split] = {name: evaluation[name] for name in names}
-    return summary
+    return summary, variables
+
+
+def _look(
+    values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset, variables: dict[str, Any] | None
+) -> None:
+    """Writes what only the page reads: what a look into the network gives."""
+    if variables is None:
+        return
+    split = dataset.test if values.eval.test else dataset.valid if trainer.judged else dataset.train
+    first_layer.write(values, workdir, variables, split.images)
 
 
 def load_data(section: settings.Data) -> data.Dataset:

@@ -17,8 +17,9 @@ CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 RESULT = "result.json"
 HISTORY = "config_history.jsonl"
-HARMLESS = ("checkpoint.every", "data.data_dir", "data.manual_dir")
-"""Fields that cannot change the numbers: when to save, and where data lie that their identity vouches for."""
+FIRST_LAYER = "first_layer.npz"
+HARMLESS = ("checkpoint.every", "data.data_dir", "data.manual_dir", "report.page")
+"""Fields that cannot change the numbers: when to save or draw, and where data lie that their identity vouches for."""
 
 
 class BrokenFile(ValueError):
@@ -33,6 +34,11 @@ def evaluation(split: str) -> str:
 def predictions(split: str) -> str:
     """Returns the name of the file with a split's logits."""
     return f"predictions-{split}.npz"
+
+
+def confused(split: str) -> str:
+    """Returns the name of the file with the images of a split that were the most confused."""
+    return f"confused-{split}.npz"
 
 
 @contextlib.contextmanager

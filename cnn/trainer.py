@@ -15,6 +15,7 @@ from cnn.config import Values
 from cnn.data import order
 from cnn.interruption import Interruption, Preempted
 from cnn.keeper import Keeper
+from cnn.pages import Pages
 from cnn.progress import Progress, Sums
 from cnn.reporter import Reporter
 
@@ -36,6 +37,7 @@ class Trainer:
         self.step = 0
         self.progress = Progress()
         self.reporter = Reporter(total=self.total_steps, batch_size=values.train.batch_size)
+        self.pages = Pages(workdir, values.report.page, self.reporter.line)
         self.keeper = Keeper(
             values,
             workdir,
@@ -156,6 +158,8 @@ class Trainer:
             self.keeper.save_or_fail(self.state, progress, again=True)
         elif self.keeper.due(self.step):
             self.keeper.save(self.state, progress, again=True)
+        if "valid" in record and not (progress.ended or last):
+            self.pages.evaluated()
 
     def _validate(self) -> dict[str, float]:
         logits = evaluate.predict_logits(

@@ -26,6 +26,7 @@ RANKS = {
     "cnn.reporter": 0,
     "cnn.runtime": 0,
     "cnn.data": 1,
+    "cnn.examples": 1,
     "cnn.expression": 1,
     "cnn.filters": 1,
     "cnn.metrics": 1,
@@ -47,8 +48,10 @@ RANKS = {
     "cnn.report": 6,
     "cnn.train": 6,
     "cnn.evaluate": 7,
+    "cnn.first_layer": 7,
     "cnn.journey": 7,
     "cnn.keeper": 7,
+    "cnn.pages": 7,
     "cnn.trainer": 8,
     "cnn.experiment": 9,
     "cnn.commands": 10,
@@ -68,6 +71,8 @@ WITHOUT_JAX = (
     "rundir",
     "report",
     "stages",
+    "examples",
+    "pages",
 )
 OF_JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 

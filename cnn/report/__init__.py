@@ -8,14 +8,38 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cnn import rundir
-from cnn.report import curves, files, head, journey, page
+from cnn.report import (
+    bench,
+    calibration,
+    confusion,
+    curves,
+    files,
+    filters,
+    head,
+    journey,
+    mistakes,
+    network,
+    page,
+    reproduce,
+)
 from cnn.report.files import Run
 from cnn.report.part import Part
 
 PAGE = "report.html"
 FIGURES = "figures"
 
-SECTIONS: tuple[Callable[[Run], Part | None], ...] = (curves.build, journey.build)
+SECTIONS: tuple[Callable[[Run], Part | None], ...] = (
+    curves.build,
+    network.build,
+    confusion.build,
+    mistakes.build,
+    calibration.build,
+    calibration.build_classes,
+    filters.build,
+    journey.build,
+    bench.build,
+    reproduce.build,
+)
 
 
 def write(workdir: Path, *, running: bool = False) -> Path:

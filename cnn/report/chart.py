@@ -2,8 +2,9 @@
 
 import dataclasses
 import io
+import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -54,8 +55,15 @@ def draw(name: str, size: tuple[int, int], label: str, paint: Paint) -> tuple[Ma
         )
         for theme in THEMES
     )
-    files = {f"{name}.svg": drawn["light"], f"{name}.png": _save(size, INKS["light"], paint, "png")}
-    return html, files
+    return html, {f"{name}.svg": drawn["light"], f"{name}.png": _save(size, INKS["light"], paint, "png")}
+
+
+def files(name: str, size: tuple[int, int], paint: Paint) -> dict[str, bytes]:
+    """Returns the files of a chart that the page shows in another way, as `draw` does."""
+    return {
+        f"{name}.svg": _svg(name, size, INKS["light"], paint),
+        f"{name}.png": _save(size, INKS["light"], paint, "png"),
+    }
 
 
 def _svg(name: str, size: tuple[int, int], ink: Ink, paint: Paint) -> bytes:
@@ -69,9 +77,10 @@ def _save(size: tuple[int, int], ink: Ink, paint: Paint, kind: str, salt: str = 
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: Any = {
         "svg.hashsalt": salt,
         "svg.fonttype": "none",  # text stays text: small, and searchable
+        "text.parse_math": False,
         "path.simplify": False,  # every number that is drawn is one that was recorded
         "font.family": "DejaVu Sans",
         "font.size": 9.0,
@@ -89,7 +98,8 @@ def _save(size: tuple[int, int], ink: Ink, paint: Paint, kind: str, salt: str = 
         "hatch.color": ink.muted,
         "hatch.linewidth": 0.6,
     }
-    with rc_context(settings):
+    with rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a class may be named in any script
         figure = Figure(figsize=(size[0] / INCH, size[1] / INCH), dpi=INCH)
         paint(figure, ink)
         stream = io.BytesIO()

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import struct
 from functools import cache
 from typing import Literal
 
@@ -73,6 +74,15 @@ def png(pixels: UInt8[np.ndarray, "height width *channels"]) -> bytes:
 def address(content: bytes, kind: str = "image/png") -> str:
     """Returns a file as the address of an `<img>`."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def enclosed(content: bytes) -> bytes:
+    """Returns a PNG picture as an SVG file that shows it pixel by pixel."""
+    width, height = struct.unpack(">II", content[16:24])
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
+        f'<image width="{width}" height="{height}" image-rendering="pixelated" href="{address(content)}"/></svg>\n'
+    ).encode()
 
 
 def picture(pixels: UInt8[np.ndarray, "height width *channels"], width: int, height: int, label: str) -> Markup:

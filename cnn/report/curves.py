@@ -1,4 +1,4 @@
-"""Learning curves: did it learn, and is it over-fitting?"""
+"""Learning curves: whether it learned, and whether it over-fits."""
 
 from typing import Any
 
@@ -88,7 +88,9 @@ def _paint(figure: Any, ink: chart.Ink, recorded: History) -> None:
     strip.set_xlabel("step")
     per_epoch = recorded.steps_per_epoch
     if per_epoch and recorded.last_step >= per_epoch:
-        top.secondary_xaxis("top", functions=(lambda x: x / per_epoch, lambda x: x * per_epoch)).set_xlabel("epoch")
+        epochs = top.secondary_xaxis("top", functions=(lambda x: x / per_epoch, lambda x: x * per_epoch))
+        epochs.set_xlabel("epoch")
+        epochs.xaxis.get_major_locator().set_params(integer=True)
     for panel in (top, middle, strip):
         panel.set_xlim(*limits(recorded))
         panel.grid(axis="x", visible=False)

@@ -62,7 +62,7 @@ def epochs(run: Run) -> list[dict[str, Any]]:
 
 
 def thinned(points: Points) -> Points:
-    """Returns the points that are drawn: all, or of each stretch the first, the least and the greatest, and the last."""
+    """Returns what is drawn: all, or of each stretch the first, the least and the greatest, and the last."""
     if len(points) <= MOST_POINTS:
         return points
     length = -(-3 * len(points) // MOST_POINTS)

@@ -37,6 +37,11 @@ def visible(text: object) -> str:
     return "".join(map(_shown, str(text)))
 
 
+def visible_lines(text: object) -> str:
+    """Returns a text as `visible` does, its lines still apart."""
+    return "\n".join(map(visible, str(text).split("\n")))
+
+
 def _shown(letter: str) -> str:
     if unicodedata.category(letter) not in _HIDDEN or letter in _JOINERS:
         return letter

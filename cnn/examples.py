@@ -1,0 +1,23 @@
+"""Which examples of an evaluation are worth a look."""
+
+import numpy as np
+from jaxtyping import Float, Int64, Integer
+
+MOST, LEAST_SURE = 96, 24
+"""How many are kept where some are mistaken, and where none is."""
+
+
+def most_confused(
+    logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]
+) -> Int64[np.ndarray, " rows"]:
+    """Returns the rows with the greatest cross-entropy, worst first, equal ones in their order; in float64.
+
+    Args:
+      logits: finite.
+      labels: indices of classes.
+    """
+    logits = logits.astype(np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+    most = MOST if (logits.argmax(axis=1) != labels).any() else LEAST_SURE
+    return np.argsort(-losses, kind="stable")[:most]
