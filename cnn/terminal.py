@@ -1,6 +1,7 @@
 """Results as text on stdout: the journey table, an evaluation. Nothing is cut off, whatever the width."""
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from cnn import blocks, filters, strip
 from cnn.layers import Row, Shape, activation_bytes, count_parameters, show, written
 
 UNLIMITED = 10_000
@@ -93,6 +95,22 @@ def _confusion(console: Console, names: list[str], counts: list[list[int]]) -> N
     console.print("most confused:" if wrong else "none confused")
     for count, true, seen in wrong[:10]:
         console.print(f"  {-count:,} x {names[true]} taken for {names[seen]}")
+
+
+def filtered(made: strip.Strip, *, strongest: bool) -> None:
+    """Prints the sizes and the range of a filter's map, and the sum of its explained pixel."""
+    console, found, pixel = _console(), made.map, made.pixel
+    low, high = filters.shown(float(found.min())), filters.shown(float(found.max()))
+    pooled = ""
+    if made.pool != "none":
+        rest = zip(("row", "column"), (side % strip.POOL for side in found.shape), strict=True)
+        unread = " and one ".join(name for name, left in rest if left)
+        pooled = f"; {strip.POOLED[made.pool]}: {show(made.pooled.shape)}{f', one {unread} unread' if unread else ''}"
+    console.print(f"map {show(found.shape)}, numbers from {low} to {high}{pooled}")
+    console.print(f"row {pixel.row}, column {pixel.column} of the map{', the strongest' if strongest else ''}:")
+    for line in blocks.sum_of(pixel, console):
+        console.print(line)
+    console.print("\n".join(textwrap.wrap(filters.formula(pixel), console.width, break_long_words=False)))
 
 
 def _ratio(value: float | None) -> str:

@@ -4,11 +4,17 @@ from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """One command: its line of help, the flags it takes, and whether it executes a config file."""
+    """One command: its line of help, the flags it takes, and what it works on.
+
+    A command with neither a config nor a run is called without `values` and `workdir`; one with words is given `words`.
+    """
 
     help: str
     flags: tuple[str, ...]
     takes_config: bool
+    takes_run: bool = True
+    words: str = ""
+    """What the words after the command are; empty where it takes none."""
 
 
 COMMANDS = {
@@ -17,9 +23,20 @@ COMMANDS = {
     "eval": Command(
         "evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False
     ),
+    "filters": Command(
+        "slide a filter over a picture, as the lesson does by hand: the map, the pooling, the sum of one pixel",
+        ("filter", "weighted", "pool", "pixel", "output"),
+        False,
+        takes_run=False,
+        words="[PICTURE]",
+    ),
 }
 
-CHOICES = {"split": ("train", "valid", "test"), "weights": ("last", "best", "ema")}
+CHOICES = {
+    "split": ("train", "valid", "test"),
+    "weights": ("last", "best", "ema"),
+    "pool": ("max", "average", "none"),
+}
 
 FLAGS = {
     "config": "PATH      the config file (default configs/digits.py); --config.SECTION.FIELD=VALUE overrides any field",
@@ -27,4 +44,14 @@ FLAGS = {
     "split": "NAME       train, valid or test (default test)",
     "weights": "NAME     last, best or ema (default: what the run's config says)",
     "data_dir": "DIR     where the data are, if they have moved",
+    "filter": "NAME      vertical (default), horizontal, diagonal, antidiagonal, outline, sharpen, blur, identity, "
+    'lesson, or your own numbers: "[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]" or "-1 0 1; -2 0 2; -1 0 1"',
+    "pool": "NAME        what follows the map, in blocks of 2x2: max (default), average or none",
+    "pixel": "ROW,COLUMN of the map, counted from 0: whose sum is printed (default: the strongest)",
+    "output": "PATH      the PNG file to write (default <picture>-<filter>.png here)",
 }
+
+SWITCHES = {
+    "weighted": "weight numbers of your own that do not add up to 0 or 1 so that they do",
+}
+"""Flags without a value."""
