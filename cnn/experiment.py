@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from cnn import checkpoint, data, evaluate, faults, layers, lock, provenance, rundir, settings
 from cnn.config import ConfigError, Values
+from cnn.data import background
 from cnn.fields import MAX_INTEGER
 from cnn.fingerprint import fingerprint
 from cnn.interruption import Interruption
@@ -140,7 +141,9 @@ def check_lengths(values: Values, dataset: data.Dataset) -> None:
 
 def _about(dataset: data.Dataset) -> dict[str, Any]:
     sizes = {name: len(getattr(dataset, name)) for name in ("train", "valid", "test")}
-    return {"identity": dataset.identity, "classes": list(dataset.class_names), "examples": sizes}
+    shade = background.of_pictures(dataset.train.images)
+    names = list(dataset.class_names)
+    return {"identity": dataset.identity, "classes": names, "examples": sizes, "background": shade}
 
 
 def chosen_variables(values: Values, workdir: Path, weights: str) -> tuple[int, dict[str, Any]]:

@@ -49,6 +49,7 @@ RANKS = {
     "cnn.train": 6,
     "cnn.evaluate": 7,
     "cnn.keeper": 7,
+    "cnn.predict": 8,
     "cnn.trainer": 8,
     "cnn.experiment": 9,
     "cnn.commands": 10,

@@ -23,6 +23,12 @@ COMMANDS = {
     "eval": Command(
         "evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False
     ),
+    "predict": Command(
+        "what a run's network takes your own pictures for",
+        ("workdir", "weights", "top", "invert", "json", "csv"),
+        False,
+        words="PICTURE_OR_FOLDER...",
+    ),
     "filters": Command(
         "slide a filter over a picture, as the lesson does by hand: the map, the pooling, the sum of one pixel",
         ("filter", "weighted", "pool", "pixel", "output"),
@@ -36,6 +42,7 @@ CHOICES = {
     "split": ("train", "valid", "test"),
     "weights": ("last", "best", "ema"),
     "pool": ("max", "average", "none"),
+    "invert": ("auto", "yes", "no"),
 }
 
 FLAGS = {
@@ -44,6 +51,9 @@ FLAGS = {
     "split": "NAME       train, valid or test (default test)",
     "weights": "NAME     last, best or ema (default: what the run's config says)",
     "data_dir": "DIR     where the data are, if they have moved",
+    "top": "N            how many classes to show of each picture, the likeliest first (default 5)",
+    "invert": "WHEN      turn light for dark: yes, no, or auto (default: where a picture is light around and the run's "
+    "are dark, or the other way round; one of the exact size is left as it is)",
     "filter": "NAME      vertical (default), horizontal, diagonal, antidiagonal, outline, sharpen, blur, identity, "
     'lesson, or your own numbers: "[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]" or "-1 0 1; -2 0 2; -1 0 1"',
     "pool": "NAME        what follows the map, in blocks of 2x2: max (default), average or none",
@@ -52,6 +62,8 @@ FLAGS = {
 }
 
 SWITCHES = {
+    "json": "print one line of JSON for each picture",
+    "csv": "print a table with one line for each picture",
     "weighted": "weight numbers of your own that do not add up to 0 or 1 so that they do",
 }
 """Flags without a value."""

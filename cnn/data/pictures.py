@@ -17,6 +17,8 @@ from cnn.data.types import DataError
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+# Passing over these in silence would train on less than the person believes.
+UNREAD_SUFFIXES = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".jp2", ".jxl", ".ppm", ".pgm", ".ico")
 MAX_PIXELS = 50_000_000
 
 
@@ -81,6 +83,19 @@ def read_whole(path: str | Path, channels: int, *, behind: int = 0) -> UInt8[np.
             return decode(file, channels, behind)
     except OSError as error:
         raise BrokenPicture(error.strerror or str(error)) from error
+
+
+def is_transparent(path: str | Path) -> bool:
+    """Tells whether a picture that can be read has transparent pixels, inside `bombs_are_errors`.
+
+    Raises:
+      BrokenPicture: if it cannot be opened.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return image.has_transparency_data
+    except Exception as error:  # as in decode
+        raise BrokenPicture(_reason(error)) from error
 
 
 def decode(file: io.BytesIO | io.BufferedReader, channels: int, behind: int = 0) -> UInt8[np.ndarray, "h w c"]:
