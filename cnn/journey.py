@@ -1,19 +1,25 @@
 """Captures what every layer did to chosen images: on a CPU, in float32, by the plain plan; checked in float64."""
 
+import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Float, Float32, UInt8
 
-from cnn import hyper, model, stages, train
+from cnn import data, evaluate, hyper, model, rundir, stages, train
+from cnn import examples as examples_of
 from cnn.config import Values
 from cnn.stages import Journey, Picture, Stage
 
-CHOICES = ("confused", "classes")
+IMAGES = 8
+"""How many are followed where nobody says."""
+UNEVALUATED = 1000
+"""Of a split that was never evaluated, so many are looked at."""
 
 
 class Chosen(NamedTuple):
@@ -27,29 +33,81 @@ class Chosen(NamedTuple):
 
 
 def choose(
-    how: str, logits: Float[np.ndarray, "examples classes"], labels: Int[np.ndarray, " examples"], count: int
-) -> list[tuple[int, str]]:
-    """Returns rows and why each was chosen.
+    how: str, split: str, examples: data.Split, logits: Float[np.ndarray, "examples classes"], count: int
+) -> list[Chosen]:
+    """Returns images of a split that are worth following.
 
     Args:
-      how: `confused`, the largest loss first; or `classes`, of each class in turn the image that is surest of it.
+      how: `confused`, the largest loss first; or `classes`, of each class in turn the image with the smallest.
+      split: its name.
+      examples: the split.
       logits: of every example.
-      labels: of every example.
-      count: the most rows.
+      count: the most images.
     """
-    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    chances = powers / powers.sum(1, keepdims=True)
-    true = chances[np.arange(len(labels)), labels]
     if how == "confused":
-        rows = np.argsort(true, kind="stable")[:count]
-        wrong = logits.argmax(1) != labels
-        return [(int(row), "mistaken, and sure of it" if wrong[row] else "right, but not sure") for row in rows]
-    chosen: list[tuple[int, str]] = []
-    for label in range(logits.shape[1]):
-        rows = np.flatnonzero(labels == label)
-        if len(rows) and len(chosen) < count:
-            chosen.append((int(rows[true[rows].argmax()]), "the surest of its class"))
+        rows = examples_of.most_confused(logits, examples.labels)[:count].tolist()
+    else:
+        surest = np.argsort(examples_of.losses(logits, examples.labels), kind="stable")
+        labels = examples.labels[surest].tolist()
+        rows = [int(surest[labels.index(label)]) for label in sorted(set(labels))][:count]
+    seen = logits.argmax(1)
+    chosen = []
+    for row in rows:
+        label = int(examples.labels[row])
+        why = "mistaken" if seen[row] != label else "the surest of its class" if how == "classes" else "right, not sure"
+        chosen.append(Chosen(f"{split}/{row}", why, examples.images[row], label, int(seen[row])))
     return chosen
+
+
+def follow_split(
+    values: Values,
+    workdir: Path,
+    variables: Mapping[str, Any],
+    dataset: data.Dataset,
+    split: str,
+    about: Mapping[str, Any],
+    *,
+    how: str = "confused",
+    count: int = IMAGES,
+) -> Journey:
+    """Follows images of a split and writes `journey.npz`.
+
+    Args:
+      values: the run's config.
+      workdir: the run's directory; its predictions of the split are read where there are any.
+      variables: `params` and `batch_stats`.
+      dataset: holds the split, which is not empty.
+      split: train, valid or test.
+      about: see `capture`.
+      how: see `choose`.
+      count: the most images.
+
+    Raises:
+      FloatingPointError: a logit or a layer's output is not finite.
+    """
+    examples: data.Split = getattr(dataset, split)
+    logits = _predictions(workdir / rundir.predictions(split), examples)
+    if logits is None:
+        examples = examples.take(np.arange(min(len(examples), UNEVALUATED)))
+        hyperparameters, images = hyper.from_values(values), jnp.asarray(examples.images)
+        dtype = values.train.compute_dtype
+        logits = evaluate.predict_logits(
+            hyperparameters, dict(variables), images, batch_size=values.eval.batch_size, compute_dtype=dtype
+        )
+    chosen = choose(how, split, examples, logits, count)
+    journey = capture(values, variables, chosen, dataset.class_names, about)
+    stages.write(workdir / stages.JOURNEY, journey)
+    return journey
+
+
+def _predictions(path: Path, examples: data.Split) -> np.ndarray | None:
+    """Returns the logits that an evaluation of these very examples left."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            labels, logits = stored["label"], stored["logits"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return logits if np.array_equal(labels, examples.labels) and np.isfinite(logits).all() else None
 
 
 def capture(

@@ -108,7 +108,7 @@ class Packer:
         return sorted(np.argsort(-np.asarray(activity), kind="stable")[: chosen.filters].tolist())
 
     def weights(self, chosen: Plan) -> tuple[list[tuple[str, int, int]], bytes]:
-        """Returns name, first byte and count of each float32 array, and the bytes: arrays, then every image's pixels."""
+        """Returns name, first byte and count of each float32 array, and the bytes: arrays, then the images' pixels."""
         arrays = [("table", self._journey.table)]
         for stage in self._journey.stages:
             kept = self.kept(stage, chosen)

@@ -7,13 +7,17 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from cnn.filters import Kernel
 from cnn.report import text
 from cnn.report.colour import THEMES, Scale, picture, themed
-from cnn.stages import Journey, Picture, Stage, reach_back
+from cnn.stages import Journey, Picture, Stage, expected, reach_back
 
 MAPS = 8
 STRIPS = 6
 """The most maps of a stage, and the most stages, that are drawn."""
+
+
+Rows = Sequence[Sequence[str]]
 
 
 class Example(NamedTuple):
@@ -23,8 +27,10 @@ class Example(NamedTuple):
     row: int
     column: int
     feature: int
-    tables: list[tuple[str, list[list[str]], list[list[str]], list[list[str]]]]
+    tables: list[tuple[str, Rows, Rows, Rows]]
     """For each input channel: its name, the window, the kernel, the products."""
+    parts: list[tuple[Kernel, Kernel, Kernel, float]]
+    """The same as numbers, rounded alike, and their sum."""
     terms: list[tuple[str, str]]
     total: str
     found: float
@@ -45,7 +51,7 @@ def tell(journey: Journey) -> Markup:
         image=picture(first.pixels, width, height, f"{name}, {first.name}"),
         strips=_strips(journey, outputs),
         example=example(journey, outputs),
-        chances=_chances(journey, outputs),
+        chances=chances(journey, outputs),
     )
 
 
@@ -53,8 +59,6 @@ def forward(journey: Journey, first: Picture) -> dict[str, np.ndarray]:
     """Returns every stage's numbers: those that are stored, and those that follow from them exactly."""
     planes = [journey.table[channel][first.pixels[..., channel]] for channel in range(len(journey.table))]
     outputs = {"input": np.stack(planes, axis=-1)}
-    from cnn.stages import expected
-
     for stage in journey.stages[1:]:
         if stage.name in first.outputs:
             outputs[stage.name] = first.outputs[stage.name]
@@ -100,17 +104,12 @@ def example(journey: Journey, outputs: dict[str, np.ndarray]) -> Example | None:
     bias = float(arrays["bias"][feature]) if "bias" in arrays else 0.0
     places = decimals([bias, *sums])
     shown = apportion([bias, *sums], places)
-    tables = []
+    tables, parts = [], []
     for k in range(min(kernel.shape[2], 3)):
-        parts = apportion(products[..., k].ravel().tolist(), places, shown[k + 1])
-        tables.append(
-            (
-                f"channel {first + k}",
-                _cells(window[..., first + k], 4),
-                _cells(kernel[..., k], 4),
-                _cells(np.reshape(parts, kernel.shape[:2]), places),
-            )
-        )
+        made = np.reshape(apportion(products[..., k].ravel().tolist(), places, shown[k + 1]), kernel.shape[:2])
+        seen, weights = window[..., first + k].round(4), kernel[..., k].round(4)
+        parts.append((_tuples(seen), _tuples(weights), _tuples(made), shown[k + 1]))
+        tables.append((f"channel {first + k}", _cells(seen, 4), _cells(weights, 4), _cells(made, places)))
     terms = [("bias", f"{shown[0]:+.{places}f}")]
     terms += [(f"channel {first + k}", f"{value:+.{places}f}") for k, value in enumerate(shown[1:])]
     if len(terms) > 13:
@@ -118,7 +117,7 @@ def example(journey: Journey, outputs: dict[str, np.ndarray]) -> Example | None:
     region = reach_back(journey.stages, number, row, column)[0]
     sees = " and ".join(f"{axis} {a} to {b - 1}" for axis, (a, b) in zip(("rows", "columns"), region, strict=True))
     found = float(maps[row, column, feature])
-    return Example(stage, row, column, feature, tables, terms, f"{sum(shown):+.{places}f}", found, sees)
+    return Example(stage, row, column, feature, tables, parts, terms, f"{sum(shown):+.{places}f}", found, sees)
 
 
 def _window(stage: Stage, x: np.ndarray, row: int, column: int) -> np.ndarray:
@@ -128,11 +127,15 @@ def _window(stage: Stage, x: np.ndarray, row: int, column: int) -> np.ndarray:
     return padded[top : top + (height - 1) * down + 1 : down, left : left + (width - 1) * right + 1 : right]
 
 
-def _cells(numbers: np.ndarray, places: int) -> list[list[str]]:
+def _tuples(numbers: np.ndarray) -> Kernel:
+    return tuple(tuple(row) for row in (numbers + 0.0).tolist())
+
+
+def _cells(numbers: np.ndarray, places: int) -> Rows:
     return [[f"{number:.{places}f}" for number in row] for row in numbers.tolist()]
 
 
-def _chances(journey: Journey, outputs: dict[str, np.ndarray]) -> list[tuple[str, float]]:
+def chances(journey: Journey, outputs: dict[str, np.ndarray]) -> list[tuple[str, float]]:
     """Returns the five likeliest classes."""
     logits = next(outputs[stage.name] for stage in reversed(journey.stages) if stage.op != "softmax").astype(np.float64)
     powers = np.exp(logits - logits.max())
