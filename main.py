@@ -20,7 +20,7 @@ def parse_flags(arguments: list[str]) -> command_line.Invocation:
     """Reads the command line with a parser of ours, so that all its problems show at once."""
     invocation = command_line.parse(arguments[1:])
     if invocation.help:
-        print(command_line.usage())
+        print(command_line.usage(invocation))
         sys.exit(0)
     flags.FLAGS(arguments[:1])
     return invocation

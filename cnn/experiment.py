@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn import checkpoint, data, evaluate, faults, first_layer, layers, lock, provenance, rundir, settings
+from cnn import checkpoint, data, evaluate, faults, first_layer, journey, layers, lock, provenance, rundir, settings
 from cnn.config import ConfigError, Values
+from cnn.data import background
 from cnn.fields import MAX_INTEGER
 from cnn.fingerprint import fingerprint
 from cnn.interruption import Interruption
@@ -113,8 +114,11 @@ def _look(
     """Writes what only the page reads: what a look into the network gives."""
     if variables is None:
         return
-    split = dataset.test if values.eval.test else dataset.valid if trainer.judged else dataset.train
-    first_layer.write(values, workdir, variables, split.images)
+    name = "test" if values.eval.test else "valid" if trainer.judged else "train"
+    first_layer.write(values, workdir, variables, getattr(dataset, name).images)
+    weights = values.eval.weights
+    step = trainer.progress.best_step if weights == "best" else trainer.step
+    journey.follow_split(values, workdir, variables, dataset, name, {"step": step, "weights": weights})
 
 
 def load_data(section: settings.Data) -> data.Dataset:
@@ -153,7 +157,9 @@ def check_lengths(values: Values, dataset: data.Dataset) -> None:
 
 def _about(dataset: data.Dataset) -> dict[str, Any]:
     sizes = {name: len(getattr(dataset, name)) for name in ("train", "valid", "test")}
-    return {"identity": dataset.identity, "classes": list(dataset.class_names), "examples": sizes}
+    shade = background.of_pictures(dataset.train.images)
+    names = list(dataset.class_names)
+    return {"identity": dataset.identity, "classes": names, "examples": sizes, "background": shade}
 
 
 def chosen_variables(values: Values, workdir: Path, weights: str) -> tuple[int, dict[str, Any]]:

@@ -1,14 +1,18 @@
 """Results as text on stdout: the journey table, an evaluation. Nothing is cut off, whatever the width."""
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
+from cnn import blocks, filters, strip
 from cnn.layers import Row, Shape, activation_bytes, count_parameters, show, written
 
 UNLIMITED = 10_000
@@ -93,6 +97,61 @@ def _confusion(console: Console, names: list[str], counts: list[list[int]]) -> N
     console.print("most confused:" if wrong else "none confused")
     for count, true, seen in wrong[:10]:
         console.print(f"  {-count:,} x {names[true]} taken for {names[seen]}")
+
+
+def filtered(made: strip.Strip, *, strongest: bool) -> None:
+    """Prints the sizes and the range of a filter's map, and the sum of its explained pixel."""
+    console, found, pixel = _console(), made.map, made.pixel
+    low, high = filters.shown(float(found.min())), filters.shown(float(found.max()))
+    pooled = ""
+    if made.pool != "none":
+        rest = zip(("row", "column"), (side % strip.POOL for side in found.shape), strict=True)
+        unread = " and one ".join(name for name, left in rest if left)
+        pooled = f"; {strip.POOLED[made.pool]}: {show(made.pooled.shape)}{f', one {unread} unread' if unread else ''}"
+    console.print(f"map {show(found.shape)}, numbers from {low} to {high}{pooled}")
+    console.print(f"row {pixel.row}, column {pixel.column} of the map{', the strongest' if strongest else ''}:")
+    for line in blocks.sum_of(pixel, console):
+        console.print(line)
+    console.print("\n".join(textwrap.wrap(filters.formula(pixel), console.width, break_long_words=False)))
+
+
+def sums(pixels: Sequence[filters.Pixel]) -> None:
+    """Prints window x kernel = products, for each channel in turn."""
+    console = _console()
+    for pixel in pixels:
+        for line in blocks.sum_of(pixel, console):
+            console.print(line)
+
+
+def prediction(name: str, image: np.ndarray, notes: Sequence[str], best: Sequence[tuple[str, float]]) -> None:
+    """Prints the picture as the network got it, where colours can be seen, and the best classes with bars."""
+    console = _console()
+    console.print(Text(plain(name), "bold"))
+    for note in notes:
+        console.print(Text(f"  {note}"))
+    pixels = blocks.picture(image, console)
+    names = [_shortened(plain(label), 40) for label, _ in best]
+    wide, across = max(map(len, names)), pixels[0].cell_len + 2 if pixels else 0
+    beside = console.width - 2 - across >= wide + 18
+    room = min(24, console.width - 2 - wide - 10 - across * beside)
+    lines = []
+    for label, (_, share) in zip(names, best, strict=True):
+        line = f"{label:<{wide}}  {share:.4f}  {blocks.bar(share, room, console) if room >= 6 else ''}".rstrip()
+        lines.append(line if room > -2 else f"{share:.4f} {_shortened(label, console.width - 9)}")
+    if beside:
+        for row in range(max(len(pixels), len(lines))):
+            left = pixels[row] if row < len(pixels) else Text(" " * (across - 2) if pixels else "")
+            right = lines[row] if row < len(lines) else ""
+            console.print(Text("  ").append_text(left).append(f"  {right}" if pixels else right))
+    else:
+        for text in (*pixels, *map(Text, lines)):
+            console.print(Text("  ").append_text(text))
+    if pixels:
+        console.print()
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: max(1, width - 3)]}..."
 
 
 def _ratio(value: float | None) -> str:

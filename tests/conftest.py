@@ -39,6 +39,16 @@ def fault(monkeypatch):
     return arrange
 
 
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished run of the tiny experiment, for tests that only read it."""
+    import runs
+
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    assert runs.train(workdir) == 0
+    return workdir
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """A folder with MNIST as TFDS prepares it, from small files of ours."""

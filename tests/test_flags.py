@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn.commands import COMMANDS, FLAGS, flags
+from cnn.commands import COMMANDS, FLAGS, SWITCHES, flags
 
 
 def test_nothing_typed_is_train():
@@ -49,6 +49,12 @@ def test_help_is_asked_for(spelling):
         (["eval", "--config=a"], "--config: eval reads the run's own config. Leave it out"),
         (["eval", "--config.seed=1"], "--config.seed: eval reads the run's own config. Leave it out"),
         (["eval", "--split=tset"], "--split: must be one of train, valid, test, got 'tset'"),
+        (["filters", "--config.seed=1"], "--config.seed: filters takes no config. Leave it out"),
+        (["filters", "--config=a"], "--config: filters takes no config. Leave it out"),
+        (["filters", "--workdir=a"], "--workdir: is no flag of filters. Leave it out"),
+        (["filters", "--weighted=yes"], "--weighted: takes no value, got 'yes'. Write --weighted"),
+        (["train", "--weighted"], "--weighted: is no flag of train. Leave it out"),
+        (["filters", "--pool=min"], "--pool: must be one of max, average, none, got 'min'"),
         (["eval", "--weights=emma"], "--weights: must be one of last, best, ema, got 'emma'"),
     ],
 )
@@ -75,5 +81,26 @@ def test_help_fits_on_one_screen_and_names_everything():
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 120
     assert all(any(line.startswith(f"  {name} ") for line in lines) for name in COMMANDS)
-    assert all(any(line.startswith(f"  --{name}=") for line in lines) for name in FLAGS)
     assert all(f"{code} " in "".join(lines[-2:]) for code in (0, 2, 3, 73, 74, 75, 143))
+
+
+def test_a_commands_help_lists_its_own_flags_and_no_others():
+    for name, command in COMMANDS.items():
+        lines = flags.usage(flags.parse([name, "--help"])).splitlines()
+        assert lines[0].startswith(f"python main.py {name}")
+        assert command.help in lines
+        assert max(map(len, lines)) <= 120
+        listed = [line.split()[0].removeprefix("--").partition("=")[0] for line in lines if line.startswith("  --")]
+        assert listed == [*(["config"] if command.takes_config else []), *command.flags]
+
+
+def test_every_flag_belongs_to_a_command():
+    taken = {name for command in COMMANDS.values() for name in command.flags}
+    assert {"config", *taken} == {*FLAGS, *SWITCHES}
+
+
+def test_words_are_kept_for_a_command_that_takes_them_and_two_dashes_end_the_flags():
+    invocation = flags.parse(["filters", "--weighted", "a.png", "--filter", "-1 0 1", "--", "--pool=max", "-b.png"])
+    assert invocation.problems == []
+    assert invocation.flags == {"weighted": "on", "filter": "-1 0 1"}
+    assert invocation.words == ["a.png", "--pool=max", "-b.png"]

@@ -12,13 +12,6 @@ import runs
 from cnn.commands import flags, launch
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("launch") / "run"
-    assert runs.train(workdir) == 0
-    return workdir
-
-
 @pytest.fixture
 def copied(finished, tmp_path):
     return Path(shutil.copytree(finished, tmp_path / "run"))

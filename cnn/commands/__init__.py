@@ -4,11 +4,17 @@ from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """One command: its line of help, the flags it takes, and whether it executes a config file."""
+    """One command: its line of help, the flags it takes, and what it works on.
+
+    A command with neither a config nor a run is called without `values` and `workdir`; one with words is given `words`.
+    """
 
     help: str
     flags: tuple[str, ...]
     takes_config: bool
+    takes_run: bool = True
+    words: str = ""
+    """What the words after the command are; empty where it takes none."""
 
 
 COMMANDS = {
@@ -18,9 +24,34 @@ COMMANDS = {
         "evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False
     ),
     "report": Command("write a run's page again, report.html, from its files", ("workdir",), False),
+    "explain": Command(
+        "follow images through a run's network, check every number, and write the run's page with their journeys",
+        ("workdir", "choose", "images", "split", "weights", "max_mb", "invert", "data_dir"),
+        False,
+        words="[PICTURE_OR_FOLDER...]",
+    ),
+    "predict": Command(
+        "what a run's network takes your own pictures for",
+        ("workdir", "weights", "top", "invert", "json", "csv"),
+        False,
+        words="PICTURE_OR_FOLDER...",
+    ),
+    "filters": Command(
+        "slide a filter over a picture, as the lesson does by hand: the map, the pooling, the sum of one pixel",
+        ("filter", "weighted", "pool", "pixel", "output"),
+        False,
+        takes_run=False,
+        words="[PICTURE]",
+    ),
 }
 
-CHOICES = {"split": ("train", "valid", "test"), "weights": ("last", "best", "ema")}
+CHOICES = {
+    "split": ("train", "valid", "test"),
+    "weights": ("last", "best", "ema"),
+    "pool": ("max", "average", "none"),
+    "invert": ("auto", "yes", "no"),
+    "choose": ("confused", "classes"),
+}
 
 FLAGS = {
     "config": "PATH      the config file (default configs/digits.py); --config.SECTION.FIELD=VALUE overrides any field",
@@ -28,4 +59,22 @@ FLAGS = {
     "split": "NAME       train, valid or test (default test)",
     "weights": "NAME     last, best or ema (default: what the run's config says)",
     "data_dir": "DIR     where the data are, if they have moved",
+    "top": "N            how many classes to show of each picture, the likeliest first (default 5)",
+    "invert": "WHEN      turn light for dark: yes, no, or auto (default: where a picture is light around and the run's "
+    "are dark, or the other way round; one of the exact size is left as it is)",
+    "filter": "NAME      vertical (default), horizontal, diagonal, antidiagonal, outline, sharpen, blur, identity, "
+    'lesson, or your own numbers: "[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]" or "-1 0 1; -2 0 2; -1 0 1"',
+    "pool": "NAME        what follows the map, in blocks of 2x2: max (default), average or none",
+    "pixel": "ROW,COLUMN of the map, counted from 0: whose sum is printed (default: the strongest)",
+    "choose": "HOW       confused (default), the images with the largest loss; or classes, one of each class",
+    "images": "N         how many images to follow (default 8)",
+    "max_mb": "MB        the largest page; what does not fit is left out, and the page says what (default 3)",
+    "output": "PATH      the PNG file to write (default <picture>-<filter>.png here)",
 }
+
+SWITCHES = {
+    "json": "print one line of JSON for each picture",
+    "csv": "print a table with one line for each picture",
+    "weighted": "weight numbers of your own that do not add up to 0 or 1 so that they do",
+}
+"""Flags without a value."""

@@ -1,9 +1,10 @@
 """Reads the command line: every problem is collected, none is fatal by itself."""
 
 import dataclasses
+import textwrap
 from pathlib import Path
 
-from cnn.commands import CHOICES, COMMANDS, FLAGS
+from cnn.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, Command
 from cnn.config import Override
 from cnn.fields import did_you_mean
 
@@ -18,22 +19,28 @@ class Invocation:
     command: str = "train"
     flags: dict[str, str] = dataclasses.field(default_factory=dict)
     overrides: list[Override] = dataclasses.field(default_factory=list)
+    words: list[str] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
     help: bool = False
+    named: bool = False
+    """Whether the command was typed, not assumed."""
 
 
 def parse(arguments: list[str]) -> Invocation:
-    """Reads the arguments after the program's name."""
+    """Reads the arguments after the program's name; after `--` come no flags, only words."""
     invocation = Invocation()
     words: list[str] = []
     waiting = list(arguments)
     while waiting:
         argument = waiting.pop(0)
+        if argument == "--" and words:
+            words += waiting
+            break
         if argument in ("-h", "-help", "--help", "--helpshort", "--helpfull"):
             invocation.help = True
         elif argument.startswith("-") and argument.strip("-"):
             name, equals, value = argument.lstrip("-").partition("=")
-            if not equals and waiting and not waiting[0].startswith("--"):
+            if not equals and name not in SWITCHES and waiting and not waiting[0].startswith("--"):
                 value, equals = waiting.pop(0), "="
             _flag(invocation, name, value if equals else None)
         else:
@@ -45,7 +52,11 @@ def parse(arguments: list[str]) -> Invocation:
 
 def _flag(invocation: Invocation, name: str, value: str | None) -> None:
     problems = invocation.problems
-    if value is None:
+    if name in SWITCHES and value is not None:
+        problems.append(f"--{name}: takes no value, got {value!r}. Write --{name}")
+    elif name in SWITCHES:
+        invocation.flags[name] = "on"
+    elif value is None:
         problems.append(f"--{name}: has no value. Write --{name}=VALUE")
     elif name.startswith("config."):
         path = name.removeprefix("config.")
@@ -53,7 +64,7 @@ def _flag(invocation: Invocation, name: str, value: str | None) -> None:
             problems.append(f"--{name}: is given twice. Keep one")
         invocation.overrides.append(Override(path, value))
     elif name not in FLAGS:
-        problems.append(f"--{name}: unknown flag. {did_you_mean(name, FLAGS)}")
+        problems.append(f"--{name}: unknown flag. {did_you_mean(name, [*FLAGS, *SWITCHES])}")
     elif name in invocation.flags:
         problems.append(f"--{name}: is given twice. Keep one")
     else:
@@ -62,19 +73,23 @@ def _flag(invocation: Invocation, name: str, value: str | None) -> None:
 
 def _words(invocation: Invocation, words: list[str]) -> None:
     if words and words[0] in COMMANDS:
-        invocation.command = words.pop(0)
+        invocation.command, invocation.named = words.pop(0), True
     elif words:
         known = did_you_mean(words[0], COMMANDS)
         invocation.problems.append(f"{words.pop(0)!r}: unknown command. {known}")
+    if COMMANDS[invocation.command].words:
+        invocation.words = words
+        return
     for word in words:
         invocation.problems.append(f"{word!r}: {invocation.command} takes no such argument. Flags begin with --")
 
 
 def _check_flags(invocation: Invocation) -> None:
     command = COMMANDS[invocation.command]
+    instead = "reads the run's own config" if command.takes_run else "takes no config"
     for name, value in invocation.flags.items():
         if name == "config" and not command.takes_config:
-            invocation.problems.append(f"--config: {invocation.command} reads the run's own config. Leave it out")
+            invocation.problems.append(f"--config: {invocation.command} {instead}. Leave it out")
         elif name != "config" and name not in command.flags:
             invocation.problems.append(f"--{name}: is no flag of {invocation.command}. Leave it out")
         elif not value:
@@ -83,16 +98,19 @@ def _check_flags(invocation: Invocation) -> None:
             invocation.problems.append(f"--{name}: must be one of {', '.join(CHOICES[name])}, got {value!r}")
     if invocation.overrides and not command.takes_config:
         invocation.problems.append(
-            f"--config.{invocation.overrides[0].path}: {invocation.command} reads the run's own config. Leave it out"
+            f"--config.{invocation.overrides[0].path}: {invocation.command} {instead}. Leave it out"
         )
 
 
-def usage() -> str:
-    """Returns the help, on one screen."""
+def usage(invocation: Invocation | None = None) -> str:
+    """Returns the help, on one screen; where a command was typed, that command's."""
+    if invocation is not None and invocation.named:
+        return _usage_of(invocation.command)
     lines = ["python main.py [COMMAND] [--FLAG=VALUE ...]", "", "commands (train if none is given):"]
     lines += [f"  {name:<9}{command.help}" for name, command in COMMANDS.items()]
-    lines += ["", "flags:", *(f"  --{name}={text}" for name, text in FLAGS.items())]
     lines += [
+        "",
+        "python main.py COMMAND --help lists the flags of a command",
         "",
         "examples:",
         "  python main.py",
@@ -104,3 +122,23 @@ def usage() -> str:
         "            74 input or output failed, 75 interrupted and saved, 143 interrupted twice",
     ]
     return "\n".join(lines)
+
+
+def _usage_of(name: str) -> str:
+    command = COMMANDS[name]
+    flags = _flags_of(command)
+    words = f" {command.words}" if command.words else ""
+    lines = [f"python main.py {name}{words}{' [--FLAG=VALUE ...]' if flags else ''}", "", command.help]
+    if flags:
+        lines += ["", "flags:"]
+    for flag in flags:
+        value, _, text = FLAGS.get(flag, "").partition(" ")
+        shown = f"--{flag}" if flag in SWITCHES else f"--{flag}={value}"
+        lines += textwrap.wrap(
+            SWITCHES.get(flag) or text.strip(), 118, initial_indent=f"  {shown:<20} ", subsequent_indent=" " * 23
+        )
+    return "\n".join(lines)
+
+
+def _flags_of(command: Command) -> tuple[str, ...]:
+    return ("config", *command.flags) if command.takes_config else command.flags

@@ -29,9 +29,10 @@ def launch(invocation: Invocation, read_config: ReadConfig) -> int:
       The exit code: 0 done, 2 wrong config or data, 3 diverged, 73 held, 74 input or output failed, 75 preempted.
     """
     try:
-        values, workdir = _prepare(invocation, read_config)
+        prepared = _prepare(invocation, read_config)
         module = importlib.import_module(f"cnn.commands.{invocation.command}")
-        return module.run(values, workdir, invocation.flags)
+        words = {"words": invocation.words} if COMMANDS[invocation.command].words else {}
+        return module.run(*prepared, invocation.flags, **words)
     except ConfigError as error:
         return _fail(error.problems, WRONG)
     except (DataError, rundir.BrokenFile) as error:
@@ -56,18 +57,21 @@ def _fail(problems: list[str], code: int) -> int:
     return code
 
 
-def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Values, Path]:
+def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Values, Path] | tuple[()]:
+    """Returns the values and the run's directory; nothing for a command that needs neither."""
     problems = [*invocation.problems, *runtime.problems()]
+    command = COMMANDS[invocation.command]
+    prepared: tuple[Values, Path] | tuple[()] = ()
     try:
-        if COMMANDS[invocation.command].takes_config:
-            values, workdir = _from_file(invocation, read_config)
-        else:
-            values, workdir = _from_run(invocation)
+        if command.takes_config:
+            prepared = _from_file(invocation, read_config)
+        elif command.takes_run:
+            prepared = _from_run(invocation)
     except ConfigError as error:
         raise ConfigError(problems + error.problems) from None
     if problems:
         raise ConfigError(problems)
-    return values, workdir
+    return prepared
 
 
 def _from_file(invocation: Invocation, read_config: ReadConfig) -> tuple[Values, Path]:

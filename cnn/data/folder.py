@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn.data.pictures import SUFFIXES, BrokenPicture, bombs_are_errors, read_picture
+from cnn.data.pictures import SUFFIXES, UNREAD_SUFFIXES, BrokenPicture, bombs_are_errors, read_picture
 from cnn.data.types import DataError, Source, Split
 
-# Passing over these in silence would train on less than the person believes.
-UNREAD_SUFFIXES = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".jp2", ".jxl", ".ppm", ".pgm", ".ico")
 LAYOUT = "Put pictures into <data_dir>/train/<class>/ and <data_dir>/test/<class>/ (png, jpg, jpeg, bmp or webp)."
 SHOWN = 10
 

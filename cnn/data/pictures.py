@@ -17,6 +17,8 @@ from cnn.data.types import DataError
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+# Passing over these in silence would train on less than the person believes.
+UNREAD_SUFFIXES = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".jp2", ".jxl", ".ppm", ".pgm", ".ico")
 MAX_PIXELS = 50_000_000
 
 
@@ -59,18 +61,45 @@ def read_picture(path: str | Path, image_shape: tuple[int, int, int], fit: str) 
       BrokenPicture: if the file is missing or no picture that can be used.
       DataError: if the picture does not fit `image_shape`.
     """
+    image = read_whole(path, image_shape[2])
+    return fit_images(image[None], image_shape=image_shape, fit=fit, what=f"picture {str(path)!r}")[0]
+
+
+def read_whole(path: str | Path, channels: int, *, behind: int = 0) -> UInt8[np.ndarray, "h w c"]:
+    """Reads one picture file at its own size, turned upright, inside `bombs_are_errors`.
+
+    Args:
+      path: a PNG, JPEG, BMP or WebP file; of an animation the first frame is read.
+      channels: 1 for grey and 3 for colour.
+      behind: the grey, 0..255, that shows where the picture is transparent.
+
+    Raises:
+      BrokenPicture: if the file is missing or no picture that can be used.
+    """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BrokenPicture("not a regular file")  # opening a pipe would wait for ever
         with open(path, "rb") as file:
-            image = decode(file, image_shape[2])
+            return decode(file, channels, behind)
     except OSError as error:
         raise BrokenPicture(error.strerror or str(error)) from error
-    return fit_images(image[None], image_shape=image_shape, fit=fit, what=f"picture {str(path)!r}")[0]
 
 
-def decode(file: io.BytesIO | io.BufferedReader, channels: int) -> UInt8[np.ndarray, "h w c"]:
-    """Decodes one picture at its own size, as grey (1 channel) or colour (3).
+def is_transparent(path: str | Path) -> bool:
+    """Tells whether a picture that can be read has transparent pixels, inside `bombs_are_errors`.
+
+    Raises:
+      BrokenPicture: if it cannot be opened.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return image.has_transparency_data
+    except Exception as error:  # as in decode
+        raise BrokenPicture(_reason(error)) from error
+
+
+def decode(file: io.BytesIO | io.BufferedReader, channels: int, behind: int = 0) -> UInt8[np.ndarray, "h w c"]:
+    """Decodes one picture at its own size, as grey (1 channel) or colour (3), transparency on the grey `behind` it.
 
     Raises:
       BrokenPicture: if it is no picture of the known formats, is cut short, or has more than `MAX_PIXELS` pixels.
@@ -81,7 +110,7 @@ def decode(file: io.BytesIO | io.BufferedReader, channels: int) -> UInt8[np.ndar
                 raise BrokenPicture(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS}")
             image.load()
             upright = ImageOps.exif_transpose(image)
-            array = np.asarray(_plain(upright).convert("L" if channels == 1 else "RGB"))
+            array = np.asarray(_plain(upright, behind).convert("L" if channels == 1 else "RGB"))
     except BrokenPicture:
         raise
     except Exception as error:  # Pillow raises nearly anything on hostile bytes
@@ -89,16 +118,16 @@ def decode(file: io.BytesIO | io.BufferedReader, channels: int) -> UInt8[np.ndar
     return array.reshape(*array.shape[:2], channels)
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """Returns the picture in 8 bits without transparency, which shows black."""
+def _plain(image: Image.Image, behind: int) -> Image.Image:
+    """Returns the picture in 8 bits without transparency."""
     if image.mode.startswith("I"):
         # Pillow's own conversion clips at 255 instead of scaling.
         deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
     if image.has_transparency_data:
         colours = image.convert("RGBA")
-        black = Image.new("RGBA", colours.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, colours).convert("RGB")
+        ground = Image.new("RGBA", colours.size, (behind, behind, behind, 255))
+        return Image.alpha_composite(ground, colours).convert("RGB")
     return image.convert("RGB") if image.mode not in ("1", "L") else image
 
 

@@ -8,7 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cnn import rundir
-from cnn.report import calibration, confusion, curves, files, filters, head, mistakes, network, page, reproduce
+from cnn.report import (
+    bench,
+    calibration,
+    confusion,
+    curves,
+    files,
+    filters,
+    head,
+    journey,
+    mistakes,
+    network,
+    page,
+    reproduce,
+)
 from cnn.report.files import Run
 from cnn.report.part import Part
 
@@ -23,6 +36,8 @@ SECTIONS: tuple[Callable[[Run], Part | None], ...] = (
     calibration.build,
     calibration.build_classes,
     filters.build,
+    journey.build,
+    bench.build,
     reproduce.build,
 )
 

@@ -1,0 +1,136 @@
+"""A person's own pictures, brought to what a run's network was trained on; what was done to each is said."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from cnn.data import background, fitting, pictures
+from cnn.data.pictures import SUFFIXES, UNREAD_SUFFIXES
+
+INVERT = ("auto", "yes", "no")
+
+
+class Own(NamedTuple):
+    """A picture as the network gets it, and what was done to it, in words."""
+
+    image: UInt8[np.ndarray, "height width channels"]
+    notes: tuple[str, ...]
+
+
+class Wanted(NamedTuple):
+    """What a run's pictures are like.
+
+    Attributes:
+      image_shape: height, width and channels (1 or 3).
+      fit: how its pictures were brought to that size, one of `FITS`.
+      background: the shade around what they show, 0..255, `None` where there is no such.
+      invert: "auto" turns a picture with the opposite background around, unless it has the exact size.
+    """
+
+    image_shape: tuple[int, int, int]
+    fit: str
+    background: int | None = None
+    invert: str = "auto"
+
+
+class Unread(NamedTuple):
+    """A word that is no picture that can be read, and why."""
+
+    path: str
+    reason: str
+
+
+def listed(words: Iterable[str]) -> Iterator[str | Unread]:
+    """Yields the files that words name; of a folder, the pictures in it and in its folders, in the order of names."""
+    for word in words:
+        if os.path.isdir(word):
+            yield from _within(word)
+        else:
+            yield word
+
+
+def _within(root: str) -> Iterator[str | Unread]:
+    failed: list[OSError] = []
+    found = False
+    for folder, folders, names in os.walk(root, onerror=failed.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in names if not name.startswith(".")):
+            suffix = Path(name).suffix.lower()
+            if suffix in SUFFIXES:
+                found = True
+                yield os.path.join(folder, name)
+            elif suffix in UNREAD_SUFFIXES:
+                found = True
+                yield Unread(os.path.join(folder, name), f"{suffix} pictures are not read. Convert it to .png")
+    for error in failed:
+        yield Unread(str(error.filename or root), str(error.strerror or error))
+    if not found and not failed:
+        yield Unread(root, f"the folder holds no pictures ({', '.join(SUFFIXES)})")
+
+
+def prepare(path: str | Path, wanted: Wanted) -> Own:
+    """Reads a picture, inside `bombs_are_errors`; one of the exact size goes in as it is, any other is made to fit.
+
+    The run's own way to fit is used where it can be. Where it cannot (`exact`, or `pad` of a larger picture) the
+    picture keeps its proportions and is padded with the shade of its border.
+
+    Raises:
+      BrokenPicture: it cannot be read.
+    """
+    image, notes = _seen(path, wanted.image_shape[2])
+    exact = image.shape == tuple(wanted.image_shape)
+    inverted = background.is_inverted(image, wanted.background)
+    if wanted.invert == "yes" or (wanted.invert == "auto" and inverted and not exact):
+        image = 255 - image
+        notes.append("turned light for dark" if wanted.invert == "yes" else f"{_opposite(wanted)}: turned around")
+    elif wanted.invert == "auto" and inverted:
+        notes.append(f"{_opposite(wanted)}, left as it is; --invert=yes turns it around")
+    if not exact:
+        image, how = _fitted(image, wanted)
+        notes.append(how)
+    return Own(image, tuple(notes))
+
+
+def _opposite(wanted: Wanted) -> str:
+    light, dark = ("light", "dark") if (wanted.background or 0) < background.DARK else ("dark", "light")
+    return f"{light} around, where the run's pictures are {dark}"
+
+
+def _seen(path: str | Path, channels: int) -> tuple[np.ndarray, list[str]]:
+    """Returns the picture at its own size, on the ground on which more of it is seen."""
+    notes = []
+    colour = pictures.read_whole(path, 3)
+    if pictures.is_transparent(path):
+        white = pictures.read_whole(path, 3, behind=255)
+        if float(white.std()) > float(colour.std()):
+            colour = white
+            notes.append("transparent, shown on white")
+    if channels == 3:
+        return colour, notes
+    if (colour != colour[..., :1]).any():
+        notes.append("colours made grey")
+    return np.asarray(Image.fromarray(colour).convert("L"))[..., None], notes
+
+
+def _fitted(image: np.ndarray, wanted: Wanted) -> tuple[np.ndarray, str]:
+    (height, width), shape = image.shape[:2], wanted.image_shape
+    smaller = height <= shape[0] and width <= shape[1]
+    before, after = f"{height}x{width}", f"{shape[0]}x{shape[1]}"
+    if wanted.fit in fitting.FILTERS or (wanted.fit == "pad" and smaller):
+        fitted = fitting.fit_images(image[None], image_shape=shape, fit=wanted.fit, what="picture")[0]
+        verb = "padded" if wanted.fit == "pad" else "resized"
+        return fitted, f"{before} {verb} to {after} as in training"
+    part = min(shape[0] / height, shape[1] / width)
+    inner = (max(1, round(height * part)), max(1, round(width * part)), shape[2])
+    resized = fitting.fit_images(image[None], image_shape=inner, fit="bilinear", what="picture")[0]
+    padded = np.empty(shape, np.uint8)
+    padded[:] = np.median(background.border(resized), axis=0)
+    top, left = (shape[0] - inner[0]) // 2, (shape[1] - inner[1]) // 2
+    padded[top : top + inner[0], left : left + inner[1]] = resized
+    around = "" if inner == tuple(shape) else f" and padded to {after}"
+    return padded, f"{before} resized to {inner[0]}x{inner[1]}{around}"
