@@ -2,13 +2,13 @@
 
 import dataclasses
 import io
-import re
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from cnn.report import svg
 from cnn.report.colour import THEMES, Theme, address
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ INKS = {
     "light": Ink("light", "#1a1a1a", "#595959", "#d0d0d0", "#0072B2", "#C24E00", "#f5f5f5"),
     "dark": Ink("dark", "#ebebeb", "#b0b0b0", "#4a4a4a", "#56B4E9", "#E69F00", "#1f1f1f"),
 }
-
-GEOMETRY = re.compile(r'\s(?:d|x|y|x1|y1|x2|y2|width|height|transform|points)="[^"]*"')
-NUMBER = re.compile(r"-?\d+\.\d+")
 
 Paint = Callable[["Figure", Ink], None]
 """Draws on an empty figure."""
@@ -71,14 +68,7 @@ def files(name: str, size: tuple[int, int], paint: Paint) -> dict[str, bytes]:
 
 
 def _svg(name: str, size: tuple[int, int], ink: Ink, paint: Paint) -> bytes:
-    content = _save(size, ink, paint, "svg", salt=name).decode()
-    # What comes before says with which version it was made. Coordinates have nanometres, and lines an indent.
-    content = GEOMETRY.sub(lambda found: NUMBER.sub(_rounded, found[0]), content[content.index("<svg") :])
-    return re.sub(r">\s+<", "><", re.sub(r"\s+", " ", content)).encode()
-
-
-def _rounded(number: re.Match[str]) -> str:
-    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+    return svg.smaller(_save(size, ink, paint, "svg", salt=name))
 
 
 def _save(size: tuple[int, int], ink: Ink, paint: Paint, kind: str, salt: str = "") -> bytes:
