@@ -49,8 +49,8 @@ const explorer = journey && (() => {
   const live = el("p", { className: "quiet", "aria-live": "polite" });
   const dialog = el("dialog", { "aria-label": "keys" }, el("table", {}, el("tbody", {}, ...KEYS.map(([key, does]) => el("tr", {}, el("th", { textContent: key }), el("td", { textContent: does }))))),
     button("close", () => dialog.close()));
-  const bench = el("div", { className: "bench" }, title, el("div", { className: "tools" }, follow, forward, unpin, play, el("label", {}, "pace", speed),
-    copy, scope, ramp, help, status), figures, lines, sum, check, list, sees);
+  const bench = el("div", { className: "bench" }, el("div", { className: "tools" }, title, status), el("div", { className: "tools" }, follow, forward, unpin, play, el("label", {}, "pace", speed),
+    copy, scope, ramp, help), figures, lines, sum, check, list, sees);
   const choose = (name) => el("select", { "aria-label": name, onchange: () => compare() }, ...classes.map((text, n) => el("option", { value: n, textContent: text })));
   const [one, two] = ["why this class", "and not that"].map(choose), reasons = el("ul", { className: "terms" }), difference = el("p", { className: "line" });
   const why = el("div", { className: "bench" }, el("h3", { textContent: "Why this class and not that" }), el("div", { className: "tools" }, el("label", {}, "why", one), el("label", {}, "and not", two)), difference, reasons);
@@ -116,7 +116,7 @@ const explorer = journey && (() => {
     entries.forEach((entry, n) => {
       const [name, value, bar] = into.children[n].children, i = bar.firstChild;
       name.textContent = entry.label; value.textContent = entry.text; value.title = whole(entry.value);
-      i.className = entry.value < 0 ? "minus" : ""; i.style.width = entry.rest ? "0" : `${Math.abs(entry.value) / most * 100}%`;
+      i.hidden = Boolean(entry.rest); i.className = entry.value < 0 ? "minus" : ""; i.style.width = entry.rest ? "0" : `${Math.abs(entry.value) / most * 100}%`;
     });
   };
   const ledger = (from) => {
