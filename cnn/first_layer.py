@@ -37,8 +37,10 @@ def write(
         return
     arrays = variables["params"][rows[0].path]
     kernel = np.asarray(arrays["kernel"], np.float32)
-    batch = max(1, min(100, len(images), MOST_NUMBERS // math.prod(rows[0].output)))
-    count = min(MOST_IMAGES, len(images)) // batch * batch
+    most = min(MOST_IMAGES, len(images))
+    batches = -(-most // max(1, min(100, MOST_NUMBERS // math.prod(rows[0].output))))
+    batch = most // batches  # all of one size, which is compiled once; that may leave a few images out
+    count = batch * batches
     hyperparameters = hyper.from_values(values)
     silent = sum(
         np.asarray(_zeros(hyperparameters, variables, jnp.asarray(images[start : start + batch]), length=len(rows)))

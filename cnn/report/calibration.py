@@ -23,7 +23,7 @@ def build(run: Run) -> Part | None:
         "calibration.html.j2", image=image, label=label, bins=[entry for entry in evaluation["bins"] if entry["count"]]
     )
     title = f"Can its confidence be trusted: calibration error {evaluation['ece']:.4f}"
-    return Part("calibration", title, html, figures=figures)
+    return Part("calibration", title, html, short="Calibration", figures=figures)
 
 
 def sentence(evaluation: dict[str, Any]) -> str:
@@ -59,6 +59,8 @@ def _paint(figure: Any, ink: chart.Ink, bins: list[dict[str, Any]]) -> None:
     axes.set_ylim(0, 1.02)
     below.bar(middles, [entry["count"] for entry in filled], 0.9 * width, color=ink.muted)
     below.set_yscale("log")
+    below.yaxis.set_major_formatter("{x:g}")
+    below.minorticks_off()
     below.set_ylim(bottom=0.7)
     below.set_ylabel("images")
     below.set_xlabel("confidence of the prediction")
@@ -89,4 +91,4 @@ def build_classes(run: Run) -> Part | None:
             }
         )
     html = text.render("classes.html.j2", rows=rows, split=name, open=len(rows) <= OPEN)
-    return Part("classes", "Class by class", html, scripts=(text.source("classes.js"),))
+    return Part("classes", "Class by class", html, scripts=(text.source("classes.js"),), short="Classes")

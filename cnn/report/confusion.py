@@ -64,7 +64,9 @@ def build(run: Run) -> Part | None:
     )
     figures = _figures(counts, names) if classes <= WRITTEN else {}
     scripts = (text.source("confusion.js"),) if classes <= WRITTEN else ()
-    return Part("confusion", "Which classes get mixed up", html, (sheet(),), scripts, figures=figures)
+    return Part(
+        "confusion", "Which classes get mixed up", html, (sheet(),), scripts, figures=figures, short="Confusion"
+    )
 
 
 def cell(counts: np.ndarray, true: int, seen: int) -> Cell:

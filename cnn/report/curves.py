@@ -31,6 +31,7 @@ def build(run: Run) -> Part | None:
         scripts=(text.source("curves.js"),),
         data={"curves-data": pointed(recorded)},
         figures=figures,
+        short="Curves",
     )
 
 

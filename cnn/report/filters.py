@@ -59,7 +59,7 @@ def build(run: Run) -> Part | None:
     )
     sheet = atlas(kernel, scale)
     figures = {"filters.png": sheet, "filters.svg": enclosed(sheet)}
-    return Part("filters", "What the filters look like", html, figures=figures)
+    return Part("filters", "What the filters look like", html, figures=figures, short="Filters")
 
 
 def describe(stored: dict[str, np.ndarray], number: int, scale: Scale) -> Filter:

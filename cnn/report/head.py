@@ -82,9 +82,11 @@ def _tiles(run: Run) -> list[Tile]:
     tiles = []
     if run.main:
         name, evaluation = run.main
-        note = "over validation" if recorded.accuracy["valid"] else "over training"
+        note = "curve: validation" if recorded.accuracy["valid"] else "curve: training"
         tiles.append(Tile(f"{name} accuracy", f"{evaluation['accuracy']:.4f}", note, spark(accuracies)))
-        tiles.append(Tile(f"{name} loss", f"{evaluation['loss']:.4f}", "over training", spark(recorded.loss["train"])))
+        tiles.append(
+            Tile(f"{name} loss", f"{evaluation['loss']:.4f}", "curve: training", spark(recorded.loss["train"]))
+        )
     elif accuracies:
         note = "validation" if recorded.accuracy["valid"] else "training"
         tiles.append(Tile("accuracy so far", f"{accuracies[-1][1]:.4f}", note, spark(accuracies)))
@@ -95,7 +97,7 @@ def _tiles(run: Run) -> list[Tile]:
     speeds = [event["images_per_second"] for event in run.events if "images_per_second" in event]
     if speeds:
         rates = recorded.learning_rate
-        tiles.append(Tile("speed", f"{speeds[-1]:,.0f}", "training images/s; learning rate", spark(rates)))
+        tiles.append(Tile("speed", f"{speeds[-1]:,.0f}", "images/s in training; curve: rate", spark(rates)))
     return tiles
 
 

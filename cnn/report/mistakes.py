@@ -12,7 +12,9 @@ from cnn.report.colour import picture
 from cnn.report.files import Run
 from cnn.report.part import Part
 
-SIDE, LARGEST = 112, 96
+OPEN = 24
+"""With fewer mistaken images, so many are shown at first; the rest, all of them right, is folded."""
+SIDE, LARGEST = 84, 96
 """About as many CSS pixels a picture is wide; a larger one than the second is embedded smaller."""
 
 
@@ -39,17 +41,19 @@ def build(run: Run) -> Part | None:
         return None
     mistakes = ranked(predictions, kept, run.class_names)
     shape = kept["images"].shape[1:3]
+    wrong = [place for place, mistake in enumerate(mistakes) if mistake.label != mistake.seen]
     html = text.render(
         "mistakes.html.j2",
         mistakes=mistakes,
         names=run.class_names,
         split=name,
-        wrong=sum(mistake.label != mistake.seen for mistake in mistakes),
+        wrong=len(wrong),
+        first=max(OPEN, wrong[-1] + 1 if wrong else 0),
         all_wrong=int((predictions["logits"].argmax(1) != predictions["label"]).sum()),
         smaller=max(shape) > LARGEST,
         shape="x".join(map(str, shape)),
     )
-    return Part("mistakes", "The most confused images", html, scripts=(text.source("mistakes.js"),))
+    return Part("mistakes", "The most confused images", html, scripts=(text.source("mistakes.js"),), short="Images")
 
 
 def ranked(predictions: dict[str, np.ndarray], kept: dict[str, np.ndarray], names: list[str]) -> list[Mistake]:

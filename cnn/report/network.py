@@ -35,7 +35,7 @@ def build(run: Run) -> Part:
         macs=f"{sum(row.macs for row in rows):,}",
         nested=any(isinstance(row.layer, Residual) for row in rows),
     )
-    return Part("network", "The network", html, figures=figures)
+    return Part("network", "The network", html, figures=figures, short="Network")
 
 
 def volumes(rows: tuple[Row, ...], image: Shape) -> list[tuple[list[str], Shape]]:

@@ -21,6 +21,7 @@ class Part:
       data: what the scripts read, by the id of its element. Bytes are compressed (`await page.blob(id)` returns them as
         an ArrayBuffer); anything else is JSON (`page.data(id)` returns it).
       figures: the section's static figures, by the name of their file in the run's folder `figures`.
+      short: the title in the table of contents, where it is too long for that.
     """
 
     id: str
@@ -30,3 +31,4 @@ class Part:
     scripts: tuple[str, ...] = ()
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     figures: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    short: str = ""

@@ -83,6 +83,8 @@ def facts(run: Run) -> dict[str, str]:
 
 
 def _shown(path: str, value: Any) -> str:
+    if value == "(not set)":
+        return "none"
     return HIDDEN if SECRET.search(path) else text.shortened(_said(value), 400)
 
 

@@ -2,7 +2,8 @@
 // The gallery: only mistakes, only the images of one cell of the confusion matrix, in another order.
 (() => {
   const gallery = document.getElementById("gallery");
-  const items = [...gallery.children];
+  const rest = document.getElementById("gallery-rest");
+  const items = [...document.querySelectorAll("#mistakes .gallery > li")];
   const wrong = document.getElementById("gallery-wrong");
   const sort = document.getElementById("gallery-sort");
   const said = document.getElementById("gallery-said");
@@ -11,6 +12,8 @@
 
   const apply = () => {
     let shown = 0;
+    // Sorted or filtered, all of them stand in one list.
+    if (rest) rest.hidden = true;
     for (const item of items) {
       const { true: label, seen } = item.dataset;
       const fits = (!wrong.checked || label !== seen) && (!cell || (label === cell.true && seen === cell.seen));

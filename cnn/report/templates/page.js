@@ -55,9 +55,9 @@ const page = (() => {
   dark.addEventListener("change", told);
   choose(state("theme") || "auto");
 
-  // A printed page shows all there is.
+  // A printed page shows what is folded, but for what is long and says little.
   addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("details:not([open])")) {
+    for (const details of document.querySelectorAll("details:not([open]):not(.folded)")) {
       details.open = true;
       details.dataset.closed = "";
     }
