@@ -467,6 +467,29 @@ const explorer = journey && (() => {
   })();
   page.onTheme(redraw);
 
+  // Other sections lead here: a layer of the network's table, an image of the gallery, a filter.
+  const leads = (element, words, act) => {
+    element.classList.add("leads");
+    element.title = words;
+    element.addEventListener("click", async () => {
+      await act();
+      s.pin = true;
+      update(); reveal(); host.scrollIntoView();
+    });
+  };
+  for (const row of document.querySelectorAll(".journey-table th[scope=row]")) {
+    const k = stages.findIndex((stage) => stage.name === (row.textContent === "image" ? "input" : row.textContent));
+    if (k >= 0) leads(row, "see it in the journey", () => go({ k }));
+  }
+  for (const item of document.querySelectorAll(".gallery [data-name]")) {
+    const i = images.findIndex((entry) => entry.name === item.dataset.name);
+    if (i >= 0) leads(item, "follow this image", () => select(i));
+  }
+  for (const group of document.querySelectorAll(".filters[data-stage]")) {
+    const k = stages.findIndex((stage) => stage.name === group.dataset.stage);
+    if (k >= 0) [...group.children].forEach((item, f) => leads(item, "see its map in the journey", () => go({ k, f })));
+  }
+
   return { bench, cards, check, follow: followBack, goForward, go, list, opened, s, select, restore, note, source, output, strip, listed: () => listed,
     parts: () => parts, trail: () => trail, durations: () => durations, compare, difference };
 })();
