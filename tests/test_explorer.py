@@ -206,7 +206,12 @@ def test_the_pointer_is_followed_and_the_bench_is_right(lesson, browser):
     for name, side in (("conv1", 26), ("conv2", 11)):
         _, canvas = atlas(browser, name)
         zoom = canvas.size["width"] / (8 * side + 7)
-        spots = [(0, 0, 0), (63, side - 1, side - 1), *(tuple(rng.integers((64, side, side))) for _ in range(4))]
+        # A number is a pixel wide in conv1, and the canvas may begin at a fraction of one.
+        spots = [
+            (0, 1, 1),
+            (63, side - 2, side - 2),
+            *(tuple(rng.integers((0, 1, 1), (64, side - 1, side - 1))) for _ in range(4)),
+        ]
         for f, r, c in spots:
             x, y = ((n * (side + 1) + p + 0.5) * zoom for n, p in ((f % 8, c), (f // 8, r)))
             pointed(browser, canvas, x, y)

@@ -8,7 +8,7 @@ const explorer = journey && (() => {
     ["arrows (Shift: five at a time)", "move the pixel"], ["Home, End", "ends of the row; with Ctrl: corners"],
     ["Page Up, Page Down", "previous, next filter"], ["[ ]", "previous, next stage"],
     ["Enter", "follow the largest contribution one stage back"], ["Backspace", "forward again"], ["Esc", "unpin"],
-    ["Space", "slide the window: play, pause"], ["c", "colours over map, layer or network"], ["?", "these keys"]];
+    ["Space", "slide the window: play, pause"], ["c", "colours over map, layer or network"], ["t", "light or dark"], ["?", "these keys"]];
   const s = { i: 0, k: 1, f: 0, r: 0, c: 0, pin: false, scope: "layer", term: undefined };
   let trail = [], limits = [], timer, start = 0, announce, noted, told = 0, parts, listed = { top: [] }, durations = [];
   const anchors = () => journey.anchors[page.theme()];
@@ -339,14 +339,14 @@ const explorer = journey && (() => {
     ArrowDown: (n) => go(stages[s.k].output.length === 1 ? { f: s.f + n * atlases[s.k].across } : { r: s.r + n }),
     Home: (_, all) => go(all ? { r: 0, c: 0 } : { c: 0 }), End: (_, all) => go(all ? { r: 1e9, c: 1e9 } : { c: 1e9 }),
     PageUp: () => go({ f: s.f - 1 }), PageDown: () => go({ f: s.f + 1 }), "[": () => { go({ k: s.k - 1 }); reveal(); }, "]": () => { go({ k: s.k + 1 }); reveal(); },
-    Enter: followBack, Backspace: goForward, Escape: () => { s.pin = false; stop(); update(); }, " ": slide, c: changeScope, "?": () => dialog.showModal(),
+    Enter: followBack, Backspace: goForward, Escape: () => { s.pin = false; stop(); update(); }, " ": slide, c: changeScope, t: () => document.getElementById("theme").click(), "?": () => dialog.showModal(),
   };
   strip.addEventListener("keydown", (event) => {
     const act = KEY[event.key];
     if (!act || event.altKey || event.metaKey || (event.ctrlKey && !["Home", "End"].includes(event.key))) return;
     event.preventDefault();
     if (timer && event.key !== " ") stop();
-    if (event.key !== "Escape" && event.key !== "c" && event.key !== "?") s.pin = true;
+    if (event.key !== "Escape" && !"ct?".includes(event.key)) s.pin = true;
     act(event.shiftKey ? 5 : 1, event.ctrlKey);
     status.textContent = timer ? "sliding" : s.pin ? "pinned" : "click to pin";
   });
