@@ -131,34 +131,40 @@ def capture(
       Disagreement: a number does not follow from what it is made of.
     """
     network = stages.build(values.layers, values.data.image_shape)
-    cpu = jax.devices("cpu")[0]
-    # Op by op, not jitted: fused, a layer might read another rounding of a number than the one that is stored.
-    with jax.default_device(cpu), jax.default_matmul_precision("highest"):
-        table = _table(values)
-        pixels = np.stack([each.pixels for each in chosen])
-        images = np.stack([table[channel][pixels[..., channel]] for channel in range(len(table))], axis=-1)
-        local = jax.tree.map(lambda array: jnp.asarray(np.asarray(array), jnp.float32), dict(variables))
-        captured = model.capture(values.layers, local, jnp.asarray(images))
-        outputs = {name: np.asarray(output) for name, output in captured.items()}
-    outputs["input"] = images
-    arrays = {f"{stage.name}/{name}": _array(local, stage.name, name) for stage in network for name in stage.arrays}
+    table, arrays, outputs = _captured(values, variables, network, np.stack([each.pixels for each in chosen]))
     pictures = []
     numbers, worst = 0, 0.0
     for row, each in enumerate(chosen):
-        own = {stage.name: outputs[stage.name][row] for stage in network}
+        own = {name: output[row] for name, output in outputs.items()}
         numbers, share = _checked(network, own, arrays, each.name)
         worst = max(worst, share)
         pictures.append(_picture(each, network, own))
-    about = {
-        **about,
+    own_words = {
         "backend": "cpu",
         "precision": "highest",
         "jax": jax.__version__,
         "trained": values.train.compute_dtype,
-        "numbers": numbers,
-        "worst": worst,
     }
-    return Journey(network, arrays, table, tuple(pictures), tuple(classes), about)
+    found = {**about, **own_words, "numbers": numbers, "worst": worst}
+    return Journey(network, arrays, table, tuple(pictures), tuple(classes), found)
+
+
+def _captured(
+    values: Values,
+    variables: Mapping[str, Any],
+    network: Sequence[Stage],
+    pixels: UInt8[np.ndarray, "n height width channels"],
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Returns what the network reads for each intensity, its arrays, and what every stage made of the images."""
+    # Op by op, not jitted: fused, a layer might read another rounding of a number than the one that is stored.
+    with jax.default_device(jax.devices("cpu")[0]), jax.default_matmul_precision("highest"):
+        table = _table(values)
+        images = np.stack([table[channel][pixels[..., channel]] for channel in range(len(table))], axis=-1)
+        local = jax.tree.map(lambda array: jnp.asarray(np.asarray(array), jnp.float32), dict(variables))
+        captured = model.capture(values.layers, local, jnp.asarray(images))
+    outputs = {"input": images, **{name: np.asarray(output) for name, output in captured.items()}}
+    arrays = {f"{stage.name}/{name}": _array(local, stage.name, name) for stage in network for name in stage.arrays}
+    return table, arrays, outputs
 
 
 def _table(values: Values) -> Float32[np.ndarray, "channels 256"]:

@@ -34,7 +34,7 @@ def build(run: Run) -> Part | None:
     if chosen is None:
         return Part("journey", TITLE, html, styles)
     scripts = tuple(map(text.source, SCRIPTS))
-    return Part("journey", TITLE, html, styles, scripts, _data(journey, packer, chosen))
+    return Part("journey", TITLE, html, styles, scripts, _data(journey, packer, chosen), short="Journey")
 
 
 def _data(journey: Journey, packer: Packer, chosen: Plan) -> dict[str, Any]:

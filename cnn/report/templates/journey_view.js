@@ -8,7 +8,7 @@ const explorer = journey && (() => {
     ["arrows (Shift: five at a time)", "move the pixel"], ["Home, End", "ends of the row; with Ctrl: corners"],
     ["Page Up, Page Down", "previous, next filter"], ["[ ]", "previous, next stage"],
     ["Enter", "follow the largest contribution one stage back"], ["Backspace", "forward again"], ["Esc", "unpin"],
-    ["Space", "slide the window: play, pause"], ["c", "colours over map, layer or network"], ["?", "these keys"]];
+    ["Space", "slide the window: play, pause"], ["c", "colours over map, layer or network"], ["t", "light or dark"], ["?", "these keys"]];
   const s = { i: 0, k: 1, f: 0, r: 0, c: 0, pin: false, scope: "layer", term: undefined };
   let trail = [], limits = [], timer, start = 0, announce, noted, told = 0, parts, listed = { top: [] }, durations = [];
   const anchors = () => journey.anchors[page.theme()];
@@ -49,8 +49,8 @@ const explorer = journey && (() => {
   const live = el("p", { className: "quiet", "aria-live": "polite" });
   const dialog = el("dialog", { "aria-label": "keys" }, el("table", {}, el("tbody", {}, ...KEYS.map(([key, does]) => el("tr", {}, el("th", { textContent: key }), el("td", { textContent: does }))))),
     button("close", () => dialog.close()));
-  const bench = el("div", { className: "bench" }, title, el("div", { className: "tools" }, follow, forward, unpin, play, el("label", {}, "pace", speed),
-    copy, scope, ramp, help, status), figures, lines, sum, check, list, sees);
+  const bench = el("div", { className: "bench" }, el("div", { className: "tools" }, title, status), el("div", { className: "tools" }, follow, forward, unpin, play, el("label", {}, "pace", speed),
+    copy, scope, ramp, help), figures, lines, sum, check, list, sees);
   const choose = (name) => el("select", { "aria-label": name, onchange: () => compare() }, ...classes.map((text, n) => el("option", { value: n, textContent: text })));
   const [one, two] = ["why this class", "and not that"].map(choose), reasons = el("ul", { className: "terms" }), difference = el("p", { className: "line" });
   const why = el("div", { className: "bench" }, el("h3", { textContent: "Why this class and not that" }), el("div", { className: "tools" }, el("label", {}, "why", one), el("label", {}, "and not", two)), difference, reasons);
@@ -116,7 +116,7 @@ const explorer = journey && (() => {
     entries.forEach((entry, n) => {
       const [name, value, bar] = into.children[n].children, i = bar.firstChild;
       name.textContent = entry.label; value.textContent = entry.text; value.title = whole(entry.value);
-      i.className = entry.value < 0 ? "minus" : ""; i.style.width = entry.rest ? "0" : `${Math.abs(entry.value) / most * 100}%`;
+      i.hidden = Boolean(entry.rest); i.className = entry.value < 0 ? "minus" : ""; i.style.width = entry.rest ? "0" : `${Math.abs(entry.value) / most * 100}%`;
     });
   };
   const ledger = (from) => {
@@ -339,14 +339,14 @@ const explorer = journey && (() => {
     ArrowDown: (n) => go(stages[s.k].output.length === 1 ? { f: s.f + n * atlases[s.k].across } : { r: s.r + n }),
     Home: (_, all) => go(all ? { r: 0, c: 0 } : { c: 0 }), End: (_, all) => go(all ? { r: 1e9, c: 1e9 } : { c: 1e9 }),
     PageUp: () => go({ f: s.f - 1 }), PageDown: () => go({ f: s.f + 1 }), "[": () => { go({ k: s.k - 1 }); reveal(); }, "]": () => { go({ k: s.k + 1 }); reveal(); },
-    Enter: followBack, Backspace: goForward, Escape: () => { s.pin = false; stop(); update(); }, " ": slide, c: changeScope, "?": () => dialog.showModal(),
+    Enter: followBack, Backspace: goForward, Escape: () => { s.pin = false; stop(); update(); }, " ": slide, c: changeScope, t: () => document.getElementById("theme").click(), "?": () => dialog.showModal(),
   };
   strip.addEventListener("keydown", (event) => {
     const act = KEY[event.key];
     if (!act || event.altKey || event.metaKey || (event.ctrlKey && !["Home", "End"].includes(event.key))) return;
     event.preventDefault();
     if (timer && event.key !== " ") stop();
-    if (event.key !== "Escape" && event.key !== "c" && event.key !== "?") s.pin = true;
+    if (event.key !== "Escape" && !"ct?".includes(event.key)) s.pin = true;
     act(event.shiftKey ? 5 : 1, event.ctrlKey);
     status.textContent = timer ? "sliding" : s.pin ? "pinned" : "click to pin";
   });
@@ -466,6 +466,29 @@ const explorer = journey && (() => {
     if (!await restore()) await select(0);
   })();
   page.onTheme(redraw);
+
+  // Other sections lead here: a layer of the network's table, an image of the gallery, a filter.
+  const leads = (element, words, act) => {
+    element.classList.add("leads");
+    element.title = words;
+    element.addEventListener("click", async () => {
+      await act();
+      s.pin = true;
+      update(); reveal(); host.scrollIntoView();
+    });
+  };
+  for (const row of document.querySelectorAll(".journey-table th[scope=row]")) {
+    const k = stages.findIndex((stage) => stage.name === (row.textContent === "image" ? "input" : row.textContent));
+    if (k >= 0) leads(row, "see it in the journey", () => go({ k }));
+  }
+  for (const item of document.querySelectorAll(".gallery [data-name]")) {
+    const i = images.findIndex((entry) => entry.name === item.dataset.name);
+    if (i >= 0) leads(item, "follow this image", () => select(i));
+  }
+  for (const group of document.querySelectorAll(".filters[data-stage]")) {
+    const k = stages.findIndex((stage) => stage.name === group.dataset.stage);
+    if (k >= 0) [...group.children].forEach((item, f) => leads(item, "see its map in the journey", () => go({ k, f })));
+  }
 
   return { bench, cards, check, follow: followBack, goForward, go, list, opened, s, select, restore, note, source, output, strip, listed: () => listed,
     parts: () => parts, trail: () => trail, durations: () => durations, compare, difference };
