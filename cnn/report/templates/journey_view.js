@@ -26,7 +26,7 @@ const explorer = journey && (() => {
     const name = `${stage.name}, ${stage.output.join(" x ")}`;
     const card = el("div", { className: "stage", role: "application", "aria-roledescription": "pixel explorer", "aria-label": name, tabIndex: -1 },
       el("b", { textContent: stage.name }), el("span", { textContent: stage.output.join("x") }),
-      el("p", { textContent: [stage.op === "add" ? "body + shortcut" : stage.text === stage.op ? "" : stage.text, stage.formula, from].filter(Boolean).join(" · ") }), view.box);
+      el("p", { textContent: [stage.op === "add" || stage.text === stage.op ? "" : stage.text, stage.formula, from].filter(Boolean).join(" · ") }), view.box);
     if (named(k) && atlases[k].across === 1) view.box.style.paddingRight = `${LABELS}px`;
     strip.append(card);
     return { ...view, card };
