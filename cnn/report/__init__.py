@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cnn import rundir
 from cnn.report import (
+    activations,
     bench,
     calibration,
     confusion,
@@ -36,6 +37,7 @@ SECTIONS: tuple[Callable[[Run], Part | None], ...] = (
     calibration.build,
     calibration.build_classes,
     filters.build,
+    activations.build,
     journey.build,
     bench.build,
     reproduce.build,

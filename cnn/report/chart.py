@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from cnn.report import svg
 from cnn.report.colour import THEMES, Theme, address
 
 if TYPE_CHECKING:
@@ -67,9 +68,7 @@ def files(name: str, size: tuple[int, int], paint: Paint) -> dict[str, bytes]:
 
 
 def _svg(name: str, size: tuple[int, int], ink: Ink, paint: Paint) -> bytes:
-    content = _save(size, ink, paint, "svg", salt=name)
-    # The file says twice what it is made with, which differs between versions and tells a reader nothing.
-    return content[content.index(b"<svg") :]
+    return svg.smaller(_save(size, ink, paint, "svg", salt=name))
 
 
 def _save(size: tuple[int, int], ink: Ink, paint: Paint, kind: str, salt: str = "") -> bytes:

@@ -54,6 +54,15 @@ class Scale:
         shares = np.clip(np.nan_to_num(numbers / self.limit, nan=0, posinf=0, neginf=0), -1, 1)
         return table(theme)[np.rint(shares * STEPS).astype(int) + STEPS]
 
+    def indexed(self, numbers: Float[np.ndarray, "height width"], theme: Theme, shades: int) -> bytes:
+        """Returns the numbers as a small PNG file, in so many colours on either side of zero."""
+        shares = np.clip(np.nan_to_num(numbers / self.limit, nan=0, posinf=0, neginf=0), -1, 1)
+        image = Image.fromarray((np.rint(shares * shades) + shades).astype(np.uint8), "L")
+        image.putpalette(table(theme)[np.rint(np.linspace(0, 2 * STEPS, 2 * shades + 1)).astype(int)].tobytes())
+        stream = io.BytesIO()
+        image.save(stream, "PNG", optimize=True)
+        return stream.getvalue()
+
     def legend(self) -> Markup:
         """Returns the scale as a strip with its least, middle and greatest number."""
         strip = np.linspace(-self.limit, self.limit, 2 * STEPS + 1)[None]
@@ -65,9 +74,7 @@ class Scale:
 def png(pixels: UInt8[np.ndarray, "height width *channels"]) -> bytes:
     """Returns a picture as a PNG file; equal pixels give equal bytes."""
     stream = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 and pixels.ndim == 3 else pixels).save(
-        stream, "PNG", optimize=True
-    )
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 and pixels.ndim == 3 else pixels).save(stream, "PNG")
     return stream.getvalue()
 
 
