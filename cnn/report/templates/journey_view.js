@@ -28,6 +28,7 @@ const explorer =
       start = 0,
       announce,
       noted,
+      moved = false,
       told = 0,
       parts,
       listed = { top: [] },
@@ -577,7 +578,8 @@ const explorer =
       announce = setTimeout(() => {
         live.textContent = sentence();
       }, 300);
-      noted = setTimeout(note, 300);
+      // An address that leads to another section stays as it is until something is pointed at.
+      if (moved) noted = setTimeout(note, 300);
       durations.push(performance.now() - begun);
       if (durations.length > 400) durations.shift();
     };
@@ -602,6 +604,7 @@ const explorer =
 
     // Moving.
     const go = (to, keep = false) => {
+      moved = true;
       const k = Math.max(0, Math.min(last, to.k === undefined ? s.k : to.k)),
         [height, width, channels] = shapes[k];
       const clamp = (v, n) => Math.max(0, Math.min(n - 1, v));
@@ -919,12 +922,16 @@ const explorer =
       const index = numbers.reduce((best, v, i) => (Math.abs(v) > Math.abs(numbers[best]) ? i : best), 0);
       Object.assign(s, place(k, index), { term: undefined });
     };
+    const pick = (i) => {
+      moved = true;
+      return select(i);
+    };
     images.forEach((entry, i) => {
       const canvas = el("canvas", { "aria-hidden": "true" });
       picker.append(
         el(
           "button",
-          { type: "button", role: "radio", "aria-checked": "false", onclick: () => select(i), title: entry.why },
+          { type: "button", role: "radio", "aria-checked": "false", onclick: () => pick(i), title: entry.why },
           canvas,
           el("span", { textContent: entry.label === null ? entry.name : `${label(entry.label)}` }),
         ),
@@ -935,7 +942,7 @@ const explorer =
       if (!step) return;
       event.preventDefault();
       const i = (s.i + step + images.length) % images.length;
-      select(i);
+      pick(i);
       picker.children[i].focus();
     });
     const opened = (async () => {
