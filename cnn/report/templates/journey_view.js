@@ -973,7 +973,7 @@ const explorer =
     }
     for (const item of document.querySelectorAll(".gallery [data-name]")) {
       const i = images.findIndex((entry) => entry.name === item.dataset.name);
-      if (i >= 0) leads(item, "follow this image", () => select(i));
+      if (i >= 0) leads(item, "follow this image", () => pick(i));
     }
     for (const group of document.querySelectorAll(".filters[data-stage]")) {
       const k = stages.findIndex((stage) => stage.name === group.dataset.stage);
