@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, UInt8
 
-from cnn import data, faults, hyper, metrics, model, ops, rundir, train
+from cnn import data, faults, hyper, metrics, model, ops, plan, rundir, train
 from cnn.config import Values
 from cnn.examples import most_confused
 from cnn.hyper import Hyper
@@ -68,8 +68,8 @@ def _forward(
         batch = train.normalised(hyperparameters, images[rows])
         return model.apply(hyperparameters.layers, variables, batch, dtype=jnp.dtype(compute_dtype))
 
-    pieces = rows.reshape(-1, ops.piece(len(rows), jax.default_backend()))
-    return jax.lax.map(logits_of, pieces).reshape(len(rows), -1)
+    size = ops.piece(len(rows), plan.widest(hyperparameters.layers, images.shape[1:]), jax.default_backend())
+    return jax.lax.map(logits_of, rows.reshape(-1, size)).reshape(len(rows), -1)
 
 
 def variables_of(state: train.TrainState, *, averaged: bool = False) -> dict[str, Any]:

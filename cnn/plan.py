@@ -5,6 +5,7 @@ the oracle and what capture uses.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from cnn.layers import BatchNorm, Conv, Layer, MaxPool, Residual, Shape, named
@@ -67,6 +68,20 @@ def independent(layers: Sequence[Layer]) -> bool:
         or (isinstance(layer, Residual) and not (independent(layer.body) and independent(layer.shortcut)))
         for layer in layers
     )
+
+
+def widest(layers: Sequence[Layer], image_shape: Shape) -> int:
+    """Returns how many numbers the largest map between two groups has, for one example."""
+    shape, largest = image_shape, math.prod(image_shape)
+    for group in fast(layers):
+        if isinstance(group, ConvPool):
+            shape = group.pool.output(group.conv.output(shape))
+        else:
+            if isinstance(group.layer, Residual):
+                largest = max(largest, *(widest(chain, shape) for chain in (group.layer.body, group.layer.shortcut)))
+            shape = group.layer.output(shape)
+        largest = max(largest, math.prod(shape))
+    return largest
 
 
 def _conv_pool(layers: list[Layer], first: Group) -> tuple[int, Group]:

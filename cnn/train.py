@@ -185,7 +185,7 @@ def _gradients(
         return (batch_stats, jax.tree.map(jnp.add, totals, (grads, loss, correct))), None
 
     size = len(images) // program.accumulate_steps
-    piece = ops.piece(size, jax.default_backend())
+    piece = ops.piece(size, plan.widest(hyper.layers, images.shape[1:]), jax.default_backend())
     if plan.independent(hyper.layers):
         size = piece
     numbers = jnp.arange(len(images) // size)

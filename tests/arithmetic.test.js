@@ -6,7 +6,8 @@ const test = require("node:test");
 const a = require("../cnn/report/templates/arithmetic.js");
 
 const fixtures = JSON.parse(fs.readFileSync(process.env.FIXTURES, "utf8"));
-const near = (found, right, allowed, what) => assert.ok(Math.abs(found - right) <= allowed, `${what}: ${found}, not ${right}`);
+const near = (found, right, allowed, what) =>
+  assert.ok(Math.abs(found - right) <= allowed, `${what}: ${found}, not ${right}`);
 
 for (const { name, stage, sources, arrays, right, allowed, float32 } of fixtures.stages) {
   const typed = sources.map((source) => Float32Array.from(source));
@@ -24,29 +25,46 @@ for (const { name, stage, sources, arrays, right, allowed, float32 } of fixtures
   });
   test(`${name} agrees with float32, and with nothing else`, () => {
     const output = Float32Array.from(float32);
-    assert.deepStrictEqual(a.agree(stage, typed, own, output), { numbers: right.length, right: right.length, wrong: [] });
-    const most = output.reduce((best, v, i) => Math.abs(v) > Math.abs(output[best]) ? i : best, 0);
+    assert.deepStrictEqual(a.agree(stage, typed, own, output), {
+      numbers: right.length,
+      right: right.length,
+      wrong: [],
+    });
+    const most = output.reduce((best, v, i) => (Math.abs(v) > Math.abs(output[best]) ? i : best), 0);
     output[most] *= 1.01;
     assert.deepStrictEqual(a.agree(stage, typed, own, output).wrong, [most]);
   });
-  if (stage.op === "conv") test(`${name} reads as Python says`, () => {
-    for (let r = 0; r < stage.output[0]; r++) assert.deepStrictEqual(a.taps(stage, 0, r), fixtures.taps[name][r]);
-  });
+  if (stage.op === "conv")
+    test(`${name} reads as Python says`, () => {
+      for (let r = 0; r < stage.output[0]; r++) assert.deepStrictEqual(a.taps(stage, 0, r), fixtures.taps[name][r]);
+    });
 }
 
 test("a kernel of which few filters are kept is compared where it is", () => {
-  const { stage, sources, arrays, float32 } = fixtures.stages.find((each) => each.stage.op === "conv" && each.stage.groups === 1);
-  const features = stage.output[2], kept = [1, 3], whole = arrays.kernel;
+  const { stage, sources, arrays, float32 } = fixtures.stages.find(
+    (each) => each.stage.op === "conv" && each.stage.groups === 1,
+  );
+  const features = stage.output[2],
+    kept = [1, 3],
+    whole = arrays.kernel;
   const kernel = Float32Array.from(whole.filter((_, i) => kept.includes(i % features)));
   const bias = Float32Array.from(kept, (f) => arrays.bias[f]);
-  const { numbers, right } = a.agree(stage, [Float32Array.from(sources[0])], { kernel, bias, kept }, Float32Array.from(float32));
+  const { numbers, right } = a.agree(
+    stage,
+    [Float32Array.from(sources[0])],
+    { kernel, bias, kept },
+    Float32Array.from(float32),
+  );
   assert.strictEqual(numbers, 2 * stage.output[0] * stage.output[1]);
   assert.strictEqual(right, numbers);
 });
 
 test("fields are Python's", () => {
   for (const { stages, number, row, column, regions } of fixtures.fields) {
-    assert.deepStrictEqual([...a.field(stages, number, row, column)].sort((x, y) => x[0] - y[0]), regions);
+    assert.deepStrictEqual(
+      [...a.field(stages, number, row, column)].sort((x, y) => x[0] - y[0]),
+      regions,
+    );
   }
 });
 
@@ -67,8 +85,12 @@ test("the bench filters, pools and weights as the command does", () => {
 
 test("rounded parts add up to the rounded whole, each off by less than one unit", () => {
   for (const { numbers, places, shown } of fixtures.apportioned) {
-    const found = a.apportion(numbers, places), unit = 10 ** places;
-    assert.deepStrictEqual(found.map((v) => Math.round(v * unit)), shown);
+    const found = a.apportion(numbers, places),
+      unit = 10 ** places;
+    assert.deepStrictEqual(
+      found.map((v) => Math.round(v * unit)),
+      shown,
+    );
     found.forEach((v, i) => assert.ok(Math.abs(v - numbers[i]) * unit < 1 + 1e-6));
   }
 });
@@ -89,13 +111,20 @@ test("colours are Python's, and zero is the paper", () => {
 test("rows that no window reads, and pixels that are never a centre", () => {
   const [pool, conv] = [fixtures.odd.pool, fixtures.odd.conv];
   assert.deepStrictEqual([a.unread(pool, 0), a.unread(pool, 1)], [[10], [10]]);
-  assert.deepStrictEqual([a.edge(conv, 0), a.edge(conv, 1)], [[0, 27], [0, 27]]);
+  assert.deepStrictEqual(
+    [a.edge(conv, 0), a.edge(conv, 1)],
+    [
+      [0, 27],
+      [0, 27],
+    ],
+  );
   assert.deepStrictEqual(a.readers(conv, 0, 0), [0]);
   assert.deepStrictEqual(a.readers(conv, 0, 5), [3, 4, 5]);
 });
 
 test("numbers are written in as few digits as tell them apart", () => {
-  for (const x of [0.1, 1 / 3, -2.5, 1e-30, 123456.7].map(Math.fround)) assert.strictEqual(Math.fround(Number(a.whole(x))), x);
+  for (const x of [0.1, 1 / 3, -2.5, 1e-30, 123456.7].map(Math.fround))
+    assert.strictEqual(Math.fround(Number(a.whole(x))), x);
   assert.strictEqual(a.whole(Math.fround(0.1)), "0.1");
   assert.strictEqual(a.fixed(-0.00001, 3), "0.000");
   assert.strictEqual(a.fixed(2, 2, true), "+2.00");

@@ -20,6 +20,7 @@ PARAMETERS = {
     "fashion_mnist": 243_786,
     "lenet5": 61_706,
     "mnist": 243_786,
+    "one_filter": (3 * 3 + 1) + (1 + 1) * 2,
     "one_conv": (3 * 3 + 1) * 32 + (13 * 13 * 32 + 1) * 128 + (128 + 1) * 10,
 }
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in sorted(PARAMETERS) if name != "dense_baseline"]

@@ -104,7 +104,10 @@ def test_one_of_each_class_is_the_surest():
 def test_explain_follows_what_it_is_asked_to(tmp_path, capsys):
     layers = "config.model.layers"
     text = "conv(4, 3) | relu | max_pool(2) | flatten | dense(classes) | softmax"
-    assert runs.start("train", f"--workdir={tmp_path}/a", f"--{layers}={text}") == 0
+    page = "--config.report.page=end"
+    assert runs.start("train", f"--workdir={tmp_path}/a", f"--{layers}={text}", page) == 0
+    found = stages.read(tmp_path / "a" / "journey.npz")
+    assert len(found.pictures) == 8 and found.pictures[0].why == "mistaken", "training ends with a journey"
     assert runs.start("explain", f"--workdir={tmp_path}/a", "--images=3", "--choose=classes", "--split=valid") == 0
     found = stages.read(tmp_path / "a" / "journey.npz")
     assert [picture.label for picture in found.pictures] == [0, 1, 2]

@@ -297,13 +297,16 @@ def test_images_leave_a_layout_as_they_entered_it(shape):
         np.testing.assert_array_equal(ops.leave(ops.enter(images, layout, piece), layout), images)
 
 
-@given(examples=st.integers(1, 5000), platform=st.sampled_from(["cpu", "gpu", "tpu"]))
-def test_pieces_divide_the_batch(examples, platform):
-    size = ops.piece(examples, platform)
+@given(
+    examples=st.integers(1, 5000), numbers=st.integers(1, 10_000_000), platform=st.sampled_from(["cpu", "gpu", "tpu"])
+)
+def test_pieces_divide_the_batch_and_are_fewer_where_maps_are_larger(examples, numbers, platform):
+    size = ops.piece(examples, numbers, platform)
     assert examples % size == 0
-    assert size == examples or (platform == "cpu" and 32 <= size <= 64)
+    assert size == examples or (platform == "cpu" and 8 <= size <= 64)
     if platform == "cpu" and examples % 64 == 0:
-        assert size == 64
+        assert size == (64 if numbers <= 2**14 else 32 if numbers <= 2**15 else size)
+        assert numbers < 2**16 or size == 16
 
 
 def scaled(images, scale):

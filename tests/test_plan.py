@@ -226,3 +226,18 @@ def test_a_picture_that_is_not_finite_is_not_hidden_by_the_pooling():
     logits = apply(images.at[0, 3, 3].set(jnp.nan))
     assert np.isnan(logits[0]).all()
     assert np.isfinite(logits[1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "largest"),
+    [
+        ("conv(4, 3) | relu | max_pool(2) | flatten | dense(3)", (8, 8, 1), 8 * 8),
+        ("conv(8, 3) | relu | max_pool(2) | flatten | dense(3)", (8, 8, 1), 8 * 9),
+        ("conv(4, 3) | gelu | max_pool(2) | flatten | dense(3)", (8, 8, 1), 4 * 36),
+        ("flatten | dense(100) | dense(3)", (4, 4, 3), 100),
+        ("residual(conv(5, 1) | relu | conv(3, 1)) | flatten | dense(2)", (4, 4, 3), 5 * 16),
+        ("residual(conv(3, 1), shortcut=conv(6, 1) | conv(3, 1)) | flatten", (4, 4, 3), 6 * 16),
+    ],
+)
+def test_the_widest_map_is_that_between_two_groups(text, shape, largest):
+    assert plan.widest(chain(text), shape) == largest

@@ -1,6 +1,7 @@
 """The stages of a network, what their numbers must be, and the file that keeps them."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -109,6 +110,28 @@ def test_the_lessons_fields_are_three_four_eight_ten():
     assert seen == ((0, 26), (0, 26)), (
         "the second pooling leaves a row and a column unread, and with them two of pixels"
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Own(layers.Layer):
+    """A layer that nobody taught the page."""
+
+    kind: ClassVar[str] = "own"
+
+    window: tuple[int, int] | None
+
+    def output(self, shape):
+        return shape if self.window is None else (shape[0] - 2, shape[1] - 2, shape[2])
+
+    def reach(self, shape):
+        return self.window and layers.Reach(self.window, (1, 1))
+
+
+@pytest.mark.parametrize(("window", "seen"), [((3, 3), ((4, 7), (2, 5))), (None, ((0, 9), (0, 8)))])
+def test_a_layer_of_ones_own_sees_what_it_says_it_reads(window, seen):
+    built = stages.build([Own(window)], SIDE)
+    assert stages.reach_back(built, 1, 4, 2)[0] == seen
+    assert not built[1].exact, "so its numbers are stored"
 
 
 @pytest.mark.parametrize(

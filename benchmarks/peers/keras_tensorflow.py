@@ -58,15 +58,12 @@ def build(spec):
     floats = images.astype("float32") / 255
 
     def train(count):
-        whole = len(labels) // size
-        for done in range(0, count, whole):
-            most = min(count - done, whole) * size
-            model.fit(floats[:most], labels[:most], batch_size=size, verbose=0)
+        for part in worker.parts(count, len(labels) // size):
+            model.fit(floats[: part * size], labels[: part * size], batch_size=size, verbose=0)
 
     def evaluate(count):
-        most = min(count, len(labels) // size) * size
-        for _ in range(-(-count * size // most)):
-            model.predict(floats[:most], batch_size=size, verbose=0)
+        for part in worker.parts(count, len(labels) // size):
+            model.predict(floats[: part * size], batch_size=size, verbose=0)
 
     return {"train": train, "evaluate": evaluate}
 

@@ -33,9 +33,9 @@ def build(spec):
         jax.block_until_ready((box[0], metrics))
 
     def evaluate_batches(count):
-        whole = split.images[: min(count, len(labels) // size) * size]
-        for _ in range(-(-count * size // len(whole))):
-            evaluate.predict_logits(box[0].hyper, evaluate.variables_of(box[0]), whole, batch_size=size)
+        for part in worker.parts(count, len(labels) // size):
+            images = split.images[: part * size]
+            evaluate.predict_logits(box[0].hyper, evaluate.variables_of(box[0]), images, batch_size=size)
 
     matrix = jnp.ones((1536, 1536))
     multiply = jax.jit(jnp.matmul)

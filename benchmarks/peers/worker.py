@@ -40,3 +40,8 @@ def examples(spec):
     count = max(10_000, 2 * spec["batch_size"])
     images = rng.integers(0, 256, (count, *spec["image_shape"]), dtype=np.uint8)
     return images, rng.integers(0, spec["classes"], count)
+
+
+def parts(count, most):
+    """Returns how many of so many batches come from each pass over data that has fewer."""
+    return [min(count - done, most) for done in range(0, count, most)]

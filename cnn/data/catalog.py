@@ -15,7 +15,7 @@ from cnn.fields import did_you_mean
 
 # TFDS also takes names with a namespace, which reach for the network; and a name must not leave the data folder.
 NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]*\w)?(:\d+\.\d+\.\d+)?", re.ASCII)
-OWN_NAMES = ("digits", "folder")
+OWN_NAMES = ("digits", "folder", "lines")
 INFO_FILE = "dataset_info.json"
 
 

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from cnn.data import digits, folder
+from cnn.data import digits, folder, lines
 from cnn.data.splits import VALID_KEY, cut
 from cnn.data.types import DataError, Dataset, Source
 
@@ -24,7 +24,7 @@ def load(
     """Loads a dataset into memory, with `valid` cut from `train`.
 
     Args:
-      name: "digits", "folder", or the name of a TFDS dataset.
+      name: "digits", "folder", "lines", or the name of a TFDS dataset.
       data_dir: the folder of the data; for TFDS, empty means TFDS_DATA_DIR or TFDS's own default.
       manual_dir: where source files lie that were fetched by hand; empty for none.
       image_shape: height, width and channels of every picture.
@@ -60,6 +60,8 @@ def _read(name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int
         return digits.read(image_shape=image_shape, fit=fit)
     if name == "folder":
         return folder.read(data_dir=data_dir, image_shape=image_shape, fit=fit)
+    if name == "lines" or name.startswith("lines/"):
+        return lines.read(name=name, image_shape=image_shape)
     from cnn.data import records  # TFDS takes a second to import
 
     return records.read(name=name, data_dir=data_dir, manual_dir=manual_dir, image_shape=image_shape, fit=fit)

@@ -97,9 +97,19 @@ def _stage(row: Row, source: int) -> Stage:
         options |= {"dilation": layer.dilation, "groups": layer.groups}
     if layer.kind in ("batch_norm", "group_norm"):
         options = {"epsilon": float(layer.epsilon), "groups": getattr(layer, "groups", 1)}  # type: ignore[attr-defined]
+    elif layer.kind not in (*_WINDOWED, *_WHOLE):
+        options = _reach(row)
     arrays = tuple(parameter.name for parameter in row.parameters)
     shapes = (row.input, row.output)
     return Stage(row.path, layer.kind, (source,), *shapes, written(layer), row.formula, arrays, **options)
+
+
+def _reach(row: Row) -> dict[str, Any]:
+    """Returns the window of a layer that may be a person's own, wide enough for one that reads its whole input."""
+    reach, side = row.layer.reach(row.input), max(row.input)
+    if reach is None:
+        return {"kernel": (2 * side + 1, 2 * side + 1), "pads": ((side, side), (side, side))}
+    return {"kernel": reach.kernel, "strides": reach.strides}
 
 
 def _pads(row: Row) -> tuple[Interval, Interval]:

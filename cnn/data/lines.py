@@ -1,0 +1,82 @@
+"""Pictures with and without wide lines of one direction, drawn from raw random words: the same on every machine."""
+
+import hashlib
+
+import numpy as np
+from jaxtyping import Int64
+
+from cnn.data.types import DataError, Source, Split
+from cnn.fields import did_you_mean
+
+DIRECTIONS = ("vertical", "horizontal", "diagonal", "antidiagonal")
+"""`diagonal` falls to the right, `antidiagonal` rises."""
+SIZES = {"train": 2000, "test": 500}
+MOST_LINES, NOISE = 2, 17
+_ACROSS = {"vertical": "horizontal", "horizontal": "vertical", "diagonal": "antidiagonal", "antidiagonal": "diagonal"}
+_KEY = 0x6C696E65_00000001
+
+
+def read(*, name: str, image_shape: tuple[int, int, int]) -> Source:
+    """Draws the pictures at their size: class 1 has lines of the direction, class 0 has none.
+
+    Every picture has up to two lines across the direction, and class 1 one or two along it: three to five pixels wide
+    and of any shade, on a ground of any shade, with noise. So brightness does not tell the classes apart, and lines
+    alone tell little: their direction does.
+
+    Args:
+      name: "lines" for vertical lines, or "lines/" and a direction.
+      image_shape: height, width and channels; all channels are equal.
+
+    Raises:
+      DataError: the direction is unknown, or the pictures are too small for a line.
+    """
+    direction = name.partition("/")[2] or "vertical"
+    if direction not in DIRECTIONS:
+        raise DataError(
+            f"config.data.name: lines have no such direction, got {name!r}. {did_you_mean(direction, DIRECTIONS)}"
+        )
+    if min(image_shape[:2]) < 8:
+        raise DataError(f"config.data.image_shape: lines need 8x8 pixels or more, got {image_shape}. Make it larger.")
+    splits = [_draw(direction, image_shape, count, row) for row, count in enumerate(SIZES.values())]
+    digest = hashlib.sha256(b"".join(split.images.tobytes() for split in splits)).hexdigest()
+    names = (f"no {direction} line", f"{direction} line")
+    return Source(*splits, names, f"lines:{direction}:{digest}")
+
+
+def _draw(direction: str, image_shape: tuple[int, int, int], count: int, stream: int) -> Split:
+    height, width, channels = image_shape
+    words = np.random.Philox(key=np.array([_KEY, stream], dtype=np.uint64))
+    labels = np.arange(count, dtype=np.int32) % 2
+    images = np.broadcast_to(_below(words, 256, (count, 1, 1)), (count, height, width))
+    across = _below(words, MOST_LINES + 1, (count,))
+    along = np.where(labels == 1, 1 + _below(words, MOST_LINES, (count,)), 0)
+    # Those across come last: were they covered by the others, to see them would tell something of the class.
+    for lines, towards in ((along, direction), (across, _ACROSS[direction])):
+        place = _place(towards, height, width)
+        for number in range(MOST_LINES):
+            wide, shade = 3 + _below(words, 3, (count, 1, 1)), _below(words, 256, (count, 1, 1))
+            start = 1 + _below(words, int(place.max()) - 3, (count, 1, 1))
+            inside = (place >= start) & (place < start + wide) & (number < lines[:, None, None])
+            images = np.where(inside, shade, images)
+    noise = _below(words, NOISE, images.shape) + _below(words, NOISE, images.shape) - NOISE + 1
+    pixels = np.clip(images + noise, 0, 255).astype(np.uint8)[..., None]
+    return Split(np.repeat(pixels, channels, axis=-1), labels)
+
+
+def _place(direction: str, height: int, width: int) -> Int64[np.ndarray, "1 height width"]:
+    """Returns how far across the lines of a direction each pixel lies, in pixels from 0."""
+    row, column = np.mgrid[0:height, 0:width]
+    across = {
+        "vertical": column,
+        "horizontal": row,
+        "diagonal": column - row + height - 1,
+        "antidiagonal": column + row,
+    }
+    # Diagonals are counted along the side, where they are 1.41 times as far apart.
+    return (across[direction] if direction in DIRECTIONS[:2] else across[direction] * 5 // 7)[None]
+
+
+def _below(words: np.random.Philox, bound: int, shape: tuple[int, ...]) -> Int64[np.ndarray, "*shape"]:
+    """Returns whole numbers from 0 to bound - 1; NumPy promises that the raw words of a generator never change."""
+    raw = words.random_raw(int(np.prod(shape)))
+    return ((raw >> np.uint64(16)) % np.uint64(bound)).astype(np.int64).reshape(shape)
