@@ -401,11 +401,11 @@ def test_the_page_follows_evaluations_but_takes_a_twentieth_of_the_time_at_most(
     folder, said, looked = make(tmp_path / "run", result=None), [], []
     monkeypatch.setattr(pages, "SECONDS", 0)
     writer = pages.Pages(folder, "evaluations", said.append)
-    writer.evaluated()
+    writer.evaluated({"valid": {}})
     first = (folder / report.PAGE).read_text()
     assert "running" in visible(first)
     (folder / report.PAGE).unlink()
-    writer.evaluated()
+    writer.evaluated({"valid": {}})
     assert not (folder / report.PAGE).exists()
     writer.ended(lambda: looked.append(True))
     assert looked == [True] and (folder / report.PAGE).is_file() and said == []
