@@ -13,6 +13,7 @@ from cnn import (
     faults,
     layers,
     lock,
+    look,
     memory,
     provenance,
     rundir,
@@ -78,8 +79,12 @@ def _run(values: Values, workdir: Path, dataset: data.Dataset, interruption: Int
     result, step, variables = _result(values, workdir, trainer, dataset)
     faults.point("before_result")
     rundir.write_json(workdir / rundir.RESULT, result)
-    judged = trainer.judged
-    trainer.pages.ended(lambda: variables and look.look(values, workdir, variables, dataset, step=step, judged=judged))
+
+    def look_into() -> None:
+        if variables:
+            look.look(values, workdir, variables, dataset, step=step, judged=trainer.judged)
+
+    trainer.pages.ended(look_into)
     return Finished(result, fresh=True)
 
 

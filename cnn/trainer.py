@@ -154,8 +154,8 @@ class Trainer:
                 return
             progress.judge(record["valid"]["accuracy"], self.step)
         badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
-        valid_accuracy = record.get("valid", {}).get("accuracy")
-        progress.stopped = progress.reason_to_stop(values.train.stop, trained["accuracy"], valid_accuracy)
+        judged = record.get("valid", {}).get("accuracy")
+        progress.stopped = progress.reason_to_stop(values.train.stop, trained["accuracy"], judged)
         progress.last_epoch, progress.epoch = trained, Sums()
         self._write("epoch", epoch, record)
         self.reporter.line(self._line(epoch, record))
@@ -181,8 +181,7 @@ class Trainer:
 
     def _line(self, epoch: int, record: dict[str, Any]) -> str:
         parts = [f"epoch {epoch}/{self.values.train.epochs}"]
-        for split, means in record.items():
-            parts.append(f"{split} loss {means['loss']:.4g} accuracy {means['accuracy']:.4f}")
+        parts += [f"{name} loss {means['loss']:.4g} accuracy {means['accuracy']:.4f}" for name, means in record.items()]
         parts.append(f"{self.reporter.images_per_second():,.0f} images/s")
         return "  ".join(parts) + (f"\nstopped: {self.progress.stopped}" if self.progress.stopped else "")
 
