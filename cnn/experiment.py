@@ -1,31 +1,16 @@
 """Runs one experiment in its directory: train, evaluate, write; the same call again continues or reports."""
 
+import contextlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
-from cnn import (
-    badlist,
-    checkpoint,
-    data,
-    evaluate,
-    faults,
-    layers,
-    lock,
-    look,
-    memory,
-    provenance,
-    rundir,
-    settings,
-)
+from cnn import badlist, checkpoint, data, evaluate, faults, layers, lock, look, provenance, rundir, settings, starting
 from cnn.compilation import compilations
 from cnn.config import ConfigError, Values
-from cnn.data import background
-from cnn.fields import MAX_INTEGER
 from cnn.fingerprint import fingerprint
 from cnn.interruption import Interruption
-from cnn.trainer import Trainer, make_program, make_state
+from cnn.trainer import Trainer
+from cnn.watch import Watch
 
 
 class Finished(NamedTuple):
@@ -35,12 +20,22 @@ class Finished(NamedTuple):
     fresh: bool
 
 
-def run(values: Values, workdir: Path) -> Finished:
+def run(
+    values: Values,
+    workdir: Path,
+    *,
+    known: data.Dataset | None = None,
+    watch: Watch = Watch(),  # noqa: B008
+    interruption: Interruption | None = None,
+) -> Finished:
     """Trains and evaluates, continuing from the last checkpoint; a finished run is only read.
 
     Args:
       values: the whole config.
       workdir: the run's directory; made where missing.
+      known: the config's data, where they are loaded already.
+      watch: looks on while training.
+      interruption: of whoever runs this among other things; made where there is none.
 
     Raises:
       ConfigError: the directory holds a run of another config, or the data are too few for it.
@@ -54,28 +49,43 @@ def run(values: Values, workdir: Path) -> Finished:
     if finished is not None:
         return Finished(finished, fresh=False)
     lock.probe(workdir)
-    with Interruption() as interruption:
+    with contextlib.nullcontext(interruption) if interruption else Interruption() as interruption:
         faults.point("load")
-        dataset = load_data(values.data)
-        check_lengths(values, dataset)
+        dataset = known or starting.load_data(values.data)
+        starting.check_lengths(values, dataset)
         with lock.hold(workdir):
-            return _run(values, workdir, dataset, interruption)
+            finished = prepare(values, workdir, dataset)
+            if finished is not None:
+                return Finished(finished, fresh=False)
+            trainer = Trainer(values, workdir, dataset, interruption, watch=watch)
+            trainer.train()
+            return Finished(finish(values, workdir, trainer, dataset), fresh=True)
 
 
-def _run(values: Values, workdir: Path, dataset: data.Dataset, interruption: Interruption) -> Finished:
-    """Does what `run` promises, now that the directory is ours."""
+def prepare(values: Values, workdir: Path, dataset: data.Dataset) -> dict[str, Any] | None:
+    """Writes what a run is made with, before it trains; returns the result of a run that is finished already.
+
+    Whoever calls it holds the run's lock.
+
+    Raises:
+      ConfigError: the directory holds a run of another config.
+      DataError: the data are not those that the run began with.
+    """
     changed = rundir.check_same_config(values, workdir)
     finished = rundir.read_json(workdir / rundir.RESULT)
     if finished is not None:
-        return Finished(finished, fresh=False)
+        return finished
     _check_same_data(workdir, dataset)
     badlist.recall(workdir, dataset.rejects)
     for path, before, now in changed:
         rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     rundir.write(workdir / rundir.CONFIG, values.json.encode())
-    rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": _about(dataset)})
-    trainer = Trainer(values, workdir, dataset, interruption)
-    trainer.train()
+    rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": starting.describe(dataset)})
+    return None
+
+
+def finish(values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset) -> dict[str, Any]:
+    """Evaluates a run whose training ended; writes and returns its result."""
     result, step, variables = _result(values, workdir, trainer, dataset)
     faults.point("before_result")
     rundir.write_json(workdir / rundir.RESULT, result)
@@ -85,7 +95,7 @@ def _run(values: Values, workdir: Path, dataset: data.Dataset, interruption: Int
             look.look(values, workdir, variables, dataset, step=step, judged=trainer.judged)
 
     trainer.pages.ended(look_into)
-    return Finished(result, fresh=True)
+    return result
 
 
 def _check_same_data(workdir: Path, dataset: data.Dataset) -> None:
@@ -122,7 +132,9 @@ def _result(
     if progress.bad_step is not None:
         return {**summary, "status": "diverged", "bad_step": progress.bad_step}, 0, {}
     weights = values.eval.weights
-    step, variables = chosen_variables(values, workdir, weights)
+    step, variables = trainer.step, evaluate.variables_of(trainer.state, averaged=weights == "ema")
+    if weights == "best":
+        step, variables = chosen_variables(values, workdir, weights)
     for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
         try:
             evaluation = evaluate.evaluate_split(
@@ -133,59 +145,6 @@ def _result(
         names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
         summary[split] = {name: evaluation[name] for name in names}
     return summary, step, variables
-
-
-def load_data(section: settings.Data) -> data.Dataset:
-    """Returns the dataset that a config names.
-
-    Raises:
-      DataError: it is missing or unlike the config.
-    """
-    names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
-    fields = {name: getattr(section, name) for name in (*names, "loading", "on_error")}
-    return data.load(**fields, room=section.memory_share * min([memory.host_bytes(), *_device_bytes()]))
-
-
-def _device_bytes() -> list[int]:
-    """Returns the memory of the accelerators at hand; a CPU has the host's."""
-    statistics = [device.memory_stats() or {} for device in jax.local_devices()]
-    return [entry["bytes_limit"] for entry in statistics if "bytes_limit" in entry]
-
-
-def check_lengths(values: Values, dataset: data.Dataset) -> None:
-    """Checks what only the size of the data can tell.
-
-    Raises:
-      ConfigError: a batch is larger than the training split, or warmup and cooldown than the run.
-    """
-    examples, batch_size = len(dataset.train), values.train.batch_size
-    if batch_size > examples:
-        raise ConfigError(
-            [f"config.train.batch_size: must be at most the {examples} training examples, got {batch_size}."]
-        )
-    total = values.train.epochs * (examples // batch_size)
-    if total > MAX_INTEGER:
-        raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])
-    schedule = values.schedule
-    if schedule.warmup_steps + schedule.cooldown_steps > total:
-        raise ConfigError(
-            [
-                f"config.schedule.warmup_steps: warmup and cooldown are longer than the run's {total} steps, "
-                f"got {schedule.warmup_steps} + {schedule.cooldown_steps}. Use shorter ones or more epochs."
-            ]
-        )
-
-
-def _about(dataset: data.Dataset) -> dict[str, Any]:
-    sizes = {name: len(getattr(dataset, name)) for name in ("train", "valid", "test")}
-    shade = background.of_pictures(dataset.train.images)
-    return {
-        "identity": dataset.identity,
-        "classes": list(dataset.class_names),
-        "examples": sizes,
-        "loading": "stream" if dataset.streams else "memory",
-        "background": shade,
-    }
 
 
 def chosen_variables(values: Values, workdir: Path, weights: str) -> tuple[int, dict[str, Any]]:
@@ -200,7 +159,7 @@ def chosen_variables(values: Values, workdir: Path, weights: str) -> tuple[int, 
         raise ConfigError(['--weights: "best" but the run had no validation split to choose it. Use last or ema.'])
     # The lengths of the run are compiled in, but are no part of the state's structure: any that the schedule fits.
     shortest = values.schedule.warmup_steps + values.schedule.cooldown_steps + 1
-    like = make_state(values, make_program(values, shortest, 1))
+    like = starting.make_state(values, starting.make_program(values, shortest, 1))
     restored = checkpoint.read(workdir / rundir.CHECKPOINTS, like, best=weights == "best")
     if restored is None:
         raise ConfigError([f"--workdir: {workdir} has no checkpoint yet. Train it first."])

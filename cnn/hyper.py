@@ -56,7 +56,16 @@ for _kind in dict.fromkeys(kind for table in _TABLES for kind in table.values())
 
 def from_values(values: Values) -> Hyper:
     """Returns the hyperparameters of a config, every real number as a float32 array."""
-    hyper = Hyper(
+    return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), _plain(values))
+
+
+def structure(values: Values) -> str:
+    """Returns what of a config's hyperparameters is compiled in: equal where the compiled program is."""
+    return repr(jax.tree.map(lambda _: 0.0, _plain(values)))
+
+
+def _plain(values: Values) -> Hyper:
+    return Hyper(
         layers=values.layers,
         augment=values.data.augment,
         optimizer=values.optimizer,
@@ -67,4 +76,3 @@ def from_values(values: Values) -> Hyper:
         mean=values.data.mean,
         std=values.data.std,
     )
-    return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), hyper)

@@ -39,11 +39,12 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def defer(self, deferred: bool) -> None:
-        """Chooses whether a request waits for `check`."""
-        self._deferred = deferred
+    def defer(self, deferred: bool) -> bool:
+        """Chooses whether a request waits for `check`; returns what was chosen before."""
+        before, self._deferred = self._deferred, deferred
         if not deferred:
             self.check()
+        return before
 
     def check(self) -> None:
         """Raises what a signal asked for.

@@ -1,5 +1,6 @@
 """What a run was made with: versions, commit, devices, threads."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -60,6 +61,7 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -67,6 +69,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@functools.cache
 def _git(folder: Path) -> dict[str, Any] | None:
     """Returns the commit, whether files differ from it, and how; `None` outside a repository."""
     commit = _output(["git", "-C", str(folder), "rev-parse", "HEAD"])

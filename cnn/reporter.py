@@ -1,7 +1,7 @@
 """What a person sees while training: a bar with ETA and throughput on a terminal, plain lines elsewhere. On stderr."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -14,8 +14,8 @@ NARROW = 72
 class Reporter:
     """Shows progress through `total` steps."""
 
-    def __init__(self, *, total: int, batch_size: int) -> None:
-        self._console = Console(stderr=True, highlight=False)
+    def __init__(self, *, total: int, batch_size: int, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, highlight=False, quiet=quiet)
         self._batch_size = batch_size
         self._started, self._first, self._done = time.monotonic(), 0, 0
         wide = self._console.width >= NARROW
@@ -27,7 +27,7 @@ class Reporter:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=quiet or not self._console.is_terminal,
             transient=True,
         )
         self._task = self._bar.add_task("", total=total, rate="")
@@ -52,3 +52,11 @@ class Reporter:
     def line(self, text: str) -> None:
         """Prints a line above the bar."""
         self._console.print(text, markup=False, soft_wrap=True)
+
+    def epoch(self, epoch: int, epochs: int, record: Mapping[str, Mapping[str, float]], stopped: str | None) -> None:
+        """Prints what an epoch gave, by split, and why training stopped after it."""
+        parts = [f"epoch {epoch}/{epochs}"]
+        for split, means in record.items():
+            parts.append(f"{split} loss {means['loss']:.4g} accuracy {means['accuracy']:.4f}")
+        parts.append(f"{self.images_per_second():,.0f} images/s")
+        self.line("  ".join(parts) + (f"\nstopped: {stopped}" if stopped else ""))

@@ -59,6 +59,12 @@ def _line(row: Row) -> tuple[str, ...]:
     )
 
 
+def table(header: Sequence[str], lines: Sequence[Sequence[str]], *, right: Sequence[str]) -> None:
+    """Prints a table; on a terminal too narrow for it, each row as a few lines."""
+    if not _tabulated(_console(), header, lines, right=right):
+        _stacked(_console(), header, lines, title=2)
+
+
 def evaluation(record: dict[str, Any]) -> None:
     """Prints an evaluation as `evaluation-<split>.json` holds it."""
     console = _console()

@@ -10,26 +10,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn import badlist, data, evaluate, faults, feed, hyper, journal, train
+from cnn import badlist, data, evaluate, faults, feed, journal, train
 from cnn.config import Values
 from cnn.interruption import Interruption, Preempted
 from cnn.keeper import Keeper
 from cnn.pages import Pages
 from cnn.progress import Progress, Sums
-from cnn.reporter import Reporter
+from cnn.starting import make_program, make_state
+from cnn.watch import Watch
 
 
 class Trainer:
     """One run's training, from its last checkpoint to its end."""
 
-    def __init__(self, values: Values, workdir: Path, dataset: data.Dataset, interruption: Interruption) -> None:
+    def __init__(
+        self,
+        values: Values,
+        workdir: Path,
+        dataset: data.Dataset,
+        interruption: Interruption,
+        *,
+        watch: Watch = Watch(),  # noqa: B008
+        how: str = "",
+    ) -> None:
+        """Opens nothing yet; `how` names who dispatches the steps, where it is not this trainer."""
         self.values, self.workdir, self.dataset, self.interruption = values, workdir, dataset, interruption
+        self.watch = watch
+        section, workers = values.train, values.data.workers
         self.feed = feed.Feed(
-            dataset.train,
-            seed=values.seed,
-            batch_size=values.train.batch_size,
-            epochs=values.train.epochs,
-            workers=values.data.workers,
+            dataset.train, seed=values.order_seed, batch_size=section.batch_size, epochs=section.epochs, workers=workers
         )
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.total_steps = self.steps_per_epoch * values.train.epochs
@@ -41,13 +50,13 @@ class Trainer:
         self.state = make_state(values, self.program)
         self.step = 0
         self.progress = Progress()
-        self.reporter = Reporter(total=self.total_steps, batch_size=values.train.batch_size)
-        self.pages = Pages(workdir, values.report.page, self.reporter.line)
+        self.reporter = watch.reporter(total=self.total_steps, batch_size=values.train.batch_size)
+        self.pages = Pages(workdir, values.report.page if watch == Watch() else "never", self.reporter.line)
         self.keeper = Keeper(
             values,
             workdir,
             data=dataset.identity,
-            dispatch="scan" if self.scan else "step",
+            dispatch=how or ("scan" if self.scan else "step"),
             steps_per_epoch=self.steps_per_epoch,
             line=self.reporter.line,
         )
@@ -59,40 +68,52 @@ class Trainer:
           Preempted: a signal asked to stop; the state is saved.
           OSError: the state could not be saved.
         """
-        with self._opened():
-            faults.point("opened")
-            while not self.progress.ended and not self.interruption.requested:
-                # An epoch that is whole but not ended is one whose evaluation a signal prevented.
-                if self.progress.epoch.steps == self.steps_per_epoch:
-                    self._end_epoch(self.step // self.steps_per_epoch)
-                elif self.step < self.total_steps:
-                    self._advance()
-                else:
-                    break
-            self.keeper.save_or_fail(self.state, self.progress)
-            faults.point("after_last_step")
-            event = "preempted" if self.interruption.requested else "end"
-            speed, waiting = self.reporter.images_per_second(), self.progress.waiting()
-            self.keeper.tell(event, step=self.step, images_per_second=round(speed, 1), waiting=round(waiting, 4))
+        with self.opened():
+            while self.more():
+                started, waited = time.monotonic(), self.feed.waited
+                stacked = self._dispatch(self.next_steps())
+                self.progress.wait_seconds += self.feed.waited - waited
+                self.settle(stacked, time.monotonic() - started)
+            self.close()
+
+    def more(self) -> bool:
+        """Ends the epoch if it is whole; tells whether there are steps to make."""
+        while not self.progress.ended and not self.interruption.requested:
+            # An epoch that is whole but not ended is one whose evaluation a signal prevented.
+            if self.progress.epoch.steps < self.steps_per_epoch:
+                return self.step < self.total_steps
+            self._end_epoch(self.step // self.steps_per_epoch)
+        return False
+
+    def close(self) -> None:
+        """Saves what training ended with."""
+        self.keeper.save_or_fail(self.state, self.progress)
+        faults.point("after_last_step")
+        event = "preempted" if self.interruption.requested else "end"
+        speed, waiting = self.reporter.images_per_second(), self.progress.waiting()
+        self.keeper.tell(event, step=self.step, images_per_second=round(speed, 1), waiting=round(waiting, 4))
 
     @contextmanager
-    def _opened(self) -> Iterator[None]:
+    def opened(self) -> Iterator[None]:
         """Opens the run at its newest whole step; meanwhile signals wait for a boundary."""
         with self.keeper.writer:
             self.state, self.progress = self.keeper.open(self.state)
             self.step = int(self.state.step)
-            self.interruption.defer(True)
+            before = self.interruption.defer(True)
             journal_of_run = journal.Journal(self.workdir, step=self.step)
             with closing(self.feed), journal_of_run as self.journal, self.reporter.running(self.step):
+                faults.point("opened")
                 yield
-        self.interruption.defer(False)
+        self.interruption.defer(before)
 
-    def _advance(self) -> None:
-        """Makes the steps up to the next boundary."""
-        started, waited = time.monotonic(), self.feed.waited
-        stacked = self._dispatch(self._next_steps())
-        self.progress.seconds += time.monotonic() - started
-        self.progress.wait_seconds += self.feed.waited - waited
+    def settle(self, stacked: dict[str, np.ndarray], seconds: float) -> None:
+        """Records steps that were made since the last boundary, of which `state` is the outcome.
+
+        Args:
+          stacked: their metrics, each with an axis of steps.
+          seconds: what they took.
+        """
+        self.progress.seconds += seconds
         badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
         bad_step = int(self.state.bad_step)
         self._record(stacked, len(stacked["loss"]) if bad_step < 0 else bad_step - self.step)
@@ -101,7 +122,7 @@ class Trainer:
         elif self.progress.epoch.steps < self.steps_per_epoch and self.keeper.due(self.step):
             self.keeper.save(self.state, self.progress)
 
-    def _next_steps(self) -> int:
+    def next_steps(self) -> int:
         """Returns how many steps there are up to the next record, save or end of the epoch."""
         count = self.steps_per_epoch - self.step % self.steps_per_epoch
         lengths = [self.keeper.steps, None if self.scan else self.values.train.log_every_steps]
@@ -154,11 +175,14 @@ class Trainer:
                 return
             progress.judge(record["valid"]["accuracy"], self.step)
         badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
-        judged = record.get("valid", {}).get("accuracy")
-        progress.stopped = progress.reason_to_stop(values.train.stop, trained["accuracy"], judged)
+        valid_accuracy = record.get("valid", {}).get("accuracy")
+        progress.stopped = progress.reason_to_stop(values.train.stop, trained["accuracy"], valid_accuracy)
+        if "valid" in record:
+            verdict = self.watch.judge(epoch, record["valid"])
+            progress.stopped = progress.stopped or (None if last else verdict)
         progress.last_epoch, progress.epoch = trained, Sums()
         self._write("epoch", epoch, record)
-        self.reporter.line(self._line(epoch, record))
+        self.reporter.epoch(epoch, values.train.epochs, record, progress.stopped)
         if progress.best_step == self.step:
             # At the next boundary it would be too late: the weights are others by then.
             self.keeper.save_or_fail(self.state, progress, again=True)
@@ -179,32 +203,8 @@ class Trainer:
         _, evaluation = evaluate.judge(logits, self.dataset.valid, self.dataset)
         return {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
 
-    def _line(self, epoch: int, record: dict[str, Any]) -> str:
-        parts = [f"epoch {epoch}/{self.values.train.epochs}"]
-        parts += [f"{name} loss {means['loss']:.4g} accuracy {means['accuracy']:.4f}" for name, means in record.items()]
-        parts.append(f"{self.reporter.images_per_second():,.0f} images/s")
-        return "  ".join(parts) + (f"\nstopped: {self.progress.stopped}" if self.progress.stopped else "")
-
     def _diverge(self, bad_step: int) -> None:
         """Ends training; the state is that before the bad step, under that step's number."""
         self.progress.bad_step = self.step = bad_step
         self.state = self.state._replace(step=jnp.asarray(bad_step, jnp.int32))
         self.keeper.tell("diverged", step=bad_step, reason="the loss, a gradient or the update is not finite")
-
-
-def make_program(values: Values, total_steps: int, steps_per_epoch: int) -> train.Program:
-    """Returns what a config compiles in, given the lengths that follow from the data."""
-    section = values.train
-    return train.Program(
-        values.data.classes,
-        total_steps,
-        steps_per_epoch,
-        section.accumulate_steps,
-        section.compute_dtype,
-        skips=values.data.on_error == "skip",
-    )
-
-
-def make_state(values: Values, program: train.Program) -> train.TrainState:
-    """Returns a config's state before the first update."""
-    return train.create_state(hyper.from_values(values), values.data.image_shape, values.seed, program)

@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 import runs
-from cnn import checkpoint, hyper, train, trainer
+from cnn import checkpoint, hyper, starting, train
 from cnn.checkpoint import format, reading
 from cnn.interruption import Interruption, Preempted
 from runs import tiny
@@ -97,7 +97,7 @@ def test_the_latest_is_restored_to_the_bit(three):
 
 def test_a_whole_training_state_comes_back_equal(tmp_path):
     values = tiny("train.average=ema(0.9)", "data.augment=mixup(0.2)", "train.clip=global_norm(1)")
-    before = trainer.make_state(values, trainer.make_program(values, 10, 5))
+    before = starting.make_state(values, starting.make_program(values, 10, 5))
     with opened(tmp_path, like=before) as (writer, _):
         assert writer.save(before, {}, best=None)
     after = checkpoint.read(tmp_path, before)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import config, train, trainer
+from cnn import config, starting, train
 from cnn.commands.flags import DEFAULT_CONFIG
 from cnn.layers import count_parameters
 
@@ -56,8 +56,8 @@ def test_a_config_resolves_to_the_parameters_it_always_had(name):
 @pytest.mark.parametrize("name", ["dense_baseline", *SLOW])
 def test_a_config_makes_two_training_steps(name):
     values = load(name)
-    program = trainer.make_program(values, 1000, 100)
-    state = trainer.make_state(values, program)
+    program = starting.make_program(values, 1000, 100)
+    state = starting.make_state(values, program)
     assert sum(array.size for array in jax.tree.leaves(state.params)) == PARAMETERS[name]
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, *values.data.image_shape), dtype=np.uint8)

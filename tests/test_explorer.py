@@ -49,9 +49,8 @@ def fashion(count):
     """Returns real pictures where there are any."""
     if not os.environ.get("TFDS_DATA_DIR"):
         return drawn((28, 28, 1), count)
-    from cnn import experiment
 
-    return experiment.load_data(load("fashion_mnist").data).test.images[:count]
+    return starting.load_data(load("fashion_mnist").data).test.images[:count]
 
 
 def paged(folder, values, images, max_mb=3.0):

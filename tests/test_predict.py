@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import runs
-from cnn import experiment, terminal
+from cnn import experiment, starting, terminal
 from cnn.data import background, own, pictures
 from cnn.data.own import Unread, Wanted
 from test_terminal import ESCAPES, screen  # noqa: F401
@@ -23,7 +23,7 @@ SMALL = RNG.integers(0, 256, (8, 8), dtype=np.uint8)
 def digits(tmp_path_factory):
     """The test split of the tiny run, a file for each picture, in order."""
     folder = tmp_path_factory.mktemp("digits")
-    split = experiment.load_data(runs.tiny().data).test
+    split = starting.load_data(runs.tiny().data).test
     for row, image in enumerate(split.images):
         Image.fromarray(image[..., 0]).save(folder / f"{row:03}.png")
     return folder
@@ -193,7 +193,7 @@ def test_colours_and_transparency_are_said(here):
 
 
 def test_the_background_of_a_data_set_is_known_from_its_borders(finished):
-    split = experiment.load_data(runs.tiny().data).train
+    split = starting.load_data(runs.tiny().data).train
     assert background.of_pictures(split.images) == 0
     assert runs.saved(finished, "run.json")["data"]["background"] == 0
     assert background.of_pictures(255 - split.images) == 255

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import runs
-from cnn import checkpoint, config, experiment, fingerprint, rundir, train, trainer
+from cnn import checkpoint, config, experiment, fingerprint, rundir, starting, train, trainer
 from cnn.commands import launch
 from cnn.data import DataError, order
 from cnn.interruption import Preempted
@@ -365,11 +365,11 @@ def test_no_batch_is_written_to_again_once_it_was_handed_over(reference, tmp_pat
 
 def simulated(values, steps):
     """Returns the state after so many steps, made by calls of the training step alone."""
-    dataset = experiment.load_data(values.data)
+    dataset = starting.load_data(values.data)
     split = train.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
     per_epoch = len(split.labels) // values.train.batch_size
-    program = trainer.make_program(values, per_epoch * values.train.epochs, per_epoch)
-    state = trainer.make_state(values, program)
+    program = starting.make_program(values, per_epoch * values.train.epochs, per_epoch)
+    state = starting.make_state(values, program)
     for step in range(steps):
         epoch, position = divmod(step, per_epoch)
         rows = order.permutation(values.seed, epoch, len(split.labels)).astype(np.int32)

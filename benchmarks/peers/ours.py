@@ -16,14 +16,14 @@ def build(spec):
     import jax.numpy as jnp
     import numpy as np
 
-    from cnn import config, evaluate, train, trainer
+    from cnn import config, evaluate, starting, train
     from networks import sections
 
     values = config.resolve(sections(spec["config"]), spec["overrides"])
     images, labels = worker.examples(spec)
-    program = trainer.make_program(values, 100_000, 100)
+    program = starting.make_program(values, 100_000, 100)
     split = train.Images(jnp.asarray(images), jnp.asarray(labels))
-    box = [trainer.make_state(values, program)]
+    box = [starting.make_state(values, program)]
     rng, size = np.random.default_rng(1), spec["batch_size"]
 
     def train_steps(count):

@@ -43,6 +43,11 @@ COMMANDS = {
         takes_run=False,
         words="[PICTURE]",
     ),
+    "sweep": Command(
+        "run the trials of a space and rank them; again: continue them, or print the ranking",
+        ("workdir", "sweep", "grid", "storage"),
+        True,
+    ),
 }
 
 CHOICES = {
@@ -58,6 +63,9 @@ FLAGS = {
     "workdir": "DIR      the run's directory (default runs/<config name>)",
     "split": "NAME       train, valid or test (default test)",
     "weights": "NAME     last, best or ema (default: what the run's config says)",
+    "sweep": "FILE       a file of configs/sweeps; --sweep.OPTION=VALUE (engine, ...); --sweep.print only lists",
+    "grid": "SPACE       the space in one line: 'optimizer.learning_rate=log(1e-4,1e-2,8);seed=0,1,2'",
+    "storage": "URL      a database for several machines: postgresql+psycopg://USER@HOST/NAME",
     "data_dir": "DIR     where the data are, if they have moved",
     "top": "N            how many classes to show of each picture, the likeliest first (default 5)",
     "invert": "WHEN      turn light for dark: yes, no, or auto (default: where a picture is light around and the run's "

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn import filters, lock, report, rundir, stages, terminal
+from cnn import filters, lock, report, rundir, stages, starting, terminal
 from cnn.config import ConfigError, Values
 from cnn.data import own, pictures
 from cnn.data.own import Unread, Wanted
@@ -76,7 +76,7 @@ def _follow(
         stages.write(workdir / stages.JOURNEY, followed)
         return followed
     section = dataclasses.replace(values.data, data_dir=flags.get("data_dir", values.data.data_dir))
-    dataset = experiment.load_data(section)
+    dataset = starting.load_data(section)
     split = flags.get("split", "test")
     if not len(getattr(dataset, split)):
         raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])

@@ -10,6 +10,8 @@ from cnn.fields import did_you_mean
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_CONFIG = REPOSITORY / "configs" / "digits.py"
+PRINT = "sweep.print"
+"""The one flag that needs no value."""
 
 
 @dataclasses.dataclass
@@ -40,7 +42,9 @@ def parse(arguments: list[str]) -> Invocation:
             invocation.help = True
         elif argument.startswith("-") and argument.strip("-"):
             name, equals, value = argument.lstrip("-").partition("=")
-            if not equals and name not in SWITCHES and waiting and not waiting[0].startswith("--"):
+            if name == PRINT and not equals:
+                value, equals = "true", "="
+            elif not equals and name not in SWITCHES and waiting and not waiting[0].startswith("--"):
                 value, equals = waiting.pop(0), "="
             _flag(invocation, name, value if equals else None)
         else:
@@ -63,7 +67,7 @@ def _flag(invocation: Invocation, name: str, value: str | None) -> None:
         if any(override.path == path for override in invocation.overrides):
             problems.append(f"--{name}: is given twice. Keep one")
         invocation.overrides.append(Override(path, value))
-    elif name not in FLAGS:
+    elif name not in FLAGS and not name.startswith("sweep."):
         problems.append(f"--{name}: unknown flag. {did_you_mean(name, [*FLAGS, *SWITCHES])}")
     elif name in invocation.flags:
         problems.append(f"--{name}: is given twice. Keep one")
@@ -90,10 +94,12 @@ def _check_flags(invocation: Invocation) -> None:
     for name, value in invocation.flags.items():
         if name == "config" and not command.takes_config:
             invocation.problems.append(f"--config: {invocation.command} {instead}. Leave it out")
-        elif name != "config" and name not in command.flags:
+        elif name != "config" and name.partition(".")[0] not in command.flags:
             invocation.problems.append(f"--{name}: is no flag of {invocation.command}. Leave it out")
         elif not value:
             invocation.problems.append(f"--{name}: is empty. Write --{name}=VALUE")
+        elif name == PRINT and value not in ("true", "false"):
+            invocation.problems.append(f"--{name}: must be true or false, got {value!r}")
         elif value not in CHOICES.get(name, (value,)):
             invocation.problems.append(f"--{name}: must be one of {', '.join(CHOICES[name])}, got {value!r}")
     if invocation.overrides and not command.takes_config:
@@ -117,6 +123,7 @@ def usage(invocation: Invocation | None = None) -> str:
         "  python main.py summary --config=configs/lenet5.py",
         "  python main.py --config=configs/fashion_mnist.py --config.optimizer.learning_rate=3e-4 --workdir=runs/a",
         "  python main.py eval --workdir=runs/a --split=test",
+        "  python main.py sweep --grid='optimizer.learning_rate=log(1e-4,1e-2,8);seed=0,1,2' --workdir=runs/sweep",
         "",
         "exit codes: 0 done, 2 wrong config or data, 3 diverged, 73 run held by another process,",
         "            74 input or output failed, 75 interrupted and saved, 143 interrupted twice",

@@ -12,6 +12,8 @@ from cnn.commands import COMMANDS
 from cnn.commands.flags import DEFAULT_CONFIG, Invocation
 from cnn.config import ConfigError, Values
 from cnn.data import DataError
+from cnn.sweep import making, reading
+from cnn.sweep.plan import Plan
 
 DONE, WRONG, DIVERGED, HELD, IO_ERROR, PREEMPTED = 0, 2, 3, 73, 74, 75
 
@@ -57,13 +59,15 @@ def _fail(problems: list[str], code: int) -> int:
     return code
 
 
-def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Values, Path] | tuple[()]:
+def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Values | Plan, Path] | tuple[()]:
     """Returns the values and the run's directory; nothing for a command that needs neither."""
     problems = [*invocation.problems, *runtime.problems()]
     command = COMMANDS[invocation.command]
-    prepared: tuple[Values, Path] | tuple[()] = ()
+    prepared: tuple[Values | Plan, Path] | tuple[()] = ()
     try:
-        if command.takes_config:
+        if invocation.command == "sweep":
+            prepared = _sweep(invocation, read_config)
+        elif command.takes_config:
             prepared = _from_file(invocation, read_config)
         elif command.takes_run:
             prepared = _from_run(invocation)
@@ -79,6 +83,20 @@ def _from_file(invocation: Invocation, read_config: ReadConfig) -> tuple[Values,
     name = Path(path.partition(":")[0])
     values = config.resolve(_execute(path, name, read_config), invocation.overrides)
     return values, Path(invocation.flags.get("workdir") or f"runs/{name.stem}")
+
+
+def _sweep(invocation: Invocation, read_config: ReadConfig) -> tuple[Plan, Path]:
+    typed = invocation.flags.get("config", "")
+    path = typed or str(DEFAULT_CONFIG)
+    name = Path(path.partition(":")[0])
+    asked = reading.ask(typed, invocation.overrides, invocation.flags)
+    try:
+        base = _execute(path, name, read_config)
+    except ConfigError as error:
+        raise ConfigError(error.problems + asked.problems) from None
+    plan = making.make(base, asked)
+    space = Path(invocation.flags["sweep"]).stem if "sweep" in invocation.flags else "grid"
+    return plan, Path(invocation.flags.get("workdir") or f"runs/{name.stem}-{space}")
 
 
 def _execute(path: str, name: Path, read_config: ReadConfig) -> Mapping[str, Any]:

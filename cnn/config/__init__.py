@@ -4,6 +4,18 @@ The only reader of a config. Everything downstream gets `Values` and trusts them
 """
 
 from cnn.config.resolver import resolve
+from cnn.config.sections import Problems, Section, Typed
 from cnn.config.values import NAMED, SECTIONS, ConfigError, Override, Values, differences
 
-__all__ = ["NAMED", "SECTIONS", "ConfigError", "Override", "Values", "differences", "resolve"]
+__all__ = [
+    "NAMED",
+    "SECTIONS",
+    "ConfigError",
+    "Override",
+    "Problems",
+    "Section",
+    "Typed",
+    "Values",
+    "differences",
+    "resolve",
+]

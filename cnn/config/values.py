@@ -44,6 +44,12 @@ class Values:
     json: str
     """Every field with its value, expressions as text: what `config.json` holds."""
 
+    @property
+    def order_seed(self) -> int:
+        """The seed of the data order."""
+        order = self.data.order
+        return order.seed if isinstance(order, settings.Shared) else self.seed
+
 
 class ConfigError(ValueError):
     """Everything that is wrong with a config, one line each."""

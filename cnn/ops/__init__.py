@@ -14,13 +14,14 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cnn.ops import direct, products, winograd
-from cnn.ops.layout import by_piece, enter, layout_of, leave, piece
+from cnn.ops.layout import as_products, by_piece, enter, layout_of, leave, piece
 from cnn.ops.pooling import Maps, Pair, avg_pool, global_avg_pool, global_max_pool, max_pool
 
 __all__ = [
     "Pair",
     "Pool",
     "Window",
+    "as_products",
     "avg_pool",
     "by_piece",
     "choose",

@@ -1,6 +1,8 @@
 """The two layouts of images, and how many examples are computed together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +15,26 @@ _NUMBERS = 2**20
 """The most numbers of a map of a piece: with what is made of it, more do not stay in the caches."""
 
 
+_PRODUCTS: ContextVar[bool] = ContextVar("products", default=False)
+
+
+@contextmanager
+def as_products() -> Iterator[None]:
+    """Computes what is traced meanwhile by matrix products on every platform.
+
+    Under `vmap` a `lax.conv` becomes a grouped convolution, which accelerators compute slowly; a product becomes a
+    batched one.
+    """
+    token = _PRODUCTS.set(True)
+    try:
+        yield
+    finally:
+        _PRODUCTS.reset(token)
+
+
 def layout_of(platform: str) -> str:
     """Returns the layout in which a platform computes fastest."""
-    return "CHWN" if platform == "cpu" else "NHWC"
+    return "CHWN" if platform == "cpu" or _PRODUCTS.get() else "NHWC"
 
 
 def piece(examples: int, numbers: int, platform: str) -> int:

@@ -1,9 +1,9 @@
 """Schedules, clipping, averaging and stopping rules."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
-from cnn.fields import Count, Fraction, Natural, Positive, Rate
+from cnn.fields import Bounds, Count, Fraction, Natural, Positive, Rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +104,14 @@ class Minutes:
     number: Positive
 
 
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """The order of this seed, whatever the run's own: runs that share it see the same batches."""
+
+    seed: Annotated[int, Bounds(0, 2**32 - 1)]
+
+
+ORDERS: dict[str, type] = {"own": Off, "shared": Shared}
 CLIPS: dict[str, type] = {"none": Off, "global_norm": GlobalNorm, "value": Value}
 AVERAGES: dict[str, type] = {"none": Off, "ema": Ema}
 STOPS: dict[str, type] = {"never": Off, "target": Target, "patience": Patience}

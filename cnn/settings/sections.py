@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from cnn.data.augment_kinds import AUGMENTATIONS
 from cnn.fields import Bounds, Count, Fraction, Language, Natural, Rate
-from cnn.settings.rules import AVERAGES, CADENCES, CLIPS, STOPS
+from cnn.settings.rules import AVERAGES, CADENCES, CLIPS, ORDERS, STOPS
 
 Seed = Annotated[int, Bounds(0, 2**32 - 1)]
 Classes = Annotated[int, Bounds(1, 1_000_000)]
@@ -26,6 +26,8 @@ class Data:
     std: Annotated[tuple[float, ...], Bounds(0, open_low=True)] = (1.0,)
     """Divides them after that."""
     augment: Annotated[Any, Language(AUGMENTATIONS, chain=True)] = ""
+    order: Annotated[Any, Language(ORDERS)] = "own"
+    """Whose seed shuffles the epochs: the run's own, or one that runs share."""
     valid_fraction: Rate = 0.1
     train_on: Literal["train", "train+valid"] = "train"
     data_dir: str = ""

@@ -1,0 +1,122 @@
+"""Runs a sweep: opens its folder and study, lets an engine work, ranks what came out."""
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from cnn import config, rundir
+from cnn.config import ConfigError
+from cnn.interruption import Interruption
+from cnn.sweep import engines, programs, ranking, samplers, show, storage, workers
+from cnn.sweep.board import Board
+from cnn.sweep.plan import TRIALS, Plan
+from cnn.sweep.queue import Queue
+from cnn.sweep.screen import Screen
+from cnn.sweep.session import Session
+
+DECLARATION = "declaration.json"
+
+
+def run(plan: Plan, folder: Path, url: str) -> int:
+    """Runs what is missing of a sweep, writes `sweep.json` and `sweep.csv`, and prints the ranking.
+
+    Args:
+      plan: the sweep.
+      folder: its directory; every worker of it must see the same one.
+      url: of the database, empty for SQLite in the folder.
+
+    Returns:
+      0; or 1 where a trial could not be run.
+
+    Raises:
+      ConfigError: the folder or the study belongs to another sweep.
+      Preempted: a signal asked to stop.
+      OSError: the disk is full, or the database does not answer.
+    """
+    token = declare(plan, folder)
+    with workers.alone(folder):  # two that make the same tables at once disturb each other
+        connected = storage.connect(url, folder)
+    screen = Screen(plan.size)
+    with Interruption() as interruption, workers.present(folder) as worker:
+
+        def asking(question: Callable[[], Any]) -> Any:
+            return storage.asking(question, screen.line, lambda: interruption.requested)
+
+        study = asking(lambda: _study(plan, folder, connected, token))
+        queue = Queue(Board(plan, folder, study), worker)
+        session = Session(plan, queue, screen, interruption)
+
+        def write() -> None:
+            ranking.write(queue.board, session)
+
+        session.record = write
+        if plan.is_grid:
+            asking(lambda: queue.fill(programs.key))
+        with screen.running(asking(lambda: len(ranking.ended(queue.board)))):
+            try:
+                engines.run(session)
+            except storage.Away:
+                raise
+            except BaseException:
+                asking(lambda: ranking.write(queue.board, session))
+                raise
+            record = asking(lambda: ranking.write(queue.board, session))
+    show.ranking(record, folder)
+    return 1 if record["counts"].get("failed") else 0
+
+
+def declare(plan: Plan, folder: Path) -> str:
+    """Returns what names the sweep of this folder, declaring it where there is none.
+
+    Raises:
+      ConfigError: the folder holds another sweep, or something else.
+    """
+    free = next(f"{folder}-{n}" for n in range(2, 1_000_000) if not Path(f"{folder}-{n}").exists())
+    known = rundir.read_json(folder / DECLARATION)
+    if known is None:
+        # Whoever was killed in its first moment left hidden files only.
+        other = folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir()))
+        # Another worker may have begun meanwhile; it declares before anything else.
+        if other and not (folder / DECLARATION).exists():
+            raise ConfigError([f"--workdir: {folder} exists and holds no sweep. Use --workdir={free}"])
+        (folder / TRIALS).parent.mkdir(parents=True, exist_ok=True)
+        with workers.alone(folder):
+            if (known := rundir.read_json(folder / DECLARATION)) is None:
+                known = {"token": secrets.token_hex(8), "sweep": plan.json}
+                rundir.write_json(folder / DECLARATION, known)
+    changed = config.differences(known.get("sweep", {}), plan.json)
+    if changed:
+        table = [f"    {path}: {before!r} there, {now!r} here" for path, before, now in changed]
+        heading = f"--workdir: {folder} holds another sweep. Use --workdir={free}"
+        raise ConfigError(["\n".join([heading, *table])])
+    return known["token"]
+
+
+def _study(plan: Plan, folder: Path, connected: optuna.storages.RDBStorage, token: str) -> optuna.Study:
+    """Returns the study of this folder, made where there is none.
+
+    Raises:
+      ConfigError: the database holds it, but for a folder that is not this one.
+    """
+    with workers.alone(folder):
+        study = optuna.create_study(
+            study_name=f"{folder.resolve().name}-{plan.identity}",
+            storage=connected,
+            direction=plan.options.direction,
+            pruner=samplers.pruner(plan.options.pruner, plan.epochs),
+            load_if_exists=True,
+        )
+        known = study.user_attrs.get("folder")
+        if known is None:
+            study.set_user_attr("folder", token)
+        elif known != token:
+            raise ConfigError(
+                [
+                    f"--storage: the study {study.study_name} belongs to another folder than {folder}. Workers must "
+                    "share one folder; for a new sweep choose another --workdir name"
+                ]
+            )
+    return study

@@ -1,0 +1,25 @@
+"""A process that starts as a trial's would, makes a few steps and says how long both took; see `measure`."""
+
+import json
+import sys
+import time
+
+from cnn import runtime
+
+
+def main(spawned: float) -> None:
+    """Reads a config from stdin, makes steps, and prints a line of JSON: seconds to the first step, and of a step."""
+    runtime.prepare()
+    from cnn import config
+    from cnn.sweep import measure, programs
+    from cnn.sweep.plan import Trial
+
+    trial = Trial(0, {}, config.resolve(json.load(sys.stdin)), {})
+    work = measure.Work(trial, programs.images(programs.Datasets().of(trial.values)), 1, 1)
+    first = time.time() - spawned
+    measured = measure.by_map(work)
+    print(json.dumps({"start": first + measured.start, "step": measured.step}))
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))

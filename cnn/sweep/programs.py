@@ -1,0 +1,60 @@
+"""Which trials share a compiled program, and the data they share."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+
+from cnn import data, hyper, starting, train
+from cnn.config import Values
+from cnn.sweep.plan import Trial
+
+_LOADED = (
+    *("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on"),
+    *("loading", "memory_share", "on_error"),
+)
+
+
+def key(trial: Trial) -> str:
+    """Returns a text that is equal for trials which differ only in what is traced: real numbers, and seeds."""
+    section = trial.values.train
+    names = ("batch_size", "epochs", "accumulate_steps", "compute_dtype", "dispatch")
+    lengths = tuple(getattr(section, name) for name in names)
+    return repr((_source(trial.values), lengths, hyper.structure(trial.values)))
+
+
+def _source(values: Values) -> tuple[object, ...]:
+    return tuple(getattr(values.data, name) for name in _LOADED)
+
+
+class Datasets:
+    """The data of the trials, each read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], data.Dataset] = {}
+
+    def of(self, values: Values) -> data.Dataset:
+        """Returns a config's data.
+
+        Raises:
+          DataError: they are missing or unlike the config.
+        """
+        source = _source(values)
+        if source not in self._known:
+            dataset = starting.load_data(values.data)
+            # On the device once, not once for each trial.
+            train_split, valid = map(_on_device, (dataset.train, dataset.valid))
+            self._known[source] = dataclasses.replace(dataset, train=train_split, valid=valid)
+        return self._known[source]
+
+
+def _on_device(split: data.Split) -> data.Split:
+    if isinstance(split.images, data.Stored):
+        return split
+    images: Any = jnp.asarray(split.images)
+    return dataclasses.replace(split, images=images)
+
+
+def images(dataset: data.Dataset) -> train.Images:
+    """Returns the training split as the compiled step takes it."""
+    return train.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.marked()))

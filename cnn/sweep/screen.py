@@ -1,0 +1,77 @@
+"""What a person sees while a sweep runs: a bar over trials with the time left, or a line for each. On stderr."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cnn import terminal
+from cnn.reporter import Reporter
+from cnn.sweep.listing import shown
+from cnn.sweep.outcome import Outcome
+from cnn.sweep.plan import Trial
+
+
+class Screen:
+    """Shows the progress of `total` trials."""
+
+    def __init__(self, total: int) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._total, self._ended = total, 0
+        self._bar = Progress(
+            TextColumn("trials"),
+            BarColumn(),
+            TextColumn("{task.fields[ended]}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=total, ended=0)
+
+    @contextmanager
+    def running(self, ended: int) -> Iterator[None]:
+        """Shows the bar while the block runs, of whose trials `ended` are done."""
+        self._ended = ended
+        self._bar.update(self._task, completed=ended, ended=ended)
+        with self._bar:
+            yield
+
+    def line(self, text: str) -> None:
+        """Prints a line above the bar."""
+        self._console.print(terminal.plain(text), markup=False, soft_wrap=True)
+
+    def reporter(self, trial: Trial) -> Callable[..., Reporter]:
+        """Returns what a trial reports its steps to."""
+        return partial(_Quiet, self._advance, f"{trial.folder}: ")
+
+    def _advance(self, share: float) -> None:
+        self._bar.update(self._task, advance=share)
+
+    def ended(self, trial: Trial, outcome: Outcome, objective: str) -> None:
+        """Notes that a trial ended."""
+        if outcome.status in ("finished", "pruned", "diverged") or outcome.final:
+            self._ended += 1
+        self._bar.update(self._task, completed=self._ended, ended=self._ended)
+        value = "" if outcome.value is None else f" {objective} {outcome.value:.4g}"
+        error = f": {outcome.error}" if outcome.error else ""
+        again = "" if outcome.final else ", to be tried again"
+        count = f"[{self._ended}/{self._total}]"
+        self.line(f"{count} {trial.folder} {outcome.status}{value}{error}{again}  {shown(trial.fields)}")
+
+
+class _Quiet(Reporter):
+    """Counts a trial's steps for the bar and shows only what went wrong."""
+
+    def __init__(self, advance: Callable[[float], None], prefix: str, *, total: int, batch_size: int) -> None:
+        super().__init__(total=total, batch_size=batch_size, quiet=True)
+        self._share, self._prefix = 1 / max(1, total), prefix
+        self._advance_by = advance
+
+    def advance(self, steps: int) -> None:
+        self._done += steps
+        self._advance_by(steps * self._share)

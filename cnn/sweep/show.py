@@ -1,0 +1,56 @@
+"""The ranking of a sweep on the terminal."""
+
+from typing import Any
+
+from cnn import terminal
+from cnn.sweep.plan import text
+
+SHOWN = 20
+"""So many groups are printed; all are in `sweep.json`."""
+
+
+def ranking(record: dict[str, Any], folder: Any) -> None:
+    """Prints the groups, best first, whether the winner is real, what mattered, and the best configuration."""
+    counts = ", ".join(f"{count} {status}" for status, count in record["counts"].items())
+    print(f"{record['size']} trials: {counts}; by {record['objective']}, {record['direction'].replace('ze', 'zed')}")
+    varying = [path for path in record["varying"] if path != "seed"]
+    header = ("rank", record["objective"], "s.d.", "n", *varying, "trials")
+    lines = [_line(rank, group, varying) for rank, group in enumerate(record["groups"][:SHOWN], 1)]
+    terminal.table(header, lines, right=header[:4])
+    if len(record["groups"]) > SHOWN:
+        print(f"{len(record['groups']) - SHOWN} more are in sweep.csv")
+    print(f"is the winner real? {record['winner']['text']}")
+    _mattered(record["importance"])
+    for row in record["trials"]:
+        if row["status"] in ("failed", "diverged"):
+            print(terminal.plain(f"{row['folder']} {row['status']}: {row['error']}"))
+    if record["best"]:
+        print("best configuration:")
+        for change in record["best"]["diff"]:
+            print(terminal.plain(f"    config.{change['path']}: {change['base']!r} -> {change['best']!r}"))
+        print(terminal.plain(f"    {record['best']['command']}"))
+    print(terminal.plain(f"everything is in {folder}"))
+
+
+def _line(rank: int, group: dict[str, Any], varying: list[str]) -> tuple[str, ...]:
+    mean = "-" if group["mean"] is None else f"{group['mean']:.4f}"
+    sd = "-" if group["sd"] is None else f"{group['sd']:.4f}"
+    count = str(group["n"]) if group["n"] == group["of"] else f"{group['n']} of {group['of']}"
+    values = [terminal.plain(text(group["fields"][path])) if path in group["fields"] else "-" for path in varying]
+    return (str(rank), mean, sd, count, *values, _numbers(group["trials"]))
+
+
+def _numbers(numbers: list[int]) -> str:
+    whole = len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1))
+    return f"{numbers[0]}-{numbers[-1]}" if whole else " ".join(map(str, numbers))
+
+
+def _mattered(importance: dict[str, Any]) -> None:
+    if not importance["factors"]:
+        if "text" in importance:
+            print(f"what mattered: {importance['text']}")
+        return
+    print(f"what mattered: {importance['method']} over {importance['n']} trials; {importance['caveat']}")
+    for factor in importance["factors"]:
+        interval = f"{factor['low']:.2f} to {factor['high']:.2f}"
+        print(terminal.plain(f"    {factor['path']} {factor['share']:.2f} ({interval})"))

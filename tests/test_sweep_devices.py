@@ -1,0 +1,63 @@
+"""Trials spread over eight devices: no collectives in the program, the same numbers as on one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import runs
+import sweeps
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "collective-broadcast")
+SCRIPT = """
+import json, sys
+import numpy as np
+sys.path[:0] = ["tests", "."]
+import runs, sweeps
+from cnn.starting import make_program, make_state
+from cnn.sweep import programs, stacked
+
+values = runs.tiny("model.layers=conv(2, 3) | relu | max_pool(2) | flatten | dense(classes)")
+images = programs.images(programs.Datasets().of(values))
+program, devices = make_program(values, 36, 12), stacked.mesh()
+states = stacked.stack([make_state(values, program)] * 16, devices)
+rows = np.zeros((16, 100), np.int32)
+step = {"program": program, "devices": devices, "shared": False}
+texts = [
+    stacked.run_step.lower(states, images, rows, **step).compile().as_text(),
+    stacked.run_scan.lower(states, images, np.zeros((3, 16, 100), np.int32), **step).compile().as_text(),
+]
+assert sweeps.sweep(sys.argv[1], sys.argv[2], "sweep.engine=vmap") == 0
+print(json.dumps({"devices": devices.devices.size, "texts": texts}))
+"""
+
+
+@pytest.mark.slow
+def test_the_trial_axis_is_spread_over_the_devices_without_a_collective(tmp_path):
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "2"}
+    space = f"{sweeps.RATES};seed=0,1,2,3"
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path / "eight"), space],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["devices"] == 8
+    for text in found["texts"]:
+        assert "num_partitions=8" in text
+        assert not [name for name in COLLECTIVES if name in text]
+    record = sweeps.record(tmp_path / "eight")
+    assert record["engine"]["lanes"] == 8
+    assert record["counts"] == {"finished": 8}
+    assert sweeps.sweep(tmp_path / "one", space, "sweep.engine=map") == 0
+    for row in record["trials"]:
+        losses = sweeps.losses(tmp_path / "one" / row["folder"])
+        assert sweeps.losses(tmp_path / "eight" / row["folder"]) == pytest.approx(losses, rel=1e-4)
+    assert runs.start("eval", f"--workdir={tmp_path / 'eight' / 'trials' / '0005'}") == 0

@@ -1,0 +1,148 @@
+"""Sweeps whose workers, drivers and databases are killed: every trial is finished exactly once."""
+
+import contextlib
+import json
+import random
+import subprocess
+import time
+
+import pytest
+
+import postgres
+import processes
+import sweeps
+
+SPACE = "--grid=optimizer.learning_rate=0.003,0.03;seed=0,1,2"
+FLAGS = [flag for flag in processes.flags() if "seed" not in flag]
+KILLED = -9
+PATIENCE = 200
+
+needs_postgres = pytest.mark.skipif(bool(postgres.missing()), reason=postgres.missing())
+
+
+def command(folder, engine, *more, space=SPACE):
+    return ("sweep", *FLAGS, space, f"--sweep.engine={engine}", "--sweep.lanes=3", f"--workdir={folder}", *more)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Returns the tables of sweeps that nothing interrupted, by engine; each is run when asked for."""
+    known = {}
+
+    def table(engine):
+        if engine not in known:
+            folder = tmp_path_factory.mktemp("undisturbed") / engine
+            done = processes.start(*command(folder, engine))
+            assert done.code == 0, done.err
+            known[engine] = sweeps.table(folder), sweeps.outcomes(folder)
+        return known[engine]
+
+    return table
+
+
+def run_to_the_end(folder, engine, faults, *more):
+    """Starts the sweep with one fault after another, then without; returns how often it was killed."""
+    killed = 0
+    for fault in faults:
+        done = processes.start(*command(folder, engine, *more), fault=fault)
+        if done.code == 0:
+            return killed
+        assert done.code in (KILLED, 75), done.err
+        assert "Traceback" not in done.err
+        killed += done.code == KILLED
+    done = processes.start(*command(folder, engine, *more))
+    assert done.code == 0, done.err
+    return killed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["map", "vmap"])
+def test_a_sweep_killed_at_random_moments_ends_with_the_same_table(tmp_path, undisturbed, engine, record_property):
+    rng = random.Random(f"kills {engine}")
+    points = {
+        "step": 60 if engine == "map" else 30,
+        "before_save": 8,
+        "after_commit": 8,
+        "before_result": 2,
+        "claimed": 2,
+        "taken": 4,
+        "settled": 2,
+    }
+    faults = []
+    for _ in range(5):
+        name = rng.choice(sorted(points))
+        faults.append(f"{name}:kill:{rng.randint(1, points[name])}")
+    killed = run_to_the_end(tmp_path / "s", engine, faults)
+    record_property("kills", killed)
+    assert killed >= 3
+    assert sweeps.table(tmp_path / "s") == undisturbed(engine)[0]
+    assert sweeps.outcomes(tmp_path / "s") == undisturbed(engine)[1]
+    assert sweeps.finishes(tmp_path / "s") == dict.fromkeys(range(6), 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["map", "vmap"])
+def test_a_signal_saves_every_trial_and_the_same_command_continues(tmp_path, undisturbed, engine):
+    done = processes.start(*command(tmp_path / "s", engine), fault="step:term:20")
+    assert done.code == 75, done.err
+    assert processes.start(*command(tmp_path / "s", engine)).code == 0
+    assert sweeps.outcomes(tmp_path / "s") == undisturbed(engine)[1]
+    assert any("resume" in processes.events(folder) for folder in (tmp_path / "s" / "trials").iterdir())
+
+
+@pytest.mark.slow
+def test_processes_killed_and_a_driver_killed_leave_nothing_undone(tmp_path):
+    short = ("--sweep.jobs=2", "--config.train.epochs=1")
+    arguments = command(tmp_path / "s", "process", *short, space="--grid=seed=0,1,2")
+    arguments = [flag for flag in arguments if "epochs=3" not in flag]
+    done = processes.start(*arguments, fault="settled:kill:1")
+    assert done.code == KILLED
+    done = processes.start(*arguments)
+    assert done.code == 0, done.err
+    found = sweeps.record(tmp_path / "s")
+    assert found["counts"] == {"finished": 3}
+    assert sweeps.finishes(tmp_path / "s") == dict.fromkeys(range(3), 1)
+
+
+@pytest.mark.slow
+@needs_postgres
+def test_two_workers_on_postgresql_and_one_killed_finish_every_trial_once(tmp_path, undisturbed):
+    folder = tmp_path / "s"
+    with postgres.Server() as server:
+        arguments = command(folder, "map", f"--storage={server.url}")
+        with (
+            processes.Running(*arguments, fault="step:kill:50") as one,
+            processes.Running(*arguments) as two,
+        ):
+            assert one.wait().code == KILLED
+            done = two.wait()
+            assert done.code == 0, done.err
+        name = json.loads((folder / "sweep.json").read_text())["study"]
+        assert sweeps.finishes(server.url, name) == dict.fromkeys(range(6), 1)
+        assert sweeps.outcomes(folder) == undisturbed("map")[1]
+        elsewhere = processes.start(*command(tmp_path / "elsewhere" / "s", "map", f"--storage={server.url}"))
+        assert elsewhere.code == 2
+        assert "Workers must share one folder" in elsewhere.err
+
+
+@pytest.mark.slow
+@needs_postgres
+def test_a_database_that_stops_and_starts_loses_nothing(tmp_path, undisturbed):
+    folder = tmp_path / "s"
+    with postgres.Server() as server:
+        with processes.Running(*command(folder, "map", f"--storage={server.url}"), fault="step:stop:40") as worker:
+            worker.wait_until_stopped()
+            server.stop()
+            worker.go_on()
+            deadline = time.monotonic() + PATIENCE
+            while "the database does not answer" not in worker.read()[1]:
+                assert time.monotonic() < deadline and worker.process.poll() is None
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    worker.process.wait(0.1)
+            server.start()
+            done = worker.wait()
+            assert done.code == 0, done.err
+            assert "the database answers again" in done.err
+        name = json.loads((folder / "sweep.json").read_text())["study"]
+        assert sweeps.finishes(server.url, name) == dict.fromkeys(range(6), 1)
+        assert sweeps.outcomes(folder) == undisturbed("map")[1]

@@ -1,0 +1,253 @@
+"""Sweeps that run: every trial an ordinary run, under every engine, ranked, and nothing done twice."""
+
+import fcntl
+import json
+
+import pytest
+
+import runs
+import sweeps
+from cnn import config, experiment
+from cnn.commands import launch
+from cnn.sweep import driver, engines, making, measure, options, programs, reading
+from cnn.sweep.plan import Trial
+
+SPACE = f"{sweeps.RATES};seed=0,1"
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep") / "map"
+    assert sweeps.sweep(folder, SPACE, "sweep.engine=map") == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vmapped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep") / "vmap"
+    assert sweeps.sweep(folder, SPACE, "sweep.engine=vmap", "sweep.lanes=4") == 0
+    return folder
+
+
+def test_the_folder_holds_a_run_for_each_trial_and_the_ranking(mapped):
+    assert {path.name for path in (mapped / "trials").iterdir()} == {"0000", "0001", "0002", "0003"}
+    assert {"sweep.json", "sweep.csv", "study.db", "declaration.json"} <= {path.name for path in mapped.iterdir()}
+    found = sweeps.record(mapped)
+    assert found["counts"] == {"finished": 4}
+    assert found["varying"] == ["optimizer.learning_rate", "seed"]
+    assert [group["n"] for group in found["groups"]] == [2, 2]
+    assert found["groups"][0]["mean"] >= found["groups"][1]["mean"]
+    for row in found["trials"]:
+        result = runs.saved(mapped / row["folder"], "result.json")
+        assert row["value"] == result["valid"]["accuracy"]
+        assert row["curves"]["valid.accuracy"][-1] == [36, row["value"]]
+    lines = (mapped / "sweep.csv").read_text().splitlines()
+    assert len(lines) == 5
+    assert lines[0].endswith("error,optimizer.learning_rate,seed")
+
+
+def test_a_trial_of_a_loop_is_the_solo_run_to_the_bit(mapped, tmp_path):
+    values = runs.tiny("optimizer.learning_rate=0.03", "seed=1")
+    experiment.run(values, tmp_path / "solo")
+    assert runs.outcome(mapped / "trials" / "0003") == runs.outcome(tmp_path / "solo")
+
+
+@pytest.mark.slow
+def test_a_trial_of_many_is_the_solo_run_within_rounding(mapped, vmapped):
+    for number in range(4):
+        alone, together = (folder / "trials" / f"{number:04}" for folder in (mapped, vmapped))
+        assert (alone / "config.json").read_bytes() == (together / "config.json").read_bytes()
+        assert sweeps.losses(together) == pytest.approx(sweeps.losses(alone), rel=1e-4)
+        assert [r["learning_rate"] for r in runs.records(together, "train")] == pytest.approx(
+            [r["learning_rate"] for r in runs.records(alone, "train")]
+        )
+
+
+@pytest.mark.slow
+def test_trials_evaluate_like_any_run(vmapped, capsys):
+    assert runs.start("eval", f"--workdir={vmapped / 'trials' / '0002'}", "--split=valid") == 0
+    shown = capsys.readouterr().out
+    assert f"accuracy {sweeps.record(vmapped)['trials'][2]['value']:.4f}" in shown
+
+
+def test_the_same_command_again_only_reports(mapped, capsys):
+    before = sweeps.outcomes(mapped)
+    times = {path: path.stat().st_mtime_ns for path in mapped.glob("trials/*/result.json")}
+    assert sweeps.sweep(mapped, SPACE, "sweep.engine=map") == 0
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert sweeps.outcomes(mapped) == before
+    shown = capsys.readouterr().out
+    assert "4 trials: 4 finished" in shown
+    assert "is the winner real?" in shown
+    assert "best configuration:" in shown
+
+
+def test_another_sweep_in_the_folder_is_refused_with_what_differs(mapped, capsys, tmp_path):
+    assert sweeps.sweep(mapped, "seed=0,1,2") == launch.WRONG
+    told = capsys.readouterr().err
+    assert "holds another sweep. Use --workdir=" in told
+    assert "space.optimizer.learning_rate" in told
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    assert sweeps.sweep(tmp_path / "other", "seed=0") == launch.WRONG
+    assert "exists and holds no sweep" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_diverged_lane_hurts_no_other(tmp_path):
+    for name, rate in (("finite", "0.03"), ("diverged", "1e37")):
+        space = f"optimizer.learning_rate=0.003,{rate};seed=0,1"
+        assert sweeps.sweep(tmp_path / name, space, "sweep.engine=vmap", "sweep.lanes=4") == 0
+    finite, diverged = (sweeps.outcomes(tmp_path / name) for name in ("finite", "diverged"))
+    assert [diverged[number] == finite[number] for number in range(4)] == [True, True, False, False]
+    found = sweeps.record(tmp_path / "diverged")
+    assert found["counts"] == {"finished": 2, "diverged": 2}
+    assert [group["diverged"] for group in found["groups"]] == [0, 2]
+    assert found["groups"][1]["mean"] is None
+    assert "not finite at step" in found["trials"][2]["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["map", "vmap"])
+def test_trials_that_differ_in_traced_values_are_one_program_and_structures_one_each(tmp_path, engine):
+    layers = ",".join(f"conv({width}, {kernel}) | flatten | dense(classes)" for width in (1, 2, 3) for kernel in (2, 3))
+    space = f"seed=0,1;model.layers={layers};{sweeps.RATES}"
+    before = engines.compilations()
+    short = ("config.train.epochs=1", "config.eval.test=False")
+    assert sweeps.sweep(tmp_path / "s", space, f"sweep.engine={engine}", "sweep.lanes=4", *short) == 0
+    after = engines.compilations()
+    assert {name: after[name] - before[name] for name in after} == {"map": 0, "vmap": 0} | {engine: 6}
+    assert sweeps.record(tmp_path / "s")["counts"] == {"finished": 24}
+
+
+@pytest.mark.slow
+def test_a_shared_order_gives_all_lanes_the_same_batches(tmp_path):
+    assert sweeps.sweep(tmp_path / "s", SPACE, "sweep.engine=vmap", "sweep.lanes=4", "config.data.order=shared(7)") == 0
+    experiment.run(runs.tiny("optimizer.learning_rate=0.03", "seed=1", "data.order=shared(7)"), tmp_path / "solo")
+    assert sweeps.losses(tmp_path / "s" / "trials" / "0003") == pytest.approx(
+        sweeps.losses(tmp_path / "solo"), rel=1e-4
+    )
+    own = experiment.run(runs.tiny("optimizer.learning_rate=0.03", "seed=1"), tmp_path / "own").result
+    assert own["fingerprint"] != runs.saved(tmp_path / "solo", "result.json")["fingerprint"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["map", "vmap"])
+def test_a_pruned_trial_is_a_whole_run_and_changes_no_other(tmp_path, mapped, engine):
+    space = "optimizer.learning_rate=0.003,0.03,0.00001,0.0001;seed=0,1"
+    pruner = ("sweep.pruner=halving(reduction=2)", f"sweep.engine={engine}", "sweep.lanes=8")
+    assert sweeps.sweep(tmp_path / "s", space, *pruner) == 0
+    found = sweeps.record(tmp_path / "s")
+    assert found["counts"]["pruned"] >= 1
+    assert found["counts"]["finished"] >= 1
+    pruned = [row for row in found["trials"] if row["status"] == "pruned"]
+    assert all(row["epochs"] < 3 and row["value"] is not None for row in pruned)
+    assert runs.saved(tmp_path / "s" / pruned[0]["folder"], "result.json")["stopped"].startswith("pruned by the sweep")
+    assert (tmp_path / "s" / pruned[0]["folder"] / "evaluation-test.json").exists()
+    alone = {
+        (row["fields"]["optimizer.learning_rate"], row["fields"]["seed"]): row
+        for row in sweeps.record(mapped)["trials"]
+    }
+    survivors = [row for row in found["trials"] if row["status"] == "finished"]
+    for row in survivors:
+        other = alone.get((row["fields"]["optimizer.learning_rate"], row["fields"]["seed"]))
+        if other:
+            expected = sweeps.losses(mapped / other["folder"])
+            assert sweeps.losses(tmp_path / "s" / row["folder"]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", [name for name in options.SAMPLERS if name != "grid"])
+def test_every_sampler_draws_configurations_and_runs_each_with_all_seeds(tmp_path, sampler):
+    rates, smoothing = {"log": [1e-3, 1e-1]}, {"linear": [0, 0.2]}
+    space = {"optimizer.learning_rate": rates, "train.label_smoothing": smoothing, "seed": [3, 4]}
+    file = tmp_path / "space.json"
+    file.write_text(json.dumps({"space": space}))
+    typed = (
+        f"--sweep={file}",
+        f"--sweep.sampler={sampler}",
+        "--sweep.trials=3",
+        "--sweep.engine=vmap",
+        "--sweep.lanes=2",
+    )
+    assert runs.start("sweep", *typed, f"--workdir={tmp_path / 's'}", "--config.train.epochs=1") == 0
+    found = sweeps.record(tmp_path / "s")
+    assert found["counts"] == {"finished": 6}
+    assert sorted(row["fields"]["seed"] for row in found["trials"]) == [3, 3, 3, 4, 4, 4]
+    assert len(found["groups"]) == 3
+    assert all(1e-3 <= row["fields"]["optimizer.learning_rate"] <= 1e-1 for row in found["trials"])
+    assert sweeps.finishes(tmp_path / "s") == dict.fromkeys(range(6), 1)
+    assert runs.start("sweep", *typed, f"--workdir={tmp_path / 's'}", "--config.train.epochs=1") == 0
+    assert sweeps.record(tmp_path / "s")["trials"] == found["trials"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["map", "vmap"])
+def test_a_trial_that_always_fails_is_tried_so_often_and_the_others_go_on(tmp_path, engine):
+    folder = tmp_path / "s"
+    asked = reading.ask("", [config.Override("train.epochs", "1")], {"grid": "seed=0,1,2"})
+    driver.declare(making.make(runs.SECTIONS, asked), folder)
+    typed = ("config.train.epochs=1", f"sweep.engine={engine}", "sweep.tries=2", "sweep.lanes=3")
+    with blocked(folder / "trials" / "0001"):
+        assert sweeps.sweep(folder, "seed=0,1,2", *typed) == 1
+    found = sweeps.record(folder)
+    assert found["counts"] == {"finished": 2, "failed": 1}
+    assert found["trials"][1]["attempts"] == 2
+    assert "is held by another process" in found["trials"][1]["error"]
+
+
+@pytest.mark.slow
+def test_what_only_the_data_can_refuse_fails_at_once(tmp_path):
+    assert sweeps.sweep(tmp_path / "s", "train.batch_size=100,5000", "sweep.engine=map") == 1
+    found = sweeps.record(tmp_path / "s")
+    assert (found["trials"][1]["status"], found["trials"][1]["attempts"]) == ("failed", 1)
+    assert "must be at most the 1293 training examples" in found["trials"][1]["error"]
+
+
+def blocked(workdir):
+    """Holds a run's lock, as another process would."""
+    workdir.mkdir(parents=True)
+    file = (workdir / ".lock").open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+@pytest.mark.slow
+def test_the_engine_chosen_is_the_fastest_measured(tmp_path, capsys):
+    assert sweeps.sweep(tmp_path / "s", SPACE, "config.train.epochs=1") == 0
+    about = sweeps.record(tmp_path / "s")["engine"]
+    fastest = min(about["measured"], key=lambda one: one["total"])
+    assert about["engine"] == fastest["engine"]
+    assert {one["engine"] for one in about["measured"]} == {"map", "vmap", "process"}
+    assert f"engine: {about['engine']}. Measured, for 4 trials of 12 steps: map " in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_processes_are_measured_where_their_starts_do_not_decide():
+    values = runs.tiny()
+    dataset = programs.Datasets().of(values)
+    work = measure.Work(Trial(0, {}, values, {}), programs.images(dataset), trials=4, steps=10**9)
+    measured = {one.engine: one for one in engines.measured_engines(work, 2, 2, processes=True)}
+    process = measured["process"]
+    assert 0 < process.start < 200
+    assert 0 < process.step < 10
+    assert process.total == pytest.approx(2 * (process.start + 10**9 * 2 * process.step))
+
+
+def test_a_group_fits_the_memory_in_equal_parts_and_a_multiple_of_the_devices(monkeypatch):
+    monkeypatch.setattr(measure, "_memory", lambda: 1e9)
+    assert measure.lanes_for(1e6, 32, 1) == measure.MOST_LANES_CPU
+    assert measure.lanes_for(1e6, 6, 1) == 6
+    assert measure.lanes_for(1e6, 9, 1) == 5
+    assert measure.lanes_for(2e8, 32, 1) == 3
+    assert measure.lanes_for(1e12, 32, 1) == 1
+    assert measure.lanes_for(1e6, 30, 4) % 4 == 0
+
+
+def test_a_wrong_database_is_one_line(tmp_path, capsys):
+    assert sweeps.sweep(tmp_path / "s", "seed=0", "storage=nonsense") == launch.WRONG
+    assert "--storage: is no database URL. Write postgresql+psycopg://" in capsys.readouterr().err
+    assert (
+        sweeps.sweep(tmp_path / "s", "seed=0", "storage=postgresql+psycopg://nobody@127.0.0.1:9/x") == launch.IO_ERROR
+    )
+    assert "--storage: the database does not answer: " in capsys.readouterr().err

@@ -1,0 +1,240 @@
+"""Declaring a sweep: what a space means, in a file and in one line, and everything that is refused before it starts."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+import runs
+from cnn import config
+from cnn.commands import flags, launch
+from cnn.sweep import declare, grid, making, reading
+from cnn.sweep.space import Choices, Range, paths, product, sample
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RATE = "optimizer.learning_rate"
+
+
+def parts(declared):
+    problems = []
+    read = declare.read(declared, problems)
+    assert problems == []
+    return read
+
+
+def fields(declared):
+    return [point.fields for point in product(parts(declared))]
+
+
+def refused(declared):
+    problems = []
+    declare.read(declared, problems)
+    return "\n".join(problems)
+
+
+def plan(space, *typed, sections=runs.SECTIONS, **options):
+    asked = reading.ask("", [config.Override(*text.split("=", 1)) for text in typed], {"grid": "seed=0"})
+    return making.make(sections, asked._replace(space=space, options=options))
+
+
+def problems(space, *typed, **options):
+    with pytest.raises(config.ConfigError) as caught:
+        plan(space, *typed, **options)
+    return str(caught.value)
+
+
+def test_a_grid_is_the_product_of_its_axes_the_last_one_fastest():
+    assert fields({"a.b": [1, 2], "c": ["x", "y"]}) == [
+        {"a.b": 1, "c": "x"},
+        {"a.b": 1, "c": "y"},
+        {"a.b": 2, "c": "x"},
+        {"a.b": 2, "c": "y"},
+    ]
+
+
+def test_ranges_have_exact_ends_and_even_steps():
+    assert Range("log", 1e-4, 1e-1, 4).grid() == [1e-4, 1e-3, 1e-2, 1e-1]
+    assert Range("linear", 0.0, 0.3, 4).grid() == [0.0, 0.1, 0.2, 0.3]
+    assert Range("int", 2, 9, step=3).grid() == [2, 5, 8]
+    assert Range("log", 0.5, 2.0, 1).grid() == [0.5]
+
+
+def test_zipped_fields_change_together():
+    assert fields({"zip": {"a": [1, 2], "b": [3, 4]}, "seed": [0, 1]}) == [
+        {"a": 1, "b": 3, "seed": 0},
+        {"a": 1, "b": 3, "seed": 1},
+        {"a": 2, "b": 4, "seed": 0},
+        {"a": 2, "b": 4, "seed": 1},
+    ]
+
+
+def test_chained_spaces_come_one_after_another():
+    assert fields({"chain": [{"a": [1, 2]}, {"b": [3]}], "seed": [0]}) == [
+        {"a": 1, "seed": 0},
+        {"a": 2, "seed": 0},
+        {"b": 3, "seed": 0},
+    ]
+
+
+def test_a_condition_leaves_a_field_out_elsewhere():
+    declared = {"name": ["p", "q"], "m": {"values": [1, 2], "when": {"name": ["q"]}}}
+    assert fields(declared) == [{"name": "p"}, {"name": "q", "m": 1}, {"name": "q", "m": 2}]
+
+
+def test_named_trials_set_what_they_name():
+    assert fields({"trials": {"small": {"a": 1}, "large": {"a": 9, "b": 2}}}) == [{"a": 1}, {"a": 9, "b": 2}]
+
+
+def test_a_sample_asks_only_for_what_counts():
+    asked = []
+
+    def draw(name, values):
+        asked.append(name)
+        return values.values[-1] if isinstance(values, Choices) else values.high
+
+    space = parts(
+        {"chain": [{"x": [1]}, {"y": {"log": [1, 10]}}], "n": ["p"], "m": {"values": [1], "when": {"n": "q"}}}
+    )
+    assert sample(space, draw) == {"y": 10.0, "n": "p"}
+    assert asked == ["chain", "chain.1/y", "n"]
+
+
+def test_one_line_says_the_same_as_json():
+    problems = []
+    text = f"{RATE}=log(1e-4,1e-2,3); seed=0,1 ;(model.width,train.batch_size)=(8,16),(16,32); a=int(1,7,2)"
+    assert grid.read(text, problems) == {
+        RATE: {"log": [1e-4, 1e-2], "n": 3},
+        "seed": [0, 1],
+        "zip": [{"model.width": [8, 16], "train.batch_size": [16, 32]}],
+        "a": {"int": [1, 7], "step": 2},
+    }
+    assert problems == []
+
+
+def test_layer_expressions_are_choices():
+    problems = []
+    read = grid.read("model.layers=conv(8, 3) | flatten | dense(classes),flatten | dense(classes);seed=1", problems)
+    assert read == {"model.layers": ["conv(8, 3) | flatten | dense(classes)", "flatten | dense(classes)"], "seed": [1]}
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("seed", "'seed' is no FIELD=VALUES"),
+        ("seed=0;seed=1", "seed is given twice"),
+        ("a=log(1)", "a: log takes low, high and how many"),
+        ("(a,b)=(1,2),3", "each value must be 2 in parentheses"),
+    ],
+)
+def test_a_wrong_line_is_refused(text, message):
+    problems = []
+    grid.read(text, problems)
+    assert message in "\n".join(problems)
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({}, "space: must hold fields and their values"),
+        ({"a": 3}, "space.a: must be a list of values or a range, got 3"),
+        ({"a": []}, "space.a: must be a list of at least one value"),
+        ({"a": [1, 1]}, "space.a: holds a value twice"),
+        ({"a": [float("nan")]}, "space.a: must hold finite numbers"),
+        ({"a": {"log": [0, 1], "n": 3}}, "space.a: log must begin above 0"),
+        ({"a": {"log": [2, 1], "n": 3}}, "space.a: log must go from a smaller to a larger"),
+        ({"a": {"log": [1, 2], "n": 0}}, "space.a: n must be a number of points"),
+        ({"a": {"int": [1.5, 2]}}, "space.a: int must be a pair of integers"),
+        ({"a": {"lag": [1, 2]}}, "space.a: unknown word 'lag'. Did you mean 'log'?"),
+        ({"a": {"log": [1, 2], "linear": [1, 2]}}, "space.a: must have exactly one of"),
+        ({"a": {"values": [1], "when": {"b": [1]}}}, "when names 'b', which is not swept before it"),
+        ({"zip": {"a": [1, 2], "b": [1]}}, "space.zip: must hold lists of equal length, got a 2, b 1"),
+        ({"a": [1], "zip": {"a": [1]}}, "space.a: is swept twice"),
+        ({"chain": []}, "space.chain: must be a list of spaces"),
+        ({"trials": {"x": 3}}, "space.trials.x: must hold fields and one value each"),
+    ],
+)
+def test_a_wrong_space_is_refused(declared, message):
+    assert message in refused(declared)
+
+
+def test_every_wrong_trial_is_named_with_all_that_is_wrong_at_once():
+    told = problems({RATE: [0.1, -1], "train.batch_size": [10, 0], "optimizer.foo": [1]})
+    assert "config.optimizer.learning_rate: must be a finite number above 0, got -1" in told
+    assert "config.train.batch_size: must be an integer of at least 1, got 0" in told
+    assert "config.optimizer.foo: unknown field" in told
+    assert told.count("unknown field") == 1
+    assert "and 3 more trials" in told
+
+
+def test_contradictions_between_options_are_refused():
+    assert "a grid needs the number of points" in problems({RATE: {"log": [0.1, 1]}})
+    assert "--sweep.trials: is not set" in problems({RATE: [0.1]}, sampler="random")
+    assert "--sweep.trials: a grid has its own" in problems({RATE: [0.1]}, trials=3)
+    assert "a pruner needs map or vmap" in problems({RATE: [0.1]}, pruner="halving", engine="process")
+    assert "--config.seed: is swept too" in problems({"seed": [1]}, "seed=3")
+    assert "--sweep.engine: must be one of 'auto'" in problems({"seed": [1]}, engine="ray")
+    assert "unknown name 'tpx'. Did you mean 'tpe'?" in problems({"seed": [1]}, sampler="tpx")
+    assert "trials 0 and 1 are the same" in problems({"trials": {"a": {"seed": 1}, "b": {"seed": 1}}})
+    assert "nothing but seeds" in problems({"seed": [1]}, sampler="random", trials=2)
+
+
+def test_a_sampler_keeps_the_seeds_apart_and_checks_the_corners_of_its_space():
+    made = plan({RATE: {"log": [1e-3, 1e-1]}, "seed": [5, 6]}, sampler="tpe", trials=4)
+    assert (made.seeds, paths(made.space), made.size) == ((5, 6), [RATE], 8)
+    told = problems({"train.label_smoothing": {"linear": [0.0, 1.5]}, "seed": [0]}, sampler="random", trials=4)
+    assert "config.train.label_smoothing: must be a finite number in [0, 1), got 1.5" in told
+
+
+def test_the_printed_commands_make_the_very_configs(capsys, tmp_path):
+    layers = "flatten | dense(classes),dropout(0.5) | flatten | dense(classes)"
+    space = f"{RATE}=log(1e-3,1e-1,3);seed=0,1;model.layers={layers}"
+    code = runs.start(
+        "sweep", f"--grid={space}", "--config.train.epochs=2", f"--workdir={tmp_path / 's'}", "--sweep.print"
+    )
+    assert code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("12 trials")
+    commands = [shlex.split(line)[2:] for line in lines if "main.py" in line]
+    assert len(commands) == 12
+    made = plan(grid.read(space, []), "train.epochs=2")
+    for trial, arguments in zip(made.trials, commands, strict=True):
+        invocation = flags.parse(arguments)
+        assert invocation.problems == []
+        assert config.resolve(runs.SECTIONS, invocation.overrides).json == trial.values.json
+        assert invocation.flags["workdir"] == str(tmp_path / "s" / trial.folder)
+    assert not (tmp_path / "s").exists()
+
+
+def test_flags_of_a_sweep_are_checked_together(capsys, tmp_path):
+    assert runs.start("sweep", "--grid=seed=0,-1", "--sweep.engin=map", "--storage=") == launch.WRONG
+    told = capsys.readouterr().err
+    assert "--storage: is empty" in told
+    assert "--sweep.engin: unknown field. Did you mean 'engine'?" in told
+    assert runs.start("sweep") == launch.WRONG
+    assert "--sweep: needs a space" in capsys.readouterr().err
+    assert runs.start("train", "--sweep.engine=map") == launch.WRONG
+    assert "--sweep.engine: is no flag of train" in capsys.readouterr().err
+
+
+def test_a_sweep_file_may_be_json_and_a_broken_one_is_named(tmp_path):
+    good, bad = tmp_path / "a.json", tmp_path / "b.py"
+    good.write_text(json.dumps({"space": {"seed": [0, 1]}, "engine": "map"}))
+    asked = reading.ask("", [], {"sweep": str(good), "sweep.tries": "5"})
+    assert making.make(runs.SECTIONS, asked).options.tries == 5
+    bad.write_text("def get_sweep():\n    return 1 / 0\n")
+    assert "b.py line 2: ZeroDivisionError" in reading.ask("", [], {"sweep": str(bad)}).problems[0]
+    bad.write_text("x = 1\n")
+    assert "defines no get_sweep()" in reading.ask("", [], {"sweep": str(bad)}).problems[0]
+    assert "no such file" in reading.ask("", [], {"sweep": str(tmp_path / "c.py")}).problems[0]
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs" / "sweeps").glob("*.py")), ids=lambda path: path.stem)
+def test_every_sweep_file_is_valid(path, capsys):
+    scope = {}
+    exec((REPOSITORY / "configs" / "digits.py").read_text(), scope)
+    sections = scope["get_config"]().to_dict()
+    assert runs.start("sweep", f"--sweep={path}", "--sweep.print", sections=sections) == 0
+    assert "trials in runs/digits-" in capsys.readouterr().out
