@@ -138,12 +138,15 @@ def evaluate_split(
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
     record["skipped"] = len(examples) - len(index)
     badlist.keep(workdir, dataset.rejects, tell)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, index=index, label=examples.labels[index], logits=logits[index])
-    rundir.write(workdir / rundir.predictions(name), buffer.getvalue())
-    buffer = io.BytesIO()
-    rows = index[most_confused(logits[index], examples.labels[index])]
-    np.savez_compressed(buffer, index=rows, images=examples.images[rows])
-    rundir.write(workdir / rundir.confused(name), buffer.getvalue())
+    labels, logits = examples.labels[index], logits[index]
+    _write(workdir / rundir.predictions(name), index=index, label=labels, logits=logits)
+    rows = index[most_confused(logits, labels)]
+    _write(workdir / rundir.confused(name), index=rows, images=examples.images[rows])
     rundir.write_json(workdir / rundir.evaluation(name), record)
     return record
+
+
+def _write(path: Path, **arrays: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    rundir.write(path, buffer.getvalue())
