@@ -115,8 +115,8 @@ def evaluate_split(
 
     Args:
       values: the run's config.
-      workdir: where `evaluation-<split>.json` and `predictions-<split>.npz` (index, label, logits) go, and the images
-        most worth a look: `confused-<split>.npz` (index, images).
+      workdir: where `evaluation-<split>.json`, `predictions-<split>.npz` (index, label, logits) and, with the images most
+        worth a look, `confused-<split>.npz` (index, images) go.
       variables: `params` and `batch_stats`.
       dataset: holds the split.
       split: train, valid or test.
@@ -136,17 +136,22 @@ def evaluate_split(
     index, evaluation = judge(logits, examples, dataset)
     name = split if weights == values.eval.weights else f"{split}-{weights}"
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
-    record["skipped"] = len(examples) - len(index)
+    record |= {"skipped": len(examples) - len(index)}
     badlist.keep(workdir, dataset.rejects, tell)
-    labels, logits = examples.labels[index], logits[index]
-    _write(workdir / rundir.predictions(name), index=index, label=labels, logits=logits)
-    rows = index[most_confused(logits, labels)]
-    _write(workdir / rundir.confused(name), index=rows, images=examples.images[rows])
+    _keep(workdir, name, index, logits[index], examples)
     rundir.write_json(workdir / rundir.evaluation(name), record)
     return record
 
 
-def _write(path: Path, **arrays: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    rundir.write(path, buffer.getvalue())
+def _keep(workdir: Path, name: str, index: np.ndarray, logits: np.ndarray, examples: data.Split) -> None:
+    """Writes what every example that counts was taken for, and the images most worth a look."""
+    labels = examples.labels[index]
+    rows = index[most_confused(logits, labels)]
+    files = {
+        rundir.predictions(name): {"index": index, "label": labels, "logits": logits},
+        rundir.confused(name): {"index": rows, "images": examples.images[rows]},
+    }
+    for file, arrays in files.items():
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        rundir.write(workdir / file, buffer.getvalue())
