@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Float32, Int, Int64, UInt8
 from cnn import badlist, data, faults, feed, hosts, hyper, metrics, model, ops, plan, rundir, train
 from cnn import devices as over
 from cnn.config import Values
+from cnn.examples import most_confused
 from cnn.hyper import Hyper
 
 
@@ -127,7 +128,8 @@ def evaluate_split(
 
     Args:
       values: the run's config.
-      workdir: where `evaluation-<split>.json` and `predictions-<split>.npz` (index, label, logits) go.
+      workdir: where `evaluation-<split>.json`, `predictions-<split>.npz` (index, label, logits) and, with the images most
+        worth a look, `confused-<split>.npz` (index, images) go.
       variables: `params` and `batch_stats`.
       dataset: holds the split.
       split: train, valid or test.
@@ -153,8 +155,20 @@ def evaluate_split(
     if not hosts.leads():
         return record
     badlist.keep(workdir, dataset.rejects, tell)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, index=index, label=examples.labels[index], logits=logits[index])
-    rundir.write(workdir / rundir.predictions(name), buffer.getvalue())
+    _keep(workdir, name, index, logits[index], examples)
     rundir.write_json(workdir / rundir.evaluation(name), record)
     return record
+
+
+def _keep(workdir: Path, name: str, index: np.ndarray, logits: np.ndarray, examples: data.Split) -> None:
+    """Writes what every example that counts was taken for, and the images most worth a look."""
+    labels = examples.labels[index]
+    rows = index[most_confused(logits, labels)]
+    files = {
+        rundir.predictions(name): {"index": index, "label": labels, "logits": logits},
+        rundir.confused(name): {"index": rows, "images": examples.images[rows]},
+    }
+    for file, arrays in files.items():
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        rundir.write(workdir / file, buffer.getvalue())

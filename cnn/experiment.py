@@ -16,6 +16,7 @@ from cnn import (
     hosts,
     layers,
     lock,
+    look,
     provenance,
     rundir,
     starting,
@@ -133,10 +134,17 @@ def finish(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datase
     """Evaluates a run whose training ended; writes and returns its result."""
     # Whatever the devices do to the numbers, they have to do it to all copies.
     hosts.check_same({"the final states": fingerprint(trainer.state)}, "Check the hardware, and start again")
-    result = _result(values, workdir, trainer, dataset)
-    if hosts.leads():
-        faults.point("before_result")
-        rundir.write_json(workdir / rundir.RESULT, result)
+    result, step, variables = _result(values, workdir, trainer, dataset)
+    if not hosts.leads():
+        return result
+    faults.point("before_result")
+    rundir.write_json(workdir / rundir.RESULT, result)
+
+    def look_into() -> None:
+        if variables:
+            look.look(values, workdir, devices.local(variables), dataset, step=step, judged=trainer.judged)
+
+    trainer.pages.ended(look_into)
     return result
 
 
@@ -150,8 +158,10 @@ def _check_same_data(workdir: Path, dataset: data.Dataset) -> None:
         )
 
 
-def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset) -> dict[str, Any]:
-    """Evaluates the chosen weights and returns the summary of the run."""
+def _result(
+    values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset
+) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    """Evaluates the chosen weights and returns the summary of the run, their step, and them unless they are no use."""
     progress = trainer.progress
     summary: dict[str, Any] = {
         "status": "finished",
@@ -170,7 +180,7 @@ def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datas
         "weights": values.eval.weights,
     }
     if progress.bad_step is not None:
-        return {**summary, "status": "diverged", "bad_step": progress.bad_step}
+        return {**summary, "status": "diverged", "bad_step": progress.bad_step}, 0, {}
     weights = values.eval.weights
     step, variables = trainer.step, evaluate.variables_of(trainer.state, averaged=weights == "ema")
     if weights == "best":
@@ -191,7 +201,7 @@ def _result(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datas
                 tell=trainer.keeper.tell,
             )
         except FloatingPointError:
-            return {**summary, "status": "diverged", "bad_step": step}
+            return {**summary, "status": "diverged", "bad_step": step}, 0, {}
         names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
         summary[split] = {name: evaluation[name] for name in names}
-    return summary
+    return summary, step, variables

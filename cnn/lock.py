@@ -51,6 +51,15 @@ def probe(workdir: Path) -> None:
             pass
 
 
+def is_held(workdir: Path) -> bool:
+    """Tells whether another process holds the run's directory."""
+    try:
+        probe(workdir)
+    except Held:
+        return True
+    return False
+
+
 def _holder(text: str) -> str:
     try:
         holder = json.loads(text)

@@ -17,12 +17,14 @@ CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 RESULT = "result.json"
 HISTORY = "config_history.jsonl"
+FIRST_LAYER = "first_layer.npz"
 BAD_PICTURES = "bad-pictures.json"
 HARMLESS = (
     "checkpoint.every",
+    "report.page",
     *(f"data.{name}" for name in ("data_dir", "manual_dir", "loading", "memory_share", "workers", "on_error")),
 )
-"""Fields that cannot change the numbers: when to save, where data lie that their identity vouches for, how they come.
+"""Fields that cannot change the numbers: when to save or draw, where data of one identity lie, how they come.
 
 Going on without broken pictures changes nothing as long as there are none; roundings do, which is said aloud.
 """
@@ -40,6 +42,11 @@ def evaluation(split: str) -> str:
 def predictions(split: str) -> str:
     """Returns the name of the file with a split's logits."""
     return f"predictions-{split}.npz"
+
+
+def confused(split: str) -> str:
+    """Returns the name of the file with the images of a split that were the most confused."""
+    return f"confused-{split}.npz"
 
 
 @contextlib.contextmanager

@@ -127,6 +127,14 @@ def filtered(made: strip.Strip, *, strongest: bool) -> None:
     console.print("\n".join(textwrap.wrap(filters.formula(pixel), console.width, break_long_words=False)))
 
 
+def sums(pixels: Sequence[filters.Pixel]) -> None:
+    """Prints window x kernel = products, for each channel in turn."""
+    console = _console()
+    for pixel in pixels:
+        for line in blocks.sum_of(pixel, console):
+            console.print(line)
+
+
 def prediction(name: str, image: np.ndarray, notes: Sequence[str], best: Sequence[tuple[str, float]]) -> None:
     """Prints the picture as the network got it, where colours can be seen, and the best classes with bars."""
     console = _console()

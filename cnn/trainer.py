@@ -14,6 +14,7 @@ from cnn import badlist, data, devices, evaluate, faults, feed, hosts, journal, 
 from cnn.config import Values
 from cnn.interruption import Interruption, Preempted
 from cnn.keeper import Keeper
+from cnn.pages import Pages
 from cnn.progress import Progress, Sums
 from cnn.starting import make_program, make_state
 from cnn.watch import Watch
@@ -36,14 +37,10 @@ class Trainer:
         """Opens nothing yet; `count` devices share each batch; `how` names who dispatches the steps, if not this."""
         self.count, self.watch = count, watch
         self.values, self.workdir, self.dataset, self.interruption = values, workdir, dataset, interruption
-        self.feed = feed.Feed(
-            dataset.train,
-            seed=values.order_seed,
-            batch_size=values.train.batch_size,
-            epochs=values.train.epochs,
-            workers=values.data.workers,
-            place=functools.partial(devices.replicate, count=count),
-        )
+        section, workers = values.train, values.data.workers
+        lengths = {"batch_size": section.batch_size, "epochs": section.epochs, "workers": workers}
+        place = functools.partial(devices.replicate, count=count)
+        self.feed = feed.Feed(dataset.train, seed=values.order_seed, **lengths, place=place)
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.total_steps = self.steps_per_epoch * values.train.epochs
         self.judged = len(dataset.valid) > 0 and values.data.train_on == "train"
@@ -54,6 +51,9 @@ class Trainer:
         self.state = make_state(values, self.program)
         self.step, self.progress = 0, Progress()
         self.reporter = watch.reporter(total=self.total_steps, batch_size=values.train.batch_size)
+        self.pages = Pages(
+            workdir, values.report.page if watch.pages and hosts.leads() else "never", self.reporter.line
+        )
         self.keeper = Keeper(
             values,
             workdir,
@@ -188,6 +188,7 @@ class Trainer:
             self.keeper.save_or_fail(self.state, progress, again=True)
         elif self.keeper.due(self.step):
             self.keeper.save(self.state, progress, again=True)
+        self.pages.evaluated(record)
 
     def _validate(self) -> dict[str, float]:
         logits = evaluate.predict_logits(

@@ -22,6 +22,7 @@ NETWORK = {
     "config.train.log_every_steps": "4",
     "config.train.average": "ema(0.9)",
     "config.checkpoint.every": "steps(5)",
+    "config.report.page": "never",
 }
 """36 steps in 3 epochs; saved after 5, 10, 12 (the first evaluation), 15, 20, ..."""
 QUICK = {"NPROC": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}

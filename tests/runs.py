@@ -17,6 +17,7 @@ SECTIONS = {
     "data": {"name": "digits", "image_shape": (8, 8, 1), "classes": 10},
     "optimizer": {"name": "adam", "learning_rate": 0.01},
     "train": {"epochs": 3, "batch_size": 100, "log_every_steps": 5},
+    "report": {"page": "never"},
 }
 STEPS_PER_EPOCH = 12
 EXAMPLES = {"train": 1293, "valid": 145, "test": 359}

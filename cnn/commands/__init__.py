@@ -27,6 +27,13 @@ COMMANDS = {
     "eval": Command(
         "evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False
     ),
+    "report": Command("write a run's page again, report.html, from its files", ("workdir",), False),
+    "explain": Command(
+        "follow images through a run's network, check every number, and write the run's page with their journeys",
+        ("workdir", "choose", "images", "split", "weights", "max_mb", "invert", "data_dir"),
+        False,
+        words="[PICTURE_OR_FOLDER...]",
+    ),
     "predict": Command(
         "what a run's network takes your own pictures for",
         ("workdir", "weights", "top", "invert", "json", "csv"),
@@ -52,6 +59,7 @@ CHOICES = {
     "weights": ("last", "best", "ema"),
     "pool": ("max", "average", "none"),
     "invert": ("auto", "yes", "no"),
+    "choose": ("confused", "classes"),
 }
 
 FLAGS = {
@@ -72,6 +80,9 @@ FLAGS = {
     'lesson, or your own numbers: "[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]" or "-1 0 1; -2 0 2; -1 0 1"',
     "pool": "NAME        what follows the map, in blocks of 2x2: max (default), average or none",
     "pixel": "ROW,COLUMN of the map, counted from 0: whose sum is printed (default: the strongest)",
+    "choose": "HOW       confused (default), the images with the largest loss; or classes, one of each class",
+    "images": "N         how many images to follow (default 8)",
+    "max_mb": "MB        the largest page; what does not fit is left out, and the page says what (default 3)",
     "output": "PATH      the PNG file to write (default <picture>-<filter>.png here)",
 }
 

@@ -12,6 +12,7 @@ SECTIONS: dict[str, type] = {
     "train": settings.Train,
     "eval": settings.Eval,
     "checkpoint": settings.Checkpoint,
+    "report": settings.Report,
 }
 NAMED: dict[str, dict[str, type]] = {"optimizer": settings.OPTIMIZERS, "schedule": settings.SCHEDULES}
 """Sections whose `name` chooses the record."""
@@ -39,6 +40,7 @@ class Values:
     train: settings.Train
     eval: settings.Eval
     checkpoint: settings.Checkpoint
+    report: settings.Report
     json: str
     """Every field with its value, expressions as text: what `config.json` holds."""
 

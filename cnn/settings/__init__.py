@@ -27,7 +27,7 @@ from cnn.settings.rules import (
     Target,
     Value,
 )
-from cnn.settings.sections import Checkpoint, Classes, Data, Eval, Seed, Train
+from cnn.settings.sections import Checkpoint, Classes, Data, Eval, Report, Seed, Train
 
 __all__ = [
     "AVERAGES",
@@ -58,6 +58,7 @@ __all__ = [
     "Nesterov",
     "Off",
     "Patience",
+    "Report",
     "Rmsprop",
     "Seed",
     "Sgd",

@@ -75,6 +75,14 @@ class Eval:
 
 
 @dataclasses.dataclass(frozen=True)
+class Report:
+    """When the run's page is written."""
+
+    page: Literal["evaluations", "end", "never"] = "evaluations"
+    """After evaluations (as long as that takes less than a twentieth of the time) and at the end, or only there."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Checkpoint:
     """When the state is saved, besides the end, a better evaluation and a signal."""
 

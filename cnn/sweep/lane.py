@@ -37,7 +37,7 @@ class Lane:
             if finished is not None:
                 self._settle(outcome.of_result(finished, session.plan.options.objective))
                 return False
-            watch = Watch(session.screen.reporter(self.claimed.trial), session.judge(self.claimed))
+            watch = Watch(session.screen.reporter(self.claimed.trial), session.judge(self.claimed), pages=False)
             self.trainer = Trainer(values, workdir, self.dataset, session.interruption, watch=watch, how=self.how)
             self._held.enter_context(self.trainer.opened())
         except lock.Held as error:

@@ -1,0 +1,133 @@
+"""`explain`: what every layer did to chosen images, checked, as a page."""
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnn import filters, lock, report, rundir, stages, terminal
+from cnn.config import ConfigError, Values
+from cnn.data import own, pictures
+from cnn.data.own import Unread, Wanted
+from cnn.interruption import Interruption
+from cnn.report import packing, story
+from cnn.stages import Journey
+
+if TYPE_CHECKING:
+    from cnn.journey import Chosen
+
+MOST_IMAGES = 64
+
+
+def run(values: Values, workdir: Path, flags: Mapping[str, str], *, words: Sequence[str]) -> int:
+    """Writes `journey.npz` and the page, and prints one number's arithmetic.
+
+    Raises:
+      ConfigError: a flag is wrong, the split is empty, or nothing is saved yet.
+      DataError: the data are missing, or a picture cannot be read.
+      FloatingPointError: an output is not finite, or does not follow from what it is made of.
+    """
+    count, max_mb = _checked(values, flags, words)
+    with Interruption():
+        journey = _follow(values, workdir, flags, words, count, max_mb)
+    path = report.write(workdir, running=lock.is_held(workdir))
+    _print(journey)
+    print(f"the journeys are in {terminal.plain(str(path))}")
+    return 0
+
+
+def _checked(values: Values, flags: Mapping[str, str], words: Sequence[str]) -> tuple[int, float]:
+    problems = []
+    count, text = flags.get("images", "8"), flags.get("max_mb", "3")
+    if not (count.isdecimal() and count.isascii() and 1 <= int(count[:9]) <= MOST_IMAGES):
+        problems.append(f"--images: must be a whole number from 1 to {MOST_IMAGES}, got {count!r}")
+    try:
+        largest = float(text)
+    except ValueError:
+        largest = 0.0
+    most = packing.HARD_STOP / packing.MEGABYTE
+    if not 1 <= largest <= most:
+        problems.append(f"--max_mb: must be a number of megabytes from 1 to {most:g}, got {text!r}")
+    for name in ("choose", "split", "data_dir", "images"):
+        if words and name in flags:
+            problems.append(f"--{name}: is given with pictures of your own. Leave one or the other out")
+    if words and values.data.image_shape[2] not in (1, 3):
+        channels = values.data.image_shape[2]
+        problems.append(f"--workdir: pictures have 1 channel (grey) or 3 (colour), and the run's images {channels}")
+    if problems:
+        raise ConfigError(problems)
+    return int(count), largest
+
+
+def _follow(
+    values: Values, workdir: Path, flags: Mapping[str, str], words: Sequence[str], count: int, max_mb: float
+) -> Journey:
+    from cnn import journey  # JAX takes seconds to import, and the checks above need none
+
+    weights = flags.get("weights", values.eval.weights)
+    own = _own(values, workdir, flags, words) if words else []
+    step, variables = chosen.variables(values, workdir, weights)
+    about: dict[str, Any] = {"step": step, "weights": weights, "max_mb": max_mb}
+    if own:
+        names = (rundir.read_json(workdir / rundir.RUN) or {}).get("data", {}).get("classes", ())
+        classes = names if len(names) == values.data.classes else [str(n) for n in range(values.data.classes)]
+        followed = journey.capture(values, variables, own, classes, about)
+        stages.write(workdir / stages.JOURNEY, followed)
+        return followed
+    section = dataclasses.replace(values.data, data_dir=flags.get("data_dir", values.data.data_dir))
+    dataset = checks.load_data(section)
+    split = flags.get("split", "test")
+    if not len(getattr(dataset, split)):
+        raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])
+    how = flags.get("choose", "confused")
+    return journey.follow_split(values, workdir, variables, dataset, split, about, how=how, count=count)
+
+
+def _own(values: Values, workdir: Path, flags: Mapping[str, str], words: Sequence[str]) -> list["Chosen"]:
+    """Returns a person's own pictures; one that cannot be read is said, and stops no other."""
+    from cnn.journey import Chosen
+
+    about = (rundir.read_json(workdir / rundir.RUN) or {}).get("data", {})
+    wanted = Wanted(values.data.image_shape, values.data.fit, about.get("background"), flags.get("invert", "auto"))
+    chosen: list[Chosen] = []
+    problems = []
+    with pictures.bombs_are_errors():
+        for file in own.listed(words):
+            reason = file.reason if isinstance(file, Unread) else ""
+            path = file.path if isinstance(file, Unread) else str(file)
+            try:
+                made = None if reason else own.prepare(path, wanted)
+            except pictures.BrokenPicture as error:
+                made, reason = None, f"cannot be read, got: {error}. Name a PNG, JPEG, BMP or WebP file"
+            if made is None:
+                problems.append(f"picture {path!r}: {reason}")
+            elif len(chosen) < MOST_IMAGES:
+                chosen.append(Chosen(Path(path).name, "; ".join(made.notes) or "your own picture", made.image))
+    if not chosen:
+        raise ConfigError(problems)
+    for problem in problems:
+        print(terminal.plain(problem), file=sys.stderr)
+    return chosen
+
+
+def _print(journey: Journey) -> None:
+    about = journey.about
+    for picture in journey.pictures:
+        outputs = story.forward(journey, picture)
+        (name, share), *_ = story.chances(journey, outputs)
+        true = "" if picture.label is None else f", truly {terminal.plain(journey.classes[picture.label])}"
+        print(f"{terminal.plain(picture.name)} ({picture.why}): {terminal.plain(name)} {share:.2f}{true}")
+    outputs = story.forward(journey, journey.pictures[0])
+    example = story.example(journey, outputs)
+    if example is not None:
+        place = f"filter {example.feature}, row {example.row}, column {example.column}"
+        print(f"\n{example.stage.name} of {terminal.plain(journey.pictures[0].name)}, {place}; it sees {example.sees}")
+        channels = [filters.Pixel(example.row, example.column, *parts) for parts in example.parts]
+        terminal.sums(channels)
+        print(f"{' '.join(f'{label} {value}' for label, value in example.terms)} = {example.total}")
+        print(f"jax {about['jax']} computed {example.found:.9g}\n")
+    print(
+        f"{about['numbers']:,} of {about['numbers']:,} numbers of each image agree with the float64 sums; "
+        f"the largest difference is {100 * about['worst']:.0f} % of what rounding may make"
+    )

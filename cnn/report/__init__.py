@@ -1,0 +1,74 @@
+"""The page of a run, `report.html`: one file, written from the run's files alone, without JAX.
+
+A section is a function of the run's files in a module of its own that returns a `Part`, or `None` where there is
+nothing to show; `SECTIONS` lists them in the order of the page.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cnn import rundir
+from cnn.report import (
+    activations,
+    bench,
+    calibration,
+    confusion,
+    curves,
+    files,
+    filters,
+    head,
+    journey,
+    mistakes,
+    network,
+    page,
+    reproduce,
+)
+from cnn.report.files import Run
+from cnn.report.part import Part
+
+PAGE = "report.html"
+FIGURES = "figures"
+
+SECTIONS: tuple[Callable[[Run], Part | None], ...] = (
+    curves.build,
+    network.build,
+    confusion.build,
+    mistakes.build,
+    calibration.build,
+    calibration.build_classes,
+    filters.build,
+    activations.build,
+    journey.build,
+    bench.build,
+    reproduce.build,
+)
+
+
+def write(workdir: Path, *, running: bool = False) -> Path:
+    """Writes a run's page and its figures, each file at once; equal files of the run give equal bytes.
+
+    Args:
+      workdir: the run's directory.
+      running: whether a process trains it.
+
+    Returns:
+      The page's path.
+
+    Raises:
+      ConfigError: the directory holds no run, or its config is not valid.
+      OSError: the page cannot be written.
+    """
+    run = files.read(workdir, running=running)
+    parts = [part for build in SECTIONS if (part := build(run)) is not None]
+    for part in parts:
+        for name, content in part.figures.items():
+            _replace(workdir / FIGURES / name, content)
+    _replace(workdir / PAGE, page.assemble(f"{run.name}", head.build(run), parts, kind="run"))
+    return workdir / PAGE
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a file that differs."""
+    path.parent.mkdir(exist_ok=True)
+    if not path.is_file() or path.read_bytes() != content:
+        rundir.write(path, content)

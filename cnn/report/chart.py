@@ -1,0 +1,109 @@
+"""Charts by matplotlib: drawn once for each theme, the same bytes each time, and as files for papers and slides."""
+
+import dataclasses
+import io
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from cnn.report import svg
+from cnn.report.colour import THEMES, Theme, address
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INCH = 96
+"""CSS pixels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ink:
+    """The colours of a theme's charts: at least 4.5:1 for text and 3:1 for lines on the theme's paper."""
+
+    theme: Theme
+    text: str
+    muted: str
+    grid: str
+    blue: str
+    orange: str
+    paper: str
+
+
+INKS = {
+    "light": Ink("light", "#1a1a1a", "#595959", "#d0d0d0", "#0072B2", "#C24E00", "#f5f5f5"),
+    "dark": Ink("dark", "#ebebeb", "#b0b0b0", "#4a4a4a", "#56B4E9", "#E69F00", "#1f1f1f"),
+}
+
+Paint = Callable[["Figure", Ink], None]
+"""Draws on an empty figure."""
+
+
+def draw(name: str, size: tuple[int, int], label: str, paint: Paint) -> tuple[Markup, dict[str, bytes]]:
+    """Returns a chart for the page, in both themes, and its files `<name>.svg` and `<name>.png`.
+
+    Args:
+      name: of the files, without ending.
+      size: width and height in CSS pixels.
+      label: one sentence that says what the chart shows.
+      paint: called once for each theme.
+    """
+    drawn = {theme: _svg(name, size, INKS[theme], paint) for theme in THEMES}
+    html = Markup("").join(
+        Markup('<img class="chart {}" width="{}" height="{}" alt="{}" src="{}">').format(
+            theme, *size, label, address(drawn[theme], "image/svg+xml")
+        )
+        for theme in THEMES
+    )
+    return html, {f"{name}.svg": drawn["light"], f"{name}.png": _save(size, INKS["light"], paint, "png")}
+
+
+def files(name: str, size: tuple[int, int], paint: Paint) -> dict[str, bytes]:
+    """Returns the files of a chart that the page shows in another way, as `draw` does."""
+    return {
+        f"{name}.svg": _svg(name, size, INKS["light"], paint),
+        f"{name}.png": _save(size, INKS["light"], paint, "png"),
+    }
+
+
+def _svg(name: str, size: tuple[int, int], ink: Ink, paint: Paint) -> bytes:
+    return svg.smaller(_save(size, ink, paint, "svg", salt=name))
+
+
+def _save(size: tuple[int, int], ink: Ink, paint: Paint, kind: str, salt: str = "") -> bytes:
+    # Imported here: a fifth of a second that a run without a page does not pay.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    settings: Any = {
+        "svg.hashsalt": salt,
+        "svg.fonttype": "none",  # text stays text: small, and searchable
+        "text.parse_math": False,
+        "path.simplify": False,  # every number that is drawn is one that was recorded
+        "font.family": "DejaVu Sans",
+        "font.size": 9.0,
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": ink.muted,
+        "axes.labelcolor": ink.text,
+        "text.color": ink.text,
+        "xtick.color": ink.muted,
+        "ytick.color": ink.muted,
+        "axes.grid": True,
+        "grid.color": ink.grid,
+        "grid.linewidth": 0.6,
+        "hatch.color": ink.muted,
+        "hatch.linewidth": 0.6,
+    }
+    with rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a class may be named in any script
+        figure = Figure(figsize=(size[0] / INCH, size[1] / INCH), dpi=INCH)
+        paint(figure, ink)
+        stream = io.BytesIO()
+        if kind == "svg":
+            figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        else:
+            figure.savefig(stream, format="png", dpi=2 * INCH, facecolor="white", metadata={"Software": None})
+    return stream.getvalue()

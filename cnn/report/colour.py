@@ -1,0 +1,120 @@
+"""The colours of every picture: one signed scale, its zero the paper; grey for pixels. Pictures are never smoothed."""
+
+import base64
+import dataclasses
+import io
+import struct
+from functools import cache
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from markupsafe import Markup
+from PIL import Image
+
+Theme = Literal["light", "dark"]
+THEMES: tuple[Theme, ...] = ("light", "dark")
+
+ANCHORS: dict[Theme, tuple[str, ...]] = {
+    # From -1 over 0, the paper, to +1: hues 55 and 255 of OKLCH, equally luminous on both sides.
+    "light": ("673200", "a25202", "cf8149", "e4bba0", "f5f5f5", "abc7ec", "6299df", "216abf", "014182"),
+    "dark": ("feb079", "db7a29", "9f5618", "5c3b23", "1f1f1f", "2d4563", "376daf", "5198f1", "9dc7fe"),
+}
+STEPS, SHADES = 255, 15
+"""Colours on either side of zero, and those of sheets of many maps."""
+
+
+@cache
+def table(theme: Theme) -> UInt8[np.ndarray, "511 3"]:
+    """Returns the colours from -1 to +1; that of zero is row 255."""
+    anchors = np.array([[int(anchor[i : i + 2], 16) for i in (0, 2, 4)] for anchor in ANCHORS[theme]], float)
+    places = np.linspace(-1, 1, 2 * STEPS + 1)
+    columns = [np.interp(places, np.linspace(-1, 1, len(anchors)), column) for column in anchors.T]
+    return np.round(np.stack(columns, axis=-1)).astype(np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Signed numbers as colours, symmetric about zero; pictures and their legend come from the same one.
+
+    Attributes:
+      limit: the number whose colour is the last, positive.
+    """
+
+    limit: float
+
+    @classmethod
+    def over(cls, numbers: Float[np.ndarray, "..."]) -> "Scale":
+        """Returns the scale that just holds these numbers."""
+        finite = numbers[np.isfinite(numbers)]
+        return cls(float(np.abs(finite).max(initial=0.0)) or 1.0)
+
+    def colours(self, numbers: Float[np.ndarray, "..."], theme: Theme) -> UInt8[np.ndarray, "... 3"]:
+        """Returns red, green and blue of each number; one that is not finite has the colour of zero."""
+        shares = np.clip(np.nan_to_num(numbers / self.limit, nan=0, posinf=0, neginf=0), -1, 1)
+        return table(theme)[np.rint(shares * STEPS).astype(int) + STEPS]
+
+    def indexed(self, numbers: Float[np.ndarray, "height width"], theme: Theme, shades: int) -> bytes:
+        """Returns the numbers as a small PNG file, in so many colours on either side of zero."""
+        shares = np.clip(np.nan_to_num(numbers / self.limit, nan=0, posinf=0, neginf=0), -1, 1)
+        image = Image.fromarray((np.rint(shares * shades) + shades).astype(np.uint8), "L")
+        image.putpalette(table(theme)[np.rint(np.linspace(0, 2 * STEPS, 2 * shades + 1)).astype(int)].tobytes())
+        stream = io.BytesIO()
+        image.save(stream, "PNG", optimize=True)
+        return stream.getvalue()
+
+    def sheet(
+        self, numbers: Float[np.ndarray, "height width"], width: int, height: int, label: str, kind: str
+    ) -> Markup:
+        """Returns many numbers as an `<img>` in both themes, in fewer colours, which make half the bytes."""
+        contents = {theme: self.indexed(numbers, theme, SHADES) for theme in THEMES}
+        return Markup("").join(
+            _img(contents[theme], width, height, label, f"pixels {kind} {theme}") for theme in THEMES
+        )
+
+    def legend(self) -> Markup:
+        """Returns the scale as a strip with its least, middle and greatest number."""
+        strip = np.linspace(-self.limit, self.limit, 2 * STEPS + 1)[None]
+        pictures = themed({theme: self.colours(strip, theme) for theme in THEMES}, 160, 12, "", "strip")
+        ends = Markup("<span>{}</span>{}<span>{}</span>").format(f"{-self.limit:.3g}", pictures, f"{self.limit:+.3g}")
+        return Markup('<p class="legend">{} <span class="muted">orange negative, blue positive</span></p>').format(ends)
+
+
+def png(pixels: UInt8[np.ndarray, "height width *channels"]) -> bytes:
+    """Returns a picture as a PNG file; equal pixels give equal bytes."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 and pixels.ndim == 3 else pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def address(content: bytes, kind: str = "image/png") -> str:
+    """Returns a file as the address of an `<img>`."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def enclosed(content: bytes) -> bytes:
+    """Returns a PNG picture as an SVG file that shows it pixel by pixel."""
+    width, height = struct.unpack(">II", content[16:24])
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
+        f'<image width="{width}" height="{height}" image-rendering="pixelated" href="{address(content)}"/></svg>\n'
+    ).encode()
+
+
+def picture(pixels: UInt8[np.ndarray, "height width *channels"], width: int, height: int, label: str) -> Markup:
+    """Returns a picture of data as an `<img>` of so many CSS pixels; `label` is what it shows, in words."""
+    return _img(png(pixels), width, height, label, "pixels")
+
+
+def themed(
+    pixels: dict[Theme, UInt8[np.ndarray, "height width *channels"]], width: int, height: int, label: str, kind: str
+) -> Markup:
+    """Returns a picture in both themes' colours, of which the page shows one."""
+    pictures = [_img(png(pixels[theme]), width, height, label, f"pixels {kind} {theme}") for theme in THEMES]
+    return Markup("").join(pictures)
+
+
+def _img(content: bytes, width: int, height: int, label: str, classes: str) -> Markup:
+    return Markup('<img class="{}" width="{}" height="{}" alt="{}" src="{}">').format(
+        classes, width, height, label, address(content)
+    )

@@ -1,0 +1,181 @@
+"""Which classes get mixed up: counts and shares of each true class, small errors visible beside a full diagonal."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from cnn.report import chart, text
+from cnn.report.colour import STEPS, THEMES, Scale, table, themed
+from cnn.report.files import Run
+from cnn.report.part import Part
+
+LEVELS = 32
+"""Shades of an error; a share's is that of its square root."""
+WRITTEN, DRAWN = 30, 200
+"""With more classes the matrix is a picture without numbers; with still more there is only the list."""
+PIXELS = 6
+"""The side of a cell of that picture."""
+FREQUENT = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One cell: what is written in it, and its class of colour."""
+
+    share: str
+    count: str
+    shade: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """How often one class is taken for another."""
+
+    count: int
+    true: str
+    seen: str
+    share: float
+
+
+def build(run: Run) -> Part | None:
+    """Returns the confusion matrix of the run's main evaluation; `None` without one."""
+    if run.main is None:
+        return None
+    name, evaluation = run.main
+    counts = np.asarray(evaluation["confusion"], np.int64)
+    names = run.class_names
+    classes = len(counts)
+    html = text.render(
+        "confusion.html.j2",
+        split=name,
+        names=names,
+        rows=[[cell(counts, row, column) for column in range(classes)] for row in range(classes)]
+        if classes <= WRITTEN
+        else None,
+        scores=[_scores(entry) for entry in evaluation["classes"]],
+        image=_image(counts) if WRITTEN < classes <= DRAWN else None,
+        pairs=frequent(counts, names),
+        sentence=sentence(counts, names),
+        steps=[(share, shade(share)) for share in (0.005, 0.02, 0.1, 0.5, 1.0)],
+    )
+    figures = _figures(counts, names) if classes <= WRITTEN else {}
+    scripts = (text.source("confusion.js"),) if classes <= WRITTEN else ()
+    return Part(
+        "confusion", "Which classes get mixed up", html, (sheet(),), scripts, figures=figures, short="Confusion"
+    )
+
+
+def cell(counts: np.ndarray, true: int, seen: int) -> Cell:
+    """Returns a cell; a class that does not occur has none but dashes."""
+    total, count = int(counts[true].sum()), int(counts[true, seen])
+    if not total:
+        return Cell("-", "", "none")
+    if not count:
+        return Cell("0", "", "none")
+    share = count / total
+    return Cell(f"{percent(share)} %", f"{count:,}", "hit" if true == seen else shade(share))
+
+
+def percent(share: float) -> str:
+    """Returns a share in percent, never rounded to nothing or to all."""
+    shown = f"{100 * share:.1f}"
+    if share < 1 and shown == "100.0":
+        return "> 99.9"
+    return "< 0.1" if share > 0 and shown == "0.0" else shown.removesuffix(".0")
+
+
+def shade(share: float) -> str:
+    """Returns the class of an error of this share of its row, in (0, 1]."""
+    return f"e{max(1, round(LEVELS * math.sqrt(share)))}"
+
+
+def frequent(counts: np.ndarray, names: Sequence[str]) -> list[Pair]:
+    """Returns the most frequent confusions; equal ones in the order of the classes."""
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:FREQUENT]
+    places = [divmod(int(place), len(counts)) for place in order]
+    return [
+        Pair(int(wrong[true, seen]), names[true], names[seen], float(wrong[true, seen] / counts[true].sum()))
+        for true, seen in places
+        if wrong[true, seen]
+    ]
+
+
+def sentence(counts: np.ndarray, names: Sequence[str]) -> str:
+    """Returns the finding in words."""
+    pairs = frequent(counts, names)
+    if not pairs:
+        return "No image is taken for another class."
+    wrong, count = int(counts.sum() - np.trace(counts)), pairs[0].count
+    true, seen = text.shortened(pairs[0].true), text.shortened(pairs[0].seen)
+    return (
+        f"{wrong:,} of {int(counts.sum()):,} images are taken for another class; "
+        f"most often {true} for {seen}, {count:,} time{'s' * (count > 1)}."
+    )
+
+
+def sheet() -> str:
+    """Returns the colours of the cells: the orange arm of the one scale, text black or white, whichever is clearer."""
+    rules = []
+    for level in range(1, LEVELS + 1):
+        row = STEPS - round(STEPS * level / LEVELS)
+        colours = [table(theme)[row] for theme in THEMES]
+        light, dark = (f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours)
+        inks = [("#ffffff" if luminance(colour) < 0.179 else "#000000") for colour in colours]
+        rules.append(
+            f".e{level} {{ background: {light}; background: light-dark({light}, {dark}); "
+            f"color: {inks[0]}; color: light-dark({inks[0]}, {inks[1]}); }}"
+        )
+    return "\n".join(rules)
+
+
+def luminance(colour: np.ndarray) -> float:
+    """Returns the relative luminance of red, green and blue in 0..255, as WCAG 2 defines it."""
+    channels = np.asarray(colour, float) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def _scores(entry: dict[str, Any]) -> dict[str, str]:
+    shown = {key: "-" if entry[key] is None else percent(entry[key]) + " %" for key in ("recall", "precision")}
+    return {**shown, "support": f"{entry['support']:,}"}
+
+
+def signed(counts: np.ndarray) -> np.ndarray:
+    """Returns a number in [-1, 1] for each cell: minus the root of the share of an error, a quarter for a hit."""
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return np.where(np.eye(len(counts), dtype=bool), 0.25 * shares, -np.sqrt(shares))
+
+
+def _image(counts: np.ndarray) -> Markup:
+    side = PIXELS * len(counts)
+    pixels = {theme: Scale(1.0).colours(signed(counts), theme) for theme in THEMES}
+    return themed(pixels, side, side, "Confusion matrix: rows are true classes, columns predicted ones", "matrix")
+
+
+def _figures(counts: np.ndarray, names: Sequence[str]) -> dict[str, bytes]:
+    side = 140 + 36 * len(counts)
+    return chart.files("confusion", (side, side), lambda figure, ink: _paint(figure, ink, counts, names))
+
+
+def _paint(figure: Any, ink: chart.Ink, counts: np.ndarray, names: Sequence[str]) -> None:
+    axes = figure.add_subplot()
+    colours = Scale(1.0).colours(signed(counts), ink.theme)
+    axes.imshow(colours, interpolation="nearest")
+    for (true, seen), count in np.ndenumerate(counts):
+        if count:
+            ground = luminance(colours[true, seen])
+            axes.text(seen, true, f"{count:,}", ha="center", va="center", color="white" if ground < 0.179 else "black")
+    places = range(len(counts))
+    labels = [text.shortened(name, 16) for name in names]
+    axes.set_xticks(places, labels, rotation=90)
+    axes.set_yticks(places, labels)
+    axes.grid(visible=False)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    figure.set_layout_engine("tight")

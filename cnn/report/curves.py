@@ -1,0 +1,162 @@
+"""Learning curves: whether it learned, and whether it over-fits."""
+
+from typing import Any
+
+from cnn.report import chart, history, text
+from cnn.report.files import Run
+from cnn.report.history import History, Points
+from cnn.report.part import Part
+
+SIZE = (760, 520)
+LEFT, RIGHT = 0.085, 0.91
+PANELS = {"loss": (0.565, 0.345), "accuracy": (0.205, 0.32), "rate": (0.085, 0.085)}
+"""Bottom and height of each panel, as shares of the figure."""
+MOST_ROWS = 200
+
+
+def build(run: Run) -> Part | None:
+    """Returns loss, accuracy and learning rate over the steps; `None` before the first record."""
+    recorded = history.read(run)
+    if not (recorded.loss["train"] or recorded.loss["valid"] or recorded.bad_step is not None):
+        return None
+    label = sentence(recorded)
+    image, figures = chart.draw("curves", SIZE, label, lambda figure, ink: _paint(figure, ink, recorded))
+    rows = history.epochs(run)
+    shown = rows if len(rows) <= MOST_ROWS else rows[:: -(-len(rows) // MOST_ROWS)]
+    html = text.render("curves.html.j2", image=image, label=label, rows=shown, left_out=len(rows) - len(shown))
+    return Part(
+        "curves",
+        "Learning curves",
+        html,
+        scripts=(text.source("curves.js"),),
+        data={"curves-data": pointed(recorded)},
+        figures=figures,
+        short="Curves",
+    )
+
+
+def sentence(recorded: History) -> str:
+    """Returns what the curves show, for who cannot see them."""
+    parts = []
+    if recorded.best:
+        step, accuracy = recorded.best
+        first = recorded.accuracy["valid"][0][1]
+        parts.append(f"Validation accuracy goes from {first:.4f} to its best, {accuracy:.4f}, at step {step:,}.")
+    elif recorded.accuracy["train"]:
+        points = recorded.accuracy["train"]
+        parts.append(f"Training accuracy goes from {points[0][1]:.4f} to {points[-1][1]:.4f}.")
+    if recorded.bad_step is not None:
+        parts.append(f"The loss is not finite from step {recorded.bad_step:,} on.")
+    return " ".join(parts)
+
+
+def limits(recorded: History) -> tuple[float, float]:
+    """Returns the first and the last step of the axis; room for a band where the loss is not finite."""
+    end = max(1, recorded.last_step)
+    return -0.01 * end, end * (1.12 if recorded.bad_step is not None else 1.01)
+
+
+def pointed(recorded: History) -> dict[str, Any]:
+    """Returns what pointing at the curves reads: where the panels lie, and every recorded step with its numbers."""
+    curves = {
+        f"{split} {what}": history.thinned(getattr(recorded, what)[split])
+        for what in ("loss", "accuracy")
+        for split in ("train", "valid")
+    }
+    curves["learning rate"] = history.thinned(recorded.learning_rate)
+    curves = {name: points for name, points in curves.items() if points}
+    steps = sorted({step for points in curves.values() for step, _ in points})
+    columns = [dict(points) for points in curves.values()]
+    rows = [[step, *(column.get(step) for column in columns)] for step in steps]
+    return {"left": LEFT, "right": RIGHT, "limits": limits(recorded), "names": ["step", *curves], "rows": rows}
+
+
+def _paint(figure: Any, ink: chart.Ink, recorded: History) -> None:
+    top, middle, strip = (figure.add_axes((LEFT, low, RIGHT - LEFT, high)) for low, high in PANELS.values())
+    for panel in (top, middle):
+        panel.tick_params(labelbottom=False)
+    _lines(top, ink, recorded.loss, "loss")
+    top.set_ylabel("loss (nats)")
+    top.set_ylim(bottom=0)
+    _lines(middle, ink, recorded.accuracy, "accuracy")
+    middle.set_ylabel("accuracy")
+    rates = history.thinned(recorded.learning_rate)
+    strip.plot([x for x, _ in rates], [y for _, y in rates], color=ink.muted, linewidth=1.2, gid="learning_rate")
+    strip.set_ylabel("rate", color=ink.muted)
+    strip.set_ylim(bottom=0)
+    strip.set_yticks([max((y for _, y in rates), default=1.0)])
+    strip.yaxis.set_major_formatter("{x:.2g}")
+    strip.set_xlabel("step")
+    per_epoch = recorded.steps_per_epoch
+    if per_epoch and recorded.last_step >= per_epoch:
+        epochs = top.secondary_xaxis("top", functions=(lambda x: x / per_epoch, lambda x: x * per_epoch))
+        epochs.set_xlabel("epoch")
+        epochs.xaxis.get_major_locator().set_params(integer=True)
+    for panel in (top, middle, strip):
+        panel.set_xlim(*limits(recorded))
+        panel.grid(axis="x", visible=False)
+    _marks(top, middle, strip, ink, recorded)
+
+
+def _marks(top: Any, middle: Any, strip: Any, ink: chart.Ink, recorded: History) -> None:
+    """Marks the best evaluation, and from where on the loss is not finite."""
+    end = limits(recorded)[1]
+    for panel in (top, middle, strip):
+        if recorded.best:
+            panel.axvline(recorded.best[0], color=ink.muted, linewidth=0.9, linestyle=(0, (2, 2)))
+        if recorded.bad_step is not None:
+            panel.axvspan(recorded.bad_step, end, facecolor="none", hatch="////", edgecolor=ink.grid)
+    if recorded.best:
+        step, accuracy = recorded.best
+        _beside(middle, ink, step, 0.04, f"best {accuracy:.4f}, step {step:,}", late=step > 0.6 * end)
+    if recorded.bad_step is not None:
+        words = f"loss not finite from step {recorded.bad_step:,}"
+        _beside(top, ink, recorded.bad_step, 0.88, words, late=recorded.bad_step > 0.5 * end)
+
+
+def _beside(panel: Any, ink: chart.Ink, step: int, height: float, words: str, *, late: bool) -> None:
+    """Writes words beside a step, on its left where the step is late."""
+    panel.annotate(
+        words,
+        (step, height),
+        xycoords=("data", "axes fraction"),
+        xytext=(-5 if late else 5, 0),
+        textcoords="offset points",
+        ha="right" if late else "left",
+        color=ink.text,
+        bbox={"facecolor": ink.paper, "edgecolor": "none", "pad": 1},
+    )
+
+
+def _lines(panel: Any, ink: chart.Ink, curves: dict[str, Points], what: str) -> None:
+    styles = {
+        "train": {"color": ink.blue, "linewidth": 1.3},
+        "valid": {"color": ink.orange, "linewidth": 1.5, "linestyle": (0, (4, 2)), "marker": "o", "markersize": 3.5},
+    }
+    ends = []
+    for split, points in curves.items():
+        if not points:
+            continue
+        drawn = history.thinned(points)
+        style = dict(styles[split])
+        if len(drawn) == 1:
+            style |= {"marker": "o", "markersize": 5}
+        if len(drawn) > 60:
+            style.pop("marker", None)
+        panel.plot([x for x, _ in drawn], [y for _, y in drawn], gid=f"{what}-{split}", **style)
+        ends.append((drawn[-1][1], split, styles[split]["color"]))
+    # Both labels stand at the right edge, apart from one another also where the lines end together.
+    low, high = panel.get_ylim()
+    spread = 0.075 * (high - low)
+    ends.sort()
+    for index, (height, split, color) in enumerate(ends):
+        if index and height - ends[0][0] < spread:
+            height = ends[0][0] + spread
+        panel.annotate(
+            split,
+            (1.008, height),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            color=color,
+            annotation_clip=False,
+        )

@@ -1,0 +1,115 @@
+"""What the filters look like: the kernels that read the image itself, and which of them are never used."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from markupsafe import Markup
+
+from cnn import rundir
+from cnn.filters import FILTERS
+from cnn.report import text
+from cnn.report.colour import THEMES, Scale, enclosed, picture, png, themed
+from cnn.report.files import Run
+from cnn.report.part import Part
+
+ALIKE = 0.80
+"""The least absolute cosine that is worth a name."""
+DEAD = 0.999
+"""The share of zeros from which on a filter counts as unused."""
+SIDE = 54
+NAMED = {
+    "vertical": "vertical line",
+    "horizontal": "horizontal line",
+    "diagonal": "falling diagonal",
+    "antidiagonal": "rising diagonal",
+    "outline": "spot",
+    "blur": "blur",
+}
+"""The filters with names that a kernel is compared with, and what they look like."""
+
+
+class Filter(NamedTuple):
+    """One kernel as it is shown."""
+
+    number: int
+    tiles: list[Markup]
+    bias: float
+    looks: str
+    dead: bool
+
+
+def build(run: Run) -> Part | None:
+    """Returns the first layer's kernels; `None` where the network begins otherwise, or nothing measured it."""
+    stored = run.arrays(rundir.FIRST_LAYER)
+    if stored is None:
+        return None
+    kernel = stored["kernel"].astype(np.float64)
+    scale = Scale.over(kernel)
+    filters = [describe(stored, number, scale) for number in range(kernel.shape[-1])]
+    html = text.render(
+        "filters.html.j2",
+        filters=filters,
+        legend=scale.legend(),
+        names=[str(name) for name in stored["names"]],
+        images=int(stored["images"]),
+        kernel=kernel.shape,
+        compared=kernel.shape[:2] == (3, 3),
+        dead=sum(each.dead for each in filters),
+    )
+    sheet = atlas(kernel, scale)
+    figures = {"filters.png": sheet, "filters.svg": enclosed(sheet)}
+    return Part("filters", "What the filters look like", html, figures=figures, short="Filters")
+
+
+def describe(stored: dict[str, np.ndarray], number: int, scale: Scale) -> Filter:
+    """Returns a filter's pictures, one an input channel and in colours the composite, its bias and its likeness."""
+    kernel = stored["kernel"][..., number].astype(np.float64)
+    zoom = max(2, SIDE // max(kernel.shape[:2]))
+    height, width = (zoom * side for side in kernel.shape[:2])
+    tiles = []
+    if kernel.shape[-1] == 3:
+        reds = np.round(127.5 + 127.5 * kernel / scale.limit).astype(np.uint8)
+        tiles.append(picture(reds, width, height, f"filter {number}, red, green and blue together"))
+    for channel in range(min(3, kernel.shape[-1])):
+        pixels = {theme: scale.colours(kernel[..., channel], theme) for theme in THEMES}
+        of = f", channel {channel}" if kernel.shape[-1] > 1 else ""
+        tiles.append(themed(pixels, width, height, f"filter {number}{of}", "tile"))
+    likeness = looks_like(kernel)
+    return Filter(
+        number,
+        tiles,
+        float(stored["bias"][number]),
+        f"{likeness[0]} {likeness[1]:.2f}" if likeness else "",
+        bool(stored["zero_share"][number] >= DEAD),
+    )
+
+
+def looks_like(kernel: Float[np.ndarray, "height width channels"]) -> tuple[str, float] | None:
+    """Returns the named filter that a 3x3 kernel resembles most and the cosine, where that says something.
+
+    In several channels the name stands for the same filter in each.
+    """
+    if kernel.shape[:2] != (3, 3) or not kernel.any():
+        return None
+    cosines = {}
+    for name, said in NAMED.items():
+        pattern = np.repeat(np.asarray(FILTERS[name].kernel, float)[..., None], kernel.shape[-1], axis=-1)
+        cosines[said] = float((kernel * pattern).sum() / (np.linalg.norm(kernel) * np.linalg.norm(pattern)))
+    best = max(cosines, key=lambda said: abs(cosines[said]))
+    return (best, cosines[best]) if abs(cosines[best]) >= ALIKE else None
+
+
+def atlas(kernel: Float[np.ndarray, "height width channels filters"], scale: Scale, columns: int = 16) -> bytes:
+    """Returns all kernels as one picture for papers: in rows of 16, their channels side by side."""
+    height, width, channels, count = kernel.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    wide = channels * (width + 1)
+    numbers = np.full((rows * (height + 1) + 1, columns * (wide + 1)), np.nan)
+    for number in range(count):
+        row, column = divmod(number, columns)
+        for channel in range(channels):
+            left = column * (wide + 1) + channel * (width + 1) + 1
+            numbers[row * (height + 1) + 1 :, left:][:height, :width] = kernel[..., channel, number]
+    return png(np.kron(scale.colours(numbers, "light"), np.ones((8, 8, 1), np.uint8)))

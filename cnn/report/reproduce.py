@@ -1,0 +1,94 @@
+"""How to get the same run again: command, config, versions, device, data, seed."""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from cnn import config, fields
+from cnn.report import text
+from cnn.report.files import Run
+from cnn.report.part import Part
+
+SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
+HIDDEN = "(hidden)"
+
+
+def build(run: Run) -> Part:
+    """Returns the section."""
+    full = masked(json.loads(run.values.json))
+    about = run.about
+    html = text.render(
+        "reproduce.html.j2",
+        command=command(about.get("argv") or []),
+        changed=differences(run),
+        full=text.visible_lines(json.dumps(full, indent=2, sort_keys=True, ensure_ascii=False)),
+        rows=[(what, text.visible(value)) for what, value in facts(run).items() if value],
+        diff=bool((about.get("git") or {}).get("dirty")),
+    )
+    return Part("reproduce", "Reproduce", html)
+
+
+def command(argv: list[str]) -> str:
+    """Returns the command that was typed, for a shell, with secrets hidden; empty where it is not known."""
+    if not argv:
+        return ""
+    words = []
+    for word in argv[1:]:
+        name, equals, _ = word.partition("=")
+        words.append(f"{name}={HIDDEN}" if equals and SECRET.search(name) else word)
+    return text.visible(shlex.join(["python", argv[0], *words]))
+
+
+def differences(run: Run) -> list[tuple[str, str, str]]:
+    """Returns path, default and value of each field that is not what it is by default."""
+    values, saved = run.values, json.loads(run.values.json)
+    defaults: dict[str, Any] = {"seed": 0}
+    for name in (*config.SECTIONS, *config.NAMED):
+        given = fields.defaults(type(getattr(values, name)))
+        defaults[name] = {key: fields.to_json(value) for key, value in given.items() if value is not fields.REQUIRED}
+    rows = [row for row in config.differences(defaults, saved) if row[2] != "(not set)"]
+    return [(f"config.{path}", _shown(path, default), _shown(path, value)) for path, default, value in rows]
+
+
+def masked(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a config with the values of fields that sound secret hidden."""
+    return {
+        name: masked(value) if isinstance(value, Mapping) else HIDDEN if SECRET.search(name) else value
+        for name, value in tree.items()
+    }
+
+
+def facts(run: Run) -> dict[str, str]:
+    """Returns what else the numbers depend on, in words; empty where it is not known."""
+    about = run.about
+    git = about.get("git") or {}
+    devices = about.get("devices") or []
+    data = about.get("data") or {}
+    sizes = ", ".join(f"{size:,} {split}" for split, size in (data.get("examples") or {}).items())
+    commit = f"{git['commit']}{', with changes that are not committed' if git.get('dirty') else ''}" if git else ""
+    packages = [f"{name} {version}" for name, version in (about.get("packages") or {}).items() if version]
+    return {
+        "seed": str(run.values.seed),
+        "commit": commit,
+        "Python": about.get("python", ""),
+        "packages": ", ".join(packages),
+        "platform": about.get("platform", ""),
+        "devices": f"{len(devices)} x {devices[0]} ({about.get('backend', '')})" if devices else "",
+        "CPU threads": str(about.get("cpu_threads", "")),
+        "data": f"{sizes}; fingerprint {data['identity']}" if data else "",
+        "state": f"fingerprint {run.result['fingerprint']}" if run.result else "",
+    }
+
+
+def _shown(path: str, value: Any) -> str:
+    if value == "(not set)":
+        return "none"
+    return HIDDEN if SECRET.search(path) else text.shortened(_said(value), 400)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, str):
+        return " ".join(value.split()) or '""'
+    return json.dumps(value)

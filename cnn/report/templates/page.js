@@ -1,0 +1,100 @@
+"use strict";
+// What every section's script may use; also the runner of `#selftest`.
+const page = (() => {
+  const root = document.documentElement;
+  const errors = [];
+  const checks = [];
+  const listeners = [];
+  const fail = (what) => {
+    errors.push(String(what));
+    root.dataset.errors = String(errors.length);
+  };
+  addEventListener("error", (event) => fail(event.message));
+  addEventListener("unhandledrejection", (event) => fail(event.reason));
+  document.addEventListener("securitypolicyviolation", (event) => fail(`policy: ${event.violatedDirective}`));
+
+  // The address after `#`: `curves`, or `j=img:3;layer:conv2&theme=dark`; a word without `=` is true.
+  const entries = () => new Map(location.hash.slice(1).split("&").filter(Boolean).map((entry) => {
+    const [key, ...rest] = entry.split("=");
+    return [key, rest.length ? decodeURIComponent(rest.join("=")) : true];
+  }));
+  const state = (key) => entries().get(key);
+  const setState = (key, value) => {
+    const all = new Map([...entries()].filter(([, old]) => old !== true || key === "selftest"));
+    if (value === undefined) all.delete(key); else all.set(key, value);
+    // Readable where it may be: only what would end an entry is escaped.
+    const written = [...all].map(([name, entry]) => `${name}=${encodeURIComponent(entry).replace(/%3A|%3B|%2C|%2F/g, decodeURIComponent)}`);
+    history.replaceState(null, "", `#${written.join("&")}`);
+  };
+
+  const data = (id) => JSON.parse(document.getElementById(id).textContent);
+  const blob = async (id) => {
+    const text = atob(document.getElementById(id).textContent);
+    const bytes = Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).arrayBuffer();
+  };
+
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const theme = () => root.dataset.theme || (dark.matches ? "dark" : "light");
+  const onTheme = (listener) => listeners.push(listener);
+  const told = () => listeners.forEach((listener) => listener(theme()));
+  const choose = (chosen) => {
+    if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen; else delete root.dataset.theme;
+    button.textContent = `theme: ${chosen}`;
+    told();
+  };
+  const button = document.getElementById("theme");
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const order = ["auto", "light", "dark"];
+    const next = order[(order.indexOf(root.dataset.theme || "auto") + 1) % 3];
+    setState("theme", next === "auto" ? undefined : next);
+    choose(next);
+  });
+  dark.addEventListener("change", told);
+  choose(state("theme") || "auto");
+
+  // A printed page shows what is folded, but for what is long and says little.
+  addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("details:not([open]):not(.folded)")) {
+      details.open = true;
+      details.dataset.closed = "";
+    }
+  });
+  addEventListener("afterprint", () => {
+    for (const details of document.querySelectorAll("details[data-closed]")) {
+      details.open = false;
+      delete details.dataset.closed;
+    }
+  });
+
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      button.textContent = "copied";
+    });
+  }
+
+  const check = (name, run) => checks.push([name, run]);
+  const selftest = async () => {
+    for (const [name, run] of checks) {
+      try {
+        const wrong = await run();
+        if (wrong) fail(`${name}: ${wrong}`);
+      } catch (error) {
+        fail(`${name}: ${error}`);
+      }
+    }
+    root.dataset.errors = String(errors.length);
+    root.dataset.messages = errors.join(" | ");
+    root.dataset.selftest = errors.length ? "failed" : "ok";
+  };
+  // After every script of the page has run.
+  addEventListener("load", () => {
+    if (state("selftest")) setTimeout(selftest, 0);
+  });
+
+  return { state, setState, data, blob, theme, onTheme, fail, check };
+})();

@@ -1,0 +1,171 @@
+"""The stages of a network in the order they are computed, and what of each earlier one a number depends on."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cnn.layers import Conv, Layer, Residual, Row, Shape, named, trace, written
+
+Interval = tuple[int, int]
+"""The first row or column, and the one after the last."""
+Region = tuple[Interval, Interval]
+"""Rows and columns of a map."""
+
+EXACT = ("relu", "max_pool", "global_max_pool", "flatten", "dropout")
+"""Kinds that choose or move numbers without rounding: bit for bit the same wherever they are computed."""
+
+_WINDOWED = ("conv", "max_pool", "avg_pool")
+_WHOLE = ("dense", "global_avg_pool", "global_max_pool", "group_norm", "softmax", "flatten")
+"""Kinds whose numbers may depend on every pixel of what they read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """The image, or what one layer makes of earlier stages."""
+
+    name: str
+    """`input`, or the layer's path: `conv1`, `residual1/shortcut/conv1`."""
+    op: str
+    """`input`, the layer's kind, or `add` for the end of a residual."""
+    sources: tuple[int, ...]
+    """The numbers of the stages it reads, counted from the image, 0."""
+    input: Shape
+    output: Shape
+    text: str = ""
+    """The layer as it is written in an expression."""
+    formula: str = ""
+    arrays: tuple[str, ...] = ()
+    """Its parameters and statistics, by name."""
+    kernel: tuple[int, int] = (1, 1)
+    strides: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    """Rows of zeros before and after, columns before and after."""
+    groups: int = 1
+    epsilon: float = 0.0
+
+    @property
+    def exact(self) -> bool:
+        return self.op in EXACT
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> "Stage":
+        return cls(**{name: _tuples(value) for name, value in record.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def build(layers: Sequence[Layer], image_shape: Shape) -> tuple[Stage, ...]:
+    """Returns the image and a stage for every layer; those inside a residual stand before its sum.
+
+    Args:
+      layers: a network that fits.
+      image_shape: height, width, channels.
+    """
+    rows = {row.path: row for row in trace(layers, image_shape)}
+    stages = [Stage("input", "input", (), image_shape, image_shape)]
+    _chain(layers, 0, "", rows, stages)
+    return tuple(stages)
+
+
+def _chain(layers: Sequence[Layer], source: int, prefix: str, rows: dict[str, Row], stages: list[Stage]) -> int:
+    """Appends the stages of a chain that reads stage `source`; returns the number of its last."""
+    for name, layer in named(layers):
+        row = rows[prefix + name]
+        if isinstance(layer, Residual):
+            body = _chain(layer.body, source, f"{prefix}{name}/", rows, stages)
+            shortcut = _chain(layer.shortcut, source, f"{prefix}{name}/shortcut/", rows, stages)
+            stages.append(Stage(row.path, "add", (body, shortcut), row.output, row.output, "residual", row.formula))
+        else:
+            stages.append(_stage(row, source))
+        source = len(stages) - 1
+    return source
+
+
+def _stage(row: Row, source: int) -> Stage:
+    layer = row.layer
+    options: dict[str, Any] = {}
+    if layer.kind in _WINDOWED:
+        size = layer.kernel if isinstance(layer, Conv) else layer.window  # type: ignore[attr-defined]
+        options = {"kernel": size, "strides": layer.strides, "pads": _pads(row)}  # type: ignore[attr-defined]
+    if isinstance(layer, Conv):
+        options |= {"dilation": layer.dilation, "groups": layer.groups}
+    if layer.kind in ("batch_norm", "group_norm"):
+        options = {"epsilon": float(layer.epsilon), "groups": getattr(layer, "groups", 1)}  # type: ignore[attr-defined]
+    elif layer.kind not in (*_WINDOWED, *_WHOLE):
+        options = _reach(row)
+    arrays = tuple(parameter.name for parameter in row.parameters)
+    shapes = (row.input, row.output)
+    return Stage(row.path, layer.kind, (source,), *shapes, written(layer), row.formula, arrays, **options)
+
+
+def _reach(row: Row) -> dict[str, Any]:
+    """Returns the window of a layer that may be a person's own, wide enough for one that reads its whole input."""
+    reach, side = row.layer.reach(row.input), max(row.input)
+    if reach is None:
+        return {"kernel": (2 * side + 1, 2 * side + 1), "pads": ((side, side), (side, side))}
+    return {"kernel": reach.kernel, "strides": reach.strides}
+
+
+def _pads(row: Row) -> tuple[Interval, Interval]:
+    """Returns the zeros around the map with `same` padding; the odd one stands at the end."""
+    if row.layer.padding == "valid":  # type: ignore[attr-defined]
+        return (0, 0), (0, 0)
+    reach = row.layer.reach(row.input)
+    if reach is None:
+        raise AssertionError(f"{row.path} slides no window")
+    pads = []
+    for axis in (0, 1):
+        needed = (row.output[axis] - 1) * reach.strides[axis] + reach.kernel[axis] - row.input[axis]
+        pads.append((max(needed, 0) // 2, max(needed, 0) - max(needed, 0) // 2))
+    return pads[0], pads[1]
+
+
+def reach_back(stages: Sequence[Stage], number: int, row: int, column: int) -> dict[int, Region]:
+    """Returns the rows and columns of every earlier stage that one number depends on: its receptive field.
+
+    Args:
+      stages: the network.
+      number: the stage whose number it is.
+      row: of the number; 0 in a vector.
+      column: of the number; 0 in a vector.
+
+    Returns:
+      By stage; the stage itself included, stages that do not lead to it left out. Vectors have one row and column.
+    """
+    regions: dict[int, Region] = {number: ((row, row + 1), (column, column + 1))}
+    for index in range(number, 0, -1):
+        if index not in regions:
+            continue
+        stage = stages[index]
+        for source in stage.sources:
+            needed = _needed(stage, regions[index], stages[source].output)
+            regions[source] = _joined(regions[source], needed) if source in regions else needed
+    return dict(sorted(regions.items()))
+
+
+def _needed(stage: Stage, region: Region, shape: Shape) -> Region:
+    if len(shape) == 1:
+        return (0, 1), (0, 1)
+    if stage.op in _WHOLE:
+        return (0, shape[0]), (0, shape[1])
+    rows, columns = _windows(stage, region, shape)
+    return rows, columns
+
+
+def _windows(stage: Stage, region: Region, shape: Shape) -> Iterator[Interval]:
+    for axis, (first, end) in enumerate(region):
+        start = first * stage.strides[axis] - stage.pads[axis][0]
+        reach = (stage.kernel[axis] - 1) * stage.dilation[axis] + 1
+        stop = (end - 1) * stage.strides[axis] - stage.pads[axis][0] + reach
+        yield max(start, 0), min(stop, shape[axis])
+
+
+def _joined(one: Region, other: Region) -> Region:
+    rows, columns = ((min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(one, other, strict=True))
+    return rows, columns

@@ -1,0 +1,162 @@
+"""The page's arithmetic, run by Node.js on numbers that Python worked out."""
+
+import json
+import os
+import shutil
+import subprocess
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import networks
+import oracles
+from cnn import filters, stages
+from cnn.report import colour, story
+from test_stages import SIDE, one
+
+HERE = Path(__file__).parent
+NODE = shutil.which("node")
+KINDS = [
+    "conv(6, (3, 2))",
+    "conv(6, 3, strides=(2, 1))",
+    'conv(4, 3, strides=2, padding="same", dilation=2)',
+    'conv(6, (1, 3), padding="same", groups=2)',
+    "conv(4, 3, use_bias=False)",
+    "max_pool(2)",
+    'max_pool((3, 2), strides=2, padding="same")',
+    "avg_pool((2, 3))",
+    'avg_pool(3, strides=2, padding="same")',
+    "global_avg_pool",
+    "global_max_pool",
+    "flatten",
+    "relu",
+    "gelu",
+    "silu",
+    "tanh",
+    "sigmoid",
+    "batch_norm",
+    "group_norm(2)",
+    "dropout(0.5)",
+]
+VECTORS = ["dense(5)", "batch_norm", "group_norm(4)", "softmax", "dense(3, use_bias=False)"]
+FIELDS = [
+    'conv(2, 3, strides=2, padding="same") | relu | max_pool(2) | conv(2, (2, 1), dilation=2) | flatten | dense(2)',
+    'residual(conv(1, 3, padding="same") | batch_norm, shortcut=conv(1, 1)) | relu | avg_pool(2)',
+]
+
+
+def stage_fixture(text, shape):
+    stage, x, arrays = one(text, shape)
+    right, allowed = stages.expected(stage, [x], arrays)
+    return {
+        "name": f"{text} on {shape}",
+        "stage": stage.to_json(),
+        "sources": [x.ravel().tolist()],
+        "arrays": {name: array.ravel().tolist() for name, array in arrays.items()},
+        "right": right.ravel().tolist(),
+        "allowed": allowed.ravel().tolist(),
+        "float32": right.astype(np.float32).ravel().tolist(),
+    }
+
+
+def added():
+    rng = np.random.default_rng(1)
+    stage = stages.Stage("residual1", "add", (0, 1), SIDE, SIDE)
+    sources = [rng.normal(size=SIDE).astype(np.float32) for _ in range(2)]
+    right, allowed = stages.expected(stage, sources, {})
+    float32 = (sources[0] + sources[1]).ravel().tolist()
+    flat = {"right": right.ravel().tolist(), "allowed": allowed.ravel().tolist(), "float32": float32}
+    return {
+        "name": "add",
+        "stage": stage.to_json(),
+        "sources": [source.ravel().tolist() for source in sources],
+        "arrays": {},
+        **flat,
+    }
+
+
+def taps(text, shape):
+    """Returns by the tests' own oracle which rows each output row reads, -1 where it is padding."""
+    stage, _, _ = one(text, shape)
+    size, window = shape[0], stage.kernel[0]
+    padding = "same" if any(map(any, stage.pads)) else "valid"
+    read = oracles.taps(size, window, stage.strides[0], padding, stage.dilation[0])
+    return [[dict(row).get(tap, -1) for tap in range(window)] for row in read]
+
+
+def field_fixtures():
+    rng = np.random.default_rng(2)
+    for text in FIELDS:
+        built = stages.build(networks.chain(text), (15, 14, 1))
+        for _ in range(10):
+            number = int(rng.integers(1, len(built)))
+            shape = built[number].output
+            row, column = (int(rng.integers(side)) for side in (shape[:2] if len(shape) == 3 else (1, 1)))
+            regions = [[k, region] for k, region in stages.reach_back(built, number, row, column).items()]
+            record = [stage.to_json() for stage in built]
+            yield {"stages": record, "number": number, "row": row, "column": column, "regions": regions}
+
+
+def bench_fixtures():
+    rng = np.random.default_rng(3)
+    for width in (7, 8):
+        picture, kernel = rng.integers(0, 256, (6, width)).astype(float), rng.normal(size=(3, 3))
+        made = filters.convolve(picture, kernel.tolist())
+        yield {
+            "picture": picture.ravel().tolist(),
+            "width": width,
+            "kernel": kernel.ravel().tolist(),
+            "map": made.ravel().tolist(),
+            "max": filters.pool(made, "max").ravel().tolist(),
+            "average": filters.pool(made, "average").ravel().tolist(),
+            "weighted": np.ravel(filters.weighted(tuple(map(tuple, kernel.tolist())))).tolist(),
+        }
+
+
+def apportioned():
+    rng = np.random.default_rng(4)
+    for count in (1, 2, 13, 64):
+        numbers = rng.normal(size=count).tolist()
+        places = story.decimals(numbers)
+        shown = [round(value * 10**places) for value in story.apportion(numbers, places)]
+        assert sum(shown) == round(sum(numbers) * 10**places)
+        yield {"numbers": numbers, "places": places, "shown": shown}
+
+
+@pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
+def test_the_pages_arithmetic_is_pythons(tmp_path):
+    kinds = [stage_fixture(text, SIDE) for text in KINDS] + [stage_fixture(text, (8,)) for text in VECTORS]
+    numbers = np.array([1.5, -0.0, 3e-9, -7], np.float32)
+    pool, _, _ = one("max_pool(2)", (11, 11, 1))
+    conv, _, _ = one("conv(1, 3)", (28, 28, 1))
+    fixtures = {
+        "stages": [*kinds, added()],
+        "taps": {f"{text} on {SIDE}": taps(text, SIDE) for text in KINDS if text.startswith("conv")},
+        "fields": list(field_fixtures()),
+        "lesson": {
+            "picture": np.ravel(filters.WINDOW).tolist(),
+            "kernel": np.ravel(filters.FILTERS["lesson"].kernel).tolist(),
+        },
+        "bench": list(bench_fixtures()),
+        "apportioned": list(apportioned()),
+        "digest": {"numbers": numbers.tolist(), "crc": zlib.crc32((numbers + 0.0).tobytes())},
+        "colours": {
+            "anchors": colour.ANCHORS["light"],
+            "table": colour.table("light").tolist(),
+            "paper": colour.table("light")[colour.STEPS].tolist(),
+        },
+        "odd": {"pool": pool.to_json(), "conv": conv.to_json()},
+    }
+    path = tmp_path / "fixtures.json"
+    path.write_text(json.dumps(fixtures))
+    done = subprocess.run(
+        [NODE, "--test", str(HERE / "arithmetic.test.js")],
+        env={**os.environ, "FIXTURES": str(path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "\n# pass " in done.stdout or "ℹ pass" in done.stdout

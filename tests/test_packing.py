@@ -1,0 +1,80 @@
+"""What a page of limited size holds of a journey."""
+
+import numpy as np
+import pytest
+
+from cnn.report import packing
+from cnn.report.packing import HARD_STOP, Packer, Plan, plan, said, shuffled
+from test_stages import journey_of
+
+
+def costing(prices):
+    return lambda chosen: prices.get(chosen, 10**9)
+
+
+def test_images_are_left_out_first_then_dense_kernels_then_filters_then_digits():
+    seen = []
+
+    def cost(chosen):
+        seen.append(chosen)
+        return 10**9
+
+    assert plan(3, cost, 10) is None
+    in_order = [Plan(3), Plan(2), Plan(1), Plan(1, False), Plan(1, False, 8), Plan(1, False, 8, True)]
+    assert list(dict.fromkeys(seen)) == in_order
+
+
+def test_the_first_plan_that_fits_is_taken():
+    assert plan(8, costing({Plan(8): 90, Plan(7): 70}), 80) == Plan(7)
+    assert plan(8, costing({Plan(8): 80}), 80) == Plan(8)
+
+
+def test_the_smallest_is_taken_up_to_the_hard_stop():
+    smallest = Plan(1, False, 8, True)
+    assert plan(2, costing({smallest: HARD_STOP}), 80) == smallest
+    assert plan(2, costing({smallest: HARD_STOP + 1}), 80) is None
+
+
+def test_the_page_says_what_is_left_out():
+    journey = journey_of()
+    assert said(Plan(1), journey, 3) == []
+    few = said(Plan(1, False, 1, True), journey, 3)
+    assert few == [
+        "of each convolution the kernels of the 1 most active filters are; "
+        "maps without their arithmetic are kept to three digits: to stay within 3 MB (explain --max_mb)."
+    ]
+
+
+@pytest.mark.parametrize("chosen", [Plan(1), Plan(1, True, 1), Plan(1, True, 1, True)], ids=str)
+def test_what_is_packed_is_where_it_is_said_to_be(chosen):
+    journey = journey_of()
+    packer = Packer(journey)
+    places, content = packer.weights(chosen)
+    at = {name: (start, count) for name, start, count in places}
+    start, count = at["conv1/kernel"]
+    kernel = journey.arrays["conv1/kernel"]
+    kept = packer.kept(journey.stages[1], chosen)
+    assert kept is None if chosen.filters == 0 else len(kept) == 1
+    wanted = kernel if kept is None else kernel[..., kept]
+    np.testing.assert_array_equal(np.frombuffer(content, "<f4", count, start), wanted.ravel())
+    assert content.endswith(journey.pictures[0].pixels.tobytes())
+    ((name, start, count),), content = packer.image(0, chosen)
+    kind = "<f2" if chosen.half else "<f4"
+    found = np.frombuffer(content, kind, abs(count), start)
+    assert (name, count < 0) == ("conv1", chosen.half)
+    np.testing.assert_allclose(found, journey.pictures[0].outputs["conv1"].ravel(), rtol=2**-11 if chosen.half else 0)
+    assert packer.cost(chosen) > 0
+
+
+def test_the_filters_that_are_kept_are_the_most_active():
+    journey = journey_of()
+    maps = journey.pictures[0].outputs["conv1"]
+    assert Packer(journey).kept(journey.stages[1], Plan(1, True, 1)) == [int(np.abs(maps).mean((0, 1)).argmax())]
+
+
+def test_bytes_are_shuffled_by_their_place_in_a_number():
+    content = np.arange(3, dtype="<f4").tobytes() + b"rest"
+    mixed = shuffled(content)
+    whole = len(content) // 4
+    back = bytes(mixed[byte * whole + number] for number in range(whole) for byte in range(4))
+    assert back == content and shuffled(b"abc") == b"abc" and packing.MEGABYTE == 10**6
