@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int, UInt8
+from jaxtyping import Array, Float, Float32, Int, Int64, UInt8
 
-from cnn import data, faults, hyper, metrics, model, ops, plan, rundir, train
+from cnn import badlist, data, faults, feed, hyper, metrics, model, ops, plan, rundir, train
 from cnn.config import Values
 from cnn.examples import most_confused
 from cnn.hyper import Hyper
@@ -20,10 +20,11 @@ from cnn.hyper import Hyper
 def predict_logits(
     hyperparameters: Hyper,
     variables: model.Variables,
-    images: UInt8[Array, "examples height width channels"],
+    images: UInt8[Array, "examples height width channels"] | data.Stored,
     *,
     batch_size: int,
     compute_dtype: str = "float32",
+    workers: int = 0,
     check: Callable[[], None] = lambda: None,
 ) -> Float32[np.ndarray, "examples classes"]:
     """Returns the logits of every image, in order.
@@ -31,22 +32,21 @@ def predict_logits(
     Args:
       hyperparameters: its layers, mean and standard deviation are read.
       variables: `params` and `batch_stats`.
-      images: intensities 0..255.
+      images: intensities 0..255, on the device or stored.
       batch_size: the last batch is filled up with repetitions, which are dropped again.
       compute_dtype: the type of the activations.
+      workers: threads that decode stored images ahead.
       check: called before every batch; whatever it raises ends the evaluation.
 
     Raises:
       FloatingPointError: a logit is not finite.
     """
     examples = len(images)
-    size = min(batch_size, examples)
     parts = []
-    for start in range(0, examples, size):
+    for pictures, rows in feed.in_order(images, min(batch_size, examples), workers):
         faults.point("evaluate")
         check()
-        rows = np.minimum(np.arange(start, start + size), examples - 1)
-        logits = _forward(hyperparameters, variables, images, jnp.asarray(rows, jnp.int32), compute_dtype=compute_dtype)
+        logits = _forward(hyperparameters, variables, pictures, rows, compute_dtype=compute_dtype)
         parts.append(np.asarray(logits))
     logits = np.concatenate(parts)[:examples]
     if not np.isfinite(logits).all():
@@ -65,7 +65,8 @@ def _forward(
     compute_dtype: str,
 ) -> Float[Array, "batch classes"]:
     def logits_of(rows: jax.Array) -> jax.Array:
-        batch = train.normalised(hyperparameters, images[rows])
+        # As in training: the same bits, whether the images are a whole split or a batch that was streamed.
+        batch = train.normalised(hyperparameters, jax.lax.optimization_barrier(images[rows]))
         return model.apply(hyperparameters.layers, variables, batch, dtype=jnp.dtype(compute_dtype))
 
     size = ops.piece(len(rows), plan.widest(hyperparameters.layers, images.shape[1:]), jax.default_backend())
@@ -77,6 +78,28 @@ def variables_of(state: train.TrainState, *, averaged: bool = False) -> dict[str
     return {"params": state.average if averaged else state.params, "batch_stats": state.batch_stats}
 
 
+def placed(split: data.Split) -> jax.Array | data.Stored:
+    """Returns a split's pictures on the device, or stored if they stream."""
+    return split.images if isinstance(split.images, data.Stored) else jnp.asarray(split.images)
+
+
+def judge(
+    logits: Float32[np.ndarray, "examples classes"], split: data.Split, dataset: data.Dataset
+) -> tuple[Int64[np.ndarray, " usable"], metrics.Evaluation]:
+    """Compares logits with the labels, now that the pictures were read; returns the rows that count, too.
+
+    Raises:
+      DataError: no picture could be used.
+    """
+    labels = split.marked()
+    index = np.flatnonzero(labels != data.UNUSABLE)
+    if not len(index):
+        raise data.DataError(
+            f"config.data.on_error: none of {len(labels)} pictures can be used, got 'skip'. Use other data."
+        )
+    return index, metrics.evaluate(logits[index], labels[index], class_names=dataset.class_names)
+
+
 def evaluate_split(
     values: Values,
     workdir: Path,
@@ -86,6 +109,7 @@ def evaluate_split(
     *,
     step: int,
     weights: str,
+    tell: Callable[..., None] | None = None,
 ) -> dict[str, Any]:
     """Evaluates every example of a split, once; writes and returns the evaluation, and the predictions beside it.
 
@@ -98,23 +122,27 @@ def evaluate_split(
       split: train, valid or test.
       step: the updates behind the variables.
       weights: their name; other weights than the config's do not replace its files, `<split>` is `<split>-<weights>`.
+      tell: takes an event and its details: pictures that cannot be used and were not listed before.
     """
     examples: data.Split = getattr(dataset, split)
     logits = predict_logits(
         hyper.from_values(values),
         variables,
-        jnp.asarray(examples.images),
+        placed(examples),
         batch_size=values.eval.batch_size,
         compute_dtype=values.train.compute_dtype,
+        workers=values.data.workers,
     )
-    evaluation = metrics.evaluate(logits, examples.labels, class_names=dataset.class_names)
+    index, evaluation = judge(logits, examples, dataset)
     name = split if weights == values.eval.weights else f"{split}-{weights}"
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
+    record["skipped"] = len(examples) - len(index)
+    badlist.keep(workdir, dataset.rejects, tell)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, index=np.arange(len(examples)), label=examples.labels, logits=logits)
+    np.savez_compressed(buffer, index=index, label=examples.labels[index], logits=logits[index])
     rundir.write(workdir / rundir.predictions(name), buffer.getvalue())
     buffer = io.BytesIO()
-    rows = most_confused(logits, examples.labels)
+    rows = index[most_confused(logits[index], examples.labels[index])]
     np.savez_compressed(buffer, index=rows, images=examples.images[rows])
     rundir.write(workdir / rundir.confused(name), buffer.getvalue())
     rundir.write_json(workdir / rundir.evaluation(name), record)

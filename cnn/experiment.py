@@ -3,7 +3,23 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn import checkpoint, data, evaluate, faults, first_layer, journey, layers, lock, provenance, rundir, settings
+import jax
+
+from cnn import (
+    badlist,
+    checkpoint,
+    data,
+    evaluate,
+    faults,
+    layers,
+    lock,
+    look,
+    memory,
+    provenance,
+    rundir,
+    settings,
+)
+from cnn.compilation import compilations
 from cnn.config import ConfigError, Values
 from cnn.data import background
 from cnn.fields import MAX_INTEGER
@@ -53,16 +69,22 @@ def _run(values: Values, workdir: Path, dataset: data.Dataset, interruption: Int
     if finished is not None:
         return Finished(finished, fresh=False)
     _check_same_data(workdir, dataset)
+    badlist.recall(workdir, dataset.rejects)
     for path, before, now in changed:
         rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     rundir.write(workdir / rundir.CONFIG, values.json.encode())
     rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": _about(dataset)})
     trainer = Trainer(values, workdir, dataset, interruption)
     trainer.train()
-    result, variables = _result(values, workdir, trainer, dataset)
+    result, step, variables = _result(values, workdir, trainer, dataset)
     faults.point("before_result")
     rundir.write_json(workdir / rundir.RESULT, result)
-    trainer.pages.ended(lambda: _look(values, workdir, trainer, dataset, variables))
+
+    def look_into() -> None:
+        if variables:
+            look.look(values, workdir, variables, dataset, step=step, judged=trainer.judged)
+
+    trainer.pages.ended(look_into)
     return Finished(result, fresh=True)
 
 
@@ -78,8 +100,8 @@ def _check_same_data(workdir: Path, dataset: data.Dataset) -> None:
 
 def _result(
     values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Evaluates the chosen weights and returns the summary of the run, and them, `None` where they are of no use."""
+) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    """Evaluates the chosen weights and returns the summary of the run, their step, and them unless they are no use."""
     progress = trainer.progress
     summary: dict[str, Any] = {
         "status": "finished",
@@ -90,35 +112,27 @@ def _result(
         "train": progress.last_epoch,
         "fingerprint": fingerprint(trainer.state),
         "train_seconds": round(progress.seconds, 3),
+        "compile_seconds": round(compilations.seconds("run_step", "run_scan"), 3),
         "save_seconds": round(progress.save_seconds, 3),
+        "wait_seconds": round(progress.wait_seconds, 3),
+        "bad_pictures": len(dataset.rejects),
         "best": {"step": progress.best_step, "valid_accuracy": progress.best_accuracy},
         "weights": values.eval.weights,
     }
     if progress.bad_step is not None:
-        return {**summary, "status": "diverged", "bad_step": progress.bad_step}, None
+        return {**summary, "status": "diverged", "bad_step": progress.bad_step}, 0, {}
     weights = values.eval.weights
     step, variables = chosen_variables(values, workdir, weights)
     for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
         try:
-            evaluation = evaluate.evaluate_split(values, workdir, variables, dataset, split, step=step, weights=weights)
+            evaluation = evaluate.evaluate_split(
+                values, workdir, variables, dataset, split, step=step, weights=weights, tell=trainer.keeper.tell
+            )
         except FloatingPointError:
-            return {**summary, "status": "diverged", "bad_step": step}, None
-        names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece")
+            return {**summary, "status": "diverged", "bad_step": step}, 0, {}
+        names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
         summary[split] = {name: evaluation[name] for name in names}
-    return summary, variables
-
-
-def _look(
-    values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset, variables: dict[str, Any] | None
-) -> None:
-    """Writes what only the page reads: what a look into the network gives."""
-    if variables is None:
-        return
-    name = "test" if values.eval.test else "valid" if trainer.judged else "train"
-    first_layer.write(values, workdir, variables, getattr(dataset, name).images)
-    weights = values.eval.weights
-    step = trainer.progress.best_step if weights == "best" else trainer.step
-    journey.follow_split(values, workdir, variables, dataset, name, {"step": step, "weights": weights})
+    return summary, step, variables
 
 
 def load_data(section: settings.Data) -> data.Dataset:
@@ -128,7 +142,14 @@ def load_data(section: settings.Data) -> data.Dataset:
       DataError: it is missing or unlike the config.
     """
     names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
-    return data.load(**{name: getattr(section, name) for name in names})
+    fields = {name: getattr(section, name) for name in (*names, "loading", "on_error")}
+    return data.load(**fields, room=section.memory_share * min([memory.host_bytes(), *_device_bytes()]))
+
+
+def _device_bytes() -> list[int]:
+    """Returns the memory of the accelerators at hand; a CPU has the host's."""
+    statistics = [device.memory_stats() or {} for device in jax.local_devices()]
+    return [entry["bytes_limit"] for entry in statistics if "bytes_limit" in entry]
 
 
 def check_lengths(values: Values, dataset: data.Dataset) -> None:
@@ -158,8 +179,13 @@ def check_lengths(values: Values, dataset: data.Dataset) -> None:
 def _about(dataset: data.Dataset) -> dict[str, Any]:
     sizes = {name: len(getattr(dataset, name)) for name in ("train", "valid", "test")}
     shade = background.of_pictures(dataset.train.images)
-    names = list(dataset.class_names)
-    return {"identity": dataset.identity, "classes": names, "examples": sizes, "background": shade}
+    return {
+        "identity": dataset.identity,
+        "classes": list(dataset.class_names),
+        "examples": sizes,
+        "loading": "stream" if dataset.streams else "memory",
+        "background": shade,
+    }
 
 
 def chosen_variables(values: Values, workdir: Path, weights: str) -> tuple[int, dict[str, Any]]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt8
 
-from cnn import hyper, layers, model, rundir, train
+from cnn import data, hyper, layers, model, rundir, train
 from cnn.config import Values
 from cnn.hyper import Hyper
 
@@ -19,7 +19,10 @@ MOST_IMAGES, MOST_NUMBERS = 1000, 2**22
 
 
 def write(
-    values: Values, workdir: Path, variables: model.Variables, images: UInt8[np.ndarray, "n height width channels"]
+    values: Values,
+    workdir: Path,
+    variables: model.Variables,
+    images: UInt8[np.ndarray, "n height width channels"] | data.Stored,
 ) -> None:
     """Writes `first_layer.npz` for a network that begins with a convolution.
 

@@ -89,7 +89,7 @@ def follow_split(
     logits = _predictions(workdir / rundir.predictions(split), examples)
     if logits is None:
         examples = examples.take(np.arange(min(len(examples), UNEVALUATED)))
-        hyperparameters, images = hyper.from_values(values), jnp.asarray(examples.images)
+        hyperparameters, images = hyper.from_values(values), evaluate.placed(examples)
         dtype = values.train.compute_dtype
         logits = evaluate.predict_logits(
             hyperparameters, dict(variables), images, batch_size=values.eval.batch_size, compute_dtype=dtype

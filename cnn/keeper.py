@@ -37,7 +37,7 @@ class Keeper:
           line: shows a line to the person.
         """
         self.values, self.workdir, self.data, self.line = values, workdir, data, line
-        self.numerics = {**provenance.numerics(), "dispatch": dispatch}
+        self.numerics = {**provenance.numerics(), "dispatch": dispatch, "on_error": values.data.on_error}
         every = values.checkpoint.every
         self.steps = every.number if isinstance(every, settings.Steps) else None
         """A save is due after every so many steps, also within an epoch."""

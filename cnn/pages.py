@@ -1,8 +1,9 @@
 """Keeps a run's page up to date while it trains; whatever goes wrong with it is said, and training goes on."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from cnn import terminal
 
@@ -24,17 +25,21 @@ class Pages:
         self._workdir, self._when, self._line = workdir, when, line
         self._written, self._cost = time.monotonic(), 0.0
 
-    def evaluated(self) -> None:
-        """Writes the page of a run that goes on, unless one was written a moment ago."""
-        if self._when == "evaluations" and time.monotonic() - self._written >= max(SECONDS, SHARE * self._cost):
+    def evaluated(self, record: Mapping[str, Any]) -> None:
+        """Writes the page of a run that goes on after an epoch with an evaluation, unless one was written just now."""
+        if (
+            self._when == "evaluations"
+            and "valid" in record
+            and time.monotonic() - self._written >= max(SECONDS, SHARE * self._cost)
+        ):
             self._write(running=True)
 
-    def ended(self, look: Callable[[], None]) -> None:
+    def ended(self, look: Callable[[], object]) -> None:
         """Calls `look`, which writes what the page reads, and writes the page of a run that has its result."""
         if self._when != "never":
             self._write(look, running=False)
 
-    def _write(self, look: Callable[[], None] = lambda: None, *, running: bool) -> None:
+    def _write(self, look: Callable[[], object] = lambda: None, *, running: bool) -> None:
         started = time.monotonic()
         try:
             look()

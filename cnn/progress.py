@@ -26,9 +26,11 @@ class Sums:
 
     def means(self) -> dict[str, float]:
         """Returns the loss in nats and the accuracy, an example, and the gradient norm, a step."""
+        # Where no picture of a window could be used, nothing was learned and nothing lost.
+        count = max(1.0, self.count)
         return {
-            "loss": self.loss / self.count,
-            "accuracy": self.correct / self.count,
+            "loss": self.loss / count,
+            "accuracy": self.correct / count,
             "grad_norm": self.grad_norm / self.steps,
         }
 
@@ -51,7 +53,9 @@ class Progress:
     last_epoch: dict[str, float] | None = None
     """The means of the last whole epoch."""
     seconds: float = 0.0
-    """Spent in training steps."""
+    """Spent in training steps, and waiting for their pictures."""
+    wait_seconds: float = 0.0
+    """Of these, the device had nothing to do for want of pictures."""
     save_seconds: float = 0.0
     """Spent saving; the save under way not included."""
     metrics_bytes: int = 0
@@ -64,6 +68,10 @@ class Progress:
     def from_json(cls, saved: dict[str, Any]) -> "Progress":
         sums = {name: Sums(**saved[name]) for name in ("window", "epoch")}
         return cls(**{**saved, **sums})
+
+    def waiting(self) -> float:
+        """Returns the share of the training time that went by waiting for pictures."""
+        return self.wait_seconds / max(1e-9, self.seconds)
 
     @property
     def ended(self) -> bool:

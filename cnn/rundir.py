@@ -18,8 +18,16 @@ TENSORBOARD = "tensorboard"
 RESULT = "result.json"
 HISTORY = "config_history.jsonl"
 FIRST_LAYER = "first_layer.npz"
-HARMLESS = ("checkpoint.every", "data.data_dir", "data.manual_dir", "report.page")
-"""Fields that cannot change the numbers: when to save or draw, and where data lie that their identity vouches for."""
+BAD_PICTURES = "bad-pictures.json"
+HARMLESS = (
+    "checkpoint.every",
+    "report.page",
+    *(f"data.{name}" for name in ("data_dir", "manual_dir", "loading", "memory_share", "workers", "on_error")),
+)
+"""Fields that cannot change the numbers: when to save or draw, where data of one identity lie, how they come.
+
+Going on without broken pictures changes nothing as long as there are none; roundings do, which is said aloud.
+"""
 
 
 class BrokenFile(ValueError):

@@ -67,6 +67,12 @@ def evaluation(record: dict[str, Any]) -> None:
         f"{record['split']} accuracy {record['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
         f"{record['correct']:,} of {record['count']:,} right"
     )
+    if record.get("skipped"):
+        one = record["skipped"] == 1
+        console.print(
+            f"{record['skipped']:,} {'picture' if one else 'pictures'} could not be used and "
+            f"{'is' if one else 'are'} not counted"
+        )
     top5 = "" if record["top5_accuracy"] is None else f"top-5 {record['top5_accuracy']:.4f}, "
     console.print(
         f"{top5}loss {record['loss']:.4f}, macro F1 {record['macro_f1']:.4f}, "

@@ -6,30 +6,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
-from cnn import model, ops, optim, plan, settings
-from cnn.data.augment import augment
+from cnn import gradient, model, optim, settings
+from cnn.data.usable import stand_in
+from cnn.gradient import Program
 from cnn.hyper import Hyper
 
 Metrics = dict[str, jax.Array]
 
 
-class Program(NamedTuple):
-    """What of a run is compiled in, beside the structure of its hyperparameters."""
-
-    classes: int
-    total_steps: int
-    steps_per_epoch: int
-    accumulate_steps: int
-    compute_dtype: str
-
-
 class Images(NamedTuple):
-    """A split on the device."""
+    """A split on the device, or a batch."""
 
     images: UInt8[Array, "examples height width channels"]
     labels: Int[Array, " examples"]
+    weights: Float[Array, " examples"] | None = None
+    """1 or 0 for each; `None` for all 1."""
 
 
 class TrainState(NamedTuple):
@@ -92,11 +85,12 @@ def train_step(state: TrainState, batch: Images, program: Program) -> tuple[Trai
     """
     hyper = state.hyper
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-    images, labels = _prepare(hyper, batch, program, key)
-    grads, batch_stats, loss, correct = _gradients(state, images, labels, program, jax.random.fold_in(key, 1))
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    images, labels, weights = batch
+    grads, batch_stats, loss, correct = gradient.of_batch(hyper, variables, images, labels, key, program, weights)
     norm = optax.tree.norm(grads)
-    count = labels.shape[0]
-    metrics = {"loss": loss, "correct": correct, "count": jnp.asarray(count, jnp.float32), "grad_norm": norm}
+    count = jnp.asarray(len(labels), jnp.float32) if weights is None else weights.sum()
+    metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
     factor = optim.make_factor(hyper.schedule, total_steps=program.total_steps, steps_per_epoch=program.steps_per_epoch)
     metrics["learning_rate"] = hyper.optimizer.learning_rate * factor(state.step)
     updates, opt_state = _make_tx(hyper, program).update(grads, state.opt_state, state.params)
@@ -114,7 +108,7 @@ def run_step(
     state: TrainState, split: Images, rows: Int[Array, " batch"], *, program: Program
 ) -> tuple[TrainState, Metrics]:
     """Makes the update on these rows of the split; the state is consumed."""
-    return train_step(state, Images(split.images[rows], split.labels[rows]), program)
+    return train_step(state, _taken(split, rows, program), program)
 
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
@@ -124,18 +118,23 @@ def run_scan(
     """Makes an update for each row of `rows` in one call; the state is consumed."""
 
     def body(state: TrainState, batch_rows: jax.Array) -> tuple[TrainState, Metrics]:
-        return train_step(state, Images(split.images[batch_rows], split.labels[batch_rows]), program)
+        return train_step(state, _taken(split, batch_rows, program), program)
 
     return jax.lax.scan(body, state, rows)
 
 
+def _taken(split: Images, rows: Int[Array, " batch"], program: Program) -> Images:
+    weights = None
+    if program.skips:
+        places, weights = stand_in(split.labels[rows])
+        rows = rows[places]
+    # Whether the split is the whole one or the batch that was streamed: what follows is compiled alike, to the bit.
+    return Images(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows], weights)))
+
+
 def normalised(hyper: Hyper, images: UInt8[Array, "batch height width channels"]) -> model.Images:
     """Returns intensities in [0, 1] less the mean, over the standard deviation."""
-    return _standardise(hyper, images.astype(jnp.float32) / 255)
-
-
-def _standardise(hyper: Hyper, images: model.Images) -> model.Images:
-    return (images - jnp.stack(hyper.mean)) / jnp.stack(hyper.std)
+    return gradient.standardise(hyper, images.astype(jnp.float32) / 255)
 
 
 def _make_tx(hyper: Hyper, program: Program) -> optax.GradientTransformation:
@@ -146,55 +145,6 @@ def _make_tx(hyper: Hyper, program: Program) -> optax.GradientTransformation:
         total_steps=program.total_steps,
         steps_per_epoch=program.steps_per_epoch,
     )
-
-
-def _prepare(
-    hyper: Hyper, batch: Images, program: Program, key: PRNGKeyArray
-) -> tuple[model.Images, Float[Array, "batch classes"]]:
-    labels = jax.nn.one_hot(batch.labels, program.classes)
-    images = batch.images.astype(jnp.float32) / 255
-    if hyper.augment:
-        images, labels = augment(hyper.augment, images, labels, jax.random.fold_in(key, 0))
-    return _standardise(hyper, images), labels
-
-
-def _gradients(
-    state: TrainState, images: jax.Array, labels: jax.Array, program: Program, key: PRNGKeyArray
-) -> tuple[Any, Any, jax.Array, jax.Array]:
-    """Returns the mean gradient, the new batch statistics, and the sums of the loss and of the correct ones."""
-    hyper = state.hyper
-
-    def loss_fn(params: Any, batch_stats: Any, number: jax.Array, images: jax.Array, labels: jax.Array) -> Any:
-        logits, batch_stats = model.apply_train(
-            hyper.layers,
-            {"params": params, "batch_stats": batch_stats},
-            images,
-            jax.random.fold_in(key, number),
-            dtype=jnp.dtype(program.compute_dtype),
-            piece=piece,
-        )
-        smoothed = optax.smooth_labels(labels, hyper.label_smoothing)
-        correct = (logits.argmax(-1) == labels.argmax(-1)).sum(dtype=jnp.float32)
-        return optax.softmax_cross_entropy(logits, smoothed).sum(), (batch_stats, correct)
-
-    def add_piece(sums: Any, piece: Any) -> tuple[Any, None]:
-        batch_stats, totals = sums
-        (loss, (batch_stats, correct)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, batch_stats, *piece
-        )
-        return (batch_stats, jax.tree.map(jnp.add, totals, (grads, loss, correct))), None
-
-    size = len(images) // program.accumulate_steps
-    piece = ops.piece(size, plan.widest(hyper.layers, images.shape[1:]), jax.default_backend())
-    if plan.independent(hyper.layers):
-        size = piece
-    numbers = jnp.arange(len(images) // size)
-    pieces = (numbers, *(array.reshape(len(numbers), size, *array.shape[1:]) for array in (images, labels)))
-    sums = state.batch_stats, (jax.tree.map(jnp.zeros_like, state.params), jnp.zeros(()), jnp.zeros(()))
-    # A loop of one turn would still be a loop to XLA, in which a CPU computes less in parallel.
-    sums = (add_piece(sums, (0, images, labels)) if len(numbers) == 1 else jax.lax.scan(add_piece, sums, pieces))[0]
-    batch_stats, (grads, loss, correct) = sums
-    return jax.tree.map(lambda grad: grad / len(images), grads), batch_stats, loss, correct
 
 
 def _finite(tree: Any) -> jax.Array:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn import data, evaluate, faults, hyper, journal, metrics, train
+from cnn import badlist, data, evaluate, faults, feed, hyper, journal, train
 from cnn.config import Values
-from cnn.data import order
 from cnn.interruption import Interruption, Preempted
 from cnn.keeper import Keeper
 from cnn.pages import Pages
@@ -25,14 +24,20 @@ class Trainer:
 
     def __init__(self, values: Values, workdir: Path, dataset: data.Dataset, interruption: Interruption) -> None:
         self.values, self.workdir, self.dataset, self.interruption = values, workdir, dataset, interruption
-        self.steps_per_epoch = len(dataset.train) // values.train.batch_size
+        self.feed = feed.Feed(
+            dataset.train,
+            seed=values.seed,
+            batch_size=values.train.batch_size,
+            epochs=values.train.epochs,
+            workers=values.data.workers,
+        )
+        self.steps_per_epoch = self.feed.steps_per_epoch
         self.total_steps = self.steps_per_epoch * values.train.epochs
         self.judged = len(dataset.valid) > 0 and values.data.train_on == "train"
         """Whether there is a validation split that training does not see."""
         self.program = make_program(values, self.total_steps, self.steps_per_epoch)
         self.scan = {"auto": jax.default_backend() != "cpu", "scan": True, "step": False}[values.train.dispatch]
-        self.split = train.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
-        self.valid_images = jnp.asarray(dataset.valid.images)
+        self.valid_images = evaluate.placed(dataset.valid)
         self.state = make_state(values, self.program)
         self.step = 0
         self.progress = Progress()
@@ -67,7 +72,8 @@ class Trainer:
             self.keeper.save_or_fail(self.state, self.progress)
             faults.point("after_last_step")
             event = "preempted" if self.interruption.requested else "end"
-            self.keeper.tell(event, step=self.step, images_per_second=round(self.reporter.images_per_second(), 1))
+            speed, waiting = self.reporter.images_per_second(), self.progress.waiting()
+            self.keeper.tell(event, step=self.step, images_per_second=round(speed, 1), waiting=round(waiting, 4))
 
     @contextmanager
     def _opened(self) -> Iterator[None]:
@@ -76,15 +82,18 @@ class Trainer:
             self.state, self.progress = self.keeper.open(self.state)
             self.step = int(self.state.step)
             self.interruption.defer(True)
-            with journal.Journal(self.workdir, step=self.step) as self.journal, self.reporter.running(self.step):
+            journal_of_run = journal.Journal(self.workdir, step=self.step)
+            with closing(self.feed), journal_of_run as self.journal, self.reporter.running(self.step):
                 yield
         self.interruption.defer(False)
 
     def _advance(self) -> None:
         """Makes the steps up to the next boundary."""
-        started = time.monotonic()
-        stacked = self._dispatch(self._next_rows())
+        started, waited = time.monotonic(), self.feed.waited
+        stacked = self._dispatch(self._next_steps())
         self.progress.seconds += time.monotonic() - started
+        self.progress.wait_seconds += self.feed.waited - waited
+        badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
         bad_step = int(self.state.bad_step)
         self._record(stacked, len(stacked["loss"]) if bad_step < 0 else bad_step - self.step)
         if bad_step >= 0:
@@ -92,32 +101,28 @@ class Trainer:
         elif self.progress.epoch.steps < self.steps_per_epoch and self.keeper.due(self.step):
             self.keeper.save(self.state, self.progress)
 
-    def _next_rows(self) -> np.ndarray:
-        """Returns the rows of the following steps, (steps, batch), up to the next record, save or end of the epoch."""
-        epoch, position = divmod(self.step, self.steps_per_epoch)
-        batch_size = self.values.train.batch_size
-        count = self.steps_per_epoch - position
+    def _next_steps(self) -> int:
+        """Returns how many steps there are up to the next record, save or end of the epoch."""
+        count = self.steps_per_epoch - self.step % self.steps_per_epoch
         lengths = [self.keeper.steps, None if self.scan else self.values.train.log_every_steps]
-        count = min([count, *(length - self.step % length for length in lengths if length)])
-        rows = order.permutation(self.values.seed, epoch, len(self.dataset.train)).astype(np.int32)
-        return rows[position * batch_size : (position + count) * batch_size].reshape(count, batch_size)
+        return min([count, *(length - self.step % length for length in lengths if length)])
 
-    def _dispatch(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Runs the steps; returns their metrics, stacked."""
-        if self.scan:
-            self.state, metrics_of_steps = train.run_scan(self.state, self.split, rows, program=self.program)
-            stacked = jax.device_get(metrics_of_steps)
-            self.reporter.advance(len(rows))
-            return stacked
+    def _dispatch(self, count: int) -> dict[str, np.ndarray]:
+        """Runs so many steps; returns their metrics, stacked."""
+        run = train.run_scan if self.scan else train.run_step
         collected = []
-        for batch in rows:
-            self.state, metrics_of_step = train.run_step(self.state, self.split, batch, program=self.program)
-            collected.append(metrics_of_step)
-            self.reporter.advance(1)
-            faults.point("step")
+        for split, rows in self.feed.pieces(self.step, count, scan=self.scan):
+            self.state, metrics_of_steps = run(self.state, split, rows, program=self.program)
+            self.feed.started(metrics_of_steps["loss"])
+            collected.append(metrics_of_steps)
+            self.reporter.advance(len(rows) if self.scan else 1)
+            if not self.scan:
+                faults.point("step")
             if self.interruption.requested:
                 break
-        return jax.tree.map(lambda *steps: np.stack(steps), *jax.device_get(collected))
+        return jax.tree.map(
+            lambda *steps: np.concatenate([np.atleast_1d(step) for step in steps]), *jax.device_get(collected)
+        )
 
     def _record(self, stacked: dict[str, np.ndarray], count: int) -> None:
         """Adds the first `count` of the steps to the sums, and what is due to the records."""
@@ -148,8 +153,9 @@ class Trainer:
                 self._diverge(self.step)
                 return
             progress.judge(record["valid"]["accuracy"], self.step)
-        valid_accuracy = record.get("valid", {}).get("accuracy")
-        progress.stopped = progress.reason_to_stop(values.train.stop, trained["accuracy"], valid_accuracy)
+        badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
+        judged = record.get("valid", {}).get("accuracy")
+        progress.stopped = progress.reason_to_stop(values.train.stop, trained["accuracy"], judged)
         progress.last_epoch, progress.epoch = trained, Sums()
         self._write("epoch", epoch, record)
         self.reporter.line(self._line(epoch, record))
@@ -158,8 +164,7 @@ class Trainer:
             self.keeper.save_or_fail(self.state, progress, again=True)
         elif self.keeper.due(self.step):
             self.keeper.save(self.state, progress, again=True)
-        if "valid" in record and not (progress.ended or last):
-            self.pages.evaluated()
+        self.pages.evaluated(record)
 
     def _validate(self) -> dict[str, float]:
         logits = evaluate.predict_logits(
@@ -168,15 +173,15 @@ class Trainer:
             self.valid_images,
             batch_size=self.values.eval.batch_size,
             compute_dtype=self.values.train.compute_dtype,
+            workers=self.values.data.workers,
             check=self.interruption.check,
         )
-        evaluation = metrics.evaluate(logits, self.dataset.valid.labels, class_names=self.dataset.class_names)
+        _, evaluation = evaluate.judge(logits, self.dataset.valid, self.dataset)
         return {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
 
     def _line(self, epoch: int, record: dict[str, Any]) -> str:
         parts = [f"epoch {epoch}/{self.values.train.epochs}"]
-        for split, means in record.items():
-            parts.append(f"{split} loss {means['loss']:.4g} accuracy {means['accuracy']:.4f}")
+        parts += [f"{name} loss {means['loss']:.4g} accuracy {means['accuracy']:.4f}" for name, means in record.items()]
         parts.append(f"{self.reporter.images_per_second():,.0f} images/s")
         return "  ".join(parts) + (f"\nstopped: {self.progress.stopped}" if self.progress.stopped else "")
 
@@ -191,7 +196,12 @@ def make_program(values: Values, total_steps: int, steps_per_epoch: int) -> trai
     """Returns what a config compiles in, given the lengths that follow from the data."""
     section = values.train
     return train.Program(
-        values.data.classes, total_steps, steps_per_epoch, section.accumulate_steps, section.compute_dtype
+        values.data.classes,
+        total_steps,
+        steps_per_epoch,
+        section.accumulate_steps,
+        section.compute_dtype,
+        skips=values.data.on_error == "skip",
     )
 
 

@@ -5,7 +5,10 @@ learns an oriented edge filter: compare `python main.py filters --filter=vertica
 --config.data.name=lines/horizontal, lines/diagonal or lines/antidiagonal.
 
 Command: python main.py --config=configs/one_filter.py --config.seed=S
-GAVE
+Gave: test accuracy 0.942 0.946 0.956 0.952 0.956 0.952 0.946 0.950 0.944 0.944 for seeds 0 to 9 (500 pictures; a faint
+line may drown in the noise), and kernels whose |cosine| with the named filter is 0.886 0.906 0.864 0.843 0.873 0.870
+0.863 0.893 0.882 0.858; 0.3 s of training steps.
+Two CPU cores, float32, jax 0.10.2.
 """
 
 from ml_collections import ConfigDict

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnn.data import DataError, png
-from cnn.data.encoded import decode_all
+from cnn.data.encoded import check_channels, decode_all
+from cnn.data.pictures import BrokenPicture
 from cnn.data.png import decode_together
 
 
@@ -87,34 +88,39 @@ def test_anything_else_is_left_to_others(other):
 
 def test_other_formats_among_them_are_read_all_the_same():
     pictures = [GOOD, encoded(np.full((4, 9, 3), 90, np.uint8), "JPEG")]
-    images = decode_all(pictures, shape=(4, 9, 3), image_shape=(4, 9, 3), fit="exact", what="x")
+    images, errors = decode_all(pictures, shape=(4, 9, 3), image_shape=(4, 9, 3), fit="exact", what="x")
     assert images[:, 0, 0, 0].tolist() == [0, 90]
+    assert not errors
 
 
 def test_pictures_of_many_sizes_are_fitted_one_by_one():
     arrays = [np.full((height, 9, 3), height, np.uint8) for height in (4, 9, 12)]
-    images = decode_all(
-        [encoded(array) for array in arrays], shape=(None, None, 3), image_shape=(6, 6, 3), fit="bilinear", what="x"
-    )
+    pictures = [encoded(array) for array in arrays]
+    images, errors = decode_all(pictures, shape=(None, None, 3), image_shape=(6, 6, 3), fit="bilinear", what="x")
     assert images[:, 0, 0, 0].tolist() == [4, 9, 12]
-    with pytest.raises(DataError, match=r"picture 1 of x is 9x9x3, got \(4, 9, 3\)"):
-        decode_all(
-            [encoded(array) for array in arrays], shape=(None, None, 3), image_shape=(4, 9, 3), fit="exact", what="x"
-        )
+    assert not errors
+    fields = {"shape": (None, None, 3), "image_shape": (4, 9, 3), "fit": "exact", "what": "x"}
+    images, errors = decode_all(pictures, **fields, rows=[5, 7, 6], threads=2)
+    assert images[:, 0, 0, 0].tolist() == [4, 0, 0]
+    assert [str(errors[place]).partition(", got")[0] for place in (1, 2)] == [
+        "config.data.image_shape: picture 7 of x is 9x9x3",
+        "config.data.image_shape: picture 6 of x is 12x9x3",
+    ]
 
 
 @pytest.mark.parametrize("shape", [(4, 9, 3), (None, None, 3)])
-def test_a_picture_that_cannot_be_decoded_is_named(shape):
-    good = encoded(np.zeros((4, 9, 3), np.uint8))
-    with pytest.raises(
-        DataError, match=r"config\.data\.data_dir: picture 1 of x cannot be read.* Prepare the dataset ag"
-    ):
-        decode_all([good, good[:-30]], shape=shape, image_shape=(4, 9, 3), fit="exact", what="x")
+def test_a_picture_that_cannot_be_decoded_is_told_and_left_black(shape):
+    good = encoded(np.full((4, 9, 3), 7, np.uint8))
+    fields = {"shape": shape, "image_shape": (4, 9, 3), "fit": "exact", "what": "x"}
+    images, errors = decode_all([good, good[:-30]], **fields)
+    assert (images[0] == 7).all() and not images[1].any()
+    assert list(errors) == [1]
+    assert isinstance(errors[1], BrokenPicture)
 
 
-def test_a_picture_unlike_the_features_is_named():
+def test_a_picture_unlike_the_features_is_told():
     pictures = [encoded(np.zeros((9, 4, 3), np.uint8))]
-    with pytest.raises(DataError, match=r"picture 0 of x cannot be read, got: \(9, 4, 3\) in place of \(4, 9, 3\)"):
-        decode_all(pictures, shape=(4, 9, 3), image_shape=(4, 9, 3), fit="exact", what="x")
+    _, errors = decode_all(pictures, shape=(4, 9, 3), image_shape=(4, 9, 3), fit="exact", what="x")
+    assert str(errors[0]) == "(9, 4, 3) in place of (4, 9, 3)"
     with pytest.raises(DataError, match=r"config\.data\.name: pictures must have 1 or 3 channels, x got 4"):
-        decode_all([], shape=(4, 9, 4), image_shape=(4, 9, 4), fit="exact", what="x")
+        check_channels(4, "x")

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from cnn import hyper, model, ops, settings, train
+from cnn import gradient, hyper, model, ops, settings, train
 from tests import networks, tiny
 
 RICH = {
@@ -116,8 +116,9 @@ def gradients(text, count):
     @networks.jit
     def both(params):
         grads, others = jax.grad(loss_fn, has_aux=True)(params)
-        ours = train._gradients(state._replace(params=params), pictures, labels, compiled, jax.random.key(0))
-        return ours, (grads, *others)
+        given = {**variables, "params": params}
+        ours = gradient.of_batch(state.hyper, given, images.images, images.labels, jax.random.key(0), compiled)
+        return tuple(ours), (grads, *others)
 
     return both(variables["params"])
 

@@ -41,7 +41,11 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     seconds, saving = result["train_seconds"], result["save_seconds"]
     share = 100 * saving / max(1e-9, seconds + saving)
     saved = f"{saving:.1f} s of saving ({share:.1f} %)"
-    print(f"{result['step']:,} steps, {_epochs(result)} in {seconds:.1f} s and {saved}; everything is in {place}")
+    waiting = 100 * result["wait_seconds"] / max(1e-9, seconds)
+    waited = f", {waiting:.1f} % of it waiting for pictures," if result["wait_seconds"] else ""
+    print(
+        f"{result['step']:,} steps, {_epochs(result)} in {seconds:.1f} s{waited} and {saved}; everything is in {place}"
+    )
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Datasets as uint8 arrays: digits, folders of pictures, and anything of TFDS."""
+"""Datasets as uint8 pictures, in memory or streamed: digits, folders of pictures, and anything of TFDS."""
 
 from cnn.data.fitting import FITS
 from cnn.data.sources import load
-from cnn.data.types import DataError, Dataset, Split
+from cnn.data.types import UNUSABLE, DataError, Dataset, Split, Stored
 
-__all__ = ["FITS", "DataError", "Dataset", "Split", "load"]
+__all__ = ["FITS", "UNUSABLE", "DataError", "Dataset", "Split", "Stored", "load"]

@@ -3,13 +3,15 @@
 import numpy as np
 from jaxtyping import UInt8
 
+from cnn.data.types import Stored
+
 DARK, LIGHT = 85, 170
 SPREAD = 32
 SAMPLE = 500
 _PICTURES, _PIXELS = 0.75, 0.6
 
 
-def of_pictures(images: UInt8[np.ndarray, "n height width channels"]) -> int | None:
+def of_pictures(images: UInt8[np.ndarray, "n height width channels"] | Stored) -> int | None:
     """Returns the shade, 0..255, that most pictures have along most of their border; `None` where there is none."""
     rows = np.unique(np.linspace(0, len(images) - 1, min(SAMPLE, len(images))).astype(int))
     borders = np.stack([border(image).mean(axis=-1) for image in images[rows]])

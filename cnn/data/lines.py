@@ -3,7 +3,7 @@
 import hashlib
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64, UInt8
 
 from cnn.data.types import DataError, Source, Split
 from cnn.fields import did_you_mean
@@ -37,13 +37,15 @@ def read(*, name: str, image_shape: tuple[int, int, int]) -> Source:
         )
     if min(image_shape[:2]) < 8:
         raise DataError(f"config.data.image_shape: lines need 8x8 pixels or more, got {image_shape}. Make it larger.")
-    splits = [_draw(direction, image_shape, count, row) for row, count in enumerate(SIZES.values())]
-    digest = hashlib.sha256(b"".join(split.images.tobytes() for split in splits)).hexdigest()
+    train, test = (_draw(direction, image_shape, count, row) for row, count in enumerate(SIZES.values()))
+    digest = hashlib.sha256(train[0].tobytes() + test[0].tobytes()).hexdigest()
     names = (f"no {direction} line", f"{direction} line")
-    return Source(*splits, names, f"lines:{direction}:{digest}")
+    return Source(Split(*train), Split(*test), names, f"lines:{direction}:{digest}")
 
 
-def _draw(direction: str, image_shape: tuple[int, int, int], count: int, stream: int) -> Split:
+def _draw(
+    direction: str, image_shape: tuple[int, int, int], count: int, stream: int
+) -> tuple[UInt8[np.ndarray, "count height width channels"], Int32[np.ndarray, " count"]]:
     height, width, channels = image_shape
     words = np.random.Philox(key=np.array([_KEY, stream], dtype=np.uint64))
     labels = np.arange(count, dtype=np.int32) % 2
@@ -60,7 +62,7 @@ def _draw(direction: str, image_shape: tuple[int, int, int], count: int, stream:
             images = np.where(inside, shade, images)
     noise = _below(words, NOISE, images.shape) + _below(words, NOISE, images.shape) - NOISE + 1
     pixels = np.clip(images + noise, 0, 255).astype(np.uint8)[..., None]
-    return Split(np.repeat(pixels, channels, axis=-1), labels)
+    return np.repeat(pixels, channels, axis=-1), labels
 
 
 def _place(direction: str, height: int, width: int) -> Int64[np.ndarray, "1 height width"]:

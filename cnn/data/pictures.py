@@ -34,6 +34,11 @@ def bombs_are_errors() -> Iterator[None]:
         yield
 
 
+def bombs_stay_errors() -> None:
+    """Does the same for good: pictures that stream are opened by threads for as long as the process lives."""
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
 def open_picture(
     path: str | Path, *, image_shape: tuple[int, int, int], fit: str
 ) -> UInt8[np.ndarray, "height width channels"]:

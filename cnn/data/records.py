@@ -11,8 +11,10 @@ from array_record.python.array_record_module import ArrayRecordReader
 from tensorflow_datasets.proto import tf_example_pb2 as protos
 
 from cnn.data import catalog, prepare
-from cnn.data.encoded import decode_all
-from cnn.data.types import DataError, Source, Split
+from cnn.data.encoded import check_channels, decode_all
+from cnn.data.loading import CHUNK_BYTES
+from cnn.data.pictures import BrokenPicture
+from cnn.data.types import DataError, Source
 
 # The class is made while importing, so type checkers do not see it.
 Example: Any = getattr(protos, "Example")  # noqa: B009
@@ -36,7 +38,7 @@ def read(*, name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, i
     parts = _parts(builder, name)
     for part in parts:
         _probe(builder, part, name)
-    train, test = (_split(builder, part, keys, name, image_shape, fit) for part in parts)
+    train, test = (Records(builder, part, keys, name, image_shape, fit) for part in parts)
     features: Any = builder.info.features
     return Source(train, test, tuple(features[keys[1]].names), fingerprint(builder, parts))
 
@@ -109,26 +111,82 @@ def _probe(builder: tfds.core.DatasetBuilder, part: str, name: str) -> None:
             raise _damaged(path, name, f"{count} records where {catalog.INFO_FILE} says {shard.examples_in_shard}")
 
 
-def _split(
-    builder: Any, part: str, keys: tuple[str, str], name: str, image_shape: tuple[int, int, int], fit: str
-) -> Split:
-    if not _shards(builder, part):
-        return Split(np.empty((0, *image_shape), dtype=np.uint8), np.empty(0, dtype=np.int32))
-    source = builder.as_data_source(split=part, deserialize_method=RAW)
-    pictures: list[bytes] = []
-    labels: list[int] = []
-    for shard in _shards(builder, part):
+class Records:
+    """The records of one split, an encoded picture and a class each."""
+
+    def __init__(
+        self, builder: Any, part: str, keys: tuple[str, str], name: str, image_shape: tuple[int, int, int], fit: str
+    ) -> None:
+        self.name = "train" if part == "train" else "test"
+        self._dataset, self._what = name, f"{name} ({part})"
+        self._keys, self._image_shape, self._fit = keys, image_shape, fit
+        self._shape = builder.info.features[keys[0]].shape
+        self._shards = _shards(builder, part)
+        self._count = sum(shard.take for shard in self._shards)
+        self._source: Any = builder.as_data_source(split=part, deserialize_method=RAW) if self._count else ()
+        check_channels(self._shape[2], self._what)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def labels(self) -> np.ndarray:
+        """Reads every record once, which checks it too; a few at a time."""
+        size = sum(Path(shard.filename).stat().st_size for shard in self._shards)
+        step = max(1, CHUNK_BYTES * self._count // size)
+        labels = np.empty(self._count, dtype=np.int32)
+        for start in range(0, self._count, step):
+            rows = range(start, min(start + step, self._count))
+            labels[rows.start : rows.stop] = [self._label(example) for example in self._examples(rows)]
+        return labels
+
+    def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
+        wanted = [int(row) for row in rows]
+        examples = self._examples(wanted)
+        pictures = [example[self._keys[0]].bytes_list.value[0] for example in examples]
+        images, errors = decode_all(
+            pictures,
+            shape=self._shape,
+            image_shape=self._image_shape,
+            fit=self._fit,
+            what=self._what,
+            rows=wanted,
+            threads=threads,
+        )
+        labels = np.array([self._label(example) for example in examples], dtype=np.int32)
+        return images, labels, {wanted[place]: error for place, error in errors.items()}
+
+    def title(self, row: int) -> str:
+        return f"picture {row} of {self._what}"
+
+    def refusal(self, errors: dict[int, DataError]) -> DataError:
+        """Names the first picture that cannot be decoded."""
+        row, error = next(iter(errors.items()))
+        if not isinstance(error, BrokenPicture):
+            return error
+        return DataError(
+            f"config.data.data_dir: {self.title(row)} cannot be read, got: {error}. "
+            "Prepare the dataset again, or go on without it by config.data.on_error=skip."
+        )
+
+    def _label(self, example: Any) -> int:
+        return example[self._keys[1]].int64_list.value[0]
+
+    def _examples(self, rows: Sequence[int]) -> list[Any]:
         try:
-            records = source.__getitems__(range(len(labels), len(labels) + shard.take))
-            for record in records:
-                feature = Example.FromString(record).features.feature
-                pictures.append(feature[keys[0]].bytes_list.value[0])
-                labels.append(feature[keys[1]].int64_list.value[0])
+            return [Example.FromString(record).features.feature for record in self._source.__getitems__(rows)]
         except (RuntimeError, ValueError, IndexError) as error:
-            raise _damaged(Path(shard.filename), name, str(error).splitlines()[0]) from error
-    shape = builder.info.features[keys[0]].shape
-    images = decode_all(pictures, shape=shape, image_shape=image_shape, fit=fit, what=f"{name} ({part})")
-    return Split(images, np.array(labels, dtype=np.int32))
+            raise self._named(rows, error) from error
+
+    def _named(self, rows: Sequence[int], error: Exception) -> DataError:
+        """Finds the shard that a record cannot be read from."""
+        last = np.cumsum([shard.take for shard in self._shards])
+        for row in sorted(rows):
+            try:
+                Example.FromString(self._source[row])
+            except (RuntimeError, ValueError, IndexError) as found:
+                shard = self._shards[int(np.searchsorted(last, row, side="right"))]
+                return _damaged(Path(shard.filename), self._dataset, str(found).splitlines()[0])
+        return _damaged(Path(self._shards[0].filename), self._dataset, str(error).splitlines()[0])
 
 
 def _damaged(path: Path, name: str, reason: str) -> DataError:

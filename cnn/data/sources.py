@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import math
 
 import numpy as np
 
 from cnn.data import digits, folder, lines
+from cnn.data.loading import into_memory, on_demand, parts_of, stays_stored
+from cnn.data.rejects import Rejects
 from cnn.data.splits import VALID_KEY, cut
-from cnn.data.types import DataError, Dataset, Source
+from cnn.data.types import DataError, Dataset, Source, Split
 
 
 def load(
@@ -20,8 +23,11 @@ def load(
     fit: str,
     valid_fraction: float,
     train_on: str,
+    loading: str = "memory",
+    on_error: str = "stop",
+    room: float = math.inf,
 ) -> Dataset:
-    """Loads a dataset into memory, with `valid` cut from `train`.
+    """Loads a dataset, with `valid` cut from `train`.
 
     Args:
       name: "digits", "folder", "lines", or the name of a TFDS dataset.
@@ -32,21 +38,30 @@ def load(
       fit: how pictures of another size are brought to `image_shape`, one of `FITS`.
       valid_fraction: which part of every class of `train` becomes `valid`, at least 0 and below 1.
       train_on: "train", or "train+valid" to leave the rows of `valid` in `train` too.
+      loading: "memory", "stream", or "auto" to stream what needs more than `room`.
+      on_error: "stop" to refuse pictures that cannot be used, "skip" to list them and give them no weight.
+      room: bytes.
 
     Raises:
       DataError: if the data are missing, broken, or unlike what the config says.
     """
     source = _read(name, data_dir, manual_dir, image_shape, fit)
-    _check(source, name, classes)
-    rest, valid = cut(source.train, valid_fraction, VALID_KEY)
-    train = source.train if train_on == "train+valid" else rest
+    rejects = Rejects()
+    whole, test = _splits(source, name, classes, image_shape, loading, room, rejects if on_error == "skip" else None)
+    train, valid = _cut(whole, name, valid_fraction, train_on)
+    identity = _identity(source, image_shape, fit, valid_fraction, train_on)
+    return Dataset(train, valid, test, source.class_names, identity, rejects)
+
+
+def _cut(whole: Split, name: str, valid_fraction: float, train_on: str) -> tuple[Split, Split]:
+    rest, valid = cut(whole, valid_fraction, VALID_KEY)
+    train = whole if train_on == "train+valid" else rest
     if len(train) == 0 or (valid_fraction > 0 and len(valid) == 0):
         raise DataError(
-            f"config.data.valid_fraction: {name} has {len(source.train)} training pictures, which leaves {len(train)} "
+            f"config.data.valid_fraction: {name} has {len(whole)} training pictures, which leaves {len(train)} "
             f"in train and {len(valid)} in valid, got {valid_fraction}. Choose another fraction, or 0 for no valid."
         )
-    identity = _identity(source, image_shape, fit, valid_fraction, train_on)
-    return Dataset(train, valid, source.test, source.class_names, identity)
+    return train, valid
 
 
 def _identity(source: Source, image_shape: tuple[int, ...], fit: str, valid_fraction: float, train_on: str) -> str:
@@ -67,16 +82,34 @@ def _read(name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int
     return records.read(name=name, data_dir=data_dir, manual_dir=manual_dir, image_shape=image_shape, fit=fit)
 
 
-def _check(source: Source, name: str, classes: int) -> None:
+def _splits(
+    source: Source,
+    name: str,
+    classes: int,
+    image_shape: tuple[int, int, int],
+    where: str,
+    room: float,
+    rejects: Rejects | None,
+) -> tuple[Split, Split]:
+    """Returns train and test, in memory or stored, with the right classes."""
     found = len(source.class_names)
     if found != classes:
         raise DataError(f"config.data.classes: {name} has {found} classes, got {classes}. Set it to {found}.")
-    for part, split in (("train", source.train), ("test", source.test)):
-        if len(split) == 0:
-            raise DataError(f"config.data.name: the {part} split of {name} is empty, got 0 pictures. Use other data.")
+    parts = parts_of(source)
+    for part in parts:
+        if len(part) == 0:
+            raise DataError(
+                f"config.data.name: the {part.name} split of {name} is empty, got 0 pictures. Use other data."
+            )
+    stored = stays_stored(where, sum(map(len, parts)), image_shape, room)
+    train, test = (
+        on_demand(part, image_shape, rejects) if stored else into_memory(part, image_shape, rejects) for part in parts
+    )
+    for split, title in ((train, "train"), (test, "test")):
         bad = np.flatnonzero((split.labels < 0) | (split.labels >= classes))
         if len(bad):
             raise DataError(
                 f"config.data.name: labels of {name} must lie in 0..{classes - 1}, got {split.labels[bad[0]]} "
-                f"in row {bad[0]} of {part} ({len(bad)} such rows). Use data with a label for every picture."
+                f"in row {bad[0]} of {title} ({len(bad)} such rows). Use data with a label for every picture."
             )
+    return train, test

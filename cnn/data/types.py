@@ -1,21 +1,77 @@
-"""What a dataset is to the rest of the code: frozen arrays, and the one error about them."""
+"""What a dataset is to the rest of the code: arrays, or pictures that stay stored, and the one error about them."""
 
+import dataclasses
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Bool, Int32, UInt8
+
+from cnn.data.rejects import Rejects
+
+UNUSABLE = -1
+"""The label of a picture that cannot be used: it weighs nothing."""
 
 
 class DataError(ValueError):
     """Reports something about the data that a person can put right, in one line."""
 
 
+class Stored:
+    """Pictures that stay where they are until some are asked for; indexed by rows, as an array of this shape is."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        rows: np.ndarray,
+        read: Callable[[np.ndarray], np.ndarray],
+        unusable: Bool[np.ndarray, " stored"],
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+          image_shape: height, width and channels of every picture.
+          rows: which of the stored pictures these are.
+          read: returns stored pictures by their rows, zeros for one that cannot be used; for any thread.
+          unusable: marks the stored pictures that `read` found to be so, as far as it came.
+        """
+        self.shape = (len(rows), *image_shape)
+        self._rows, self._read, self._unusable = rows, read, unusable
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: int | slice | np.ndarray) -> UInt8[np.ndarray, "..."]:
+        """Reads one picture, or several into an array of their own."""
+        if isinstance(rows, int | np.integer):
+            return self._read(self._rows[[rows]])[0]
+        return self._read(self._rows[rows])
+
+    def __iter__(self) -> Iterator[UInt8[np.ndarray, "height width channels"]]:
+        return (self[row] for row in range(len(self)))
+
+    def take(self, rows: np.ndarray) -> "Stored":
+        """Names some of the pictures, without reading them."""
+        return Stored(self.shape[1:], self._rows[rows], self._read, self._unusable)
+
+    def unusable(self, rows: slice | np.ndarray) -> Bool[np.ndarray, " n"]:
+        """Marks which of these pictures were read and could not be used."""
+        return self._unusable[self._rows[rows]]
+
+
 @dataclass(frozen=True)
 class Split:
-    """Holds pictures and their classes, row by row."""
+    """Holds pictures and their classes, row by row.
 
-    images: UInt8[np.ndarray, "n height width channels"]
+    `unusable` marks the pictures in memory that could not be read, if any; stored ones know that of themselves.
+    """
+
+    images: UInt8[np.ndarray, "n height width channels"] | Stored
     labels: Int32[np.ndarray, " n"]
+    unusable: Bool[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         """Counts the rows."""
@@ -23,7 +79,39 @@ class Split:
 
     def take(self, rows: np.ndarray) -> "Split":
         """Copies the named rows, in the order given."""
-        return Split(self.images[rows], self.labels[rows])
+        images = self.images.take(rows) if isinstance(self.images, Stored) else self.images[rows]
+        return Split(images, self.labels[rows], None if self.unusable is None else self.unusable[rows])
+
+    def marked(self, rows: slice | np.ndarray = slice(None)) -> Int32[np.ndarray, " rows"]:
+        """Returns the labels, `UNUSABLE` for pictures that are known to be so: stored ones once they were read."""
+        labels = self.labels[rows]
+        unusable = None if self.unusable is None else self.unusable[rows]
+        if isinstance(self.images, Stored):
+            unusable = self.images.unusable(rows)
+        return labels if unusable is None else np.where(unusable, np.int32(UNUSABLE), labels)
+
+
+class Part(Protocol):
+    """Train or test as a source keeps it."""
+
+    name: str
+
+    def __len__(self) -> int:
+        """Counts the pictures, without reading them."""
+
+    def labels(self) -> Int32[np.ndarray, " n"]:
+        """Returns the class of each picture, without decoding any."""
+
+    def read(
+        self, rows: np.ndarray, threads: int
+    ) -> tuple[UInt8[np.ndarray, "rows height width channels"], Int32[np.ndarray, " rows"], dict[int, DataError]]:
+        """Returns pictures fitted to the image shape, their classes, and what is wrong, by row; for any thread."""
+
+    def title(self, row: int) -> str:
+        """Says which picture it is."""
+
+    def refusal(self, errors: dict[int, DataError]) -> DataError:
+        """Returns one error for all that is wrong with these rows."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +121,8 @@ class Source:
     `fingerprint` changes whenever the stored data do.
     """
 
-    train: Split
-    test: Split
+    train: Split | Part
+    test: Split | Part
     class_names: tuple[str, ...]
     fingerprint: str
 
@@ -43,7 +131,8 @@ class Source:
 class Dataset:
     """Holds the three splits of an experiment.
 
-    `identity` is a hash of all that the arrays depend on: the stored data, how pictures are fitted, how `valid` is cut.
+    `identity` is a hash of all that the pictures depend on: the stored data, how pictures are fitted, how `valid` is
+    cut. `rejects` lists the pictures that cannot be used, as far as they were read.
     """
 
     train: Split
@@ -51,3 +140,9 @@ class Dataset:
     test: Split
     class_names: tuple[str, ...]
     identity: str
+    rejects: Rejects = dataclasses.field(default_factory=Rejects)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the pictures stay stored until they are needed."""
+        return isinstance(self.train.images, Stored)

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from cnn import rundir, stages
 from cnn.report import text
-from cnn.report.colour import THEMES, Scale, address, enclosed
+from cnn.report.colour import SHADES, Scale, enclosed
 from cnn.report.files import Run
 from cnn.report.part import Part
 from cnn.report.story import forward
@@ -19,8 +19,6 @@ MOST_MAPS, MOST_STAGES, MOST_PIXELS = 64, 8, 200_000
 """Drawn of each stage (the strongest), of the network (spread over its depth), and of all together."""
 WIDTH = 430
 """About as many CSS pixels a sheet is wide."""
-SHADES = 15
-"""Colours on either side of zero: as many as an eye tells apart, and half the bytes."""
 
 
 class Sheet(NamedTuple):
@@ -91,12 +89,7 @@ def _sheet(stage: Stage, maps: np.ndarray, numbers: np.ndarray, scale: Scale) ->
     height, width = numbers.shape
     zoom = max(1, WIDTH // width)
     label = f"{stage.name}: {min(MOST_MAPS, maps.shape[2])} maps of {maps.shape[0]}x{maps.shape[1]}"
-    image = Markup("").join(
-        Markup('<img class="pixels sheet {}" width="{}" height="{}" alt="{}" src="{}">').format(
-            theme, zoom * width, zoom * height, label, address(scale.indexed(numbers, theme, SHADES))
-        )
-        for theme in THEMES
-    )
+    image = scale.sheet(numbers, zoom * width, zoom * height, label, "sheet")
     shape = "x".join(map(str, maps.shape))
     return Sheet(stage.name, shape, image, scale.legend(), min(MOST_MAPS, maps.shape[2]), maps.shape[2])
 

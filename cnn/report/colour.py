@@ -20,8 +20,8 @@ ANCHORS: dict[Theme, tuple[str, ...]] = {
     "light": ("673200", "a25202", "cf8149", "e4bba0", "f5f5f5", "abc7ec", "6299df", "216abf", "014182"),
     "dark": ("feb079", "db7a29", "9f5618", "5c3b23", "1f1f1f", "2d4563", "376daf", "5198f1", "9dc7fe"),
 }
-STEPS = 255
-"""Colours on either side of zero."""
+STEPS, SHADES = 255, 15
+"""Colours on either side of zero, and those of sheets of many maps."""
 
 
 @cache
@@ -62,6 +62,15 @@ class Scale:
         stream = io.BytesIO()
         image.save(stream, "PNG", optimize=True)
         return stream.getvalue()
+
+    def sheet(
+        self, numbers: Float[np.ndarray, "height width"], width: int, height: int, label: str, kind: str
+    ) -> Markup:
+        """Returns many numbers as an `<img>` in both themes, in fewer colours, which make half the bytes."""
+        contents = {theme: self.indexed(numbers, theme, SHADES) for theme in THEMES}
+        return Markup("").join(
+            _img(contents[theme], width, height, label, f"pixels {kind} {theme}") for theme in THEMES
+        )
 
     def legend(self) -> Markup:
         """Returns the scale as a strip with its least, middle and greatest number."""

@@ -95,37 +95,37 @@ def _paint(figure: Any, ink: chart.Ink, recorded: History) -> None:
     for panel in (top, middle, strip):
         panel.set_xlim(*limits(recorded))
         panel.grid(axis="x", visible=False)
+    _marks(top, middle, strip, ink, recorded)
+
+
+def _marks(top: Any, middle: Any, strip: Any, ink: chart.Ink, recorded: History) -> None:
+    """Marks the best evaluation, and from where on the loss is not finite."""
+    end = limits(recorded)[1]
+    for panel in (top, middle, strip):
         if recorded.best:
             panel.axvline(recorded.best[0], color=ink.muted, linewidth=0.9, linestyle=(0, (2, 2)))
         if recorded.bad_step is not None:
-            panel.axvspan(recorded.bad_step, limits(recorded)[1], facecolor="none", hatch="////", edgecolor=ink.grid)
+            panel.axvspan(recorded.bad_step, end, facecolor="none", hatch="////", edgecolor=ink.grid)
     if recorded.best:
         step, accuracy = recorded.best
-        late = step > 0.6 * recorded.last_step
-        middle.annotate(
-            f"best {accuracy:.4f}, step {step:,}",
-            (step, 0.04),
-            xycoords=("data", "axes fraction"),
-            xytext=(-5 if late else 5, 0),
-            textcoords="offset points",
-            ha="right" if late else "left",
-            color=ink.text,
-            bbox={"facecolor": ink.paper, "edgecolor": "none", "pad": 1},
-        )
+        _beside(middle, ink, step, 0.04, f"best {accuracy:.4f}, step {step:,}", late=step > 0.6 * end)
     if recorded.bad_step is not None:
         words = f"loss not finite from step {recorded.bad_step:,}"
-        end = limits(recorded)[1]
-        late = recorded.bad_step > 0.5 * end
-        top.annotate(
-            words,
-            (recorded.bad_step, 0.93),
-            xycoords=("data", "axes fraction"),
-            xytext=(-5 if late else 5, 0),
-            textcoords="offset points",
-            ha="right" if late else "left",
-            va="top",
-            bbox={"facecolor": ink.paper, "edgecolor": "none", "pad": 1},
-        )
+        _beside(top, ink, recorded.bad_step, 0.88, words, late=recorded.bad_step > 0.5 * end)
+
+
+def _beside(panel: Any, ink: chart.Ink, step: int, height: float, words: str, *, late: bool) -> None:
+    """Writes words beside a step, on its left where the step is late."""
+    panel.annotate(
+        words,
+        (step, height),
+        xycoords=("data", "axes fraction"),
+        xytext=(-5 if late else 5, 0),
+        textcoords="offset points",
+        ha="right" if late else "left",
+        color=ink.text,
+        bbox={"facecolor": ink.paper, "edgecolor": "none", "pad": 1},
+    )
 
 
 def _lines(panel: Any, ink: chart.Ink, curves: dict[str, Points], what: str) -> None:

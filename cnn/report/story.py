@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from cnn.filters import Kernel
 from cnn.report import text
-from cnn.report.colour import THEMES, Scale, picture, themed
+from cnn.report.colour import Scale, picture
 from cnn.stages import Journey, Picture, Stage, expected, reach_back
 
 MAPS = 8
@@ -83,9 +83,8 @@ def strip(maps: np.ndarray, name: str) -> Markup:
     gap = np.full((maps.shape[0], 1), np.nan)
     row = np.concatenate([part for index in strongest for part in (maps[..., index], gap)], axis=1)[:, :-1]
     zoom = max(1, 448 // row.shape[1])
-    pixels = {theme: scale.colours(row, theme) for theme in THEMES}
     label = f"{name}: maps {', '.join(map(str, strongest))}"
-    return themed(pixels, row.shape[1] * zoom, row.shape[0] * zoom, label, "strip")
+    return scale.sheet(row, row.shape[1] * zoom, row.shape[0] * zoom, label, "strip")
 
 
 def example(journey: Journey, outputs: dict[str, np.ndarray]) -> Example | None:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated, Any, Literal
 
 from cnn.data.augment_kinds import AUGMENTATIONS
-from cnn.fields import Bounds, Count, Language, Rate
+from cnn.fields import Bounds, Count, Fraction, Language, Natural, Rate
 from cnn.settings.rules import AVERAGES, CADENCES, CLIPS, STOPS
 
 Seed = Annotated[int, Bounds(0, 2**32 - 1)]
@@ -30,6 +30,14 @@ class Data:
     train_on: Literal["train", "train+valid"] = "train"
     data_dir: str = ""
     manual_dir: str = ""
+    loading: Literal["auto", "memory", "stream"] = "auto"
+    """Read once into memory, or batch by batch while training; auto streams what needs more than `memory_share`."""
+    memory_share: Fraction = 0.25
+    """The part of the machine's memory, and of an accelerator's, that the pictures may fill when `loading` is auto."""
+    workers: Natural = 4
+    """Threads that read and decode ahead what streams; with 0 the loop does so itself."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """Whether a picture that cannot be used ends the run, or is listed and weighs nothing."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,26 @@
+"""How long XLA takes to compile a program of ours, as JAX itself measures it."""
+
+from collections import defaultdict
+
+import jax
+
+_EVENT = "/jax/core/compile/backend_compile_duration"
+
+
+class Compilations:
+    """The seconds of every compilation from the moment that this is made, by the name of the compiled function."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+    def _listen(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
+        if event == _EVENT:
+            self._seconds[str(kwargs.get("fun_name", ""))] += duration_secs
+
+    def seconds(self, *functions: str) -> float:
+        """Returns how long all programs of these functions took; reading a compile cache counts too."""
+        return sum(self._seconds[name] + self._seconds[f"jit({name})"] for name in functions)
+
+
+compilations = Compilations()

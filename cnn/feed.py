@@ -1,0 +1,144 @@
+"""Hands each step its pictures: rows of a split that lies on the device, or what threads read for it meanwhile."""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int32
+
+from cnn import data, train
+from cnn.data import order
+from cnn.data.stream import Stream
+
+Place = Callable[[Any], Any]
+SCAN_BYTES = 1 << 26
+"""How much of a stream goes to the device at a time where many steps are one call."""
+
+
+class Feed:
+    """The training split in the order of a seed: a pure function of the step, wherever the pictures are."""
+
+    def __init__(
+        self,
+        split: data.Split,
+        *,
+        seed: int,
+        batch_size: int,
+        epochs: int,
+        workers: int,
+        place: Place = jax.device_put,
+    ) -> None:
+        """Puts the split on the device, unless it streams; reads nothing of one that does.
+
+        Args:
+          split: the pictures and classes.
+          seed: decides the order.
+          batch_size: of every step; the remainder of an epoch is dropped.
+          epochs: how often the split is gone through.
+          workers: threads that decode ahead, 0 to decode when a batch is asked for.
+          place: puts arrays where they are computed with.
+        """
+        self.steps_per_epoch = len(split) // batch_size
+        self.waited = 0.0
+        """Seconds that the device had nothing to do for want of pictures."""
+        self.streams = isinstance(split.images, data.Stored)
+        self._split, self._batch_size, self._workers = split, batch_size, workers
+        self._steps = self.steps_per_epoch * epochs
+        # Workers are ahead, in the next epoch while the last one ends.
+        self._permutation = functools.lru_cache(2)(lambda epoch: order.permutation(seed, epoch, len(split)))
+        self._place = place
+        self._held = None if self.streams else train.Images(*place((split.images, split.marked())))
+        self._stream: Stream | None = None
+        self._running: list[Any] = []
+
+    def rows(self, step: int, count: int) -> Int32[np.ndarray, "count batch"]:
+        """Returns the rows of `count` steps of one epoch."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        rows = self._permutation(epoch)[position * self._batch_size :][: count * self._batch_size]
+        return rows.astype(np.int32).reshape(count, self._batch_size)
+
+    def pieces(self, step: int, count: int, *, scan: bool) -> Iterator[tuple[train.Images, np.ndarray]]:
+        """Yields pictures on the device and the rows of them that the following steps train on.
+
+        Args:
+          step: the first.
+          count: how many, all of one epoch.
+          scan: whether many steps are one call: rows are (steps, batch), otherwise (batch).
+        """
+        if self._held is not None:
+            rows = self.rows(step, count)
+            yield from ((self._held, some) for some in ([rows] if scan else rows))
+            return
+        size = np.prod(self._split.images.shape[1:]) * self._batch_size
+        most = max(1, SCAN_BYTES // int(size)) if scan else 1
+        # Equal pieces: each length compiles anew.
+        most = -(-count // -(-count // most))
+        for first in range(step, step + count, most):
+            pictures, rows = self._read(first, min(most, step + count - first))
+            yield pictures, rows if scan else rows[0]
+
+    def started(self, result: jax.Array) -> None:
+        """Notes what the last piece is computed into; where pictures stream, no more than two are under way."""
+        if self.streams:
+            self._running = [*self._running[-1:], result]
+
+    def close(self) -> None:
+        """Stops reading ahead."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _read(self, step: int, count: int) -> tuple[train.Images, np.ndarray]:
+        if len(self._running) == 2:
+            jax.block_until_ready(self._running[0])
+        if self._stream is None or self._stream.next != step:
+            self.close()
+            self._stream = Stream(self._batch, self._steps, first=step, workers=self._workers)
+        batches = [self._next(self._stream) for _ in range(count)]
+        images, labels = batches[0] if count == 1 else map(np.concatenate, zip(*batches, strict=True))
+        rows = np.arange(count * self._batch_size, dtype=np.int32).reshape(count, self._batch_size)
+        return train.Images(*self._place((images, labels))), rows
+
+    def _batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.rows(step, 1)[0]
+        images = self._split.images[rows]  # first: what cannot be used is known by reading it
+        return images, self._split.marked(rows)
+
+    def _next(self, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+        started = time.monotonic()
+        batch = next(stream)
+        # A device that is at it still did not wait.
+        if not self._running or self._running[-1].is_ready():
+            self.waited += time.monotonic() - started
+        return batch
+
+
+def in_order(
+    images: jax.Array | data.Stored, batch_size: int, workers: int, place: Place = jax.device_put
+) -> Iterator[tuple[jax.Array, Int32[np.ndarray, " batch"]]]:
+    """Yields pictures on the device and rows of them, in all every row once, in order.
+
+    Args:
+      images: on the device, or stored.
+      batch_size: the last batch is filled up with repetitions of the last row.
+      workers: threads that decode ahead.
+      place: puts arrays where they are computed with.
+    """
+    count = len(images)
+    starts = range(0, count, batch_size)
+    if not isinstance(images, data.Stored):
+        for start in starts:
+            yield images, np.minimum(np.arange(start, start + batch_size, dtype=np.int32), count - 1)
+        return
+    stored = images
+    stream = Stream(lambda number: stored[starts[number] : starts[number] + batch_size], len(starts), workers=workers)
+    everything = np.arange(batch_size, dtype=np.int32)
+    try:
+        for batch in stream:
+            # Filled up before it goes there: another shape would compile anew.
+            yield place(batch[np.minimum(everything, len(batch) - 1)] if len(batch) < batch_size else batch), everything
+    finally:
+        stream.close()

@@ -1,0 +1,20 @@
+"""Compilation is timed by the name of the function."""
+
+import jax
+import jax.numpy as jnp
+
+from cnn import compilation
+
+
+def test_only_the_first_call_of_a_function_compiles():
+    @jax.jit
+    def tripled(x):
+        return 3 * x
+
+    before = compilation.compilations.seconds("tripled")
+    tripled(jnp.ones(3))
+    first = compilation.compilations.seconds("tripled")
+    assert before == 0 < first
+    tripled(jnp.zeros(3))
+    assert compilation.compilations.seconds("tripled") == first
+    assert compilation.compilations.seconds("something else") == 0

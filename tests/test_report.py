@@ -1,0 +1,487 @@
+"""The page of a run: what its sections say, from files alone."""
+
+import base64
+import io
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import runs
+from browser import driven, needs_chromium, needs_driver, proof
+from cnn import config, layers, pages, report, rundir
+from cnn.data import digits
+from cnn.report import chart, colour, confusion, curves, files, filters, history, mistakes, network, page, text
+from cnn.report.part import Part
+from report_files import HOSTILE, make
+
+
+class Tree(HTMLParser):
+    """A page as its elements with their attributes' names, and as its text."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.elements, self.texts, self.attributes = [], [], []
+        self.feed(content)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, tuple(name for name, _ in attrs)))
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        self.elements.append(("/", tag))
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def written(folder, **settings):
+    """Returns the page of a made run."""
+    return report.write(make(folder, **settings)).read_text()
+
+
+def visible(content):
+    return " ".join(" ".join(Tree(content).texts).split())
+
+
+@pytest.mark.slow
+def test_two_writes_of_a_run_are_the_same_bytes(tmp_path):
+    folder = make(tmp_path / "run")
+    first = report.write(folder).read_bytes()
+    figures = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
+    report.write(folder)
+    assert report.write(folder).read_bytes() == first
+    assert {path.name: path.read_bytes() for path in (folder / "figures").iterdir()} == figures
+    assert {"curves.svg", "curves.png", "network.svg", "confusion.png", "filters.svg"} <= set(figures)
+
+
+def test_the_head_says_how_good_how_large_how_long_and_on_what(tmp_path):
+    said = visible(written(tmp_path / "run", wrong=0, examples=2000))
+    assert "100.0 % of 2,000 test images right (95 % interval 99.8 to 100.0 %)" in said
+    assert "7.2 s of training on cpu" in said and "finished" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epochs": 0, "examples": 0, "result": None}, ["No evaluation yet", "stopped", "before the first record"]),
+        (
+            {"epochs": 0, "examples": 0, "result": "diverged", "bad_step": 0},
+            ["diverged", "at step 0"],
+        ),
+        ({"epochs": 2, "examples": 0, "result": "diverged", "bad_step": 20}, ["loss is not finite from step 20"]),
+        ({"epochs": 1, "examples": 1}, ["of 1 test images"]),
+        ({"names": ["only"], "wrong": 0}, ["1 class."]),
+        ({"names": ["yes", "no"]}, ["2 classes"]),
+        ({"names": ["", "", ""]}, ["(no name)"]),
+        ({"shape": (9, 7, 3)}, ["red", "9x7x3"]),
+        ({"layers": "flatten | dense(classes)"}, ["flatten1"]),
+        ({"wrong": 0}, ["least sure"]),
+    ],
+)
+def test_survives_what_a_run_may_leave(tmp_path, settings, words):
+    content = written(tmp_path / "run", **settings)
+    said = visible(content) + content
+    for word in words:
+        assert word.lower() in said.lower(), word
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [31, 1000])
+def test_survives_many_classes(tmp_path, count):
+    content = written(tmp_path / "run", names=[f"class {index}" for index in range(count)], examples=300)
+    assert "The most frequent confusions" in content
+    assert len(content) < 1_500_000
+    assert ('class="pixels matrix' in content) == (count == 31)
+
+
+def test_survives_files_that_a_killed_process_left(tmp_path):
+    folder = make(tmp_path / "run")
+    with (folder / rundir.METRICS).open("a") as file:
+        file.write('{"kind": "train", "st')
+    (folder / rundir.confused("test")).write_bytes(b"PK\x03\x04 cut")
+    (folder / rundir.RESULT).unlink()
+    (folder / rundir.EVENTS).unlink()
+    said = visible(report.write(folder, running=True).read_text())
+    assert "running" in said and "The most confused images" not in said
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(config.ConfigError, match=r"holds no run \(no config.json\)"):
+        report.write(tmp_path)
+
+
+@pytest.mark.slow
+def test_hostile_names_leave_the_element_tree_unchanged(tmp_path):
+    benign = [f"class {index}" for index in range(len(HOSTILE))]
+    pages = {}
+    for kind, names in (("benign", benign), ("hostile", HOSTILE)):
+        folder = make(tmp_path / kind / "run", names=names, examples=300)
+        pages[kind] = Tree(report.write(folder).read_text())
+    assert pages["benign"].elements == pages["hostile"].elements
+    said = "".join(pages["hostile"].texts)
+    assert "</script><script>alert(1)</s" in said and "\\u202egnp.exe" in said and "\\x1b]0;x\\x07" in said
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202a-\u202e\ud800-\udfff]", said)
+
+
+def test_the_policy_names_every_script_and_style_and_the_page_has_no_handler(tmp_path):
+    tree = Tree(written(tmp_path / "run"))
+    forbidden = [(tag, name) for tag, name, _ in tree.attributes if name.startswith("on") or name == "style"]
+    assert forbidden == []
+    addresses = [value for _, name, value in tree.attributes if name in ("src", "href")]
+    assert addresses and all(value.startswith(("data:", "#")) for value in addresses)
+    policy = next(value for _, name, value in tree.attributes if name == "content" and "default-src" in value)
+    assert policy.startswith("default-src 'none'; script-src 'sha256-") and "unsafe" not in policy
+
+
+def test_a_script_that_would_end_its_element_is_refused():
+    bad = Part("x", "X", text.Markup("<p>x</p>"), scripts=("'</script>'",))
+    with pytest.raises(ValueError, match="would end its element"):
+        page.assemble("x", text.Markup(""), [bad], kind="run")
+    twice = [Part("x", "X", text.Markup("")), Part("x", "Y", text.Markup(""))]
+    with pytest.raises(ValueError, match="ids must be unique"):
+        page.assemble("x", text.Markup(""), twice, kind="run")
+
+
+def test_json_in_a_page_can_neither_end_nor_hide_anything():
+    island = text.island({"a": "</script><!--&", "b": [1.0, float("nan")], "__proto__": float("inf")})
+    assert not set("<>&") & set(island)
+    assert json.loads(island) == {
+        "a": "</script><!--&",
+        "b": [1.0, None],
+        "__proto__": None,
+        "nonfinite": ["b.1", "__proto__"],
+    }
+
+
+def test_only_our_own_markup_is_unescaped():
+    for path in (text.FOLDER / "templates").glob("*.j2"):
+        assert not re.search(r"\|\s*safe|autoescape\s+false", path.read_text()), path.name
+
+
+def test_every_vertex_of_a_curve_is_a_recorded_number(tmp_path):
+    folder = make(tmp_path / "run", epochs=7)
+    run = files.read(folder)
+    recorded = history.read(run)
+    svg = ElementTree.fromstring(report.write(folder) and (folder / "figures" / "curves.svg").read_bytes())
+    space = "{http://www.w3.org/2000/svg}"
+    group = next(each for each in svg.iter(f"{space}g") if each.get("id") == "accuracy-valid")
+    path = group.find(f".//{space}path").get("d")
+    points = np.array([[float(n) for n in pair] for pair in re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", path)])
+    data = np.array(recorded.accuracy["valid"])
+    assert len(points) == len(data)
+    # A straight line takes data to the page; a vertex off it by half a pixel would be another number.
+    for axis in (0, 1):
+        slope, offset = np.polyfit(data[:, axis], points[:, axis], 1)
+        assert np.abs(slope * data[:, axis] + offset - points[:, axis]).max() < 0.5 * 0.75
+    width = float(svg.get("viewBox").split()[2])
+    low, high = curves.limits(recorded)
+    places = curves.LEFT + (data[:, 0] - low) / (high - low) * (curves.RIGHT - curves.LEFT)
+    assert np.abs(places * width - points[:, 0]).max() < 0.5 * 0.75
+
+
+def test_the_crosshair_reads_exactly_what_was_recorded(tmp_path):
+    folder = make(tmp_path / "run", epochs=4)
+    read = curves.pointed(history.read(files.read(folder)))
+    records = [json.loads(line) for line in (folder / rundir.METRICS).read_text().splitlines()]
+    for record in records:
+        row = next(row for row in read["rows"] if row[0] == record["step"])
+        numbers = dict(zip(read["names"], row, strict=True))
+        if record["kind"] == "train":
+            assert numbers["train loss"] == record["loss"] and numbers["learning rate"] == record["learning_rate"]
+        else:
+            assert numbers["valid accuracy"] == record["valid"]["accuracy"]
+
+
+def test_the_best_evaluation_is_the_earliest_of_the_greatest(tmp_path):
+    folder = make(tmp_path / "run", epochs=0)
+    accuracies = [0.5, 0.75, 0.75, 0.5]
+    means = [{"loss": 1, "accuracy": accuracy} for accuracy in accuracies]
+    lines = [{"kind": "epoch", "step": 10 * n, "epoch": n, "train": m, "valid": m} for n, m in enumerate(means, 1)]
+    (folder / rundir.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert history.read(files.read(folder)).best == (20, 0.75)
+
+
+def test_a_long_line_keeps_its_extremes():
+    rng = np.random.default_rng(0)
+    points = [(step, float(value)) for step, value in enumerate(rng.normal(size=50_000))]
+    drawn = history.thinned(points)
+    assert len(drawn) <= history.MOST_POINTS + 1 and drawn[0] == points[0] and drawn[-1] == points[-1]
+    assert {max(points, key=lambda p: p[1]), min(points, key=lambda p: p[1])} <= set(drawn) <= set(points)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_is_a_band_with_words(tmp_path):
+    folder = make(tmp_path / "run", epochs=3, result="diverged", bad_step=30)
+    report.write(folder)
+    drawing = (folder / "figures" / "curves.svg").read_text()
+    assert "loss not finite from step 30" in drawing and "<pattern" in drawing
+
+
+LESSON = "2 * (conv(64, 3) | relu | max_pool(2)) | flatten | dense(128) | relu | dense(classes)"
+LENET = "conv(6, 5) | tanh | avg_pool(2) | conv(16, 5) | tanh | avg_pool(2) | flatten | dense(classes)"
+
+
+def test_the_network_table_has_the_lessons_numbers(tmp_path):
+    folder = make(tmp_path / "run", names="0123456789", shape=(28, 28, 1), layers=LESSON)
+    said = visible(network.build(files.read(folder)).html)
+    for words in (
+        "3*3*1*64 + 64 = 640",
+        "3*3*64*64 + 64 = 36,928",
+        "1600*128 + 128 = 204,928",
+        "128*10 + 10 = 1,290",
+        "243,786 parameters = 975,144 bytes",
+        "28-3+1 = 26",
+        "26/2 = 13",
+        "floor(11/2) = 5; 1 row and column unread",
+        "5*5*64 = 1600",
+        "5,056,000",
+        "10x10",
+        "relu1",
+        "max_pool2",
+    ):
+        assert words in said, words
+    folder = make(tmp_path / "lenet", names="0123456789", shape=(32, 32, 1), layers=LENET)
+    assert "28x28x6" in visible(network.build(files.read(folder)).html)
+
+
+def test_a_residual_network_is_drawn_with_its_inner_layers_in_the_table(tmp_path):
+    body = "residual(conv(3, 3, padding='same') | batch_norm | relu)".replace("'", '"')
+    folder = make(tmp_path / "run", shape=(8, 6, 3), layers=f"{body} | global_avg_pool | dense(classes)")
+    run = files.read(folder)
+    said = visible(network.build(run).html)
+    assert "residual1/conv1" in said and "body + input" in said and "batch statistics" in said
+    assert [names for names, _ in network.volumes(run.values.rows, (8, 6, 3))][1] == ["residual1"]
+    assert sum(row.count() for row in run.values.rows) == layers.count_parameters(run.values.rows)
+
+
+def test_the_confusion_matrix_counts_every_image_once(tmp_path):
+    folder = make(tmp_path / "run", names="abcd", examples=500)
+    run = files.read(folder)
+    counts = np.asarray(run.evaluations["test"]["confusion"])
+    part = confusion.build(run)
+    pattern = r'<td class="(\w+)" data-true="(\d)" data-seen="(\d)">([^<]*)(?:<small>([\d,]+)</small>)?'
+    cells = re.findall(pattern, part.html)
+    assert len(cells) == 16
+    for shade, true, seen, share, count in cells:
+        number = counts[int(true), int(seen)]
+        if true == "3":
+            assert (share, count) == ("-", "")  # this class does not occur
+        elif number:
+            assert int(count.replace(",", "")) == number and share.endswith(" %") and shade != "none"
+    assert counts.sum() == 500 and np.trace(counts) / 500 == run.evaluations["test"]["accuracy"]
+
+
+def oklab(rgb):
+    linear = np.asarray(rgb, float) / 255
+    linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
+    lms = np.cbrt(linear @ np.array([[0.4122, 0.2119, 0.0883], [0.5363, 0.6807, 0.2817], [0.0514, 0.1074, 0.63]]))
+    return 100 * lms @ np.array([[0.2105, 1.978, 0.0259], [0.7936, -2.4286, 0.7828], [-0.0041, 0.4506, -0.8087]])
+
+
+@pytest.mark.parametrize("theme", colour.THEMES)
+def test_an_error_of_half_a_percent_is_visible_and_its_text_legible(theme):
+    sheet = confusion.sheet()
+    column = colour.THEMES.index(theme)
+    rules = dict(re.findall(r"\.(e\d+) \{.*?background: light-dark\((.*?)\)", sheet))
+    shades = {name: rgb(pair.split(", ")[column]) for name, pair in rules.items()}
+    inks = dict(re.findall(r"\.(e\d+) \{.*?; color: light-dark\((.*?)\)", sheet))
+    paper = colour.table(theme)[colour.STEPS]
+    assert np.linalg.norm(oklab(shades[confusion.shade(0.005)]) - oklab(paper)) >= 2
+    for name, shade in shades.items():
+        assert contrast(shade, rgb(inks[name].split(", ")[column])) >= 4.5, name
+
+
+def rgb(written):
+    return np.array([int(written[i : i + 2], 16) for i in (1, 3, 5)])
+
+
+def contrast(first, second):
+    low, high = sorted(confusion.luminance(each) for each in (first, second))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", colour.THEMES)
+def test_the_scale_is_paper_at_zero_and_as_dark_on_one_side_as_on_the_other(theme):
+    table = colour.table(theme)
+    assert "#{:02x}{:02x}{:02x}".format(*table[255]) == {"light": "#f5f5f5", "dark": "#1f1f1f"}[theme]
+    luminance = [confusion.luminance(row) for row in table]
+    assert max(abs(luminance[255 + i] - luminance[255 - i]) for i in range(256)) <= 0.021
+    scale = colour.Scale(2.0)
+    assert (scale.colours(np.array([0.0, np.nan, 5.0]), theme) == table[[255, 255, 510]]).all()
+    assert "+2" in scale.legend() and "-2" in scale.legend()
+
+
+@pytest.mark.parametrize("theme", colour.THEMES)
+def test_text_and_lines_have_contrast(theme):
+    sheet = text.source("page.css")
+    column = colour.THEMES.index(theme)
+    colours = {
+        name: rgb(pair.split(", ")[column]) for name, pair in re.findall(r"--(\w+): light-dark\((#\w+, #\w+)\)", sheet)
+    }
+    for ground in ("paper", "card"):
+        for name in ("text", "muted", "link", "bad", "good", "orange"):
+            assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
+    ink = chart.INKS[theme]
+    for line in (ink.blue, ink.orange, ink.muted):
+        assert contrast(rgb(line), colours["paper"]) >= 3
+
+
+def test_the_most_confused_images_stand_in_order_of_their_loss(tmp_path):
+    folder = make(tmp_path / "run", examples=200, shape=(5, 4, 1))
+    run = files.read(folder)
+    predictions, kept = run.arrays(rundir.predictions("test")), run.arrays(rundir.confused("test"))
+    logits = predictions["logits"].astype(np.float64)
+    losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(200), predictions["label"]]
+    expected = np.argsort(-losses, kind="stable")[:96]
+    assert [mistake.index for mistake in mistakes.ranked(predictions, kept, run.class_names)] == expected.tolist()
+    assert mistakes.build(run).html.count("<li ") == 96
+
+
+def test_pictures_are_the_very_pixels(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28, 1), dtype=np.uint8)
+    shown = mistakes.thumbnail(pixels, "x")
+    address = re.search(r'src="data:image/png;base64,([^"]+)"', shown)[1]
+    assert (np.asarray(Image.open(io.BytesIO(base64.b64decode(address)))) == pixels[..., 0]).all()
+    assert 'class="pixels"' in shown and 'width="84" height="84"' in shown
+    large = mistakes.thumbnail(np.zeros((300, 200, 3), np.uint8), "x")
+    assert 'width="64" height="96"' in large
+
+
+def test_a_filter_has_a_name_only_where_it_resembles_one():
+    vertical = np.array(filters.FILTERS["vertical"].kernel, float)[..., None]
+    assert filters.looks_like(-2 * vertical) == ("vertical line", pytest.approx(-1))
+    rng = np.random.default_rng(0)
+    for kernel in rng.normal(size=(200, 3, 3, 3)):
+        named = filters.looks_like(kernel)
+        patterns = {said: np.repeat(filters.FILTERS[name].kernel, 3) for name, said in filters.NAMED.items()}
+        unit = kernel.ravel() / np.linalg.norm(kernel)
+        cosines = {said: float(unit @ pattern / np.linalg.norm(pattern)) for said, pattern in patterns.items()}
+        best = max(cosines, key=lambda said: abs(cosines[said]))
+        assert named == ((best, pytest.approx(cosines[best])) if abs(cosines[best]) >= 0.8 else None)
+    assert filters.looks_like(rng.normal(size=(5, 5, 1))) is None
+    assert filters.looks_like(np.zeros((3, 3, 1))) is None
+
+
+def test_unused_filters_are_counted_and_hatched(tmp_path):
+    html = filters.build(files.read(make(tmp_path / "run"))).html
+    assert "2 of 4 filters are unused" in visible(html) and html.count('class="dead"') == 2
+    assert "vertical line 1.00" in visible(html)
+
+
+def test_secrets_are_hidden_and_the_command_can_be_pasted(tmp_path):
+    from cnn.report import reproduce
+
+    said = reproduce.command(["main.py", "--config.model.api_key=abc", "--workdir=runs/a b"])
+    assert said == "python main.py '--config.model.api_key=(hidden)' '--workdir=runs/a b'"
+    assert reproduce.masked({"model": {"token": 1, "width": 2}}) == {"model": {"token": "(hidden)", "width": 2}}
+    run = files.read(make(tmp_path / "run"))
+    assert ("config.optimizer.learning_rate", "none", "0.01") in reproduce.differences(run)
+
+
+@pytest.mark.slow
+def test_a_page_that_fails_leaves_the_run_finished_and_says_so(tmp_path, capsys):
+    folder = tmp_path / "run"
+    (folder / "report.html").mkdir(parents=True)  # in the place of the page: it cannot be written
+    rundir.write(folder / rundir.CONFIG, runs.tiny("report.page=end", "train.epochs=1").json.encode())
+    assert runs.train(folder, "report.page=end", "train.epochs=1") == 0
+    assert runs.saved(folder, "result.json")["status"] == "finished"
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("report.html: not written")]
+    assert len(lines) == 1 and f"python main.py report --workdir={folder}" in lines[0]
+
+
+def test_the_page_follows_evaluations_but_takes_a_twentieth_of_the_time_at_most(tmp_path, monkeypatch):
+    folder, said, looked = make(tmp_path / "run", result=None), [], []
+    monkeypatch.setattr(pages, "SECONDS", 0)
+    writer = pages.Pages(folder, "evaluations", said.append)
+    writer.evaluated({"valid": {}})
+    first = (folder / report.PAGE).read_text()
+    assert "running" in visible(first)
+    (folder / report.PAGE).unlink()
+    writer.evaluated({"valid": {}})
+    assert not (folder / report.PAGE).exists()
+    writer.ended(lambda: looked.append(True))
+    assert looked == [True] and (folder / report.PAGE).is_file() and said == []
+    (folder / report.PAGE).unlink()
+    pages.Pages(folder, "never", said.append).ended(lambda: looked.append(True))
+    assert looked == [True] and not (folder / report.PAGE).exists()
+
+
+@pytest.mark.slow
+def test_a_run_measures_its_first_layer_as_numpy_does(tmp_path):
+    network = "model.layers=conv(5, 3) | relu | flatten | dense(classes)"
+    assert runs.train(tmp_path / "run", "report.page=end", "train.epochs=1", network) == 0
+    run = files.read(tmp_path / "run")
+    stored = run.arrays(rundir.FIRST_LAYER)
+    images = digits.read(image_shape=(8, 8, 1), fit="exact").test.images[: int(stored["images"])] / 255.0
+    windows = np.lib.stride_tricks.sliding_window_view(images[..., 0], (3, 3), axis=(1, 2))
+    maps = np.einsum("nrcij,ijf->nrcf", windows, stored["kernel"][:, :, 0].astype(np.float64)) + stored["bias"]
+    assert np.abs((maps <= 0).mean((0, 1, 2)) - stored["zero_share"]).max() < 1e-3
+    assert "What the filters look like" in visible((tmp_path / "run" / report.PAGE).read_text())
+
+
+@pytest.mark.slow
+def test_writing_a_page_again_loads_no_jax(tmp_path):
+    folder = make(tmp_path / "run")
+    code = (
+        "import main, sys\n"
+        f"assert main.main(main.parse_flags(['main.py', 'report', '--workdir={folder}'])) == 0\n"
+        "assert not {'jax', 'flax', 'optax', 'orbax', 'tensorflow'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=text.FOLDER.parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(folder / "report.html") and (folder / "report.html").is_file()
+
+
+@pytest.mark.slow
+@needs_chromium
+@pytest.mark.parametrize("names", [list("abc"), HOSTILE, ["only"]], ids=["plain", "hostile", "one class"])
+def test_the_page_proves_itself_in_a_browser(tmp_path, names):
+    path = report.write(make(tmp_path / "run", names=names, examples=300, wrong=0.2 if len(names) > 1 else 0))
+    said = proof(path, tmp_path / "chromium")
+    assert said["selftest"] == "ok" and said["errors"] == "0", said
+
+
+@pytest.mark.slow
+@needs_driver
+def test_a_person_points_filters_narrows_and_prints(tmp_path):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    path = report.write(make(tmp_path / "run", names="abcd", examples=300, epochs=5))
+    with driven(tmp_path / "chromium") as browser:
+        browser.get(path.as_uri())
+        crosshair = browser.find_element(By.ID, "crosshair")
+        crosshair.send_keys(Keys.HOME, Keys.ARROW_RIGHT)
+        first = json.loads((path.parent / rundir.METRICS).read_text().splitlines()[1])
+        shown = [
+            entry.get_attribute("data-value") for entry in browser.find_elements(By.CSS_SELECTOR, "#crosshair-read dd")
+        ]
+        assert float(shown[0]) == first["step"] and float(shown[1]) == first["loss"]
+        cells = browser.find_elements(By.CSS_SELECTOR, "#confusion-matrix td[data-true]")
+        cells[0].click()
+        cells[0].send_keys(Keys.ESCAPE, Keys.ARROW_RIGHT)
+        browser.switch_to.active_element.send_keys(Keys.ENTER)
+        items = [item for item in browser.find_elements(By.CSS_SELECTOR, ".gallery > li") if item.is_displayed()]
+        places = {(item.get_attribute("data-true"), item.get_attribute("data-seen")) for item in items}
+        count = files.read(path.parent).evaluations["test"]["confusion"][0][1]
+        assert places == {("0", "1")} and len(items) == count
+        size = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
+        assert base64.b64decode(printed["data"]).count(b"/Type /Page\n") <= 10
+        logged = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+        asked = [
+            entry["params"]["request"]["url"] for entry in logged if entry["method"] == "Network.requestWillBeSent"
+        ]
+        assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+        assert browser.get_log("browser") == []
