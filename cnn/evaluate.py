@@ -128,8 +128,8 @@ def evaluate_split(
 
     Args:
       values: the run's config.
-      workdir: where `evaluation-<split>.json`, `predictions-<split>.npz` (index, label, logits) and, with the images most
-        worth a look, `confused-<split>.npz` (index, images) go.
+      workdir: where `evaluation-<split>.json`, `predictions-<split>.npz` (index, label, logits) and, with the images
+        most worth a look, `confused-<split>.npz` (index, images) go.
       variables: `params` and `batch_stats`.
       dataset: holds the split.
       split: train, valid or test.

@@ -37,8 +37,7 @@ class Trainer:
         """Opens nothing yet; `count` devices share each batch; `how` names who dispatches the steps, if not this."""
         self.count, self.watch = count, watch
         self.values, self.workdir, self.dataset, self.interruption = values, workdir, dataset, interruption
-        section, workers = values.train, values.data.workers
-        lengths = {"batch_size": section.batch_size, "epochs": section.epochs, "workers": workers}
+        lengths = {"batch_size": values.train.batch_size, "epochs": values.train.epochs, "workers": values.data.workers}
         place = functools.partial(devices.replicate, count=count)
         self.feed = feed.Feed(dataset.train, seed=values.order_seed, **lengths, place=place)
         self.steps_per_epoch = self.feed.steps_per_epoch

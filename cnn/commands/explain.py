@@ -63,7 +63,7 @@ def _checked(values: Values, flags: Mapping[str, str], words: Sequence[str]) -> 
 def _follow(
     values: Values, workdir: Path, flags: Mapping[str, str], words: Sequence[str], count: int, max_mb: float
 ) -> Journey:
-    from cnn import journey  # JAX takes seconds to import, and the checks above need none
+    from cnn import checks, chosen, journey  # JAX takes seconds to import, and the checks above need none
 
     weights = flags.get("weights", values.eval.weights)
     own = _own(values, workdir, flags, words) if words else []
