@@ -1,6 +1,7 @@
 """Hands each step its pictures: rows of a split that lies on the device, or what threads read for it meanwhile."""
 
 import functools
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -47,7 +48,8 @@ class Feed:
         self.streams = isinstance(split.images, data.Stored)
         self._split, self._batch_size, self._workers = split, batch_size, workers
         self._steps = self.steps_per_epoch * epochs
-        # Workers are ahead, in the next epoch while the last one ends.
+        # Workers are ahead, in the next epoch while the last one ends. Sorting millions of rows takes a second: once.
+        self._sorting = threading.Lock()
         self._permutation = functools.lru_cache(2)(lambda epoch: order.permutation(seed, epoch, len(split)))
         self._place = place
         self._held = None if self.streams else train.Images(*place((split.images, split.marked())))
@@ -57,7 +59,9 @@ class Feed:
     def rows(self, step: int, count: int) -> Int32[np.ndarray, "count batch"]:
         """Returns the rows of `count` steps of one epoch."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        rows = self._permutation(epoch)[position * self._batch_size :][: count * self._batch_size]
+        with self._sorting:
+            order_of_epoch = self._permutation(epoch)
+        rows = order_of_epoch[position * self._batch_size :][: count * self._batch_size]
         return rows.astype(np.int32).reshape(count, self._batch_size)
 
     def pieces(self, step: int, count: int, *, scan: bool) -> Iterator[tuple[train.Images, np.ndarray]]:
