@@ -115,8 +115,8 @@ def evaluate_split(
 
     Args:
       values: the run's config.
-      workdir: where `evaluation-<split>.json`, `predictions-<split>.npz` (index, label, logits) and, with the images most
-        worth a look, `confused-<split>.npz` (index, images) go.
+      workdir: where `evaluation-<split>.json`, `predictions-<split>.npz` (index, label, logits) and, with the images
+        most worth a look, `confused-<split>.npz` (index, images) go.
       variables: `params` and `batch_stats`.
       dataset: holds the split.
       split: train, valid or test.
@@ -153,5 +153,5 @@ def _keep(workdir: Path, name: str, index: np.ndarray, logits: np.ndarray, examp
     }
     for file, arrays in files.items():
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(buffer, **arrays)
         rundir.write(workdir / file, buffer.getvalue())
