@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from cnn import rundir
+from cnn import hosts, rundir
 from cnn.data.rejects import Rejects
 
 SHOWN = 10
@@ -28,7 +28,7 @@ def keep(workdir: Path, rejects: Rejects, tell: Callable[..., None] | None = Non
       OSError: the file cannot be written.
     """
     fresh = rejects.fresh()
-    if not fresh:
+    if not fresh or not hosts.leads():
         return
     rundir.write_json(workdir / rundir.BAD_PICTURES, {"count": len(rejects), "pictures": rejects.to_json()})
     if tell is not None:

@@ -5,13 +5,12 @@ pieces of a batch along one more axis, the first. Vectors are (batch, features) 
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from cnn import layers as kinds
 from cnn import ops
@@ -19,6 +18,20 @@ from cnn.layers import Layer
 from cnn.plan import ConvPool
 
 Arrays = dict[str, Any]
+
+
+class Share(NamedTuple):
+    """What of a batch one device computes, and how.
+
+    Attributes:
+      rows: the row of each example in the batch, by which dropout draws (default: in order from 0).
+      axis: the name of the mesh axis over which the batch is spread, where it is.
+      piece: how many examples a CPU takes at a time in each layer; it must divide the share (default: all).
+    """
+
+    rows: Int[Array, " batch"] | None = None
+    axis: str | None = None
+    piece: int | None = None
 
 
 def example_shape(x: jax.Array, layout: str) -> tuple[int, ...]:
@@ -44,21 +57,34 @@ def conv_pool(group: ConvPool, arrays: Arrays, x: jax.Array, layout: str) -> jax
     return x
 
 
-def dropout(layer: kinds.Dropout, x: jax.Array, key: PRNGKeyArray, layout: str) -> jax.Array:
-    """Zeroes numbers at random and scales the others; the draws do not depend on the layout."""
+def dropout(layer: kinds.Dropout, x: jax.Array, key: PRNGKeyArray, share: Share, layout: str) -> jax.Array:
+    """Zeroes numbers at random and scales the others; the draws depend on the key and each example's row alone."""
     keep = 1.0 - layer.rate
     shape = example_shape(x, layout)
-    kept = jax.random.bernoulli(key, keep, (x.size // math.prod(shape), *shape))
+    assert share.rows is not None
+    row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, share.rows)
+    kept = jax.vmap(lambda row_key: jax.random.bernoulli(row_key, keep, shape))(row_keys)
     kept = ops.enter(kept, layout, x.shape[-1])
     return jnp.where(kept, x / jnp.asarray(keep, x.dtype), jnp.zeros((), x.dtype))
 
 
-def statistics(x: jax.Array, layout: str) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
-    """Returns each channel's mean and variance over the batch and all pixels, in float32."""
+def statistics(
+    x: jax.Array, layout: str, axis: str | None = None
+) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
+    """Returns each channel's mean and variance over the batch and all pixels, in float32.
+
+    Args:
+      x: this device's share of the batch.
+      layout: its layout.
+      axis: the name of the mesh axis over which the batch is spread, where it is.
+    """
     wide = x.astype(jnp.float32)
     channel = x.ndim - (1 if _channels_last(x, layout) else 4)
     axes = tuple(axis for axis in range(x.ndim) if axis != channel)
-    return wide.mean(axes), wide.var(axes)
+    if axis is None:
+        return wide.mean(axes), wide.var(axes)
+    mean = jax.lax.pmean(wide.mean(axes), axis)
+    return mean, jax.lax.pmean(((wide - _per_channel(mean, x, layout)) ** 2).mean(axes), axis)
 
 
 def normalise(

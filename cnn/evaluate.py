@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int64, UInt8
 
-from cnn import badlist, data, faults, feed, hyper, metrics, model, ops, plan, rundir, train
+from cnn import badlist, data, faults, feed, hosts, hyper, metrics, model, ops, plan, rundir, train
+from cnn import devices as over
 from cnn.config import Values
 from cnn.examples import most_confused
 from cnn.hyper import Hyper
@@ -26,6 +27,7 @@ def predict_logits(
     compute_dtype: str = "float32",
     workers: int = 0,
     check: Callable[[], None] = lambda: None,
+    devices: int = 1,
 ) -> Float32[np.ndarray, "examples classes"]:
     """Returns the logits of every image, in order.
 
@@ -37,16 +39,18 @@ def predict_logits(
       compute_dtype: the type of the activations.
       workers: threads that decode stored images ahead.
       check: called before every batch; whatever it raises ends the evaluation.
+      devices: each computes its share of every batch, which is made longer where they do not divide it.
 
     Raises:
       FloatingPointError: a logit is not finite.
     """
     examples = len(images)
+    size = -(-min(batch_size, examples) // devices) * devices
     parts = []
-    for pictures, rows in feed.in_order(images, min(batch_size, examples), workers):
+    for pictures, rows in feed.in_order(images, size, workers, functools.partial(over.replicate, count=devices)):
         faults.point("evaluate")
         check()
-        logits = _forward(hyperparameters, variables, pictures, rows, compute_dtype=compute_dtype)
+        logits = _forward(hyperparameters, variables, pictures, rows, compute_dtype=compute_dtype, devices=devices)
         parts.append(np.asarray(logits))
     logits = np.concatenate(parts)[:examples]
     if not np.isfinite(logits).all():
@@ -55,7 +59,7 @@ def predict_logits(
     return logits
 
 
-@functools.partial(jax.jit, static_argnames="compute_dtype")
+@functools.partial(jax.jit, static_argnames=("compute_dtype", "devices"))
 def _forward(
     hyperparameters: Hyper,
     variables: model.Variables,
@@ -63,14 +67,22 @@ def _forward(
     rows: Int[Array, " batch"],
     *,
     compute_dtype: str,
+    devices: int,
 ) -> Float[Array, "batch classes"]:
-    def logits_of(rows: jax.Array) -> jax.Array:
-        # As in training: the same bits, whether the images are a whole split or a batch that was streamed.
-        batch = train.normalised(hyperparameters, jax.lax.optimization_barrier(images[rows]))
-        return model.apply(hyperparameters.layers, variables, batch, dtype=jnp.dtype(compute_dtype))
+    def logits_of(
+        hyperparameters: Hyper, variables: model.Variables, images: jax.Array, rows: jax.Array
+    ) -> Float[Array, "batch classes"]:
+        def logits_of_piece(rows: jax.Array) -> jax.Array:
+            # As in training: the same bits, whether the images are a whole split or a batch that was streamed.
+            batch = train.normalised(hyperparameters, jax.lax.optimization_barrier(images[rows]))
+            return model.apply(hyperparameters.layers, variables, batch, dtype=jnp.dtype(compute_dtype))
 
-    size = ops.piece(len(rows), plan.widest(hyperparameters.layers, images.shape[1:]), jax.default_backend())
-    return jax.lax.map(logits_of, rows.reshape(-1, size)).reshape(len(rows), -1)
+        size = ops.piece(len(rows), plan.widest(hyperparameters.layers, images.shape[1:]), jax.default_backend())
+        return jax.lax.map(logits_of_piece, rows.reshape(-1, size)).reshape(len(rows), -1)
+
+    if devices == 1:
+        return logits_of(hyperparameters, variables, images, rows)
+    return over.each_share(logits_of, devices)(hyperparameters, variables, images, rows)
 
 
 def variables_of(state: train.TrainState, *, averaged: bool = False) -> dict[str, Any]:
@@ -78,9 +90,9 @@ def variables_of(state: train.TrainState, *, averaged: bool = False) -> dict[str
     return {"params": state.average if averaged else state.params, "batch_stats": state.batch_stats}
 
 
-def placed(split: data.Split) -> jax.Array | data.Stored:
-    """Returns a split's pictures on the device, or stored if they stream."""
-    return split.images if isinstance(split.images, data.Stored) else jnp.asarray(split.images)
+def placed(split: data.Split, devices: int = 1) -> jax.Array | data.Stored:
+    """Returns a split's pictures, whole on each of so many devices, or stored if they stream."""
+    return split.images if isinstance(split.images, data.Stored) else over.replicate(split.images, devices)
 
 
 def judge(
@@ -109,6 +121,7 @@ def evaluate_split(
     *,
     step: int,
     weights: str,
+    devices: int = 1,
     tell: Callable[..., None] | None = None,
 ) -> dict[str, Any]:
     """Evaluates every example of a split, once; writes and returns the evaluation, and the predictions beside it.
@@ -122,21 +135,25 @@ def evaluate_split(
       split: train, valid or test.
       step: the updates behind the variables.
       weights: their name; other weights than the config's do not replace its files, `<split>` is `<split>-<weights>`.
+      devices: how many share each batch; of several processes only the first one writes.
       tell: takes an event and its details: pictures that cannot be used and were not listed before.
     """
     examples: data.Split = getattr(dataset, split)
     logits = predict_logits(
         hyper.from_values(values),
         variables,
-        placed(examples),
+        placed(examples, devices),
         batch_size=values.eval.batch_size,
         compute_dtype=values.train.compute_dtype,
         workers=values.data.workers,
+        devices=devices,
     )
     index, evaluation = judge(logits, examples, dataset)
     name = split if weights == values.eval.weights else f"{split}-{weights}"
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
-    record |= {"skipped": len(examples) - len(index)}
+    record["skipped"] = len(examples) - len(index)
+    if not hosts.leads():
+        return record
     badlist.keep(workdir, dataset.rejects, tell)
     _keep(workdir, name, index, logits[index], examples)
     rundir.write_json(workdir / rundir.evaluation(name), record)

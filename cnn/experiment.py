@@ -1,14 +1,32 @@
 """Runs one experiment in its directory: train, evaluate, write; the same call again continues or reports."""
 
 import contextlib
+import functools
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn import badlist, checkpoint, data, evaluate, faults, layers, lock, look, provenance, rundir, settings, starting
+from cnn import (
+    badlist,
+    chosen,
+    data,
+    devices,
+    evaluate,
+    faults,
+    hosts,
+    layers,
+    lock,
+    look,
+    provenance,
+    rundir,
+    starting,
+)
+from cnn.checks import check_lengths, check_memory, check_share, load_data
 from cnn.compilation import compilations
-from cnn.config import ConfigError, Values
+from cnn.config import Values
 from cnn.fingerprint import fingerprint
 from cnn.interruption import Interruption
+from cnn.reporter import Reporter
 from cnn.trainer import Trainer
 from cnn.watch import Watch
 
@@ -23,16 +41,18 @@ class Finished(NamedTuple):
 def run(
     values: Values,
     workdir: Path,
+    count: int = 1,
     *,
     known: data.Dataset | None = None,
-    watch: Watch = Watch(),  # noqa: B008
+    watch: Watch | None = None,
     interruption: Interruption | None = None,
 ) -> Finished:
     """Trains and evaluates, continuing from the last checkpoint; a finished run is only read.
 
     Args:
       values: the whole config.
-      workdir: the run's directory; made where missing.
+      workdir: the run's directory; made where missing. Of several processes only the first one uses it.
+      count: how many devices, of all processes, share each batch.
       known: the config's data, where they are loaded already.
       watch: looks on while training.
       interruption: of whoever runs this among other things; made where there is none.
@@ -43,23 +63,49 @@ def run(
       Held: another process holds the run.
       NoValidCheckpoint: what was saved is damaged.
       Preempted: a signal asked to stop.
+      Elsewhere: in the other processes, whatever it was that ended the first one.
+      Unlike: the processes have different configs, data or versions.
     """
-    rundir.check_same_config(values, workdir)
-    finished = rundir.read_json(workdir / rundir.RESULT)
+    check_share(values, count)
+    finished = hosts.from_leader(lambda: _finished(values, workdir))
     if finished is not None:
         return Finished(finished, fresh=False)
-    lock.probe(workdir)
-    with contextlib.nullcontext(interruption) if interruption else Interruption() as interruption:
+    with contextlib.ExitStack() as held:
+        interruption = interruption or held.enter_context(Interruption(hosts.agreement()))
         faults.point("load")
-        dataset = known or starting.load_data(values.data)
-        starting.check_lengths(values, dataset)
-        with lock.hold(workdir):
-            finished = prepare(values, workdir, dataset)
-            if finished is not None:
-                return Finished(finished, fresh=False)
-            trainer = Trainer(values, workdir, dataset, interruption, watch=watch)
-            trainer.train()
-            return Finished(finish(values, workdir, trainer, dataset), fresh=True)
+        dataset = known or load_data(values.data)
+        check_lengths(values, dataset)
+        check_memory(values, dataset, count)
+        hosts.check_same(
+            {
+                "the configs": values.json,
+                "the data": dataset.identity,
+                "the ways to load data": str(dataset.streams),
+                "the versions": json.dumps(provenance.versions()),
+            }
+        )
+        finished = hosts.from_leader(lambda: _open(values, workdir, dataset, held))
+        if finished is not None:
+            return Finished(finished, fresh=False)
+        watch = watch or Watch(functools.partial(Reporter, quiet=not hosts.leads()))
+        trainer = Trainer(values, workdir, dataset, interruption, count=count, watch=watch)
+        trainer.train()
+        return Finished(finish(values, workdir, trainer, dataset), fresh=True)
+
+
+def _finished(values: Values, workdir: Path) -> dict[str, Any] | None:
+    """Returns the result of a finished run of this config; checks that an unfinished one may go on."""
+    rundir.check_same_config(values, workdir)
+    finished = rundir.read_json(workdir / rundir.RESULT)
+    if finished is None:
+        lock.probe(workdir)
+    return finished
+
+
+def _open(values: Values, workdir: Path, dataset: data.Dataset, held: contextlib.ExitStack) -> dict[str, Any] | None:
+    """Takes the directory, until `held` closes, and prepares it; returns the result of a run that is over."""
+    held.enter_context(lock.hold(workdir))
+    return prepare(values, workdir, dataset)
 
 
 def prepare(values: Values, workdir: Path, dataset: data.Dataset) -> dict[str, Any] | None:
@@ -86,13 +132,17 @@ def prepare(values: Values, workdir: Path, dataset: data.Dataset) -> dict[str, A
 
 def finish(values: Values, workdir: Path, trainer: Trainer, dataset: data.Dataset) -> dict[str, Any]:
     """Evaluates a run whose training ended; writes and returns its result."""
+    # Whatever the devices do to the numbers, they have to do it to all copies.
+    hosts.check_same({"the final states": fingerprint(trainer.state)}, "Check the hardware, and start again")
     result, step, variables = _result(values, workdir, trainer, dataset)
+    if not hosts.leads():
+        return result
     faults.point("before_result")
     rundir.write_json(workdir / rundir.RESULT, result)
 
     def look_into() -> None:
         if variables:
-            look.look(values, workdir, variables, dataset, step=step, judged=trainer.judged)
+            look.look(values, workdir, devices.local(variables), dataset, step=step, judged=trainer.judged)
 
     trainer.pages.ended(look_into)
     return result
@@ -134,33 +184,24 @@ def _result(
     weights = values.eval.weights
     step, variables = trainer.step, evaluate.variables_of(trainer.state, averaged=weights == "ema")
     if weights == "best":
-        step, variables = chosen_variables(values, workdir, weights)
+        like = devices.local(evaluate.variables_of(trainer.state))
+        step, variables = hosts.from_leader_with(lambda: chosen.variables(values, workdir, weights), like)
+        variables = devices.replicate(variables, trainer.count)
     for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
         try:
             evaluation = evaluate.evaluate_split(
-                values, workdir, variables, dataset, split, step=step, weights=weights, tell=trainer.keeper.tell
+                values,
+                workdir,
+                variables,
+                dataset,
+                split,
+                step=step,
+                weights=weights,
+                devices=trainer.count,
+                tell=trainer.keeper.tell,
             )
         except FloatingPointError:
             return {**summary, "status": "diverged", "bad_step": step}, 0, {}
         names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
         summary[split] = {name: evaluation[name] for name in names}
     return summary, step, variables
-
-
-def chosen_variables(values: Values, workdir: Path, weights: str) -> tuple[int, dict[str, Any]]:
-    """Returns the step and the variables that `eval.weights` names, from a run's checkpoints.
-
-    Raises:
-      ConfigError: nothing is saved, no average was kept, or nothing chose the best.
-    """
-    if weights == "ema" and isinstance(values.train.average, settings.Off):
-        raise ConfigError(['--weights: "ema" but the run kept no average. Use last or best.'])
-    if weights == "best" and not (values.data.valid_fraction and values.data.train_on == "train"):
-        raise ConfigError(['--weights: "best" but the run had no validation split to choose it. Use last or ema.'])
-    # The lengths of the run are compiled in, but are no part of the state's structure: any that the schedule fits.
-    shortest = values.schedule.warmup_steps + values.schedule.cooldown_steps + 1
-    like = starting.make_state(values, starting.make_program(values, shortest, 1))
-    restored = checkpoint.read(workdir / rundir.CHECKPOINTS, like, best=weights == "best")
-    if restored is None:
-        raise ConfigError([f"--workdir: {workdir} has no checkpoint yet. Train it first."])
-    return restored.step, evaluate.variables_of(restored.state, averaged=weights == "ema")

@@ -1,14 +1,21 @@
-"""The gradient of a batch: its parts one after another, each in pieces."""
+"""The gradient of a batch: its parts one after another, each over all devices, a device's share of a part in pieces.
 
+Whatever the number of devices, the k-th part holds the same rows of the batch, each row draws the same augmentation and
+dropout, and statistics are those of the whole part; so only roundings differ. Devices meet in one sum of gradients a
+step, in one sum for each batch normalisation, and for mixup in handing one row to the next device.
+"""
+
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from cnn import model, ops, plan
-from cnn.data.augment import augment
+from cnn import compute, devices, model, ops, plan
+from cnn.data.augment import Places, augment, whole
 from cnn.hyper import Hyper
 
 
@@ -22,6 +29,8 @@ class Program(NamedTuple):
     compute_dtype: str
     skips: bool = False
     """Whether examples may be labelled `data.UNUSABLE`: they weigh nothing, and others stand in for their pictures."""
+    devices: int = 1
+    remat: str = "none"
 
 
 class Sums(NamedTuple):
@@ -32,6 +41,11 @@ class Sums(NamedTuple):
     loss: Float[Array, ""]
     """In nats."""
     correct: Float[Array, ""]
+
+
+def arrangement(batch_size: int, program: Program) -> Int[np.ndarray, " batch"]:
+    """Returns the rows of a batch in the order in which the devices take them: each its share of every part."""
+    return np.arange(batch_size).reshape(program.accumulate_steps, program.devices, -1).swapaxes(0, 1).ravel()
 
 
 def of_batch(
@@ -48,20 +62,18 @@ def of_batch(
     Args:
       hyper: the hyperparameters.
       variables: `params` and `batch_stats`.
-      images: intensities 0..255.
+      images: intensities 0..255, in the order of `arrangement`.
       labels: theirs.
       key: all draws of the step come from it.
       program: what is compiled in.
       weights: 1 or 0 for each example, `None` for all 1.
     """
-    images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
-    if hyper.augment:
-        images, labels = augment(hyper.augment, images, labels, jax.random.fold_in(key, 0))
-    examples = standardise(hyper, images), labels, weights
-    batch_stats, totals = _sums(hyper, variables, examples, jax.random.fold_in(key, 1), program)
-    grads, loss, correct = totals
-    count = len(images) if weights is None else jnp.maximum(weights.sum(), 1)
-    return Sums(jax.tree.map(lambda grad: grad / count, grads), batch_stats, loss, correct)
+    share = functools.partial(_share, program=program)
+    if program.devices > 1:
+        whole, spread = devices.WHOLE, devices.SPREAD
+        specs = whole, whole, spread, spread, spread, whole
+        share = jax.shard_map(share, mesh=devices.mesh(program.devices), in_specs=specs, out_specs=whole)
+    return share(hyper, variables, images, labels, weights, key)
 
 
 def standardise(hyper: Hyper, images: model.Images) -> model.Images:
@@ -69,20 +81,51 @@ def standardise(hyper: Hyper, images: model.Images) -> model.Images:
     return (images - jnp.stack(hyper.mean)) / jnp.stack(hyper.std)
 
 
-def _sums(
-    hyper: Hyper, variables: model.Variables, examples: tuple[Any, ...], key: PRNGKeyArray, program: Program
-) -> tuple[Any, Any]:
-    """Returns the new batch statistics, and the sums of the gradient, the loss and the correct ones."""
-    params = variables["params"]
+def _share(
+    hyper: Hyper,
+    variables: model.Variables,
+    images: Any,
+    labels: Any,
+    weights: Any,
+    key: PRNGKeyArray,
+    *,
+    program: Program,
+) -> Sums:
+    """Does what `of_batch` promises, on one device with its share of the batch."""
+    spread = program.devices > 1
+    places = _places(len(images), program) if spread else whole(len(images))
+    images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
+    if hyper.augment:
+        images, labels = augment(hyper.augment, images, labels, jax.random.fold_in(key, 0), places)
+    examples = standardise(hyper, images), labels, places.rows, weights
+    # Each device differentiates by its own copy, so that gradients are summed over devices once and not by each part.
+    params = _varying(variables["params"]) if spread else variables["params"]
+    batch_stats, totals = _sums(hyper, params, variables["batch_stats"], examples, jax.random.fold_in(key, 1), program)
+    counted = () if weights is None else (weights.sum(),)
+    (grads, loss, correct), counted = jax.lax.psum((totals, counted), devices.AXIS) if spread else (totals, counted)
+    count = jnp.maximum(counted[0], 1) if counted else len(labels) * program.devices
+    return Sums(jax.tree.map(lambda grad: grad / count, grads), batch_stats, loss, correct)
 
-    def loss_fn(params: Any, batch_stats: Any, number: jax.Array, images: Any, labels: Any, weights: Any) -> Any:
+
+def _sums(
+    hyper: Hyper, params: Any, batch_stats: Any, examples: tuple[Any, ...], key: PRNGKeyArray, program: Program
+) -> tuple[Any, Any]:
+    """Returns the new batch statistics, and the sums of the gradient, the loss and the correct ones of a share."""
+    axis = devices.AXIS if program.devices > 1 else None
+    count = len(examples[0])
+    size = count // program.accumulate_steps
+    widest = plan.widest(hyper.layers, examples[0].shape[1:])
+    piece = ops.piece(size, widest, jax.default_backend())
+
+    def loss_fn(params: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, weights: Any) -> Any:
         logits, batch_stats = model.apply_train(
             hyper.layers,
             {"params": params, "batch_stats": batch_stats},
             images,
-            jax.random.fold_in(key, number),
+            key,
             dtype=jnp.dtype(program.compute_dtype),
-            piece=piece,
+            share=compute.Share(rows, axis, piece),
+            remat=program.remat,
         )
         losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(labels, hyper.label_smoothing))
         correct = logits.argmax(-1) == labels.argmax(-1)
@@ -90,19 +133,40 @@ def _sums(
             losses, correct = losses * weights, correct * weights
         return losses.sum(), (batch_stats, correct.sum(dtype=jnp.float32))
 
-    def add_piece(sums: Any, piece: Any) -> tuple[Any, None]:
+    def add_piece(sums: Any, examples: Any) -> tuple[Any, None]:
         batch_stats, totals = sums
-        (loss, (batch_stats, correct)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params, batch_stats, *piece)
+        (loss, (batch_stats, correct)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            params, batch_stats, *examples
+        )
         return (batch_stats, jax.tree.map(jnp.add, totals, (grads, loss, correct))), None
 
-    count = len(examples[0])
-    size = count // program.accumulate_steps
-    piece = ops.piece(size, plan.widest(hyper.layers, examples[0].shape[1:]), jax.default_backend())
     if plan.independent(hyper.layers):
         size = piece
-    sums = variables["batch_stats"], (jax.tree.map(jnp.zeros_like, params), jnp.zeros(()), jnp.zeros(()))
+    zeros = jnp.zeros(()), jnp.zeros(())
+    sums = batch_stats, (jax.tree.map(jnp.zeros_like, params), *(_varying(zeros) if axis else zeros))
     # A loop of one turn would still be a loop to XLA, in which a CPU computes less in parallel.
     if size == count:
-        return add_piece(sums, (0, *examples))[0]
+        return add_piece(sums, examples)[0]
     pieces = jax.tree.map(lambda array: array.reshape(-1, size, *array.shape[1:]), examples)
-    return jax.lax.scan(add_piece, sums, (jnp.arange(count // size), *pieces))[0]
+    return jax.lax.scan(add_piece, sums, pieces)[0]
+
+
+def _places(count: int, program: Program) -> Places:
+    """Returns where in the batch this device's share stands."""
+    index, parts = jax.lax.axis_index(devices.AXIS), program.accumulate_steps
+    size = count // parts
+    rows = (jnp.arange(parts)[:, None] * program.devices + index) * size + jnp.arange(size)
+    ring = [(device, (device + 1) % program.devices) for device in range(program.devices)]
+
+    def before(array: jax.Array) -> jax.Array:
+        by_part = array.reshape(parts, size, *array.shape[1:])
+        last = jax.lax.ppermute(by_part[:, -1], devices.AXIS, ring)
+        # What comes to the first device is the end of a part, before the next part's beginning.
+        last = jnp.where(index == 0, jnp.roll(last, 1, axis=0), last)
+        return jnp.concatenate([last[:, None], by_part[:, :-1]], axis=1).reshape(array.shape)
+
+    return Places(rows.ravel(), before)
+
+
+def _varying(tree: Any) -> Any:
+    return jax.tree.map(lambda array: jax.lax.pcast(array, devices.AXIS, to="varying"), tree)

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -22,14 +23,21 @@ class Interruption:
     Where nothing needs saving, the request is an exception right away; within `deferred` it waits until `check`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agreed: Callable[[], bool] | None = None) -> None:
+        """Reads no signal yet.
+
+        Args:
+          agreed: where many processes train one run, what tells at the same call in each that a signal came to one.
+            SIGTERM is then JAX's own to catch, SIGINT is passed on as one, and nothing is raised before `check`.
+        """
+        self._agreed = agreed
         self.requested = False
-        self._deferred = False
+        self._deferred = self._passed_on = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT) if self._agreed is None else (signal.SIGINT,):
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -46,20 +54,30 @@ class Interruption:
             self.check()
         return before
 
+    def asked(self) -> bool:
+        """Tells whether to stop here; where there are many processes, each of them has to ask at the same points."""
+        if self._agreed is not None and not self.requested:
+            self.requested = self._agreed()
+        return self.requested
+
     def check(self) -> None:
         """Raises what a signal asked for.
 
         Raises:
           Preempted: a signal came.
         """
-        if self.requested:
+        if self.asked():
             raise Preempted
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        if self.requested:
+        if self.requested or self._passed_on:
             # Not sys.exit: a save under way would catch it.
             os._exit(FORCED)
+        if self._agreed is not None:
+            self._passed_on = True
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         self.requested = True
         if not self._deferred:
             raise Preempted

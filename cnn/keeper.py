@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cnn import checkpoint, journal, provenance, rundir, settings, terminal
+from cnn import checkpoint, devices, hosts, journal, provenance, rundir, settings, terminal
 from cnn.config import Values
 from cnn.data import DataError
 from cnn.progress import Progress
@@ -23,6 +23,7 @@ class Keeper:
         *,
         data: str,
         dispatch: str,
+        count: int,
         steps_per_epoch: int,
         line: Callable[[str], None],
     ) -> None:
@@ -33,20 +34,28 @@ class Keeper:
           workdir: the run's directory, locked by this process.
           data: the identity of the dataset.
           dispatch: how steps are called, on which the last digits depend.
+          count: of devices, on which they depend too.
           steps_per_epoch: the updates of one epoch.
           line: shows a line to the person.
         """
-        self.values, self.workdir, self.data, self.line = values, workdir, data, line
-        self.numerics = {**provenance.numerics(), "dispatch": dispatch, "on_error": values.data.on_error}
+        self.values, self.workdir, self.data, self.line, self.count = values, workdir, data, line, count
+        self.numerics = {
+            **provenance.numerics(),
+            "devices": count,
+            "dispatch": dispatch,
+            "on_error": values.data.on_error,
+        }
         every = values.checkpoint.every
         self.steps = every.number if isinstance(every, settings.Steps) else None
         """A save is due after every so many steps, also within an epoch."""
         self._length = self.steps or (every.number * steps_per_epoch if isinstance(every, settings.Epochs) else None)
         self._saved_at = time.monotonic()
-        self.writer = checkpoint.Writer(workdir / rundir.CHECKPOINTS, self.tell)
+        self.writer = checkpoint.Writer(workdir / rundir.CHECKPOINTS, self.tell) if hosts.leads() else None
 
     def tell(self, what: str, **details: Any) -> None:
         """Adds an event to the run's, and to the terminal where something went wrong."""
+        if not hosts.leads():
+            return
         journal.event(self.workdir, what, **details)
         if "reason" in details:
             reason = ", ".join(f"{name} {value}" for name, value in details.items())
@@ -59,7 +68,16 @@ class Keeper:
           DataError: the data are not those that were trained with.
           Foreign: what is saved belongs to another network.
           NoValidCheckpoint: all that is saved is damaged.
+          Elsewhere: in the other processes, whatever it was.
         """
+        like = devices.local(state)
+        saved, arrays = hosts.from_leader_with(lambda: self._restored(like), like)
+        self._saved_at = time.monotonic()
+        return devices.replicate(arrays, self.count), Progress.from_json(saved)
+
+    def _restored(self, state: TrainState) -> tuple[dict[str, Any], TrainState]:
+        """Does what `open` promises, in the process that has the run's directory."""
+        assert self.writer is not None
         progress = Progress()
         restored = self.writer.open(state)
         if restored is not None:
@@ -73,8 +91,7 @@ class Keeper:
         rundir.truncate(self.workdir / rundir.METRICS, progress.metrics_bytes)
         step = int(state.step)
         self.tell("resume" if step else "start", step=step)
-        self._saved_at = time.monotonic()
-        return state, progress
+        return progress.to_json(), state
 
     def _compare(self, step: int, before: dict[str, Any]) -> None:
         now = self.numerics
@@ -99,6 +116,8 @@ class Keeper:
         Raises:
           OSError: it failed for the third time in a row.
         """
+        if self.writer is None:
+            return True
         started = time.monotonic()
         rundir.sync(self.workdir / rundir.METRICS)
         meta = {
@@ -109,7 +128,7 @@ class Keeper:
             "numerics": self.numerics,
         }
         best = progress.best_accuracy if progress.best_step == int(state.step) else None
-        saved = self.writer.save(state, meta, best=best, again=again)
+        saved = self.writer.save(devices.local(state), meta, best=best, again=again)
         self._saved_at = time.monotonic()
         progress.save_seconds += self._saved_at - started
         return saved

@@ -5,7 +5,7 @@ whatever the plan.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -29,7 +29,7 @@ def init(layers: Sequence[Layer], image_shape: Shape, key: PRNGKeyArray) -> Vari
     Source:
       Glorot and Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html.
     """
-    variables = _Chain(tuple(layers)).init({"params": key}, _checked(jnp.zeros((1, *image_shape))), train=False)
+    variables = _Chain(tuple(layers)).init({"params": key}, _checked(jnp.zeros((1, *image_shape))))
     return {"params": variables.get("params", {}), "batch_stats": variables.get("batch_stats", {})}
 
 
@@ -44,7 +44,7 @@ def apply(
     """Returns the logits, in float32, as evaluation computes them on this platform (default: JAX's)."""
     layout = _layout(platform)
     chain = _Chain(tuple(layers), layout=layout)
-    return _leave(chain.apply(variables, ops.enter(_checked(images).astype(dtype), layout), train=False), layout)
+    return _leave(chain.apply(variables, ops.enter(_checked(images).astype(dtype), layout)), layout)
 
 
 def apply_train(
@@ -54,7 +54,8 @@ def apply_train(
     key: PRNGKeyArray,
     *,
     dtype: Any = jnp.float32,
-    piece: int | None = None,
+    share: compute.Share = compute.Share(),  # noqa: B008
+    remat: str = "none",
     platform: str | None = None,
 ) -> tuple[Logits, Any]:
     """Returns the logits, with dropout and batch statistics as in training, and the new `batch_stats`.
@@ -65,14 +66,16 @@ def apply_train(
       images: standardised.
       key: for dropout.
       dtype: that of the activations.
-      piece: how many examples a CPU takes at a time in each layer; it must divide the batch (default: all).
+      share: what of the batch the images are.
+      remat: what is computed a second time for the gradients, see `settings.Train`.
       platform: computed as is fastest there (default: JAX's).
     """
     layout = _layout(platform)
-    logits, updates = _Chain(tuple(layers), layout=layout).apply(
+    share = share if share.rows is not None else share._replace(rows=jnp.arange(len(images)))
+    logits, updates = _Chain(tuple(layers), layout=layout, remat=remat).apply(
         variables,
-        ops.enter(_checked(images).astype(dtype), layout, piece),
-        train=True,
+        ops.enter(_checked(images).astype(dtype), layout, share.piece),
+        _Call(share),
         rngs={"dropout": key},
         mutable=["batch_stats"],
     )
@@ -82,7 +85,7 @@ def apply_train(
 def capture(layers: Sequence[Layer], variables: Variables, images: Images) -> dict[str, jax.Array]:
     """Returns what every layer produced, by its path, in order; the plain plan, in float32, softmax included."""
     outputs: dict[str, jax.Array] = {}
-    _Chain(tuple(layers), plain=True).apply(variables, _checked(images), train=False, outputs=outputs)
+    _Chain(tuple(layers), plain=True).apply(variables, _checked(images), _Call(outputs=outputs))
     return outputs
 
 
@@ -121,6 +124,21 @@ class _Arrays(nn.Module):
         return arrays
 
 
+class _Call(NamedTuple):
+    """How a chain is called: in training with a share of a batch, and where what its layers make is kept."""
+
+    trained: compute.Share | None = None
+    outputs: dict[str, jax.Array] | None = None
+    prefix: str = ""
+
+    def inside(self, name: str) -> "_Call":
+        return self._replace(prefix=f"{self.prefix}{name}/")
+
+    def note(self, name: str, output: jax.Array) -> None:
+        if self.outputs is not None:
+            self.outputs[self.prefix + name] = output
+
+
 class _Chain(nn.Module):
     """Layers one after another; with a shortcut, a residual: what both make of the input is added."""
 
@@ -129,45 +147,59 @@ class _Chain(nn.Module):
     shortcut: tuple[Layer, ...] | None = None
     layout: str = "NHWC"
     """That of images between the layers; vectors are (batch, features)."""
+    remat: str = "none"
 
     @nn.compact
-    def __call__(
-        self, inputs: jax.Array, *, train: bool, outputs: dict[str, jax.Array] | None = None, prefix: str = ""
-    ) -> jax.Array:
-        outputs = {} if outputs is None else outputs
+    def __call__(self, inputs: jax.Array, call: _Call = _Call()) -> jax.Array:  # noqa: B008
         x = inputs
-        for group in (plan.plain if self.plain else plan.fast)(self.layers):
-            if isinstance(group, plan.ConvPool):
-                x = self._conv_pool(group, x)
-            elif isinstance(group.layer, kinds.Residual):
-                inner = _Chain(group.layer.body, self.plain, group.layer.shortcut, self.layout, name=group.name)
-                x = inner(x, train=train, outputs=outputs, prefix=f"{prefix}{group.name}/")
-            elif isinstance(group.layer, kinds.Softmax):
-                # People see probabilities; what is returned, and trained, are the logits.
-                outputs[prefix + group.name] = jax.nn.softmax(x.astype(jnp.float32))
-                continue
-            else:
-                x = self._layer(group.name, group.layer, x, train)
-            outputs[prefix + group.name] = x
+        for block in plan.blocks((plan.plain if self.plain else plan.fast)(self.layers), self.remat):
+
+            def compute_block(chain: "_Chain", x: jax.Array, block: Sequence[plan.Group] = block) -> jax.Array:
+                for group in block:
+                    x = chain.group(group, x, call)
+                return x
+
+            x = (compute_block if self.remat == "none" else nn.remat(compute_block))(self, x)
         if self.shortcut is None:
             return x
-        other = _Chain(self.shortcut, self.plain, layout=self.layout, name="shortcut")
-        return x + other(inputs, train=train, outputs=outputs, prefix=f"{prefix}shortcut/")
+        other = _Chain(self.shortcut, self.plain, layout=self.layout, remat=self._inner_remat(), name="shortcut")
+        return x + other(inputs, call.inside("shortcut"))
+
+    def group(self, group: plan.Group, x: jax.Array, call: _Call) -> jax.Array:
+        """Returns what one group of layers makes of `x`."""
+        if isinstance(group, plan.ConvPool):
+            x = self._conv_pool(group, x)
+        elif isinstance(group.layer, kinds.Residual):
+            body, shortcut = group.layer.body, group.layer.shortcut
+            inner = _Chain(body, self.plain, shortcut, self.layout, self._inner_remat(), name=group.name)
+            x = inner(x, call.inside(group.name))
+        elif isinstance(group.layer, kinds.Softmax):
+            # People see probabilities; what is returned, and trained, are the logits.
+            call.note(group.name, jax.nn.softmax(x.astype(jnp.float32)))
+            return x
+        else:
+            x = self._layer(group.name, group.layer, x, call)
+        call.note(group.name, x)
+        return x
+
+    def _inner_remat(self) -> str:
+        """Returns that of the chains within: what a block computes again, it computes again as a whole."""
+        return self.remat if self.remat == "layers" else "none"
 
     def _arrays(self, name: str, layer: Layer, x: jax.Array) -> dict[str, Any]:
         parameters = layer.parameters(compute.example_shape(x, self.layout))
         return _Arrays(parameters, name=name)() if parameters else {}
 
-    def _layer(self, name: str, layer: Layer, x: jax.Array, train: bool) -> jax.Array:
+    def _layer(self, name: str, layer: Layer, x: jax.Array, call: _Call) -> jax.Array:
         if isinstance(layer, kinds.Dropout):
-            return compute.dropout(layer, x, self.make_rng("dropout"), self.layout) if train else x
+            return compute.dropout(layer, x, self.make_rng("dropout"), call.trained, self.layout) if call.trained else x
         arrays = self._arrays(name, layer, x)
         if not isinstance(layer, kinds.BatchNorm):
             return compute.forward(layer, arrays, x, self.layout)
         mean, var = arrays["mean"], arrays["var"]
-        if not train:
+        if call.trained is None:
             return compute.normalise(layer, arrays, x, mean.value, var.value, self.layout)
-        new_mean, new_var = compute.statistics(x, self.layout)
+        new_mean, new_var = compute.statistics(x, self.layout, call.trained.axis)
         mean.value = layer.momentum * mean.value + (1 - layer.momentum) * new_mean
         var.value = layer.momentum * var.value + (1 - layer.momentum) * new_var
         return compute.normalise(layer, arrays, x, new_mean, new_var, self.layout)

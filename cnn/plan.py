@@ -61,6 +61,20 @@ def fast(layers: Sequence[Layer]) -> tuple[Group, ...]:
     return tuple(groups)
 
 
+def blocks(groups: Sequence[Group], remat: str) -> list[tuple[Group, ...]]:
+    """Returns the groups in runs, of which only the first one's input is kept for the gradients.
+
+    Args:
+      groups: of one chain.
+      remat: `none` is one run, `layers` one for each group, `blocks` about the square root of their number.
+
+    Source:
+      Chen et al. 2016, https://arxiv.org/abs/1604.06174, section 4.1.
+    """
+    length = {"none": len(groups), "layers": 1, "blocks": math.isqrt(max(0, len(groups) - 1)) + 1}[remat]
+    return [tuple(groups[start : start + length]) for start in range(0, len(groups), max(1, length))]
+
+
 def independent(layers: Sequence[Layer]) -> bool:
     """Tells whether each example's logits depend on no other example of the batch, in training too."""
     return not any(

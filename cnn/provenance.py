@@ -41,15 +41,22 @@ def describe() -> dict[str, Any]:
 def numerics() -> dict[str, Any]:
     """Returns what the last digits of results depend on, beside the config and the seed."""
     return {
-        **{name: _version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
-        "backend": jax.default_backend(),
-        "device": jax.devices()[0].device_kind,
+        **versions(),
         "devices": jax.device_count(),
         "processes": jax.process_count(),
         "processor": _processor(),
         "cpu_threads": runtime.threads(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         **{name: jax.config.values[name] for name in OPTIONS},
+    }
+
+
+def versions() -> dict[str, Any]:
+    """Returns what all processes of one run must have alike."""
+    return {
+        **{name: _version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
+        "backend": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
     }
 
 

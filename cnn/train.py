@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
-from cnn import gradient, model, optim, settings
+from cnn import devices, gradient, model, optim, settings
 from cnn.data.usable import stand_in
 from cnn.gradient import Program
 from cnn.hyper import Hyper
@@ -51,7 +51,8 @@ def create_state(hyper: Hyper, image_shape: tuple[int, ...], seed: int, program:
       seed: decides the initial parameters and all that training draws.
       program: what is compiled in.
     """
-    return _create(hyper, jax.random.key_data(jax.random.key(seed)), image_shape=image_shape, program=program)
+    state = _create(hyper, jax.random.key_data(jax.random.key(seed)), image_shape=image_shape, program=program)
+    return state if program.devices == 1 else devices.replicate(state, program.devices)
 
 
 @functools.partial(jax.jit, static_argnames=("image_shape", "program"))
@@ -76,7 +77,7 @@ def train_step(state: TrainState, batch: Images, program: Program) -> tuple[Trai
 
     Args:
       state: after n updates.
-      batch: step n's images and labels.
+      batch: step n's images and labels, in the order of `gradient.arrangement`.
       program: what is compiled in.
 
     Returns:
@@ -124,10 +125,15 @@ def run_scan(
 
 
 def _taken(split: Images, rows: Int[Array, " batch"], program: Program) -> Images:
+    """Returns the rows of the split, each where the device is that computes it."""
     weights = None
     if program.skips:
         places, weights = stand_in(split.labels[rows])
         rows = rows[places]
+    if program.devices > 1:
+        order = gradient.arrangement(len(rows), program)
+        rows = devices.constrain(rows[order], program.devices)
+        weights = None if weights is None else devices.constrain(weights[order], program.devices)
     # Whether the split is the whole one or the batch that was streamed: what follows is compiled alike, to the bit.
     return Images(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows], weights)))
 

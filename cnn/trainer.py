@@ -1,16 +1,16 @@
 """The training loop: order, dispatch, records, evaluation, checkpoints. Never forked; a new idea is a config."""
 
+import contextlib
+import functools
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cnn import badlist, data, evaluate, faults, feed, journal, train
+from cnn import badlist, data, devices, evaluate, faults, feed, hosts, journal, train
 from cnn.config import Values
 from cnn.interruption import Interruption, Preempted
 from cnn.keeper import Keeper
@@ -30,33 +30,35 @@ class Trainer:
         dataset: data.Dataset,
         interruption: Interruption,
         *,
+        count: int = 1,
         watch: Watch = Watch(),  # noqa: B008
         how: str = "",
     ) -> None:
-        """Opens nothing yet; `how` names who dispatches the steps, where it is not this trainer."""
+        """Opens nothing yet; `count` devices share each batch; `how` names who dispatches the steps, if not this."""
+        self.count, self.watch = count, watch
         self.values, self.workdir, self.dataset, self.interruption = values, workdir, dataset, interruption
-        self.watch = watch
-        section, workers = values.train, values.data.workers
-        self.feed = feed.Feed(
-            dataset.train, seed=values.order_seed, batch_size=section.batch_size, epochs=section.epochs, workers=workers
-        )
+        lengths = {"batch_size": values.train.batch_size, "epochs": values.train.epochs, "workers": values.data.workers}
+        place = functools.partial(devices.replicate, count=count)
+        self.feed = feed.Feed(dataset.train, seed=values.order_seed, **lengths, place=place)
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.total_steps = self.steps_per_epoch * values.train.epochs
         self.judged = len(dataset.valid) > 0 and values.data.train_on == "train"
         """Whether there is a validation split that training does not see."""
-        self.program = make_program(values, self.total_steps, self.steps_per_epoch)
+        self.program = make_program(values, self.total_steps, self.steps_per_epoch, count)
         self.scan = {"auto": jax.default_backend() != "cpu", "scan": True, "step": False}[values.train.dispatch]
-        self.valid_images = evaluate.placed(dataset.valid)
+        self.valid_images = evaluate.placed(dataset.valid, count)
         self.state = make_state(values, self.program)
-        self.step = 0
-        self.progress = Progress()
+        self.step, self.progress = 0, Progress()
         self.reporter = watch.reporter(total=self.total_steps, batch_size=values.train.batch_size)
-        self.pages = Pages(workdir, values.report.page if watch == Watch() else "never", self.reporter.line)
+        self.pages = Pages(
+            workdir, values.report.page if watch.pages and hosts.leads() else "never", self.reporter.line
+        )
         self.keeper = Keeper(
             values,
             workdir,
             data=dataset.identity,
             dispatch=how or ("scan" if self.scan else "step"),
+            count=count,
             steps_per_epoch=self.steps_per_epoch,
             line=self.reporter.line,
         )
@@ -78,7 +80,7 @@ class Trainer:
 
     def more(self) -> bool:
         """Ends the epoch if it is whole; tells whether there are steps to make."""
-        while not self.progress.ended and not self.interruption.requested:
+        while not self.progress.ended and not self.interruption.asked():
             # An epoch that is whole but not ended is one whose evaluation a signal prevented.
             if self.progress.epoch.steps < self.steps_per_epoch:
                 return self.step < self.total_steps
@@ -93,26 +95,22 @@ class Trainer:
         speed, waiting = self.reporter.images_per_second(), self.progress.waiting()
         self.keeper.tell(event, step=self.step, images_per_second=round(speed, 1), waiting=round(waiting, 4))
 
-    @contextmanager
+    @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
         """Opens the run at its newest whole step; meanwhile signals wait for a boundary."""
-        with self.keeper.writer:
+        with self.keeper.writer or contextlib.nullcontext():
             self.state, self.progress = self.keeper.open(self.state)
             self.step = int(self.state.step)
             before = self.interruption.defer(True)
-            journal_of_run = journal.Journal(self.workdir, step=self.step)
-            with closing(self.feed), journal_of_run as self.journal, self.reporter.running(self.step):
+            self.journal = journal.Journal(self.workdir, step=self.step) if hosts.leads() else None
+            written = self.journal or contextlib.nullcontext()
+            with contextlib.closing(self.feed), written, self.reporter.running(self.step):
                 faults.point("opened")
                 yield
         self.interruption.defer(before)
 
     def settle(self, stacked: dict[str, np.ndarray], seconds: float) -> None:
-        """Records steps that were made since the last boundary, of which `state` is the outcome.
-
-        Args:
-          stacked: their metrics, each with an axis of steps.
-          seconds: what they took.
-        """
+        """Records the steps since the last boundary, of which `state` is the outcome: metrics of each, and seconds."""
         self.progress.seconds += seconds
         badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
         bad_step = int(self.state.bad_step)
@@ -139,7 +137,7 @@ class Trainer:
             self.reporter.advance(len(rows) if self.scan else 1)
             if not self.scan:
                 faults.point("step")
-            if self.interruption.requested:
+            if self.interruption.asked():
                 break
         return jax.tree.map(
             lambda *steps: np.concatenate([np.atleast_1d(step) for step in steps]), *jax.device_get(collected)
@@ -158,7 +156,8 @@ class Trainer:
                 progress.window = Sums()
 
     def _write(self, kind: str, epoch: int, values: dict[str, Any]) -> None:
-        self.progress.metrics_bytes = self.journal.metrics(kind, self.step, epoch, values)
+        if self.journal is not None:
+            self.progress.metrics_bytes = self.journal.metrics(kind, self.step, epoch, values)
 
     def _end_epoch(self, epoch: int) -> None:
         """Evaluates, records and saves; a signal meanwhile leaves the epoch to be ended by whoever continues."""
@@ -175,8 +174,8 @@ class Trainer:
                 return
             progress.judge(record["valid"]["accuracy"], self.step)
         badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
-        valid_accuracy = record.get("valid", {}).get("accuracy")
-        progress.stopped = progress.reason_to_stop(values.train.stop, trained["accuracy"], valid_accuracy)
+        accuracies = trained["accuracy"], record.get("valid", {}).get("accuracy")
+        progress.stopped = progress.reason_to_stop(values.train.stop, *accuracies)
         if "valid" in record:
             verdict = self.watch.judge(epoch, record["valid"])
             progress.stopped = progress.stopped or (None if last else verdict)
@@ -199,12 +198,13 @@ class Trainer:
             compute_dtype=self.values.train.compute_dtype,
             workers=self.values.data.workers,
             check=self.interruption.check,
+            devices=self.count,
         )
-        _, evaluation = evaluate.judge(logits, self.dataset.valid, self.dataset)
+        evaluation = evaluate.judge(logits, self.dataset.valid, self.dataset)[1]
         return {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
 
     def _diverge(self, bad_step: int) -> None:
         """Ends training; the state is that before the bad step, under that step's number."""
         self.progress.bad_step = self.step = bad_step
-        self.state = self.state._replace(step=jnp.asarray(bad_step, jnp.int32))
+        self.state = self.state._replace(step=devices.replicate(np.int32(bad_step), self.count))
         self.keeper.tell("diverged", step=bad_step, reason="the loss, a gradient or the update is not finite")

@@ -12,3 +12,5 @@ class Watch(NamedTuple):
     reporter: Callable[..., Reporter] = Reporter
     judge: Callable[[int, dict[str, float]], str | None] = lambda epoch, valid: None
     """Called with the epoch and its validation loss and accuracy; returns why training ends here, or `None`."""
+    pages: bool = True
+    """Whether the run draws its page; trials draw theirs when they are asked for."""

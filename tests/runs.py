@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from tensorboardX.proto.event_pb2 import Event
 
-from cnn import config, experiment
+from cnn import chosen, config
 from cnn.commands import flags, launch
 
 SECTIONS = {
@@ -58,7 +58,7 @@ def steps(workdir):
 
 def final(values, workdir, weights="last"):
     """Returns what must be equal where two runs are: the metrics' bytes and those of every variable."""
-    step, variables = experiment.chosen_variables(values, Path(workdir), weights)
+    step, variables = chosen.variables(values, Path(workdir), weights)
     arrays = [np.asarray(array).tobytes() for array in jax.tree.leaves(variables)]
     return step, (Path(workdir) / "metrics.jsonl").read_bytes(), arrays
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnn import config, experiment, filters
+from cnn import chosen, config, experiment, filters
 from cnn.config import Override
 from cnn.data import DataError, lines
 
@@ -77,7 +77,7 @@ def test_lines_that_cannot_be_drawn_are_refused(name, shape, message):
 def test_a_network_of_one_filter_finds_the_oriented_edge_filter_by_itself(tmp_path, direction, seed):
     values = resolved(f"data.name=lines/{direction}", f"seed={seed}")
     result = experiment.run(values, tmp_path / "run").result
-    _, variables = experiment.chosen_variables(values, tmp_path / "run", "last")
+    _, variables = chosen.variables(values, tmp_path / "run", "last")
     kernel = np.asarray(variables["params"]["conv1"]["kernel"])[:, :, 0, 0]
 
     def likeness(name):

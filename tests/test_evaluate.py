@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import runs
-from cnn import evaluate, experiment, hyper, model, starting
+from cnn import checks, chosen, evaluate, experiment, hyper, model
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def test_every_example_of_a_split_counts_once_whatever_the_batch(averaged, tmp_p
     found = []
     for batch_size in (7, 128, 10_000):
         values = runs.tiny(*AVERAGED, f"eval.batch_size={batch_size}")
-        step, variables = experiment.chosen_variables(values, averaged, "last")
-        dataset = starting.load_data(values.data)
+        step, variables = chosen.variables(values, averaged, "last")
+        dataset = checks.load_data(values.data)
         found.append(evaluate.evaluate_split(values, tmp_path, variables, dataset, split, step=step, weights="best"))
     assert [record["count"] for record in found] == [runs.EXAMPLES[split]] * 3
     assert found[0]["confusion"] == found[1]["confusion"] == found[2]["confusion"]
@@ -80,12 +80,12 @@ def test_predictions_hold_index_label_and_logits_of_every_example(copied, split)
     assert logits.shape == (count, 10)
     assert logits.dtype == np.float32
     assert int((logits.argmax(1) == label).sum()) == record["correct"]
-    assert label.tolist() == getattr(starting.load_data(runs.tiny().data), split).labels.tolist()
+    assert label.tolist() == getattr(checks.load_data(runs.tiny().data), split).labels.tolist()
 
 
 def test_the_chosen_weights_are_the_ones_evaluated(averaged):
     values = runs.tiny(*AVERAGED)
-    chosen = {weights: experiment.chosen_variables(values, averaged, weights) for weights in ("last", "best", "ema")}
+    chosen = {weights: chosen.variables(values, averaged, weights) for weights in ("last", "best", "ema")}
     kernels = {
         weights: np.asarray(variables["params"]["dense1"]["kernel"]) for weights, (_, variables) in chosen.items()
     }

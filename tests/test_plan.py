@@ -61,7 +61,7 @@ def values_and_grads(network, variables, images, *, plain, dtype=jnp.float32):
 
     def loss(params):
         module = model._Chain(network, plain=plain)
-        logits = module.apply({**variables, "params": params}, images.astype(dtype), train=False).astype(jnp.float32)
+        logits = module.apply({**variables, "params": params}, images.astype(dtype)).astype(jnp.float32)
         return (logits * jnp.cos(jnp.arange(logits.size)).reshape(logits.shape)).sum(), logits
 
     (_, logits), grads = jax.value_and_grad(loss, has_aux=True)(variables["params"])
@@ -197,7 +197,7 @@ def test_both_plans_own_the_same_parameters(text):
 
     def init(plain):
         return jax.eval_shape(
-            lambda key: model._Chain(network, plain=plain).init(key, jnp.zeros((1, *shape)), train=False),
+            lambda key: model._Chain(network, plain=plain).init(key, jnp.zeros((1, *shape))),
             jax.random.key(0),
         )
 

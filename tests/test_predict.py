@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import runs
-from cnn import experiment, starting, terminal
+from cnn import checks, chosen, terminal
 from cnn.data import background, own, pictures
 from cnn.data.own import Unread, Wanted
 from test_terminal import ESCAPES, screen  # noqa: F401
@@ -23,7 +23,7 @@ SMALL = RNG.integers(0, 256, (8, 8), dtype=np.uint8)
 def digits(tmp_path_factory):
     """The test split of the tiny run, a file for each picture, in order."""
     folder = tmp_path_factory.mktemp("digits")
-    split = starting.load_data(runs.tiny().data).test
+    split = checks.load_data(runs.tiny().data).test
     for row, image in enumerate(split.images):
         Image.fromarray(image[..., 0]).save(folder / f"{row:03}.png")
     return folder
@@ -74,7 +74,7 @@ def test_the_logits_are_those_of_evaluation(finished, digits, capsys):
 def test_many_pictures_and_broken_ones_go_through_in_order_chunk_by_chunk(finished, digits, here, capsys):
     (here / "broken.png").write_bytes(b"\x89PNG")
     values = runs.tiny("eval.batch_size=3")
-    _, variables = experiment.chosen_variables(values, finished, "last")
+    _, variables = chosen.variables(values, finished, "last")
     from cnn import predict
 
     names = [str(digits / f"{row:03}.png") for row in range(8)]
@@ -193,7 +193,7 @@ def test_colours_and_transparency_are_said(here):
 
 
 def test_the_background_of_a_data_set_is_known_from_its_borders(finished):
-    split = starting.load_data(runs.tiny().data).train
+    split = checks.load_data(runs.tiny().data).train
     assert background.of_pictures(split.images) == 0
     assert runs.saved(finished, "run.json")["data"]["background"] == 0
     assert background.of_pictures(255 - split.images) == 255

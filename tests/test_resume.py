@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import runs
-from cnn import checkpoint, config, experiment, fingerprint, rundir, starting, train, trainer
+from cnn import checkpoint, checks, config, experiment, fingerprint, rundir, starting, train, trainer
 from cnn.commands import launch
 from cnn.data import DataError, order
 from cnn.interruption import Preempted
@@ -365,7 +365,7 @@ def test_no_batch_is_written_to_again_once_it_was_handed_over(reference, tmp_pat
 
 def simulated(values, steps):
     """Returns the state after so many steps, made by calls of the training step alone."""
-    dataset = starting.load_data(values.data)
+    dataset = checks.load_data(values.data)
     split = train.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
     per_epoch = len(split.labels) // values.train.batch_size
     program = starting.make_program(values, per_epoch * values.train.epochs, per_epoch)

@@ -11,7 +11,7 @@ import pytest
 
 import networks
 import runs
-from cnn import data, experiment, feed, memory, starting, train
+from cnn import checks, data, experiment, feed, memory, train
 from cnn.data.loading import stays_stored
 from cnn.data.stream import Stream
 from cnn.data.usable import stand_in
@@ -191,8 +191,8 @@ def test_what_does_not_fit_streams_unless_asked_otherwise(loading, room, stored)
 
 def test_the_share_of_memory_decides(tmp_path):
     assert memory.host_bytes() > 2**28
-    assert not starting.load_data(runs.tiny().data).streams
-    assert starting.load_data(runs.tiny("data.memory_share=0").data).streams
+    assert not checks.load_data(runs.tiny().data).streams
+    assert checks.load_data(runs.tiny("data.memory_share=0").data).streams
 
 
 # Pictures that weigh nothing.

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from cnn import gradient, hyper, model, ops, settings, train
+from cnn import compute, gradient, hyper, model, ops, settings, train
 from tests import networks, tiny
 
 RICH = {
@@ -166,7 +166,7 @@ def test_layers_that_take_a_batch_by_pieces_compute_and_draw_what_they_do_at_onc
             return (logits * jnp.cos(jnp.arange(logits.size)).reshape(logits.shape)).sum(), batch_stats
 
         gradient = jax.value_and_grad(loss, has_aux=True)
-        ways = {"piece": 2, "platform": "cpu"}, {"platform": "cpu"}, {"platform": "gpu"}
+        ways = {"share": compute.Share(piece=2), "platform": "cpu"}, {"platform": "cpu"}, {"platform": "gpu"}
         return [gradient(variables["params"], **options) for options in ways]
 
     pieces, at_once, plain = run(variables, images)

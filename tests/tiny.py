@@ -22,8 +22,15 @@ def resolve(raw=RAW, **overrides):
 
 
 def program(values, total_steps=20, steps_per_epoch=4):
-    accumulate_steps, dtype = values.train.accumulate_steps, values.train.compute_dtype
-    return train.Program(values.data.classes, total_steps, steps_per_epoch, accumulate_steps, dtype)
+    section = values.train
+    return train.Program(
+        values.data.classes,
+        total_steps,
+        steps_per_epoch,
+        section.accumulate_steps,
+        section.compute_dtype,
+        remat=section.remat,
+    )
 
 
 def start(values, seed=0, **lengths):

@@ -32,6 +32,13 @@ class NoValidCheckpoint(OSError):
     """Steps exist and none can be used; nothing was deleted, and nothing starts again from zero."""
 
 
+def alone() -> ocp.options.MultiprocessingOptions:
+    """Returns what has Orbax ask nothing of other processes: only the first one of a run touches its checkpoints."""
+    if jax.process_count() == 1:
+        return ocp.options.MultiprocessingOptions()
+    return ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="leader")
+
+
 def steps(directory: Path) -> list[int]:
     """Returns the numbers of all folders that are named as a step is, in ascending order; others are not ours."""
     if not directory.is_dir():

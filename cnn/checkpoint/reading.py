@@ -9,7 +9,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from cnn import terminal
-from cnn.checkpoint.format import Damaged, Foreign, NoValidCheckpoint, folder, inspect, leaves, score, steps
+from cnn.checkpoint.format import Damaged, Foreign, NoValidCheckpoint, alone, folder, inspect, leaves, score, steps
 from cnn.fingerprint import fingerprint
 
 RESCANS = 20
@@ -41,7 +41,7 @@ def load(directory: Path, step: int, like: Any) -> Restored:
     _compare(path, meta["leaves"], leaves(like))
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=alone()) as checkpointer:
             state = checkpointer.restore(path / "state", abstract)
     except Exception as error:  # Damaged files make the libraries below raise anything.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -15,6 +15,7 @@ from cnn.checkpoint.format import (
     TRASH,
     Damaged,
     NoValidCheckpoint,
+    alone,
     folder,
     inspect,
     leaves,
@@ -165,4 +166,6 @@ def _options() -> ocp.CheckpointManagerOptions:
         best_fn=score,
         todelete_subdir=TRASH,
         enable_async_checkpointing=False,
+        create=False,
+        multiprocessing_options=alone(),
     )

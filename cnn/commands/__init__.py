@@ -18,7 +18,11 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "train": Command("train, evaluate and write the run; again: continue it, or print its result", ("workdir",), True),
+    "train": Command(
+        "train, evaluate and write the run; again: continue it, or print its result",
+        ("workdir", "devices", "distributed"),
+        True,
+    ),
     "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True),
     "eval": Command(
         "evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False
@@ -66,6 +70,8 @@ FLAGS = {
     "sweep": "FILE       a file of configs/sweeps; --sweep.OPTION=VALUE (engine, ...); --sweep.print only lists",
     "grid": "SPACE       the space in one line: 'optimizer.learning_rate=log(1e-4,1e-2,8);seed=0,1,2'",
     "storage": "URL      a database for several machines: postgresql+psycopg://USER@HOST/NAME",
+    "devices": "N        how many devices share each batch, or all (default)",
+    "distributed": "HOW  off (default), auto (Slurm, Open MPI, TPU), or HOST:PORT,N,I for process I of N",
     "data_dir": "DIR     where the data are, if they have moved",
     "top": "N            how many classes to show of each picture, the likeliest first (default 5)",
     "invert": "WHEN      turn light for dark: yes, no, or auto (default: where a picture is light around and the run's "

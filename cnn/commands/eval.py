@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnn import evaluate, experiment, rundir, starting, terminal
+from cnn import checks, chosen, evaluate, rundir, terminal
 from cnn.config import ConfigError, Values
 from cnn.interruption import Interruption
 
@@ -23,8 +23,8 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
 
 def _evaluate(values: Values, workdir: Path, split: str, weights: str, flags: Mapping[str, str]) -> int:
     section = dataclasses.replace(values.data, data_dir=flags.get("data_dir", values.data.data_dir))
-    step, variables = experiment.chosen_variables(values, workdir, weights)
-    dataset = starting.load_data(section)
+    step, variables = chosen.variables(values, workdir, weights)
+    dataset = checks.load_data(section)
     if not len(getattr(dataset, split)):
         raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])
     record = evaluate.evaluate_split(values, workdir, variables, dataset, split, step=step, weights=weights)

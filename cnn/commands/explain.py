@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn import filters, lock, report, rundir, stages, starting, terminal
+from cnn import filters, lock, report, rundir, stages, terminal
 from cnn.config import ConfigError, Values
 from cnn.data import own, pictures
 from cnn.data.own import Unread, Wanted
@@ -63,20 +63,20 @@ def _checked(values: Values, flags: Mapping[str, str], words: Sequence[str]) -> 
 def _follow(
     values: Values, workdir: Path, flags: Mapping[str, str], words: Sequence[str], count: int, max_mb: float
 ) -> Journey:
-    from cnn import experiment, journey  # JAX takes seconds to import, and the checks above need none
+    from cnn import checks, chosen, journey  # JAX takes seconds to import, and the checks above need none
 
     weights = flags.get("weights", values.eval.weights)
-    chosen = _own(values, workdir, flags, words) if words else []
-    step, variables = experiment.chosen_variables(values, workdir, weights)
+    own = _own(values, workdir, flags, words) if words else []
+    step, variables = chosen.variables(values, workdir, weights)
     about: dict[str, Any] = {"step": step, "weights": weights, "max_mb": max_mb}
-    if chosen:
+    if own:
         names = (rundir.read_json(workdir / rundir.RUN) or {}).get("data", {}).get("classes", ())
         classes = names if len(names) == values.data.classes else [str(n) for n in range(values.data.classes)]
-        followed = journey.capture(values, variables, chosen, classes, about)
+        followed = journey.capture(values, variables, own, classes, about)
         stages.write(workdir / stages.JOURNEY, followed)
         return followed
     section = dataclasses.replace(values.data, data_dir=flags.get("data_dir", values.data.data_dir))
-    dataset = starting.load_data(section)
+    dataset = checks.load_data(section)
     split = flags.get("split", "test")
     if not len(getattr(dataset, split)):
         raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])

@@ -4,7 +4,7 @@ import dataclasses
 import textwrap
 from pathlib import Path
 
-from cnn.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, Command
+from cnn.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, Command, placement
 from cnn.config import Override
 from cnn.fields import did_you_mean
 
@@ -102,6 +102,7 @@ def _check_flags(invocation: Invocation) -> None:
             invocation.problems.append(f"--{name}: must be true or false, got {value!r}")
         elif value not in CHOICES.get(name, (value,)):
             invocation.problems.append(f"--{name}: must be one of {', '.join(CHOICES[name])}, got {value!r}")
+    invocation.problems += placement.problems({name: value for name, value in invocation.flags.items() if value})
     if invocation.overrides and not command.takes_config:
         invocation.problems.append(
             f"--config.{invocation.overrides[0].path}: {invocation.command} {instead}. Leave it out"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn import config, interruption, lock, rundir, runtime, terminal
+from cnn import config, hosts, interruption, lock, rundir, runtime, terminal
 from cnn.commands import COMMANDS
 from cnn.commands.flags import DEFAULT_CONFIG, Invocation
 from cnn.config import ConfigError, Values
@@ -30,6 +30,10 @@ def launch(invocation: Invocation, read_config: ReadConfig) -> int:
     Returns:
       The exit code: 0 done, 2 wrong config or data, 3 diverged, 73 held, 74 input or output failed, 75 preempted.
     """
+    return hosts.leave(_run(invocation, read_config))
+
+
+def _run(invocation: Invocation, read_config: ReadConfig) -> int:
     try:
         prepared = _prepare(invocation, read_config)
         module = importlib.import_module(f"cnn.commands.{invocation.command}")
@@ -37,12 +41,14 @@ def launch(invocation: Invocation, read_config: ReadConfig) -> int:
         return module.run(*prepared, invocation.flags, **words)
     except ConfigError as error:
         return _fail(error.problems, WRONG)
-    except (DataError, rundir.BrokenFile) as error:
+    except (DataError, rundir.BrokenFile, hosts.Unlike) as error:
         return _fail([str(error)], WRONG)
     except lock.Held as error:
         return _fail([str(error)], HELD)
     except interruption.Preempted:
         return _fail(["interrupted. The same command continues from what is saved"], PREEMPTED)
+    except hosts.Elsewhere as error:
+        return _fail([str(error)], IO_ERROR)
     except FloatingPointError as error:
         return _fail([str(error)], DIVERGED)
     except OSError as error:

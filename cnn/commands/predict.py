@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn import rundir, terminal
+from cnn import chosen, rundir, terminal
 from cnn.config import ConfigError, Values
 from cnn.data import own
 from cnn.data.own import Unread, Wanted
@@ -36,9 +36,9 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str], *, words: Seque
     if len(names) != data.classes:
         names = [str(index) for index in range(data.classes)]
     wanted = Wanted(data.image_shape, data.fit, about.get("background"), flags.get("invert", "auto"))
-    from cnn import experiment, predict  # JAX takes seconds to import, and the check above needs none
+    from cnn import predict  # JAX takes seconds to import, and the check above needs none
 
-    _, variables = experiment.chosen_variables(values, workdir, flags.get("weights", values.eval.weights))
+    _, variables = chosen.variables(values, workdir, flags.get("weights", values.eval.weights))
     if "csv" in flags:
         _print_row(
             "picture", *(f"{what}{n}" for n in range(1, top + 1) for what in ("class", "probability")), "notes", "error"

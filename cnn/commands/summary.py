@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnn import terminal
+from cnn import footprint, terminal
 from cnn.config import Values
 
 
@@ -11,4 +11,6 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     """Prints the table; reads no data and imports no JAX."""
     del workdir, flags
     terminal.journey(values.rows, values.data.image_shape)
+    for device, platform in (("an accelerator", "gpu"), ("a CPU", "cpu")):
+        print(f"training on {device} takes about {footprint.need(values, platform)}, and the data set")
     return 0

@@ -5,31 +5,57 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn import rundir, terminal
-from cnn.config import Values
+from cnn import hosts, rundir, terminal
+from cnn.commands import placement
+from cnn.config import ConfigError, Values
 
 
 def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     """Trains, evaluates and prints the result."""
-    del flags
+    members = placement.members(flags)
+    if members is None:
+        _announce(values, workdir)
+    with hosts.join(members):
+        if members is not None:
+            hosts.from_leader(lambda: _announce(values, workdir))
+        return _train(values, workdir, flags)
+
+
+def _announce(values: Values, workdir: Path) -> None:
     rundir.check_same_config(values, workdir)
     if not (workdir / rundir.RESULT).exists():
         terminal.journey(values.rows, values.data.image_shape)
         sys.stdout.flush()
-    from cnn import experiment  # JAX takes seconds to import, and the check above needs none
 
-    finished = experiment.run(values, workdir)
+
+def _train(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
+    import jax  # JAX takes seconds to import, and the check above needs none
+
+    from cnn import experiment
+
+    try:
+        count = placement.count(flags, jax.device_count())
+    except ValueError as error:
+        raise ConfigError([str(error)]) from None
+    finished = experiment.run(values, workdir, count)
+    return _print(finished.result, workdir, values, fresh=finished.fresh) if hosts.leads() else _code(finished.result)
+
+
+def _code(result: Mapping[str, Any]) -> int:
+    return 3 if result["status"] == "diverged" else 0
+
+
+def _print(result: dict[str, Any], workdir: Path, values: Values, *, fresh: bool) -> int:
     place = terminal.plain(str(workdir))
-    if not finished.fresh:
+    if not fresh:
         print(f"{place} is finished. Its result:")
-    result = finished.result
     if result["status"] == "diverged":
         print(
             f"diverged: the loss, a gradient or the update of step {result['bad_step']} is not finite; "
             f"the state before it is saved in {place}. "
             "Lower config.optimizer.learning_rate or set config.train.clip, in another --workdir"
         )
-        return 3
+        return _code(result)
     if result["stopped"]:
         print(f"stopped after {_epochs(result)}: {result['stopped']}")
     split = "test" if values.eval.test else "valid"
@@ -46,7 +72,7 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     print(
         f"{result['step']:,} steps, {_epochs(result)} in {seconds:.1f} s{waited} and {saved}; everything is in {place}"
     )
-    return 0
+    return _code(result)
 
 
 def _epochs(result: dict[str, Any]) -> str:

@@ -1,11 +1,12 @@
 """Augmentation inside the compiled step: every draw is a pure function of the step's key, the row and the kind's place.
 
-No draw depends on the batch size. `Mixup` and `Cutmix` draw for each row and mix it with the row before it (the first
-with the last), so there only the first row's partner knows the size of the batch.
+No draw depends on the batch size, nor on how many devices share the batch. `Mixup` and `Cutmix` draw for each row and
+mix it with the row before it (the first with the last), so there only the first row's partner knows the size of the
+batch.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,34 @@ _AREA = (0.02, 0.33)
 _ASPECT = (0.3, 3.3)
 
 
-def augment(kinds: tuple[Any, ...], images: Images, labels: Labels, key: Key[Array, ""]) -> tuple[Images, Labels]:
+class Draws(NamedTuple):
+    """What an augmentation may read beside the examples: a key of its own for each, and `Places.before`."""
+
+    keys: Keys
+    before: Callable[[Array], Array]
+
+
+class Places(NamedTuple):
+    """Where in the whole batch the examples at hand stand.
+
+    Attributes:
+      rows: the row of each.
+      before: returns, of an array with an entry for each example, the entries of the rows before them; of the first
+        row, the last.
+    """
+
+    rows: Int[Array, " batch"]
+    before: Callable[[Array], Array]
+
+
+def whole(size: int) -> Places:
+    """Returns the places of a whole batch, in order."""
+    return Places(jnp.arange(size), lambda array: jnp.roll(array, 1, axis=0))
+
+
+def augment(
+    kinds: tuple[Any, ...], images: Images, labels: Labels, key: Key[Array, ""], places: Places | None = None
+) -> tuple[Images, Labels]:
     """Applies the kinds in order.
 
     Args:
@@ -30,38 +58,39 @@ def augment(kinds: tuple[Any, ...], images: Images, labels: Labels, key: Key[Arr
       images: intensities in [0, 1], and so they stay.
       labels: one-hot, or any rows that sum to 1, and so they stay.
       key: consumed; do not use it again.
+      places: where in the batch the examples stand (default: they are all of it, in order).
 
     Raises:
       ValueError: if a crop or a shift could leave nothing of an image.
       TypeError: if there is no augmentation of a kind.
     """
-    rows = jnp.arange(images.shape[0])
-    row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+    places = places or whole(images.shape[0])
+    row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places.rows)
     for place, kind in enumerate(kinds):
         apply = _APPLY.get(type(kind))
         if apply is None:
             names = ", ".join(known.__name__ for known in _APPLY)
             raise TypeError(f"kinds[{place}]: no augmentation, got {kind!r}. Known: {names}.")
         keys = jax.vmap(jax.random.fold_in, (0, None))(row_keys, place)
-        images, labels = apply(kind, images, labels, keys)
+        images, labels = apply(kind, images, labels, Draws(keys, places.before))
     return images, labels
 
 
-def _random_crop(kind: RandomCrop, images: Images, labels: Labels, keys: Keys) -> tuple[Images, Labels]:
-    return _translate(images, keys, kind.pad, "random_crop.pad"), labels
+def _random_crop(kind: RandomCrop, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+    return _translate(images, draws.keys, kind.pad, "random_crop.pad"), labels
 
 
-def _shift(kind: Shift, images: Images, labels: Labels, keys: Keys) -> tuple[Images, Labels]:
-    return _translate(images, keys, kind.pixels, "shift.pixels"), labels
+def _shift(kind: Shift, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+    return _translate(images, draws.keys, kind.pixels, "shift.pixels"), labels
 
 
-def _flip(kind: Flip, images: Images, labels: Labels, keys: Keys) -> tuple[Images, Labels]:
-    flipped = _uniform(keys, 1)[:, 0] < kind.probability
+def _flip(kind: Flip, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+    flipped = _uniform(draws.keys, 1)[:, 0] < kind.probability
     return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images), labels
 
 
-def _erase(kind: Erase, images: Images, labels: Labels, keys: Keys) -> tuple[Images, Labels]:
-    coin, area, aspect, *corner = _uniform(keys, 5).T
+def _erase(kind: Erase, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+    coin, area, aspect, *corner = _uniform(draws.keys, 5).T
     height, width = images.shape[1:3]
     area = (_AREA[0] + (_AREA[1] - _AREA[0]) * area) * height * width
     aspect = _ASPECT[0] + (_ASPECT[1] - _ASPECT[0]) * aspect
@@ -73,32 +102,32 @@ def _erase(kind: Erase, images: Images, labels: Labels, keys: Keys) -> tuple[Ima
     return jnp.where(erased[..., None], 0, images), labels
 
 
-def _rotate(kind: Rotate, images: Images, labels: Labels, keys: Keys) -> tuple[Images, Labels]:
-    turns = 2 * _uniform(keys, 1)[:, 0] - 1
+def _rotate(kind: Rotate, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+    turns = 2 * _uniform(draws.keys, 1)[:, 0] - 1
     return jax.vmap(_turn)(images, jnp.deg2rad(turns * kind.degrees)), labels
 
 
-def _mixup(kind: Mixup, images: Images, labels: Labels, keys: Keys) -> tuple[Images, Labels]:
-    own = _beta(_uniform(keys, 2).T, kind.alpha)
-    blended = _blend(images, jnp.roll(images, 1, axis=0), own[:, None, None, None])
-    return blended, _blend(labels, jnp.roll(labels, 1, axis=0), own[:, None])
+def _mixup(kind: Mixup, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+    own = _beta(_uniform(draws.keys, 2).T, kind.alpha)
+    blended = _blend(images, draws.before(images), own[:, None, None, None])
+    return blended, _blend(labels, draws.before(labels), own[:, None])
 
 
-def _cutmix(kind: Cutmix, images: Images, labels: Labels, keys: Keys) -> tuple[Images, Labels]:
-    draws = _uniform(keys, 4).T
-    side = jnp.sqrt(1 - _beta(draws[:2], kind.alpha))
+def _cutmix(kind: Cutmix, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+    numbers = _uniform(draws.keys, 4).T
+    side = jnp.sqrt(1 - _beta(numbers[:2], kind.alpha))
     edges = []
-    for centre, size in zip(draws[2:], images.shape[1:3], strict=True):
+    for centre, size in zip(numbers[2:], images.shape[1:3], strict=True):
         middle, half = jnp.floor(centre * size), jnp.floor(size * side / 2)
         edges += [middle - half, middle + half]
     cut = _box(images, *edges)
-    mixed = jnp.where(cut[..., None], jnp.roll(images, 1, axis=0), images)
+    mixed = jnp.where(cut[..., None], draws.before(images), images)
     # The box was cut at the image's border, so its pixels are counted again.
     own = 1 - jnp.mean(cut, axis=(1, 2), dtype=jnp.float32)
-    return mixed, _blend(labels, jnp.roll(labels, 1, axis=0), own[:, None])
+    return mixed, _blend(labels, draws.before(labels), own[:, None])
 
 
-_APPLY: dict[type, Callable[[Any, Images, Labels, Keys], tuple[Images, Labels]]] = {
+_APPLY: dict[type, Callable[[Any, Images, Labels, Draws], tuple[Images, Labels]]] = {
     RandomCrop: _random_crop,
     Flip: _flip,
     Erase: _erase,

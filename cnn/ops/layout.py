@@ -9,11 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-_FEWEST, _MOST = 16, 64
-"""Examples: fewer make the innermost axis too short; more leave the caches and are not faster."""
-_NUMBERS = 2**20
-"""The most numbers of a map of a piece: with what is made of it, more do not stay in the caches."""
-
+from cnn.pieces import piece as piece  # re-exported
 
 _PRODUCTS: ContextVar[bool] = ContextVar("products", default=False)
 
@@ -35,24 +31,6 @@ def as_products() -> Iterator[None]:
 def layout_of(platform: str) -> str:
     """Returns the layout in which a platform computes fastest."""
     return "CHWN" if platform == "cpu" or _PRODUCTS.get() else "NHWC"
-
-
-def piece(examples: int, numbers: int, platform: str) -> int:
-    """Returns how many of so many examples are best computed together, where they do not depend on each other.
-
-    A CPU keeps what a few dozen need between two layers in its caches, and uses the same memory for the next ones; so
-    one program that takes them in turn trains twice as fast. An accelerator wants all of them.
-
-    Args:
-      examples: in the batch; the piece divides them.
-      numbers: of the largest map of one example.
-      platform: cpu, gpu or tpu.
-    """
-    if platform != "cpu":
-        return examples
-    most = min(_MOST, max(_FEWEST, _NUMBERS // numbers))
-    sizes = [size for size in range(most // 2, most + 1) if examples % size == 0]
-    return max(sizes, default=examples)
 
 
 def enter(images: Float[Array, "batch height width channels"], layout: str, piece: int | None = None) -> jax.Array:

@@ -1,5 +1,6 @@
 """The journey of one image: every number of every layer, what it is made of, and the proof that it adds up."""
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,11 @@ def build(run: Run) -> Part | None:
     return Part("journey", TITLE, html, styles, scripts, _data(journey, packer, chosen), short="Journey")
 
 
+def _digest(numbers: np.ndarray) -> int:
+    """Returns the CRC-32 of float32 numbers, negative zeros as zeros."""
+    return zlib.crc32((numbers + np.float32(0)).tobytes())
+
+
 def _data(journey: Journey, packer: Packer, chosen: Plan) -> dict[str, Any]:
     """Returns what the scripts read, by element."""
     places, weights = packer.weights(chosen)
@@ -50,7 +56,7 @@ def _data(journey: Journey, packer: Packer, chosen: Plan) -> dict[str, Any]:
     data["journey-meta"] = {
         "stages": [stage.to_json() for stage in journey.stages],
         "kept": {s.name: kept for s in journey.stages if (kept := packer.kept(s, chosen)) is not None},
-        "arrays": places,
+        "arrays": [[name, at, n, _digest(np.frombuffer(weights, "<f4", n, at))] for name, at, n in places],
         "pixels": len(weights) - sum(picture.pixels.size for picture in journey.pictures[: chosen.images]),
         "images": images,
         "classes": [text.shortened(name) for name in journey.classes],

@@ -53,6 +53,9 @@ class Train:
     average: Annotated[Any, Language(AVERAGES)] = "none"
     accumulate_steps: Count = 1
     """The batch is computed in so many equal parts, one after another, to save memory."""
+    remat: Literal["none", "layers", "blocks"] = "none"
+    """What the gradients need of each layer is kept (none), computed a second time from the layer's input (layers), or
+    from the input of every block of about the square root of the number of layers (blocks): less memory, more time."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     stop: Annotated[Any, Language(STOPS)] = "never"
     dispatch: Literal["auto", "step", "scan"] = "auto"

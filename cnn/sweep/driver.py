@@ -46,24 +46,20 @@ def run(plan: Plan, folder: Path, url: str) -> int:
             return storage.asking(question, screen.line, lambda: interruption.requested)
 
         study = asking(lambda: _study(plan, folder, connected, token))
-        queue = Queue(Board(plan, folder, study), worker)
-        session = Session(plan, queue, screen, interruption)
+        session = Session(plan, Queue(Board(plan, folder, study), worker), screen, interruption)
 
-        def write() -> None:
-            ranking.write(queue.board, session)
-
-        session.record = write
+        session.record = lambda: ranking.write(session.queue.board, session)
         if plan.is_grid:
-            asking(lambda: queue.fill(programs.key))
-        with screen.running(asking(lambda: len(ranking.ended(queue.board)))):
+            asking(lambda: session.queue.fill(programs.key))
+        with screen.running(asking(lambda: len(ranking.ended(session.queue.board)))):
             try:
                 engines.run(session)
             except storage.Away:
                 raise
             except BaseException:
-                asking(lambda: ranking.write(queue.board, session))
+                asking(session.record)
                 raise
-            record = asking(lambda: ranking.write(queue.board, session))
+            record = asking(session.record)
     show.ranking(record, folder)
     return 1 if record["counts"].get("failed") else 0
 

@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 
-from cnn import experiment, lock, starting
+from cnn import checks, experiment, lock
 from cnn.sweep import outcome
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.queue import Claimed
@@ -31,13 +31,13 @@ class Lane:
         session, values, workdir = self.session, self.session.values(self.claimed.trial), self.claimed.workdir
         try:
             self.dataset = session.datasets.of(values)
-            starting.check_lengths(values, self.dataset)
+            checks.check_lengths(values, self.dataset)
             self._held.enter_context(lock.hold(workdir))
             finished = experiment.prepare(values, workdir, self.dataset)
             if finished is not None:
                 self._settle(outcome.of_result(finished, session.plan.options.objective))
                 return False
-            watch = Watch(session.screen.reporter(self.claimed.trial), session.judge(self.claimed))
+            watch = Watch(session.screen.reporter(self.claimed.trial), session.judge(self.claimed), pages=False)
             self.trainer = Trainer(values, workdir, self.dataset, session.interruption, watch=watch, how=self.how)
             self._held.enter_context(self.trainer.opened())
         except lock.Held as error:

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from cnn import data, hyper, starting, train
+from cnn import checks, data, hyper, train
 from cnn.config import Values
 from cnn.sweep.plan import Trial
 
@@ -41,7 +41,7 @@ class Datasets:
         """
         source = _source(values)
         if source not in self._known:
-            dataset = starting.load_data(values.data)
+            dataset = checks.load_data(values.data)
             # On the device once, not once for each trial.
             train_split, valid = map(_on_device, (dataset.train, dataset.valid))
             self._known[source] = dataclasses.replace(dataset, train=train_split, valid=valid)

@@ -33,8 +33,8 @@ class Session:
     """Spent in training steps, by trials of this worker."""
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Which engine runs, and what was measured to choose it."""
-    record: Callable[[], None] = lambda: None
-    """Writes the ranking as far as it is known."""
+    record: Callable[[], dict[str, Any]] = dict
+    """Writes and returns the ranking as far as it is known."""
     _recorded: float = dataclasses.field(default_factory=time.monotonic)
     _told: bool = False
 

@@ -33,7 +33,7 @@ def run(session: Session) -> None:
 
 def train(session: Session, claimed: Claimed) -> None:
     """Trains one trial and stores how it ended."""
-    watch = Watch(reporter=session.screen.reporter(claimed.trial), judge=session.judge(claimed))
+    watch = Watch(reporter=session.screen.reporter(claimed.trial), judge=session.judge(claimed), pages=False)
     values = session.values(claimed.trial)
     try:
         finished = experiment.run(

@@ -878,7 +878,8 @@ const explorer =
       agreement.textContent = bad
         ? `✗ ${number(found.numbers - found.right)} numbers DO NOT AGREE with JAX: ${found.wrong.join("; ")}`
         : `✓ ${number(found.right)} of ${number(found.numbers)} numbers agree with JAX`;
-      root.dataset.agree = bad ? "no" : `${found.right}/${found.numbers}`;
+      // What disagreed once stays on record, whichever image is looked at next.
+      if (root.dataset.agree !== "no") root.dataset.agree = bad ? "no" : `${found.right}/${found.numbers}`;
       if (bad && !document.title.startsWith("✗")) document.title = `✗ ${document.title}`;
     };
     const top = (numbers) => numbers.reduce((best, v, i) => (v > numbers[best] ? i : best), 0);

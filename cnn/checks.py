@@ -1,0 +1,85 @@
+"""The data of a config, and what only they and the machine can tell to be wrong with it."""
+
+import math
+import sys
+
+import jax
+
+from cnn import data, devices, footprint, hosts, memory, settings
+from cnn.config import ConfigError, Values
+from cnn.fields import MAX_INTEGER
+
+
+def load_data(section: settings.Data) -> data.Dataset:
+    """Returns the dataset that a config names.
+
+    Raises:
+      DataError: it is missing or unlike the config.
+    """
+    names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
+    fields = {name: getattr(section, name) for name in (*names, "loading", "on_error")}
+    return data.load(**fields, room=section.memory_share * min([memory.host_bytes(), *_device_bytes()]))
+
+
+def _device_bytes() -> list[int]:
+    """Returns the memory of the accelerators at hand; a CPU has the host's."""
+    statistics = [device.memory_stats() or {} for device in jax.local_devices()]
+    return [entry["bytes_limit"] for entry in statistics if "bytes_limit" in entry]
+
+
+def check_share(values: Values, count: int) -> None:
+    """Checks that so many devices can share a batch.
+
+    Raises:
+      ConfigError: they do not divide it, or each part of it.
+    """
+    batch_size, parts = values.train.batch_size, values.train.accumulate_steps
+    whole = count * parts
+    if batch_size % whole:
+        of = f"{count} devices" + (f" x train.accumulate_steps = {parts}, {whole}" if parts > 1 else "")
+        below = batch_size // whole * whole
+        near = f"{below} or {below + whole}" if below else f"{whole}"
+        raise ConfigError(
+            [f"config.train.batch_size: must be a multiple of {of}, got {batch_size}. Use {near}, or fewer --devices."]
+        )
+
+
+def check_memory(values: Values, dataset: data.Dataset, count: int) -> None:
+    """Checks that training can fit; warns on stderr where it may not.
+
+    Raises:
+      ConfigError: it cannot.
+    """
+    shapes = [] if dataset.streams else [split.images.shape for split in (dataset.train, dataset.valid)]
+    resident = sum(math.prod(shape) for shape in shapes)
+    need = footprint.need(values, jax.default_backend(), devices=count, data=resident)
+    available = devices.memory_limit()
+    if problem := footprint.refusal(need, values, available):
+        raise ConfigError([problem])
+    line = footprint.warning(need, available)
+    if line and hosts.leads():
+        print(line, file=sys.stderr)
+
+
+def check_lengths(values: Values, dataset: data.Dataset) -> None:
+    """Checks what only the size of the data can tell.
+
+    Raises:
+      ConfigError: a batch is larger than the training split, or warmup and cooldown than the run.
+    """
+    examples, batch_size = len(dataset.train), values.train.batch_size
+    if batch_size > examples:
+        raise ConfigError(
+            [f"config.train.batch_size: must be at most the {examples} training examples, got {batch_size}."]
+        )
+    total = values.train.epochs * (examples // batch_size)
+    if total > MAX_INTEGER:
+        raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])
+    schedule = values.schedule
+    if schedule.warmup_steps + schedule.cooldown_steps > total:
+        raise ConfigError(
+            [
+                f"config.schedule.warmup_steps: warmup and cooldown are longer than the run's {total} steps, "
+                f"got {schedule.warmup_steps} + {schedule.cooldown_steps}. Use shorter ones or more epochs."
+            ]
+        )

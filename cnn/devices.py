@@ -1,0 +1,79 @@
+"""One batch over many devices: a mesh with one axis, `data`, over which batches are spread and states are not.
+
+Everything takes the number of devices; with one, arrays are where JAX puts them and no mesh is made.
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXIS = "data"
+SPREAD, WHOLE = PartitionSpec(AXIS), PartitionSpec()
+
+
+@functools.cache
+def mesh(count: int) -> Mesh:
+    """Returns the mesh of the first `count` devices of all processes."""
+    return jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.devices()[:count])
+
+
+def replicate(tree: Any, count: int) -> Any:
+    """Returns a tree of arrays that every process has, each whole on each of `count` devices."""
+    if count == 1:
+        return jax.tree.map(jnp.asarray, tree)
+    whole = NamedSharding(mesh(count), WHOLE)
+    return jax.tree.map(lambda array: jax.make_array_from_process_local_data(whole, np.asarray(array)), tree)
+
+
+def constrain(array: jax.Array, count: int) -> jax.Array:
+    """Has the compiler spread an array over `count` devices by its first axis."""
+    return jax.lax.with_sharding_constraint(array, NamedSharding(mesh(count), SPREAD))
+
+
+def each_share(function: Callable[..., jax.Array], count: int) -> Callable[..., jax.Array]:
+    """Returns the function computed on each device with its share of the last argument, its results put together.
+
+    Args:
+      function: of arguments that every device has whole, and of an array; its result's first axis is that array's.
+      count: of devices, more than one; they must divide that axis.
+    """
+
+    def compute(*arguments: Any) -> jax.Array:
+        specs = (*(WHOLE for _ in arguments[1:]), SPREAD)
+        result = jax.shard_map(function, mesh=mesh(count), in_specs=specs, out_specs=SPREAD)(*arguments)
+        return jax.lax.with_sharding_constraint(result, NamedSharding(mesh(count), WHOLE))
+
+    return compute
+
+
+def memory_limit() -> int:
+    """Returns how many bytes each device of this process may use: of a CPU, its share of what the host has free."""
+    device = jax.local_devices()[0]
+    limit = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
+    return limit or _free() // (jax.local_device_count() if device.platform == "cpu" else 1)
+
+
+def _free() -> int:
+    """Returns the bytes that the host, or the container that this process is in, has free."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        most, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # no such file, or "max": unlimited
+        return free
+    return min(free, most - used)
+
+
+def local(tree: Any) -> Any:
+    """Returns a replicated tree as this process alone has it: as NumPy's arrays where it is on several devices."""
+    return jax.tree.map(lambda array: array if array.sharding.num_devices == 1 else np.asarray(array), tree)

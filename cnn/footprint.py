@@ -1,0 +1,149 @@
+"""How much memory a device needs to train: reckoned from the layer list, without JAX, before anything is compiled.
+
+What the state takes is exact. What is kept between the layers follows a simple model: every layer's output, once for
+the gradient, and what its gradient needs beside it. Tests hold it within a factor `WITHIN` of what XLA's own analysis
+of the compiled step says. Not counted: what evaluation needs, which is less, and what the runtime takes for itself.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cnn import layers, pieces, plan, settings
+from cnn.config import Values
+from cnn.layers import Row
+
+WITHIN = 2
+"""The estimate is at most so many times too high or too low."""
+FLOAT = 4
+"""Bytes of a float32."""
+
+_KEPT: dict[type, float] = {layers.Gelu: 2, layers.Silu: 2, layers.GroupNorm: 2, layers.Softmax: 0, layers.Flatten: 0}
+"""How many arrays like its output a layer's gradient needs, where it is not one."""
+_SLOTS: dict[type, int] = {
+    settings.Sgd: 0,
+    settings.Momentum: 1,
+    settings.Nesterov: 1,
+    settings.Rmsprop: 1,
+    settings.Lion: 1,
+    settings.Muon: 1,
+}
+"""How many arrays like the parameters an optimizer keeps, where it is not two."""
+_WORK = 3
+"""Gradients, updates and new parameters stand side by side when a step ends."""
+
+
+class Need(NamedTuple):
+    """Bytes on one device."""
+
+    parameters: int
+    optimizer: int
+    """With the moving average, where one is kept."""
+    step: int
+    """Gradients and updates."""
+    activations: int
+    """What is kept between forward and backward, of `examples` at a time."""
+    data: int
+    examples: int
+
+    @property
+    def total(self) -> int:
+        return self.parameters + self.optimizer + self.step + self.activations + self.data
+
+    def __str__(self) -> str:
+        parts = [f"{name} {show(getattr(self, name))}" for name in ("parameters", "optimizer", "step")]
+        parts.append(f"activations of {self.examples} images {show(self.activations)}")
+        parts += [f"data {show(self.data)}"] if self.data else []
+        return f"{show(self.total)} ({', '.join(parts)})"
+
+
+def need(values: Values, platform: str, *, devices: int = 1, data: int = 0) -> Need:
+    """Returns what training takes on each device.
+
+    Args:
+      values: the config.
+      platform: cpu, gpu or tpu.
+      devices: how many share a batch.
+      data: bytes of the data set that lie on each.
+    """
+    trained = layers.count_parameters(values.rows)
+    measured = layers.count_parameters(values.rows, "batch_stats")
+    slots = _SLOTS.get(type(values.optimizer), 2) + (not isinstance(values.train.average, settings.Off))
+    share = values.train.batch_size // devices
+    part = share // values.train.accumulate_steps
+    widest = plan.widest(values.layers, values.data.image_shape)
+    examples = pieces.piece(part, widest, platform) if plan.independent(values.layers) else part
+    # The pictures of the whole share are prepared at once: as bytes, and twice as numbers.
+    pictures = share * math.prod(values.data.image_shape) * (1 + 2 * FLOAT)
+    return Need(
+        parameters=FLOAT * (trained + measured),
+        optimizer=FLOAT * slots * trained,
+        step=_WORK * FLOAT * trained,
+        activations=pictures + examples * _of_one(values, platform),
+        data=data,
+        examples=examples,
+    )
+
+
+def refusal(need: Need, values: Values, available: int) -> str | None:
+    """Returns why training cannot fit into so many bytes a device, `None` where it can or might."""
+    if need.total <= WITHIN * available:
+        return None
+    parts = values.train.accumulate_steps
+    remedies = ["a smaller batch, more devices", f"config.train.accumulate_steps = {2 * parts}"]
+    if values.train.remat == "none":
+        remedies.append('config.train.remat = "blocks"')
+    if need.parameters + need.optimizer + need.step > WITHIN * available:
+        remedies = ["a smaller network"]
+    return (
+        f"config.train.batch_size: training needs about {need} on each device, got {show(available)} there. "
+        f"Use {' or '.join(remedies)}."
+    )
+
+
+def warning(need: Need, available: int) -> str | None:
+    """Returns a line where training may not fit."""
+    if need.total <= available:
+        return None
+    return f"this may not fit: training needs about {need} on each device, which has {show(available)}"
+
+
+def show(count: float) -> str:
+    """Returns a number of bytes as people read it."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:,.0f} GiB" if count >= 100 else f"{count:.3g} GiB"
+
+
+def _of_one(values: Values, platform: str) -> int:
+    """Returns the bytes that one example needs between forward and backward."""
+    size = 2 if values.train.compute_dtype == "bfloat16" else FLOAT
+    rows = [row for row in values.rows if not isinstance(row.layer, layers.Residual)]
+    kept = [size * _numbers(row, platform) for row in rows]
+    if platform == "cpu" or values.train.remat == "none" or not rows:
+        return math.ceil(sum(kept))
+    # What goes into each block, and one block at a time while it is computed again.
+    length = 1 if values.train.remat == "layers" else math.isqrt(max(0, len(rows) - 1)) + 1
+    blocks = range(0, len(rows), length)
+    inputs = sum(size * math.prod(rows[start].input) for start in blocks)
+    return math.ceil(min(sum(kept), inputs + max(sum(kept[start : start + length]) for start in blocks)))
+
+
+def _numbers(row: Row, platform: str) -> float:
+    outputs = math.prod(row.output)
+    if platform == "cpu" and isinstance(row.layer, layers.Conv):
+        return outputs + _beside_conv(row.layer, row.input, outputs)
+    return outputs * _KEPT.get(type(row.layer), 1)
+
+
+def _beside_conv(conv: layers.Conv, shape: Sequence[int], outputs: int) -> float:
+    """Returns the numbers beside its output that a convolution on a CPU writes down, see `cnn.ops.choose`."""
+    height, width = conv.kernel
+    window = height * width * shape[2] // conv.groups
+    if (height, width) == (3, 3) and conv.strides == conv.dilation == (1, 1) and min(shape[2], conv.features) >= 8:
+        return 2.0 * outputs  # Winograd's transforms
+    if window <= 32:
+        return 0.0  # written out, with the pooling after it
+    return outputs / conv.features * window * conv.groups

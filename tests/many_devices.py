@@ -1,0 +1,88 @@
+"""What the tests of many devices run in a process of its own, where JAX has eight."""
+
+import collections
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import tiny
+from cnn import devices, evaluate, hyper, train
+
+COUNT, BATCH, STEPS = 8, 32, 3
+COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
+NORMED = (
+    "conv(4, 3) | batch_norm(0.9) | relu | max_pool(2) | "
+    "residual(conv(4, 3, padding='same') | batch_norm(0.9)) | flatten | dropout(0.3) | dense(classes)"
+)
+CHANNELS = 4
+"""Of each of the two batch normalisations."""
+CASES = {
+    "plain": {},
+    "drawn": {"model__layers": NORMED, "data__augment": "shift(1) | mixup(0.4)"},
+    "accumulated": {"model__layers": NORMED, "data__augment": "flip | mixup(0.4)", "train__accumulate_steps": 2},
+    "again": {"model__layers": NORMED, "train__remat": "blocks", "train__average": "ema(0.9)"},
+}
+
+
+def steps(values, count, *, scan=False):
+    """Returns the state after some steps on so many devices, and the metrics."""
+    program = tiny.program(values)._replace(devices=count)
+    state = train.create_state(hyper.from_values(values), tiny.SHAPE, 0, program)
+    split = train.Images(*devices.replicate(tuple(tiny.split(96)), count))
+    rows = (np.arange(STEPS * BATCH).reshape(STEPS, BATCH) * 5 % 96).astype(np.int32)
+    if scan:
+        return *train.run_scan(state, split, rows, program=program), program
+    history = []
+    for batch in rows:
+        state, metrics = train.run_step(state, split, batch, program=program)
+        history.append(metrics)
+    return state, jax.tree.map(lambda *numbers: np.stack(numbers), *jax.device_get(history)), program
+
+
+def difference(one, other):
+    """Returns the largest difference of two trees, relative to the largest number of each leaf, at least 1e-2."""
+    pairs = zip(jax.tree.leaves(jax.device_get(one)), jax.tree.leaves(jax.device_get(other)), strict=True)
+    return max(float(np.abs(a - b).max() / max(1e-2, np.abs(b).max())) for a, b in pairs if a.size)
+
+
+def compare(name):
+    values = tiny.resolve(tiny.RAW, train__batch_size=BATCH, **CASES[name])
+    found = {}
+    one, metrics, _ = steps(values, 1)
+    for scan in (False, True) if name == "accumulated" else (False,):
+        many, of_many, _ = steps(values, COUNT, scan=scan)
+        learned = [(state.params, state.batch_stats, state.average) for state in (many, one)]
+        found["scan" if scan else "step"] = [difference(*learned), difference(of_many, metrics)]
+    images = np.asarray(tiny.split(37).images)
+    logits = [
+        evaluate.predict_logits(
+            state.hyper, evaluate.variables_of(state), devices.replicate(images, count), batch_size=20, devices=count
+        )
+        for state, count in ((one, 1), (devices.replicate(jax.device_get(one), COUNT), COUNT))
+    ]
+    found["logits"] = [difference(*logits), len(logits[1])]
+    return found
+
+
+def collectives(name):
+    """Returns, of the compiled step, how many collectives of each kind there are and the numbers in the largest."""
+    values = tiny.resolve(tiny.RAW, train__batch_size=BATCH, **CASES[name])
+    state, _, program = steps(values, COUNT)
+    split = train.Images(*devices.replicate(tuple(tiny.split(96)), COUNT))
+    lowered = train.run_step.lower(state, split, jnp.arange(BATCH), program=program)
+    text = lowered.compile().as_text()
+    found = collections.defaultdict(list)
+    for line in text.splitlines():
+        called = re.search(rf"= (.*) ({'|'.join(COLLECTIVES)})(-start)?\(", line)
+        if called:
+            sizes = re.findall(r"\[([\d,]*)\]", called[1])
+            found[called[2]].append(sum(int(np.prod([int(n) for n in size.split(",") if n])) for size in sizes))
+    return {"parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)), **found}
+
+
+if __name__ == "__main__":
+    assert jax.device_count() == COUNT, jax.devices()
+    print(json.dumps({name: {**compare(name), "collectives": collectives(name)} for name in CASES}))

@@ -1,0 +1,143 @@
+"""Eight devices compute what one does; a run moves between them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import many_devices
+import processes
+from cnn import experiment, gradient
+from cnn.commands import flags, placement
+from cnn.config import ConfigError
+from runs import tiny
+
+EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+RUN = {"train__batch_size": "96", "train__epochs": "2"}
+
+
+def test_each_device_has_its_share_of_every_part_of_a_batch():
+    def arranged(batch_size, parts, devices):
+        return gradient.arrangement(batch_size, gradient.Program(3, 1, 1, parts, "float32", devices=devices)).tolist()
+
+    assert arranged(6, 1, 1) == arranged(6, 1, 3) == arranged(6, 3, 1) == [0, 1, 2, 3, 4, 5]
+    # The first part is 0 to 3, and the first of two devices takes 0 and 1 of it.
+    assert arranged(8, 2, 2) == [0, 1, 4, 5, 2, 3, 6, 7]
+    assert sorted(arranged(96, 4, 8)) == list(range(96))
+
+
+@pytest.mark.parametrize(
+    ("count", "overrides", "message"),
+    [
+        (8, (), r"config\.train\.batch_size: must be a multiple of 8 devices, got 100\. Use 96 or 104, or fewer --dev"),
+        (3, ("train.accumulate_steps=2",), r"of 3 devices x train\.accumulate_steps = 2, 6, got 100\. Use 96 or 102"),
+        (256, (), r"must be a multiple of 256 devices, got 100\. Use 256, or fewer --devices"),
+    ],
+)
+def test_devices_that_do_not_divide_a_batch_are_an_error_before_anything_is_read(tmp_path, count, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        experiment.run(tiny(*overrides), tmp_path / "run", count)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--devices=none", "--devices: must be all or a number of devices, got 'none'"),
+        ("--devices=0", "--devices: must be all or a number of devices, got '0'"),
+        ("--distributed=on", "--distributed: must be off, auto, or HOST:PORT,N,I for process I of N, got 'on'"),
+        ("--distributed=host:1,2", "--distributed: must be off, auto, or HOST:PORT,N,I for process I of N, got"),
+        ("--distributed=host:1,2,2", "--distributed: needs a port below 65536 and 0 <= I < N, got 'host:1,2,2'"),
+        ("--distributed=host:70000,2,1", "--distributed: needs a port below 65536 and 0 <= I < N"),
+    ],
+)
+def test_wrong_flags_are_named(argument, message):
+    problems = flags.parse(["train", argument]).problems
+    assert len(problems) == 1
+    assert problems[0].startswith(message)
+
+
+def test_many_processes_use_all_devices_and_one_at_most_those_that_are_there():
+    assert flags.parse(["train", "--devices=2", "--distributed=host:1,2,0"]).problems == [
+        "--devices: many processes use all that they have, got '2'. Leave it out"
+    ]
+    assert placement.count({}, 8) == placement.count({"devices": "all"}, 8) == 8
+    assert placement.count({"devices": "4"}, 8) == 4
+    with pytest.raises(ValueError, match=r"--devices: there are 8, got 9\. Use at most those"):
+        placement.count({"devices": "9"}, 8)
+
+
+@pytest.fixture(scope="module")
+def compared():
+    """Returns, for each case, by how much eight devices differ from one, and the collectives of the compiled step."""
+    folder = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, folder / "many_devices.py"],
+        env=processes.environment(PYTHONPATH=str(folder.parent), **EIGHT),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", many_devices.CASES)
+def test_eight_devices_compute_what_one_does_within_rounding(compared, case):
+    for dispatch in "step", "scan":
+        learned, metrics = compared[case].get(dispatch, (0, 0))
+        assert learned < 1e-4
+        assert metrics < 1e-5
+    difference, examples = compared[case]["logits"]
+    assert difference < 1e-5
+    assert examples == 37
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", many_devices.CASES)
+def test_the_step_sums_gradients_once_and_gathers_no_batch(compared, case):
+    found = dict(compared[case]["collectives"])
+    parameters = found.pop("parameters")
+    assert not {"all-gather", "all-to-all", "reduce-scatter"} & set(found)
+    # Beside batch statistics, of which a layer has four numbers a channel, the gradient is sent once.
+    assert parameters <= sum(found["all-reduce"]) <= parameters + 2 + 16 * many_devices.CHANNELS
+    # Mixup needs a row from the neighbour, 64 pixels and 3 classes, in each part of the batch.
+    moved = sum(found.get("collective-permute", [0]))
+    assert moved == {"drawn": 67, "accumulated": 2 * 67}.get(case, 0)
+
+
+@pytest.mark.slow
+def test_a_run_moves_from_eight_devices_to_one_and_back_with_a_line(tmp_path):
+    straight = processes.straight(tmp_path, *processes.flags(**RUN))
+    arguments = [*processes.flags(**RUN), f"--workdir={tmp_path / 'run'}"]
+    first = processes.start(*arguments, fault="step:term:8", **EIGHT)
+    assert first.code == 75, first.err
+    second = processes.start(*arguments, fault="step:term:8")
+    assert second.code == 75, second.err
+    assert "not bit-identical from here: step 8, reason devices 8 -> 1; xla_flags" in second.err
+    third = processes.start(*arguments, **EIGHT)
+    assert third.code == 0, third.err
+    assert "not bit-identical from here: step 16, reason devices 1 -> 8; xla_flags" in third.err
+    found = processes.outcome(tmp_path / "run")
+    pairs = zip(*(map(json.loads, metrics.splitlines()) for _, metrics in (found, straight)), strict=True)
+    for one, other in pairs:
+        means = [record["train"] if record["kind"] == "epoch" else record for record in (one, other)]
+        np.testing.assert_allclose(*([mean["loss"], mean["accuracy"]] for mean in means), rtol=1e-5)
+    done = processes.start("eval", f"--workdir={tmp_path / 'run'}")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.slow
+def test_fewer_devices_than_there_are_can_be_asked_for_and_more_cannot(tmp_path):
+    arguments = [*processes.flags(train__epochs="1"), f"--workdir={tmp_path / 'run'}"]
+    done = processes.start(*arguments, "--devices=9", **EIGHT)
+    assert done.code == 2
+    assert done.err.strip() == "--devices: there are 8, got 9. Use at most those"
+    done = processes.start(*arguments, **EIGHT)
+    assert done.code == 2
+    assert "must be a multiple of 8 devices, got 100. Use 96 or 104, or fewer --devices" in done.err
+    done = processes.start(*arguments, "--devices=4", **EIGHT)
+    assert done.code == 0, done.err
