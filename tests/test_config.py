@@ -48,7 +48,10 @@ def test_what_config_json_holds_resolves_to_equal_values():
         ("optimizr.learning_rate=1", "config.optimizr.learning_rate: unknown field. Did you mean 'optimizer'? Known:"),
         ("train.epoch=1", "config.train.epoch: unknown field. Did you mean 'epochs'? Known: "),
         ("model.widht=1", "config.model.widht: unknown field. "),
-        ("epochs=1", "config.epochs: unknown field. Known: seed, model, data, train, eval, checkpoint, optimizer, sch"),
+        (
+            "epochs=1",
+            "config.epochs: unknown field. Known: seed, model, data, train, eval, checkpoint, report, optimizer, sch",
+        ),
         ("train=1", "config.train: is a section, got '1'. Set one of its fields."),
         ("train.a.b=1", "config.train.a.b: unknown field. "),
         ("=1", "config.: unknown field. "),

@@ -71,6 +71,7 @@ def test_the_directory_holds_what_the_design_says(reference):
         ".lock",
         *(f"evaluation-{split}.json" for split in ("valid", "test")),
         *(f"predictions-{split}.npz" for split in ("valid", "test")),
+        *(f"confused-{split}.npz" for split in ("valid", "test")),
     }
     written = max(reference.iterdir(), key=lambda path: path.stat().st_mtime_ns)
     assert written.name == "result.json"
