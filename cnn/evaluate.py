@@ -128,35 +128,28 @@ def evaluate_split(
 
     Args:
       values: the run's config.
-      workdir: where `evaluation-<split>.json`, `predictions-<split>.npz` (index, label, logits) and, with the images
-        most worth a look, `confused-<split>.npz` (index, images) go.
+      workdir: where `evaluation-<split>.json`, `predictions-<split>.npz` (index, label, logits) and
+        `confused-<split>.npz` (index, images: those most worth a look) go.
       variables: `params` and `batch_stats`.
       dataset: holds the split.
       split: train, valid or test.
       step: the updates behind the variables.
-      weights: their name; other weights than the config's do not replace its files, `<split>` is `<split>-<weights>`.
+      weights: their name; others than the config's do not replace its files, `<split>` is `<split>-<weights>`.
       devices: how many share each batch; of several processes only the first one writes.
       tell: takes an event and its details: pictures that cannot be used and were not listed before.
     """
     examples: data.Split = getattr(dataset, split)
-    logits = predict_logits(
-        hyper.from_values(values),
-        variables,
-        placed(examples, devices),
-        batch_size=values.eval.batch_size,
-        compute_dtype=values.train.compute_dtype,
-        workers=values.data.workers,
-        devices=devices,
-    )
+    how: dict[str, Any] = {"batch_size": values.eval.batch_size, "compute_dtype": values.train.compute_dtype}
+    how |= {"workers": values.data.workers, "devices": devices}
+    logits = predict_logits(hyper.from_values(values), variables, placed(examples, devices), **how)
     index, evaluation = judge(logits, examples, dataset)
     name = split if weights == values.eval.weights else f"{split}-{weights}"
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
-    record["skipped"] = len(examples) - len(index)
-    if not hosts.leads():
-        return record
-    badlist.keep(workdir, dataset.rejects, tell)
-    _keep(workdir, name, index, logits[index], examples)
-    rundir.write_json(workdir / rundir.evaluation(name), record)
+    record |= {"skipped": len(examples) - len(index)}
+    if hosts.leads():
+        badlist.keep(workdir, dataset.rejects, tell)
+        _keep(workdir, name, index, logits[index], examples)
+        rundir.write_json(workdir / rundir.evaluation(name), record)
     return record
 
 

@@ -76,14 +76,7 @@ def run(
         dataset = known or load_data(values.data)
         check_lengths(values, dataset)
         check_memory(values, dataset, count)
-        hosts.check_same(
-            {
-                "the configs": values.json,
-                "the data": dataset.identity,
-                "the ways to load data": str(dataset.streams),
-                "the versions": json.dumps(provenance.versions()),
-            }
-        )
+        _check_alike(values, dataset)
         finished = hosts.from_leader(lambda: _open(values, workdir, dataset, held))
         if finished is not None:
             return Finished(finished, fresh=False)
@@ -100,6 +93,16 @@ def _finished(values: Values, workdir: Path) -> dict[str, Any] | None:
     if finished is None:
         lock.probe(workdir)
     return finished
+
+
+def _check_alike(values: Values, dataset: data.Dataset) -> None:
+    facts = {
+        "the configs": values.json,
+        "the data": dataset.identity,
+        "the ways to load data": str(dataset.streams),
+        "the versions": json.dumps(provenance.versions()),
+    }
+    hosts.check_same(facts)
 
 
 def _open(values: Values, workdir: Path, dataset: data.Dataset, held: contextlib.ExitStack) -> dict[str, Any] | None:
@@ -187,21 +190,20 @@ def _result(
         like = devices.local(evaluate.variables_of(trainer.state))
         step, variables = hosts.from_leader_with(lambda: chosen.variables(values, workdir, weights), like)
         variables = devices.replicate(variables, trainer.count)
-    for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
-        try:
-            evaluation = evaluate.evaluate_split(
-                values,
-                workdir,
-                variables,
-                dataset,
-                split,
-                step=step,
-                weights=weights,
-                devices=trainer.count,
-                tell=trainer.keeper.tell,
-            )
-        except FloatingPointError:
-            return {**summary, "status": "diverged", "bad_step": step}, 0, {}
-        names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
-        summary[split] = {name: evaluation[name] for name in names}
+    try:
+        for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
+            summary[split] = _evaluation(values, workdir, trainer, variables, split, step)
+    except FloatingPointError:
+        return {**summary, "status": "diverged", "bad_step": step}, 0, {}
     return summary, step, variables
+
+
+def _evaluation(
+    values: Values, workdir: Path, trainer: Trainer, variables: dict[str, Any], split: str, step: int
+) -> dict[str, Any]:
+    """Evaluates a split and returns what the summary says of it."""
+    about: dict[str, Any] = {"step": step, "weights": values.eval.weights}
+    more: dict[str, Any] = {"devices": trainer.count, "tell": trainer.keeper.tell}
+    evaluation = evaluate.evaluate_split(values, workdir, variables, trainer.dataset, split, **about, **more)
+    names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
+    return {name: evaluation[name] for name in names}

@@ -85,13 +85,13 @@ def test_predictions_hold_index_label_and_logits_of_every_example(copied, split)
 
 def test_the_chosen_weights_are_the_ones_evaluated(averaged):
     values = runs.tiny(*AVERAGED)
-    chosen = {weights: chosen.variables(values, averaged, weights) for weights in ("last", "best", "ema")}
+    found = {weights: chosen.variables(values, averaged, weights) for weights in ("last", "best", "ema")}
     kernels = {
-        weights: np.asarray(variables["params"]["dense1"]["kernel"]) for weights, (_, variables) in chosen.items()
+        weights: np.asarray(variables["params"]["dense1"]["kernel"]) for weights, (_, variables) in found.items()
     }
     result = runs.saved(averaged, "result.json")
-    assert chosen["last"][0] == chosen["ema"][0] == 48
-    assert chosen["best"][0] == result["best"]["step"]
+    assert found["last"][0] == found["ema"][0] == 48
+    assert found["best"][0] == result["best"]["step"]
     assert not np.array_equal(kernels["last"], kernels["ema"])
     accuracies = {record["step"]: record["valid"]["accuracy"] for record in runs.records(averaged, "epoch")}
     assert result["best"]["valid_accuracy"] == max(accuracies.values()) == accuracies[result["best"]["step"]]
