@@ -63,11 +63,10 @@ def run(
       Held: another process holds the run.
       NoValidCheckpoint: what was saved is damaged.
       Preempted: a signal asked to stop.
-      Elsewhere, Unlike: of several processes, the first one ended, or they have different configs, data or versions.
+      Elsewhere, Unlike: of several processes, the first one ended, or they differ in config, data or versions.
     """
     check_share(values, count)
-    finished = hosts.from_leader(lambda: _finished(values, workdir))
-    if finished is not None:
+    if (finished := hosts.from_leader(lambda: _finished(values, workdir))) is not None:
         return Finished(finished, fresh=False)
     with contextlib.ExitStack() as held:
         interruption = interruption or held.enter_context(Interruption(hosts.agreement()))
