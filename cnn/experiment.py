@@ -63,20 +63,16 @@ def run(
       Held: another process holds the run.
       NoValidCheckpoint: what was saved is damaged.
       Preempted: a signal asked to stop.
-      Elsewhere: in the other processes, whatever it was that ended the first one.
-      Unlike: the processes have different configs, data or versions.
+      Elsewhere, Unlike: of several processes, the first one ended, or they differ in config, data or versions.
     """
     check_share(values, count)
-    finished = hosts.from_leader(lambda: _finished(values, workdir))
-    if finished is not None:
+    if (finished := hosts.from_leader(lambda: _finished(values, workdir))) is not None:
         return Finished(finished, fresh=False)
     with contextlib.ExitStack() as held:
         interruption = interruption or held.enter_context(Interruption(hosts.agreement()))
         faults.point("load")
         dataset = known or load_data(values.data)
-        check_lengths(values, dataset)
-        check_memory(values, dataset, count)
-        _check_alike(values, dataset)
+        _check(values, dataset, count)
         finished = hosts.from_leader(lambda: _open(values, workdir, dataset, held))
         if finished is not None:
             return Finished(finished, fresh=False)
@@ -95,7 +91,9 @@ def _finished(values: Values, workdir: Path) -> dict[str, Any] | None:
     return finished
 
 
-def _check_alike(values: Values, dataset: data.Dataset) -> None:
+def _check(values: Values, dataset: data.Dataset, count: int) -> None:
+    check_lengths(values, dataset)
+    check_memory(values, dataset, count)
     facts = {
         "the configs": values.json,
         "the data": dataset.identity,
