@@ -75,7 +75,7 @@ class Scale:
     def legend(self) -> Markup:
         """Returns the scale as a strip with its least, middle and greatest number."""
         strip = np.linspace(-self.limit, self.limit, 2 * STEPS + 1)[None]
-        pictures = themed({theme: self.colours(strip, theme) for theme in THEMES}, 160, 12, "", "strip")
+        pictures = themed({theme: self.colours(strip, theme) for theme in THEMES}, 160, 12, "", "scale")
         ends = Markup("<span>{}</span>{}<span>{}</span>").format(f"{-self.limit:.3g}", pictures, f"{self.limit:+.3g}")
         return Markup('<p class="legend">{} <span class="muted">orange negative, blue positive</span></p>').format(ends)
 
