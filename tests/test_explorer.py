@@ -14,7 +14,7 @@ import pytest
 import networks
 import oracles
 from browser import driven, needs_chromium, needs_driver, proof
-from cnn import journey, report, stages
+from cnn import checks, journey, report, stages
 from cnn.report import colour
 from cnn.report.packing import shuffled
 from test_configs import load
