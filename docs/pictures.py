@@ -19,7 +19,7 @@ WIDTH = 118
 COMMANDS = (["summary"], ["eval", "--workdir=runs/digits"])
 SECTIONS = {
     # section of the page: the height of its picture
-    "curves": 700,
+    "curves": 850,
     "journey": 1180,
 }
 

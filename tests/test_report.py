@@ -397,6 +397,7 @@ def test_a_page_that_fails_leaves_the_run_finished_and_says_so(tmp_path, capsys)
     assert len(lines) == 1 and f"python main.py report --workdir={folder}" in lines[0]
 
 
+@pytest.mark.slow
 def test_the_page_follows_evaluations_but_takes_a_twentieth_of_the_time_at_most(tmp_path, monkeypatch):
     folder, said, looked = make(tmp_path / "run", result=None), [], []
     monkeypatch.setattr(pages, "SECONDS", 0)

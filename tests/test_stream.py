@@ -47,6 +47,7 @@ def test_a_streamed_run_has_the_bytes_of_one_in_memory(reference, tmp_path, work
     assert about == before
 
 
+@pytest.mark.slow
 def test_a_run_may_go_on_with_its_pictures_elsewhere_and_ends_with_the_same_bytes(reference, tmp_path, fault):
     workdir = tmp_path / "run"
     for number, values in enumerate([streamed(*DRAWS), runs.tiny(*DRAWS), streamed(*DRAWS, workers=0)]):

@@ -76,6 +76,7 @@ def test_skipping_gives_the_same_bytes_in_memory_and_streamed(tmp_path, capsys):
     assert runs.records(tmp_path / "memory", "epoch")[-1]["step"] == 3 * (36 // 5)
 
 
+@pytest.mark.slow
 def test_the_list_outlives_an_interruption(tmp_path, fault, capsys):
     root = pictures(tmp_path / "pictures")
     values = runs.config.resolve(sections(root, on_error="skip", loading="stream"))
