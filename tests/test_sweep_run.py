@@ -235,7 +235,7 @@ def test_processes_are_measured_where_their_starts_do_not_decide():
 
 
 def test_a_group_fits_the_memory_in_equal_parts_and_a_multiple_of_the_devices(monkeypatch):
-    monkeypatch.setattr(measure, "_memory", lambda: 1e9)
+    monkeypatch.setattr(measure, "memory_limit", lambda: 1e9)
     assert measure.lanes_for(1e6, 32, 1) == measure.MOST_LANES_CPU
     assert measure.lanes_for(1e6, 6, 1) == 6
     assert measure.lanes_for(1e6, 9, 1) == 5

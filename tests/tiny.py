@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from cnn import config, hyper, train
+from cnn import config, hyper, starting, train
 from cnn.config import Override
 
 SHAPE, CLASSES, BATCH = (8, 8, 1), 3, 8
@@ -22,15 +22,7 @@ def resolve(raw=RAW, **overrides):
 
 
 def program(values, total_steps=20, steps_per_epoch=4):
-    section = values.train
-    return train.Program(
-        values.data.classes,
-        total_steps,
-        steps_per_epoch,
-        section.accumulate_steps,
-        section.compute_dtype,
-        remat=section.remat,
-    )
+    return starting.make_program(values, total_steps, steps_per_epoch)
 
 
 def start(values, seed=0, **lengths):

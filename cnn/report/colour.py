@@ -12,12 +12,14 @@ from jaxtyping import Float, UInt8
 from markupsafe import Markup
 from PIL import Image
 
+from cnn import colours
+
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
 
 ANCHORS: dict[Theme, tuple[str, ...]] = {
     # From -1 over 0, the paper, to +1: hues 55 and 255 of OKLCH, equally luminous on both sides.
-    "light": ("673200", "a25202", "cf8149", "e4bba0", "f5f5f5", "abc7ec", "6299df", "216abf", "014182"),
+    "light": tuple(code.removeprefix("#") for code in colours.ANCHORS),
     "dark": ("feb079", "db7a29", "9f5618", "5c3b23", "1f1f1f", "2d4563", "376daf", "5198f1", "9dc7fe"),
 }
 STEPS, SHADES = 255, 15

@@ -16,6 +16,7 @@ import numpy as np
 
 from cnn import runtime, train
 from cnn.data import order
+from cnn.devices import memory_limit
 from cnn.starting import make_program, make_state
 from cnn.sweep import stacked
 from cnn.sweep.plan import Trial
@@ -58,7 +59,8 @@ class Measured:
 
 def lanes_for(trial_bytes: float, trials: int, devices: int) -> int:
     """Returns how many trials train together: as many as fit the memory, in equal groups, a multiple of the devices."""
-    limit = _memory() * SHARE_OF_MEMORY * (devices if jax.default_backend() != "cpu" else 1)
+    sharing = devices if jax.default_backend() != "cpu" else jax.local_device_count()
+    limit = memory_limit() * SHARE_OF_MEMORY * sharing
     most = MOST_LANES_CPU if jax.default_backend() == "cpu" else MOST_LANES
     fitting = max(1, min(int(limit // max(1.0, trial_bytes)), most * devices, trials))
     return equal_parts(trials, fitting, devices)
@@ -68,18 +70,6 @@ def equal_parts(trials: int, most: int, devices: int) -> int:
     """Returns how many trials each of the fewest equal groups has, a multiple of the devices."""
     groups = math.ceil(trials / most)
     return math.ceil(trials / groups / devices) * devices
-
-
-def _memory() -> float:
-    """Returns the bytes of a device's memory, or of what is free of the machine's."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return float(stats["bytes_limit"])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 4e9
 
 
 def trial_bytes(work: Work) -> float:
