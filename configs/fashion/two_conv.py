@@ -12,9 +12,9 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.layers = """
-        conv(32, 3) | relu | max_pool(2) |
-        conv(64, 3) | relu | max_pool(2) |
-        dropout(0.25) | flatten | dense(58) | relu | dense(classes) | softmax
+        conv(32, 3, padding="same") | relu | max_pool(2) |
+        conv(64, 3, padding="same") | relu | max_pool(2) |
+        dropout(0.25) | flatten | dense(30) | relu | dense(classes) | softmax
     """
 
     config.data = ConfigDict()
@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
     config.data.classes = 10
     config.data.mean = (0.286,)
     config.data.std = (0.353,)
+    config.data.augment = "flip"
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "muon"
@@ -34,5 +35,5 @@ def get_config() -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.batch_size = 128
-    config.train.epochs = 8
+    config.train.epochs = 10
     return config
