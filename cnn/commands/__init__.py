@@ -40,6 +40,13 @@ COMMANDS = {
         False,
         words="PICTURE_OR_FOLDER...",
     ),
+    "diff": Command(
+        "what two runs differ in: config, versions, data, results, and a paired test on the same examples",
+        ("split", "json"),
+        False,
+        takes_run=False,
+        words="RUN_A RUN_B",
+    ),
     "filters": Command(
         "slide a filter over a picture, as the lesson does by hand: the map, the pooling, the sum of one pixel",
         ("filter", "weighted", "pool", "pixel", "output"),
@@ -87,7 +94,7 @@ FLAGS = {
 }
 
 SWITCHES = {
-    "json": "print one line of JSON for each picture",
+    "json": "print JSON, one line for each picture or comparison",
     "csv": "print a table with one line for each picture",
     "weighted": "weight numbers of your own that do not add up to 0 or 1 so that they do",
 }
