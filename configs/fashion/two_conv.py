@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "muon"
-    config.optimizer.learning_rate = 1e-2
+    config.optimizer.learning_rate = 5e-3
 
     config.schedule = ConfigDict()
     config.schedule.name = "linear"
