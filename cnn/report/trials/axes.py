@@ -1,6 +1,7 @@
 """The fields that a sweep varied, as axes: numbers on a straight or logarithmic one, anything else as choices."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -60,7 +61,7 @@ class Axis:
         """Returns what is written beside the axis."""
         if self.span is not None:
             few = [Tick(self.span.share(value), written(value), written(value)) for value in self.values]
-            apart = [after.share - before.share for before, after in zip(few, few[1:], strict=False)]
+            apart = [after.share - before.share for before, after in itertools.pairwise(few)]
             return few if few and min(apart, default=1) > 0.07 else self.span.ticks()
         shares = [(index + 0.5) / len(self.choices) for index in range(len(self.choices))]
         return [Tick(*entry) for entry in zip(shares, self.keys(), self.choices, strict=True)]
@@ -79,6 +80,14 @@ class Axis:
 def said(value: Any) -> str:
     """Returns a value as a choice is written."""
     return " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
+
+
+def shown(value: Any) -> str:
+    """Returns a value as people read it: numbers short, `-` for none."""
+    if value is None:
+        return "-"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return written(value) if number else said(value)
 
 
 def axes(sweep: Sweep) -> list[Axis]:
@@ -103,9 +112,7 @@ def _axis(sweep: Sweep, path: str) -> Axis:
     wide = min(given) > 0 and max(given) / min(given) > WIDE
     log = min(given) > 0 and (declared == "log" or (declared is None and wide))
     different = tuple(sorted(set(map(float, given))))
-    return Axis(
-        path, label, Span.over(given, log=log), values=different if len(different) <= FEW else (), unset=unset
-    )
+    return Axis(path, label, Span.over(given, log=log), values=different if len(different) <= FEW else (), unset=unset)
 
 
 def _label(path: str, paths: Sequence[str]) -> str:

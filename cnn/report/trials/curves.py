@@ -6,7 +6,7 @@ from typing import Any
 from cnn.report import history, text
 from cnn.report.part import Part
 from cnn.report.plot import Span
-from cnn.report.trials.record import DIVERGED, PRUNED, Sweep
+from cnn.report.trials.record import DIVERGED, FINISHED, PRUNED, Sweep
 
 LEFT, TOP, WIDTH, HEIGHT = 62, 12, 560, 270
 """Of the panel in CSS pixels; to its right stands who ends where."""
@@ -49,7 +49,7 @@ def build(sweep: Sweep) -> Part | None:
     return Part("curves", "All curves", html, scripts=scripts, data={"curves-data": data}, short="Curves")
 
 
-def shortened(trial: Mapping[str, Any], name: str, sweep: Sweep, metrics: int) -> list[tuple[float, float]]:
+def shortened(trial: Mapping[str, Any], name: str, sweep: Sweep, metrics: int) -> history.Points:
     """Returns a trial's curve, its extremes kept, with as many points as all of the sweep's may have."""
     most = min(MOST, max(LEAST, MOST_NUMBERS // (len(sweep.trials) * metrics)))
     return history.thinned([(step, value) for step, value in trial["curves"].get(name, [])], most)
@@ -57,18 +57,18 @@ def shortened(trial: Mapping[str, Any], name: str, sweep: Sweep, metrics: int) -
 
 def sentence(sweep: Sweep) -> str:
     """Returns what the picture shows, in words."""
-    if not sweep.ranked:
-        return f"{len(sweep.trials)} trials, none of which has a value yet."
-    best, worst = sweep.by_number[sweep.ranked[0]], sweep.by_number[sweep.ranked[-1]]
+    if sweep.best is None:
+        return f"{len(sweep.trials)} trials, none of which has finished yet."
+    worst = next(trial for n in reversed(sweep.ranked) if (trial := sweep.by_number[n])["status"] == FINISHED)
     return (
-        f"Trial {best['number']} ends best, with {sweep.objective} {best['value']:.4f}, and trial {worst['number']} "
-        f"worst, with {worst['value']:.4f}."
+        f"Of the finished trials {sweep.best['number']} ends best, with {sweep.objective} {sweep.best['value']:.4f}, "
+        f"and {worst['number']} worst, with {worst['value']:.4f}."
     )
 
 
 def _lines(sweep: Sweep, curves: Sequence[Sequence[tuple[float, float]]], x: Span, y: Span) -> list[dict[str, Any]]:
     """Returns the drawn lines, the best trial's last and marked."""
-    best = sweep.ranked[0] if sweep.ranked else None
+    best = sweep.best["number"] if sweep.best else None
     lines = []
     for trial, curve in zip(sweep.trials, curves, strict=True):
         if not curve:
@@ -104,10 +104,14 @@ def _so_far(sweep: Sweep) -> dict[str, Any] | None:
     def at(number: float, value: float) -> tuple[float, float]:
         return LEFT + WIDTH * x.share(number), 8 + 120 * (1 - y.share(value))
 
-    best, steps = valued[0][1], []
+    best, steps = valued[0][1], list[str]()
     for number, value in valued:
         best = choose(best, value)
-        steps.append(f"{'H' if steps else 'M'}{at(number, best)[0]:.1f}{' ' if not steps else 'V'}{at(number, best)[1]:.1f}")
-    dots = [(number, *(round(place, 1) for place in at(number, value)), sweep.shades[number]) for number, value in valued]
+        steps.append(
+            f"{'H' if steps else 'M'}{at(number, best)[0]:.1f}{' ' if not steps else 'V'}{at(number, best)[1]:.1f}"
+        )
+    dots = [
+        (number, *(round(place, 1) for place in at(number, value)), sweep.shades[number]) for number, value in valued
+    ]
     ticks = [tick for tick in x.ticks() if tick.text.isdigit()]
     return {"dots": dots, "steps": f"{''.join(steps)}H{LEFT + WIDTH}", "x": ticks, "y": y.ticks()[::2]}

@@ -1,5 +1,6 @@
 """What the numbers allow one to say: what mattered, and whether the winner is real."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from cnn.report import text
@@ -9,7 +10,7 @@ from cnn.report.trials import axes
 from cnn.report.trials.record import Sweep
 
 TOP_GROUPS = 5
-LEFT, WIDTH, HEIGHT = 150, 420, 26
+LEFT, WIDTH, HEIGHT = 80, 480, 26
 """Of the winners' panel: names to the left, and the height of a row, in CSS pixels."""
 
 
@@ -18,17 +19,16 @@ def build_mattered(sweep: Sweep) -> Part:
     importance = sweep.about["importance"]
     html = text.render(
         "sweep_mattered.html.j2",
-        factors=[{**factor, "bar": [100 * _unit(factor[key]) for key in ("share", "low", "high")]} for factor in importance["factors"]],
+        factors=[
+            {**factor, "bar": [100 * min(1.0, max(0.0, factor[key])) for key in ("share", "low", "high")]}
+            for factor in importance["factors"]
+        ],
         method=importance.get("method", ""),
         caveat=importance.get("caveat", ""),
         hidden=importance.get("text", ""),
         n=importance["n"],
     )
     return Part("mattered", "What mattered", html)
-
-
-def _unit(share: float) -> float:
-    return min(1.0, max(0.0, share))
 
 
 def build_winner(sweep: Sweep) -> Part:
@@ -39,7 +39,7 @@ def build_winner(sweep: Sweep) -> Part:
         "sweep_winner.html.j2",
         sentence=sweep.about["winner"]["text"],
         rows=[_row(sweep, group, rank, x) for rank, group in enumerate(groups)],
-        x=[(_x(x, tick.share), tick.text) for tick in x.ticks()],
+        x=[(_x(tick.share), tick.text) for tick in x.ticks()],
         frame={"left": LEFT, "width": WIDTH, "row": HEIGHT, "height": HEIGHT * len(groups)},
         objective=sweep.objective,
         seeds=any(group["n"] > 1 for group in groups),
@@ -47,28 +47,31 @@ def build_winner(sweep: Sweep) -> Part:
     return Part("winner", "Is the winner real?", html, short="Winner")
 
 
-def _x(x: Span, share: float) -> float:
-    del x
+def _x(share: float) -> float:
     return round(LEFT + WIDTH * share, 1)
 
 
-def _row(sweep: Sweep, group: dict[str, Any], rank: int, x: Span) -> dict[str, Any]:
+def _row(sweep: Sweep, group: Mapping[str, Any], rank: int, x: Span) -> dict[str, Any]:
     low, high = _ends(sweep, group)
-    fields = ", ".join(f"{path.rpartition('.')[2]} {axes.said(value)}" for path, value in group["fields"].items() if path in sweep.paths)
+    fields = ", ".join(
+        f"{path.rpartition('.')[2]} {axes.shown(value)}"
+        for path, value in group["fields"].items()
+        if path in sweep.paths
+    )
     return {
         "rank": rank + 1,
         "name": fields or "the one configuration",
         "y": HEIGHT * rank + HEIGHT / 2,
-        "mean": _x(x, x.share(group["mean"])),
-        "ends": (_x(x, x.share(low)), _x(x, x.share(high))),
-        "dots": [_x(x, x.share(value)) for value in group["values"]],
+        "mean": _x(x.share(group["mean"])),
+        "ends": (_x(x.share(low)), _x(x.share(high))),
+        "dots": [_x(x.share(value)) for value in group["values"]],
         "said": f"{group['mean']:.4f}",
         "spread": "-" if group["sd"] is None else f"{group['sd']:.4f}",
         "n": group["n"],
     }
 
 
-def _ends(sweep: Sweep, group: dict[str, Any]) -> tuple[float, float]:
+def _ends(sweep: Sweep, group: Mapping[str, Any]) -> tuple[float, float]:
     """Returns a deviation on both sides of the mean; of one seed, the interval that so many examples allow."""
     mean = group["mean"]
     if group["sd"] is not None:

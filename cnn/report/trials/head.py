@@ -69,11 +69,8 @@ def sentence(sweep: Sweep) -> str:
     n = best["n"]
     worth = f"the mean of {n} seeds" if n > 1 else "one seed"
     spread = f" (s.d. {best['sd']:.2g})" if best["sd"] is not None else ""
-    return f"The best of {_many(len(sweep.groups), 'configuration')} has {sweep.objective} {best['mean']:.4f}{spread}, {worth}."
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    among = f"The best of {len(sweep.groups):,} configurations" if len(sweep.groups) > 1 else "The one configuration"
+    return f"{among} has {sweep.objective} {best['mean']:.4f}{spread}, {worth}."
 
 
 def options(sweep: Sweep) -> list[tuple[str, str]]:

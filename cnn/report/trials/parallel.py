@@ -47,7 +47,7 @@ def build(sweep: Sweep) -> Part | None:
         maximize=sweep.maximize,
         objective=sweep.objective,
     )
-    data = {"spacing": SPACING, "left": LEFT, "top": TOP, "bottom": BOTTOM}
+    data: dict[str, float] = {"spacing": SPACING, "left": LEFT, "top": TOP, "bottom": BOTTOM}
     data |= {"unset": axes.UNSET, "diverged": axes.DIVERGED, "golden": axes.GOLDEN}
     return Part(
         "axes",

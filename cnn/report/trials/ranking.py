@@ -7,12 +7,12 @@ from typing import Any
 from markupsafe import Markup
 
 from cnn.report import text
+from cnn.report.colour import STEPS, THEMES, table
 from cnn.report.head import duration, spark
 from cnn.report.part import Part
-from cnn.report.plot import written
 from cnn.report.trials import axes
 from cnn.report.trials.head import MARKS, WORDS
-from cnn.report.trials.record import FINISHED, STATES, Sweep
+from cnn.report.trials.record import FINISHED, SHADES, STATES, Sweep
 
 FIRST = 20
 """So many rows are seen at first."""
@@ -62,10 +62,8 @@ def build(sweep: Sweep) -> Part:
         pages=any(sweep.page_of(trial) for trial in sweep.trials),
         folder=text.visible(sweep.folder),
     )
-    scripts = tuple(map(text.source, ("sweep_rows.js", "sweep.js", "sweep_table.js")))
-    return Part(
-        "ranking", "Ranking", html, (text.source("sweep.css"), shades()), scripts, {"sweep-data": data(sweep)}
-    )
+    scripts = tuple(map(text.source, ("plot.js", "sweep_rows.js", "sweep.js", "sweep_table.js")))
+    return Part("ranking", "Ranking", html, (text.source("sweep.css"), shades()), scripts, {"sweep-data": data(sweep)})
 
 
 def row(sweep: Sweep, rank: int) -> Row:
@@ -80,7 +78,7 @@ def row(sweep: Sweep, rank: int) -> Row:
         "-" if mean is None else f"{mean:.4f}",
         mean,
         *_spread(group, best),
-        [(_value(group["fields"].get(path)), group["fields"].get(path)) for path in sweep.paths],
+        [(axes.shown(group["fields"].get(path)), group["fields"].get(path)) for path in sweep.paths],
         _mean(members, "epochs", lambda number: f"{number:g}"),
         _mean(members, "train_seconds", duration),
         _mean(members, "parameters", lambda number: f"{number:,.0f}"),
@@ -103,15 +101,8 @@ def _spread(group: Mapping[str, Any], best: Mapping[str, Any]) -> tuple[str, flo
         return f"{group['sd']:.4f}", group["sd"]
     if group["mean"] is not None and best["interval"]:
         low, high = best["interval"]
-        return f"{(high - low) / 2:.4f} (interval)", (high - low) / 2
+        return f"{(high - low) / 2:.4f}", (high - low) / 2
     return "-", None
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return "-"
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return written(value) if number else axes.said(value)
 
 
 def _mean(members: list[Mapping[str, Any]], key: str, show: Any) -> tuple[str, float | None]:
@@ -121,9 +112,6 @@ def _mean(members: list[Mapping[str, Any]], key: str, show: Any) -> tuple[str, f
 
 def shades() -> str:
     """Returns the colours of the ranks: the one signed scale, the better half blue, the worse orange."""
-    from cnn.report.colour import STEPS, THEMES, table
-    from cnn.report.trials.record import SHADES
-
     rules, half = [], SHADES // 2
     for level in range(SHADES):
         size = 0.45 + 0.55 * abs(level - half + 0.5) / (half - 0.5)

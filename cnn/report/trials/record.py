@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from cnn import config, rundir
 
-RECORD, DECLARATION = "sweep.json", "declaration.json"
+RECORD = "sweep.json"
 SEED = "seed"
 FINISHED, PRUNED, DIVERGED, FAILED, RUNNING, WAITING = STATES = (
     "finished",
@@ -85,6 +85,12 @@ class Sweep:
         return [trial["number"] for trial in sorted(valued, key=lambda trial: (sign * trial["value"], trial["number"]))]
 
     @cached_property
+    def best(self) -> Mapping[str, Any] | None:
+        """The finished trial with the best value."""
+        finished = (self.by_number[n] for n in self.ranked if self.by_number[n]["status"] == FINISHED)
+        return next(finished, None)
+
+    @cached_property
     def shades(self) -> dict[int, str]:
         """The class of colour of each trial that has a value."""
         return {number: shade(rank, len(self.ranked)) for rank, number in enumerate(self.ranked)}
@@ -115,7 +121,7 @@ def read(folder: Path, *, running: bool = False) -> Sweep:
     """
     about = rundir.read_json(folder / RECORD)
     if about is None:
-        if (folder / DECLARATION).is_file():
+        if (folder / rundir.DECLARATION).is_file():
             raise config.ConfigError(
                 [f"--workdir: {folder} holds a sweep without a record (no {RECORD}). Start its command again"]
             )

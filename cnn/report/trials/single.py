@@ -1,5 +1,6 @@
 """One field at a time: what each trial set against what came of it, with the median of equal or near values."""
 
+import itertools
 import statistics
 from typing import Any
 
@@ -10,7 +11,7 @@ from cnn.report.trials.axes import Axis
 from cnn.report.trials.parallel import places
 from cnn.report.trials.record import Sweep
 
-LEFT, TOP, WIDTH, HEIGHT = 52, 26, 200, 150
+LEFT, TOP, WIDTH, HEIGHT = 60, 26, 200, 150
 """Of a panel's inside, in CSS pixels; above it is the row of what diverged, below it that of what has no value."""
 BINS = 6
 
@@ -78,9 +79,12 @@ def medians(axis: Axis, index: int, crossed: list[tuple[Any, list[float]]]) -> l
             middle = (min(count - 1, int(own * count)) + 0.5) / count
         bins.setdefault(middle, []).append(place[-1])
     if few:
-        half = 0.4 * min((after - before for before, after in zip(few, few[1:], strict=False)), default=0.2)
-        half = min(half, 0.08)
+        half = min(0.08, 0.4 * min((after - before for before, after in itertools.pairwise(few)), default=0.2))
     return [
-        (middle - min(half, 0.04 if middle == axes.UNSET else 1), middle + min(half, 0.04 if middle == axes.UNSET else 1), statistics.median(found))
+        (middle - min(half, _room(middle)), middle + min(half, _room(middle)), statistics.median(found))
         for middle, found in sorted(bins.items())
     ]
+
+
+def _room(middle: float) -> float:
+    return 0.04 if middle == axes.UNSET else 1.0

@@ -46,9 +46,7 @@ def build(sweep: Sweep) -> Part | None:
     return Part("timeline", "When each trial ran", html, short="Timeline")
 
 
-def packed(
-    trials: list[Mapping[str, Any]], first: float, last: float
-) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def packed(trials: list[Mapping[str, Any]], first: float, last: float) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """Returns rows of trials that do not overlap, those of one worker together: its name and its trials."""
     workers: dict[str, list[list[Mapping[str, Any]]]] = {}
     for trial in sorted(trials, key=lambda trial: (_moment(trial["started"]), trial["number"])):
