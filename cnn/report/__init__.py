@@ -61,14 +61,30 @@ def write(workdir: Path, *, running: bool = False) -> Path:
     run = files.read(workdir, running=running)
     parts = [part for build in SECTIONS if (part := build(run)) is not None]
     for part in parts:
-        for name, content in part.figures.items():
-            _replace(workdir / FIGURES / name, content)
+        _figures(workdir / FIGURES, part)
     _replace(workdir / PAGE, page.assemble(f"{run.name}", head.build(run), parts, kind="run"))
     return workdir / PAGE
 
 
+def _figures(folder: Path, part: Part) -> None:
+    """Writes a section's figures; one that takes long to draw only where the same drawing in another format changed."""
+    folder.mkdir(exist_ok=True)
+    ready = {name: content for name, content in part.figures.items() if not callable(content)}
+    changed = {Path(name).stem for name, content in ready.items() if _differs(folder / name, content)}
+    # What is drawn goes first: if it cannot be written, the old file beside it still says that it is missing.
+    for name, draw in part.figures.items():
+        if callable(draw) and (Path(name).stem in changed or not (folder / name).is_file()):
+            rundir.write(folder / name, draw())
+    for name, content in ready.items():
+        if Path(name).stem in changed:
+            _replace(folder / name, content)
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    return not path.is_file() or path.read_bytes() != content
+
+
 def _replace(path: Path, content: bytes) -> None:
     """Writes a file that differs."""
-    path.parent.mkdir(exist_ok=True)
-    if not path.is_file() or path.read_bytes() != content:
+    if _differs(path, content):
         rundir.write(path, content)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from cnn.report import chart, text
 from cnn.report.colour import STEPS, THEMES, Scale, table, themed
 from cnn.report.files import Run
-from cnn.report.part import Part
+from cnn.report.part import Figure, Part
 
 LEVELS = 32
 """Shades of an error; a share's is that of its square root."""
@@ -182,7 +182,7 @@ def _image(counts: np.ndarray) -> Markup:
     return themed(pixels, side, side, "Confusion matrix: rows are true classes, columns predicted ones", "matrix")
 
 
-def _figures(counts: np.ndarray, names: Sequence[str]) -> dict[str, bytes]:
+def _figures(counts: np.ndarray, names: Sequence[str]) -> dict[str, Figure]:
     side = 140 + 36 * len(counts)
     return chart.files("confusion", (side, side), lambda figure, ink: _paint(figure, ink, counts, names))
 
