@@ -53,18 +53,24 @@ def run(plan: Plan, folder: Path, url: str) -> int:
         if plan.is_grid:
             asking(lambda: session.queue.fill(programs.key))
         with screen.running(asking(lambda: len(ranking.ended(session.queue.board)))):
-            try:
-                engines.run(session)
-            except storage.Away:
-                raise
-            except BaseException:
-                asking(session.record)
-                page.ended()
-                raise
-            record = asking(session.record)
-            page.ended()
+            record = _work(session, page)
     show.ranking(record, folder)
     return 1 if record["counts"].get("failed") else 0
+
+
+def _work(session: Session, page: pages.Pages) -> dict[str, Any]:
+    """Lets an engine run the trials; returns the ranking, written also where something ends the sweep early."""
+    try:
+        engines.run(session)
+    except storage.Away:
+        raise
+    except BaseException:
+        session.ask(session.record)
+        page.ended()
+        raise
+    record = session.ask(session.record)
+    page.ended()
+    return record
 
 
 def declare(plan: Plan, folder: Path) -> str:
