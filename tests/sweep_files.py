@@ -21,7 +21,19 @@ SPACE = {
 }
 
 
-def make(folder, *, configurations=20, seeds=1, fields=tuple(SPACE), widths=0, states=(), values=None, seed=0, said=""):
+def make(
+    folder,
+    *,
+    configurations=20,
+    seeds=1,
+    fields=tuple(SPACE),
+    widths=0,
+    states=(),
+    values=None,
+    seed=0,
+    said="",
+    mattered=False,
+):
     """Writes `sweep.json` into the folder and returns it.
 
     Args:
@@ -34,6 +46,7 @@ def make(folder, *, configurations=20, seeds=1, fields=tuple(SPACE), widths=0, s
       values: of the trials that have one, in their order; random where not given.
       seed: of what is drawn.
       said: stands in texts that people wrote.
+      mattered: whether to measure what mattered, which takes a while.
     """
     rng = np.random.default_rng(seed)
     space = {name: SPACE[name] for name in fields} | {f"model.width_{n}": {"int": [1, 64]} for n in range(widths)}
@@ -68,7 +81,7 @@ def make(folder, *, configurations=20, seeds=1, fields=tuple(SPACE), widths=0, s
         "groups": groups,
         "winner": stats.winner(groups),
         "importance": stats.importance([t["fields"] for t in finished], [t["value"] for t in finished], grid=False)
-        if len(finished) < 200 and not widths
+        if mattered or len(finished) < stats.LEAST
         else {"text": "left out", "n": len(finished), "factors": []},
         "best": {"trial": first, "fields": {}, "diff": diff, "command": f"python main.py train --x='{said}'"}
         if finished

@@ -18,7 +18,7 @@ import sweeps
 from browser import driven, needs_chromium, needs_driver, proof
 from cnn import config, pages, report
 from cnn.report import plot, text
-from cnn.report.sweeps import write
+from cnn.report.sweeps import drawn, write
 from cnn.report.trials import axes, parallel, ranking, record, single, timeline
 from report_files import HOSTILE
 from report_files import make as make_run
@@ -30,7 +30,11 @@ NODE = shutil.which("node")
 
 
 def written(folder, **settings):
-    return write(make(folder, **settings)).read_text()
+    return content_of(make(folder, **settings))
+
+
+def content_of(folder, **settings):
+    return drawn(record.read(folder, **settings)).decode()
 
 
 def test_every_trial_is_in_one_state_and_in_the_table(tmp_path):
@@ -46,7 +50,7 @@ def test_every_trial_is_in_one_state_and_in_the_table(tmp_path):
 def test_nothing_is_dropped_from_the_axes(tmp_path):
     folder = make(tmp_path / "sweep", states=STATES, seed=2)
     sweep = record.read(folder)
-    content = write(folder).read_text()
+    content = content_of(folder)
     lines = dict(re.findall(r'<polyline class="line [^"]*" data-trial="(\d+)" points="([^"]*)"', content))
     assert len(lines) == 20
     ends = {int(number): float(points.split(",")[-1]) for number, points in lines.items()}
@@ -65,16 +69,14 @@ def test_axes_follow_the_declaration_and_stand_as_far_apart_whatever_their_numbe
         kinds = {axis.path: axis.kind for axis in axes.axes(sweep)}
         assert kinds["optimizer.learning_rate"] == "log" and kinds["train.batch_size"] == "linear"
         assert kinds["model.layers"] == kinds["data.flip"] == kinds["data.image_shape"] == "choice"
-        placed = re.findall(
-            r'class="axis[^"]*" data-axis="\d+" transform="translate\((\d+),0\)"', write(folder).read_text()
-        )
+        placed = re.findall(r'class="axis[^"]*" data-axis="\d+" transform="translate\((\d+),0\)"', content_of(folder))
         assert len(placed) == len(sweep.paths) + 1 and set(np.diff(list(map(int, placed)))) == {parallel.SPACING}
     assert axes.scale([{"a": [1]}, {"chain": [{"b": {"log": [1, 2]}}]}], "b") == "log"
 
 
 def test_a_wide_positive_list_lies_on_a_logarithmic_axis_and_a_long_choice_is_explained(tmp_path):
     folder = make(tmp_path / "sweep", fields=("model.layers",))
-    content = write(folder).read_text()
+    content = content_of(folder)
     for layers in LAYERS:
         assert f"<code>{layers}</code>" in content
     about = json.loads((folder / "sweep.json").read_text())
@@ -129,7 +131,7 @@ def test_the_colours_of_ranks_and_choices_are_seen_on_the_paper(theme):
         ({"configurations": 4, "states": ("diverged",) * 4}, ["not finite at step 40"]),
         ({"configurations": 8, "states": ("pruned",) * 8}, ["8 stopped early"]),
         ({"configurations": 9}, ["Hidden: 9 finished trials are fewer than 10"]),
-        ({"configurations": 12}, ["rank correlation", "descriptive, not causal"]),
+        ({"configurations": 12, "mattered": True}, ["rank correlation", "descriptive, not causal"]),
         ({"configurations": 25, "widths": 24}, ["model.width_23"]),
     ],
 )
@@ -146,15 +148,15 @@ def test_the_page_of_a_thousand_trials_stays_small_and_whole(tmp_path):
     for trial in about["trials"]:  # as long as curves are kept
         trial["curves"] = {name: [[n, trial["value"] * n / 7] for n in range(1, 201)] for name in trial["curves"]}
     (folder / "sweep.json").write_text(json.dumps(about))
-    content = write(folder).read_text()
+    content = content_of(folder)
     assert len(content) <= 2_500_000
     assert content.count('<polyline class="line ') == 1000 and content.count("<tr data-group") == 1000
 
 
 def test_two_writes_are_the_same_bytes_and_strange_strings_leave_the_tree_unchanged(tmp_path):
     folder = make(tmp_path / "sweep", states=STATES)
-    first = write(folder).read_bytes()
-    assert write(folder).read_bytes() == first
+    first = content_of(folder)
+    assert content_of(folder) == first
     nasty = "".join(name for name in HOSTILE if name not in ("\ud800", "x" * 10_000) and len(name) > 1)
     trees = [Tree(written(tmp_path / f"s{n}", states=STATES, said=said)) for n, said in enumerate(("plain", nasty))]
     assert trees[0].elements == trees[1].elements
@@ -179,7 +181,7 @@ def test_pages_link_to_one_another_whatever_their_folder_is_called(tmp_path):
 
 def test_without_script_the_pictures_are_there(tmp_path):
     sweep = record.read(make(tmp_path / "sweep", states=STATES))
-    content = write(sweep.folder).read_text()
+    content = content_of(sweep.folder)
     body = content[: content.index('<script type="application/json"')]
     for mark in (
         'class="line s',
@@ -234,7 +236,7 @@ def test_a_folder_without_a_record_is_refused_in_a_line(tmp_path, capsys):
 
 def test_the_page_while_a_sweep_runs_says_so(tmp_path):
     folder = make(tmp_path / "sweep", states=("running", "waiting"))
-    assert "18 of 20 trials have ended" in visible(write(folder, running=True).read_text())
+    assert "18 of 20 trials have ended" in visible(content_of(folder, running=True))
     said = []
     pages.Pages(folder / "nothing", "end", said.append, pages.of_sweep).ended()
     assert len(said) == 1 and said[0].startswith("report.html: not written, ConfigError")
@@ -291,6 +293,8 @@ def test_a_sweep_ends_in_its_page_and_those_of_its_best_trials(tmp_path, capsys)
     typed = ("config.report.page=end", "config.train.epochs=1", "sweep.engine=map")
     assert sweeps.sweep(folder, sweeps.RATES, *typed) == 0
     content = (folder / "report.html").read_text()
+    figures = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
+    assert set(figures) == {f"sweep-{name}.{kind}" for name in ("curves", "fields") for kind in ("svg", "png")}
     links = [value for _, name, value in Tree(content).attributes if name == "href" and value[0] != "#"]
     assert sorted(links) == ["trials/0000/report.html", "trials/0001/report.html"]
     trial = (folder / links[0]).read_text()
@@ -304,6 +308,7 @@ def test_a_sweep_ends_in_its_page_and_those_of_its_best_trials(tmp_path, capsys)
     done = subprocess.run([sys.executable, "-c", code], cwd=text.FOLDER.parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (folder / "report.html").read_text() == content
+    assert {path.name: path.read_bytes() for path in (folder / "figures").iterdir()} == figures
     (folder / "report.html").unlink()
     (folder / "report.html").mkdir()
     assert sweeps.sweep(folder, sweeps.RATES, *typed) == 0
@@ -335,7 +340,7 @@ def test_a_person_brushes_sorts_chooses_and_prints(tmp_path):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    folder = make(tmp_path / "sweep", configurations=40, widths=6, states=STATES)
+    folder = make(tmp_path / "sweep", configurations=40, widths=6, states=STATES, mattered=True)
     sweep, path = record.read(folder), write(folder)
     with driven(tmp_path / "chromium") as browser:
 

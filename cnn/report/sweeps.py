@@ -10,7 +10,7 @@ from pathlib import Path
 from cnn import report, rundir
 from cnn.report import page
 from cnn.report.part import Part
-from cnn.report.trials import again, curves, findings, head, parallel, ranking, record, single, timeline
+from cnn.report.trials import again, curves, figures, findings, head, parallel, ranking, record, single, timeline
 from cnn.report.trials.record import Sweep
 
 BEST = 3
@@ -30,11 +30,11 @@ SECTIONS: tuple[Callable[[Sweep], Part | None], ...] = (
 
 
 def write(folder: Path, *, running: bool = False) -> Path:
-    """Writes a sweep's page at once; equal files of the sweep give equal bytes.
+    """Writes a sweep's page, each file at once; equal files of the sweep give equal bytes.
 
     Args:
       folder: the sweep's directory.
-      running: whether a process works at it.
+      running: whether a process works at it; figures for papers are drawn when it has ended.
 
     Returns:
       The page's path.
@@ -45,9 +45,16 @@ def write(folder: Path, *, running: bool = False) -> Path:
       OSError: the page cannot be written.
     """
     sweep = record.read(folder, running=running)
-    parts = [part for build in SECTIONS if (part := build(sweep)) is not None]
-    rundir.write(folder / report.PAGE, page.assemble(sweep.name, head.build(sweep), parts, kind="sweep"))
+    if not running:
+        report.write_figures(folder / report.FIGURES, figures.draw(sweep))
+    rundir.write(folder / report.PAGE, drawn(sweep))
     return folder / report.PAGE
+
+
+def drawn(sweep: Sweep) -> bytes:
+    """Returns the page as the bytes of a file."""
+    parts = [part for build in SECTIONS if (part := build(sweep)) is not None]
+    return page.assemble(sweep.name, head.build(sweep), parts, kind="sweep")
 
 
 def write_best(folder: Path) -> None:
