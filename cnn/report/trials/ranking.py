@@ -79,7 +79,7 @@ def row(sweep: Sweep, rank: int) -> Row:
         mean,
         *_spread(group, best),
         [(axes.shown(group["fields"].get(path)), group["fields"].get(path)) for path in sweep.paths],
-        _mean(members, "epochs", lambda number: f"{number:g}"),
+        _mean(members, "epochs", lambda number: f"{number:.3g}"),
         _mean(members, "train_seconds", duration),
         _mean(members, "parameters", lambda number: f"{number:,.0f}"),
         [Entry(trial["number"], trial["status"], sweep.page_of(trial)) for trial in members],

@@ -14,6 +14,8 @@ from cnn.report.trials.record import Sweep
 LEFT, TOP, WIDTH, HEIGHT = 60, 26, 200, 150
 """Of a panel's inside, in CSS pixels; above it is the row of what diverged, below it that of what has no value."""
 BINS = 6
+LETTER = 6.5
+"""About as wide as a letter, in CSS pixels."""
 
 
 def build(sweep: Sweep) -> Part | None:
@@ -55,9 +57,22 @@ def _panel(sweep: Sweep, axis: Axis, index: int, crossed: list[tuple[Any, list[f
         "label": text.shortened(axis.label, 30),
         "dots": dots,
         "medians": [(_x(low), _x(high), _y(middle)) for low, high, middle in medians(axis, index, crossed)],
-        "x": [(_x(tick.share), tick.text, tick.full) for tick in axis.ticks()],
+        "x": _apart(axis),
         "unset": _x(axes.UNSET),
     }
+
+
+def _apart(axis: Axis) -> list[tuple[float, str, str]]:
+    """Returns the ticks that have room beside one another."""
+    kept: list[tuple[float, str, str]] = []
+    end = _x(axes.UNSET) + 24 if axis.unset else 0.0
+    for tick in axis.ticks():
+        written = tick.text.partition(":")[0] if axis.numbered() else tick.text
+        half = LETTER * len(written) / 2
+        if _x(tick.share) - half > end:
+            kept.append((_x(tick.share), written, tick.full))
+            end = _x(tick.share) + half + LETTER
+    return kept
 
 
 def medians(axis: Axis, index: int, crossed: list[tuple[Any, list[float]]]) -> list[tuple[float, float, float]]:
