@@ -18,6 +18,8 @@ TENSORBOARD = "tensorboard"
 RESULT = "result.json"
 HISTORY = "config_history.jsonl"
 FIRST_LAYER = "first_layer.npz"
+DECLARATION = "declaration.json"
+"""Of a sweep, in its own directory."""
 BAD_PICTURES = "bad-pictures.json"
 HARMLESS = (
     "checkpoint.every",

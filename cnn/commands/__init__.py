@@ -27,7 +27,7 @@ COMMANDS = {
     "eval": Command(
         "evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False
     ),
-    "report": Command("write a run's page again, report.html, from its files", ("workdir",), False),
+    "report": Command("write the page of a run or a sweep again, report.html, from its files", ("workdir",), False),
     "explain": Command(
         "follow images through a run's network, check every number, and write the run's page with their journeys",
         ("workdir", "choose", "images", "split", "weights", "max_mb", "invert", "data_dir"),

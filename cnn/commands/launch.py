@@ -65,11 +65,11 @@ def _fail(problems: list[str], code: int) -> int:
     return code
 
 
-def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Values | Plan, Path] | tuple[()]:
+def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Values | Plan | None, Path] | tuple[()]:
     """Returns the values and the run's directory; nothing for a command that needs neither."""
     problems = [*invocation.problems, *runtime.problems()]
     command = COMMANDS[invocation.command]
-    prepared: tuple[Values | Plan, Path] | tuple[()] = ()
+    prepared: tuple[Values | Plan | None, Path] | tuple[()] = ()
     try:
         if invocation.command == "sweep":
             prepared = _sweep(invocation, read_config)
@@ -135,11 +135,15 @@ def _reason(error: BaseException, name: Path) -> str:
     return f"{line}: {type(error).__name__}{': ' if message else ''}{message}"
 
 
-def _from_run(invocation: Invocation) -> tuple[Values, Path]:
+def _from_run(invocation: Invocation) -> tuple[Values | None, Path]:
     if "workdir" not in invocation.flags:
         raise ConfigError([f"--workdir: {invocation.command} needs a run's directory. Write --workdir=runs/NAME"])
     workdir = Path(invocation.flags["workdir"])
-    return read_run(workdir), workdir
+    return (None if invocation.command == "report" and _holds_sweep(workdir) else read_run(workdir)), workdir
+
+
+def _holds_sweep(workdir: Path) -> bool:
+    return not (workdir / rundir.CONFIG).is_file() and (workdir / rundir.DECLARATION).is_file()
 
 
 def read_run(workdir: Path) -> Values:

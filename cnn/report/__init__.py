@@ -4,7 +4,7 @@ A section is a function of the run's files in a module of its own that returns a
 nothing to show; `SECTIONS` lists them in the order of the page.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cnn import rundir
@@ -24,7 +24,7 @@ from cnn.report import (
     reproduce,
 )
 from cnn.report.files import Run
-from cnn.report.part import Part
+from cnn.report.part import Figure, Part
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -61,14 +61,34 @@ def write(workdir: Path, *, running: bool = False) -> Path:
     run = files.read(workdir, running=running)
     parts = [part for build in SECTIONS if (part := build(run)) is not None]
     for part in parts:
-        for name, content in part.figures.items():
-            _replace(workdir / FIGURES / name, content)
+        write_figures(workdir / FIGURES, part.figures)
     _replace(workdir / PAGE, page.assemble(f"{run.name}", head.build(run), parts, kind="run"))
     return workdir / PAGE
 
 
+def write_figures(folder: Path, figures: Mapping[str, Figure]) -> None:
+    """Writes files that differ; what takes long to draw only where the same drawing in another format changed.
+
+    Raises:
+      OSError: one cannot be written.
+    """
+    folder.mkdir(exist_ok=True)
+    ready = {name: content for name, content in figures.items() if not callable(content)}
+    changed = {Path(name).stem for name, content in ready.items() if _differs(folder / name, content)}
+    # What is drawn goes first: if it cannot be written, the old file beside it still says that it is missing.
+    for name, draw in figures.items():
+        if callable(draw) and (Path(name).stem in changed or not (folder / name).is_file()):
+            rundir.write(folder / name, draw())
+    for name, content in ready.items():
+        if Path(name).stem in changed:
+            _replace(folder / name, content)
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    return not path.is_file() or path.read_bytes() != content
+
+
 def _replace(path: Path, content: bytes) -> None:
     """Writes a file that differs."""
-    path.parent.mkdir(exist_ok=True)
-    if not path.is_file() or path.read_bytes() != content:
+    if _differs(path, content):
         rundir.write(path, content)

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 
-from cnn import config, rundir
+from cnn import config, pages, rundir
 from cnn.config import ConfigError
 from cnn.interruption import Interruption
 from cnn.sweep import engines, programs, ranking, samplers, show, storage, workers
@@ -17,7 +17,7 @@ from cnn.sweep.queue import Queue
 from cnn.sweep.screen import Screen
 from cnn.sweep.session import Session
 
-DECLARATION = "declaration.json"
+DECLARATION = rundir.DECLARATION
 
 
 def run(plan: Plan, folder: Path, url: str) -> int:
@@ -48,20 +48,29 @@ def run(plan: Plan, folder: Path, url: str) -> int:
         study = asking(lambda: _study(plan, folder, connected, token))
         session = Session(plan, Queue(Board(plan, folder, study), worker), screen, interruption)
 
-        session.record = lambda: ranking.write(session.queue.board, session)
+        page = pages.Pages(folder, plan.example.values.report.page, screen.line, pages.of_sweep)
+        session.record = lambda: ranking.write(session.queue.board, session, page.follow)
         if plan.is_grid:
             asking(lambda: session.queue.fill(programs.key))
         with screen.running(asking(lambda: len(ranking.ended(session.queue.board)))):
-            try:
-                engines.run(session)
-            except storage.Away:
-                raise
-            except BaseException:
-                asking(session.record)
-                raise
-            record = asking(session.record)
+            record = _work(session, page)
     show.ranking(record, folder)
     return 1 if record["counts"].get("failed") else 0
+
+
+def _work(session: Session, page: pages.Pages) -> dict[str, Any]:
+    """Lets an engine run the trials; returns the ranking, written also where something ends the sweep early."""
+    try:
+        engines.run(session)
+    except storage.Away:
+        raise
+    except BaseException:
+        session.ask(session.record)
+        page.ended()
+        raise
+    record = session.ask(session.record)
+    page.ended()
+    return record
 
 
 def declare(plan: Plan, folder: Path) -> str:
