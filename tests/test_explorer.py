@@ -1,7 +1,5 @@
 """The journey in a real browser: every number agrees, every key works, and one flipped weight is seen."""
 
-import base64
-import gzip
 import json
 import os
 import re
@@ -17,6 +15,7 @@ from browser import driven, needs_chromium, needs_driver, proof
 from cnn import checks, journey, report, stages
 from cnn.report import colour
 from cnn.report.packing import shuffled
+from cnn.report.page import packed, unpacked
 from test_configs import load
 from test_journey import KINDS, section
 
@@ -107,12 +106,12 @@ def rewritten(path, to, name, change):
     """Copies a page with one packed block changed."""
     text = path.read_text()
     block = re.search(rf'(<script type="text/plain" id="{name}">)([^<]*)', text)
-    mixed = gzip.decompress(base64.b64decode(block[2]))
+    mixed = unpacked(block[2].encode())
     whole = len(mixed) // 4
     plain = bytearray(np.frombuffer(mixed[: 4 * whole], np.uint8).reshape(4, whole).T.tobytes() + mixed[4 * whole :])
     change(plain)
-    packed = base64.b64encode(gzip.compress(shuffled(bytes(plain)))).decode()
-    to.write_text(text[: block.start(2)] + packed + text[block.end(2) :])
+    again = packed(shuffled(bytes(plain))).decode()
+    to.write_text(text[: block.start(2)] + again + text[block.end(2) :])
     return to
 
 
@@ -200,9 +199,9 @@ def own_arithmetic(found, number):
 
 
 MOVES = """
-explorer.durations().length = 0;
+explorer.durations.length = 0;
 for (let n = 0; n < 60; n++) explorer.go({k: 1 + n % 3, f: n, r: n % 5, c: n % 7});
-return explorer.durations();
+return explorer.durations;
 """
 
 
