@@ -317,6 +317,8 @@ def test_pointing_at_what_is_read_shows_who_reads_it_and_flat_numbers_show_their
     browser.opened(page, "#j=img:0;layer:flatten1;f:13;pin")
     assert "row 1, column 1, channel 1" in words(browser, ".line")
     assert "avg_pool1, channel 1" in words(browser, "figcaption")
+    sees = browser.find_elements("css selector", "#journey-explorer .bench p.muted")[0].text
+    assert sees == "It sees 10 x 8 pixels of the image: rows 2 to 11, columns 2 to 9.", "and not the whole image"
 
 
 def test_only_another_stage_fades_and_not_for_who_wants_no_motion(page, browser):

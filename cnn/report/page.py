@@ -5,6 +5,7 @@ A section is a function `build(run) -> Part | None` in a module of its own, list
 """
 
 import base64
+import functools
 import gzip
 import hashlib
 import re
@@ -70,6 +71,7 @@ def compact_style(source: str) -> str:
     return rcssmin.cssmin(source.replace("\r\n", "\n"))
 
 
+@functools.lru_cache(maxsize=16)  # what is weighed before it is written
 def packed(content: bytes) -> bytes:
     """Returns bytes as they stand in a page: compressed, five digits of base 85 for every four."""
     return base64.b85encode(gzip.compress(content, 9, mtime=0)).translate(SAFE)

@@ -154,7 +154,8 @@ const bench = (() => {
     fill(tables[0], "window", values, (td, { x }) => cell(td, short(x), x, 255, anchors));
     fill(tables[1], "× filter", values, (td, { w }) => cell(td, short(w), w, heaviest, anchors));
     fill(tables[2], "= products", values, (td, _, n) => cell(td, short(products[n]), products[n], limit, anchors));
-    total.textContent = `row ${s.r}, column ${s.c}: ${products.map((v, n) => (n ? `${v < 0 ? "- " : "+ "}${short(Math.abs(v))}` : short(v))).join(" ")} = ${short(sum)}`;
+    const signed = products.map((v, n) => (n ? (v < 0 ? "- " : "+ ") + short(Math.abs(v)) : short(v)));
+    total.textContent = `row ${s.r}, column ${s.c}: ${signed.join(" ")} = ${short(sum)}`;
     host.dataset.sum = whole(sum);
     const mark = drawing.colour(host, "--mark"),
       see = drawing.colour(host, "--see"),

@@ -110,10 +110,10 @@ const journey = (() => {
       pixel = Math.floor(index / channels);
     return { k, f: index % channels, r: Math.floor(pixel / width), c: pixel % width };
   };
-  const where = (k, p) =>
-    stages[k].output.length === 1
-      ? `${named(k) ? label(p.f) : `number ${p.f}`}`
-      : `${k ? "filter" : "channel"} ${p.f}, row ${p.r}, column ${p.c}`;
+  const where = (k, p) => {
+    if (stages[k].output.length > 1) return `${k ? "filter" : "channel"} ${p.f}, row ${p.r}, column ${p.c}`;
+    return named(k) ? `class ${label(p.f)}` : `number ${p.f}`;
+  };
 
   return {
     arrays,

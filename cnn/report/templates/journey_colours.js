@@ -21,7 +21,7 @@ Object.assign(
     const paintAll = () => {
       const image = journey.image();
       limits = image.outs.map(extreme);
-      for (const name of ["mark", "see", "line", "text", "card"]) inks[name] = drawing.colour(host, `--${name}`);
+      for (const name of ["mark", "see", "line", "text", "muted", "card"]) inks[name] = drawing.colour(host, `--${name}`);
       stages.forEach((_, k) => {
         const limit = s.scope === "map" ? (f) => limitOf(k, f) : limitOf(k);
         if (k) paint(cards[k].under, atlases[k], image.outs[k], limit, anchors());

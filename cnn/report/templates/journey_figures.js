@@ -81,16 +81,27 @@ Object.assign(
       showSource();
     };
 
+    // What it sees of earlier stages; a flattened number sees what its own place saw.
+    const seen = () => {
+      const { k, r, c } = explorer.parts.from || s;
+      return field(stages, k, r, c);
+    };
+
     // Outlines: the pointed pixel, what it sees in every earlier stage, who reads it, what nothing reads.
     const everywhere = (context, l, region, colour, thick) => {
       for (let f = 0; f < Math.min(l.channels, TILES); f++) outline(context, l, f, region, colour, thick);
     };
     const writeNames = (context, l, numbers) => {
       context.font = "12px system-ui, sans-serif";
-      context.fillStyle = inks.text;
       context.textBaseline = "middle";
+      const write = (text, ink, align, x, f) => {
+        context.fillStyle = ink;
+        context.textAlign = align;
+        context.fillText(text, l.zoom + x, (f + 0.5) * l.zoom);
+      };
       numbers.forEach((v, f) => {
-        context.fillText(`${fixed(v, 2)} ${label(f)}`.slice(0, 24), l.zoom + 6, (f + 0.5) * l.zoom);
+        write(fixed(v, 2), inks.muted, "right", 44, f);
+        write(label(f).slice(0, 18), inks.text, "left", 54, f);
       });
     };
     const markCard = (k, region) => {
@@ -158,7 +169,7 @@ Object.assign(
       if (parts.wins) spot(context, l, 0, parts.wins.r, parts.wins.c, inks.mark);
     };
     const drawMarks = () => {
-      const regions = field(stages, s.k, s.r, s.c);
+      const regions = explorer.seen();
       stages.forEach((_, k) => markCard(k, regions.get(k)));
       if (!output.figure.hidden) markOutput();
       if (!source.figure.hidden) markSource(regions.get(stages[s.k].sources[0]));
@@ -177,6 +188,6 @@ Object.assign(
     source.box.addEventListener("pointerleave", () => {
       if (explorer.parts) drawMarks();
     });
-    return { drawMarks, showFigures };
+    return { drawMarks, seen, showFigures };
   })(),
 );

@@ -3,7 +3,7 @@
 Object.assign(
   explorer,
   (() => {
-    const { field, whole } = arithmetic;
+    const { whole } = arithmetic;
     const { last, shapes, stages, where } = journey;
     const { cards, figures, live, s, sees, status, strip, title, tool } = explorer;
     const SAID = 300,
@@ -28,7 +28,7 @@ Object.assign(
       tool.play.textContent = timer ? "pause" : "slide the window";
     };
     const showSeen = () => {
-      const seen = field(stages, s.k, s.r, s.c).get(0),
+      const seen = explorer.seen().get(0),
         [rows, columns] = seen.map(([a, b]) => `${a} to ${b - 1}`);
       const size = seen.map(([a, b]) => b - a).join(" x ");
       sees.textContent = s.k ? `It sees ${size} pixels of the image: rows ${rows}, columns ${columns}.` : "";

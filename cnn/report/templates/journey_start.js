@@ -28,7 +28,7 @@ Object.assign(
       const runnerUp = most(logits.map((z, n) => (n === seen ? -Infinity : z)));
       const truth = entry.label === null ? "" : `; true: ${label(entry.label)}`,
         recorded = entry.recorded === null || entry.recorded === seen ? "" : `; the evaluation said ${label(entry.recorded)}`;
-      answer.textContent = `predicted: ${label(seen)} ${chance.toFixed(2)}${truth}${recorded}`;
+      answer.textContent = `predicted: ${label(seen)} (${chance.toFixed(2)})${truth}${recorded}`;
       why.one.value = seen;
       why.two.value = entry.label !== null && entry.label !== seen ? entry.label : runnerUp;
     };
