@@ -106,6 +106,35 @@ def test_a_tap_pins_and_a_drag_scrolls_the_strip(page, browser):
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+OVERLAPS = """const over = [];
+    const boxes = 'nav, nav > div, main :is(.tools, .sum-row, .picker, .verdict, .bench, .strip)';
+    for (const box of document.querySelectorAll(boxes)) {
+        const shown = [...box.children].filter((e) => e.checkVisibility()).map((e) => [e, e.getBoundingClientRect()]);
+        for (const [a, p] of shown) for (const [b, q] of shown)
+            if (a !== b && p.left < q.right - 1 && q.left < p.right - 1 && p.top < q.bottom - 1 && q.top < p.bottom - 1)
+                over.push(`${a.textContent} over ${b.textContent}`);
+    }
+    return over"""
+
+
+@pytest.mark.parametrize("width", [360, 800])
+def test_nothing_overlaps_and_the_contents_scroll_at_any_width(page, browser, width):
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        for place in ("max_pool1;f:2;r:1;c:1", "conv2;f:1;r:2;c:2", "dense1;f:3"):
+            browser.opened(page, f"#j=img:0;layer:{place};pin")
+            assert browser.execute_script(OVERLAPS) == []
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        last = "return document.querySelector('nav > div > :last-child').getBoundingClientRect().right"
+        browser.execute_script("document.querySelector('nav > div').scrollLeft = 1e4")
+        assert browser.execute_script(last) <= browser.execute_script(
+            "return document.getElementById('theme').getBoundingClientRect().left"
+        )
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def tree(driver):
     """Returns role, name and properties of everything that a screen reader is told of."""
     nodes = driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
