@@ -7,6 +7,8 @@ nothing to show; `SECTIONS` lists them in the order of the page.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from markupsafe import Markup
+
 from cnn import rundir
 from cnn.report import (
     activations,
@@ -59,10 +61,11 @@ def write(workdir: Path, *, running: bool = False) -> Path:
       OSError: the page cannot be written.
     """
     run = files.read(workdir, running=running)
-    parts = [part for build in SECTIONS if (part := build(run)) is not None]
+    about = head.build(run)
+    parts = _parts(run, about)
     for part in parts:
         write_figures(workdir / FIGURES, part.figures)
-    _replace(workdir / PAGE, page.assemble(f"{run.name}", head.build(run), parts, kind="run"))
+    _replace(workdir / PAGE, page.assemble(f"{run.name}", about, parts, kind="run"))
     return workdir / PAGE
 
 
@@ -86,6 +89,14 @@ def write_figures(folder: Path, figures: Mapping[str, Figure]) -> None:
 
 def _differs(path: Path, content: bytes) -> bool:
     return not path.is_file() or path.read_bytes() != content
+
+
+def _parts(run: Run, about: Markup) -> list[Part]:
+    """Returns the sections; the journey, which may leave images out, is told how large the others are."""
+    built = {build: build(run) for build in SECTIONS if build is not journey.build}
+    others = page.assemble(f"{run.name}", about, [part for part in built.values() if part is not None], kind="run")
+    built[journey.build] = journey.build(run, len(others))
+    return [part for build in SECTIONS if (part := built[build]) is not None]
 
 
 def _replace(path: Path, content: bytes) -> None:
