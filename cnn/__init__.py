@@ -18,10 +18,10 @@ _API = {
     "configure": "configs",
     "convolve": "filtering",
     "load": "run",
-    "load_data": "running",
+    "load_data": "looking",
     "run": "running",
     "run_sweep": "sweeping",
-    "summary": "running",
+    "summary": "looking",
 }
 _ERRORS = {"ConfigError": "cnn.config", "DataError": "cnn.data"}
 

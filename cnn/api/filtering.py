@@ -116,8 +116,8 @@ def apply(
     return Filtered(strip.make(picture, kernel, pool, pixel), f"{shown} through the filter {name}")
 
 
-def intensities(rows: Numbers) -> Float[np.ndarray, "height width"]:
-    """Returns a picture that is given as its numbers.
+def intensities(rows: Numbers, written: str = "") -> Float[np.ndarray, "height width"]:
+    """Returns a picture that is given as its numbers; `written` is how.
 
     Raises:
       DataError: they are no rows of numbers from 0 to 255.
@@ -129,9 +129,12 @@ def intensities(rows: Numbers) -> Float[np.ndarray, "height width"]:
     if picture.ndim == 3 and picture.shape[2] == 1:
         picture = picture[..., 0]
     if picture.ndim != 2 or not picture.size:
-        raise DataError(f"picture: must be rows of numbers, as many in each, got {rows!r:.80}. Give one channel")
-    if not (picture.min() >= 0 and picture.max() <= 255):
-        raise DataError(f"picture: must hold numbers from 0 to 255, got {rows!r:.80}. They are intensities")
+        got = f"shape {picture.shape}" if picture.size else "none"
+        raise DataError(f"picture: must be rows of numbers, as many in each, got {got}. Give one channel")
+    low, high = float(picture.min()), float(picture.max())
+    if not (low >= 0 and high <= 255):
+        got = repr(written)[:80] if written else f"{low:g} to {high:g}"
+        raise DataError(f"picture: must hold numbers from 0 to 255, got {got}. They are intensities")
     return picture
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from markupsafe import Markup
 
 from cnn.report.colour import Scale, address, picture, png
-from cnn.report.text import shortened
+from cnn.report.text import shortened, visible
 
 WIDTH, HEIGHT = 340, 190
 """A chart, in CSS pixels."""
@@ -35,7 +35,7 @@ def stacked(parts: Sequence[Markup]) -> Markup:
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> Markup:
     """Returns a table; cells that are no `Markup` are escaped and cut to a line's length."""
     head = Markup("").join(
-        Markup("<th style='text-align:left;padding:1px 10px 1px 0'>{}</th>").format(name) for name in header
+        Markup("<th style='text-align:left;padding:1px 10px 1px 0'>{}</th>").format(_cell(name)) for name in header
     )
     body = Markup("").join(
         Markup("<tr>{}</tr>").format(
@@ -45,7 +45,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str 
         )
         for row in rows
     )
-    said = Markup("<caption style='text-align:left'>{}</caption>").format(caption) if caption else ""
+    said = Markup("<caption style='text-align:left'>{}</caption>").format(visible(caption)) if caption else ""
     return Markup("<table>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(said, head, body)
 
 

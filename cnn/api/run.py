@@ -1,30 +1,27 @@
 """A run as an object: opened from its directory, asked for arrays, predictions, evaluations and journeys."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import UInt8
 from markupsafe import Markup
 from ml_collections import ConfigDict
 
-from cnn import lock, report
-from cnn.api import reading, running, signals
+from cnn import lock, report, rundir
+from cnn.api import images, looking, reading, signals
+from cnn.api.images import Pictures
 from cnn.api.records import Curves, Evaluation, Journey, Line, Maps, Predictions, Summary
 from cnn.config import ConfigError
 from cnn.data import DataError
 from cnn.data.own import Unread
-from cnn.layers import Conv, show
+from cnn.layers import Conv
 from cnn.report import files, head, history, story
 
 if TYPE_CHECKING:
     from cnn.data import Dataset
-
-Pictures = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray
-"""Files and folders of pictures, or intensities 0..255 as uint8: one image, or many along the first axis."""
 
 
 def load(workdir: str | os.PathLike[str]) -> "Run":
@@ -48,7 +45,7 @@ class Run:
     @property
     def config(self) -> ConfigDict:
         """Every field of the run's config; a copy, of which another run can be made."""
-        return ConfigDict(report.files.rundir.read_json(self.workdir / "config.json"))
+        return ConfigDict(rundir.read_json(self.workdir / rundir.CONFIG))
 
     @property
     def result(self) -> Mapping[str, Any] | None:
@@ -116,7 +113,7 @@ class Run:
     @cached_property
     def data(self) -> "Dataset":
         """The pictures and labels that the run was made with; see `cnn.load_data`."""
-        return running.load_data(self.config)
+        return looking.load_data(self.config)
 
     def evaluate(self, split: str = "test", weights: str | None = None, data_dir: str | None = None) -> Evaluation:
         """Evaluates every example of a split, once, as `main.py eval` does; writes the same files.
@@ -145,7 +142,7 @@ class Run:
           ConfigError: the arrays are no such images, nothing is saved yet, or not these weights.
           DataError: files cannot be read; all of them are named.
         """
-        paths = _paths(pictures)
+        paths = images.paths_of(pictures)
         with signals.interruptible():
             if paths is None:
                 return self._predict_arrays(np.asarray(pictures), weights)
@@ -153,32 +150,18 @@ class Run:
         if unread := [outcome for outcome in outcomes if isinstance(outcome, Unread)]:
             raise DataError("\n".join(f"picture {outcome.path!r}: {outcome.reason}" for outcome in unread))
         read = [outcome for outcome in outcomes if not isinstance(outcome, Unread)]
-        images, logits = (
-            np.stack(arrays) for arrays in zip(*((each.image, each.logits) for each in read), strict=True)
-        )
+        seen, logits = (np.stack(arrays) for arrays in zip(*((each.image, each.logits) for each in read), strict=True))
         names, notes = tuple(each.path for each in read), tuple(each.notes for each in read)
-        return Predictions(images, logits, self.classes, names, notes)
+        return Predictions(seen, logits, self.classes, names, notes)
 
     def _predict_arrays(self, given: np.ndarray, weights: str | None) -> Predictions:
         from cnn import predict
 
-        images = self._checked(given)
+        pixels = images.checked(given, self._values.data.image_shape)
         _, variables = reading.variables(self._values, self.workdir, weights)
-        logits = predict.predict_images(self._values, variables, images)
-        return Predictions(
-            images, logits, self.classes, tuple(f"image {row}" for row in range(len(images))), ((),) * len(images)
-        )
-
-    def _checked(self, images: np.ndarray) -> UInt8[np.ndarray, "n height width channels"]:
-        shape = tuple(self._values.data.image_shape)
-        if images.dtype != np.uint8:
-            raise ConfigError([f"images: must be uint8, intensities 0 to 255, got {images.dtype}. Convert them"])
-        images = images[None] if images.shape == shape else images
-        if images.shape[1:] != shape or not len(images):
-            remedy = "Add the channel axis, images[..., None]" if images.shape[-2:] == shape[:2] else "Resize them"
-            got = show(images.shape) if images.ndim else "a number"
-            raise ConfigError([f"images: must be {show(shape)}, one or many along a first axis, got {got}. {remedy}"])
-        return images
+        logits = predict.predict_images(self._values, variables, pixels)
+        names = tuple(f"image {row}" for row in range(len(pixels)))
+        return Predictions(pixels, logits, self.classes, names, ((),) * len(pixels))
 
     def journey(self, picture: Pictures, weights: str | None = None) -> Journey:
         """Follows one image through the network, layer by layer.
@@ -194,7 +177,8 @@ class Run:
         """
         from cnn import journey
 
-        image = self._checked(np.asarray(picture)) if _paths(picture) is None else self.predict(picture).images
+        given = self.predict(picture).images if images.paths_of(picture) else np.asarray(picture)
+        image = images.checked(given, self._values.data.image_shape)
         with signals.interruptible():
             _, variables = reading.variables(self._values, self.workdir, weights)
             chosen = [journey.Chosen("image", "your own picture", image[0])]
@@ -213,11 +197,3 @@ class Run:
 
     def _repr_html_(self) -> str:
         return Markup("<p>{}</p>{}").format(repr(self), Markup(self.curves._repr_html_()))
-
-
-def _paths(pictures: Pictures) -> list[str] | None:
-    """Returns the files that are meant; `None` for arrays."""
-    given = [pictures] if isinstance(pictures, (str, os.PathLike)) else pictures
-    if isinstance(given, (list, tuple)) and given and all(isinstance(each, (str, os.PathLike)) for each in given):
-        return [os.fspath(each) for each in given]
-    return None

@@ -91,4 +91,4 @@ def _numbers(text: str) -> Float[np.ndarray, "height width"]:
         picture = np.asarray(filters.parse(text), np.float64)
     except FilterError as error:
         raise DataError(f"picture: {error}") from None
-    return filtering.intensities(picture)
+    return filtering.intensities(picture, text)
