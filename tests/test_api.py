@@ -179,7 +179,7 @@ def test_wrong_surroundings_are_one_line(monkeypatch, tmp_path):
 def test_evaluation_and_predictions_agree_with_what_the_run_wrote(trained):
     record = runs.saved(trained.workdir, "evaluation-test.json")
     made = trained.evaluate()
-    assert made.record == record
+    assert made.record == record == trained.evaluations["test"].record
     assert made.confusion.sum() == record["count"] == runs.EXAMPLES["test"]
     stored = np.load(trained.workdir / "predictions-test.npz")
     seen = trained.predict(trained.data.test.images)

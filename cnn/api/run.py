@@ -71,6 +71,11 @@ class Run:
         arrays = {name: Line(*map(np.asarray, zip(*line, strict=True))) for name, line in points.items() if line}
         return Curves(arrays)
 
+    @property
+    def evaluations(self) -> dict[str, Evaluation]:
+        """The evaluations that are written already, by split; those of other weights than the config's `test-best`."""
+        return {name: Evaluation(record) for name, record in self._files.evaluations.items()}
+
     def summary(self) -> Summary:
         """Returns what every layer makes of an image."""
         return Summary(self._values.data.image_shape, self._values.rows)
