@@ -49,6 +49,6 @@ def test_every_cell_runs_in_order_and_shows_what_it_says():
     assert "243,786 parameters" in of('cnn.summary("fashion_mnist")')[1]
     assert of("pixels = ")[0] == "array([[192, 144],\n       [255, 168]])"
     assert "6 trials, 6 finished" in of("space = ")[0]
-    assert of("config = ")[1].count("<img") == 3
+    assert of("changes = ")[1].count("<img") == 3
     pictures = [html for _, html in shown if "<img" in html]
     assert len(pictures) >= 8 and all("alt=" in html for html in pictures)

@@ -11,7 +11,7 @@ from cnn.report.text import shortened, visible
 
 WIDTH, HEIGHT = 340, 190
 """A chart, in CSS pixels."""
-LEFT, TOP, RIGHT, BOTTOM = 46, 10, 10, 26
+LEFT, TOP, RIGHT, BOTTOM = 56, 10, 10, 26
 COLOURS = ("#0072B2", "#C24E00", "#595959")
 _SVG = Markup(
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" font-family="sans-serif" font-size="11">{}</svg>'
@@ -45,8 +45,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], caption: str 
         )
         for row in rows
     )
-    said = Markup("<caption style='text-align:left'>{}</caption>").format(visible(caption)) if caption else ""
-    return Markup("<table>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(said, head, body)
+    said = Markup("<div>{}</div>").format(visible(caption)) if caption else ""
+    return Markup("{}<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(said, head, body)
 
 
 def _cell(cell: object) -> object:
@@ -56,7 +56,9 @@ def _cell(cell: object) -> object:
 def titled(image: Markup, *lines: object) -> Markup:
     """Returns a picture with short lines below it."""
     below = Markup("").join(Markup("<div>{}</div>").format(_cell(line)) for line in lines)
-    return Markup("<div style='font:11px sans-serif;text-align:center'>{}{}</div>").format(_sharp(image), below)
+    return Markup("<div style='font:11px sans-serif;text-align:center;width:max-content'>{}{}</div>").format(
+        _sharp(image), below
+    )
 
 
 def _sharp(image: Markup) -> Markup:
@@ -96,8 +98,8 @@ def chart(lines: Mapping[str, Line], title: str) -> Markup:
         Markup(
             '<rect width="100%" height="100%" fill="#fff"/><path d="M{0} {1}V{2}H{3}" fill="none" stroke="#999"/>'
         ).format(LEFT, TOP, HEIGHT - BOTTOM, WIDTH - RIGHT),
-        _text(LEFT - 5, TOP + 8, f"{high:.3g}", "end"),
-        _text(LEFT - 5, HEIGHT - BOTTOM, f"{low:.3g}", "end"),
+        _text(LEFT - 5, TOP + 8, f"{high:.2g}", "end"),
+        _text(LEFT - 5, HEIGHT - BOTTOM, f"{low:.2g}", "end"),
         _text(LEFT, HEIGHT - 10, "0", "start"),
         _text(WIDTH - RIGHT, HEIGHT - 10, f"step {right:,.0f}", "end"),
     ]
@@ -108,7 +110,8 @@ def chart(lines: Mapping[str, Line], title: str) -> Markup:
         inner.append(
             Markup('<polyline points="{}" fill="none" stroke="{}" stroke-width="1.5"/>').format(points, colour)
         )
-        inner.append(_text(LEFT + 90 + 110 * number, HEIGHT - 10, name, "start", colour))
+        if name != title:
+            inner.append(_text(LEFT + 60 + 70 * number, HEIGHT - 10, name, "start", colour))
     drawn = _SVG.format(WIDTH, HEIGHT, Markup("").join(inner))
     image = Markup('<img width="{}" height="{}" alt="{}" src="{}">')
     shown = image.format(WIDTH, HEIGHT, f"{title}: {', '.join(lines)}", address(drawn.encode(), "image/svg+xml"))

@@ -66,7 +66,7 @@ class Curves(dict[str, Line]):
     def _repr_html_(self) -> str:
         charts = [
             html.chart({name.removesuffix(f" {what}"): self[name] for name in self if name.endswith(what)}, what)
-            for what in ("loss", "accuracy", "rate")
+            for what in ("loss", "accuracy", "learning rate")
         ]
         return html.joined(charts)
 

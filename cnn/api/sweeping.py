@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ def run_sweep(
     written = {name: reading.Typed(text(value)) for name, value in options.items()}
     plan = making.make(base, reading.Asked(typed, (), declared, written, problems))
     with signals.interruptible() as interruption:
-        from cnn.sweep import driver  # JAX takes seconds to import
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="IProgress not found")  # Optuna's, for bars that we do not show
+            from cnn.sweep import driver  # JAX takes seconds to import
 
         if not named:
             folder.mkdir(parents=True, exist_ok=True)
