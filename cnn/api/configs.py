@@ -33,7 +33,7 @@ def configure(base: Config = "digits", /, **changes: Any) -> ConfigDict:
     2
 
     Args:
-      base: a config; the name of one of `configs/`, a file, or a `ConfigDict`, which is copied.
+      base: a config; the name of one of `configs/` (`"fashion/two_conv"`), a file, or a `ConfigDict`, which is copied.
       changes: values by the path of their field, as after `--config.`.
 
     Raises:
@@ -93,9 +93,10 @@ def path_of(config: str | os.PathLike[str]) -> str:
       ConfigError: no config has this name.
     """
     given = os.fspath(config)
-    if os.sep in given or given.endswith((".py", ".json")):
+    files = (path.relative_to(FOLDER).with_suffix("") for path in FOLDER.rglob("*.py"))
+    known = sorted(path.as_posix() for path in files if path.parts[0] != "sweeps")
+    if given.endswith((".py", ".json")):
         return given
-    known = sorted(path.stem for path in FOLDER.glob("*.py"))
     if given not in known:
         raise ConfigError([f"config: unknown name {given!r}. {did_you_mean(given, known)}"])
     return str(FOLDER / f"{given}.py")
