@@ -339,3 +339,11 @@ def test_the_lessons_pixel_is_577_and_a_wrong_filter_one_line():
         cnn.convolve([[-1, 3]])
     with pytest.raises(cnn.DataError, match=r"got shape \(2, 2, 3\). Give one channel"):
         cnn.convolve(np.zeros((2, 2, 3)))
+
+
+def test_the_command_takes_a_configs_name(capsys):
+    from cnn.commands import flags, launch
+
+    invocation = flags.parse(["summary", "--config=lenet5"])
+    assert launch.launch(invocation, configs.run_file) == 0
+    assert "61,706 parameters" in capsys.readouterr().out

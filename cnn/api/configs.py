@@ -86,6 +86,17 @@ def sections(config: Config) -> Mapping[str, Any]:
     return execute(path, Path(path), run_file)
 
 
+def named(given: str) -> str:
+    """Returns the file of a config that is given by its name, such as `lenet5`; anything else as it is."""
+    return str(FOLDER / f"{given}.py") if given in names() else given
+
+
+def names() -> list[str]:
+    """Returns the names of the configs that come with this software."""
+    files = (path.relative_to(FOLDER).with_suffix("") for path in FOLDER.rglob("*.py"))
+    return sorted(path.as_posix() for path in files if path.parts[0] != "sweeps")
+
+
 def path_of(config: str | os.PathLike[str]) -> str:
     """Returns the file of a config that is given as one, or by its name.
 
@@ -93,13 +104,9 @@ def path_of(config: str | os.PathLike[str]) -> str:
       ConfigError: no config has this name.
     """
     given = os.fspath(config)
-    files = (path.relative_to(FOLDER).with_suffix("") for path in FOLDER.rglob("*.py"))
-    known = sorted(path.as_posix() for path in files if path.parts[0] != "sweeps")
-    if given.endswith((".py", ".json")):
-        return given
-    if given not in known:
-        raise ConfigError([f"config: unknown name {given!r}. {did_you_mean(given, known)}"])
-    return str(FOLDER / f"{given}.py")
+    if not given.endswith((".py", ".json")) and given not in names():
+        raise ConfigError([f"config: unknown name {given!r}. {did_you_mean(given, names())}"])
+    return named(given)
 
 
 def run_file(path: str) -> Mapping[str, Any]:

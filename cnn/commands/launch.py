@@ -83,7 +83,7 @@ def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Values | 
 
 
 def _from_file(invocation: Invocation, read_config: ReadConfig) -> tuple[Values, Path]:
-    path = invocation.flags.get("config", str(DEFAULT_CONFIG))
+    path = configs.named(invocation.flags.get("config", str(DEFAULT_CONFIG)))
     name = Path(path.partition(":")[0])
     values = config.resolve(configs.execute(path, name, read_config), invocation.overrides)
     return values, Path(invocation.flags.get("workdir") or f"runs/{name.stem}")
@@ -91,7 +91,7 @@ def _from_file(invocation: Invocation, read_config: ReadConfig) -> tuple[Values,
 
 def _sweep(invocation: Invocation, read_config: ReadConfig) -> tuple[Plan, Path]:
     typed = invocation.flags.get("config", "")
-    path = typed or str(DEFAULT_CONFIG)
+    path = configs.named(typed) if typed else str(DEFAULT_CONFIG)
     name = Path(path.partition(":")[0])
     asked = reading.ask(typed, invocation.overrides, invocation.flags)
     try:
