@@ -74,8 +74,9 @@ RANKS = {
     "cnn.look": 11,
     "cnn.experiment": 12,
     "cnn.sweep": 13,
-    "cnn.commands": 14,
-    "main": 15,
+    "cnn.api": 14,
+    "cnn.commands": 15,
+    "main": 16,
 }
 WITHOUT_JAX = (
     "fields",

@@ -70,7 +70,7 @@ CHOICES = {
 }
 
 FLAGS = {
-    "config": "PATH      the config file (default configs/digits.py); --config.SECTION.FIELD=VALUE overrides any field",
+    "config": "PATH      a config file, or its name in configs/ (default digits); --config.SECTION.FIELD=VALUE",
     "workdir": "DIR      the run's directory (default runs/<config name>)",
     "split": "NAME       train, valid or test (default test)",
     "weights": "NAME     last, best or ema (default: what the run's config says)",

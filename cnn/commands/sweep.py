@@ -5,16 +5,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cnn import terminal
-from cnn.sweep import listing
+from cnn.sweep import listing, show
 from cnn.sweep.plan import Plan
 
 
 def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
-    """Runs what is missing of a sweep and prints the ranking; with `sweep.print` only lists the trials."""
+    """Runs what is missing of a sweep and prints the ranking; with `sweep.print` only lists the trials.
+
+    Returns:
+      0; or 1 where a trial could not be run.
+    """
     if flags.get("sweep.print") == "true":
         print("\n".join(terminal.plain(line) for line in listing.lines(plan, workdir)))
         return 0
     sys.stdout.flush()
     from cnn.sweep import driver  # JAX takes seconds to import
 
-    return driver.run(plan, workdir, flags.get("storage", ""))
+    record = driver.run(plan, workdir, flags.get("storage", ""))
+    show.ranking(record, workdir)
+    return 1 if record["counts"].get("failed") else 0

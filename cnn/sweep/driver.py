@@ -1,5 +1,6 @@
 """Runs a sweep: opens its folder and study, lets an engine work, ranks what came out."""
 
+import contextlib
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import optuna
 from cnn import config, pages, rundir
 from cnn.config import ConfigError
 from cnn.interruption import Interruption
-from cnn.sweep import engines, programs, ranking, samplers, show, storage, workers
+from cnn.sweep import engines, programs, ranking, samplers, storage, workers
 from cnn.sweep.board import Board
 from cnn.sweep.plan import TRIALS, Plan
 from cnn.sweep.queue import Queue
@@ -20,16 +21,14 @@ from cnn.sweep.session import Session
 DECLARATION = rundir.DECLARATION
 
 
-def run(plan: Plan, folder: Path, url: str) -> int:
-    """Runs what is missing of a sweep, writes `sweep.json` and `sweep.csv`, and prints the ranking.
+def run(plan: Plan, folder: Path, url: str, interruption: Interruption | None = None) -> dict[str, Any]:
+    """Runs what is missing of a sweep; writes and returns the ranking, `sweep.json`, and `sweep.csv` beside it.
 
     Args:
       plan: the sweep.
       folder: its directory; every worker of it must see the same one.
       url: of the database, empty for SQLite in the folder.
-
-    Returns:
-      0; or 1 where a trial could not be run.
+      interruption: of whoever runs this among other things; made where there is none.
 
     Raises:
       ConfigError: the folder or the study belongs to another sweep.
@@ -40,22 +39,21 @@ def run(plan: Plan, folder: Path, url: str) -> int:
     with workers.alone(folder):  # two that make the same tables at once disturb each other
         connected = storage.connect(url, folder)
     screen = Screen(plan.size)
-    with Interruption() as interruption, workers.present(folder) as worker:
+    with contextlib.ExitStack() as held, workers.present(folder) as worker:
+        stops = interruption or held.enter_context(Interruption())
 
         def asking(question: Callable[[], Any]) -> Any:
-            return storage.asking(question, screen.line, lambda: interruption.requested)
+            return storage.asking(question, screen.line, lambda: stops.requested)
 
         study = asking(lambda: _study(plan, folder, connected, token))
-        session = Session(plan, Queue(Board(plan, folder, study), worker), screen, interruption)
+        session = Session(plan, Queue(Board(plan, folder, study), worker), screen, stops)
 
         page = pages.Pages(folder, plan.example.values.report.page, screen.line, pages.of_sweep)
         session.record = lambda: ranking.write(session.queue.board, session, page.follow)
         if plan.is_grid:
             asking(lambda: session.queue.fill(programs.key))
         with screen.running(asking(lambda: len(ranking.ended(session.queue.board)))):
-            record = _work(session, page)
-    show.ranking(record, folder)
-    return 1 if record["counts"].get("failed") else 0
+            return _work(session, page)
 
 
 def _work(session: Session, page: pages.Pages) -> dict[str, Any]:
