@@ -60,9 +60,9 @@ class Queue:
             repair.reconcile(self.board)
             claimed: list[Claimed] = []
             program = ""
-            while (following := self._next()) is not None:
+            while (not claimed or len(claimed) < limit(program)) and (following := self._next()) is not None:
                 program = program or key(following)
-                if key(following) != program or len(claimed) >= limit(program):
+                if key(following) != program:
                     break
                 claimed.append(self._take(following))
             if claimed:
@@ -119,7 +119,7 @@ class Queue:
     def settle(self, claimed: Claimed, ended: Outcome) -> Outcome:
         """Stores and returns how a trial ended; one that failed and may be tried again waits once more."""
         with workers.alone(self.folder):
-            return repair.settle(self.board, self.study.get_trials(deepcopy=False)[claimed.asked.number], ended)
+            return repair.settle(self.board, self.study._storage.get_trial(claimed.asked._trial_id), ended)
 
 
 def by_program(trials: Sequence[Trial], key: Key) -> list[Trial]:

@@ -24,11 +24,16 @@ ABOUT = ("number", "fields", "config")
 
 def reconcile(board: Board) -> None:
     """Settles what dead workers left."""
-    for trial in board.trials():
-        if trial.state == TrialState.RUNNING and not workers.alive(board.folder, trial.user_attrs.get("worker")):
-            _bury(board, trial)
+    trials = board.trials()
+    left = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.RUNNING and not workers.alive(board.folder, trial.user_attrs.get("worker"))
+    ]
+    for trial in left:
+        _bury(board, trial)
     last: dict[int, FrozenTrial] = {}
-    for trial in board.trials():
+    for trial in board.trials() if left else trials:
         if "number" in trial.user_attrs:
             last[trial.user_attrs["number"]] = trial
     for trial in last.values():
@@ -57,7 +62,9 @@ def settle(board: Board, trial: FrozenTrial, ended: Outcome) -> Outcome:
     storage, key = board.study._storage, trial._trial_id
     workdir = board.folder / TRIALS / f"{trial.user_attrs['number']:04}"
     final = ended.final or _enough(board, trial, ended, workdir)
-    about = {"status": ended.status, "error": ended.error, "final": final, "saved": outcome.newest_step(workdir)}
+    about: dict[str, Any] = {"status": ended.status, "final": final}
+    if ended.status not in ENDS:  # each is a commit of its own
+        about |= {"error": ended.error, "saved": outcome.newest_step(workdir)}
     for name, value in about.items():
         storage.set_trial_user_attr(key, name, value)
     if ended.status in ENDS:

@@ -1,6 +1,7 @@
 """What an engine works with: claims, verdicts and ends of trials, through a database that may be away for a while."""
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,14 +30,13 @@ class Session:
     screen: Screen
     interruption: Interruption
     datasets: programs.Datasets = dataclasses.field(default_factory=programs.Datasets)
-    train_seconds: float = 0.0
-    """Spent in training steps, by trials of this worker."""
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Which engine runs, and what was measured to choose it."""
     record: Callable[[], dict[str, Any]] = dict
     """Writes and returns the ranking as far as it is known."""
     _recorded: float = dataclasses.field(default_factory=time.monotonic)
     _told: bool = False
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def claim(self, limit: Callable[[str], int] = lambda program: 1) -> list[Claimed] | None:
         """Returns trials of one program that are ours now; `None` when nothing is left, empty while others work.
@@ -53,9 +53,10 @@ class Session:
         stored = self.ask(lambda: self.queue.settle(claimed, ended))
         faults.point("settled")
         self.screen.ended(claimed.trial, stored, self.plan.options.objective)
-        if time.monotonic() - self._recorded > RECORD_SECONDS:
-            self.ask(self.record)
-            self._recorded = time.monotonic()
+        with self._lock:
+            if time.monotonic() - self._recorded > RECORD_SECONDS:
+                self.ask(self.record)
+                self._recorded = time.monotonic()
 
     def values(self, trial: Trial) -> Values:
         """Returns a trial's config as it is trained here: saved every minute, where it says after every so many epochs.
