@@ -55,7 +55,10 @@ def create_state(hyper: Hyper, image_shape: tuple[int, ...], seed: int, program:
     return state if program.devices == 1 else devices.replicate(state, program.devices)
 
 
-@functools.partial(jax.jit, static_argnames=("image_shape", "program"))
+# Run once: XLA's full effort takes a second longer, and computes the same bits no sooner.
+@functools.partial(
+    jax.jit, static_argnames=("image_shape", "program"), compiler_options={"xla_backend_optimization_level": 1}
+)
 def _create(hyper: Hyper, key: jax.Array, *, image_shape: tuple[int, ...], program: Program) -> TrainState:
     init_key, train_key = jax.random.split(jax.random.wrap_key_data(key))
     variables = model.init(hyper.layers, image_shape, init_key)

@@ -6,14 +6,16 @@ threads that each run whole trials take turns at the steps. Each trial computes 
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import errno
 import threading
+from typing import Any
 
-from cnn import experiment, lock
+from cnn import evaluate, experiment, lock
 from cnn.data import DataError
+from cnn.fingerprint import fingerprint
 from cnn.interruption import Preempted
 from cnn.settings import Off
+from cnn.starting import make_program, make_state
 from cnn.sweep import outcome
 from cnn.sweep.options import CmaEs, Tpe
 from cnn.sweep.outcome import Outcome
@@ -28,15 +30,21 @@ POLL_SECONDS = 1.0
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-@dataclasses.dataclass
 class _Threads:
-    """What the threads that train know of each other."""
+    """The threads that train; whoever enters is the one that makes steps."""
 
-    working: int
-    turn: threading.Lock = dataclasses.field(default_factory=threading.Lock)
-    over: threading.Event = dataclasses.field(default_factory=threading.Event)
-    """One of them met what ends the sweep."""
-    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    def __init__(self, working: int) -> None:
+        self.working = working
+        self.begun, self.over = threading.Event(), threading.Event()
+        """The first one has its turn, so that what a trial opens with is compiled; one met what ends the sweep."""
+        self._turn, self._lock = threading.Lock(), threading.Lock()
+
+    def __enter__(self) -> None:
+        self._turn.acquire()
+        self.begun.set()
+
+    def __exit__(self, *_: object) -> None:
+        self._turn.release()
 
     def leave(self) -> bool:
         """Tells whether the one who asks may end, for another one stays."""
@@ -58,7 +66,7 @@ def run(session: Session) -> None:
     session.interruption.defer(True)
     threads = _Threads(together(session.plan))
     with concurrent.futures.ThreadPoolExecutor(threads.working) as pool:
-        working = [pool.submit(_work, session, threads) for _ in range(threads.working)]
+        working = [pool.submit(_work, session, threads, first=not number) for number in range(threads.working)]
         while concurrent.futures.wait(working, POLL_SECONDS).not_done:
             pass  # only a thread that comes back to Python hears of a signal
     session.interruption.defer(False)
@@ -72,8 +80,23 @@ def together(plan: Plan) -> int:
     return 1 if learns else 2
 
 
-def _work(session: Session, threads: _Threads) -> None:
+def _warm_up(session: Session) -> None:
+    """Compiles what a trial needs after its steps."""
+    values = session.plan.example.values
+    with contextlib.suppress(Exception):  # which the trial itself will meet, and tell
+        dataset = session.datasets.of(values)
+        length = len(dataset.train) // values.train.batch_size
+        state = make_state(values, make_program(values, length * values.train.epochs, length))
+        variables = evaluate.variables_of(state)
+        evaluate.predict_logits(state.hyper, variables, dataset.valid.images, **evaluate.options(values, 1))
+        fingerprint(state)
+
+
+def _work(session: Session, threads: _Threads, *, first: bool) -> None:
     try:
+        if not first:
+            threads.begun.wait()
+            _warm_up(session)
         while not threads.over.is_set():
             session.interruption.check()
             if (claimed := session.claim()) is None:
@@ -83,14 +106,16 @@ def _work(session: Session, threads: _Threads) -> None:
                     return
                 session.wait(POLL_SECONDS)
             for one in claimed:
-                train(session, one, threads.turn)
+                train(session, one, threads)
     except BaseException:
         threads.over.set()
         raise
+    finally:
+        threads.begun.set()
 
 
-def train(session: Session, claimed: Claimed, turn: threading.Lock) -> None:
-    """Trains one trial, its steps while it holds `turn`, and stores how it ended."""
+def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextManager[Any]) -> None:
+    """Trains one trial, making its steps within `turn`, and stores how it ended."""
     watch = Watch(session.screen.reporter(claimed.trial), session.judge(claimed), pages=False, turn=turn)
     values = session.values(claimed.trial)
     try:
