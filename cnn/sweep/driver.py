@@ -1,6 +1,7 @@
 """Runs a sweep: opens its folder and study, lets an engine work, ranks what came out."""
 
 import secrets
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import optuna
 from cnn import config, rundir
 from cnn.config import ConfigError
 from cnn.interruption import Interruption
-from cnn.sweep import engines, programs, ranking, samplers, show, storage, workers
+from cnn.sweep import engines, measure, programs, ranking, samplers, show, storage, warming, workers
 from cnn.sweep.board import Board
 from cnn.sweep.plan import TRIALS, Plan
 from cnn.sweep.queue import Queue
@@ -37,6 +38,11 @@ def run(plan: Plan, folder: Path, url: str) -> int:
       OSError: the disk is full, or the database does not answer.
     """
     token = declare(plan, folder)
+    datasets = programs.Datasets()
+    fresh = plan.options.engine != "process" and not (folder / ranking.JSON).exists()
+    beside = [threading.Thread(target=warming.before_steps, args=(plan, datasets))] if fresh else []
+    for thread in beside:
+        thread.start()
     with workers.alone(folder):  # two that make the same tables at once disturb each other
         connected = storage.connect(url, folder)
     screen = Screen(plan.size)
@@ -46,22 +52,32 @@ def run(plan: Plan, folder: Path, url: str) -> int:
             return storage.asking(question, screen.line, lambda: interruption.requested)
 
         study = asking(lambda: _study(plan, folder, connected, token))
-        session = Session(plan, Queue(Board(plan, folder, study), worker), screen, interruption)
-
+        session = Session(plan, Queue(Board(plan, folder, study), worker), screen, interruption, datasets)
         session.record = lambda: ranking.write(session.queue.board, session)
         if plan.is_grid:
             asking(lambda: session.queue.fill(programs.key))
+        for thread in beside:
+            thread.join()
         with screen.running(asking(lambda: len(ranking.ended(session.queue.board)))):
-            try:
-                engines.run(session)
-            except storage.Away:
-                raise
-            except BaseException:
-                asking(session.record)
-                raise
-            record = asking(session.record)
+            record = _worked(session, folder)
     show.ranking(record, folder)
     return 1 if record["counts"].get("failed") else 0
+
+
+def _worked(session: Session, folder: Path) -> dict[str, Any]:
+    """Lets the engine work; returns the ranking, which is also written where the work did not come to its end."""
+    try:
+        engines.run(session)
+        session.about |= session.spent(measure.age())
+        return session.ask(session.record)
+    except storage.Away as away:
+        done = len(list(folder.glob(f"{TRIALS}/*/{rundir.RESULT}")))
+        kept = f"Kept in {folder}: {done} of {session.plan.size} trials with their results, the others as last saved"
+        remedy = "When the database answers again, start the same command: it continues from there, nothing twice"
+        raise storage.Away(f"--storage: {away}. {kept}. {remedy}") from None
+    except BaseException:
+        session.ask(session.record)
+        raise
 
 
 def declare(plan: Plan, folder: Path) -> str:

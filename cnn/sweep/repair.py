@@ -22,8 +22,8 @@ ABOUT = ("number", "fields", "config")
 """What a trial's next attempt inherits."""
 
 
-def reconcile(board: Board) -> None:
-    """Settles what dead workers left."""
+def reconcile(board: Board) -> list[FrozenTrial]:
+    """Settles what dead workers left; returns every attempt."""
     trials = board.trials()
     left = [
         trial
@@ -33,15 +33,17 @@ def reconcile(board: Board) -> None:
     for trial in left:
         _bury(board, trial)
     last: dict[int, FrozenTrial] = {}
-    for trial in board.trials() if left else trials:
+    trials = board.trials() if left else trials
+    for trial in trials:
         if "number" in trial.user_attrs:
             last[trial.user_attrs["number"]] = trial
-    for trial in last.values():
-        # Whoever was to begin it again died in between.
-        if trial.state == TrialState.FAIL and not trial.user_attrs.get("final"):
-            _again(board, trial)
+    # Whoever was to begin it again died in between.
+    unsettled = [one for one in last.values() if one.state == TrialState.FAIL and not one.user_attrs.get("final")]
+    for trial in unsettled:
+        _again(board, trial)
     if not board.plan.is_grid:
         add_siblings(board)
+    return board.trials() if unsettled or not board.plan.is_grid else trials
 
 
 def _bury(board: Board, trial: FrozenTrial) -> None:

@@ -10,13 +10,10 @@ import errno
 import threading
 from typing import Any
 
-from cnn import evaluate, experiment, lock
-from cnn.data import DataError
-from cnn.fingerprint import fingerprint
+from cnn import experiment, lock
 from cnn.interruption import Preempted
 from cnn.settings import Off
-from cnn.starting import make_program, make_state
-from cnn.sweep import outcome
+from cnn.sweep import outcome, warming
 from cnn.sweep.options import CmaEs, Tpe
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan
@@ -61,8 +58,7 @@ def run(session: Session) -> None:
       Preempted: a signal asked to stop; the trials under way are saved and wait again.
       OSError: the disk is full, or the database away for too long.
     """
-    with contextlib.suppress(DataError):  # of the trials that need them; read here, where a signal ends it at once
-        session.datasets.of(session.plan.example.values)
+    warming.before_steps(session.plan, session.datasets)  # here, where a signal ends it at once
     session.interruption.defer(True)
     threads = _Threads(together(session.plan))
     with concurrent.futures.ThreadPoolExecutor(threads.working) as pool:
@@ -80,23 +76,11 @@ def together(plan: Plan) -> int:
     return 1 if learns else 2
 
 
-def _warm_up(session: Session) -> None:
-    """Compiles what a trial needs after its steps."""
-    values = session.plan.example.values
-    with contextlib.suppress(Exception):  # which the trial itself will meet, and tell
-        dataset = session.datasets.of(values)
-        length = len(dataset.train) // values.train.batch_size
-        state = make_state(values, make_program(values, length * values.train.epochs, length))
-        variables = evaluate.variables_of(state)
-        evaluate.predict_logits(state.hyper, variables, dataset.valid.images, **evaluate.options(values, 1))
-        fingerprint(state)
-
-
 def _work(session: Session, threads: _Threads, *, first: bool) -> None:
     try:
         if not first:
             threads.begun.wait()
-            _warm_up(session)
+            warming.after_steps(session.plan, session.datasets)
         while not threads.over.is_set():
             session.interruption.check()
             if (claimed := session.claim()) is None:
