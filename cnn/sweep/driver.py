@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import optuna
 from cnn import config, pages, rundir
 from cnn.config import ConfigError
 from cnn.interruption import Interruption
-from cnn.sweep import engines, programs, ranking, samplers, storage, workers
+from cnn.sweep import engines, measure, programs, ranking, samplers, storage, warming, workers
 from cnn.sweep.board import Board
 from cnn.sweep.plan import TRIALS, Plan
 from cnn.sweep.queue import Queue
@@ -36,6 +37,11 @@ def run(plan: Plan, folder: Path, url: str, interruption: Interruption | None = 
       OSError: the disk is full, or the database does not answer.
     """
     token = declare(plan, folder)
+    datasets = programs.Datasets()
+    fresh = plan.options.engine != "process" and not (folder / ranking.JSON).exists()
+    beside = [threading.Thread(target=warming.before_steps, args=(plan, datasets))] if fresh else []
+    for thread in beside:
+        thread.start()
     with workers.alone(folder):  # two that make the same tables at once disturb each other
         connected = storage.connect(url, folder)
     screen = Screen(plan.size)
@@ -46,27 +52,32 @@ def run(plan: Plan, folder: Path, url: str, interruption: Interruption | None = 
             return storage.asking(question, screen.line, lambda: stops.requested)
 
         study = asking(lambda: _study(plan, folder, connected, token))
-        session = Session(plan, Queue(Board(plan, folder, study), worker), screen, stops)
-
+        session = Session(plan, Queue(Board(plan, folder, study), worker), screen, stops, datasets)
         page = pages.Pages(folder, plan.example.values.report.page, screen.line, pages.of_sweep)
         session.record = lambda: ranking.write(session.queue.board, session, page.follow)
         if plan.is_grid:
             asking(lambda: session.queue.fill(programs.key))
+        for thread in beside:
+            thread.join()
         with screen.running(asking(lambda: len(ranking.ended(session.queue.board)))):
-            return _work(session, page)
+            return _work(session, folder, page)
 
 
-def _work(session: Session, page: pages.Pages) -> dict[str, Any]:
-    """Lets an engine run the trials; returns the ranking, written also where something ends the sweep early."""
+def _work(session: Session, folder: Path, page: pages.Pages) -> dict[str, Any]:
+    """Lets the engine work; returns the ranking, which is also written where the work did not come to its end."""
     try:
         engines.run(session)
-    except storage.Away:
-        raise
+        session.about |= session.spent(measure.age())
+        record = session.ask(session.record)
+    except storage.Away as away:
+        done = len(list(folder.glob(f"{TRIALS}/*/{rundir.RESULT}")))
+        kept = f"Kept in {folder}: {done} of {session.plan.size} trials with their results, the others as last saved"
+        remedy = "When the database answers again, start the same command: it continues from there, nothing twice"
+        raise storage.Away(f"--storage: {away}. {kept}. {remedy}") from None
     except BaseException:
         session.ask(session.record)
         page.ended()
         raise
-    record = session.ask(session.record)
     page.ended()
     return record
 
