@@ -48,7 +48,8 @@ def trained(values, **changes):
 
 def resolve(text, shape=(9, 8, 6), **sections):
     data = {"name": "tiny", "image_shape": shape, "classes": 3, "mean": [0.4] * shape[2], "std": [0.3] * shape[2]}
-    return config.resolve({"model": {"layers": text}, "data": data, **sections})
+    optimizer = {"name": "sgd", "learning_rate": 0.1}
+    return config.resolve({"model": {"layers": text}, "data": data, "optimizer": optimizer, **sections})
 
 
 def of_layers(network, shape):
@@ -81,8 +82,7 @@ def check_onnx(network, sizes=SIZES):
     for size in sizes:
         found = run(images[:size])
         assert found.dtype == np.float32
-        tolerance = 1e-5 * max(1, np.abs(logits).max() / 10)
-        np.testing.assert_allclose(found, agreement.softmax(logits[:size]), rtol=0, atol=tolerance)
+        np.testing.assert_allclose(found, agreement.softmax(logits[:size]), rtol=0, atol=1e-5)
 
 
 LAYERS = [
@@ -108,6 +108,7 @@ LAYERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", LAYERS)
 def test_every_layer_and_option_is_the_same_in_onnx(text):
     check_onnx(trained(resolve(f"{text} | dense(classes) | softmax")))
@@ -116,20 +117,16 @@ def test_every_layer_and_option_is_the_same_in_onnx(text):
 def test_the_layers_above_are_all_there_are():
     named = set(re.findall(r"[a-z_]+", " ".join(LAYERS)))
     assert set(layers.KINDS) - named == {"softmax", "dense"} - named
-    network = trained(resolve("flatten | dense(classes)"))
-    check_onnx(network)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
-@given(test_model.networks_on_images())
-def test_random_networks_are_the_same_in_onnx(case):
-    check_onnx(of_layers(*case), sizes=(1, 3))
+def test_a_network_of_all_layers_is_the_same_in_onnx():
+    check_onnx(trained(resolve(test_model.EVERYTHING, (11, 13, 4))))
 
 
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(test_model.networks_on_images())
-def test_many_random_networks_are_the_same_in_onnx(case):
+def test_random_networks_are_the_same_in_onnx(case):
     check_onnx(of_layers(*case), sizes=(1, 3))
 
 
@@ -161,7 +158,7 @@ def test_a_network_that_computes_something_else_is_refused():
         lambda images: run(images)[:1],
         lambda images: run(images) * np.nan,
     ):
-        with pytest.raises(FloatingPointError, match="^--format: the export differs from this software's own"):
+        with pytest.raises(FloatingPointError, match=r"^--format: the export differs from this software's own"):
             agreement.check(network, wrong)
 
 
@@ -169,11 +166,12 @@ def test_a_network_that_is_too_large_for_the_formats_is_refused(monkeypatch):
     network = trained(resolve("flatten | dense(classes)"))
     artefact.check_size(network)
     monkeypatch.setattr(artefact, "LARGEST", 4 * (9 * 8 * 6 + 1) * 3 - 1)
-    with pytest.raises(ConfigError, match="^--format: must hold the weights in .* bytes, got 5,196. Use a smaller"):
+    with pytest.raises(ConfigError, match=r"^--format: must hold the weights in .* bytes, got 5,196. Use a smaller"):
         artefact.check_size(network)
 
 
-@pytest.mark.parametrize("exporter", [onnx_graph, pytest.param(stablehlo, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("exporter", [onnx_graph, stablehlo])
 def test_a_run_in_bfloat16_is_exported_in_float32_and_that_is_said(exporter):
     values = resolve("flatten | dense(4) | gelu | dense(classes)", train={"compute_dtype": "bfloat16"})
     made = exporter.write(trained(values))
