@@ -70,6 +70,7 @@ RANKS = {
     "cnn.journey": 10,
     "cnn.predict": 10,
     "cnn.trainer": 10,
+    "cnn.export": 11,
     "cnn.look": 11,
     "cnn.experiment": 12,
     "cnn.sweep": 13,

@@ -40,6 +40,11 @@ COMMANDS = {
         False,
         words="PICTURE_OR_FOLDER...",
     ),
+    "export": Command(
+        "a run's network as one file for other programs: StableHLO or ONNX",
+        ("workdir", "format", "out", "input", "weights"),
+        False,
+    ),
     "filters": Command(
         "slide a filter over a picture, as the lesson does by hand: the map, the pooling, the sum of one pixel",
         ("filter", "weighted", "pool", "pixel", "output"),
@@ -60,6 +65,8 @@ CHOICES = {
     "pool": ("max", "average", "none"),
     "invert": ("auto", "yes", "no"),
     "choose": ("confused", "classes"),
+    "format": ("stablehlo", "onnx"),
+    "input": ("uint8", "float32"),
 }
 
 FLAGS = {
@@ -83,6 +90,9 @@ FLAGS = {
     "choose": "HOW       confused (default), the images with the largest loss; or classes, one of each class",
     "images": "N         how many images to follow (default 8)",
     "max_mb": "MB        the largest page; what does not fit is left out, and the page says what (default 3)",
+    "format": "NAME      stablehlo (JAX on CPU, CUDA and TPU) or onnx (ONNX Runtime and others)",
+    "out": "PATH         the file to write (default exports/model.<format> in the run's directory)",
+    "input": "TYPE       what pictures are given as: uint8 (default), or float32, 0..255 too",
     "output": "PATH      the PNG file to write (default <picture>-<filter>.png here)",
 }
 

@@ -1,0 +1,71 @@
+"""Whether an export computes what this software computes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32, Num
+
+from cnn import evaluate, hyper
+from cnn.export.artefact import Trained
+
+SIZES = (1, 7)
+"""The batches that are compared."""
+TOLERANCE = 1e-5
+"""The largest difference of two probabilities; times the largest logit if above 1, as roundings grow with it."""
+
+
+def cpu() -> Any:
+    """Returns the CPU device, on which exports are checked."""
+    return jax.devices("cpu")[0]
+
+
+def check(trained: Trained, probabilities: Callable[[np.ndarray], Any]) -> float:
+    """Compares an export with the forward pass of `eval` and `predict` in float32, on the CPU, on drawn pictures.
+
+    Returns:
+      The largest difference of two probabilities.
+
+    Raises:
+      FloatingPointError: it is not finite, or larger than rounding explains.
+    """
+    worst = 0.0
+    for size in SIZES:
+        images = drawn(trained, size)
+        logits = expected(trained, images)
+        found = np.asarray(probabilities(images), np.float64)
+        difference = float(np.abs(found - softmax(logits)).max())
+        allowed = TOLERANCE * max(1.0, float(np.abs(logits).max()))
+        if found.shape != logits.shape or not difference <= allowed:
+            raise FloatingPointError(
+                f"--format: the export differs from this software's own probabilities by {difference:.2g}, "
+                f"more than {allowed:.2g}. Nothing was written; report it with the run's config.json"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def drawn(trained: Trained, size: int, seed: int = 0) -> Num[np.ndarray, "size height width channels"]:
+    """Returns pictures of many kinds: from flat to noise, from dark to light."""
+    rng = np.random.default_rng([seed, size])
+    shape = trained.values.data.image_shape
+    centre = rng.uniform(0, 255, (size, 1, 1, shape[2]))
+    spread = rng.uniform(0, 128, (size, 1, 1, 1))
+    images = np.clip(centre + spread * rng.normal(size=(size, *shape)), 0, 255)
+    return images.astype(trained.intensities)
+
+
+def expected(trained: Trained, images: np.ndarray) -> Float32[np.ndarray, "images classes"]:
+    """Returns the logits of evaluation's own program, in float32 on the CPU."""
+    with jax.default_device(cpu()), jax.default_matmul_precision("highest"):
+        variables = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)), dict(trained.variables))
+        hyperparameters = hyper.from_values(trained.values)
+        return evaluate.predict_logits(hyperparameters, variables, jnp.asarray(images), batch_size=len(images))
+
+
+def softmax(logits: Float32[np.ndarray, "images classes"]) -> np.ndarray:
+    """Returns probabilities, in float64."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)

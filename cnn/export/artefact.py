@@ -1,0 +1,59 @@
+"""What an exporter is given, what it makes of it, and what is said beside any export."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from cnn import model
+from cnn.config import Values
+
+
+class Trained(NamedTuple):
+    """A run's network at one step.
+
+    Attributes:
+      values: the run's config.
+      variables: `params` and `batch_stats`.
+      classes: the names of the classes, in the order of the logits.
+      step: the updates behind the variables.
+      weights: which they are: last, best or ema.
+      intensities: the type of the pictures that go in: uint8, or float32 that holds 0..255 too.
+    """
+
+    values: Values
+    variables: model.Variables
+    classes: tuple[str, ...]
+    step: int
+    weights: str
+    intensities: str = "uint8"
+
+
+class Artefact(NamedTuple):
+    """What an exporter makes.
+
+    Attributes:
+      content: of the file.
+      about: what the description beside it says of this format, as JSON.
+      said: lines for the person, about this format.
+    """
+
+    content: bytes
+    about: Mapping[str, Any]
+    said: tuple[str, ...] = ()
+
+
+def pictures(trained: Trained) -> dict[str, Any]:
+    """Returns what goes into a network that has its preprocessing inside, and what comes out, as JSON."""
+    return {
+        "input": {
+            "name": "images",
+            "type": trained.intensities,
+            "shape": ["batch", *trained.values.data.image_shape],
+            "range": [0, 255],
+            "axes": ["batch", "height", "width", "channels"],
+        },
+        "output": {
+            "name": "probabilities",
+            "type": "float32",
+            "shape": ["batch", trained.values.data.classes],
+        },
+    }

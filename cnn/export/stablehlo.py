@@ -1,0 +1,54 @@
+"""StableHLO by `jax.export`: one file that JAX runs on CPU, CUDA and TPU without this code."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export
+from jaxtyping import Array, Float, Num
+
+from cnn import hyper, layers, model, train
+from cnn.export import agreement
+from cnn.export.artefact import Artefact, Trained, pictures
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def write(trained: Trained) -> Artefact:
+    """Returns the network with its preprocessing inside, for any batch size: pictures in, probabilities out.
+
+    It computes layer by layer (the plain plan) in float32, at the highest precision of each platform, whatever the run
+    was trained in. It is run on this machine's CPU and compared with `predict`'s own forward pass.
+
+    Raises:
+      FloatingPointError: a probability is not finite, or differs by more than rounding.
+    """
+    values = trained.values
+    batch = export.symbolic_shape("batch, ...", like=(1, *values.data.image_shape))
+    images = jax.ShapeDtypeStruct(batch, jnp.dtype(trained.intensities))
+    with jax.default_matmul_precision("highest"):
+        exported = export.export(jax.jit(_probabilities(trained)), platforms=PLATFORMS)(images)
+    content = bytes(exported.serialize())
+    loaded = jax.jit(export.deserialize(bytearray(content)).call)
+    with jax.default_device(agreement.cpu()):
+        worst = agreement.check(trained, loaded)
+    about = {"platforms": list(PLATFORMS), "calling_convention": exported.calling_convention_version}
+    said = (
+        f"checked on cpu: probabilities differ from predict's by at most {worst:.1g}; "
+        "lowered for cuda and tpu, not run there",
+    )
+    return Artefact(content, {**pictures(trained), **about, "jax": jax.__version__, "difference": worst}, said)
+
+
+def _probabilities(trained: Trained) -> Any:
+    values = trained.values
+    hyperparameters = hyper.from_values(values)
+    last = layers.named(values.layers)[-1][0]
+
+    def probabilities(images: Num[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
+        standardised = train.normalised(hyperparameters, images)
+        outputs = model.capture(values.layers, trained.variables, standardised)
+        ends = isinstance(values.layers[-1], layers.Softmax)
+        return outputs[last] if ends else jax.nn.softmax(outputs[last])
+
+    return probabilities
