@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn import hosts, rundir, terminal
+from cnn import footprint, hosts, rundir, terminal
 from cnn.commands import placement
 from cnn.config import ConfigError, Values
 
@@ -25,6 +25,8 @@ def _announce(values: Values, workdir: Path) -> None:
     rundir.check_same_config(values, workdir)
     if not (workdir / rundir.RESULT).exists():
         terminal.journey(values.rows, values.data.image_shape)
+        if line := footprint.split(values):
+            print(line)
         sys.stdout.flush()
 
 
