@@ -110,7 +110,9 @@ def _of_file(path: Path) -> dict[str, str]:
                 for name, part in slices.items()
             }
     except (SafetensorError, OSError) as error:
-        raise _wrong(f"{path} cannot be read as safetensors: {' '.join(str(error).split())[:200]}. Use another.") from None
+        raise _wrong(
+            f"{path} cannot be read as safetensors: {' '.join(str(error).split())[:200]}. Use another."
+        ) from None
 
 
 def _wrong(message: str) -> ConfigError:

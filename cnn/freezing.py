@@ -21,11 +21,7 @@ def trained(params: Mapping[str, Any], frozen: Collection[str], prefix: str = ""
 def merged(part: Mapping[str, Any], params: Mapping[str, Any]) -> Any:
     """Returns the tree `params` with those arrays replaced that `part` has."""
     return {
-        name: value
-        if name not in part
-        else merged(part[name], value)
-        if isinstance(value, Mapping)
-        else part[name]
+        name: value if name not in part else merged(part[name], value) if isinstance(value, Mapping) else part[name]
         for name, value in params.items()
     }
 

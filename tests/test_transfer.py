@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import runs
@@ -124,6 +125,18 @@ def test_what_is_no_source_is_one_clear_line(name, tmp_path, capsys):
     assert expected.get(name.partition(".")[0], "is no run, checkpoint or .safetensors file, got") in said
 
 
+def test_an_exported_file_gives_every_bit_back(source, tmp_path):
+    file = tmp_path / "model.safetensors"
+    assert runs.start("export", f"--workdir={source}", "--format=safetensors", f"--out={file}") == 0
+    found, given = load_file(file), arrays(source)
+    assert same(found, given, given) == list(given)
+    with safe_open(file, "numpy") as opened:
+        metadata = opened.metadata()
+    assert json.loads(metadata["layers"])["layers"] == LAYERS
+    assert json.loads(metadata["input_shape"]) == [8, 8, 1]
+    assert json.loads(metadata["classes"]) == [str(digit) for digit in range(10)]
+
+
 def test_a_run_without_a_checkpoint_and_a_damaged_step_are_refused(source, tmp_path):
     empty = tmp_path / "empty"
     shutil.copytree(source, empty)
@@ -137,7 +150,9 @@ def test_a_run_without_a_checkpoint_and_a_damaged_step_are_refused(source, tmp_p
 def test_patterns_without_a_source_are_refused():
     with pytest.raises(config.ConfigError, match="config.init_layers: has no use without config.init_from"):
         resolve("init_layers=dense1")
-    with pytest.raises(config.ConfigError, match=r"config.init_layers: matches nothing, got 'conv9'. Known: dense1/ker"):
+    with pytest.raises(
+        config.ConfigError, match=r"config.init_layers: matches nothing, got 'conv9'. Known: dense1/ker"
+    ):
         resolve("init_from=a", "init_layers=conv9")
 
 
