@@ -12,7 +12,6 @@ from cnn.data import DataError
 from cnn.progress import Progress
 from cnn.train import TrainState
 
-
 Start = Callable[[TrainState], tuple[TrainState, dict[str, Any], str]]
 """Makes the state to start from of one that is only initialised; says what `run.json` keeps of it, and it in a line."""
 

@@ -148,7 +148,7 @@ def test_a_run_without_a_checkpoint_and_a_damaged_step_are_refused(source, tmp_p
 
 
 def test_patterns_without_a_source_are_refused():
-    with pytest.raises(config.ConfigError, match="config.init_layers: has no use without config.init_from"):
+    with pytest.raises(config.ConfigError, match=r"config.init_layers: has no use without config.init_from"):
         resolve("init_layers=dense1")
     with pytest.raises(
         config.ConfigError, match=r"config.init_layers: matches nothing, got 'conv9'. Known: dense1/ker"

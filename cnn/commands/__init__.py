@@ -97,7 +97,8 @@ FLAGS = {
     "choose": "HOW       confused (default), the images with the largest loss; or classes, one of each class",
     "images": "N         how many images to follow (default 8)",
     "max_mb": "MB        the largest page; what does not fit is left out, and the page says what (default 3)",
-    "format": "NAME      stablehlo (JAX on CPU, CUDA and TPU), onnx (ONNX Runtime and others), or safetensors (the parameters)",
+    "format": "NAME      stablehlo (JAX on CPU, CUDA and TPU), onnx (ONNX Runtime and others), or safetensors (the "
+    "parameters)",
     "out": "PATH         the file to write (default exports/model.<format> in the run's directory)",
     "input": "TYPE       what pictures are given as: uint8 (default), or float32, 0..255 too",
     "output": "PATH      the PNG file to write (default <picture>-<filter>.png here)",
