@@ -42,7 +42,8 @@ def naming(chosen: Sequence[str], paths: Sequence[str]) -> str:
     left = [path for path in paths if path not in chosen]
     without = [f"!{top}" for top in tops if all(path in left for path in paths if path.split("/")[0] == top)]
     without += [f"!{path}" for path in left if f"!{path.split('/')[0]}" not in without]
-    return " ".join(min([*whole, *rest], without, key=lambda names: len(names)))
+    named = [*whole, *rest]
+    return " ".join(without if without and len(without) < len(named) else named)
 
 
 def _any(patterns: Sequence[str], path: str) -> bool:

@@ -92,7 +92,7 @@ def test_every_array_that_does_not_fit_is_listed_with_the_pattern_that_does(sour
     assert not (tmp_path / "new").exists()
     assert capsys.readouterr().err == (
         f"config.init_from: {source} does not fit 4 of 10 arrays. "
-        "Take what does: config.init_layers = '!dense2 !dense3'.\n"
+        "Take what does: config.init_layers = 'dense1 batch_norm1'.\n"
         "    dense2/kernel: 6x10 there, 6x4 here\n"
         "    dense2/bias: 10 there, 4 here\n"
         "    dense3/kernel: nothing there, 4x10 here\n"

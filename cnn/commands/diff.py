@@ -52,7 +52,7 @@ def _said(paired: Mapping[str, Any]) -> str:
         return f"{paired['split']}: no paired test: {paired['reason']}"
     one, other = paired["accuracy"]
     return (
-        f"{paired['split']}: accuracy {one:.4f} and {other:.4f} on the same {paired['n']:,} examples; only the first is right "
-        f"on {paired['n10']:,} (n10), only the second on {paired['n01']:,} (n01): "
+        f"{paired['split']}: accuracy {one:.4f} and {other:.4f} on the same {paired['n']:,} examples; "
+        f"only the first is right on {paired['n10']:,} (n10), only the second on {paired['n01']:,} (n01): "
         f"McNemar's exact test p = {paired['p']:.3g}"
     )
