@@ -134,7 +134,12 @@ def _software(about: Mapping[str, Any]) -> dict[str, Any]:
 def _data(about: Mapping[str, Any]) -> dict[str, Any]:
     data = about.get("data", {})
     counts = {f"{split} examples": count for split, count in data.get("examples", {}).items()}
-    return {"identity": data.get("identity"), "classes": data.get("classes"), **counts}
+    return {
+        "started from": about.get(rundir.INIT),
+        "identity": data.get("identity"),
+        "classes": data.get("classes"),
+        **counts,
+    }
 
 
 def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

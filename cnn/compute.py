@@ -34,6 +34,31 @@ class Share(NamedTuple):
     piece: int | None = None
 
 
+class Call(NamedTuple):
+    """How a chain is called.
+
+    Attributes:
+      trained: in training, what of a batch it is given.
+      outputs: where what its layers make is kept.
+      prefix: the path of the chain, before the names of its layers.
+      still: the paths of batch normalisations that normalise as in evaluation and measure nothing.
+    """
+
+    trained: Share | None = None
+    outputs: dict[str, jax.Array] | None = None
+    prefix: str = ""
+    still: frozenset[str] = frozenset()
+
+    def inside(self, name: str) -> "Call":
+        """Returns the call of the chain within a layer."""
+        return self._replace(prefix=f"{self.prefix}{name}/")
+
+    def note(self, name: str, output: jax.Array) -> None:
+        """Keeps what a layer made, where that is asked for."""
+        if self.outputs is not None:
+            self.outputs[self.prefix + name] = output
+
+
 def example_shape(x: jax.Array, layout: str) -> tuple[int, ...]:
     """Returns the shape of one example, as layers count it: height, width, channels, or features."""
     return x.shape[1:] if _channels_last(x, layout) else (*x.shape[-3:-1], x.shape[-4])

@@ -127,7 +127,9 @@ def prepare(values: Values, workdir: Path, dataset: data.Dataset) -> dict[str, A
     for path, before, now in changed:
         rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     rundir.write(workdir / rundir.CONFIG, values.json.encode())
-    rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": starting.describe(dataset)})
+    before = rundir.read_json(workdir / rundir.RUN) or {}
+    kept = {rundir.INIT: before[rundir.INIT]} if rundir.INIT in before else {}
+    rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": starting.describe(dataset), **kept})
     return None
 
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cnn import layers, pieces, plan, settings
-from cnn.config import Values
+from cnn import layers, patterns, pieces, plan, settings
+from cnn.config import Values, array_paths
 from cnn.layers import Row
 
 WITHIN = 2
@@ -66,9 +66,11 @@ def need(values: Values, platform: str, *, devices: int = 1, data: int = 0) -> N
       devices: how many share a batch.
       data: bytes of the data set that lie on each.
     """
-    trained = layers.count_parameters(values.rows)
+    everything = layers.count_parameters(values.rows)
     measured = layers.count_parameters(values.rows, "batch_stats")
-    slots = _SLOTS.get(type(values.optimizer), 2) + (not isinstance(values.train.average, settings.Off))
+    trained = everything - frozen(values)
+    averaged = 0 if isinstance(values.train.average, settings.Off) else everything
+    slots = _SLOTS.get(type(values.optimizer), 2)
     share = values.train.batch_size // devices
     part = share // values.train.accumulate_steps
     widest = plan.widest(values.layers, values.data.image_shape)
@@ -76,13 +78,30 @@ def need(values: Values, platform: str, *, devices: int = 1, data: int = 0) -> N
     # The pictures of the whole share are prepared at once: as bytes, and twice as numbers.
     pictures = share * math.prod(values.data.image_shape) * (1 + 2 * FLOAT)
     return Need(
-        parameters=FLOAT * (trained + measured),
-        optimizer=FLOAT * slots * trained,
+        parameters=FLOAT * (everything + measured),
+        optimizer=FLOAT * (slots * trained + averaged),
         step=_WORK * FLOAT * trained,
         activations=pictures + examples * _of_one(values, platform),
         data=data,
         examples=examples,
     )
+
+
+def frozen(values: Values) -> int:
+    """Returns how many numbers of the parameters training leaves as they are."""
+    kept = set(values.frozen)
+    return sum(
+        parameter.size for row in values.rows for parameter in row.parameters if f"{row.path}/{parameter.name}" in kept
+    )
+
+
+def split(values: Values) -> str | None:
+    """Returns a line about what is trained and what is frozen, `None` where nothing is frozen."""
+    if not values.frozen:
+        return None
+    kept, everything = frozen(values), layers.count_parameters(values.rows)
+    paths = array_paths(values.rows, "params")
+    return f"{everything - kept:,} parameters are trained, {kept:,} frozen: {patterns.naming(values.frozen, paths)}"
 
 
 def refusal(need: Need, values: Values, available: int) -> str | None:

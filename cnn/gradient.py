@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from cnn import compute, devices, model, ops, plan
+from cnn import compute, devices, freezing, model, ops, plan
 from cnn.data.augment import Places, augment, whole
 from cnn.hyper import Hyper
 
@@ -31,10 +31,12 @@ class Program(NamedTuple):
     """Whether examples may be labelled `data.UNUSABLE`: they weigh nothing, and others stand in for their pictures."""
     devices: int = 1
     remat: str = "none"
+    frozen: tuple[str, ...] = ()
+    """The paths of the parameters that stay as they are: no gradient is computed of them."""
 
 
 class Sums(NamedTuple):
-    """What a batch says: the mean gradient, the new batch statistics, and sums over its examples."""
+    """What a batch says: the mean gradient of what is trained, the new batch statistics, and sums over its examples."""
 
     grads: Any
     batch_stats: Any
@@ -111,21 +113,22 @@ def _sums(
     hyper: Hyper, params: Any, batch_stats: Any, examples: tuple[Any, ...], key: PRNGKeyArray, program: Program
 ) -> tuple[Any, Any]:
     """Returns the new batch statistics, and the sums of the gradient, the loss and the correct ones of a share."""
-    axis = devices.AXIS if program.devices > 1 else None
-    count = len(examples[0])
+    axis, count = devices.AXIS if program.devices > 1 else None, len(examples[0])
     size = count // program.accumulate_steps
     widest = plan.widest(hyper.layers, examples[0].shape[1:])
     piece = ops.piece(size, widest, jax.default_backend())
+    everything, params = params, freezing.trained(params, program.frozen)
 
     def loss_fn(params: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, weights: Any) -> Any:
         logits, batch_stats = model.apply_train(
             hyper.layers,
-            {"params": params, "batch_stats": batch_stats},
+            {"params": freezing.merged(params, everything), "batch_stats": batch_stats},
             images,
             key,
             dtype=jnp.dtype(program.compute_dtype),
             share=compute.Share(rows, axis, piece),
             remat=program.remat,
+            still=freezing.layers(everything, program.frozen),
         )
         losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(labels, hyper.label_smoothing))
         correct = logits.argmax(-1) == labels.argmax(-1)
@@ -135,9 +138,8 @@ def _sums(
 
     def add_piece(sums: Any, examples: Any) -> tuple[Any, None]:
         batch_stats, totals = sums
-        (loss, (batch_stats, correct)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, batch_stats, *examples
-        )
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, (batch_stats, correct)), grads = grad_fn(params, batch_stats, *examples)
         return (batch_stats, jax.tree.map(jnp.add, totals, (grads, loss, correct))), None
 
     if plan.independent(hyper.layers):

@@ -12,6 +12,9 @@ from cnn.data import DataError
 from cnn.progress import Progress
 from cnn.train import TrainState
 
+Start = Callable[[TrainState], tuple[TrainState, dict[str, Any], str]]
+"""Makes the state to start from of one that is only initialised; says what `run.json` keeps of it, and it in a line."""
+
 
 class Keeper:
     """The checkpoints of one run that is being trained."""
@@ -61,8 +64,11 @@ class Keeper:
             reason = ", ".join(f"{name} {value}" for name, value in details.items())
             self.line(terminal.plain(f"{what}: {reason}"))
 
-    def open(self, state: TrainState) -> tuple[TrainState, Progress]:
+    def open(self, state: TrainState, start: Start | None = None) -> tuple[TrainState, Progress]:
         """Returns the newest whole state and its progress, or the given one and none; cuts the metrics back to it.
+
+        Where nothing is saved and there is a `start`, what that makes of the state is saved as step 0 and returned:
+        a run that continues never asks for it again.
 
         Raises:
           DataError: the data are not those that were trained with.
@@ -71,11 +77,11 @@ class Keeper:
           Elsewhere: in the other processes, whatever it was.
         """
         like = devices.local(state)
-        saved, arrays = hosts.from_leader_with(lambda: self._restored(like), like)
+        saved, arrays = hosts.from_leader_with(lambda: self._restored(like, start), like)
         self._saved_at = time.monotonic()
         return devices.replicate(arrays, self.count), Progress.from_json(saved)
 
-    def _restored(self, state: TrainState) -> tuple[dict[str, Any], TrainState]:
+    def _restored(self, state: TrainState, start: Start | None) -> tuple[dict[str, Any], TrainState]:
         """Does what `open` promises, in the process that has the run's directory."""
         assert self.writer is not None
         progress = Progress()
@@ -91,6 +97,13 @@ class Keeper:
         rundir.truncate(self.workdir / rundir.METRICS, progress.metrics_bytes)
         step = int(state.step)
         self.tell("resume" if step else "start", step=step)
+        if restored is None and start is not None:
+            state, about, said = start(state)
+            self.line(terminal.plain(said))
+            run = rundir.read_json(self.workdir / rundir.RUN) or {}
+            rundir.write_json(self.workdir / rundir.RUN, {**run, rundir.INIT: about})
+            self.save_or_fail(state, progress)
+            self.tell("initialised", **about)
         return progress.to_json(), state
 
     def _compare(self, step: int, before: dict[str, Any]) -> None:

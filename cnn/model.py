@@ -5,7 +5,7 @@ whatever the plan.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -57,6 +57,7 @@ def apply_train(
     share: compute.Share = compute.Share(),  # noqa: B008
     remat: str = "none",
     platform: str | None = None,
+    still: frozenset[str] = frozenset(),
 ) -> tuple[Logits, Any]:
     """Returns the logits, with dropout and batch statistics as in training, and the new `batch_stats`.
 
@@ -69,13 +70,14 @@ def apply_train(
       share: what of the batch the images are.
       remat: what is computed a second time for the gradients, see `settings.Train`.
       platform: computed as is fastest there (default: JAX's).
+      still: the paths of batch normalisations that normalise as in evaluation and measure nothing.
     """
     layout = _layout(platform)
     share = share if share.rows is not None else share._replace(rows=jnp.arange(len(images)))
     logits, updates = _Chain(tuple(layers), layout=layout, remat=remat).apply(
         variables,
         ops.enter(_checked(images).astype(dtype), layout, share.piece),
-        _Call(share),
+        compute.Call(share, still=still),
         rngs={"dropout": key},
         mutable=["batch_stats"],
     )
@@ -85,7 +87,7 @@ def apply_train(
 def capture(layers: Sequence[Layer], variables: Variables, images: Images) -> dict[str, jax.Array]:
     """Returns what every layer produced, by its path, in order; the plain plan, in float32, softmax included."""
     outputs: dict[str, jax.Array] = {}
-    _Chain(tuple(layers), plain=True).apply(variables, _checked(images), _Call(outputs=outputs))
+    _Chain(tuple(layers), plain=True).apply(variables, _checked(images), compute.Call(outputs=outputs))
     return outputs
 
 
@@ -124,21 +126,6 @@ class _Arrays(nn.Module):
         return arrays
 
 
-class _Call(NamedTuple):
-    """How a chain is called: in training with a share of a batch, and where what its layers make is kept."""
-
-    trained: compute.Share | None = None
-    outputs: dict[str, jax.Array] | None = None
-    prefix: str = ""
-
-    def inside(self, name: str) -> "_Call":
-        return self._replace(prefix=f"{self.prefix}{name}/")
-
-    def note(self, name: str, output: jax.Array) -> None:
-        if self.outputs is not None:
-            self.outputs[self.prefix + name] = output
-
-
 class _Chain(nn.Module):
     """Layers one after another; with a shortcut, a residual: what both make of the input is added."""
 
@@ -150,7 +137,7 @@ class _Chain(nn.Module):
     remat: str = "none"
 
     @nn.compact
-    def __call__(self, inputs: jax.Array, call: _Call = _Call()) -> jax.Array:  # noqa: B008
+    def __call__(self, inputs: jax.Array, call: compute.Call = compute.Call()) -> jax.Array:  # noqa: B008
         x = inputs
         for block in plan.blocks((plan.plain if self.plain else plan.fast)(self.layers), self.remat):
 
@@ -165,7 +152,7 @@ class _Chain(nn.Module):
         other = _Chain(self.shortcut, self.plain, layout=self.layout, remat=self._inner_remat(), name="shortcut")
         return x + other(inputs, call.inside("shortcut"))
 
-    def group(self, group: plan.Group, x: jax.Array, call: _Call) -> jax.Array:
+    def group(self, group: plan.Group, x: jax.Array, call: compute.Call) -> jax.Array:
         """Returns what one group of layers makes of `x`."""
         if isinstance(group, plan.ConvPool):
             x = self._conv_pool(group, x)
@@ -190,14 +177,14 @@ class _Chain(nn.Module):
         parameters = layer.parameters(compute.example_shape(x, self.layout))
         return _Arrays(parameters, name=name)() if parameters else {}
 
-    def _layer(self, name: str, layer: Layer, x: jax.Array, call: _Call) -> jax.Array:
+    def _layer(self, name: str, layer: Layer, x: jax.Array, call: compute.Call) -> jax.Array:
         if isinstance(layer, kinds.Dropout):
             return compute.dropout(layer, x, self.make_rng("dropout"), call.trained, self.layout) if call.trained else x
         arrays = self._arrays(name, layer, x)
         if not isinstance(layer, kinds.BatchNorm):
             return compute.forward(layer, arrays, x, self.layout)
         mean, var = arrays["mean"], arrays["var"]
-        if call.trained is None:
+        if call.trained is None or call.prefix + name in call.still:
             return compute.normalise(layer, arrays, x, mean.value, var.value, self.layout)
         new_mean, new_var = compute.statistics(x, self.layout, call.trained.axis)
         mean.value = layer.momentum * mean.value + (1 - layer.momentum) * new_mean

@@ -20,6 +20,8 @@ HISTORY = "config_history.jsonl"
 FIRST_LAYER = "first_layer.npz"
 DECLARATION = "declaration.json"
 """Of a sweep, in its own directory."""
+INIT = "init"
+"""In `run.json`: what trained arrays the run started from."""
 BAD_PICTURES = "bad-pictures.json"
 HARMLESS = (
     "checkpoint.every",
@@ -145,6 +147,14 @@ def sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """Returns a run's config with the defaults of fields that are newer than the run, where it is valid."""
+    try:
+        return json.loads(config.resolve(saved).json)
+    except config.ConfigError:
+        return saved
+
+
 def check_same_config(values: config.Values, workdir: Path) -> list[tuple[str, Any, Any]]:
     """Refuses a directory that holds another run, or files that are no run's.
 
@@ -161,7 +171,7 @@ def check_same_config(values: config.Values, workdir: Path) -> list[tuple[str, A
         if workdir.exists() and (not workdir.is_dir() or any(path.name[0] != "." for path in workdir.iterdir())):
             raise config.ConfigError([f"--workdir: {workdir} exists and holds no run. Use --workdir={free}"])
         return []
-    changed = config.differences(old, json.loads(values.json))
+    changed = config.differences(_completed(old), json.loads(values.json))
     if any(path not in HARMLESS for path, _, _ in changed):
         table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
         heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free}"

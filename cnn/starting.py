@@ -19,6 +19,7 @@ def make_program(values: Values, total_steps: int, steps_per_epoch: int, count: 
         devices=count,
         remat=section.remat,
         skips=values.data.on_error == "skip",
+        frozen=values.frozen,
     )
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
-from cnn import devices, gradient, model, optim, settings
+from cnn import devices, freezing, gradient, model, optim, settings
 from cnn.data.usable import stand_in
 from cnn.gradient import Program
 from cnn.hyper import Hyper
@@ -66,7 +66,7 @@ def _first(hyper: Hyper, key: jax.Array, *, image_shape: tuple[int, ...], progra
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=variables["batch_stats"],
-        opt_state=_make_tx(hyper, program).init(params),
+        opt_state=_make_tx(hyper, program).init(freezing.trained(params, program.frozen)),
         average=() if isinstance(hyper.average, settings.Off) else jax.tree.map(jnp.copy, params),
         bad_step=jnp.full((), -1, jnp.int32),
         key=jax.random.key_data(train_key),
@@ -81,7 +81,7 @@ _create = jax.jit(
 
 
 def train_step(state: TrainState, batch: Images, program: Program) -> tuple[TrainState, Metrics]:
-    """Makes one update, unless the loss, a gradient or what it would make is not finite.
+    """Makes one update of what is not frozen, unless the loss, a gradient or what it would make is not finite.
 
     Args:
       state: after n updates.
@@ -102,10 +102,12 @@ def train_step(state: TrainState, batch: Images, program: Program) -> tuple[Trai
     metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
     factor = optim.make_factor(hyper.schedule, total_steps=program.total_steps, steps_per_epoch=program.steps_per_epoch)
     metrics["learning_rate"] = hyper.optimizer.learning_rate * factor(state.step)
-    updates, opt_state = _make_tx(hyper, program).update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    trained = freezing.trained(state.params, program.frozen)
+    updates, opt_state = _make_tx(hyper, program).update(grads, state.opt_state, trained)
+    trained = optax.apply_updates(trained, updates)
+    params = freezing.merged(trained, state.params)
     fine = jnp.isfinite(loss) & jnp.isfinite(norm) & _finite((params, batch_stats)) & (state.bad_step < 0)
-    new = (params, batch_stats, opt_state, _averaged(state, params))
+    new = (params, batch_stats, opt_state, _averaged(state, trained))
     old = (state.params, state.batch_stats, state.opt_state, state.average)
     params, batch_stats, opt_state, average = jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, old)
     bad_step = jnp.where((state.bad_step < 0) & ~fine, state.step, state.bad_step)
@@ -165,9 +167,11 @@ def _finite(tree: Any) -> jax.Array:
     return jax.tree.reduce(lambda fine, array: fine & jnp.isfinite(array).all(), tree, jnp.asarray(True))
 
 
-def _averaged(state: TrainState, params: Any) -> Any:
+def _averaged(state: TrainState, trained: Any) -> Any:
     if isinstance(state.hyper.average, settings.Off):
         return ()
     count = state.step + 1
     decay = jnp.minimum(state.hyper.average.decay, (1 + count) / (10 + count))
-    return jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, state.average, params)
+    means = freezing.restricted(state.average, trained)
+    means = jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, means, trained)
+    return freezing.merged(means, state.average)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn import badlist, data, devices, evaluate, faults, feed, hosts, journal, train
+from cnn import badlist, data, devices, evaluate, faults, feed, hosts, journal, train, transfer
 from cnn.config import Values
 from cnn.interruption import Interruption, Preempted
 from cnn.keeper import Keeper
@@ -105,7 +105,7 @@ class Trainer:
     def opened(self) -> Iterator[None]:
         """Opens the run at its newest whole step; meanwhile signals wait for a boundary."""
         with self.keeper.writer or contextlib.nullcontext():
-            self.state, self.progress = self.keeper.open(self.state)
+            self.state, self.progress = self.keeper.open(self.state, transfer.start(self.values))
             self.step = int(self.state.step)
             before = self.interruption.defer(True)
             self.journal = journal.Journal(self.workdir, step=self.step) if hosts.leads() else None

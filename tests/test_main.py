@@ -76,7 +76,7 @@ def test_one_wrong_line_exits_2():
         2,
         "",
         "config.train.epohcs: unknown field. Did you mean 'epochs'? Known: batch_size, epochs, label_smoothing, clip, "
-        "average, accumulate_steps, remat, compute_dtype, stop, dispatch, log_every_steps.\n",
+        "average, freeze, accumulate_steps, remat, compute_dtype, stop, dispatch, log_every_steps.\n",
     )
 
 

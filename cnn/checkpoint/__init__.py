@@ -6,7 +6,7 @@ with the fingerprint that was taken on the device when they were saved.
 """
 
 from cnn.checkpoint.format import Damaged, Foreign, NoValidCheckpoint
-from cnn.checkpoint.reading import Restored, read
+from cnn.checkpoint.reading import Restored, load, read
 from cnn.checkpoint.writing import Writer
 
-__all__ = ["Damaged", "Foreign", "NoValidCheckpoint", "Restored", "Writer", "read"]
+__all__ = ["Damaged", "Foreign", "NoValidCheckpoint", "Restored", "Writer", "load", "read"]

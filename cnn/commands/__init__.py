@@ -48,7 +48,7 @@ COMMANDS = {
         words="RUN_A RUN_B",
     ),
     "export": Command(
-        "a run's network as one file for other programs: StableHLO or ONNX",
+        "a run's network as one file for other programs: StableHLO, ONNX or safetensors",
         ("workdir", "format", "out", "input", "weights"),
         False,
     ),
@@ -72,7 +72,7 @@ CHOICES = {
     "pool": ("max", "average", "none"),
     "invert": ("auto", "yes", "no"),
     "choose": ("confused", "classes"),
-    "format": ("stablehlo", "onnx"),
+    "format": ("stablehlo", "onnx", "safetensors"),
     "input": ("uint8", "float32"),
 }
 
@@ -97,14 +97,15 @@ FLAGS = {
     "choose": "HOW       confused (default), the images with the largest loss; or classes, one of each class",
     "images": "N         how many images to follow (default 8)",
     "max_mb": "MB        the largest page; what does not fit is left out, and the page says what (default 3)",
-    "format": "NAME      stablehlo (JAX on CPU, CUDA and TPU) or onnx (ONNX Runtime and others)",
+    "format": "NAME      stablehlo (JAX on CPU, CUDA and TPU), onnx (ONNX Runtime and others), or safetensors (the "
+    "parameters)",
     "out": "PATH         the file to write (default exports/model.<format> in the run's directory)",
     "input": "TYPE       what pictures are given as: uint8 (default), or float32, 0..255 too",
     "output": "PATH      the PNG file to write (default <picture>-<filter>.png here)",
 }
 
 SWITCHES = {
-    "json": "print JSON, one line for each picture or comparison",
+    "json": "print JSON: one line for each picture, or one for a comparison",
     "csv": "print a table with one line for each picture",
     "weighted": "weight numbers of your own that do not add up to 0 or 1 so that they do",
 }

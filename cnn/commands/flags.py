@@ -119,7 +119,6 @@ def usage(invocation: Invocation | None = None) -> str:
         "python main.py COMMAND --help lists the flags of a command",
         "",
         "examples:",
-        "  python main.py",
         "  python main.py summary --config=configs/lenet5.py",
         "  python main.py --config=configs/fashion_mnist.py --config.optimizer.learning_rate=3e-4 --workdir=runs/a",
         "  python main.py eval --workdir=runs/a --split=test",

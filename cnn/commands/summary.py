@@ -11,6 +11,8 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     """Prints the table; reads no data and imports no JAX."""
     del workdir, flags
     terminal.journey(values.rows, values.data.image_shape)
+    if line := footprint.split(values):
+        print(line)
     for device, platform in (("an accelerator", "gpu"), ("a CPU", "cpu")):
         print(f"training on {device} takes about {footprint.need(values, platform)}, and the data set")
     return 0

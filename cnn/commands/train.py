@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn import hosts, rundir, terminal
+from cnn import donor, footprint, hosts, rundir, terminal
 from cnn.api import running
 from cnn.commands import placement
 from cnn.config import ConfigError, Values
@@ -25,7 +25,10 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
 def _announce(values: Values, workdir: Path) -> None:
     rundir.check_same_config(values, workdir)
     if not (workdir / rundir.RESULT).exists():
+        donor.check(values, workdir)
         terminal.journey(values.rows, values.data.image_shape)
+        if line := footprint.split(values):
+            print(line)
         sys.stdout.flush()
 
 

@@ -5,10 +5,11 @@ The only reader of a config. Everything downstream gets `Values` and trusts them
 
 from cnn.config.resolver import resolve
 from cnn.config.sections import Problems, Section, Typed
-from cnn.config.values import NAMED, SECTIONS, ConfigError, Override, Values, differences
+from cnn.config.values import NAMED, SCALARS, SECTIONS, ConfigError, Override, Values, array_paths, differences
 
 __all__ = [
     "NAMED",
+    "SCALARS",
     "SECTIONS",
     "ConfigError",
     "Override",
@@ -16,6 +17,7 @@ __all__ = [
     "Section",
     "Typed",
     "Values",
+    "array_paths",
     "differences",
     "resolve",
 ]

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnn import fields, settings
+from cnn import fields
 from cnn.config import network, together
 from cnn.config.sections import Problems, Section, Typed, parse_field
-from cnn.config.values import DEFAULT_NAMES, KNOWN, NAMED, SECTIONS, ConfigError, Override, Values
+from cnn.config.values import DEFAULT_NAMES, KNOWN, NAMED, SCALARS, SECTIONS, ConfigError, Override, Values
 
 
 def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = ()) -> Values:
@@ -21,9 +21,9 @@ def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = ()) -> Value
       ConfigError: lists every problem.
     """
     problems = Problems()
-    seed, sections = _given(raw, overrides, problems)
-    built: dict[str, Any] = {"seed": parse_field("seed", settings.Seed, seed, problems)}
-    plain: dict[str, Any] = {"seed": built["seed"]}
+    scalars, sections = _given(raw, overrides, problems)
+    built: dict[str, Any] = {name: parse_field(name, SCALARS[name][0], scalars[name], problems) for name in SCALARS}
+    plain: dict[str, Any] = dict(built)
     for name, kind in SECTIONS.items():
         section = Section(name, sections[name], problems)
         built[name], plain[name] = section.record(kind), section.plain
@@ -31,8 +31,9 @@ def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = ()) -> Value
         section = Section(name, sections[name], problems)
         built[name], plain[name] = section.named(kinds, DEFAULT_NAMES.get(name)), section.plain
     model = network.resolve(sections["model"], built["data"], problems)
-    if not problems:
+    if not problems and model is not None:
         together.check(built["data"], built["train"], built["eval"], problems)
+        together.check_patterns(built, model.rows, problems)
     if problems or model is None:
         raise ConfigError(problems)
     plain["model"] = model.plain
@@ -42,19 +43,19 @@ def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = ()) -> Value
 
 def _given(
     raw: Mapping[str, Any], overrides: Sequence[Override], problems: Problems
-) -> tuple[Any, dict[str, dict[str, Any]]]:
-    """Returns the seed and the sections with flags applied, a flag's value as `Typed`."""
-    seed: Any = raw.get("seed", 0)
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Returns the fields of no section and the sections with flags applied, a flag's value as `Typed`."""
+    scalars = {name: raw.get(name, default) for name, (_, default) in SCALARS.items()}
     sections: dict[str, dict[str, Any]] = {}
-    for name in KNOWN[1:]:
+    for name in KNOWN[len(SCALARS) :]:
         section = raw.get(name, {})
         if not isinstance(section, Mapping):
             problems.note(name, f"must be a section with fields, got {section!r}")
         sections[name] = dict(section) if isinstance(section, Mapping) else {}
     for path, text in overrides:
         section_name, _, field_name = path.partition(".")
-        if path == "seed":
-            seed = Typed(text)
+        if path in SCALARS:
+            scalars[path] = Typed(text)
         elif message := _refusal(section_name, field_name, text, sections):
             problems.note(path, message)
         else:
@@ -62,7 +63,7 @@ def _given(
     for name in raw:
         if name not in KNOWN:
             problems.note(name, f"unknown section. {fields.did_you_mean(name, KNOWN)}")
-    return seed, sections
+    return scalars, sections
 
 
 def _refusal(section: str, name: str, text: str, sections: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,9 +1,12 @@
 """What only several fields together can get wrong, each right by itself."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnn import settings
+from cnn import patterns, settings
 from cnn.config.sections import Problems
+from cnn.config.values import array_paths
+from cnn.layers import Row
 
 
 def check(data: settings.Data, train: settings.Train, evaluation: settings.Eval, problems: Problems) -> None:
@@ -25,6 +28,22 @@ def check(data: settings.Data, train: settings.Train, evaluation: settings.Eval,
         problems.note("eval.weights", 'is "ema" but none is kept. Set train.average = "ema(0.999)".')
     if data.valid_fraction == 0 or data.train_on != "train":
         _check_without_validation(data, train, evaluation, problems)
+
+
+def check_patterns(built: Mapping[str, Any], rows: Sequence[Row], problems: Problems) -> None:
+    """Notes patterns that match no array, and those that leave nothing to train."""
+    trained, freeze = array_paths(rows, "params"), built["train"].freeze
+    if message := patterns.problem(freeze, trained):
+        problems.note("train.freeze", message)
+    elif trained and len(patterns.matching(freeze, trained)) == len(trained):
+        problems.note("train.freeze", f"leaves nothing to train, got {freeze!r}. Leave a layer out of it.")
+    source, wanted = built["init_from"], built["init_layers"]
+    if message := patterns.problem(wanted, array_paths(rows, "params", "batch_stats")):
+        problems.note("init_layers", message)
+    elif not source and wanted != "*":
+        problems.note("init_layers", f"has no use without config.init_from, got {wanted!r}. Set that too.")
+    elif source and not patterns.split(wanted):
+        problems.note("init_layers", 'names nothing to start from, got an empty text. Write "*" for all.')
 
 
 def _reach(kind: Any) -> int:

@@ -1,10 +1,10 @@
 """What a config is made of, and what comes out: the checked values, or the list of problems."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnn import settings
+from cnn import patterns, settings
 from cnn.layers import Layer, Row
 
 SECTIONS: dict[str, type] = {
@@ -17,7 +17,9 @@ SECTIONS: dict[str, type] = {
 NAMED: dict[str, dict[str, type]] = {"optimizer": settings.OPTIMIZERS, "schedule": settings.SCHEDULES}
 """Sections whose `name` chooses the record."""
 DEFAULT_NAMES = {"schedule": "constant"}
-KNOWN = ("seed", "model", *SECTIONS, *NAMED)
+SCALARS: dict[str, tuple[Any, Any]] = {"seed": (settings.Seed, 0), "init_from": (str, ""), "init_layers": (str, "*")}
+"""Fields of no section: their annotations and defaults."""
+KNOWN = (*SCALARS, "model", *SECTIONS, *NAMED)
 
 
 class Override(NamedTuple):
@@ -32,6 +34,10 @@ class Values:
     """A whole config, checked."""
 
     seed: int
+    init_from: str
+    """What trained parameters to start from: a run, one of its checkpoints, or a `.safetensors` file; empty: none."""
+    init_layers: str
+    """Which arrays come from there, as patterns over their paths, see `cnn.patterns`; the others are initialised."""
     layers: tuple[Layer, ...]
     rows: tuple[Row, ...]
     data: settings.Data
@@ -45,10 +51,25 @@ class Values:
     """Every field with its value, expressions as text: what `config.json` holds."""
 
     @property
+    def frozen(self) -> tuple[str, ...]:
+        """The paths of the parameters that training leaves as they are."""
+        return patterns.matching(self.train.freeze, array_paths(self.rows, "params"))
+
+    @property
     def order_seed(self) -> int:
         """The seed of the data order."""
         order = self.data.order
         return order.seed if isinstance(order, settings.Shared) else self.seed
+
+
+def array_paths(rows: Sequence[Row], *collections: str) -> tuple[str, ...]:
+    """Returns the path of every array of these collections: `conv1/kernel`."""
+    return tuple(
+        f"{row.path}/{parameter.name}"
+        for row in rows
+        for parameter in row.parameters
+        if parameter.collection in collections
+    )
 
 
 class ConfigError(ValueError):

@@ -44,7 +44,7 @@ def command(argv: list[str]) -> str:
 def differences(run: Run) -> list[tuple[str, str, str]]:
     """Returns path, default and value of each field that is not what it is by default."""
     values, saved = run.values, json.loads(run.values.json)
-    defaults: dict[str, Any] = {"seed": 0}
+    defaults: dict[str, Any] = {name: default for name, (_, default) in config.SCALARS.items()}
     for name in (*config.SECTIONS, *config.NAMED):
         given = fields.defaults(type(getattr(values, name)))
         defaults[name] = {key: fields.to_json(value) for key, value in given.items() if value is not fields.REQUIRED}

@@ -51,6 +51,9 @@ class Train:
     label_smoothing: Rate = 0.0
     clip: Annotated[Any, Language(CLIPS)] = "none"
     average: Annotated[Any, Language(AVERAGES)] = "none"
+    freeze: str = ""
+    """Which parameters stay as they start, as patterns over their paths, see `cnn.patterns`; empty: none. A batch
+    normalisation all of whose parameters are frozen normalises as in evaluation and keeps its statistics."""
     accumulate_steps: Count = 1
     """The batch is computed in so many equal parts, one after another, to save memory."""
     remat: Literal["none", "layers", "blocks"] = "none"
