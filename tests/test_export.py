@@ -124,7 +124,7 @@ def test_a_network_of_all_layers_is_the_same_in_onnx():
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(test_model.networks_on_images())
 def test_random_networks_are_the_same_in_onnx(case):
     check_onnx(of_layers(*case), sizes=(1, 3))
@@ -138,15 +138,28 @@ def test_every_config_is_the_same_in_onnx(name):
 
 @pytest.mark.slow
 def test_every_layer_is_the_same_in_stablehlo_and_in_evaluation():
-    for intensities in ("uint8", "float32"):
-        network = trained(resolve(test_model.EVERYTHING, (11, 13, 4)), intensities=intensities)
-        made = stablehlo.write(network)
-        assert made.about["difference"] <= 1e-5
-        exported = jax.export.deserialize(bytearray(made.content))
-        assert exported.platforms == ("cpu", "cuda", "tpu")
-        images = agreement.drawn(network, 128)
-        found = jax.jit(exported.call)(images)
-        np.testing.assert_allclose(found, agreement.softmax(logits_of(network, images)), rtol=0, atol=1e-5)
+    network = trained(resolve(test_model.EVERYTHING, (11, 13, 4)))
+    made = stablehlo.write(network)
+    assert made.about["difference"] <= 1e-5
+    exported = jax.export.deserialize(bytearray(made.content))
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    images = agreement.drawn(network, 128)
+    found = networks.jit(exported.call)(images)
+    np.testing.assert_allclose(found, agreement.softmax(logits_of(network, images)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_stablehlo_takes_any_number_of_pictures_as_float32_too():
+    network = trained(resolve("conv(4, 3) | relu | global_max_pool | dense(classes)"), intensities="float32")
+    run = networks.jit(jax.export.deserialize(bytearray(stablehlo.write(network).content)).call)
+    for size in SIZES:
+        images = agreement.drawn(network, size)
+        assert images.dtype == np.float32 and (images % 1).any()
+        np.testing.assert_allclose(run(images), agreement.softmax(logits_of(network, images)), rtol=0, atol=1e-5)
+    with pytest.raises(TypeError):
+        run(images.astype(np.uint8))
+    with pytest.raises(ValueError, match="8"):
+        run(images[:, 1:])
 
 
 def test_a_network_that_computes_something_else_is_refused():
