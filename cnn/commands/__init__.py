@@ -45,13 +45,6 @@ COMMANDS = {
         ("workdir", "format", "out", "input", "weights"),
         False,
     ),
-    "diff": Command(
-        "what differs between two runs, and whether their predictions do by more than chance",
-        ("json",),
-        False,
-        takes_run=False,
-        words="RUN_A RUN_B",
-    ),
     "filters": Command(
         "slide a filter over a picture, as the lesson does by hand: the map, the pooling, the sum of one pixel",
         ("filter", "weighted", "pool", "pixel", "output"),
@@ -105,7 +98,7 @@ FLAGS = {
 }
 
 SWITCHES = {
-    "json": "print JSON: one line for each picture, or one for a comparison",
+    "json": "print one line of JSON for each picture",
     "csv": "print a table with one line for each picture",
     "weighted": "weight numbers of your own that do not add up to 0 or 1 so that they do",
 }
