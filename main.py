@@ -1,5 +1,7 @@
 """Launches the commands of the package `cnn`; `python main.py --help` lists them."""
 
+import atexit
+import gc
 import signal
 import sys
 from typing import Any
@@ -51,4 +53,6 @@ def _read_config(path: str) -> Any:
 
 
 if __name__ == "__main__":
+    # On its way out Python would look through millions of objects for garbage, for most of a second.
+    atexit.register(gc.freeze)
     app.run(main, flags_parser=parse_flags)

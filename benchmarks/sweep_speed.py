@@ -5,8 +5,9 @@
 
 Eight learning rates x four seeds on the digits: 32 trials of 51 steps, unless flags after `--` say otherwise. A sweep
 is timed from the start of its process to its end: imports, compilations, checkpoints, evaluations, ranking. `steps` is
-what the trials report as their training steps' time, compilation included; of processes, which overlap, the sum is
-divided by how many run at a time.
+what the trials report as their training steps' time: the wall clock from handing a step over to having its metrics,
+the compilation of the step included (and nothing else that is compiled); of processes, which overlap, the sum is
+divided by how many run at a time. `other` is the share of the rest.
 """
 
 import argparse
@@ -37,7 +38,8 @@ def sweep(engine, folder, grid, arguments):
 def row(engine, seconds, record):
     jobs = record["engine"]["jobs"] if record["engine"]["engine"] == "process" else 1
     training = sum(trial["train_seconds"] for trial in record["trials"]) / jobs
-    return {"seconds": seconds, "steps": training, "compilations": record["engine"]["compilations"]}
+    other = 1 - training / seconds
+    return {"seconds": seconds, "steps": training, "other": other, "compilations": record["engine"]["compilations"]}
 
 
 def main():
@@ -60,10 +62,11 @@ def main():
     best = min(statistics.median(one["seconds"] for one in found) for found in rows.values())
     for engine, found in rows.items():
         seconds, training = [one["seconds"] for one in found], [one["steps"] for one in found]
-        median = statistics.median(seconds)
+        median, other = statistics.median(seconds), statistics.median(one["other"] for one in found)
         print(
             f"{engine:8} {median:7.1f} s ({min(seconds):.1f} to {max(seconds):.1f})  {median / best:5.2f} x the best  "
-            f"steps {statistics.median(training):6.1f} s  compilations {found[-1]['compilations']}"
+            f"steps {statistics.median(training):6.1f} s  other {other:4.0%}  "
+            f"compilations {found[-1]['compilations']}"
         )
 
 

@@ -90,6 +90,12 @@ def variables_of(state: train.TrainState, *, averaged: bool = False) -> dict[str
     return {"params": state.average if averaged else state.params, "batch_stats": state.batch_stats}
 
 
+def options(values: Values, devices: int) -> dict[str, Any]:
+    """Returns how a config evaluates on so many devices, as `predict_logits` takes it."""
+    how = {"batch_size": values.eval.batch_size, "compute_dtype": values.train.compute_dtype}
+    return {**how, "workers": values.data.workers, "devices": devices}
+
+
 def placed(split: data.Split, devices: int = 1) -> jax.Array | data.Stored:
     """Returns a split's pictures, whole on each of so many devices, or stored if they stream."""
     return split.images if isinstance(split.images, data.Stored) else over.replicate(split.images, devices)
@@ -123,6 +129,7 @@ def evaluate_split(
     weights: str,
     devices: int = 1,
     tell: Callable[..., None] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Evaluates every example of a split, once; writes and returns the evaluation, and the predictions beside it.
 
@@ -137,11 +144,11 @@ def evaluate_split(
       weights: their name; others than the config's do not replace its files, `<split>` is `<split>-<weights>`.
       devices: how many share each batch; of several processes only the first one writes.
       tell: takes an event and its details: pictures that cannot be used and were not listed before.
+      check: called before every batch; whatever it raises ends the evaluation.
     """
     examples: data.Split = getattr(dataset, split)
-    how: dict[str, Any] = {"batch_size": values.eval.batch_size, "compute_dtype": values.train.compute_dtype}
-    how |= {"workers": values.data.workers, "devices": devices}
-    logits = predict_logits(hyper.from_values(values), variables, placed(examples, devices), **how)
+    how = options(values, devices)
+    logits = predict_logits(hyper.from_values(values), variables, placed(examples, devices), check=check, **how)
     index, evaluation = judge(logits, examples, dataset)
     name = split if weights == values.eval.weights else f"{split}-{weights}"
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}

@@ -204,6 +204,7 @@ def _evaluation(
     """Evaluates a split and returns what the summary says of it."""
     about: dict[str, Any] = {"step": step, "weights": values.eval.weights}
     more: dict[str, Any] = {"devices": trainer.count, "tell": trainer.keeper.tell}
+    more |= {"check": trainer.interruption.check}
     evaluation = evaluate.evaluate_split(values, workdir, variables, trainer.dataset, split, **about, **more)
     names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
     return {name: evaluation[name] for name in names}

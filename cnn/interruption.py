@@ -23,14 +23,15 @@ class Interruption:
     Where nothing needs saving, the request is an exception right away; within `deferred` it waits until `check`.
     """
 
-    def __init__(self, agreed: Callable[[], bool] | None = None) -> None:
+    def __init__(self, agreed: Callable[[], bool] | None = None, *, leaves: bool = True) -> None:
         """Reads no signal yet.
 
         Args:
+          leaves: whether the second signal ends the process; else it is a `KeyboardInterrupt`, for a notebook's sake.
           agreed: where many processes train one run, what tells at the same call in each that a signal came to one.
             SIGTERM is then JAX's own to catch, SIGINT is passed on as one, and nothing is raised before `check`.
         """
-        self._agreed = agreed
+        self._agreed, self._leaves = agreed, leaves
         self.requested = False
         self._deferred = self._passed_on = False
         self._before: dict[int, Any] = {}
@@ -71,6 +72,8 @@ class Interruption:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
+        if self.requested and not self._leaves:
+            raise KeyboardInterrupt
         if self.requested or self._passed_on:
             # Not sys.exit: a save under way would catch it.
             os._exit(FORCED)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -74,6 +74,18 @@ def predict(
                     yield outcome
                 else:
                     yield Prediction(str(file), outcome.image, outcome.notes, next(logits))
+
+
+def predict_images(
+    values: Values, variables: model.Variables, images: UInt8[np.ndarray, "n height width channels"]
+) -> Float32[np.ndarray, "n classes"]:
+    """Returns the logits of pictures that have the run's own size, as evaluation computes them.
+
+    Raises:
+      FloatingPointError: a logit is not finite.
+    """
+    how: dict[str, Any] = {"batch_size": values.eval.batch_size, "compute_dtype": values.train.compute_dtype}
+    return evaluate.predict_logits(hyper.from_values(values), variables, jnp.asarray(images), **how)
 
 
 def _read(file: str | Unread, wanted: Wanted) -> Own | Unread:

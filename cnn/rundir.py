@@ -20,6 +20,8 @@ HISTORY = "config_history.jsonl"
 FIRST_LAYER = "first_layer.npz"
 INIT = "init"
 """In `run.json`: what trained arrays the run started from."""
+DECLARATION = "declaration.json"
+"""Of a sweep, in its own directory."""
 BAD_PICTURES = "bad-pictures.json"
 HARMLESS = (
     "checkpoint.every",

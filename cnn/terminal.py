@@ -29,10 +29,14 @@ def plain(text: str) -> str:
 def journey(rows: Sequence[Row], image_shape: Shape) -> None:
     """Prints what every layer makes of one image, how its shape follows, what it costs and what it sees."""
     console = _console()
-    header = ("layer", "", "output", "how", "parameters", "=", "MACs", "bytes", "sees", "jump")
+    header: tuple[str, ...] = ("layer", "", "output", "how", "parameters", "=", "MACs", "bytes", "sees", "jump")
     image = ("input", "", show(image_shape), f"{math.prod(image_shape):,} values", "", "", "", "", "1x1", "1")
     lines = [image, *map(_line, rows)]
-    if not _tabulated(console, header, lines, right=("=", "MACs", "bytes")):
+    right, parts = ("=", "MACs", "bytes"), (slice(1, 10), slice(1, 6), slice(6, 10))
+    fits = (
+        _tabulated(console, header[:1] + header[p], [row[:1] + row[p] for row in lines], right=right) for p in parts
+    )
+    if not next(fits) and not all(fits):
         _stacked(console, header, lines, title=2, hidden=("", "0"))
     trained, measured = count_parameters(rows), count_parameters(rows, "batch_stats")
     also = f"; {measured:,} batch statistics" if measured else ""
@@ -122,17 +126,15 @@ def filtered(made: strip.Strip, *, strongest: bool) -> None:
         pooled = f"; {strip.POOLED[made.pool]}: {show(made.pooled.shape)}{f', one {unread} unread' if unread else ''}"
     console.print(f"map {show(found.shape)}, numbers from {low} to {high}{pooled}")
     console.print(f"row {pixel.row}, column {pixel.column} of the map{', the strongest' if strongest else ''}:")
-    for line in blocks.sum_of(pixel, console):
-        console.print(line)
+    sums([pixel])
     console.print("\n".join(textwrap.wrap(filters.formula(pixel), console.width, break_long_words=False)))
 
 
 def sums(pixels: Sequence[filters.Pixel]) -> None:
     """Prints window x kernel = products, for each channel in turn."""
     console = _console()
-    for pixel in pixels:
-        for line in blocks.sum_of(pixel, console):
-            console.print(line)
+    for line in (line for pixel in pixels for line in blocks.sum_of(pixel, console)):
+        console.print(line)
 
 
 def prediction(name: str, image: np.ndarray, notes: Sequence[str], best: Sequence[tuple[str, float]]) -> None:

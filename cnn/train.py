@@ -51,12 +51,14 @@ def create_state(hyper: Hyper, image_shape: tuple[int, ...], seed: int, program:
       seed: decides the initial parameters and all that training draws.
       program: what is compiled in.
     """
-    state = _create(hyper, jax.random.key_data(jax.random.key(seed)), image_shape=image_shape, program=program)
+    # Not within another program, such as a vmapped one: there JAX takes no options.
+    within = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hyper))
+    key = jax.random.key_data(jax.random.key(seed))
+    state = (_first if within else _create)(hyper, key, image_shape=image_shape, program=program)
     return state if program.devices == 1 else devices.replicate(state, program.devices)
 
 
-@functools.partial(jax.jit, static_argnames=("image_shape", "program"))
-def _create(hyper: Hyper, key: jax.Array, *, image_shape: tuple[int, ...], program: Program) -> TrainState:
+def _first(hyper: Hyper, key: jax.Array, *, image_shape: tuple[int, ...], program: Program) -> TrainState:
     init_key, train_key = jax.random.split(jax.random.wrap_key_data(key))
     variables = model.init(hyper.layers, image_shape, init_key)
     params = variables["params"]
@@ -70,6 +72,12 @@ def _create(hyper: Hyper, key: jax.Array, *, image_shape: tuple[int, ...], progr
         key=jax.random.key_data(train_key),
         hyper=hyper,
     )
+
+
+# Run once: XLA's full effort takes a second longer, and computes the same bits no sooner.
+_create = jax.jit(
+    _first, static_argnames=("image_shape", "program"), compiler_options={"xla_backend_optimization_level": 1}
+)
 
 
 def train_step(state: TrainState, batch: Images, program: Program) -> tuple[TrainState, Metrics]:

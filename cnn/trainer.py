@@ -50,9 +50,8 @@ class Trainer:
         self.state = make_state(values, self.program)
         self.step, self.progress = 0, Progress()
         self.reporter = watch.reporter(total=self.total_steps, batch_size=values.train.batch_size)
-        self.pages = Pages(
-            workdir, values.report.page if watch.pages and hosts.leads() else "never", self.reporter.line
-        )
+        pages = values.report.page if watch.pages and hosts.leads() else "never"
+        self.pages = Pages(workdir, pages, self.reporter.line)
         self.keeper = Keeper(
             values,
             workdir,
@@ -72,11 +71,12 @@ class Trainer:
         """
         with self.opened():
             while self.more():
-                started, waited = time.monotonic(), self.feed.waited
-                stacked = self._dispatch(self.next_steps())
-                self.progress.wait_seconds += self.feed.waited - waited
-                self.settle(stacked, time.monotonic() - started)
+                with self.watch.turn:
+                    self._advance()
+                    while 0 < self.progress.epoch.steps < self.steps_per_epoch and self.more():
+                        self._advance()
             self.close()
+        self.interruption.check()
 
     def more(self) -> bool:
         """Ends the epoch if it is whole; tells whether there are steps to make."""
@@ -86,6 +86,12 @@ class Trainer:
                 return self.step < self.total_steps
             self._end_epoch(self.step // self.steps_per_epoch)
         return False
+
+    def _advance(self) -> None:
+        started, waited = time.monotonic(), self.feed.waited
+        stacked = self._dispatch(self.next_steps())
+        self.progress.wait_seconds += self.feed.waited - waited
+        self.settle(stacked, time.monotonic() - started)
 
     def close(self) -> None:
         """Saves what training ended with."""
@@ -190,16 +196,9 @@ class Trainer:
         self.pages.evaluated(record)
 
     def _validate(self) -> dict[str, float]:
-        logits = evaluate.predict_logits(
-            self.state.hyper,
-            evaluate.variables_of(self.state, averaged=self.values.eval.weights == "ema"),
-            self.valid_images,
-            batch_size=self.values.eval.batch_size,
-            compute_dtype=self.values.train.compute_dtype,
-            workers=self.values.data.workers,
-            check=self.interruption.check,
-            devices=self.count,
-        )
+        how: dict[str, Any] = {**evaluate.options(self.values, self.count), "check": self.interruption.check}
+        variables = evaluate.variables_of(self.state, averaged=self.values.eval.weights == "ema")
+        logits = evaluate.predict_logits(self.state.hyper, variables, self.valid_images, **how)
         evaluation = evaluate.judge(logits, self.dataset.valid, self.dataset)[1]
         return {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
 

@@ -1,7 +1,8 @@
 """Who looks on while a run trains."""
 
+import contextlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cnn.reporter import Reporter
 
@@ -14,3 +15,5 @@ class Watch(NamedTuple):
     """Called with the epoch and its validation loss and accuracy; returns why training ends here, or `None`."""
     pages: bool = True
     """Whether the run draws its page; trials draw theirs when they are asked for."""
+    turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    """Held during the steps of an epoch, released after them: of runs that share it, one makes its steps at a time."""

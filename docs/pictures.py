@@ -1,6 +1,8 @@
-"""Draws the README's pictures of a run: `python docs/pictures.py` after `python main.py`.
+"""Draws the README's pictures: `python docs/pictures.py` after `python main.py` and a sweep.
 
-Rich draws the terminal; Selenium photographs the page in Debian's Chromium (`chromium`, `chromium-driver`).
+The sweep: `python main.py sweep --sweep=configs/sweeps/search.py --config.model.width=4 --config.train.epochs=6
+--workdir=runs/search`. Rich draws the terminal; Selenium photographs the pages in Debian's Chromium (`chromium`,
+`chromium-driver`).
 """
 
 import io
@@ -18,9 +20,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 WIDTH = 118
 COMMANDS = (["summary"], ["eval", "--workdir=runs/digits"])
 SECTIONS = {
-    # section of the page: the height of its picture
-    "curves": 850,
-    "journey": 1180,
+    # name of the picture: run or sweep, section of its page, and the picture's height
+    "curves": ("digits", "curves", 850),
+    "journey": ("digits", "journey", 1180),
+    "sweep": ("search", "axes", 980),
 }
 
 # Rich's frame names fonts on another host; a picture in a repository asks for nothing.
@@ -42,7 +45,7 @@ def terminal() -> None:
 
 
 def page() -> None:
-    """Photographs sections of `runs/digits/report.html` as `docs/page-<section>.png`."""
+    """Photographs sections of pages as `docs/page-<name>.png`."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.common.by import By
@@ -52,11 +55,11 @@ def page() -> None:
         options.add_argument(argument)
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
-        for section, height in SECTIONS.items():
+        for name, (workdir, section, height) in SECTIONS.items():
             driver.set_window_size(1180, height)
-            driver.get((REPOSITORY / "runs" / "digits" / "report.html").as_uri())
+            driver.get((REPOSITORY / "runs" / workdir / "report.html").as_uri())
             driver.execute_script("arguments[0].scrollIntoView()", driver.find_element(By.ID, section))
-            driver.get_screenshot_as_file(str(REPOSITORY / "docs" / f"page-{section}.png"))
+            driver.get_screenshot_as_file(str(REPOSITORY / "docs" / f"page-{name}.png"))
     finally:
         driver.quit()
 

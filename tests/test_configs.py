@@ -17,10 +17,17 @@ PARAMETERS = {
     "cifar10": 308_650,
     "dense_baseline": 784 * 128 + 128 + 128 * 10 + 10,
     "digits": 243_786,
+    "fashion/five_conv": 289_130,
+    "fashion/residual": 308_650 - 3 * 3 * 2 * 32,
+    "fashion/three_conv_dropout": 241_546,
+    "fashion/two_conv": (3 * 3 + 1) * 32 + (3 * 3 * 32 + 1) * 64 + (7 * 7 * 64 + 1) * 30 + (30 + 1) * 10,
+    "fashion/two_conv_flips": (3 * 3 + 1) * 64 + (3 * 3 * 64 + 1) * 128 + (7 * 7 * 128 + 1) * 256 + (256 + 1) * 10,
+    "fashion/two_conv_small": (3 * 3 + 1) * 32 + (3 * 3 * 32 + 1) * 64 + (7 * 7 * 64 + 1) * 24 + (24 + 1) * 10,
     "fashion_mnist": 243_786,
     "fashion_mnist_fast": 225_034,
     "fashion_mnist_fast_93": 241_546,
     "lenet5": 61_706,
+    "lenet5_distorted": 61_706,
     "mnist": 243_786,
     "one_filter": (3 * 3 + 1) + (1 + 1) * 2,
     "one_conv": (3 * 3 + 1) * 32 + (13 * 13 * 32 + 1) * 128 + (128 + 1) * 10,
@@ -37,7 +44,11 @@ def load(name):
 
 
 def test_every_config_is_tested():
-    assert {path.stem for path in FOLDER.glob("*.py")} == set(PARAMETERS)
+    assert {
+        path.relative_to(FOLDER).with_suffix("").as_posix()
+        for path in FOLDER.rglob("*.py")
+        if path.parent.name != "sweeps"
+    } == set(PARAMETERS)
     assert DEFAULT_CONFIG == FOLDER / "digits.py"
 
 

@@ -1,7 +1,5 @@
 """The journey in a real browser: every number agrees, every key works, and one flipped weight is seen."""
 
-import base64
-import gzip
 import json
 import os
 import re
@@ -11,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import networks
 import oracles
-from browser import driven, needs_chromium, needs_driver, proof
-from cnn import checks, journey, report, stages
+from browser import needs_chromium, needs_driver, proof
+from cnn import checks, stages
 from cnn.report import colour
 from cnn.report.packing import shuffled
+from cnn.report.page import packed, unpacked
+from explorers import atlas, bench, drawn, opening, paged, pointed, pressed
 from test_configs import load
 from test_journey import KINDS, section
 
@@ -33,41 +32,15 @@ COUNTED = {
 }
 
 
-def drawn(shape, count, seed=0):
-    """Returns pictures of bright boxes on black, as people draw them."""
-    rng = np.random.default_rng(seed)
-    images = np.zeros((count, *shape), np.uint8)
-    for image in images:
-        for _ in range(4):
-            top, left = (int(rng.integers(side // 2)) for side in shape[:2])
-            bottom, right = (int(rng.integers(side // 2, side)) for side in shape[:2])
-            image[top:bottom, left:right] = rng.integers(60, 256, shape[2])
-    return images
-
-
-def fashion(count):
-    """Returns real pictures where there are any."""
-    if not os.environ.get("TFDS_DATA_DIR"):
-        return drawn((28, 28, 1), count)
-
-    return checks.load_data(load("fashion_mnist").data).test.images[:count]
-
-
-def paged(folder, values, images, max_mb=3.0):
-    """Writes the page of a run that was never trained, and returns its path."""
-    folder.mkdir()
-    (folder / "config.json").write_text(values.json)
-    variables = networks.variables(values.layers, values.data.image_shape)
-    chosen = [journey.Chosen(f"test/{n}", "mistaken", image, n % 2, n % 2) for n, image in enumerate(images)]
-    classes = [f"class {n}" for n in range(values.data.classes)]
-    about = {"step": 1, "weights": "last", "max_mb": max_mb}
-    stages.write(folder / stages.JOURNEY, journey.capture(values, variables, chosen, classes, about))
-    return report.write(folder)
+def real(count):
+    """Returns pictures of clothes where there are any, else handwritten digits, whose numbers compress less."""
+    name = "fashion_mnist" if os.environ.get("TFDS_DATA_DIR") else "digits"
+    return checks.load_data(load(name).data).test.images[:count]
 
 
 @pytest.fixture(scope="module")
 def lesson(tmp_path_factory):
-    return paged(tmp_path_factory.mktemp("lesson") / "run", load("fashion_mnist"), fashion(8))
+    return paged(tmp_path_factory.mktemp("lesson") / "run", load("fashion_mnist"), real(8))
 
 
 def test_the_lessons_page_is_one_file_of_three_megabytes_with_all_eight_images(lesson):
@@ -107,12 +80,12 @@ def rewritten(path, to, name, change):
     """Copies a page with one packed block changed."""
     text = path.read_text()
     block = re.search(rf'(<script type="text/plain" id="{name}">)([^<]*)', text)
-    mixed = gzip.decompress(base64.b64decode(block[2]))
+    mixed = unpacked(block[2].encode())
     whole = len(mixed) // 4
     plain = bytearray(np.frombuffer(mixed[: 4 * whole], np.uint8).reshape(4, whole).T.tobytes() + mixed[4 * whole :])
     change(plain)
-    packed = base64.b64encode(gzip.compress(shuffled(bytes(plain)))).decode()
-    to.write_text(text[: block.start(2)] + packed + text[block.end(2) :])
+    again = packed(shuffled(bytes(plain))).decode()
+    to.write_text(text[: block.start(2)] + again + text[block.end(2) :])
     return to
 
 
@@ -145,48 +118,9 @@ def test_one_flipped_weight_or_number_turns_the_page_red(lesson, tmp_path, what)
 
 
 @pytest.fixture(scope="module")
-def browser(lesson, tmp_path_factory):
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    with driven(tmp_path_factory.mktemp("profile")) as driver:
-
-        def opened(path, address=""):
-            driver.get("about:blank")
-            driver.get(path.as_uri() + address)
-            html = WebDriverWait(driver, 60).until(lambda d: d.find_element("css selector", "html[data-agree]"))
-            return html.get_attribute("data-agree")
-
-        driver.opened = opened
+def browser(tmp_path_factory):
+    with opening(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
-
-
-def bench(driver):
-    panel = driver.find_element("css selector", "#journey-explorer .bench")
-    name, *place = panel.get_attribute("data-at").split()
-    return name, *map(int, place), float(panel.get_attribute("data-sum"))
-
-
-def pressed(driver, *keys):
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    ActionChains(driver).send_keys(*keys).perform()
-
-
-def pointed(driver, canvas, x, y, *, click=False):
-    """Moves the real pointer to a place of an element, counted from its top left corner."""
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    size = canvas.size
-    chain = ActionChains(driver, duration=0)
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", canvas)
-    chain.move_to_element_with_offset(canvas, round(x - size["width"] / 2), round(y - size["height"] / 2))
-    (chain.click() if click else chain).perform()
-
-
-def atlas(driver, name):
-    cards = driver.find_elements("css selector", "#journey-explorer .stage")
-    card = next(card for card in cards if card.find_element("css selector", "b").text == name)
-    return card, card.find_element("css selector", "canvas")
 
 
 def own_arithmetic(found, number):
@@ -200,9 +134,9 @@ def own_arithmetic(found, number):
 
 
 MOVES = """
-explorer.durations().length = 0;
+explorer.durations.length = 0;
 for (let n = 0; n < 60; n++) explorer.go({k: 1 + n % 3, f: n, r: n % 5, c: n % 7});
-return explorer.durations();
+return explorer.durations;
 """
 
 

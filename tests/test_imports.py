@@ -54,6 +54,7 @@ RANKS = {
     "cnn.rundir": 4,
     "cnn.badlist": 5,
     "cnn.checkpoint": 5,
+    "cnn.compare": 5,
     "cnn.journal": 5,
     "cnn.footprint": 5,
     "cnn.model": 5,
@@ -78,8 +79,9 @@ RANKS = {
     "cnn.look": 11,
     "cnn.experiment": 12,
     "cnn.sweep": 13,
-    "cnn.commands": 14,
-    "main": 15,
+    "cnn.api": 14,
+    "cnn.commands": 15,
+    "main": 16,
 }
 WITHOUT_JAX = (
     "fields",
@@ -89,6 +91,7 @@ WITHOUT_JAX = (
     "expression",
     "layers",
     "settings",
+    "compare",
     "config",
     "donor",
     "footprint",

@@ -1,9 +1,16 @@
 """What a page of limited size holds of a journey."""
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 
-from cnn.report import packing
+import runs
+from cnn import stages
+from cnn.report import journey as section
+from cnn.report import packing, page, text
+from cnn.report.files import Run
 from cnn.report.packing import HARD_STOP, Packer, Plan, plan, said, shuffled
 from test_stages import journey_of
 
@@ -78,3 +85,46 @@ def test_bytes_are_shuffled_by_their_place_in_a_number():
     whole = len(content) // 4
     back = bytes(mixed[byte * whole + number] for number in range(whole) for byte in range(4))
     assert back == content and shuffled(b"abc") == b"abc" and packing.MEGABYTE == 10**6
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 1000])
+def test_bytes_come_back_from_a_page_and_mean_nothing_in_html(count):
+    content = np.random.default_rng(count).bytes(count)
+    written = page.packed(content)
+    assert page.unpacked(written) == content
+    assert not set(written) & set(b"<>&\"'\\\n")
+
+
+def test_images_leave_room_for_the_other_sections(tmp_path):
+    one = journey_of()
+    classes, about = tuple(map(str, range(18))), {"max_mb": 1, "backend": "cpu", "precision": "highest", "jax": "0"}
+    about |= {"weights": "last", "step": 3, "trained": "float32"}
+    many = dataclasses.replace(one, pictures=one.pictures * 8, classes=classes, about=about)
+    stages.write(tmp_path / stages.JOURNEY, many)
+    run = Run(tmp_path, runs.tiny())
+
+    def images(others):
+        part = section.build(run, others)
+        assert part is not None
+        return sum(name.startswith("journey-image-") for name in part.data), part
+
+    whole, part = images(0)
+    assert whole == 8
+    scripts = sum(len(page.compact_script(script)) for script in part.scripts)
+    data = sum(len(page.packed(content)) for content in part.data.values() if isinstance(content, bytes))
+    few, part = images(1_000_000 - scripts - len(part.html) - data - section.MARKUP)
+    assert 1 <= few < 8 and f"{few} of 8 images are in this page" in part.html
+
+
+def test_a_script_in_a_page_is_without_comments_and_with_every_name():
+    source = 'const long_name = (x) => {\r\n  // says\r\n  return `a // ${x ? "b  c" : ""}  d` + " /* e */ ";\r\n};\r\n'
+    script = page.compact_script(source)
+    assert script.startswith("const long_name=(x)=>{return") and "says" not in script and "\r" not in script
+    assert '`a // ${x ? "b  c" : ""}  d`' in script and '" /* e */ "' in script
+    assert page.compact_style("a {\r\n  color: red; /* why */\n}\n") == "a{color:red}"
+
+
+@pytest.mark.parametrize("path", sorted((text.FOLDER / "templates").glob("*.js")), ids=lambda path: path.name)
+def test_no_script_holds_what_compacting_would_spoil(path):
+    nested = re.findall(r"`[^`]*\$\{[^}`]*`", path.read_text())
+    assert not nested, "a template inside of a template: spaces of the inner one would be lost"

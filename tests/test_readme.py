@@ -1,14 +1,18 @@
 """The README's commands, run with the interpreter at hand, and what it says about the code."""
 
+import doctest
+import importlib.metadata
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
-from cnn import config, expression, layers, settings
+from cnn import compute, config, expression, layers, settings
 from cnn.commands import COMMANDS, flags
 from cnn.data.augment_kinds import AUGMENTATIONS
 
@@ -81,7 +85,7 @@ def test_the_config_in_the_readme_is_valid():
     assert [type(kind).__name__ for kind in values.data.augment] == ["RandomCrop", "Erase"]
 
 
-def test_the_layer_in_the_readme_can_be_parsed_traced_and_computed():
+def test_the_layer_in_the_readme_can_be_parsed_traced_and_computed(monkeypatch):
     record, entry = (block for block in PYTHON if "LeakyRelu" in block)
     scope = {}
     header = [
@@ -91,10 +95,14 @@ def test_the_layer_in_the_readme_can_be_parsed_traced_and_computed():
         "from cnn.layers import Layer",
     ]
     exec("\n".join([*header, record]), scope)
-    exec(f"import jax.numpy as jnp\ntable = {{{entry}}}", scope)
+    exec(
+        f"import jax.numpy as jnp, types\nkinds = types.SimpleNamespace(LeakyRelu=LeakyRelu)\ntable = {{{entry}}}",
+        scope,
+    )
     built = expression.build("leaky_relu(0.5)", {**layers.KINDS, "leaky_relu": scope["LeakyRelu"]})
     assert layers.trace(built.items, (4, 4, 1))[0].output == (4, 4, 1)
-    assert scope["table"][scope["LeakyRelu"]](built.items[0], {}, -2.0) == -1.0
+    monkeypatch.setitem(compute._COMPUTE, scope["LeakyRelu"], scope["table"][scope["LeakyRelu"]])
+    assert compute.forward(built.items[0], {}, np.array([-2.0, 3.0]), "NHWC").tolist() == [-1.0, 3.0]
 
 
 def test_every_kind_command_section_and_config_is_in_the_readme():
@@ -109,3 +117,33 @@ def test_every_kind_command_section_and_config_is_in_the_readme():
         assert f"`configs/{path.name}`" in README
     for name in COMMANDS:
         assert f"main.py {name}" in README or name == "train"
+
+
+@pytest.mark.slow
+def test_the_python_in_the_readme_answers_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = next(block for block in PYTHON if ">>> import cnn" in block)
+    example = doctest.DocTestParser().get_doctest(source, {}, "README.md", "README.md", 0)
+    assert len(example.examples) >= 8
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_the_extras_of_jax_in_the_readme_exist():
+    named = set(re.findall(r'"jax\[([\w-]+)\]"', README))
+    assert {"cuda13", "tpu"} <= named <= set(importlib.metadata.metadata("jax").get_all("Provides-Extra"))
+
+
+def test_the_citation_names_the_same_everywhere():
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)
+    bibtex = re.search(r"```bibtex\n(.*?)```", README, re.DOTALL)[1].replace("{", "").replace("}", "")
+    assert cited["title"] in bibtex
+    assert all(author["name"] in bibtex for author in cited["authors"])
+
+
+def test_what_contributing_names_is_there():
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:cnn|tests|configs)/[\w/.]*|\.ci/run)`", text)
+    assert len(named) > 15
+    assert not [path for path in named if not (REPOSITORY / path).exists()]
+    assert all(line in text for line in SHELL if line.startswith("python3 -m venv "))

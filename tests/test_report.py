@@ -61,6 +61,54 @@ def test_two_writes_of_a_run_are_the_same_bytes(tmp_path):
     assert {"curves.svg", "curves.png", "network.svg", "confusion.png", "filters.svg"} <= set(figures)
 
 
+@pytest.mark.slow
+def test_a_figure_is_drawn_again_only_where_its_drawing_changed(tmp_path):
+    folder = make(tmp_path / "run")
+    report.write(folder)
+    png, svg = folder / "figures" / "curves.png", folder / "figures" / "curves.svg"
+    png.write_bytes(b"kept")
+    report.write(folder)
+    assert png.read_bytes() == b"kept"
+    svg.write_text("another")  # as if the process had been killed between the two
+    report.write(folder)
+    assert png.read_bytes().startswith(b"\x89PNG") and svg.read_text() != "another"
+    png.unlink()
+    report.write(folder)
+    assert png.is_file()
+
+
+def test_a_drawing_in_other_colours_is_that_of_the_other_ink(tmp_path):
+    recorded = history.read(files.read(make(tmp_path / "run", epochs=2, result="diverged", bad_step=20)))
+    light, dark = (
+        chart._svg("x", curves.SIZE, chart.INKS[theme], lambda figure, ink: curves._paint(figure, ink, recorded))
+        for theme in ("light", "dark")
+    )
+    marks = re.compile(rb"[mhp][0-9a-f]{10}")  # matplotlib names markers after a hash of what they look like
+    again = chart.recoloured(light, chart.INKS["light"], chart.INKS["dark"])
+    assert marks.sub(b"", again) == marks.sub(b"", dark) != marks.sub(b"", light)
+    named = b'<text style="fill: #1a1a1a">#1a1a1a stroke</text>'
+    assert chart.recoloured(named, chart.INKS["light"], chart.INKS["dark"]).endswith(b'">#1a1a1a stroke</text>')
+
+
+def test_classes_that_get_mixed_up_can_stand_side_by_side():
+    counts = np.diag([9, 9, 9, 9, 9, 9])
+    counts[0, 5] = counts[5, 0] = 4
+    counts[5, 2] = 3
+    counts[2, 4] = 1
+    order = confusion.grouped(counts)
+    assert order in ([0, 5, 2, 4, 1, 3], [4, 2, 5, 0, 1, 3])
+    assert confusion.grouped(np.eye(3, dtype=int)) == [0, 1, 2] and confusion.grouped(np.ones((1, 1), int)) == [0]
+    rng = np.random.default_rng(0)
+    assert sorted(confusion.grouped(rng.integers(0, 9, (30, 30)))) == list(range(30))
+
+
+def test_seconds_and_epochs_follow_from_the_steps(tmp_path):
+    run = files.read(make(tmp_path / "run"))
+    assert curves.redrawn(history.read(run), run)["pace"] == {"epoch": 0.1, "seconds": pytest.approx(7.25 / 30)}
+    run = files.read(make(tmp_path / "none", epochs=0, examples=0, result=None))
+    assert curves.redrawn(history.read(run), run)["pace"] == {"epoch": None, "seconds": None}
+
+
 def test_the_head_says_how_good_how_large_how_long_and_on_what(tmp_path):
     said = visible(written(tmp_path / "run", wrong=0, examples=2000))
     assert "100.0 % of 2,000 test images right (95 % interval 99.8 to 100.0 %)" in said
@@ -260,6 +308,16 @@ def test_a_residual_network_is_drawn_with_its_inner_layers_in_the_table(tmp_path
     assert "residual1/conv1" in said and "body + input" in said and "batch statistics" in said
     assert [names for names, _ in network.volumes(run.values.rows, (8, 6, 3))][1] == ["residual1"]
     assert sum(row.count() for row in run.values.rows) == layers.count_parameters(run.values.rows)
+
+
+def test_every_layer_of_the_table_has_its_place_in_the_drawing(tmp_path):
+    body = 'residual(conv(3, 3, padding="same") | relu)'
+    run = files.read(make(tmp_path / "run", shape=(8, 6, 3), layers=f"{body} | flatten | dense(classes)"))
+    boxes = network.build(run).data["network-data"]
+    named = {name for names, _, _ in boxes for name in names}
+    assert named == {"image", *(row.path for row in run.values.rows if not row.depth)}
+    ends = [share for _, left, width in boxes for share in (left, left + width)]
+    assert ends == sorted(ends) and ends[0] > 0 and ends[-1] < 1
 
 
 def test_the_confusion_matrix_counts_every_image_once(tmp_path):
@@ -466,6 +524,7 @@ def test_a_person_points_filters_narrows_and_prints(tmp_path):
             entry.get_attribute("data-value") for entry in browser.find_elements(By.CSS_SELECTOR, "#crosshair-read dd")
         ]
         assert float(shown[0]) == first["step"] and float(shown[1]) == first["loss"]
+        _switches(browser, path)
         cells = browser.find_elements(By.CSS_SELECTOR, "#confusion-matrix td[data-true]")
         cells[0].click()
         cells[0].send_keys(Keys.ESCAPE, Keys.ARROW_RIGHT)
@@ -486,3 +545,54 @@ def test_a_person_points_filters_narrows_and_prints(tmp_path):
         ]
         assert [url for url in asked if url.startswith(("file:", "http", "ws"))] == [path.as_uri()]
         assert browser.get_log("browser") == []
+
+
+def _switches(browser, path):
+    """Checks that the curves and the matrix show what their switches say, and come back as they were."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import Select
+
+    run = files.read(path.parent)
+    across = Select(browser.find_element(By.ID, "curves-x"))
+    drawn = browser.find_element(By.ID, "curves-drawn")
+    for unit, per_step in (("epoch", 0.1), ("seconds", 7.25 / 50)):
+        across.select_by_value(unit)
+        assert drawn.is_displayed() and not browser.find_element(By.CSS_SELECTOR, "#crosshair img").is_displayed()
+        ticks = drawn.find_elements(By.CLASS_NAME, "x-tick")
+        assert len(ticks) > 2
+        for tick in ticks:
+            assert float(tick.text) == pytest.approx(float(tick.get_attribute("data-step")) * per_step)
+    browser.find_element(By.ID, "curves-log").click()
+    line = drawn.find_element(By.CSS_SELECTOR, '[data-curve="train loss"]').get_attribute("d")
+    heights = [float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", line)]
+    losses = np.log([loss for _, loss in history.read(run).loss["train"]])
+    slope, offset = np.polyfit(losses, heights, 1)
+    assert slope < 0 and np.abs(slope * losses + offset - heights).max() < 0.5
+    browser.find_element(By.ID, "curves-log").click()
+    across.select_by_value("step")
+    assert not drawn.is_displayed()
+
+    def shown(true, seen):
+        cell = browser.find_element(By.CSS_SELECTOR, f'#confusion-matrix td[data-true="{true}"][data-seen="{seen}"]')
+        return cell.text.split("\n")
+
+    order = Select(browser.find_element(By.ID, "filters-order"))
+    for key, right in (("likeness", [0]), ("strength", None), ("index", [0, 1, 2, 3])):
+        order.select_by_value(key)
+        items = browser.find_elements(By.CSS_SELECTOR, "ul.filters > li")
+        numbers = [float(item.get_attribute(f"data-{key}")) for item in items]
+        assert numbers == sorted(numbers, reverse=key != "index")
+        assert right is None or [int(item.get_attribute("data-index")) for item in items][: len(right)] == right
+    counts = np.asarray(run.evaluations["test"]["confusion"])
+    first = shown(0, 1)
+    of, order = (Select(browser.find_element(By.ID, f"confusion-{name}")) for name in ("of", "order"))
+    of.select_by_value("count")
+    assert shown(0, 1) == [str(counts[0, 1]), first[0]]
+    of.select_by_value("column")
+    assert float(shown(0, 1)[0].removesuffix(" %")) == pytest.approx(100 * counts[0, 1] / counts[:, 1].sum(), abs=0.051)
+    order.select_by_value("grouped")
+    heads = browser.find_elements(By.CSS_SELECTOR, "#confusion-matrix thead th:not(.score)")
+    assert [head.text for head in heads] == ["abcd"[label] for label in confusion.grouped(counts)]
+    of.select_by_value("row")
+    order.select_by_value("given")
+    assert shown(0, 1) == first

@@ -1,5 +1,7 @@
 """The results that the README and the configs report, as floors, for what trains within a minute or so."""
 
+import importlib
+import json
 import os
 import statistics
 
@@ -7,6 +9,7 @@ import pytest
 
 import main
 import runs
+from cnn import config
 from cnn.commands import flags, launch
 
 NEEDS_DATA = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR names no prepared data")
@@ -50,3 +53,93 @@ def test_one_convolution_stops_by_itself_above_its_target_and_says_so(tmp_path, 
     said = capsys.readouterr()
     assert "is above the target 0.95" in said.out
     assert f"stopped after {result['epochs']:g} epoch" in said.out
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """Returns `benchmarks/results.py`, which keeps and writes in a folder of the test's own."""
+    monkeypatch.syspath_prepend(str(flags.REPOSITORY / "benchmarks"))
+    module = importlib.import_module("results")
+    marks = "".join(f"{module.BEGIN.format(name)}\nold\n{module.END.format(name)}\n" for name in ("results", "choices"))
+    (tmp_path / "README.md").write_text(f"before\n{marks}after\n")
+    monkeypatch.setattr(module, "README", tmp_path / "README.md")
+    monkeypatch.setattr(module, "KEPT", tmp_path / "results.json")
+    return module
+
+
+def called(results, monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["results.py", *map(str, arguments)])
+    results.main()
+
+
+def as_started(workdir, *overrides):
+    """Trains a tiny run and gives it the command line of a person, which the tests' own start has not."""
+    assert runs.train(workdir, *overrides) == 0
+    said = runs.saved(workdir, "run.json")
+    said["argv"] = ["main.py", "--config=configs/digits.py", *(f"--config.{text}" for text in overrides)]
+    (workdir / "run.json").write_text(json.dumps(said))
+    return workdir
+
+
+def test_runs_that_differ_in_their_seed_are_one_row_of_the_table(tmp_path, monkeypatch, results):
+    folders = [as_started(tmp_path / f"r{seed}", f"seed={seed}", "train.epochs=1") for seed in range(3)]
+    called(results, monkeypatch, *folders)
+    accuracies = [runs.saved(folder, "result.json")["test"]["accuracy"] for folder in folders]
+    text = results.README.read_text()
+    assert f"**{statistics.fmean(accuracies):.4f} ± {statistics.stdev(accuracies):.4f}**" in text
+    assert f"3: {min(accuracies):.4f} to {max(accuracies):.4f}" in text
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert "`configs/fashion/residual.py` | shortcuts, random erasing: 0.947 | not yet measured |" in text
+    called(results, monkeypatch, folders[1])
+    assert results.README.read_text() == text, "a seed given again replaces itself"
+    with pytest.raises(SystemExit, match=r"^0$"):
+        called(results, monkeypatch, "--check")
+    results.README.write_text(text.replace("±", "+"))
+    with pytest.raises(SystemExit, match="older than"):
+        called(results, monkeypatch, "--check")
+
+
+def test_what_is_no_finished_run_is_one_line(tmp_path, monkeypatch, results):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(SystemExit, match=r"run\.json: missing; give the directory of a finished run or sweep"):
+        called(results, monkeypatch, tmp_path / "none")
+    untested = as_started(tmp_path / "untested", "train.epochs=1", "eval.test=False")
+    with pytest.raises(SystemExit, match="not finished, or never evaluated on test"):
+        called(results, monkeypatch, untested)
+
+
+def test_a_sweep_is_kept_as_its_ranking(tmp_path, monkeypatch, results):
+    grid = "--grid=optimizer.learning_rate=1e-4,1e-2"
+    assert (
+        runs.start("sweep", grid, "--sweep.engine=map", f"--workdir={tmp_path / 's'}", "--config.train.epochs=1") == 0
+    )
+    record = runs.saved(tmp_path / "s", "sweep.json")
+    for trial in record["trials"]:
+        trial["command"] = trial["command"].replace("train", "train --config=configs/digits.py", 1)
+    (tmp_path / "s" / "sweep.json").write_text(json.dumps(record))
+    called(results, monkeypatch, tmp_path / "s")
+    values = [trial["value"] for trial in record["trials"]]
+    assert values[1] > values[0]
+    row = f"`optimizer.learning_rate` | {values[1]:.4f} (0.01); {values[0]:.4f} (0.0001)"
+    assert f"| `configs/digits.py --config.train.epochs=1` | {row} |" in results.README.read_text()
+
+
+def kept():
+    return json.loads((flags.REPOSITORY / "benchmarks" / "results.json").read_text())
+
+
+def test_the_readme_shows_what_is_recorded(monkeypatch):
+    monkeypatch.syspath_prepend(str(flags.REPOSITORY / "benchmarks"))
+    with pytest.raises(SystemExit, match=r"^0$"):
+        called(importlib.import_module("results"), monkeypatch, "--check")
+
+
+@pytest.mark.parametrize("name", sorted({run["config"] for run in kept()["runs"]}))
+def test_what_is_recorded_was_measured_with_the_configs_of_today(name):
+    for run in kept()["runs"]:
+        if run["config"] != name:
+            continue
+        overrides = [config.Override(*text.removeprefix("--config.").split("=", 1)) for text in run["overrides"]]
+        now = json.loads(config.resolve(main._read_config(name), overrides).json)
+        for section, fields in run["settings"].items():
+            assert {field: now[section][field] for field in fields} == fields, f"{name}, {section}: measure it again"

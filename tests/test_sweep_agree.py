@@ -2,8 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
+import runs
 import sweeps
 from cnn import config, experiment
 
@@ -21,25 +24,48 @@ SECTIONS = {
     "train": {"batch_size": 25, "epochs": 1, "log_every_steps": 1},
     "eval": {"test": False},
 }
-SPACE = "optimizer.learning_rate=0.0003,0.003;seed=0,1"
+SPACE = "(optimizer.learning_rate,seed)=(0.0003,0),(0.003,1)"
+
+
+@pytest.fixture(scope="module")
+def solo(tmp_path_factory):
+    """The losses and the result of each trial, run alone."""
+    found = []
+    for number, typed in enumerate(({"learning_rate": "0.0003", "seed": "0"}, {"learning_rate": "0.003", "seed": "1"})):
+        folder = tmp_path_factory.mktemp("solo") / str(number)
+        rate = config.Override("optimizer.learning_rate", typed["learning_rate"])
+        experiment.run(config.resolve(SECTIONS, [rate, config.Override("seed", typed["seed"])]), folder)
+        found.append((sweeps.losses(folder), runs.saved(folder, "result.json")))
+    return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["map", "vmap", "process"])
-def test_a_trial_agrees_with_the_solo_run_over_fifty_steps(tmp_path, engine):
+def test_a_trial_agrees_with_the_solo_run_over_fifty_steps_and_every_command_works_on_it(tmp_path, solo, engine):
     base = tmp_path / "base.py"
     base.write_text(
         "from ml_collections import ConfigDict\n\n\ndef get_config() -> ConfigDict:\n"
         f"    return ConfigDict({json.loads(json.dumps(SECTIONS))!r})\n"
     )
-    typed = (f"config={base}", f"sweep.engine={engine}", "sweep.lanes=4")
+    typed = (f"config={base}", f"sweep.engine={engine}", "sweep.lanes=2")
     assert sweeps.sweep(tmp_path / "s", SPACE, *typed, sections=SECTIONS) == 0
-    for row in sweeps.record(tmp_path / "s")["trials"][1::2]:
-        given = [config.Override(path, repr(value)) for path, value in row["fields"].items()]
-        solo = tmp_path / f"solo-{row['number']}"
-        experiment.run(config.resolve(SECTIONS, given), solo)
-        expected, found = sweeps.losses(solo), sweeps.losses(tmp_path / "s" / row["folder"])
+    about = sweeps.record(tmp_path / "s")["engine"]["time"]
+    assert 0 < about["steps"] < about["seconds"]
+    assert about["other"] == pytest.approx(1 - about["steps"] / about["seconds"])
+    for row, (expected, result) in zip(sweeps.record(tmp_path / "s")["trials"], solo, strict=True):
+        found = sweeps.losses(tmp_path / "s" / row["folder"])
         assert len(expected) == 51
+        assert (found == expected) or engine != "map"
+        # A picture more or less of 145 may lie on the edge.
+        assert row["value"] == pytest.approx(result["valid"]["accuracy"], abs=1.5 / 145)
         # Another order of the sums changes the seventh digit of a step, and each step passes on what came before.
         assert found == pytest.approx(expected, rel=2e-3)
         assert found[:5] == pytest.approx(expected[:5], rel=1e-5)
+    workdir = tmp_path / "s" / "trials" / "0001"
+    pixels = np.random.default_rng(0).integers(0, 255, (28, 28), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    assert runs.start("eval", f"--workdir={workdir}", "--split=test") == 0
+    assert runs.start("predict", f"--workdir={workdir}", str(tmp_path / "picture.png")) == 0
+    assert runs.start("explain", f"--workdir={workdir}", "--images=1", "--choose=classes", "--split=valid") == 0
+    assert runs.start("report", f"--workdir={workdir}") == 0
+    assert {"evaluation-test.json", "journey.npz", "report.html"} <= {path.name for path in workdir.iterdir()}

@@ -69,7 +69,7 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_same_table(tmp_path, und
         "settled": 2,
     }
     faults = []
-    for _ in range(5):
+    for _ in range(4):
         name = rng.choice(sorted(points))
         faults.append(f"{name}:kill:{rng.randint(1, points[name])}")
     killed = run_to_the_end(tmp_path / "s", engine, faults)

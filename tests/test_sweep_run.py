@@ -1,7 +1,12 @@
 """Sweeps that run: every trial an ordinary run, under every engine, ranked, and nothing done twice."""
 
+import contextlib
 import fcntl
 import json
+import re
+import sqlite3
+import threading
+import time
 
 import pytest
 
@@ -9,7 +14,7 @@ import runs
 import sweeps
 from cnn import config, experiment
 from cnn.commands import launch
-from cnn.sweep import driver, engines, making, measure, options, programs, reading
+from cnn.sweep import driver, engines, making, measure, options, programs, reading, storage
 from cnn.sweep.plan import Trial
 
 SPACE = f"{sweeps.RATES};seed=0,1"
@@ -110,7 +115,7 @@ def test_a_diverged_lane_hurts_no_other(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["map", "vmap"])
 def test_trials_that_differ_in_traced_values_are_one_program_and_structures_one_each(tmp_path, engine):
-    layers = ",".join(f"conv({width}, {kernel}) | flatten | dense(classes)" for width in (1, 2, 3) for kernel in (2, 3))
+    layers = ",".join(f"flatten | dense({width}) | relu | dense(classes)" for width in range(1, 7))
     space = f"seed=0,1;model.layers={layers};{sweeps.RATES}"
     before = engines.compilations()
     short = ("config.train.epochs=1", "config.eval.test=False")
@@ -131,12 +136,17 @@ def test_a_shared_order_gives_all_lanes_the_same_batches(tmp_path):
     assert own["fingerprint"] != runs.saved(tmp_path / "solo", "result.json")["fingerprint"]
 
 
+RATES_OF_EIGHT = "optimizer.learning_rate=0.0001,0.003,0.03,0.00001;seed=0,1"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["map", "vmap"])
-def test_a_pruned_trial_is_a_whole_run_and_changes_no_other(tmp_path, mapped, engine):
-    space = "optimizer.learning_rate=0.003,0.03,0.00001,0.0001;seed=0,1"
-    pruner = ("sweep.pruner=halving(reduction=2)", f"sweep.engine={engine}", "sweep.lanes=8")
-    assert sweeps.sweep(tmp_path / "s", space, *pruner) == 0
+@pytest.mark.parametrize(
+    ("engine", "pruner"),
+    [("map", "halving(reduction=2)"), ("vmap", "halving(reduction=2)"), ("map", "hyperband(1, 2)")],
+)
+def test_a_pruned_trial_is_a_whole_run_and_changes_no_other(tmp_path, mapped, engine, pruner):
+    typed = (f"sweep.engine={engine}", "sweep.lanes=8")
+    assert sweeps.sweep(tmp_path / "s", RATES_OF_EIGHT, f"sweep.pruner={pruner}", *typed) == 0
     found = sweeps.record(tmp_path / "s")
     assert found["counts"]["pruned"] >= 1
     assert found["counts"]["finished"] >= 1
@@ -144,16 +154,23 @@ def test_a_pruned_trial_is_a_whole_run_and_changes_no_other(tmp_path, mapped, en
     assert all(row["epochs"] < 3 and row["value"] is not None for row in pruned)
     assert runs.saved(tmp_path / "s" / pruned[0]["folder"], "result.json")["stopped"].startswith("pruned by the sweep")
     assert (tmp_path / "s" / pruned[0]["folder"] / "evaluation-test.json").exists()
-    alone = {
-        (row["fields"]["optimizer.learning_rate"], row["fields"]["seed"]): row
-        for row in sweeps.record(mapped)["trials"]
-    }
     survivors = [row for row in found["trials"] if row["status"] == "finished"]
+    if engine == "map":
+        alone = {tuple(row["fields"].values()): row["folder"] for row in sweeps.record(mapped)["trials"]}
+        for row in survivors:
+            if (other := alone.get(tuple(row["fields"].values()))) is not None:
+                assert runs.outcome(tmp_path / "s" / row["folder"]) == runs.outcome(mapped / other)
+        return
+    assert sweeps.sweep(tmp_path / "all", RATES_OF_EIGHT, *typed) == 0
+    left = [sum(row["step"] > 12 * epoch for row in found["trials"]) for epoch in range(4)]
+    # Eight places as long as more than four trials are left, then half as many.
+    same = 12 * sum(count > 4 for count in left)
+    assert left[1] < 8
+    assert same > 12
     for row in survivors:
-        other = alone.get((row["fields"]["optimizer.learning_rate"], row["fields"]["seed"]))
-        if other:
-            expected = sweeps.losses(mapped / other["folder"])
-            assert sweeps.losses(tmp_path / "s" / row["folder"]) == pytest.approx(expected, rel=1e-4)
+        ours, others = (runs.records(tmp_path / name / row["folder"], "train") for name in ("s", "all"))
+        assert [one for one in ours if one["step"] <= same] == [one for one in others if one["step"] <= same]
+        assert [one["loss"] for one in ours] == pytest.approx([one["loss"] for one in others], rel=1e-4)
 
 
 @pytest.mark.slow
@@ -218,6 +235,7 @@ def test_the_engine_chosen_is_the_fastest_measured(tmp_path, capsys):
     about = sweeps.record(tmp_path / "s")["engine"]
     fastest = min(about["measured"], key=lambda one: one["total"])
     assert about["engine"] == fastest["engine"]
+    assert all(one["total"] >= fastest["total"] > 0 for one in about["measured"])
     assert {one["engine"] for one in about["measured"]} == {"map", "vmap", "process"}
     assert f"engine: {about['engine']}. Measured, for 4 trials of 12 steps: map " in capsys.readouterr().err
 
@@ -242,6 +260,31 @@ def test_a_group_fits_the_memory_in_equal_parts_and_a_multiple_of_the_devices(mo
     assert measure.lanes_for(2e8, 32, 1) == 3
     assert measure.lanes_for(1e12, 32, 1) == 1
     assert measure.lanes_for(1e6, 30, 4) % 4 == 0
+
+
+@pytest.mark.slow
+def test_a_database_that_stays_away_ends_the_sweep_with_what_is_kept_and_how_to_go_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(storage, "LONGEST_SECONDS", 0.5)
+    folder = tmp_path / "s"
+
+    def take_away():
+        while not list(folder.glob("trials/*/result.json")):
+            time.sleep(0.01)
+        with contextlib.closing(sqlite3.connect(folder / "study.db", timeout=60)) as database:
+            database.execute("ALTER TABLE trials RENAME TO away")
+
+    thread = threading.Thread(target=take_away)
+    thread.start()
+    assert sweeps.sweep(folder, "seed=int(0,60)", "sweep.engine=map", "config.train.epochs=1") == launch.IO_ERROR
+    thread.join()
+    said = capsys.readouterr().err.splitlines()[-1]
+    kept = re.fullmatch(
+        r"--storage: the database did not answer for .* minutes: .*\. Kept in .*: (\d+) of 61 trials with their "
+        r"results, the others as last saved\. When the database answers again, start the same command: .*",
+        said,
+    )
+    assert kept, said
+    assert 1 <= int(kept[1]) == len(list(folder.glob("trials/*/result.json"))) < 61
 
 
 def test_a_wrong_database_is_one_line(tmp_path, capsys):

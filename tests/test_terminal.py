@@ -64,6 +64,16 @@ def test_a_pipe_gets_the_whole_table_whatever_the_width(monkeypatch, capsys):
         assert all(cell in shown for cell in cells([row]))
 
 
+def test_eighty_columns_hold_the_journey_as_two_tables(screen):
+    rows, shape = network("conv(64, 3) | relu | max_pool(2) | flatten | dense(128) | relu | dense(classes)")
+    lines, _ = screen(80, terminal.journey, rows, shape)
+    assert [line.split() for line in lines if line.startswith("layer")] == [
+        ["layer", "output", "how", "parameters", "="],
+        ["layer", "MACs", "bytes", "sees", "jump"],
+    ]
+    assert len(lines) < 2 * len(rows) + 15
+
+
 @pytest.mark.parametrize("columns", [20, 40, 80, 97, 200])
 def test_the_journey_is_whole_on_a_terminal_of_any_width(screen, columns):
     rows, shape = network()

@@ -27,7 +27,7 @@ COMMANDS = {
     "eval": Command(
         "evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False
     ),
-    "report": Command("write a run's page again, report.html, from its files", ("workdir",), False),
+    "report": Command("write the page of a run or a sweep again, report.html, from its files", ("workdir",), False),
     "explain": Command(
         "follow images through a run's network, check every number, and write the run's page with their journeys",
         ("workdir", "choose", "images", "split", "weights", "max_mb", "invert", "data_dir"),
@@ -39,6 +39,13 @@ COMMANDS = {
         ("workdir", "weights", "top", "invert", "json", "csv"),
         False,
         words="PICTURE_OR_FOLDER...",
+    ),
+    "diff": Command(
+        "what two runs differ in: config, versions, data, results, and a paired test on the same examples",
+        ("split", "json"),
+        False,
+        takes_run=False,
+        words="RUN_A RUN_B",
     ),
     "export": Command(
         "a run's network as one file for other programs: StableHLO or ONNX",
@@ -70,7 +77,7 @@ CHOICES = {
 }
 
 FLAGS = {
-    "config": "PATH      the config file (default configs/digits.py); --config.SECTION.FIELD=VALUE overrides any field",
+    "config": "PATH      a config file, or its name in configs/ (default digits); --config.SECTION.FIELD=VALUE",
     "workdir": "DIR      the run's directory (default runs/<config name>)",
     "split": "NAME       train, valid or test (default test)",
     "weights": "NAME     last, best or ema (default: what the run's config says)",
@@ -98,7 +105,7 @@ FLAGS = {
 }
 
 SWITCHES = {
-    "json": "print one line of JSON for each picture",
+    "json": "print JSON, one line for each picture or comparison",
     "csv": "print a table with one line for each picture",
     "weighted": "weight numbers of your own that do not add up to 0 or 1 so that they do",
 }

@@ -2,14 +2,13 @@
 
 import dataclasses
 import textwrap
-from pathlib import Path
 
+from cnn.api.configs import DEFAULT as DEFAULT_CONFIG
 from cnn.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, Command, placement
 from cnn.config import Override
 from cnn.fields import did_you_mean
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-DEFAULT_CONFIG = REPOSITORY / "configs" / "digits.py"
+REPOSITORY = DEFAULT_CONFIG.parents[1]
 PRINT = "sweep.print"
 """The one flag that needs no value."""
 

@@ -2,12 +2,12 @@
 
 import importlib
 import sys
-import traceback
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from cnn import config, hosts, interruption, lock, rundir, runtime, terminal
+from cnn.api import configs
+from cnn.api.configs import ReadConfig
+from cnn.api.reading import read_run
 from cnn.commands import COMMANDS
 from cnn.commands.flags import DEFAULT_CONFIG, Invocation
 from cnn.config import ConfigError, Values
@@ -16,8 +16,6 @@ from cnn.sweep import making, reading
 from cnn.sweep.plan import Plan
 
 DONE, WRONG, DIVERGED, HELD, IO_ERROR, PREEMPTED = 0, 2, 3, 73, 74, 75
-
-ReadConfig = Callable[[str], Mapping[str, Any]]
 
 
 def launch(invocation: Invocation, read_config: ReadConfig) -> int:
@@ -65,11 +63,11 @@ def _fail(problems: list[str], code: int) -> int:
     return code
 
 
-def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Values | Plan, Path] | tuple[()]:
+def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Values | Plan | None, Path] | tuple[()]:
     """Returns the values and the run's directory; nothing for a command that needs neither."""
     problems = [*invocation.problems, *runtime.problems()]
     command = COMMANDS[invocation.command]
-    prepared: tuple[Values | Plan, Path] | tuple[()] = ()
+    prepared: tuple[Values | Plan | None, Path] | tuple[()] = ()
     try:
         if invocation.command == "sweep":
             prepared = _sweep(invocation, read_config)
@@ -85,19 +83,19 @@ def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Values | 
 
 
 def _from_file(invocation: Invocation, read_config: ReadConfig) -> tuple[Values, Path]:
-    path = invocation.flags.get("config", str(DEFAULT_CONFIG))
+    path = configs.named(invocation.flags.get("config", str(DEFAULT_CONFIG)))
     name = Path(path.partition(":")[0])
-    values = config.resolve(_execute(path, name, read_config), invocation.overrides)
+    values = config.resolve(configs.execute(path, name, read_config), invocation.overrides)
     return values, Path(invocation.flags.get("workdir") or f"runs/{name.stem}")
 
 
 def _sweep(invocation: Invocation, read_config: ReadConfig) -> tuple[Plan, Path]:
     typed = invocation.flags.get("config", "")
-    path = typed or str(DEFAULT_CONFIG)
+    path = configs.named(typed) if typed else str(DEFAULT_CONFIG)
     name = Path(path.partition(":")[0])
     asked = reading.ask(typed, invocation.overrides, invocation.flags)
     try:
-        base = _execute(path, name, read_config)
+        base = configs.execute(path, name, read_config)
     except ConfigError as error:
         raise ConfigError(error.problems + asked.problems) from None
     plan = making.make(base, asked)
@@ -105,53 +103,12 @@ def _sweep(invocation: Invocation, read_config: ReadConfig) -> tuple[Plan, Path]
     return plan, Path(invocation.flags.get("workdir") or f"runs/{name.stem}-{space}")
 
 
-def _execute(path: str, name: Path, read_config: ReadConfig) -> Mapping[str, Any]:
-    if not name.is_file():
-        near = DEFAULT_CONFIG.parent / f"{name.stem}.py"
-        remedy = f"Did you mean {near}?" if near.is_file() else f"Those that exist are in {DEFAULT_CONFIG.parent}"
-        raise ConfigError([f"--config: no such file, got {path}. {remedy}"])
-    try:
-        sections = read_config(path)
-    except (Exception, SystemExit) as error:  # A config file is a person's code and may raise anything.
-        raise ConfigError([f"--config: {name}{_reason(error, name)}. Mend it or use another file"]) from None
-    if not isinstance(sections, Mapping):
-        raise ConfigError([f"--config: {name}: get_config() must return a ConfigDict, got {sections!r}"])
-    return sections
-
-
-def _reason(error: BaseException, name: Path) -> str:
-    """Returns where and how a config file failed, in one line."""
-    while error.__context__ is not None and "whilst parsing config file" in str(error):
-        error = error.__context__  # config_flags wraps some errors, and their tracebacks, in others
-    if isinstance(error, AttributeError) and "no attribute 'get_config'" in str(error):
-        return ": defines no get_config()"
-    if isinstance(error, SyntaxError):
-        lines = [error.lineno]
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in reversed(frames) if frame.filename.endswith(name.name)]
-    line = f" line {lines[0]}" if lines and lines[0] else ""
-    message = " ".join(str(error).split())[:300]
-    return f"{line}: {type(error).__name__}{': ' if message else ''}{message}"
-
-
-def _from_run(invocation: Invocation) -> tuple[Values, Path]:
+def _from_run(invocation: Invocation) -> tuple[Values | None, Path]:
     if "workdir" not in invocation.flags:
         raise ConfigError([f"--workdir: {invocation.command} needs a run's directory. Write --workdir=runs/NAME"])
     workdir = Path(invocation.flags["workdir"])
-    return read_run(workdir), workdir
+    return (None if invocation.command == "report" and _holds_sweep(workdir) else read_run(workdir)), workdir
 
 
-def read_run(workdir: Path) -> Values:
-    """Returns the config of a run, from its `config.json`; no config file is executed.
-
-    Raises:
-      ConfigError: the directory holds no run, or its config is not valid.
-    """
-    saved = rundir.read_json(workdir / rundir.CONFIG)
-    if saved is None:
-        raise ConfigError([f"--workdir: {workdir} holds no run (no {rundir.CONFIG}). Train one there first"])
-    try:
-        return config.resolve(saved)
-    except ConfigError as error:
-        raise ConfigError([f"{workdir / rundir.CONFIG}: {problem}" for problem in error.problems]) from None
+def _holds_sweep(workdir: Path) -> bool:
+    return not (workdir / rundir.CONFIG).is_file() and (workdir / rundir.DECLARATION).is_file()

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn import chosen, rundir, terminal
+from cnn import terminal
+from cnn.api import reading
 from cnn.config import ConfigError, Values
-from cnn.data import own
-from cnn.data.own import Unread, Wanted
+from cnn.data.own import Unread
 
 if TYPE_CHECKING:
     from cnn.predict import Prediction
@@ -31,20 +31,14 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str], *, words: Seque
       BrokenFile: `run.json` is not what this software wrote.
     """
     top = _checked(values, flags, words)
-    about = (rundir.read_json(workdir / rundir.RUN) or {}).get("data", {})
-    data, names = values.data, about.get("classes", ())
-    if len(names) != data.classes:
-        names = [str(index) for index in range(data.classes)]
-    wanted = Wanted(data.image_shape, data.fit, about.get("background"), flags.get("invert", "auto"))
-    from cnn import predict  # JAX takes seconds to import, and the check above needs none
-
-    _, variables = chosen.variables(values, workdir, flags.get("weights", values.eval.weights))
+    names = reading.class_names(values, workdir)
+    outcomes = reading.predict_files(values, workdir, words, flags.get("weights"), flags.get("invert", "auto"))
     if "csv" in flags:
         _print_row(
             "picture", *(f"{what}{n}" for n in range(1, top + 1) for what in ("class", "probability")), "notes", "error"
         )
     failed = False
-    for outcome in predict.predict(values, variables, own.listed(words), wanted):
+    for outcome in outcomes:
         if isinstance(outcome, Unread):
             failed = True
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""`report`: a run's page and figures again, from its files alone."""
+"""`report`: the page of a run or of a sweep again, from its files alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +7,26 @@ from cnn import lock, report, terminal
 from cnn.config import Values
 
 
-def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
-    """Writes `report.html` and `figures/`; reads no data and imports no JAX.
+def run(values: Values | None, workdir: Path, flags: Mapping[str, str]) -> int:
+    """Writes `report.html`, a run's with `figures/`; reads no data and imports no JAX.
+
+    Args:
+      values: the run's config; `None` where the directory is a sweep's.
+      workdir: the run's directory, or the sweep's.
+      flags: not used.
 
     Raises:
       ConfigError: the directory holds no run, or its config is not valid.
     """
-    del values, flags
-    print(terminal.plain(str(report.write(workdir, running=lock.is_held(workdir)))))
+    del flags
+    page = _sweep(workdir) if values is None else report.write(workdir, running=lock.is_held(workdir))
+    print(terminal.plain(str(page)))
     return 0
+
+
+def _sweep(folder: Path) -> Path:
+    from cnn.report import sweeps
+    from cnn.sweep import workers
+
+    sweeps.write_best(folder)
+    return sweeps.write(folder, running=workers.anybody(folder))

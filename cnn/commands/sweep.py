@@ -6,12 +6,16 @@ from pathlib import Path
 
 from cnn import donor, terminal
 from cnn.config import ConfigError
-from cnn.sweep import listing
+from cnn.sweep import listing, show
 from cnn.sweep.plan import Plan
 
 
 def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
-    """Runs what is missing of a sweep and prints the ranking; with `sweep.print` only lists the trials."""
+    """Runs what is missing of a sweep and prints the ranking; with `sweep.print` only lists the trials.
+
+    Returns:
+      0; or 1 where a trial could not be run.
+    """
     if flags.get("sweep.print") == "true":
         print("\n".join(terminal.plain(line) for line in listing.lines(plan, workdir)))
         return 0
@@ -19,7 +23,9 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
     sys.stdout.flush()
     from cnn.sweep import driver  # JAX takes seconds to import
 
-    return driver.run(plan, workdir, flags.get("storage", ""))
+    record = driver.run(plan, workdir, flags.get("storage", ""))
+    show.ranking(record, workdir)
+    return 1 if record["counts"].get("failed") else 0
 
 
 def _check_starts(plan: Plan, workdir: Path) -> None:

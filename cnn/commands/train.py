@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn import donor, footprint, hosts, rundir, terminal
+from cnn.api import running
 from cnn.commands import placement
 from cnn.config import ConfigError, Values
 
@@ -34,13 +35,11 @@ def _announce(values: Values, workdir: Path) -> None:
 def _train(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     import jax  # JAX takes seconds to import, and the check above needs none
 
-    from cnn import experiment
-
     try:
         count = placement.count(flags, jax.device_count())
     except ValueError as error:
         raise ConfigError([str(error)]) from None
-    finished = experiment.run(values, workdir, count)
+    finished = running.train(values, workdir, count)
     return _print(finished.result, workdir, values, fresh=finished.fresh) if hosts.leads() else _code(finished.result)
 
 

@@ -1,6 +1,8 @@
 """The 1,797 handwritten digits that scikit-learn carries: real data without a network."""
 
 import hashlib
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +24,23 @@ def read(*, image_shape: tuple[int, int, int], fit: str) -> Source:
     Source:
       Alpaydin and Kaynak 1998, https://archive.ics.uci.edu/dataset/80.
     """
-    from sklearn.datasets import load_digits  # a second to import, and only this source needs it
-
-    bunch: Any = load_digits()
-    images = np.round(bunch.images * (255 / BRIGHTEST)).astype(np.uint8)[..., None]
-    labels = bunch.target.astype(np.int32)
+    stored = _stored()
+    images = np.round(stored[:, :-1].reshape(-1, 8, 8, 1) * (255 / BRIGHTEST)).astype(np.uint8)
+    labels = stored[:, -1].astype(np.int32)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
     fitted = Split(fit_images(images, image_shape=image_shape, fit=fit, what="digits"), labels)
     train, test = cut(fitted, TEST_FRACTION, TEST_KEY)
-    return Source(train, test, tuple(str(name) for name in bunch.target_names), f"digits:{digest}")
+    return Source(train, test, tuple("0123456789"), f"digits:{digest}")
+
+
+def _stored() -> np.ndarray:
+    """Returns a row for each picture: its 64 numbers and its class."""
+    package = importlib.util.find_spec("sklearn")
+    places = package.submodule_search_locations if package else None
+    file = Path(places[0] if places else "") / "datasets" / "data" / "digits.csv.gz"
+    if file.is_file():  # read in 0.05 s, where importing scikit-learn takes a second
+        return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    bunch: Any = load_digits()
+    return np.column_stack([bunch.data, bunch.target])

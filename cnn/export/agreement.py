@@ -11,6 +11,9 @@ from jaxtyping import Float32, Num
 from cnn import evaluate, hyper
 from cnn.export.artefact import Trained
 
+Probabilities = Callable[[np.ndarray], Any]
+"""From pictures, as the export takes them, to an array of probabilities."""
+
 SIZES = (1, 7)
 """The batches that are compared."""
 TOLERANCE = 1e-5
@@ -22,7 +25,7 @@ def cpu() -> Any:
     return jax.devices("cpu")[0]
 
 
-def check(trained: Trained, probabilities: Callable[[np.ndarray], Any]) -> float:
+def check(trained: Trained, probabilities: Probabilities) -> float:
     """Compares an export with the forward pass of `eval` and `predict` in float32, on the CPU, on drawn pictures.
 
     Returns:

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cnn import model
-from cnn.config import Values
+from cnn import layers, model
+from cnn.config import ConfigError, Values
+
+LARGEST = 2_000_000_000
+"""Bytes of weights; what both formats are stored in ends at 2 GiB."""
 
 
 class Trained(NamedTuple):
@@ -57,3 +60,25 @@ def pictures(trained: Trained) -> dict[str, Any]:
             "shape": ["batch", trained.values.data.classes],
         },
     }
+
+
+def precision(trained: Trained) -> tuple[str, ...]:
+    """Returns what is to be said of the numbers, if anything: formats that compute do so in float32."""
+    trained_in = trained.values.train.compute_dtype
+    if trained_in == "float32":
+        return ()
+    return (f"computes in float32; the run, and predict, compute in {trained_in}, whose probabilities are rougher",)
+
+
+def check_size(trained: Trained) -> None:
+    """Checks that a format with a limit of 2 GiB can hold the network.
+
+    Raises:
+      ConfigError: it cannot.
+    """
+    rows = trained.values.rows
+    size = 4 * (layers.count_parameters(rows) + layers.count_parameters(rows, "batch_stats"))
+    if size > LARGEST:
+        raise ConfigError(
+            [f"--format: must hold the weights in {LARGEST:,} bytes, got {size:,}. Use a smaller network"]
+        )

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Num
 
 from cnn import hyper, layers, model, train
 from cnn.export import agreement
-from cnn.export.artefact import Artefact, Trained, pictures
+from cnn.export.artefact import Artefact, Trained, check_size, pictures, precision
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -21,8 +21,10 @@ def write(trained: Trained) -> Artefact:
     was trained in. It is run on this machine's CPU and compared with `predict`'s own forward pass.
 
     Raises:
+      ConfigError: the network is larger than the format can hold.
       FloatingPointError: a probability is not finite, or differs by more than rounding.
     """
+    check_size(trained)
     values = trained.values
     batch = export.symbolic_shape("batch, ...", like=(1, *values.data.image_shape))
     images = jax.ShapeDtypeStruct(batch, jnp.dtype(trained.intensities))
@@ -34,7 +36,8 @@ def write(trained: Trained) -> Artefact:
         worst = agreement.check(trained, loaded)
     about = {"platforms": list(PLATFORMS), "calling_convention": exported.calling_convention_version}
     said = (
-        f"checked on cpu: probabilities differ from predict's by at most {worst:.1g}; "
+        *precision(trained),
+        f"checked on cpu: probabilities differ from predict's in float32 by at most {worst:.1g}; "
         "lowered for cuda and tpu, not run there",
     )
     return Artefact(content, {**pictures(trained), **about, "jax": jax.__version__, "difference": worst}, said)

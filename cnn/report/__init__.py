@@ -4,8 +4,10 @@ A section is a function of the run's files in a module of its own that returns a
 nothing to show; `SECTIONS` lists them in the order of the page.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from markupsafe import Markup
 
 from cnn import rundir
 from cnn.report import (
@@ -24,7 +26,7 @@ from cnn.report import (
     reproduce,
 )
 from cnn.report.files import Run
-from cnn.report.part import Part
+from cnn.report.part import Figure, Part
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -59,16 +61,45 @@ def write(workdir: Path, *, running: bool = False) -> Path:
       OSError: the page cannot be written.
     """
     run = files.read(workdir, running=running)
-    parts = [part for build in SECTIONS if (part := build(run)) is not None]
+    about = head.build(run)
+    parts = _parts(run, about)
     for part in parts:
-        for name, content in part.figures.items():
-            _replace(workdir / FIGURES / name, content)
-    _replace(workdir / PAGE, page.assemble(f"{run.name}", head.build(run), parts, kind="run"))
+        write_figures(workdir / FIGURES, part.figures)
+    _replace(workdir / PAGE, page.assemble(f"{run.name}", about, parts, kind="run"))
     return workdir / PAGE
+
+
+def write_figures(folder: Path, figures: Mapping[str, Figure]) -> None:
+    """Writes files that differ; what takes long to draw only where the same drawing in another format changed.
+
+    Raises:
+      OSError: one cannot be written.
+    """
+    folder.mkdir(exist_ok=True)
+    ready = {name: content for name, content in figures.items() if not callable(content)}
+    changed = {Path(name).stem for name, content in ready.items() if _differs(folder / name, content)}
+    # What is drawn goes first: if it cannot be written, the old file beside it still says that it is missing.
+    for name, draw in figures.items():
+        if callable(draw) and (Path(name).stem in changed or not (folder / name).is_file()):
+            rundir.write(folder / name, draw())
+    for name, content in ready.items():
+        if Path(name).stem in changed:
+            _replace(folder / name, content)
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    return not path.is_file() or path.read_bytes() != content
+
+
+def _parts(run: Run, about: Markup) -> list[Part]:
+    """Returns the sections; the journey, which may leave images out, is told how large the others are."""
+    built = {build: build(run) for build in SECTIONS if build is not journey.build}
+    others = page.assemble(f"{run.name}", about, [part for part in built.values() if part is not None], kind="run")
+    built[journey.build] = journey.build(run, len(others))
+    return [part for build in SECTIONS if (part := built[build]) is not None]
 
 
 def _replace(path: Path, content: bytes) -> None:
     """Writes a file that differs."""
-    path.parent.mkdir(exist_ok=True)
-    if not path.is_file() or path.read_bytes() != content:
+    if _differs(path, content):
         rundir.write(path, content)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from cnn.report import chart, text
 from cnn.report.colour import STEPS, THEMES, Scale, table, themed
 from cnn.report.files import Run
-from cnn.report.part import Part
+from cnn.report.part import Figure, Part
 
 LEVELS = 32
 """Shades of an error; a share's is that of its square root."""
@@ -63,10 +63,34 @@ def build(run: Run) -> Part | None:
         steps=[(share, shade(share)) for share in (0.005, 0.02, 0.1, 0.5, 1.0)],
     )
     figures = _figures(counts, names) if classes <= WRITTEN else {}
-    scripts = (text.source("confusion.js"),) if classes <= WRITTEN else ()
-    return Part(
-        "confusion", "Which classes get mixed up", html, (sheet(),), scripts, figures=figures, short="Confusion"
+    written = classes <= WRITTEN
+    scripts = (text.source("confusion.js"), text.source("confusion_shown.js")) if written else ()
+    data = (
+        {"confusion-data": {"counts": counts.tolist(), "grouped": grouped(counts), "levels": LEVELS}} if written else {}
     )
+    title = "Which classes get mixed up"
+    return Part("confusion", title, html, (sheet(),), scripts, data, figures=figures, short="Confusion")
+
+
+def grouped(counts: np.ndarray) -> list[int]:
+    """Returns the classes in an order in which those that get mixed up stand side by side.
+
+    A chain that begins with the pair mixed up most, either way, and grows at whichever end is mixed up most with a
+    class outside; classes that nothing is mixed up with come last, as they were.
+    """
+    mixed = counts + counts.T
+    np.fill_diagonal(mixed, 0)
+    left = [label for label in range(len(counts)) if mixed[label].any()]
+    chain = [int(label) for label in np.unravel_index(np.argmax(mixed), mixed.shape)] if left else []
+    left = [label for label in left if label not in chain]
+    while left:
+        end, label = max(
+            ((end, label) for end in (0, -1) for label in left),
+            key=lambda pair: (mixed[chain[pair[0]], pair[1]], pair[0], -pair[1]),
+        )
+        chain.insert(0 if end == 0 else len(chain), label)
+        left.remove(label)
+    return [*chain, *(label for label in range(len(counts)) if label not in chain)]
 
 
 def cell(counts: np.ndarray, true: int, seen: int) -> Cell:
@@ -158,7 +182,7 @@ def _image(counts: np.ndarray) -> Markup:
     return themed(pixels, side, side, "Confusion matrix: rows are true classes, columns predicted ones", "matrix")
 
 
-def _figures(counts: np.ndarray, names: Sequence[str]) -> dict[str, bytes]:
+def _figures(counts: np.ndarray, names: Sequence[str]) -> dict[str, Figure]:
     side = 140 + 36 * len(counts)
     return chart.files("confusion", (side, side), lambda figure, ink: _paint(figure, ink, counts, names))
 

@@ -28,8 +28,8 @@ def build(run: Run) -> Part | None:
         "curves",
         "Learning curves",
         html,
-        scripts=(text.source("curves.js"),),
-        data={"curves-data": pointed(recorded)},
+        scripts=(text.source("plot.js"), text.source("curves.js"), text.source("curves_drawn.js")),
+        data={"curves-data": pointed(recorded) | {"redrawn": redrawn(recorded, run)}},
         figures=figures,
         short="Curves",
     )
@@ -69,6 +69,26 @@ def pointed(recorded: History) -> dict[str, Any]:
     columns = [dict(points) for points in curves.values()]
     rows = [[step, *(column.get(step) for column in columns)] for step in steps]
     return {"left": LEFT, "right": RIGHT, "limits": limits(recorded), "names": ["step", *curves], "rows": rows}
+
+
+def redrawn(recorded: History, run: Run) -> dict[str, Any]:
+    """Returns what drawing the curves in another way needs: how many epochs and seconds a step takes, as far as known.
+
+    Steps are recorded, seconds are not: they follow from the mean pace of the run's training.
+    """
+    result = run.result or {}
+    seconds = result.get("train_seconds")
+    return {
+        "size": SIZE,
+        "panels": PANELS,
+        "best": recorded.best,
+        "bad": recorded.bad_step,
+        "last": recorded.last_step,
+        "pace": {
+            "epoch": 1 / recorded.steps_per_epoch if recorded.steps_per_epoch else None,
+            "seconds": seconds / result["step"] if seconds and result.get("step") else None,
+        },
+    }
 
 
 def _paint(figure: Any, ink: chart.Ink, recorded: History) -> None:

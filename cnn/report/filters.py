@@ -37,6 +37,10 @@ class Filter(NamedTuple):
     bias: float
     looks: str
     dead: bool
+    likeness: float
+    """The largest size of a cosine with a named filter; 0 where none can be compared."""
+    strength: float
+    """The root of the sum of squares."""
 
 
 def build(run: Run) -> Part | None:
@@ -59,7 +63,14 @@ def build(run: Run) -> Part | None:
     )
     sheet = atlas(kernel, scale)
     figures = {"filters.png": sheet, "filters.svg": enclosed(sheet)}
-    return Part("filters", "What the filters look like", html, figures=figures, short="Filters")
+    return Part(
+        "filters",
+        "What the filters look like",
+        html,
+        scripts=(text.source("filters.js"),),
+        figures=figures,
+        short="Filters",
+    )
 
 
 def describe(stored: dict[str, np.ndarray], number: int, scale: Scale) -> Filter:
@@ -82,6 +93,8 @@ def describe(stored: dict[str, np.ndarray], number: int, scale: Scale) -> Filter
         float(stored["bias"][number]),
         f"{likeness[0]} {likeness[1]:.2f}" if likeness else "",
         bool(stored["zero_share"][number] >= DEAD),
+        max(map(abs, cosines(kernel).values()), default=0.0),
+        float(np.linalg.norm(kernel)),
     )
 
 
@@ -90,14 +103,20 @@ def looks_like(kernel: Float[np.ndarray, "height width channels"]) -> tuple[str,
 
     In several channels the name stands for the same filter in each.
     """
+    found = cosines(kernel)
+    best = max(found, key=lambda said: abs(found[said]), default="")
+    return (best, found[best]) if best and abs(found[best]) >= ALIKE else None
+
+
+def cosines(kernel: Float[np.ndarray, "height width channels"]) -> dict[str, float]:
+    """Returns the cosine of a 3x3 kernel with each filter that has a name; none of another kernel, or of zeros."""
     if kernel.shape[:2] != (3, 3) or not kernel.any():
-        return None
-    cosines = {}
+        return {}
+    found = {}
     for name, said in NAMED.items():
         pattern = np.repeat(np.asarray(FILTERS[name].kernel, float)[..., None], kernel.shape[-1], axis=-1)
-        cosines[said] = float((kernel * pattern).sum() / (np.linalg.norm(kernel) * np.linalg.norm(pattern)))
-    best = max(cosines, key=lambda said: abs(cosines[said]))
-    return (best, cosines[best]) if abs(cosines[best]) >= ALIKE else None
+        found[said] = float((kernel * pattern).sum() / (np.linalg.norm(kernel) * np.linalg.norm(pattern)))
+    return found
 
 
 def atlas(kernel: Float[np.ndarray, "height width channels filters"], scale: Scale, columns: int = 16) -> bytes:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from cnn.layers import count_parameters
 from cnn.report import history, text
 from cnn.report.files import Run
+from cnn.report.trials import record
 
 SPARK_POINTS = 80
 
@@ -25,7 +26,14 @@ def build(run: Run) -> Markup:
     """Returns what stands above the sections."""
     state, reason = status(run)
     return text.render(
-        "head.html.j2", run=run, state=state, reason=reason, sentence=sentence(run), tiles=_tiles(run), marks=MARKS
+        "head.html.j2",
+        run=run,
+        state=state,
+        reason=reason,
+        sentence=sentence(run),
+        tiles=_tiles(run),
+        marks=MARKS,
+        sweep=record.above(run.workdir),
     )
 
 

@@ -61,11 +61,11 @@ def epochs(run: Run) -> list[dict[str, Any]]:
     return [record for record in run.metrics if record.get("kind") == "epoch"]
 
 
-def thinned(points: Points) -> Points:
+def thinned(points: Points, most: int = MOST_POINTS) -> Points:
     """Returns what is drawn: all, or of each stretch the first, the least and the greatest, and the last."""
-    if len(points) <= MOST_POINTS:
+    if len(points) <= most:
         return points
-    length = -(-3 * len(points) // MOST_POINTS)
+    length = -(-3 * len(points) // most)
     kept: set[tuple[int, float]] = {points[-1]}
     for start in range(0, len(points), length):
         stretch = points[start : start + length]

@@ -6,19 +6,41 @@ from typing import Any
 import numpy as np
 
 from cnn import rundir, stages
-from cnn.report import story, text
+from cnn.report import page, story, text
 from cnn.report.colour import ANCHORS
 from cnn.report.files import Run
-from cnn.report.packing import MEGABYTE, OTHERS, Packer, Plan, plan, said, shuffled
+from cnn.report.packing import MEGABYTE, Packer, Plan, plan, said, shuffled
 from cnn.report.part import Part
 from cnn.stages import Journey
 
 TITLE = "The journey of one image"
-SCRIPTS = ("arithmetic.js", "drawing.js", "journey.js", "journey_view.js", "journey_test.js")
+SCRIPTS = (
+    "arithmetic.js",
+    "drawing.js",
+    "journey.js",
+    "journey_parts.js",
+    "journey_layout.js",
+    "journey_colours.js",
+    "journey_sums.js",
+    "journey_figures.js",
+    "journey_moves.js",
+    "journey_hands.js",
+    "journey_why.js",
+    "journey_address.js",
+    "journey_start.js",
+    "journey_test.js",
+)
+MARKUP = 10_000
+"""More bytes than the section takes for what is neither data nor script."""
 
 
-def build(run: Run) -> Part | None:
-    """Returns the section, `None` for a run whose images nobody has followed yet."""
+def build(run: Run, others: int = 0) -> Part | None:
+    """Returns the section, `None` for a run whose images nobody has followed yet.
+
+    Args:
+      run: its files.
+      others: bytes of the page without this section, which is to leave room for them.
+    """
     try:
         journey = stages.read(run.workdir / stages.JOURNEY)
     except rundir.BrokenFile as error:
@@ -26,16 +48,21 @@ def build(run: Run) -> Part | None:
         return Part("journey", TITLE, html, styles=(text.source("explorer.css"),))
     if journey is None or not journey.pictures:
         return None
-    cap = float(journey.about.get("max_mb", 3))
-    packer = Packer(journey)
-    chosen = plan(len(journey.pictures), packer.cost, int(cap * MEGABYTE) - OTHERS)
+    cap, told = float(journey.about.get("max_mb", 3)), story.tell(journey)
+    packer, scripts = Packer(journey), tuple(map(text.source, SCRIPTS))
+    fixed = others + MARKUP + len(told.encode()) + sum(len(page.compact_script(script)) for script in scripts)
+    chosen = plan(len(journey.pictures), lambda some: _cost(journey, packer, some), int(cap * MEGABYTE) - fixed)
     notes = said(chosen, journey, cap) if chosen else [f"The numbers take more than {cap:g} MB and are left out."]
-    html = text.render("journey.html.j2", problem="", notes=notes, story=story.tell(journey), about=journey.about)
+    html = text.render("journey.html.j2", problem="", notes=notes, story=told, about=journey.about)
     styles = (text.source("explorer.css"),)
     if chosen is None:
         return Part("journey", TITLE, html, styles)
-    scripts = tuple(map(text.source, SCRIPTS))
     return Part("journey", TITLE, html, styles, scripts, _data(journey, packer, chosen), short="Journey")
+
+
+def _cost(journey: Journey, packer: Packer, chosen: Plan) -> int:
+    """Returns the bytes that the data of a plan take in a page."""
+    return packer.cost(chosen) + len(text.island(_meta(journey, packer, chosen)))
 
 
 def _digest(numbers: np.ndarray) -> int:
@@ -45,22 +72,27 @@ def _digest(numbers: np.ndarray) -> int:
 
 def _data(journey: Journey, packer: Packer, chosen: Plan) -> dict[str, Any]:
     """Returns what the scripts read, by element."""
+    images = {f"journey-image-{n}": shuffled(packer.image(n, chosen)[1]) for n in range(chosen.images)}
+    weights = shuffled(packer.weights(chosen)[1])
+    return {"journey-weights": weights, **images, "journey-meta": _meta(journey, packer, chosen)}
+
+
+def _meta(journey: Journey, packer: Packer, chosen: Plan) -> dict[str, Any]:
+    """Returns what the scripts read as JSON: the stages, the images, and where their numbers are."""
     places, weights = packer.weights(chosen)
-    data: dict[str, Any] = {"journey-weights": shuffled(weights)}
+    shown = journey.pictures[: chosen.images]
     images = []
-    for number, picture in enumerate(journey.pictures[: chosen.images]):
-        outputs, content = packer.image(number, chosen)
-        data[f"journey-image-{number}"] = shuffled(content)
+    for number, picture in enumerate(shown):
         record = {name: getattr(picture, name) for name in ("name", "why", "label", "recorded", "digests")}
-        images.append({**record, "name": text.shortened(picture.name, 60), "outputs": outputs})
-    data["journey-meta"] = {
+        record |= {"name": text.shortened(picture.name, 60), "outputs": packer.image(number, chosen)[0]}
+        images.append(record)
+    return {
         "stages": [stage.to_json() for stage in journey.stages],
         "kept": {s.name: kept for s in journey.stages if (kept := packer.kept(s, chosen)) is not None},
         "arrays": [[name, at, n, _digest(np.frombuffer(weights, "<f4", n, at))] for name, at, n in places],
-        "pixels": len(weights) - sum(picture.pixels.size for picture in journey.pictures[: chosen.images]),
+        "pixels": len(weights) - sum(picture.pixels.size for picture in shown),
         "images": images,
         "classes": [text.shortened(name) for name in journey.classes],
         "about": {name: value for name, value in journey.about.items() if not isinstance(value, np.ndarray)},
         "anchors": ANCHORS,
     }
-    return data

@@ -35,7 +35,18 @@ def build(run: Run) -> Part:
         macs=f"{sum(row.macs for row in rows):,}",
         nested=any(isinstance(row.layer, Residual) for row in rows),
     )
-    return Part("network", "The network", html, figures=figures, short="Network")
+    data = {"network-data": placed(boxes, width)}
+    return Part("network", "The network", html, (), (text.source("network.js"),), data, figures, "Network")
+
+
+def placed(boxes: list[tuple[list[str], Shape]], width: int) -> list[tuple[list[str], float, float]]:
+    """Returns which layers make each volume, and its left edge and width in shares of the drawing."""
+    found, left = [], GAP / 2
+    for names, shape in boxes:
+        room = _width(shape, boxes)
+        found.append((names, round(left / width, 5), round(room / width, 5)))
+        left += room + GAP
+    return found
 
 
 def volumes(rows: tuple[Row, ...], image: Shape) -> list[tuple[list[str], Shape]]:

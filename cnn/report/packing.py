@@ -2,17 +2,15 @@
 
 import dataclasses
 import functools
-import gzip
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from cnn.report import page
 from cnn.stages import Journey, Stage
 
 MEGABYTE = 1_000_000
-OTHERS = 500_000
-"""Bytes of the cap that are left to the rest of the page."""
 HARD_STOP = 12 * MEGABYTE
 """A journey that is larger whatever is left out is not embedded."""
 LARGE_DENSE = 1_000_000
@@ -88,7 +86,7 @@ class Packer:
         self._known: dict[Any, int] = {}
 
     def cost(self, chosen: Plan) -> int:
-        """Returns the bytes that a plan takes in a page: compressed, in base64."""
+        """Returns the bytes that a plan takes in a page."""
         total = self._size(("weights", chosen.dense, chosen.filters), lambda: self.weights(chosen)[1])
         for number in range(chosen.images):
             key = ("image", number, chosen.half)
@@ -97,7 +95,7 @@ class Packer:
 
     def _size(self, key: Any, build: Callable[[], bytes]) -> int:
         if key not in self._known:
-            self._known[key] = len(gzip.compress(shuffled(build()), 6, mtime=0)) * 4 // 3
+            self._known[key] = len(page.packed(shuffled(build())))
         return self._known[key]
 
     def kept(self, stage: Stage, chosen: Plan) -> list[int] | None:

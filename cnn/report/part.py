@@ -1,10 +1,13 @@
 """What a section of a page is made of, before the page around it is."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from markupsafe import Markup
+
+Figure = bytes | Callable[[], bytes]
+"""A file's content, or what draws it: not called where the same drawing in another format is there as it was."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,5 +33,5 @@ class Part:
     styles: tuple[str, ...] = ()
     scripts: tuple[str, ...] = ()
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    figures: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    figures: Mapping[str, Figure] = dataclasses.field(default_factory=dict)
     short: str = ""

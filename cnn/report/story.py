@@ -144,8 +144,8 @@ def chances(journey: Journey, outputs: dict[str, np.ndarray]) -> list[tuple[str,
 
 def decimals(numbers: Sequence[float]) -> int:
     """Returns with how many decimals the largest of the numbers shows four digits."""
-    largest = max(max(map(abs, numbers)), 1e-12)
-    return min(12, max(0, 3 - math.floor(math.log10(largest))))
+    largest = max(map(abs, numbers))
+    return min(12, max(0, 3 - math.floor(math.log10(largest)))) if largest else 0
 
 
 def apportion(numbers: Sequence[float], places: int, total: float | None = None) -> list[float]:

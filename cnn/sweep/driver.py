@@ -1,35 +1,35 @@
 """Runs a sweep: opens its folder and study, lets an engine work, ranks what came out."""
 
+import contextlib
 import secrets
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 
-from cnn import config, rundir
+from cnn import config, pages, rundir
 from cnn.config import ConfigError
 from cnn.interruption import Interruption
-from cnn.sweep import engines, programs, ranking, samplers, show, storage, workers
+from cnn.sweep import engines, measure, programs, ranking, samplers, storage, warming, workers
 from cnn.sweep.board import Board
 from cnn.sweep.plan import TRIALS, Plan
 from cnn.sweep.queue import Queue
 from cnn.sweep.screen import Screen
 from cnn.sweep.session import Session
 
-DECLARATION = "declaration.json"
+DECLARATION = rundir.DECLARATION
 
 
-def run(plan: Plan, folder: Path, url: str) -> int:
-    """Runs what is missing of a sweep, writes `sweep.json` and `sweep.csv`, and prints the ranking.
+def run(plan: Plan, folder: Path, url: str, interruption: Interruption | None = None) -> dict[str, Any]:
+    """Runs what is missing of a sweep; writes and returns the ranking, `sweep.json`, and `sweep.csv` beside it.
 
     Args:
       plan: the sweep.
       folder: its directory; every worker of it must see the same one.
       url: of the database, empty for SQLite in the folder.
-
-    Returns:
-      0; or 1 where a trial could not be run.
+      interruption: of whoever runs this among other things; made where there is none.
 
     Raises:
       ConfigError: the folder or the study belongs to another sweep.
@@ -37,31 +37,49 @@ def run(plan: Plan, folder: Path, url: str) -> int:
       OSError: the disk is full, or the database does not answer.
     """
     token = declare(plan, folder)
+    datasets = programs.Datasets()
+    fresh = plan.options.engine != "process" and not (folder / ranking.JSON).exists()
+    beside = [threading.Thread(target=warming.before_steps, args=(plan, datasets))] if fresh else []
+    for thread in beside:
+        thread.start()
     with workers.alone(folder):  # two that make the same tables at once disturb each other
         connected = storage.connect(url, folder)
     screen = Screen(plan.size)
-    with Interruption() as interruption, workers.present(folder) as worker:
+    with contextlib.ExitStack() as held, workers.present(folder) as worker:
+        stops = interruption or held.enter_context(Interruption())
 
         def asking(question: Callable[[], Any]) -> Any:
-            return storage.asking(question, screen.line, lambda: interruption.requested)
+            return storage.asking(question, screen.line, lambda: stops.requested)
 
         study = asking(lambda: _study(plan, folder, connected, token))
-        session = Session(plan, Queue(Board(plan, folder, study), worker), screen, interruption)
-
-        session.record = lambda: ranking.write(session.queue.board, session)
+        session = Session(plan, Queue(Board(plan, folder, study), worker), screen, stops, datasets)
+        page = pages.Pages(folder, plan.example.values.report.page, screen.line, pages.of_sweep)
+        session.record = lambda: ranking.write(session.queue.board, session, page.follow)
         if plan.is_grid:
             asking(lambda: session.queue.fill(programs.key))
+        for thread in beside:
+            thread.join()
         with screen.running(asking(lambda: len(ranking.ended(session.queue.board)))):
-            try:
-                engines.run(session)
-            except storage.Away:
-                raise
-            except BaseException:
-                asking(session.record)
-                raise
-            record = asking(session.record)
-    show.ranking(record, folder)
-    return 1 if record["counts"].get("failed") else 0
+            return _work(session, folder, page)
+
+
+def _work(session: Session, folder: Path, page: pages.Pages) -> dict[str, Any]:
+    """Lets the engine work; returns the ranking, which is also written where the work did not come to its end."""
+    try:
+        engines.run(session)
+        session.about |= session.spent(measure.age())
+        record = session.ask(session.record)
+    except storage.Away as away:
+        done = len(list(folder.glob(f"{TRIALS}/*/{rundir.RESULT}")))
+        kept = f"Kept in {folder}: {done} of {session.plan.size} trials with their results, the others as last saved"
+        remedy = "When the database answers again, start the same command: it continues from there, nothing twice"
+        raise storage.Away(f"--storage: {away}. {kept}. {remedy}") from None
+    except BaseException:
+        session.ask(session.record)
+        page.ended()
+        raise
+    page.ended()
+    return record
 
 
 def declare(plan: Plan, folder: Path) -> str:

@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 
 from cnn import checks, experiment, lock
+from cnn.interruption import Preempted
 from cnn.sweep import outcome
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.queue import Claimed
@@ -56,9 +57,10 @@ class Lane:
                 return True
             self.trainer.close()
             result = experiment.finish(self.claimed.trial.values, self.claimed.workdir, self.trainer, self.dataset)
+        except Preempted:  # in the midst of an evaluation
+            return True
         except Exception as error:
             return self._fail(error)
-        self.session.train_seconds += result["train_seconds"]
         self._settle(outcome.of_result(result, self.session.plan.options.objective))
         return False
 

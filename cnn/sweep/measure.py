@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cnn import runtime, train
+from cnn import hyper, runtime, train
 from cnn.data import order
 from cnn.devices import memory_limit
 from cnn.starting import make_program, make_state
@@ -74,7 +74,9 @@ def equal_parts(trials: int, most: int, devices: int) -> int:
 
 def trial_bytes(work: Work) -> float:
     """Returns about how many bytes of memory a trial takes: its state, gradients and updates, and its activations."""
-    state = jax.eval_shape(lambda: make_state(work.trial.values, _program(work)))
+    values, program = work.trial.values, _program(work)
+    traced = hyper.from_values(values)
+    state = jax.eval_shape(lambda traced: train.create_state(traced, values.data.image_shape, 0, program), traced)
     numbers = sum(int(np.prod(row.output)) for row in work.trial.values.rows)
     own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return 3.0 * own + 4.0 * 3 * numbers * work.trial.values.train.batch_size

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from cnn import rundir, runtime
+from cnn import runtime
 from cnn.interruption import Preempted
 from cnn.sweep import outcome
 from cnn.sweep.outcome import Outcome
@@ -97,8 +97,6 @@ def _settled(session: Session, working: list[Job]) -> list[Job]:
 def _ended(session: Session, job: Job) -> Outcome:
     ended = outcome.of_folder(job.claimed.workdir, session.plan.options.objective)
     if ended is not None:
-        result = rundir.read_json(job.claimed.workdir / rundir.RESULT) or {}
-        session.train_seconds += result.get("train_seconds", 0.0)
         job.log.unlink(missing_ok=True)
         return ended
     code = job.process.returncode

@@ -1,6 +1,7 @@
 """Which trials share a compiled program, and the data they share."""
 
 import dataclasses
+import threading
 from typing import Any
 
 import jax.numpy as jnp
@@ -32,6 +33,7 @@ class Datasets:
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], data.Dataset] = {}
+        self._lock = threading.Lock()
 
     def of(self, values: Values) -> data.Dataset:
         """Returns a config's data.
@@ -40,12 +42,13 @@ class Datasets:
           DataError: they are missing or unlike the config.
         """
         source = _source(values)
-        if source not in self._known:
-            dataset = checks.load_data(values.data)
-            # On the device once, not once for each trial.
-            train_split, valid = map(_on_device, (dataset.train, dataset.valid))
-            self._known[source] = dataclasses.replace(dataset, train=train_split, valid=valid)
-        return self._known[source]
+        with self._lock:
+            if source not in self._known:
+                dataset = checks.load_data(values.data)
+                # On the device once, not once for each trial.
+                train_split, valid = map(_on_device, (dataset.train, dataset.valid))
+                self._known[source] = dataclasses.replace(dataset, train=train_split, valid=valid)
+            return self._known[source]
 
 
 def _on_device(split: data.Split) -> data.Split:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from cnn import faults
 from cnn.config import ConfigError
@@ -57,26 +57,24 @@ class Queue:
           key: names the program of a trial.
         """
         with workers.alone(self.folder):
-            repair.reconcile(self.board)
+            waiting = _waiting(repair.reconcile(self.board))
             claimed: list[Claimed] = []
             program = ""
-            while (following := self._next()) is not None:
+            while not claimed or len(claimed) < limit(program):
+                if not waiting:
+                    if self.plan.is_grid or not self._draw():
+                        break
+                    waiting = _waiting(self.board.trials())
+                    continue
+                following = self.board.trial(waiting[0])
                 program = program or key(following)
-                if key(following) != program or len(claimed) >= limit(program):
+                if key(following) != program:
                     break
                 claimed.append(self._take(following))
+                waiting = waiting[1:]
             if claimed:
                 return claimed
             return [] if any(trial.state == TrialState.RUNNING for trial in self.board.trials()) else None
-
-    def _next(self) -> Trial | None:
-        """Returns the trial that Optuna would hand out, drawing a new one where none waits."""
-        while True:
-            waiting = [trial for trial in self.board.trials() if trial.state == TrialState.WAITING]
-            if waiting:
-                return self.board.trial(min(waiting, key=lambda trial: trial.number))
-            if self.plan.is_grid or not self._draw():
-                return None
 
     def _take(self, trial: Trial) -> Claimed:
         asked = self.study.ask()
@@ -119,7 +117,13 @@ class Queue:
     def settle(self, claimed: Claimed, ended: Outcome) -> Outcome:
         """Stores and returns how a trial ended; one that failed and may be tried again waits once more."""
         with workers.alone(self.folder):
-            return repair.settle(self.board, self.study.get_trials(deepcopy=False)[claimed.asked.number], ended)
+            return repair.settle(self.board, self.study._storage.get_trial(claimed.asked._trial_id), ended)
+
+
+def _waiting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Returns the attempts that wait, in the order in which Optuna hands them out."""
+    waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+    return sorted(waiting, key=lambda trial: trial.number)
 
 
 def by_program(trials: Sequence[Trial], key: Key) -> list[Trial]:

@@ -4,6 +4,7 @@ import csv
 import datetime
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -104,8 +105,8 @@ def groups(plan: Plan, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return listed
 
 
-def write(board: Board, session: Session) -> dict[str, Any]:
-    """Writes `sweep.json` and `sweep.csv`, and returns what the former holds."""
+def write(board: Board, session: Session, follow: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Writes `sweep.json` and `sweep.csv`, calls `follow`, which reads them, and returns what the former holds."""
     plan, found = board.plan, rows(board)
     ranked = groups(plan, found)
     for row in found:
@@ -136,6 +137,7 @@ def write(board: Board, session: Session) -> dict[str, Any]:
     }
     rundir.write_json(board.folder / JSON, record)
     rundir.write(board.folder / CSV, _csv(record).encode())
+    follow()
     return record
 
 

@@ -22,21 +22,28 @@ ABOUT = ("number", "fields", "config")
 """What a trial's next attempt inherits."""
 
 
-def reconcile(board: Board) -> None:
-    """Settles what dead workers left."""
-    for trial in board.trials():
-        if trial.state == TrialState.RUNNING and not workers.alive(board.folder, trial.user_attrs.get("worker")):
-            _bury(board, trial)
+def reconcile(board: Board) -> list[FrozenTrial]:
+    """Settles what dead workers left; returns every attempt."""
+    trials = board.trials()
+    left = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.RUNNING and not workers.alive(board.folder, trial.user_attrs.get("worker"))
+    ]
+    for trial in left:
+        _bury(board, trial)
     last: dict[int, FrozenTrial] = {}
-    for trial in board.trials():
+    trials = board.trials() if left else trials
+    for trial in trials:
         if "number" in trial.user_attrs:
             last[trial.user_attrs["number"]] = trial
-    for trial in last.values():
-        # Whoever was to begin it again died in between.
-        if trial.state == TrialState.FAIL and not trial.user_attrs.get("final"):
-            _again(board, trial)
+    # Whoever was to begin it again died in between.
+    unsettled = [one for one in last.values() if one.state == TrialState.FAIL and not one.user_attrs.get("final")]
+    for trial in unsettled:
+        _again(board, trial)
     if not board.plan.is_grid:
         add_siblings(board)
+    return board.trials() if unsettled or not board.plan.is_grid else trials
 
 
 def _bury(board: Board, trial: FrozenTrial) -> None:
@@ -57,7 +64,9 @@ def settle(board: Board, trial: FrozenTrial, ended: Outcome) -> Outcome:
     storage, key = board.study._storage, trial._trial_id
     workdir = board.folder / TRIALS / f"{trial.user_attrs['number']:04}"
     final = ended.final or _enough(board, trial, ended, workdir)
-    about = {"status": ended.status, "error": ended.error, "final": final, "saved": outcome.newest_step(workdir)}
+    about: dict[str, Any] = {"status": ended.status, "final": final}
+    if ended.status not in ENDS:  # each is a commit of its own
+        about |= {"error": ended.error, "saved": outcome.newest_step(workdir)}
     for name, value in about.items():
         storage.set_trial_user_attr(key, name, value)
     if ended.status in ENDS:

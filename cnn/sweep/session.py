@@ -1,11 +1,12 @@
 """What an engine works with: claims, verdicts and ends of trials, through a database that may be away for a while."""
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from cnn import faults
+from cnn import faults, rundir
 from cnn.config import Values
 from cnn.interruption import Interruption
 from cnn.settings import Checkpoint, Epochs, Minutes
@@ -37,6 +38,7 @@ class Session:
     """Writes and returns the ranking as far as it is known."""
     _recorded: float = dataclasses.field(default_factory=time.monotonic)
     _told: bool = False
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def claim(self, limit: Callable[[str], int] = lambda program: 1) -> list[Claimed] | None:
         """Returns trials of one program that are ours now; `None` when nothing is left, empty while others work.
@@ -50,12 +52,25 @@ class Session:
 
     def settle(self, claimed: Claimed, ended: Outcome) -> None:
         """Stores how a trial ended, and shows it."""
+        result = rundir.read_json(claimed.workdir / rundir.RESULT) or {}
         stored = self.ask(lambda: self.queue.settle(claimed, ended))
         faults.point("settled")
         self.screen.ended(claimed.trial, stored, self.plan.options.objective)
-        if time.monotonic() - self._recorded > RECORD_SECONDS:
-            self.ask(self.record)
-            self._recorded = time.monotonic()
+        with self._lock:
+            self.train_seconds += result.get("train_seconds", 0.0)
+            if time.monotonic() - self._recorded > RECORD_SECONDS:
+                self.ask(self.record)
+                self._recorded = time.monotonic()
+
+    def spent(self, seconds: float) -> dict[str, Any]:
+        """Returns, where this worker ended trials in so many seconds, how much of that were no training steps.
+
+        A step's first call compiles it and counts. Steps of processes, which overlap, count by how many run at a time.
+        """
+        steps = self.train_seconds / (self.about["jobs"] if self.about.get("engine") == "process" else 1)
+        if not steps:
+            return {}
+        return {"time": {"seconds": seconds, "steps": steps, "other": max(0.0, 1 - steps / seconds)}}
 
     def values(self, trial: Trial) -> Values:
         """Returns a trial's config as it is trained here: saved every minute, where it says after every so many epochs.

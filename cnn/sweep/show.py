@@ -13,6 +13,9 @@ def ranking(record: dict[str, Any], folder: Any) -> None:
     """Prints the groups, best first, whether the winner is real, what mattered, and the best configuration."""
     counts = ", ".join(f"{count} {status}" for status, count in record["counts"].items())
     print(f"{record['size']} trials: {counts}; by {record['objective']}, {record['direction'].replace('ze', 'zed')}")
+    if "time" in record["engine"]:
+        time = record["engine"]["time"]
+        print(f"{time['seconds']:.1f} s, {1 - time['other']:.0%} of them training steps and compiling these")
     varying = [path for path in record["varying"] if path != "seed"]
     header = ("rank", record["objective"], "s.d.", "n", *varying, "trials")
     lines = [_line(rank, group, varying) for rank, group in enumerate(record["groups"][:SHOWN], 1)]

@@ -1,12 +1,22 @@
-"""The engine `map`: one trial after another in this process, those of one program without compiling it again."""
+"""The engine `map`: one trial after another in this process, those of one program without compiling it again.
 
+While one trial makes its steps, another is opened before its own, or evaluated, saved and settled after them: two
+threads that each run whole trials take turns at the steps. Each trial computes what it would compute alone.
+"""
+
+import concurrent.futures
 import contextlib
 import errno
+import threading
+from typing import Any
 
 from cnn import experiment, lock
 from cnn.interruption import Preempted
-from cnn.sweep import outcome
+from cnn.settings import Off
+from cnn.sweep import outcome, warming
+from cnn.sweep.options import CmaEs, Tpe
 from cnn.sweep.outcome import Outcome
+from cnn.sweep.plan import Plan
 from cnn.sweep.queue import Claimed
 from cnn.sweep.session import Session
 from cnn.sweep.storage import Away
@@ -17,23 +27,80 @@ POLL_SECONDS = 1.0
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
+class _Threads:
+    """The threads that train; whoever enters is the one that makes steps."""
+
+    def __init__(self, working: int) -> None:
+        self.working = working
+        self.begun, self.over = threading.Event(), threading.Event()
+        """The first one has its turn, so that what a trial opens with is compiled; one met what ends the sweep."""
+        self._turn, self._lock = threading.Lock(), threading.Lock()
+
+    def __enter__(self) -> None:
+        self._turn.acquire()
+        self.begun.set()
+
+    def __exit__(self, *_: object) -> None:
+        self._turn.release()
+
+    def leave(self) -> bool:
+        """Tells whether the one who asks may end, for another one stays."""
+        with self._lock:
+            stays = self.working > 1
+            self.working -= stays
+            return stays
+
+
 def run(session: Session) -> None:
     """Runs trials until none is left.
 
     Raises:
-      Preempted: a signal asked to stop; the trial under way is saved and waits again.
+      Preempted: a signal asked to stop; the trials under way are saved and wait again.
       OSError: the disk is full, or the database away for too long.
     """
-    while (claimed := session.claim()) is not None:
-        if not claimed:
-            session.wait(POLL_SECONDS)
-        for one in claimed:
-            train(session, one)
+    warming.before_steps(session.plan, session.datasets)  # here, where a signal ends it at once
+    session.interruption.defer(True)
+    threads = _Threads(together(session.plan))
+    with concurrent.futures.ThreadPoolExecutor(threads.working) as pool:
+        working = [pool.submit(_work, session, threads, first=not number) for number in range(threads.working)]
+        while concurrent.futures.wait(working, POLL_SECONDS).not_done:
+            pass  # only a thread that comes back to Python hears of a signal
+    session.interruption.defer(False)
+    for one in working:
+        one.result()
 
 
-def train(session: Session, claimed: Claimed) -> None:
-    """Trains one trial and stores how it ended."""
-    watch = Watch(reporter=session.screen.reporter(claimed.trial), judge=session.judge(claimed), pages=False)
+def together(plan: Plan) -> int:
+    """Returns how many trials are under way: two, where what is begun does not depend on what ended before."""
+    learns = isinstance(plan.options.sampler, Tpe | CmaEs) or not isinstance(plan.options.pruner, Off)
+    return 1 if learns else 2
+
+
+def _work(session: Session, threads: _Threads, *, first: bool) -> None:
+    try:
+        if not first:
+            threads.begun.wait()
+            warming.after_steps(session.plan, session.datasets)
+        while not threads.over.is_set():
+            session.interruption.check()
+            if (claimed := session.claim()) is None:
+                return
+            if not claimed:
+                if threads.leave():
+                    return
+                session.wait(POLL_SECONDS)
+            for one in claimed:
+                train(session, one, threads)
+    except BaseException:
+        threads.over.set()
+        raise
+    finally:
+        threads.begun.set()
+
+
+def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextManager[Any]) -> None:
+    """Trains one trial, making its steps within `turn`, and stores how it ended."""
+    watch = Watch(session.screen.reporter(claimed.trial), session.judge(claimed), pages=False, turn=turn)
     values = session.values(claimed.trial)
     try:
         finished = experiment.run(
@@ -44,7 +111,6 @@ def train(session: Session, claimed: Claimed) -> None:
             interruption=session.interruption,
         )
         ended = outcome.of_result(finished.result, session.plan.options.objective)
-        session.train_seconds += finished.result["train_seconds"]
     except Preempted:
         with contextlib.suppress(Away):  # then whoever comes next finds it
             session.settle(claimed, Outcome(outcome.PREEMPTED, final=False))
@@ -54,7 +120,6 @@ def train(session: Session, claimed: Claimed) -> None:
     except lock.Held as error:
         ended = Outcome(outcome.FAILED, error=str(error), final=False)
     except Exception as error:  # Whatever one trial meets must not hurt the others.
-        session.interruption.defer(False)
         session.settle(claimed, outcome.of_error(error))
         if getattr(error, "errno", None) in FULL:
             raise

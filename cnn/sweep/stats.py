@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
+import scipy.special
 
 LEAST = 10
 """Fewer finished trials than this say nothing about what mattered."""
@@ -44,7 +44,7 @@ def winner(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     squares = sum(float(np.square(np.asarray(g["values"]) - np.mean(g["values"])).sum()) for g in groups)
     sd = math.sqrt(squares / freedom)
     error = sd * math.sqrt(1 / len(best) + 1 / len(second))
-    limit = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+    limit = float(scipy.special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
     real = difference > limit * error
     said: dict[str, Any] = {"difference": difference, "sd": sd, "real": real}
     if sd == 0:
@@ -109,14 +109,21 @@ def _codes(column: Sequence[Any], grid: bool) -> np.ndarray | None:
 
 
 def _eta(column: np.ndarray, values: np.ndarray) -> float:
-    total = float(np.square(values - values.mean()).sum())
+    centred = values - values.mean()
+    total = float(np.square(centred).sum())
     if total == 0:
         return 0.0
-    means = {code: values[column == code].mean() for code in np.unique(column)}
-    return sum(float((column == code).sum() * (mean - values.mean()) ** 2) for code, mean in means.items()) / total
+    counts, sums = np.bincount(column), np.bincount(column, centred)
+    return float((np.square(sums) / np.maximum(1, counts)).sum()) / total
 
 
 def _spearman(column: np.ndarray, values: np.ndarray) -> float:
     if len(set(column)) < 2 or len(set(values)) < 2:
         return 0.0
-    return abs(float(scipy.stats.spearmanr(column, values).statistic))
+    return abs(float(np.corrcoef(_ranks(column), _ranks(values))[0, 1]))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Returns the place of each number in ascending order; equal ones share the mean of theirs."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[places]

@@ -71,7 +71,8 @@ def asking(question: Callable[[], Answer], line: Callable[[str], None], stop: Ca
                 line("the database answers again")
             return answer
         if stop() or time.monotonic() > deadline:
-            raise Away(f"the database does not answer: {reason}. The same command continues")
+            waited = f" for {LONGEST_SECONDS / 60:g} minutes" if not stop() else ""
+            raise Away(f"the database did not answer{waited}: {reason}")
         if not told:
             line(f"the database does not answer ({reason}); asking again for {LONGEST_SECONDS // 60} minutes")
         told = True

@@ -61,6 +61,12 @@ def alive(folder: Path, name: str | None) -> bool:
     return not here and silent < LOST_SECONDS
 
 
+def anybody(folder: Path) -> bool:
+    """Tells whether some worker of the sweep in `folder` still runs."""
+    found = (folder / FOLDER).iterdir() if (folder / FOLDER).is_dir() else ()
+    return any(alive(folder, path.name) for path in found)
+
+
 def busy(run: Path) -> bool:
     """Tells whether some process trains in a run's directory."""
     try:

@@ -340,8 +340,8 @@ const arithmetic = (() => {
 
   // Decimals at which numbers show four digits, and the numbers rounded so that they add up as shown (largest remainder).
   const decimals = (numbers) => {
-    const largest = Math.max(...numbers.map(Math.abs).filter(Number.isFinite), 1e-12);
-    return Math.min(12, Math.max(0, 3 - Math.floor(Math.log10(largest))));
+    const largest = Math.max(...numbers.map(Math.abs).filter(Number.isFinite), 0);
+    return largest ? Math.min(12, Math.max(0, 3 - Math.floor(Math.log10(largest)))) : 0;
   };
   const apportion = (numbers, places, total = numbers.reduce((a, b) => a + b, 0)) => {
     const unit = 10 ** places,

@@ -3,7 +3,7 @@
 const bench = (() => {
   const host = document.getElementById("filter-bench");
   if (!host) return undefined;
-  const { above, cell, el, fill, grid, hit, layout, outline, paint, photograph, stack } = drawing;
+  const { above, cell, el, fill, grid, layout, outline, paint, photograph, spot, stack } = drawing;
   const { blocks, filtered, weighted, whole } = arithmetic;
   const meta = page.data("bench-meta"),
     SIDE = 3,
@@ -16,11 +16,7 @@ const bench = (() => {
     "select",
     {
       "aria-label": "picture",
-      onchange: () => {
-        s.picture = source.value;
-        s.r = s.c = 0;
-        update();
-      },
+      onchange: () => choose(source.value),
     },
     ...[...pictures.keys()].map(option),
   );
@@ -72,7 +68,8 @@ const bench = (() => {
   const views = ["picture", "map", "pooled"].map((name) => ({ ...stack(), name, note: el("figcaption") }));
   const [shown, made, pooled] = views,
     tables = [grid(), grid(), grid()],
-    total = el("p", { className: "line" });
+    total = el("p", { className: "line" }),
+    four = el("p", { className: "muted", id: "bench-pooled" });
   views.forEach((view) => {
     view.figure = el("figure", {}, view.box, view.note);
   });
@@ -94,6 +91,7 @@ const bench = (() => {
     el("div", { className: "sum-row" }, own, ...views.map((view) => view.figure)),
     el("div", { className: "sum-row" }, ...tables.map((each) => each.table)),
     total,
+    four,
   );
 
   const extreme = (values) => values.reduce((most, v) => Math.max(most, Math.abs(v)), 1e-12);
@@ -156,49 +154,31 @@ const bench = (() => {
     fill(tables[0], "window", values, (td, { x }) => cell(td, short(x), x, 255, anchors));
     fill(tables[1], "× filter", values, (td, { w }) => cell(td, short(w), w, heaviest, anchors));
     fill(tables[2], "= products", values, (td, _, n) => cell(td, short(products[n]), products[n], limit, anchors));
-    total.textContent = `row ${s.r}, column ${s.c}: ${products.map((v, n) => (n ? `${v < 0 ? "- " : "+ "}${short(Math.abs(v))}` : short(v))).join(" ")} = ${short(sum)}`;
+    const signed = products.map((v, n) => (n ? (v < 0 ? "- " : "+ ") + short(Math.abs(v)) : short(v)));
+    total.textContent = `row ${s.r}, column ${s.c}: ${signed.join(" ")} = ${short(sum)}`;
     host.dataset.sum = whole(sum);
     const mark = drawing.colour(host, "--mark"),
-      see = drawing.colour(host, "--see");
-    outline(
-      above(shown.over, l[0]),
-      l[0],
-      0,
-      [
-        [s.r, s.r + 3],
-        [s.c, s.c + 3],
-      ],
-      see,
-    );
-    outline(
-      above(made.over, l[1]),
-      l[1],
-      0,
-      [
-        [s.r, s.r + 1],
-        [s.c, s.c + 1],
-      ],
-      mark,
-      3,
-    );
+      see = drawing.colour(host, "--see"),
+      square = (side, top, left) => [[top, top + side], [left, left + side]];
+    outline(above(shown.over, l[0]), l[0], 0, square(SIDE, s.r, s.c), see);
     const [pr, pc] = [s.r >> 1, s.c >> 1],
-      context = above(pooled.over, l[2]);
-    if (pr < high >> 1 && pc < wide >> 1)
-      outline(
-        context,
-        l[2],
-        0,
-        [
-          [pr, pr + 1],
-          [pc, pc + 1],
-        ],
-        mark,
-      );
+      read = pr < high >> 1 && pc < wide >> 1,
+      [over, small] = [made, pooled].map((view, n) => above(view.over, l[n + 1]));
+    if (read) outline(over, l[1], 0, square(2, 2 * pr, 2 * pc), see);
+    spot(over, l[1], 0, s.r, s.c, mark);
+    if (read) spot(small, l[2], 0, pr, pc, mark, 2);
+    four.textContent = read ? poolingOf([0, 1, wide, wide + 1].map((step) => map[2 * pr * wide + 2 * pc + step])) : "";
+  };
+  const poolingOf = (values) => {
+    const sum = values.reduce((a, b) => a + b, 0),
+      [most, mean] = [Math.max(...values), sum / values.length].map(short);
+    return s.pool === "max"
+      ? `Pooled: the largest of ${values.map(short).join(", ")} is ${most}. The average would be ${mean}.`
+      : `Pooled: ${values.map(short).join(" + ")} = ${short(sum)}, and ${short(sum)} / 4 = ${mean}. The largest would be ${most}.`;
   };
   const pointed = (view, n, scale, shift) =>
     view.box.addEventListener("pointermove", (event) => {
-      const box = view.under.getBoundingClientRect(),
-        p = hit(state.l[n], event.clientX - box.left, event.clientY - box.top);
+      const p = drawing.under(view, state.l[n], event);
       if (p) point(p.r * scale - shift, p.c * scale - shift);
     });
   pointed(shown, 0, 1, 1);
@@ -229,13 +209,16 @@ const bench = (() => {
           Math.round(0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]),
         ),
       );
-      source.value = s.picture = "your picture";
-      s.r = s.c = 0;
-      update();
+      choose("your picture");
     } catch {
       does.textContent = "this file is no picture that the browser can read";
     }
   });
+  const choose = (name) => {
+    source.value = s.picture = name;
+    s.r = s.c = 0;
+    update();
+  };
   const add = (name, width, pixels) => {
     if (!pictures.has(name)) source.append(option(name));
     pictures.set(name, { width, pixels });
@@ -271,5 +254,5 @@ const bench = (() => {
       across = filtered(pixels, width, filters.get("vertical").kernel, SIDE);
     return Math.max(...along) === 4 * 255 && across.every((v) => v === 0) ? "" : "it does not";
   });
-  return { s, point, update };
+  return { s, choose, point, update };
 })();

@@ -3,7 +3,7 @@
 (() => {
   const matrix = document.getElementById("confusion-matrix");
   const help = document.getElementById("confusion-help");
-  const cells = [...matrix.querySelectorAll("td[data-true]")];
+  let cells = [...matrix.querySelectorAll("td[data-true]")];
   const size = Math.sqrt(cells.length);
   let current = 0;
   help.hidden = !document.getElementById("gallery");
@@ -26,9 +26,14 @@
     cell.tabIndex = index ? -1 : 0;
     cell.setAttribute("role", "gridcell");
     cell.addEventListener("click", () => {
-      focus(index);
+      focus(cells.indexOf(cell));
       choose(cell);
     });
+  });
+  document.addEventListener("cells-moved", () => {
+    const cell = cells[current];
+    cells = [...matrix.querySelectorAll("td[data-true]")];
+    current = cells.indexOf(cell);
   });
   matrix.addEventListener("keydown", (event) => {
     const [row, column] = [Math.floor(current / size), current % size];

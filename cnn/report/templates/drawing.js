@@ -55,6 +55,12 @@ const drawing = (() => {
     return inside && at.f >= 0 && at.f < l.channels ? at : undefined;
   };
 
+  // What of a stack an event points at.
+  const under = (view, l, event) => {
+    const box = view.under.getBoundingClientRect();
+    return hit(l, event.clientX - box.left, event.clientY - box.top);
+  };
+
   const paint = (canvas, l, numbers, limit, anchors) => {
     const colours = palette(anchors);
     canvas.width = l.columns;
@@ -118,6 +124,7 @@ const drawing = (() => {
       (rows[1] - rows[0]) * l.zoom,
     );
   };
+  const spot = (context, l, f, r, c, colour, thick = 3) => outline(context, l, f, [[r, r + 1], [c, c + 1]], colour, thick);
   const hatch = (context, l, f, r, c, colour) => {
     const [left, top] = tile(l, f),
       x = (left + c) * l.zoom,
@@ -220,7 +227,9 @@ const drawing = (() => {
     paint,
     palette,
     photograph,
+    spot,
     stack,
     tile,
+    under,
   };
 })();

@@ -1,0 +1,17 @@
+"""What the commands of `main.py` do, as functions: for scripts and notebooks; the commands call the same.
+
+`import cnn` gives them their names:
+
+| | |
+|---|---|
+| `cnn.configure(name, **changes)` | a config of `configs/` with fields changed, as a `ConfigDict` |
+| `cnn.summary(config)` | the journey table, without data and without JAX |
+| `cnn.run(config, workdir)` | trains, evaluates and writes the run; again: continues it, or reads its result |
+| `cnn.load(workdir)` | a run that is there: its parameters, predictions, evaluations, curves, journeys |
+| `cnn.load_data(config)` | its pictures and labels, as arrays |
+| `cnn.run_sweep(config, space, workdir)` | many runs, ranked |
+| `cnn.convolve(picture, filter)` | the lesson's convolution by hand |
+
+A wrong value raises `cnn.ConfigError` or `cnn.DataError`, both of them `ValueError`s, with the lines that the command
+prints. Importing the modules of this package imports no JAX; what computes does.
+"""

@@ -1,0 +1,160 @@
+"""What a person may mean by a config: a name, a file, a `ConfigDict`; read, changed and checked. Imports no JAX."""
+
+import json
+import os
+import runpy
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ml_collections import ConfigDict
+
+from cnn import config as fields_of
+from cnn import rundir
+from cnn.config import ConfigError, Override, Values
+from cnn.fields import did_you_mean
+from cnn.sweep.plan import text
+
+FOLDER = Path(__file__).resolve().parents[2] / "configs"
+DEFAULT = FOLDER / "digits.py"
+
+Config: TypeAlias = str | os.PathLike[str] | ConfigDict | Mapping[str, Any]
+"""The name of a config (`"digits"`), a file (`.py`, or `.json` as a run's), or the sections themselves."""
+ReadConfig = Callable[[str], Mapping[str, Any]]
+"""Executes a config file and returns its sections."""
+
+
+def configure(base: Config = "digits", /, **changes: Any) -> ConfigDict:
+    """Returns a config with some fields changed, checked as a whole.
+
+    >>> config = configure("digits", **{"optimizer.learning_rate": 3e-3, "train.epochs": 2})
+    >>> config.train.epochs
+    2
+
+    Args:
+      base: a config; the name of one of `configs/` (`"fashion/two_conv"`), a file, or a `ConfigDict`, which is copied.
+      changes: values by the path of their field, as after `--config.`.
+
+    Raises:
+      ConfigError: lists everything that is wrong with it.
+    """
+    given = sections(base)
+    plain = json.loads(_resolved(given, changes).json)
+    copied = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
+    for name in plain:
+        copied.setdefault(name, plain[name] if name == "seed" else {})
+    for path in changes:
+        section, _, field = path.partition(".")
+        if field:
+            copied[section][field] = plain[section][field]
+        else:
+            copied[section] = plain[section]
+    return ConfigDict(copied)
+
+
+def resolved(config: Config) -> Values:
+    """Returns the checked values of a config.
+
+    Raises:
+      ConfigError: lists everything that is wrong with it.
+    """
+    return _resolved(sections(config), {})
+
+
+def _resolved(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> Values:
+    return fields_of.resolve(raw, [Override(path, text(_plain(value))) for path, value in changes.items()])
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value  # NumPy's numbers print their type
+
+
+def sections(config: Config) -> Mapping[str, Any]:
+    """Returns the sections of a config as nested dicts.
+
+    Raises:
+      ConfigError: there is no such config, or its file is wrong.
+    """
+    if isinstance(config, ConfigDict):
+        return config.to_dict()
+    if isinstance(config, Mapping):
+        return config
+    if not isinstance(config, (str, os.PathLike)):
+        raise ConfigError([f"config: must be a name, a file or a ConfigDict, got {config!r:.80}"])
+    path = path_of(config)
+    return execute(path, Path(path), run_file)
+
+
+def named(given: str) -> str:
+    """Returns the file of a config that is given by its name, such as `lenet5`; anything else as it is."""
+    return str(FOLDER / f"{given}.py") if given in names() else given
+
+
+def names() -> list[str]:
+    """Returns the names of the configs that come with this software."""
+    files = (path.relative_to(FOLDER).with_suffix("") for path in FOLDER.rglob("*.py"))
+    return sorted(path.as_posix() for path in files if path.parts[0] != "sweeps")
+
+
+def path_of(config: str | os.PathLike[str]) -> str:
+    """Returns the file of a config that is given as one, or by its name.
+
+    Raises:
+      ConfigError: no config has this name.
+    """
+    given = os.fspath(config)
+    if not given.endswith((".py", ".json")) and given not in names():
+        raise ConfigError([f"config: unknown name {given!r}. {did_you_mean(given, names())}"])
+    return named(given)
+
+
+def run_file(path: str) -> Mapping[str, Any]:
+    """Returns what the function `get_config` of a Python file returns, as nested dicts."""
+    scope = runpy.run_path(path)
+    if "get_config" not in scope:
+        raise AttributeError("no attribute 'get_config'")
+    returned = scope["get_config"]()
+    return returned.to_dict() if hasattr(returned, "to_dict") else returned
+
+
+def execute(path: str, name: Path, read_config: ReadConfig) -> Mapping[str, Any]:
+    """Returns the sections of a config file.
+
+    Args:
+      path: the file, for `read_config`, which may understand more than a file's name.
+      name: the file itself; JSON, such as a run's `config.json`, is read and not executed.
+      read_config: executes the file.
+
+    Raises:
+      ConfigError: there is no such file, or it fails.
+    """
+    if not name.is_file():
+        near = FOLDER / f"{name.stem}.py"
+        remedy = f"Did you mean {near}?" if near.is_file() else f"Those that exist are in {FOLDER}"
+        raise ConfigError([f"--config: no such file, got {path}. {remedy}"])
+    if name.suffix == ".json":
+        return rundir.read_json(name) or {}
+    try:
+        returned = read_config(path)
+    except (Exception, SystemExit) as error:  # A config file is a person's code and may raise anything.
+        raise ConfigError([f"--config: {name}{_reason(error, name)}. Mend it or use another file"]) from None
+    if not isinstance(returned, Mapping):
+        raise ConfigError([f"--config: {name}: get_config() must return a ConfigDict, got {returned!r}"])
+    return returned
+
+
+def _reason(error: BaseException, name: Path) -> str:
+    """Returns where and how a config file failed, in one line."""
+    while error.__context__ is not None and "whilst parsing config file" in str(error):
+        error = error.__context__  # config_flags wraps some errors, and their tracebacks, in others
+    if isinstance(error, AttributeError) and "no attribute 'get_config'" in str(error):
+        return ": defines no get_config()"
+    if isinstance(error, SyntaxError):
+        lines = [error.lineno]
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in reversed(frames) if frame.filename.endswith(name.name)]
+    line = f" line {lines[0]}" if lines and lines[0] else ""
+    message = " ".join(str(error).split())[:300]
+    return f"{line}: {type(error).__name__}{': ' if message else ''}{message}"

@@ -1,0 +1,115 @@
+"""A run as its directory tells it: its config, its classes, its weights, an evaluation. Imports no JAX by itself."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnn import config, rundir
+from cnn.config import ConfigError, Values
+from cnn.data import own
+from cnn.data.own import Unread, Wanted
+
+if TYPE_CHECKING:
+    from cnn.predict import Prediction
+
+SPLITS = ("train", "valid", "test")
+WEIGHTS = ("last", "best", "ema")
+
+
+def read_run(workdir: Path) -> Values:
+    """Returns the config of a run, from its `config.json`; no config file is executed.
+
+    Raises:
+      ConfigError: the directory holds no run, or its config is not valid.
+    """
+    saved = rundir.read_json(workdir / rundir.CONFIG)
+    if saved is None:
+        raise ConfigError([f"--workdir: {workdir} holds no run (no {rundir.CONFIG}). Train one there first"])
+    try:
+        return config.resolve(saved)
+    except ConfigError as error:
+        raise ConfigError([f"{workdir / rundir.CONFIG}: {problem}" for problem in error.problems]) from None
+
+
+def class_names(values: Values, workdir: Path) -> list[str]:
+    """Returns a name for each logit; numbers where the run does not say.
+
+    Raises:
+      BrokenFile: `run.json` is not what this software wrote.
+    """
+    names = (rundir.read_json(workdir / rundir.RUN) or {}).get("data", {}).get("classes", ())
+    return list(names) if len(names) == values.data.classes else list(map(str, range(values.data.classes)))
+
+
+def variables(values: Values, workdir: Path, weights: str | None = None) -> tuple[int, dict[str, Any]]:
+    """Returns the step and the variables of a run.
+
+    Args:
+      values: the run's config.
+      workdir: the run's directory.
+      weights: last, best or ema; `None` for what the config says.
+
+    Raises:
+      ConfigError: nothing is saved yet, or not these weights.
+    """
+    from cnn import chosen  # JAX takes seconds to import
+
+    return chosen.variables(values, workdir, _one_of("weights", weights or values.eval.weights, WEIGHTS))
+
+
+def evaluate(
+    values: Values, workdir: Path, split: str = "test", weights: str | None = None, data_dir: str | None = None
+) -> dict[str, Any]:
+    """Evaluates a run on every example of a split, once; writes and returns what `evaluation-<split>.json` holds.
+
+    Args:
+      values: the run's config.
+      workdir: the run's directory.
+      split: train, valid or test.
+      weights: see `variables`.
+      data_dir: where the data are, if they have moved.
+
+    Raises:
+      ConfigError: the split is empty, nothing is saved yet, or not these weights.
+      DataError: the data are missing or unlike the config.
+    """
+    from cnn import checks, evaluate
+
+    _one_of("split", split, SPLITS)
+    weights = weights or values.eval.weights
+    step, found = variables(values, workdir, weights)
+    dataset = checks.load_data(dataclasses.replace(values.data, data_dir=data_dir or values.data.data_dir))
+    if not len(getattr(dataset, split)):
+        raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])
+    return evaluate.evaluate_split(values, workdir, found, dataset, split, step=step, weights=weights)
+
+
+def predict_files(
+    values: Values, workdir: Path, files: Iterable[str], weights: str | None = None, invert: str = "auto"
+) -> "Iterator[Prediction | Unread]":
+    """Yields what a run's network makes of each picture, in order, and why where one cannot be read.
+
+    Args:
+      values: the run's config.
+      workdir: the run's directory.
+      files: pictures, and folders of them.
+      weights: see `variables`.
+      invert: see `Wanted`.
+
+    Raises:
+      ConfigError: nothing is saved yet, or not these weights.
+    """
+    from cnn import predict
+
+    about = (rundir.read_json(workdir / rundir.RUN) or {}).get("data", {})
+    _one_of("invert", invert, own.INVERT)
+    wanted = Wanted(values.data.image_shape, values.data.fit, about.get("background"), invert)
+    _, found = variables(values, workdir, weights)
+    return predict.predict(values, found, own.listed(files), wanted)
+
+
+def _one_of(name: str, given: str, known: tuple[str, ...]) -> str:
+    if given not in known:
+        raise ConfigError([f"--{name}: must be one of {', '.join(known)}, got {given!r}"])
+    return given

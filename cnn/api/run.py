@@ -1,0 +1,204 @@
+"""A run as an object: opened from its directory, asked for arrays, predictions, evaluations and journeys."""
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+from ml_collections import ConfigDict
+
+from cnn import lock, report, rundir
+from cnn.api import images, looking, reading, signals
+from cnn.api.images import Pictures
+from cnn.api.records import Curves, Evaluation, Journey, Line, Maps, Predictions, Summary
+from cnn.config import ConfigError
+from cnn.data import DataError
+from cnn.data.own import Unread
+from cnn.layers import Conv
+from cnn.report import files, head, history, story
+
+if TYPE_CHECKING:
+    from cnn.data import Dataset
+
+
+def load(workdir: str | os.PathLike[str]) -> "Run":
+    """Opens a run, finished or not, from its directory; no config file is executed.
+
+    Raises:
+      ConfigError: the directory holds no run, or its config is not valid.
+    """
+    return Run(Path(workdir))
+
+
+class Run:
+    """A run that is on disk; what needs its parameters reads the newest checkpoint, or the one that is asked for."""
+
+    def __init__(self, workdir: Path) -> None:
+        """Opens the run in a directory; see `load`."""
+        self.workdir = workdir
+        self._values = reading.read_run(workdir)
+        self._read: dict[str, dict[str, Any]] = {}
+
+    @property
+    def config(self) -> ConfigDict:
+        """Every field of the run's config; a copy, of which another run can be made."""
+        return ConfigDict(rundir.read_json(self.workdir / rundir.CONFIG))
+
+    @property
+    def result(self) -> Mapping[str, Any] | None:
+        """What `result.json` holds; `None` of a run that has not ended."""
+        return self._files.result
+
+    @property
+    def _files(self) -> files.Run:
+        return files.Run(self.workdir, self._values, running=lock.is_held(self.workdir))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, one for each logit."""
+        return tuple(reading.class_names(self._values, self.workdir))
+
+    @property
+    def curves(self) -> Curves:
+        """The learning curves, raw."""
+        recorded = history.read(self._files)
+        points = {f"{split} loss": recorded.loss[split] for split in ("train", "valid")}
+        points |= {f"{split} accuracy": recorded.accuracy[split] for split in ("train", "valid")}
+        points["learning rate"] = recorded.learning_rate
+        arrays = {name: Line(*map(np.asarray, zip(*line, strict=True))) for name, line in points.items() if line}
+        return Curves(arrays)
+
+    @property
+    def evaluations(self) -> dict[str, Evaluation]:
+        """The evaluations that are written already, by split; those of other weights than the config's `test-best`."""
+        return {name: Evaluation(record) for name, record in self._files.evaluations.items()}
+
+    def summary(self) -> Summary:
+        """Returns what every layer makes of an image."""
+        return Summary(self._values.data.image_shape, self._values.rows)
+
+    def variables(self, weights: str | None = None) -> dict[str, Any]:
+        """Returns `params` and `batch_stats` as NumPy arrays, by layer and name.
+
+        Args:
+          weights: last, best or ema; `None` for what the config says.
+
+        Raises:
+          ConfigError: nothing is saved yet, or not these weights.
+        """
+        import jax
+
+        with signals.interruptible():
+            return jax.tree.map(np.asarray, reading.variables(self._values, self.workdir, weights)[1])
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """The parameters, by layer and name: `params["conv1"]["kernel"]`, (height, width, channels, features)."""
+        return self.variables()["params"]
+
+    @property
+    def filters(self) -> Maps:
+        """The kernels of the first convolution; of several channels, those of a filter follow one another.
+
+        Raises:
+          ConfigError: the network has no convolution.
+        """
+        row = next((row for row in self._values.rows if isinstance(row.layer, Conv)), None)
+        if row is None:
+            raise ConfigError(["config.model.layers: no convolution, so there are no filters to see"])
+        arrays: Any = self.params
+        for part in row.path.split("/"):
+            arrays = arrays[part]
+        kernel = arrays["kernel"].transpose(0, 1, 3, 2)
+        return Maps(kernel.reshape(*kernel.shape[:2], -1), f"kernels of {row.path}")
+
+    @cached_property
+    def data(self) -> "Dataset":
+        """The pictures and labels that the run was made with; see `cnn.load_data`."""
+        return looking.load_data(self.config)
+
+    def evaluate(self, split: str = "test", weights: str | None = None, data_dir: str | None = None) -> Evaluation:
+        """Evaluates every example of a split, once, as `main.py eval` does; writes the same files.
+
+        Args:
+          split: train, valid or test.
+          weights: see `variables`.
+          data_dir: where the data are, if they have moved.
+
+        Raises:
+          ConfigError: the split is empty, nothing is saved yet, or not these weights.
+          DataError: the data are missing or unlike the config.
+        """
+        with signals.interruptible():
+            return Evaluation(reading.evaluate(self._values, self.workdir, split, weights, data_dir))
+
+    def predict(self, pictures: Pictures, weights: str | None = None, invert: str = "auto") -> Predictions:
+        """Returns what the network takes pictures for.
+
+        Args:
+          pictures: files or folders, brought to size as `main.py predict` does; or arrays of the run's own size.
+          weights: see `variables`.
+          invert: whether files are turned light for dark: yes, no, or auto, where their background is the opposite.
+
+        Raises:
+          ConfigError: the arrays are no such images, nothing is saved yet, or not these weights.
+          DataError: files cannot be read; all of them are named.
+        """
+        paths = images.paths_of(pictures)
+        with signals.interruptible():
+            if paths is None:
+                return self._predict_arrays(np.asarray(pictures), weights)
+            outcomes = list(reading.predict_files(self._values, self.workdir, paths, weights, invert))
+        if unread := [outcome for outcome in outcomes if isinstance(outcome, Unread)]:
+            raise DataError("\n".join(f"picture {outcome.path!r}: {outcome.reason}" for outcome in unread))
+        read = [outcome for outcome in outcomes if not isinstance(outcome, Unread)]
+        seen, logits = (np.stack(arrays) for arrays in zip(*((each.image, each.logits) for each in read), strict=True))
+        names, notes = tuple(each.path for each in read), tuple(each.notes for each in read)
+        return Predictions(seen, logits, self.classes, names, notes)
+
+    def _predict_arrays(self, given: np.ndarray, weights: str | None) -> Predictions:
+        from cnn import predict
+
+        pixels = images.checked(given, self._values.data.image_shape)
+        _, variables = reading.variables(self._values, self.workdir, weights)
+        logits = predict.predict_images(self._values, variables, pixels)
+        names = tuple(f"image {row}" for row in range(len(pixels)))
+        return Predictions(pixels, logits, self.classes, names, ((),) * len(pixels))
+
+    def journey(self, picture: Pictures, weights: str | None = None) -> Journey:
+        """Follows one image through the network, layer by layer.
+
+        Args:
+          picture: a file, or an array of the run's own size.
+          weights: see `variables`.
+
+        Raises:
+          ConfigError: it is no such image, or nothing is saved yet.
+          DataError: the file cannot be read.
+          FloatingPointError: an output is not finite.
+        """
+        from cnn import journey
+
+        given = self.predict(picture).images if images.paths_of(picture) else np.asarray(picture)
+        image = images.checked(given, self._values.data.image_shape)
+        with signals.interruptible():
+            _, variables = reading.variables(self._values, self.workdir, weights)
+            chosen = [journey.Chosen("image", "your own picture", image[0])]
+            followed = journey.capture(self._values, variables, chosen, self.classes, {})
+        outputs = story.forward(followed, followed.pictures[0])
+        (name, _), *_ = story.chances(followed, outputs)
+        return Journey(image[0], outputs, name, followed.about["numbers"])
+
+    def write_page(self) -> Path:
+        """Writes `report.html` again from the run's files, as `main.py report` does, and returns its path."""
+        return report.write(self.workdir, running=lock.is_held(self.workdir))
+
+    def __repr__(self) -> str:
+        state, reason = head.status(self._files)
+        return f"{self.workdir}: {state}{f', {reason}' if reason else ''}. {head.sentence(self._files)}"
+
+    def _repr_html_(self) -> str:
+        return Markup("<p>{}</p>{}").format(repr(self), Markup(self.curves._repr_html_()))

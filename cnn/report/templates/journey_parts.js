@@ -1,0 +1,286 @@
+"use strict";
+// A number taken apart: what it is made of, and why one class came before another.
+Object.assign(
+  journey,
+  (() => {
+    const { EXACT, FUNCTIONS, bound, count, overall, statistics, taps, whole } = arithmetic;
+    const { arrays, at, given, label, logitsAt, photographs, place, shapes, stages } = journey;
+    const LISTED = 12,
+      LONG = 25;
+    const outs = (k) => journey.image().outs[k];
+    const short = (x) => String(Number(x.toPrecision(9)));
+    // Numbers in brackets, added up, as far as they fit in a line.
+    const added = (cells) =>
+      cells.length > LONG
+        ? `the sum of ${cells.length}`
+        : `(${cells.map((cell, n) => (n ? (cell.x < 0 ? "- " : "+ ") + whole(Math.abs(cell.x)) : whole(cell.x))).join(" ")})`;
+    const averaged = (cells) => {
+      const sum = cells.reduce((total, cell) => total + cell.x, 0),
+        mean = sum / cells.length;
+      return { mean, line: `${added(cells)} = ${short(sum)}; ${short(sum)} / ${cells.length} = ${whole(mean)}` };
+    };
+    const highest = (cells) => cells.reduce((a, b) => (b.x > a.x ? b : a));
+    const NOT = "not what this run did.";
+
+    // What a number is made of: `terms` that add up to it with `bias`, or a `choice` among a window, or a function's value.
+    const grid = (k, p, channel, weightOf) => {
+      const stage = stages[k],
+        window = stage.op.startsWith("global") ? { ...stage, ...overall(stage) } : stage;
+      const source = stage.sources[0],
+        x = outs(source);
+      const columns = taps(window, 1, p.c);
+      return taps(window, 0, p.r).map((r, i) =>
+        columns.map((c, j) => {
+          const inside = r >= 0 && c >= 0;
+          return { r, c, inside, x: inside ? x[at(source, { f: channel, r, c })] : 0, w: weightOf ? weightOf(i, j) : 1 };
+        }),
+      );
+    };
+    const strongest = (cells, source, f) => {
+      const best = cells
+        .flat()
+        .filter((cell) => cell.inside)
+        .reduce((a, b) => (Math.abs(b.x * b.w) > Math.abs(a.x * a.w) ? b : a));
+      return { k: source, f, r: best.r, c: best.c };
+    };
+    const RECIPES = {
+      conv: (k, p) => {
+        const stage = stages[k],
+          source = stage.sources[0],
+          [, , features] = shapes[k],
+          { kernel, bias, kept } = arrays[k];
+        const share = shapes[source][2] / stage.groups,
+          first = Math.floor(p.f / (features / stage.groups)) * share;
+        const stored = kept ? kept.indexOf(p.f) : p.f,
+          wide = kept ? kept.length : features;
+        if (!kernel || stored < 0) return { missing: true };
+        const cells = (n) =>
+          grid(k, p, first + n, (i, j) => kernel[((i * stage.kernel[1] + j) * share + n) * wide + stored]);
+        const terms = Array.from({ length: share }, (_, n) => {
+          const products = cells(n)
+            .flat()
+            .map((cell) => cell.x * cell.w);
+          return {
+            label: `channel ${first + n}`,
+            f: first + n,
+            value: products.reduce((a, b) => a + b, 0),
+            size: products.reduce((a, b) => a + Math.abs(b), 0),
+          };
+        });
+        const go = (n) => strongest(cells(n), source, first + n);
+        return {
+          terms,
+          bias: bias ? bias[stored] : undefined,
+          n: share * count(stage.kernel) + 2,
+          cells,
+          go,
+          of: "channels",
+        };
+      },
+      dense: (k, p) => {
+        const source = stages[k].sources[0],
+          x = outs(source),
+          { kernel, bias } = arrays[k],
+          wide = stages[k].output[0];
+        if (!kernel) return { missing: true };
+        const terms = Array.from(x, (v, n) => ({
+          label: input(source, n),
+          value: v * kernel[n * wide + p.f],
+          x: v,
+          w: kernel[n * wide + p.f],
+        }));
+        return {
+          terms,
+          bias: bias ? bias[p.f] : undefined,
+          n: x.length + 2,
+          go: (n) => place(source, n),
+          of: "inputs",
+          fold: true,
+        };
+      },
+      average: (k, p) => {
+        const source = stages[k].sources[0],
+          window = grid(k, p, p.f),
+          inside = window.flat().filter((cell) => cell.inside),
+          wins = highest(inside);
+        return {
+          terms: inside.map((cell) => ({ label: `row ${cell.r}, column ${cell.c}`, value: cell.x / inside.length })),
+          n: window.flat().length + 1,
+          window,
+          go: (n) => ({ k: source, f: p.f, r: inside[n].r, c: inside[n].c }),
+          of: `parts of 1/${inside.length}`,
+          lines: [`The average: ${averaged(inside).line}.`],
+          otherwise: "largest",
+          other: `The largest would have been ${whole(wins.x)}, at row ${wins.r}, column ${wins.c}: ${NOT}`,
+        };
+      },
+      choice: (k, p) => {
+        const window = grid(k, p, p.f),
+          inside = window.flat().filter((cell) => cell.inside),
+          wins = highest(inside);
+        return {
+          window,
+          wins,
+          value: wins.x,
+          go: () => ({ k: stages[k].sources[0], f: p.f, r: wins.r, c: wins.c }),
+          lines: [
+            `The largest of ${inside.length} is ${whole(wins.x)}, at row ${wins.r}, column ${wins.c} of channel ${p.f}.`,
+          ],
+          otherwise: "average",
+          other: `The average would have been ${averaged(inside).line}: ${NOT}`,
+        };
+      },
+      add: (k, p) => ({
+        n: 1,
+        of: "paths",
+        go: (n) => ({ ...p, k: stages[k].sources[n] }),
+        terms: stages[k].sources.map((source) => ({ label: stages[source].name, value: outs(source)[at(k, p)] })),
+      }),
+      affine: (k, p) => {
+        const stage = stages[k],
+          source = stage.sources[0],
+          { mean, var: variance, scale, bias } = arrays[k];
+        const x = outs(source),
+          own =
+            stage.op === "group_norm"
+              ? statistics(stage, x, Math.floor(p.f / (scale.length / stage.groups)))
+              : { mean: mean[p.f], variance: variance[p.f], n: 0, level: 0 };
+        const v = x[at(k, p)],
+          factor = scale[p.f] / Math.sqrt(own.variance + Math.fround(stage.epsilon)),
+          value = (v - own.mean) * factor;
+        const text = `(${whole(v)} - ${whole(own.mean)}) × ${whole(scale[p.f])} / sqrt(${whole(own.variance)} + ${whole(stage.epsilon)})`;
+        return {
+          terms: [{ label: text, value, size: Math.abs(value) + Math.abs(own.level * factor) * 2 }],
+          bias: bias[p.f],
+          n: own.n + 8,
+          go: () => ({ ...p, k: source }),
+          of: "terms",
+          whole: true,
+        };
+      },
+      pointwise: (k, p) => {
+        const stage = stages[k],
+          x = outs(stage.sources[0])[at(k, p)],
+          value = FUNCTIONS[stage.op](x);
+        const text =
+          stage.op === "relu"
+            ? `max(0, ${whole(x)})`
+            : stage.op === "dropout"
+              ? `dropout acts in training only: ${whole(x)}`
+              : `${stage.op}(${whole(x)})`;
+        return {
+          value,
+          curve: stage.op === "dropout" ? undefined : FUNCTIONS[stage.op],
+          x,
+          lines: [`${text} = ${whole(outs(k)[at(k, p)])}`],
+          go: () => ({ ...p, k: stage.sources[0] }),
+          near: !EXACT.has(stage.op),
+        };
+      },
+      flatten: (k, p) => {
+        const source = stages[k].sources[0],
+          from = place(source, p.f),
+          [height, width, channels] = shapes[source];
+        return {
+          value: outs(k)[p.f],
+          from,
+          go: () => from,
+          lines: [
+            `Number ${p.f} is row ${from.r}, column ${from.c}, channel ${from.f}: ` +
+              `(${from.r} × ${width} + ${from.c}) × ${channels} + ${from.f} = ${p.f}, of ${height} × ${width} × ${channels}.`,
+          ],
+        };
+      },
+      softmax: (k, p) => {
+        const source = stages[k].sources[0],
+          z = outs(source),
+          largest = z.reduce((a, b) => Math.max(a, b), -Infinity);
+        const powers = Array.from(z, (v) => Math.exp(v - largest)),
+          sum = powers.reduce((a, b) => a + b, 0);
+        return {
+          value: powers[p.f] / sum,
+          near: true,
+          go: () => ({ ...p, k: source }),
+          bars: powers.map((power, n) => ({ label: label(n), value: power / sum })),
+          lines: [
+            `exp(${whole(z[p.f])}) / the sum of exp over all ${z.length} = ${whole(powers[p.f] / sum)}: all of them add up to 1.`,
+          ],
+        };
+      },
+      input: (k, p) => ({
+        value: outs(0)[at(0, p)],
+        lines: [
+          `Intensity ${photographs()[journey.image().number][at(0, p)]} of 255; ` +
+            `the network reads ${whole(outs(0)[at(0, p)])}.`,
+        ],
+      }),
+      opaque: (k, p) => ({
+        value: outs(k)[at(k, p)],
+        lines: ["The page knows no arithmetic for this kind of layer."],
+      }),
+    };
+    const RECIPE = {
+      avg_pool: "average",
+      global_avg_pool: "average",
+      max_pool: "choice",
+      global_max_pool: "choice",
+      batch_norm: "affine",
+      group_norm: "affine",
+    };
+    const recipe = (op) => RECIPES[RECIPE[op] || (FUNCTIONS[op] ? "pointwise" : op)] || RECIPES.opaque;
+    const input = (source, n) => {
+      const from = stages[source].op === "flatten" ? place(stages[source].sources[0], n) : undefined;
+      return from ? `row ${from.r}, column ${from.c}, channel ${from.f}` : `${stages[source].name} ${n}`;
+    };
+    const takeApart = (k, p) => {
+      const parts = recipe(stages[k].op)(k, p),
+        found = outs(k)[at(k, p)];
+      if (parts.missing)
+        return { ...parts, found, lines: ["The arithmetic of this number is not embedded, to keep the page small."] };
+      if (!parts.terms) {
+        const allowed = parts.near ? 1e-5 * Math.abs(parts.value) + 2 ** -126 : 0;
+        return { ...parts, found, allowed: allowed + journey.image().rough[k] * Math.abs(found) };
+      }
+      const sum = parts.terms.reduce((total, term) => total + term.value, 0) + (parts.bias || 0);
+      const size = parts.terms.reduce(
+        (total, term) => total + (term.size === undefined ? Math.abs(term.value) : term.size),
+        0,
+      );
+      const rough = journey.image().rough[k] * Math.abs(found) + given(journey.image(), k).rough * size;
+      return { ...parts, found, value: sum, allowed: bound(parts.n, size + Math.abs(parts.bias || 0)) + rough };
+    };
+    // The largest terms, in order, and what the others add up to.
+    const largest = (terms, most = LISTED) => {
+      const top = [];
+      terms.forEach((term, n) => {
+        const size = Math.abs(term.value);
+        if (top.length === most && size <= Math.abs(terms[top[most - 1]].value)) return;
+        let i = top.length;
+        while (i && Math.abs(terms[top[i - 1]].value) < size) i--;
+        top.splice(i, 0, n);
+        if (top.length > most) top.pop();
+      });
+      const rest = terms.length - top.length,
+        listed = new Set(top);
+      return { top, rest, other: rest ? terms.reduce((sum, term, n) => (listed.has(n) ? sum : sum + term.value), 0) : 0 };
+    };
+    // Why class a and not b: the difference of two logits as a sum over what the last dense layer reads.
+    const versus = (a, b) => {
+      const k = logitsAt;
+      if (stages[k].op !== "dense" || !arrays[k].kernel) return undefined;
+      const [one, two] = [a, b].map((f) => takeApart(k, { f, r: 0, c: 0 }));
+      const terms = one.terms.map((term, n) => ({ label: term.label, value: term.value - two.terms[n].value }));
+      const bias = one.bias === undefined ? undefined : one.bias - two.bias;
+      return {
+        terms,
+        bias,
+        value: terms.reduce((sum, term) => sum + term.value, 0) + (bias || 0),
+        go: one.go,
+        of: "inputs",
+        found: one.found - two.found,
+        allowed: one.allowed + two.allowed,
+      };
+    };
+    return { largest, takeApart, versus };
+  })(),
+);

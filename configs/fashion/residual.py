@@ -1,0 +1,49 @@
+"""A small residual network, random crops, flips and erased boxes: the row of the Fashion-MNIST table that says 0.947.
+
+Not measured yet.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+
+    config.model = ConfigDict()
+    config.model.layers = """
+        conv(32, 3, padding="same", use_bias=False) | batch_norm | relu |
+        residual(
+            conv(32, 3, padding="same", use_bias=False) | batch_norm | relu |
+            conv(32, 3, padding="same", use_bias=False) | batch_norm) | relu |
+        residual(
+            conv(64, 3, strides=2, padding="same", use_bias=False) | batch_norm | relu |
+            conv(64, 3, padding="same", use_bias=False) | batch_norm,
+            shortcut=conv(64, 1, strides=2, use_bias=False) | batch_norm) | relu |
+        residual(
+            conv(128, 3, strides=2, padding="same", use_bias=False) | batch_norm | relu |
+            conv(128, 3, padding="same", use_bias=False) | batch_norm,
+            shortcut=conv(128, 1, strides=2, use_bias=False) | batch_norm) | relu |
+        global_avg_pool | dense(classes) | softmax
+    """
+
+    config.data = ConfigDict()
+    config.data.name = "fashion_mnist"
+    config.data.image_shape = (28, 28, 1)
+    config.data.classes = 10
+    config.data.mean = (0.286,)
+    config.data.std = (0.353,)
+    config.data.augment = "random_crop(2) | flip | erase"
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "nesterov"
+    config.optimizer.learning_rate = 0.1
+
+    config.schedule = ConfigDict()
+    config.schedule.name = "linear"
+    config.schedule.warmup_steps = 200
+
+    config.train = ConfigDict()
+    config.train.batch_size = 128
+    config.train.epochs = 30
+    return config

@@ -1,0 +1,107 @@
+"""`diff`: what two runs differ in, and McNemar's test on the same examples."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import runs
+from cnn import compare
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """Two runs of 1 and 3 epochs, on train and on train+valid."""
+    root = tmp_path_factory.mktemp("pair")
+    assert runs.train(root / "a", "train.epochs=1") == 0
+    assert runs.train(root / "b", "data.train_on=train+valid", "optimizer.learning_rate=0.02") == 0
+    return root / "a", root / "b"
+
+
+def right(workdir):
+    with np.load(workdir / "predictions-test.npz") as arrays:
+        return arrays["logits"].argmax(1) == arrays["label"]
+
+
+def test_the_paired_test_counts_what_only_one_got_right(pair, capsys):
+    assert runs.start("diff", *pair, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    a, b = map(right, pair)
+    first, second = np.flatnonzero(a & ~b), np.flatnonzero(b & ~a)
+    found = said["paired"]
+    assert (found["examples"], found["both"]) == (359, int((a & b).sum()))
+    assert (found["only_a"], found["only_b"]) == (len(first), len(second)) and len(second) > len(first)
+    assert found["rows"] == [first.tolist(), second.tolist()]
+    # The exact test is a sum of binomial probabilities: heads as often as that, or less, from either side.
+    less = stats.binom.cdf(len(first), len(first) + len(second), 0.5)
+    assert found["p"] == pytest.approx(min(1, 2 * less))
+    assert found["difference"] == pytest.approx(b.mean() - a.mean())
+    assert found["interval"][0] < found["difference"] < found["interval"][1]
+    assert "split otherwise" in said["note"], "the identity of train+valid is another one"
+    assert {each["name"] for each in said["config"]} == {"data.train_on", "optimizer.learning_rate", "train.epochs"}
+    assert [each for each in said["data"] if each["name"] == "train examples"] == [
+        {"name": "train examples", "a": 1293, "b": 1438}
+    ]
+
+
+def test_the_text_names_both_runs_and_every_difference(pair, capsys):
+    assert runs.start("diff", *pair) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"a  {pair[0]}\nb  {pair[1]}\n")
+    for words in ("optimizer.learning_rate   0.01", "train.epochs", "software: the same", "test accuracy"):
+        assert words in text
+    assert "b is better on these examples" in text and "McNemar's exact p" in text
+
+
+def test_a_run_and_itself_differ_in_nothing(pair, capsys):
+    assert runs.start("diff", pair[0], pair[0]) == 0
+    text = capsys.readouterr().out
+    assert "config: the same" in text and "data: the same" in text
+    assert "0 only a got right, 0 only b" in text and "p = 1:" in text
+
+
+def test_networks_that_are_equally_good_are_told_apart_as_often_as_chance_says():
+    rng = np.random.default_rng(0)
+    found = [compare.paired(*(rng.random((2, 500)) < 0.9)).p < 0.05 for _ in range(400)]
+    assert 0.01 < np.mean(found) < 0.06, "the exact test errs on the safe side"
+    better = compare.paired(rng.random(2000) < 0.85, rng.random(2000) < 0.95)
+    assert better.p < 1e-6 and better.interval[0] > 0.05 and better.interval[1] < 0.15
+
+
+def test_without_predictions_the_command_that_makes_them_is_named(pair, tmp_path, capsys):
+    shutil.copytree(pair[0], tmp_path / "run")
+    (tmp_path / "run" / "predictions-test.npz").unlink()
+    (tmp_path / "run" / "result.json").unlink()
+    assert runs.start("diff", pair[1], tmp_path / "run") == 0
+    text = capsys.readouterr().out
+    assert f"python main.py eval --workdir={tmp_path / 'run'} --split=test" in text
+    assert "not finished" in text
+
+
+def test_other_examples_are_not_compared(pair, tmp_path, capsys):
+    shutil.copytree(pair[0], tmp_path / "run")
+    with np.load(tmp_path / "run" / "predictions-test.npz") as arrays:
+        changed = dict(arrays, label=np.roll(arrays["label"], 1))
+    np.savez(tmp_path / "run" / "predictions-test.npz", **changed)
+    assert runs.start("diff", pair[0], tmp_path / "run") == 0
+    assert "no paired test: the test splits hold other examples" in capsys.readouterr().out
+    saved = runs.saved(tmp_path / "run", "config.json")
+    saved["data"]["name"] = "mnist"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(saved))
+    assert runs.start("diff", pair[0], tmp_path / "run") == 0
+    assert "no paired test: the runs read other data (digits and mnist)" in capsys.readouterr().out
+
+
+def test_wrong_words_are_one_line_each(pair, tmp_path, capsys):
+    assert runs.start("diff", pair[0]) == 2
+    assert capsys.readouterr().err == "diff: takes two runs, got 1. Write python main.py diff runs/a runs/b\n"
+    assert runs.start("diff", pair[0], tmp_path / "none") == 2
+    assert "none holds no run (no config.json). Name a run's directory" in capsys.readouterr().err
+    shutil.copytree(pair[0], tmp_path / "s" / "trials" / "0000")
+    assert runs.start("diff", pair[0], tmp_path / "s") == 2
+    assert f"Name one of its trials, such as {tmp_path / 's' / 'trials' / '0000'}" in capsys.readouterr().err
+    (tmp_path / "s" / "trials" / "0000" / "predictions-test.npz").write_bytes(b"PK")
+    assert runs.start("diff", pair[0], tmp_path / "s" / "trials" / "0000") == 2
+    assert "predictions-test.npz: cannot be read" in capsys.readouterr().err

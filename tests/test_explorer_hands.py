@@ -1,0 +1,384 @@
+"""The journey under fingers, keys, a screen reader and a printer, and what it says of pooling: a small network."""
+
+import base64
+import re
+
+import numpy as np
+import pytest
+
+import oracles
+from browser import needs_driver
+from cnn import stages
+from explorers import atlas, bench, drawn, opening, paged, pointed, pressed
+from test_journey import section
+
+pytestmark = [pytest.mark.slow, needs_driver]
+
+LAYERS = """
+    conv(6, 3) | relu | max_pool(2) | conv(4, 3, padding="same") | relu | avg_pool(2) |
+    flatten | dense(6) | relu | dense(4) | softmax
+"""
+MOVE = "explorer.go({k: 1 + n % 10, f: n, r: n % 7, c: n % 5})"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    values = section(LAYERS, (13, 11, 1), 4)
+    return paged(tmp_path_factory.mktemp("hands") / "run", values, drawn((13, 11, 1), 3))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with opening(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+def maps(page, name, number=0):
+    """Returns what a pooling was given: the stored numbers of the convolution before, after their ReLU."""
+    found = stages.read(page.parent / stages.JOURNEY)
+    outputs = found.pictures[number].outputs
+    first, second = (np.maximum(outputs[conv], 0) for conv in ("conv1", "conv2"))
+    return {"max_pool1": first, "avg_pool1": second}[name]
+
+
+def words(driver, selector):
+    return driver.find_element("css selector", f"#journey-explorer {selector}").text
+
+
+def waited(driver, condition):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(driver, 20).until(condition)
+
+
+def tool(driver, text):
+    buttons = driver.find_elements("css selector", "#journey-explorer .tools button")
+    return next(button for button in buttons if button.text.startswith(text))
+
+
+def test_a_thousand_moves_leave_no_memory_and_no_elements_behind(page, browser):
+    browser.opened(page, "#j=img:0;layer:conv1;f:0;r:0;c:0;pin")
+    browser.execute_script(f"for (let n = 0; n < 200; n++) {MOVE};")
+
+    def used():
+        browser.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
+        nodes = browser.execute_script("return document.querySelectorAll('*').length")
+        return browser.execute_cdp_cmd("Runtime.getHeapUsage", {})["usedSize"], nodes
+
+    before, elements = used()
+    browser.execute_script(f"for (let n = 0; n < 1000; n++) {MOVE};")
+    after, left = used()
+    assert after - before < 5e6 and abs(left - elements) <= 60, "tables grow and shrink, and no more than that"
+    assert left <= 1500
+
+
+def test_a_tap_pins_and_a_drag_scrolls_the_strip(page, browser):
+    size = {"width": 360, "height": 800, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    try:
+        browser.opened(page)
+        _, canvas = atlas(browser, "conv1")
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", canvas)
+        script = "const b = arguments[0].getBoundingClientRect(); return [b.left, b.top, b.width]"
+        left, top, width = browser.execute_script(script, canvas)
+        columns = browser.execute_script("return journey.atlases[1].columns")
+        zoom = width / columns
+        finger = {"x": left + 4.5 * zoom, "y": top + 3.5 * zoom}
+
+        def touch(kind, *points):
+            browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+        touch("touchStart", finger)
+        touch("touchEnd")
+        waited(browser, lambda d: bench(d)[:4] == ("conv1", 0, 3, 4))
+        assert words(browser, ".tools .muted") == "pinned"
+        before = browser.execute_script("return document.querySelector('.strip').scrollLeft")
+        touch("touchStart", finger)
+        for step in range(1, 16):
+            touch("touchMove", {**finger, "x": finger["x"] - 10 * step})
+        touch("touchEnd")
+        waited(browser, lambda d: d.execute_script("return document.querySelector('.strip').scrollLeft") > before + 50)
+        assert bench(browser)[:4] == ("conv1", 0, 3, 4), "a drag points at nothing"
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    finally:
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+OVERLAPS = """const over = [];
+    const boxes = 'nav, nav > div, main :is(.tools, .sum-row, .picker, .verdict, .bench, .strip)';
+    for (const box of document.querySelectorAll(boxes)) {
+        const shown = [...box.children].filter((e) => e.checkVisibility()).map((e) => [e, e.getBoundingClientRect()]);
+        for (const [a, p] of shown) for (const [b, q] of shown)
+            if (a !== b && p.left < q.right - 1 && q.left < p.right - 1 && p.top < q.bottom - 1 && q.top < p.bottom - 1)
+                over.push(`${a.textContent} over ${b.textContent}`);
+    }
+    return over"""
+
+
+@pytest.mark.parametrize("width", [360, 800])
+def test_nothing_overlaps_and_the_contents_scroll_at_any_width(page, browser, width):
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        for place in ("max_pool1;f:2;r:1;c:1", "conv2;f:1;r:2;c:2", "dense1;f:3"):
+            browser.opened(page, f"#j=img:0;layer:{place};pin")
+            assert browser.execute_script(OVERLAPS) == []
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        last = "return document.querySelector('nav > div > :last-child').getBoundingClientRect().right"
+        browser.execute_script("document.querySelector('nav > div').scrollLeft = 1e4")
+        assert browser.execute_script(last) <= browser.execute_script(
+            "return document.getElementById('theme').getBoundingClientRect().left"
+        )
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def tree(driver):
+    """Returns role, name and properties of everything that a screen reader is told of."""
+    nodes = driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    read = [node for node in nodes if not node["ignored"]]
+    return [
+        (
+            node["role"]["value"],
+            node.get("name", {}).get("value", ""),
+            {each["name"]: each["value"].get("value") for each in node.get("properties", [])},
+        )
+        for node in read
+    ]
+
+
+def test_a_screen_reader_is_told_what_is_looked_at(page, browser):
+    browser.opened(page, "#j=img:1;layer:conv2;f:2;r:0;c:3;pin")
+    told = tree(browser)
+    named = {(role, name) for role, name, _ in told}
+    assert {
+        ("radiogroup", "images"),
+        ("application", "conv2, 5 x 4 x 4"),
+        ("application", "softmax1, 4"),
+        ("listbox", "contributions, largest first"),
+        ("slider", "milliseconds a pixel"),
+        ("combobox", "why this class"),
+        ("combobox", "and not that"),
+        ("button", "copy as formula"),
+        ("table", "× kernel"),
+    } <= named
+    assert [bool(each["checked"] == "true") for role, _, each in told if role == "radio"] == [False, True, False]
+    chosen = [name for role, name, each in told if role == "option" and each.get("selected")]
+    assert any(re.match(r"channel \d [+-]", name) for name in chosen)
+    live = "return document.querySelector('#journey-explorer [aria-live=polite]').textContent"
+    said = waited(browser, lambda d: d.execute_script(live))
+    largest = re.fullmatch(
+        r"conv2, filter 2, row 0, column 3: (-?[\d.e-]+) = bias ([+-][\d.]+) \+ 6 channels ([+-][\d.]+); "
+        r"largest, channel \d, [+-][\d.]+\. Agrees with JAX\.",
+        said,
+    )
+    assert largest, said
+    number, bias, channels = map(float, largest.groups())
+    assert abs(number - bias - channels) < 1e-3 * max(1, abs(number))
+
+
+def test_it_prints_as_a_story_with_nothing_cut(page, browser):
+    browser.opened(page)
+    paper = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
+    assert 1 <= base64.b64decode(paper["data"]).count(b"/Type /Page\n") <= 10
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    size = {"width": 700, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        script = """const shown = [...document.querySelectorAll('#journey *')].filter((e) => e.checkVisibility());
+            return [shown.map((e) => e.getBoundingClientRect().right).reduce((a, b) => Math.max(a, b)),
+                    shown.filter((e) => e.tagName === 'IMG').length, shown.filter((e) => e.tagName === 'BUTTON').length,
+                    shown.filter((e) => e.tagName === 'TABLE').length]"""
+        right, pictures, buttons, tables = browser.execute_script(script)
+        assert right <= 700 and buttons == 0
+        assert pictures >= 5 and tables == 3, "the image, the maps; the window, the kernel, the products"
+        assert "add up to" in browser.find_element("id", "journey-story").text
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+FOCUSED = """const e = document.activeElement, style = getComputedStyle(e);
+    return [e.getAttribute('aria-label') || e.textContent.trim().slice(0, 30), e.className,
+            style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2]"""
+
+
+def tabbed(driver, wanted):
+    """Presses Tab until what has the focus is called so; everything on the way shows that it has it."""
+    from selenium.webdriver.common.keys import Keys
+
+    for _ in range(60):
+        pressed(driver, Keys.TAB)
+        name, classes, ringed = driver.execute_script(FOCUSED)
+        assert ringed, f"{name} does not show its focus"
+        if name.startswith(wanted):
+            return classes
+    raise AssertionError(f"no Tab leads to {wanted}")
+
+
+def test_keys_alone_reach_everything(page, browser):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.opened(page)
+    browser.execute_script(
+        "document.getElementById('journey').tabIndex = -1; document.getElementById('journey').focus()"
+    )
+    tabbed(browser, "class 0")
+    pressed(browser, Keys.ARROW_RIGHT)
+    waited(browser, lambda d: d.find_elements("css selector", ".picker [aria-checked=true]:nth-child(2)"))
+    assert tabbed(browser, "conv1, 11 x 9 x 6") == "stage here"
+    pressed(browser, "]", "]", Keys.HOME)
+    assert bench(browser)[0] == "max_pool1"
+    tabbed(browser, "with the average")
+    pressed(browser, Keys.ENTER)
+    assert "not what this run did" in words(browser, ".line")
+    pressed(browser, Keys.ENTER)
+    assert "not what this run did" not in words(browser, ".line")
+    tabbed(browser, "keys ?")
+    pressed(browser, Keys.ENTER)
+    assert words(browser, "dialog[open]").startswith("arrows")
+    pressed(browser, Keys.ESCAPE)
+    browser.opened(page, "#j=img:0;layer:conv2;f:1;r:2;c:2;pin")
+    browser.execute_script("document.querySelector('.stage.here').focus()")
+    tabbed(browser, "contributions, largest first")
+    first = words(browser, "[role=option][aria-selected=true]")
+    pressed(browser, Keys.ARROW_DOWN)
+    second = words(browser, "[role=option][aria-selected=true]")
+    assert second != first and second.split()[1] in words(browser, "table caption")
+    pressed(browser, Keys.ENTER)
+    assert bench(browser)[:2] == ("max_pool1", int(second.split()[1])), "Enter follows what is selected"
+    tabbed(browser, "and not that")
+    pressed(browser, Keys.HOME)
+    before = words(browser, ".bench ~ .bench .line")
+    pressed(browser, Keys.END)
+    assert words(browser, ".bench ~ .bench .line") != before
+    tabbed(browser, "filter, row 1, column 1")
+    tabbed(browser, "the map")
+    line = browser.find_element("css selector", "#filter-bench .line")
+    assert line.text.startswith("row 0, column 0")
+    browser.execute_script("bench.choose('a ring')")
+    pressed(browser, Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+    assert line.text.startswith("row 1, column 1")
+    stops = """return [...document.querySelectorAll('a, button, select, input, summary, [tabindex]')]
+        .filter((element) => element.tabIndex >= 0 && element.checkVisibility()).length"""
+    assert browser.execute_script(stops) <= 40
+
+
+def colours(driver, figure):
+    """Returns the colours of a figure of the bench, row by row."""
+    script = """const canvas = document.querySelectorAll('#journey-explorer .sum-row figure')[arguments[0]]
+        .querySelector('canvas');
+        const {width, height} = canvas;
+        return [width, height, [...canvas.getContext('2d').getImageData(0, 0, width, height).data]]"""
+    width, height, numbers = driver.execute_script(script, figure)
+    return np.reshape(numbers, (height, width, 4))[..., :3]
+
+
+def painted(maps, limit):
+    from cnn.report import colour
+
+    table = colour.table("light")
+    return table[colour.STEPS + np.round(colour.STEPS * np.clip(maps / limit, -1, 1)).astype(int)]
+
+
+def test_a_largest_is_framed_its_losers_dimmed_and_the_average_shown_on_request(page, browser):
+    browser.opened(page, "#theme=light&j=img:0;layer:max_pool1;f:2;r:1;c:1;pin")
+    read = maps(page, "max_pool1")
+    window = read[2:4, 2:4, 2]
+    cells = browser.find_elements("css selector", "#journey-explorer td")
+    classes = [cell.get_attribute("class") for cell in cells if cell.is_displayed()]
+    assert sorted(classes) == ["loses"] * 3 + ["wins"] and classes.index("wins") == window.argmax()
+    opacity = [float(cell.value_of_css_property("opacity")) for cell in cells if cell.is_displayed()]
+    assert [each < 1 for each in opacity] == [name == "loses" for name in classes]
+    assert bench(browser)[4] == window.max()
+    made, mean = oracles.max_pool(read[None], (2, 2), (2, 2))[0], read[:10, :8].reshape(5, 2, 4, 2, 6).mean((1, 3))
+    near = {"atol": 2}
+    np.testing.assert_allclose(colours(browser, 1), painted(made[..., 2], made.max()), **near)
+    assert "average" not in words(browser, ".line")
+    tool(browser, "with the average").click()
+    said = words(browser, ".line")
+    total = float(re.search(r"\) = (\S+); (\S+) / 4 = ", said)[1])
+    assert said.endswith("not what this run did.") and abs(total - window.astype(float).sum()) < 1e-6
+    np.testing.assert_allclose(colours(browser, 1), painted(mean[..., 2], made.max()), **near)
+    assert bench(browser)[4] == window.max(), "the run's own number stays"
+    assert "hatched: no window reads it" in words(browser, "figcaption")
+
+
+def test_an_average_is_a_sum_divided_by_its_area_and_the_largest_shown_on_request(page, browser):
+    browser.opened(page, "#theme=light&j=img:0;layer:avg_pool1;f:1;r:1;c:0;pin")
+    read = maps(page, "avg_pool1")
+    window = read[2:4, 0:2, 1].astype(float)
+    said = words(browser, ".line")
+    total, again, mean = map(float, re.search(r"\) = (\S+); (\S+) / 4 = (\S+)\.$", said).groups())
+    assert total == again and abs(total - window.sum()) < 1e-6 and abs(mean - window.mean()) < 1e-6
+    assert abs(bench(browser)[4] - window.mean()) < 1e-12
+    tool(browser, "with the largest").click()
+    assert f"{window.max():.4f}"[:5] in words(browser, ".line").split("would have been")[1] or window.max() == 0
+    made = oracles.max_pool(read[None], (2, 2), (2, 2))[0]
+    found = stages.read(page.parent / stages.JOURNEY).pictures[0].outputs["avg_pool1"]
+    np.testing.assert_allclose(colours(browser, 1), painted(made[..., 1], np.abs(found).max()), atol=2)
+
+
+def test_a_copied_formula_is_what_a_calculator_makes_of_it(page, browser):
+    for place in ("conv1;f:1;r:0;c:0", "conv2;f:3;r:0;c:0", "dense1;f:2", "dense2;f:1", "avg_pool1;f:0;r:1;c:1"):
+        browser.opened(page, f"#j=img:1;layer:{place};pin")
+        left, right = browser.execute_script("return explorer.formula()").split(" = ")
+        assert set(left) <= set("()+-*. e0123456789")
+        assert abs(eval(left) - float(right)) <= 1e-12 * max(1, abs(float(right)))
+    assert "0 (padding)" not in words(browser, ".sum-row")
+    browser.opened(page, "#j=img:1;layer:conv2;f:3;r:0;c:0;pin")
+    assert words(browser, ".sum-row").count("0 (padding)") == 2 * 5
+    assert "→ relu → " in browser.find_elements("css selector", "#journey-explorer .line")[1].text
+
+
+def test_pointing_at_what_is_read_shows_who_reads_it_and_flat_numbers_show_their_place(page, browser):
+    browser.opened(page, "#j=img:0;layer:conv2;f:0;r:2;c:2;pin")
+    over = "#journey-explorer .sum-row figure:last-child canvas + canvas"
+    source = browser.find_element("css selector", "#journey-explorer .sum-row figure canvas")
+    drawn_on = f"""const c = document.querySelector('{over}'),
+        {{data}} = c.getContext('2d').getImageData(0, 0, c.width, c.height);
+        return data.filter((v, i) => i % 4 === 3 && v).length"""
+    before = browser.execute_script(drawn_on)
+    pointed(browser, source, source.size["width"] / 2, source.size["height"] / 2)
+    assert browser.execute_script(drawn_on) > 2 * before, "nine pixels are outlined beside the one"
+    browser.opened(page, "#j=img:0;layer:flatten1;f:13;pin")
+    assert "row 1, column 1, channel 1" in words(browser, ".line")
+    assert "avg_pool1, channel 1" in words(browser, "figcaption")
+    sees = browser.find_elements("css selector", "#journey-explorer .bench p.muted")[0].text
+    assert sees == "It sees 10 x 8 pixels of the image: rows 2 to 11, columns 2 to 9.", "and not the whole image"
+
+
+def test_only_another_stage_fades_and_not_for_who_wants_no_motion(page, browser):
+    moving = """explorer.go({{k: {}}}); explorer.go({{r: {}}});
+        return document.getAnimations().map((a) => a.effect.getTiming().duration)"""
+    browser.opened(page, "#j=img:0;layer:conv1;f:0;r:2;c:2;pin")
+    waited(browser, lambda d: not d.execute_script("return document.getAnimations().length"))
+    assert browser.execute_script(moving.format(1, 3)) == []
+    assert browser.execute_script(moving.format(2, 4)) == [150]
+    still = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": still})
+    waited(browser, lambda d: not d.execute_script("return document.getAnimations().length"))
+    assert browser.execute_script(moving.format(3, 1)) == []
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_the_filter_bench_pools_by_the_largest_or_the_average(page, browser):
+    from selenium.webdriver.support.ui import Select
+
+    browser.opened(page)
+    host = browser.find_element("id", "filter-bench")
+    picture, pooling = (
+        Select(host.find_element("css selector", f"select[aria-label={n}]")) for n in ("picture", "pooling")
+    )
+    picture.select_by_visible_text("image 1 of the journey")
+    browser.execute_script("bench.point(4, 4)")
+    image = stages.read(page.parent / stages.JOURNEY).pictures[0].pixels[..., 0].astype(float)
+    kernel = browser.execute_script("return bench.s.kernel")
+    made = oracles.conv2d(image[None, ..., None], np.reshape(kernel, (3, 3, 1, 1)), np.zeros(1))[0, ..., 0]
+    four = made[4:6, 4:6]
+    said = host.find_element("id", "bench-pooled")
+    assert f" is {four.max():g}. The average would be {four.mean():g}." in said.text
+    pooling.select_by_visible_text("average")
+    assert f"{four.sum():g} / 4 = {four.mean():g}. The largest would be {four.max():g}." in said.text
