@@ -51,10 +51,11 @@ def create_state(hyper: Hyper, image_shape: tuple[int, ...], seed: int, program:
       seed: decides the initial parameters and all that training draws.
       program: what is compiled in.
     """
-    # Not within another program, such as a vmapped one: there JAX takes no options.
+    # Within another program, such as a vmapped one, JAX takes no options.
     within = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hyper))
+    create = _create if within or jax.default_backend() != "cpu" else _create_on_cpu
     key = jax.random.key_data(jax.random.key(seed))
-    state = (_first if within else _create)(hyper, key, image_shape=image_shape, program=program)
+    state = create(hyper, key, image_shape=image_shape, program=program)
     return state if program.devices == 1 else devices.replicate(state, program.devices)
 
 
@@ -74,8 +75,9 @@ def _first(hyper: Hyper, key: jax.Array, *, image_shape: tuple[int, ...], progra
     )
 
 
+_create = jax.jit(_first, static_argnames=("image_shape", "program"))
 # Run once: XLA's full effort takes a second longer, and computes the same bits no sooner.
-_create = jax.jit(
+_create_on_cpu = jax.jit(
     _first, static_argnames=("image_shape", "program"), compiler_options={"xla_backend_optimization_level": 1}
 )
 

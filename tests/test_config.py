@@ -50,7 +50,7 @@ def test_what_config_json_holds_resolves_to_equal_values():
         ("model.widht=1", "config.model.widht: unknown field. "),
         (
             "epochs=1",
-            "config.epochs: unknown field. Known: seed, model, data, train, eval, checkpoint, report, optimizer, sch",
+            "config.epochs: unknown field. Known: seed, init_from, init_layers, model, data, train, eval, checkpoint",
         ),
         ("train=1", "config.train: is a section, got '1'. Set one of its fields."),
         ("train.a.b=1", "config.train.a.b: unknown field. "),

@@ -56,7 +56,7 @@ def structure(values):
 
 
 def compiled():
-    return train.run_step._cache_size(), train._create._cache_size()
+    return train.run_step._cache_size(), train._create._cache_size() + train._create_on_cpu._cache_size()
 
 
 @functools.cache

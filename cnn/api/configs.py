@@ -43,7 +43,7 @@ def configure(base: Config = "digits", /, **changes: Any) -> ConfigDict:
     plain = json.loads(_resolved(given, changes).json)
     copied = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
     for name in plain:
-        copied.setdefault(name, plain[name] if name == "seed" else {})
+        copied.setdefault(name, plain[name] if name in fields_of.SCALARS else {})
     for path in changes:
         section, _, field = path.partition(".")
         if field:

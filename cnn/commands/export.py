@@ -28,8 +28,8 @@ class Format(NamedTuple):
 
 FORMATS = {
     "stablehlo": Format("cnn.export.stablehlo", ".stablehlo"),
-    "safetensors": Format("cnn.export.safetensors_file", ".safetensors"),
     "onnx": Format("cnn.export.onnx_graph", ".onnx", ("onnx", "onnxruntime")),
+    "safetensors": Format("cnn.export.safetensors_file", ".safetensors"),
 }
 
 

@@ -38,9 +38,11 @@ def check_patterns(built: Mapping[str, Any], rows: Sequence[Row], problems: Prob
     elif trained and len(patterns.matching(freeze, trained)) == len(trained):
         problems.note("train.freeze", f"leaves nothing to train, got {freeze!r}. Leave a layer out of it.")
     source, wanted = built["init_from"], built["init_layers"]
+    if not source and wanted == "*":
+        return
     if message := patterns.problem(wanted, array_paths(rows, "params", "batch_stats")):
         problems.note("init_layers", message)
-    elif not source and wanted != "*":
+    elif not source:
         problems.note("init_layers", f"has no use without config.init_from, got {wanted!r}. Set that too.")
     elif source and not patterns.split(wanted):
         problems.note("init_layers", 'names nothing to start from, got an empty text. Write "*" for all.')
