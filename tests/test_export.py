@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import safetensors.numpy
 from hypothesis import given, settings
 from PIL import Image
 
@@ -22,10 +23,10 @@ import networks
 import runs
 import test_configs
 import test_model
-from cnn import config, hyper, layers, model, train
+from cnn import config, hyper, layers, model, train, transfer
 from cnn.commands import CHOICES, export
 from cnn.config import ConfigError
-from cnn.export import Trained, agreement, artefact, onnx_graph, stablehlo
+from cnn.export import Trained, agreement, artefact, onnx_graph, safetensors_file, stablehlo
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 SIZES = (1, 7, 128)
@@ -132,8 +133,14 @@ def test_random_networks_are_the_same_in_onnx(case):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(test_configs.PARAMETERS))
-def test_every_config_is_the_same_in_onnx(name):
-    check_onnx(trained(test_configs.load(name)))
+def test_every_config_is_the_same_in_every_format(name):
+    network = trained(test_configs.load(name))
+    check_onnx(network)
+    assert stablehlo.write(network).about["difference"] <= 1e-5
+    found = safetensors.numpy.load(safetensors_file.write(network).content)
+    arrays = transfer.flatten(network.variables)
+    assert found.keys() == arrays.keys()
+    assert all(found[name].tobytes() == np.asarray(array).tobytes() for name, array in arrays.items())
 
 
 @pytest.mark.slow
