@@ -12,6 +12,12 @@ def pytest_configure(config):
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 
+def pytest_collection_modifyitems(items):
+    """Puts files with slow tests first, so that at the end no worker is alone with one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Prints how many of the killed runs ended with the same bytes as one that nothing interrupted."""
     kills = {

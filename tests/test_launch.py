@@ -1,6 +1,7 @@
 """Command lines from what was typed to the exit code; no mistake ends in a traceback."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,9 @@ def refused(capsys, code=2):
         ("\0", "config.py: SyntaxError: source code string cannot contain null bytes"),
     ],
 )
-def test_a_config_file_that_fails_is_one_line(tmp_path, capsys, content, message):
+def test_a_config_file_that_fails_is_one_line(tmp_path, capsys, monkeypatch, content, message):
+    # ml_collections executes every file in the module of the one before.
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
     path = tmp_path / "config.py"
     path.write_text(content)
     assert summary(path) == 2
