@@ -93,23 +93,20 @@ def dropout(layer: kinds.Dropout, x: jax.Array, key: PRNGKeyArray, share: Share,
     return jnp.where(kept, x / jnp.asarray(keep, x.dtype), jnp.zeros((), x.dtype))
 
 
-def statistics(
-    x: jax.Array, layout: str, axis: str | None = None
-) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
-    """Returns each channel's mean and variance over the batch and all pixels, in float32.
+def normalise_batch(
+    layer: kinds.BatchNorm, arrays: Arrays, x: jax.Array, layout: str, axis: str | None = None
+) -> tuple[jax.Array, Float[Array, " channels"], Float[Array, " channels"]]:
+    """Normalises each channel by its mean and variance over the batch and all pixels; returns these too, in float32.
 
     Args:
+      layer: the normalisation.
+      arrays: its scale and bias.
       x: this device's share of the batch.
       layout: its layout.
       axis: the name of the mesh axis over which the batch is spread, where it is.
     """
-    wide = x.astype(jnp.float32)
-    channel = x.ndim - (1 if _channels_last(x, layout) else 4)
-    axes = tuple(axis for axis in range(x.ndim) if axis != channel)
-    if axis is None:
-        return wide.mean(axes), wide.var(axes)
-    mean = jax.lax.pmean(wide.mean(axes), axis)
-    return mean, jax.lax.pmean(((wide - _per_channel(mean, x, layout)) ** 2).mean(axes), axis)
+    channel = -1 if _channels_last(x, layout) else -4
+    return ops.batch_norm(x, arrays["scale"], arrays["bias"], layer.epsilon, channel, axis)
 
 
 def normalise(

@@ -186,10 +186,10 @@ class _Chain(nn.Module):
         mean, var = arrays["mean"], arrays["var"]
         if call.trained is None or call.prefix + name in call.still:
             return compute.normalise(layer, arrays, x, mean.value, var.value, self.layout)
-        new_mean, new_var = compute.statistics(x, self.layout, call.trained.axis)
+        x, new_mean, new_var = compute.normalise_batch(layer, arrays, x, self.layout, call.trained.axis)
         mean.value = layer.momentum * mean.value + (1 - layer.momentum) * new_mean
         var.value = layer.momentum * var.value + (1 - layer.momentum) * new_var
-        return compute.normalise(layer, arrays, x, new_mean, new_var, self.layout)
+        return x
 
     def _conv_pool(self, group: plan.ConvPool, x: jax.Array) -> jax.Array:
         arrays = self._arrays(group.name, group.conv, x)

@@ -476,3 +476,51 @@ def test_pooling_an_odd_size_rounds_down_and_never_reads_the_last_row_and_column
     assert not read[10].any()
     assert not read[:, 10].any()
     assert read[:10, :10].all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "channel"),
+    [((9, 5), -1), ((4, 3, 5, 6), -1), ((6, 3, 5, 4), -4), ((2, 6, 3, 5, 4), -4)],
+    ids=["vectors", "NHWC", "CHWN", "pieces"],
+)
+@pytest.mark.parametrize("lanes", [(), pytest.param((3,), marks=pytest.mark.slow)], ids=["alone", "lanes"])
+def test_batch_norm_agrees_with_the_mean_and_variance_of_float64_and_its_gradients_with_finite_differences(
+    shape, channel, lanes
+):
+    axes = tuple(axis for axis in range(-len(shape), 0) if axis != channel)
+    channels = shape[channel]
+    arrays = [
+        normal(*lanes, *shape) * 3 + 5,
+        normal(*lanes, channels, seed=1),
+        normal(*lanes, channels, seed=2),
+    ]
+
+    def oracle(x, scale, bias):
+        middle = x - x.mean(axes, keepdims=True)
+        scale, bias = (np.expand_dims(vector, axes) for vector in (scale, bias))
+        return middle / np.sqrt((middle**2).mean(axes, keepdims=True) + 0.1) * scale + bias
+
+    def ours(x, scale, bias):
+        return ops.batch_norm(x, scale, bias, 0.1, channel, None)[0]
+
+    (value, by), grads = value_and_grads(ours, *arrays, lanes=bool(lanes))
+    wide = [array.astype(np.float64) for array in arrays]
+    assert_close(value, oracle(*wide))
+    for place, array in enumerate(arrays):
+        direction, step = normal(*array.shape, seed=3), 1e-4
+        ends = [oracle(*wide[:place], wide[place] + sign * step * direction, *wide[place + 1 :]) for sign in (1, -1)]
+        slope = (ends[0] - ends[1]) / (2 * step)
+        assert_close((np.asarray(by[place], np.float64) * direction).sum(), (slope * grads).sum(), 1e-4)
+    if not lanes:
+        _, mean, var = ops.batch_norm(*arrays, 0.1, channel, None)
+        assert_close(mean, wide[0].mean(axes))
+        assert_close(var, wide[0].var(axes))
+
+
+def test_batch_norm_of_bfloat16_measures_in_float32():
+    x = jnp.asarray(normal(512, 4) + 100, jnp.bfloat16)
+    normalised, mean, var = ops.batch_norm(x, jnp.ones(4), jnp.zeros(4), 1e-3, -1, None)
+    assert normalised.dtype == jnp.bfloat16
+    assert mean.dtype == var.dtype == jnp.float32
+    assert_close(mean, np.asarray(x, np.float64).mean(0), 1e-6)
+    assert_close(var, np.asarray(x, np.float64).var(0))

@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cnn.ops import direct, products, winograd
+from cnn.ops.batch_norm import batch_norm
 from cnn.ops.layout import as_products, by_piece, enter, layout_of, leave, piece
 from cnn.ops.pooling import Maps, Pair, avg_pool, global_avg_pool, global_max_pool, max_pool
 
@@ -23,6 +24,7 @@ __all__ = [
     "Window",
     "as_products",
     "avg_pool",
+    "batch_norm",
     "by_piece",
     "choose",
     "conv",
