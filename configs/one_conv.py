@@ -1,8 +1,7 @@
 """The course's exercise: one convolution, one pooling, and stop as soon as MNIST training accuracy passes 99.8 %.
 
 Command: python main.py --config=configs/one_conv.py --config.data.train_on=train+valid --config.seed=S
-Gave: stopped by itself after 10 8 8 epochs at a training accuracy of 0.9986 0.9982 0.9981, test accuracy 0.9875 0.9864
-0.9873, for seeds 0 1 2; 172 s of training steps.
+Results: README, Results.
 Two CPU cores, float32, jax 0.10.2.
 """
 
