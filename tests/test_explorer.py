@@ -59,14 +59,48 @@ def test_the_lessons_page_proves_itself(lesson, tmp_path):
     assert found["agree-all"].split() == ["51146/51146"] * 8
 
 
+@pytest.fixture(scope="module")
+def strided(tmp_path_factory):
+    return paged(tmp_path_factory.mktemp("strided") / "run", section(STRIDED, (23, 22, 3), 4), drawn((23, 22, 3), 2))
+
+
+@needs_driver
+def test_two_hundred_pointers_on_strides_padding_and_dilation_are_what_loops_of_ours_make(strided, browser):
+    browser.opened(strided)
+    found = stages.read(strided.parent / stages.JOURNEY)
+    outputs = found.pictures[0].outputs
+    x = found.table[np.arange(3), found.pictures[0].pixels]
+    settings = {"conv1": {"strides": (2, 2), "padding": "same"}, "conv2": {"dilation": (2, 2), "groups": 2}}
+    right = {
+        name: oracles.conv2d(read[None], *(found.arrays[f"{name}/{a}"] for a in ("kernel", "bias")), **settings[name])[
+            0
+        ]
+        for name, read in (("conv1", x), ("conv2", outputs["tanh1"]))
+    }
+    rng = np.random.default_rng(0)
+    spots = []
+    for name, maps in right.items():
+        height, width, channels = maps.shape
+        corners = [(f, r, c) for f in (0, channels - 1) for r in (0, height - 1) for c in (0, width - 1)]
+        random = rng.integers(0, (channels, height, width), (100 - len(corners), 3)).tolist()
+        spots += [(name, *spot) for spot in corners + random]
+    script = """return arguments[0].map(([name, f, r, c]) => {
+        explorer.go({k: journey.stages.findIndex((stage) => stage.name === name), f, r, c});
+        return Number(explorer.bench.dataset.sum);
+    })"""
+    seen = browser.execute_script(script, spots)
+    assert len(seen) == 200
+    for (name, f, r, c), total in zip(spots, seen, strict=True):
+        assert abs(total - right[name][r, c, f]) < 1e-9, (name, f, r, c)
+
+
 @needs_chromium
 @pytest.mark.parametrize("name", ["lenet5", "cifar10", "strided", "every kind"])
-def test_other_networks_prove_themselves_by_the_same_test(name, tmp_path):
-    values = {
-        "strided": lambda: section(STRIDED, (23, 22, 3), 4),
-        "every kind": lambda: section(KINDS),
-    }.get(name, lambda: load(name))()
-    path = paged(tmp_path / "run", values, drawn(values.data.image_shape, 2))
+def test_other_networks_prove_themselves_by_the_same_test(name, tmp_path, strided):
+    path = strided
+    if name != "strided":
+        values = section(KINDS) if name == "every kind" else load(name)
+        path = paged(tmp_path / "run", values, drawn(values.data.image_shape, 2))
     found = proof(path, tmp_path / "profile")
     assert found["selftest"] == "ok", found
     right, numbers = map(int, found["agree"].split("/"))
@@ -240,6 +274,7 @@ def test_the_window_slides_by_itself_only_when_asked_and_not_for_who_wants_no_mo
     pressed(browser, " ")
     row, column = bench(browser)[2:4]
     assert row * 11 + column == place[0] * 11 + place[1] + 1, "a single step"
+    assert browser.execute_script("explorer.go({k: 3}); return document.getAnimations().length") == 0
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 

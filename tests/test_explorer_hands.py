@@ -179,11 +179,19 @@ def test_a_screen_reader_is_told_what_is_looked_at(page, browser):
     assert abs(number - bias - channels) < 1e-3 * max(1, abs(number))
 
 
+ON_PAPER = """const style = getComputedStyle(document.body);
+    const shown = (e) => e.checkVisibility() && (e.textContent.trim() || e.tagName === 'IMG');
+    return [[style.backgroundColor, style.color],
+            [...document.querySelectorAll('img.dark')].filter((e) => e.checkVisibility()).length,
+            [...document.querySelectorAll('section')].filter((e) => ![...e.children].slice(1).some(shown)).length]"""
+
+
 def test_it_prints_as_a_story_with_nothing_cut(page, browser):
     browser.opened(page)
     paper = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
     assert 1 <= base64.b64decode(paper["data"]).count(b"/Type /Page\n") <= 10
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": dark})
     size = {"width": 700, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
@@ -195,8 +203,9 @@ def test_it_prints_as_a_story_with_nothing_cut(page, browser):
         assert right <= 700 and buttons == 0
         assert pictures >= 5 and tables == 3, "the image, the maps; the window, the kernel, the products"
         assert "add up to" in browser.find_element("id", "journey-story").text
+        assert browser.execute_script(ON_PAPER) == [["rgb(255, 255, 255)", "rgb(26, 26, 26)"], 0, 0]
     finally:
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
@@ -240,6 +249,12 @@ def test_keys_alone_reach_everything(page, browser):
     pressed(browser, Keys.ENTER)
     assert words(browser, "dialog[open]").startswith("arrows")
     pressed(browser, Keys.ESCAPE)
+    browser.execute_script(
+        "document.getElementById('network').tabIndex = -1; document.getElementById('network').focus()"
+    )
+    tabbed(browser, "image")
+    pressed(browser, Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ENTER)
+    waited(browser, lambda d: bench(d)[0] == "relu1")
     browser.opened(page, "#j=img:0;layer:conv2;f:1;r:2;c:2;pin")
     browser.execute_script("document.querySelector('.stage.here').focus()")
     tabbed(browser, "contributions, largest first")
@@ -319,6 +334,97 @@ def test_an_average_is_a_sum_divided_by_its_area_and_the_largest_shown_on_reques
     made = oracles.max_pool(read[None], (2, 2), (2, 2))[0]
     found = stages.read(page.parent / stages.JOURNEY).pictures[0].outputs["avg_pool1"]
     np.testing.assert_allclose(colours(browser, 1), painted(made[..., 1], np.abs(found).max()), atol=2)
+
+
+def sheet(driver, name):
+    """Returns the canvas and the colours of a sheet of activation maps, map by map."""
+    canvas = driver.find_element("css selector", f'#activations figure[data-stage="{name}"] canvas')
+    script = """const {width, height} = arguments[0];
+        return [width, height, [...arguments[0].getContext('2d').getImageData(0, 0, width, height).data]]"""
+    width, height, numbers = driver.execute_script(script, canvas)
+    return canvas, np.reshape(numbers, (height, width, 4))[..., :3]
+
+
+def parts(colours, maps):
+    """Returns the maps' own pixels of a sheet, those in between left out."""
+    height, width, channels = maps.shape
+    across = (colours.shape[1] + 1) // (width + 1)
+    places = [((f // across) * (height + 1), (f % across) * (width + 1)) for f in range(channels)]
+    return np.stack([colours[top : top + height, left : left + width] for top, left in places], axis=2)
+
+
+def test_activation_maps_follow_the_image_and_take_their_range_from_map_layer_or_network(page, browser):
+    browser.opened(page, "#theme=light")
+    found = stages.read(page.parent / stages.JOURNEY)
+    section = browser.find_element("id", "activations")
+    assert not section.find_element("css selector", "img.sheet").is_displayed()
+    for number in (0, 1):
+        browser.find_elements("css selector", ".picker button")[number].click()
+        read = waited(browser, lambda d, n=number: d.execute_script("return journey.image().number") == n)
+        conv = found.pictures[number].outputs["conv2"]
+        assert read and f"test/{number} (mistaken)" in section.text
+        layer = np.abs(conv).max()
+        own = np.abs(conv).max((0, 1))
+        script = "return Math.max(...journey.image().outs.slice(1).map((o) => Math.max(...[...o].map(Math.abs))))"
+        network = browser.execute_script(script)
+        assert network >= layer
+        canvas, _ = sheet(browser, "conv2")
+        pointed(browser, canvas, 2, 2)
+        for limit, said in ((layer, f"+{layer:.3g}"), (own, "+ its largest"), (network, f"+{network:.3g}")):
+            _, seen = sheet(browser, "conv2")
+            np.testing.assert_allclose(parts(seen, conv), painted(conv, limit), atol=2)
+            ends = browser.find_elements("css selector", '[data-stage="conv2"] .legend > span:not(.muted)')
+            assert float(ends[1].text) == float(said) if said[1:2].isdigit() else ends[1].text == said
+            pressed(browser, "c")
+    canvas, _ = sheet(browser, "conv2")
+    zoom = canvas.size["width"] / browser.execute_script("return arguments[0].width", canvas)
+    pointed(browser, canvas, 2.5 * zoom, 1.5 * zoom)
+    reading = browser.find_element("css selector", ".reading")
+    number = float(reading.text.rsplit(" ", 1)[1])
+    row, column = map(int, re.search(r"map 0 .*: row (\d+), column (\d+) is", reading.text).groups())
+    assert number == pytest.approx(conv[row, column, 0], rel=1e-6) and (row, column) == (1, 2)
+    pointed(browser, canvas, 2.5 * zoom, 1.5 * zoom, click=True)
+    assert bench(browser)[:4] == ("conv2", 0, 1, 2) and words(browser, ".tools .muted") == "pinned"
+
+
+def test_a_deeper_filter_is_shown_whole_and_a_click_on_a_kernel_chooses_its_channel(page, browser):
+    browser.opened(page, "#theme=light&j=img:0;layer:conv2;f:3;r:2;c:2;pin")
+    kernel = stages.read(page.parent / stages.JOURNEY).arrays["conv2/kernel"]
+    figure = browser.find_elements("css selector", "#journey-explorer .sum-row figure")[2]
+    assert figure.find_element("css selector", "figcaption").text.startswith(
+        "filter 3: a kernel for each of 6 channels"
+    )
+    seen = parts(colours(browser, 2), kernel[..., 3])
+    np.testing.assert_allclose(seen, painted(kernel[..., 3], np.abs(kernel).max()), atol=2)
+    canvas = figure.find_element("css selector", "canvas")
+    zoom = canvas.size["width"] / browser.execute_script("return arguments[0].width", canvas)
+    across = browser.execute_script("return explorer.kernels.l.across")
+    for channel in (4, 0):
+        pointed(browser, canvas, (channel % across * 4 + 1.5) * zoom, (channel // across * 4 + 1.5) * zoom, click=True)
+        assert words(browser, "table caption") == f"window of channel {channel}"
+    browser.opened(page, "#j=img:0;layer:conv1;f:3;r:2;c:2;pin")
+    assert not browser.find_elements("css selector", "#journey-explorer .sum-row figure")[2].is_displayed()
+
+
+def test_places_that_are_never_a_centre_or_never_read_are_hatched(page, browser):
+    script = """const canvas = document.querySelector('#journey-explorer .sum-row figure canvas + canvas');
+        const l = explorer.source.l, ratio = devicePixelRatio, context = canvas.getContext('2d'), found = [];
+        for (let r = 0; r < l.height; r++) for (let c = 0; c < l.width; c++) {
+            const side = Math.floor(l.zoom * ratio), edge = Math.ceil(l.zoom * ratio * 0.2);
+            const box = [c * side + edge, r * side + edge, side - 2 * edge, side - 2 * edge];
+            found.push(context.getImageData(...box).data.some((v, i) => i % 4 === 3 && v > 0));
+        }
+        return [l.height, l.width, found]"""
+
+    def hatched(address):
+        browser.opened(page, address)
+        height, width, found = browser.execute_script(script)
+        return np.reshape(found, (height, width))
+
+    rim = hatched("#j=img:0;layer:conv1;f:0;r:5;c:4;pin")
+    assert rim.shape == (13, 11) and rim[[0, -1]].all() and rim[:, [0, -1]].all() and not rim[1:5, 1:-1].any()
+    unread = hatched("#j=img:0;layer:max_pool1;f:0;r:2;c:1;pin")
+    assert unread.shape == (11, 9) and unread[-1].all() and unread[:, -1].all() and not unread[6:-1, :-1].any()
 
 
 def test_a_copied_formula_is_what_a_calculator_makes_of_it(page, browser):

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
@@ -148,6 +149,21 @@ def test_survives_many_classes(tmp_path, count):
     assert "The most frequent confusions" in content
     assert len(content) < 1_500_000
     assert ('class="pixels matrix' in content) == (count == 31)
+
+
+def test_a_page_of_curves_alone_is_small(tmp_path):
+    folder = make(tmp_path / "run", examples=0, epochs=100)
+    assert report.write(folder).stat().st_size <= 250_000
+
+
+def test_a_page_is_never_seen_half_written(tmp_path):
+    path, contents, seen = tmp_path / "report.html", [letter * 300_000 for letter in (b"a", b"b")], set()
+    rundir.write(path, contents[0])
+    writer = threading.Thread(target=lambda: [rundir.write(path, contents[n % 2]) for n in range(200)])
+    writer.start()
+    while writer.is_alive():
+        seen.add(path.read_bytes())
+    assert seen <= set(contents)
 
 
 def test_survives_files_that_a_killed_process_left(tmp_path):
@@ -524,6 +540,7 @@ def test_a_person_points_filters_narrows_and_prints(tmp_path):
             entry.get_attribute("data-value") for entry in browser.find_elements(By.CSS_SELECTOR, "#crosshair-read dd")
         ]
         assert float(shown[0]) == first["step"] and float(shown[1]) == first["loss"]
+        _pinned(browser, crosshair)
         _switches(browser, path)
         cells = browser.find_elements(By.CSS_SELECTOR, "#confusion-matrix td[data-true]")
         cells[0].click()
@@ -537,6 +554,7 @@ def test_a_person_points_filters_narrows_and_prints(tmp_path):
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        _without_script(browser, path)
         printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
         assert base64.b64decode(printed["data"]).count(b"/Type /Page\n") <= 10
         logged = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
@@ -545,6 +563,83 @@ def test_a_person_points_filters_narrows_and_prints(tmp_path):
         ]
         assert [url for url in asked if url.startswith(("file:", "http", "ws"))] == [path.as_uri()]
         assert browser.get_log("browser") == []
+
+
+def _without_script(browser, path):
+    """Checks that every section says all it has to say where no script runs."""
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(path.as_uri())
+        sections = {part.get_attribute("id"): part for part in browser.find_elements("css selector", "main > section")}
+        named = [
+            "curves",
+            "network",
+            "confusion",
+            "mistakes",
+            "calibration",
+            "classes",
+            "filters",
+            "bench",
+            "reproduce",
+        ]
+        assert list(sections) == named
+        for name, part in sections.items():
+            assert part.find_element("css selector", "h2").is_displayed(), name
+            shown = part.find_elements("css selector", "table, figure img.light, img.pixels, pre")
+            assert any(each.is_displayed() for each in shown), name
+        controls = browser.find_elements("css selector", ".needs-script, button, select, input")
+        assert controls and not any(each.is_displayed() for each in controls)
+        assert "577" in browser.find_element("id", "bench").text
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def _pinned(browser, crosshair):
+    """Checks that Enter and a click hold the step that is read, and Esc and another click let it go."""
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    def at(share, *, click=False):
+        chain = ActionChains(browser, duration=0)
+        chain.move_to_element_with_offset(crosshair, round((share - 0.5) * crosshair.size["width"]), 0)
+        (chain.click() if click else chain).perform()
+        return int(crosshair.get_attribute("aria-valuenow"))
+
+    first, last = (int(crosshair.get_attribute(f"aria-value{end}")) for end in ("min", "max"))
+    crosshair.send_keys(Keys.END, Keys.ENTER)
+    assert at(0.1) == last, "pinned by Enter"
+    crosshair.send_keys(Keys.ESCAPE)
+    assert at(0.1) == first and at(0.9) == last
+    assert at(0.1, click=True) == first and at(0.9) == first, "pinned by a click"
+    crosshair.send_keys(Keys.ARROW_RIGHT)
+    assert first < int(crosshair.get_attribute("aria-valuenow")) < last, "keys move the pin"
+    assert at(0.1, click=True) > first and at(0.9) == last
+
+
+def _ranges(browser, run):
+    """Checks the filters' colours over the range of each, and that the legend says so."""
+    from selenium.webdriver.support.ui import Select, WebDriverWait
+
+    kernel = run.arrays(rundir.FIRST_LAYER)["kernel"]
+    css = "css selector"
+    ends = browser.find_elements(css, "#filters .legend > span:not(.muted)")
+    together = [end.text for end in ends]
+    assert together == [f"{sign * np.abs(kernel).max():{form}}" for sign, form in ((-1, ".3g"), (1, "+.3g"))]
+    choice = Select(browser.find_element("id", "filters-range"))
+    choice.select_by_value("filter")
+    WebDriverWait(browser, 10).until(lambda d: d.find_elements(css, ".filters canvas"))
+    assert [end.text for end in ends] == ["- its largest", "+ its largest"]
+    script = """return [...document.querySelectorAll('.filters canvas')].map((canvas) =>
+        [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data])"""
+    seen = np.reshape(browser.execute_script(script), (kernel.shape[3], *kernel.shape[:2], 4))[..., :3]
+    for number, colours in enumerate(seen):
+        own = kernel[..., 0, number]
+        assert np.abs(colours - colour.Scale.over(own).colours(own, "light").astype(int)).max() <= 1
+        note = browser.find_elements(css, ".filters li")[number].text
+        assert f"up to {np.abs(own).max():.3g}" in note
+    choice.select_by_value("layer")
+    assert [end.text for end in ends] == together
+    assert not browser.find_element(css, ".filters canvas").is_displayed()
 
 
 def _switches(browser, path):
@@ -576,6 +671,7 @@ def _switches(browser, path):
         cell = browser.find_element(By.CSS_SELECTOR, f'#confusion-matrix td[data-true="{true}"][data-seen="{seen}"]')
         return cell.text.split("\n")
 
+    _ranges(browser, run)
     order = Select(browser.find_element(By.ID, "filters-order"))
     for key, right in (("likeness", [0]), ("strength", None), ("index", [0, 1, 2, 3])):
         order.select_by_value(key)

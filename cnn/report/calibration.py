@@ -40,8 +40,8 @@ def sentence(evaluation: dict[str, Any]) -> str:
 
 
 def _paint(figure: Any, ink: chart.Ink, bins: list[dict[str, Any]]) -> None:
-    axes = figure.add_axes((0.12, 0.32, 0.84, 0.65))
-    below = figure.add_axes((0.12, 0.11, 0.84, 0.15))
+    axes = figure.add_axes((0.15, 0.32, 0.82, 0.65))
+    below = figure.add_axes((0.15, 0.11, 0.82, 0.15))
     width = bins[0]["high"] - bins[0]["low"]
     filled = [entry for entry in bins if entry["count"]]
     middles = [(entry["low"] + entry["high"]) / 2 for entry in filled]
@@ -66,6 +66,7 @@ def _paint(figure: Any, ink: chart.Ink, bins: list[dict[str, Any]]) -> None:
     below.set_xlabel("confidence of the prediction")
     for panel in (axes, below):
         panel.set_xlim(0, 1)
+        panel.yaxis.set_label_coords(-0.13, 0.5)
     axes.tick_params(labelbottom=False)
 
 

@@ -24,6 +24,8 @@ ANCHORS: dict[Theme, tuple[str, ...]] = {
 }
 STEPS, SHADES = 255, 15
 """Colours on either side of zero, and those of sheets of many maps."""
+PALEST = 0.55
+"""The share of the scale from which on a line in its colour has a contrast of 3:1 with the paper, in both themes."""
 
 
 @cache

@@ -97,7 +97,6 @@ def _paint(figure: Any, ink: chart.Ink, recorded: History) -> None:
         panel.tick_params(labelbottom=False)
     _lines(top, ink, recorded.loss, "loss")
     top.set_ylabel("loss (nats)")
-    top.set_ylim(bottom=0)
     _lines(middle, ink, recorded.accuracy, "accuracy")
     middle.set_ylabel("accuracy")
     rates = history.thinned(recorded.learning_rate)
@@ -166,8 +165,10 @@ def _lines(panel: Any, ink: chart.Ink, curves: dict[str, Points], what: str) -> 
         panel.plot([x for x, _ in drawn], [y for _, y in drawn], gid=f"{what}-{split}", **style)
         ends.append((drawn[-1][1], split, styles[split]["color"]))
     # Both labels stand at the right edge, apart from one another also where the lines end together.
+    if what == "loss":
+        panel.set_ylim(bottom=0)
     low, high = panel.get_ylim()
-    spread = 0.075 * (high - low)
+    spread = 0.085 * (high - low)
     ends.sort()
     for index, (height, split, color) in enumerate(ends):
         if index and height - ends[0][0] < spread:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from cnn import rundir
 from cnn.filters import FILTERS
 from cnn.report import text
-from cnn.report.colour import THEMES, Scale, enclosed, picture, png, themed
+from cnn.report.colour import ANCHORS, THEMES, Scale, enclosed, picture, png, themed
 from cnn.report.files import Run
 from cnn.report.part import Part
 
@@ -67,7 +67,12 @@ def build(run: Run) -> Part | None:
         "filters",
         "What the filters look like",
         html,
-        scripts=(text.source("filters.js"),),
+        scripts=tuple(map(text.source, ("arithmetic.js", "drawing.js", "filters.js"))),
+        data={
+            "filters-data": {"shape": kernel.shape[:3], "limit": scale.limit, "anchors": ANCHORS},
+            # Filter by filter, channel by channel, row by row.
+            "filters-kernels": kernel.transpose(3, 2, 0, 1).astype("<f4").tobytes(),
+        },
         figures=figures,
         short="Filters",
     )

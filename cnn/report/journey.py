@@ -21,6 +21,7 @@ SCRIPTS = (
     "journey_parts.js",
     "journey_layout.js",
     "journey_colours.js",
+    "journey_sheets.js",
     "journey_sums.js",
     "journey_figures.js",
     "journey_moves.js",

@@ -1,8 +1,9 @@
 "use strict";
-// Pointing at the learning curves, or arrow keys on them, reads the recorded numbers of a step.
+// Pointing at the learning curves, or arrow keys on them, reads the recorded numbers of a step; Enter or a click pins it.
 (() => {
   const holder = document.getElementById("crosshair");
-  const { left, right, limits, names, rows } = page.data("curves-data");
+  const { limits, names, rows, ...drawn } = page.data("curves-data");
+  const frame = () => ["left", "right"].map((end) => Number(holder.dataset[end] ?? drawn[end]));
   const read = document.getElementById("crosshair-read");
   const [low, high] = limits;
   if (!rows.length) return;
@@ -11,6 +12,7 @@
   rule.className = "rule";
   rule.hidden = true;
   const list = read.appendChild(document.createElement("dl"));
+  const [help] = read.children;
   const values = names.map((name) => {
     const entry = list.appendChild(document.createElement("div"));
     entry.appendChild(document.createElement("dt")).textContent = name;
@@ -24,9 +26,16 @@
   holder.setAttribute("aria-valuemax", rows[rows.length - 1][0]);
 
   let index = rows.length - 1;
+  let pinned = false;
+  const pin = (on) => {
+    pinned = on;
+    rule.classList.toggle("pinned", on);
+    help.textContent = on ? "Pinned; Esc or a click lets go:" : "Point at the curves, or use the arrow keys; Enter or a click pins:";
+  };
   const show = (next, visible) => {
     index = Math.max(0, Math.min(rows.length - 1, next));
     const row = rows[index];
+    const [left, right] = frame();
     const share = left + ((right - left) * (row[0] - low)) / (high - low);
     rule.hidden = !visible;
     rule.style.left = `${100 * share}%`;
@@ -46,17 +55,30 @@
     }
     return step - rows[start][0] <= rows[end][0] - step ? start : end;
   };
-  holder.addEventListener("pointermove", (event) => {
+  const follow = (event) => {
+    if (pinned) return;
     const box = holder.getBoundingClientRect();
+    const [left, right] = frame();
     const share = ((event.clientX - box.left) / box.width - left) / (right - left);
     show(nearest(low + share * (high - low)), true);
+  };
+  holder.addEventListener("pointermove", follow);
+  holder.addEventListener("click", (event) => {
+    follow(event);
+    pin(!pinned);
   });
   holder.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === "Escape") {
+      pin(event.key === "Enter");
+      if (pinned) show(index, true);
+      event.preventDefault();
+    }
     const moves = { ArrowLeft: index - 1, ArrowRight: index + 1, Home: 0, End: rows.length - 1, PageUp: index + 10, PageDown: index - 10 };
     if (!(event.key in moves)) return;
     event.preventDefault();
     show(moves[event.key], true);
   });
+  pin(false);
   show(index, false);
 
   page.check("curves", () => {

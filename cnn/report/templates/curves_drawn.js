@@ -1,17 +1,27 @@
 "use strict";
-// The learning curves in another way: over epochs or seconds, the loss on a logarithmic axis, medians over the raw lines.
+// The learning curves in another way: over epochs or seconds, the loss on a logarithmic axis, medians over the raw lines,
+// or as wide as a narrow page is.
 (() => {
   const holder = document.getElementById("crosshair");
-  const { left, right, limits, names, rows, redrawn } = page.data("curves-data");
-  const { size: [width, height], panels, best, bad, last, pace } = redrawn;
+  const { limits, names, rows, redrawn, ...drawn } = page.data("curves-data");
+  const { size: [most, height], panels, best, bad, last, pace } = redrawn;
+  let [width, left, right] = [most, drawn.left, drawn.right];
   const byId = (name) => document.getElementById(`curves-${name}`);
   const [across, log, median, said, svg] = ["x", "log", "median", "said", "drawn"].map(byId);
   const images = [...holder.querySelectorAll("img")];
   if (!rows.length) return;
   byId("controls").hidden = false;
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  svg.setAttribute("width", width);
-  svg.setAttribute("height", height);
+  // Where the curves lie is read by who points at them.
+  const fit = () => {
+    const room = Math.max(280, holder.closest(".with-read").clientWidth);
+    const narrow = room < most;
+    [width, left, right] = narrow ? [room, 54 / room, 1 - 42 / room] : [most, drawn.left, drawn.right];
+    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    svg.setAttribute("width", width);
+    svg.setAttribute("height", height);
+    [holder.dataset.left, holder.dataset.right] = [left, right];
+    return narrow;
+  };
   for (const option of across.options) option.disabled = option.value !== "step" && !pace[option.value];
 
   const curveOf = (name) => {
@@ -65,7 +75,8 @@
     add(plot.make("text", { x: 14, y: middle, "text-anchor": "middle", transform: `rotate(-90 14 ${middle})` }, title));
     if (name === "rate") {
       const end = last * scale;
-      const ticks = plot.ticks({ low: 0, high: Math.max(end, 1e-9), log: false });
+      const every = width < 500 ? 2 : 1;
+      const ticks = plot.ticks({ low: 0, high: Math.max(end, 1e-9), log: false }).filter((_, place) => place % every === 0);
       for (const [, text, number = Number(text.replaceAll(",", ""))] of ticks) {
         add(plot.make("text", { x: x(number / scale), y: to + 16, "text-anchor": "middle", class: "x-tick", "data-step": number / scale }, text));
       }
@@ -74,7 +85,7 @@
     }
   };
   const draw = () => {
-    const plain = across.value === "step" && !log.checked && !median.checked;
+    const plain = !fit() && across.value === "step" && !log.checked && !median.checked;
     images.forEach((image) => (image.hidden = !plain));
     svg.toggleAttribute("hidden", plain);
     svg.replaceChildren();
@@ -86,6 +97,8 @@
     said.textContent = zero ? `${zero} losses of 0 have no logarithm` : median.checked ? "raw lines pale, centred medians over them" : "";
   };
   for (const control of [across, log, median]) control.addEventListener("change", draw);
+  addEventListener("resize", draw);
+  draw();
 
   page.check("curves drawn", () => {
     const before = [across.value, log.checked, median.checked];

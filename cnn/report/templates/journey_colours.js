@@ -28,6 +28,7 @@ Object.assign(
         else photograph(cards[0].under, atlases[0], journey.photographs()[image.number], shapes[0][2]);
       });
       source.key = output.key = told = "";
+      explorer.paintSheets();
     };
     const showRamp = () => {
       const limit = limitOf(s.k, s.f),
@@ -45,13 +46,14 @@ Object.assign(
       paintAll();
       explorer.update();
     };
-    const changeScope = () => {
-      s.scope = { layer: "map", map: "network", network: "layer" }[s.scope];
-      tool.scope.textContent = `colours: ${s.scope}`;
+    const setScope = (scope) => {
+      s.scope = scope;
+      tool.scope.textContent = `colours: ${scope}`;
       redraw();
     };
+    const changeScope = () => setScope({ layer: "map", map: "network", network: "layer" }[s.scope]);
     tool.scope.onclick = changeScope;
     page.onTheme(redraw);
-    return { anchors, changeScope, channelOf, extreme, inks, limitOf, paintAll, showRamp };
+    return { anchors, changeScope, channelOf, extreme, inks, limitOf, paintAll, setScope, showRamp };
   })(),
 );

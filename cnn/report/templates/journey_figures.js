@@ -6,7 +6,7 @@ Object.assign(
     const { compute, edge, exact, field, fixed, readers, unread } = arithmetic;
     const { above, hatch, layout, outline, paint, spot } = drawing;
     const { atlases, label, named, place, shapes, stages } = journey;
-    const { LABELS, anchors, cards, channelOf, extreme, inks, limitOf, output, s, source } = explorer;
+    const { LABELS, anchors, cards, channelOf, extreme, inks, kernels, limitOf, output, s, source } = explorer;
     const CURVE = { columns: 176, rows: 120, zoom: 1 },
       TILES = 1024;
     const slides = (stage) => stage.kernel.join() !== "1,1";
@@ -76,9 +76,39 @@ Object.assign(
       else if (parts.from) showChannel(from, parts.from.f);
       else showChannel(from, parts.cells ? parts.terms[s.term].f : s.f);
     };
+    // The chosen filter whole: its kernel for every channel that it reads, the chosen one framed.
+    const ranges = [];
+    const showKernels = () => {
+      const { parts } = explorer,
+        stage = stages[s.k],
+        { kernel, kept } = journey.arrays[s.k];
+      kernels.figure.hidden = !parts.cells || parts.terms.length < 2;
+      if (kernels.figure.hidden) return;
+      const key = [s.k, s.f, page.theme()].join(),
+        wide = kept ? kept.length : shapes[s.k][2],
+        stored = kept ? kept.indexOf(s.f) : s.f;
+      if (kernels.key !== key) {
+        kernels.key = key;
+        kernels.l = layout([...stage.kernel, parts.terms.length], 176);
+        ranges[s.k] = ranges[s.k] || extreme(kernel);
+        const own = Float32Array.from({ length: kernel.length / wide }, (_, n) => kernel[n * wide + stored]);
+        paint(kernels.under, kernels.l, own, ranges[s.k], anchors());
+        kernels.note.textContent = `filter ${s.f}: a kernel for each of ${parts.terms.length} channels; click one`;
+      }
+      const all = stage.kernel.map((side) => [0, side]);
+      outline(above(kernels.over, kernels.l), kernels.l, s.term, all, inks.mark);
+    };
+    kernels.box.addEventListener("click", (event) => {
+      const p = drawing.under(kernels, kernels.l, event);
+      if (!p) return;
+      s.term = p.f;
+      s.pin = true;
+      explorer.update();
+    });
     const showFigures = () => {
       showOutput();
       showSource();
+      showKernels();
     };
 
     // What it sees of earlier stages; a flattened number sees what its own place saw.

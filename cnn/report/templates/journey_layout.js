@@ -79,10 +79,11 @@ const explorer = (() => {
   const ramp = { canvas: el("canvas", { "aria-hidden": "true" }), low: el("span"), high: el("span") };
   const middle = el("span", { className: "middle" }, ramp.canvas);
   const source = { ...stack(), note: el("figcaption") },
-    output = { ...stack(), note: el("figcaption") };
-  for (const view of [source, output]) view.figure = el("figure", {}, view.box, view.note);
+    output = { ...stack(), note: el("figcaption") },
+    kernels = { ...stack(), note: el("figcaption") };
+  for (const view of [source, output, kernels]) view.figure = el("figure", {}, view.box, view.note);
   const tables = ["window", "kernel", "products"].map(grid);
-  const figures = box("sum-row", source.figure, ...tables.map(({ table }) => table), output.figure);
+  const figures = box("sum-row", source.figure, ...tables.map(({ table }) => table), output.figure, kernels.figure);
   const lines = el("p", { className: "line" }),
     sum = el("p", { className: "line" }),
     check = el("p"),
@@ -150,6 +151,7 @@ const explorer = (() => {
     check,
     dialog,
     figures,
+    kernels,
     lines,
     list,
     live,

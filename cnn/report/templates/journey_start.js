@@ -92,32 +92,36 @@ Object.assign(
       if (!(await explorer.restore())) await select(0);
     })();
 
-    // Other sections lead here: a layer of the network's table, an image of the gallery, a filter.
-    const leads = (element, words, act) => {
-      element.classList.add("leads");
-      element.title = words;
-      element.addEventListener("click", async () => {
-        await act();
-        s.pin = true;
-        explorer.update();
-        explorer.reveal();
-        host.scrollIntoView();
-      });
+    // Other sections lead here, by a click or Enter: a layer of the network's table, an image of the gallery, a filter.
+    const leads = (words, elements, actOf) => {
+      const leading = [...elements].map((element) => [element, actOf(element)]).filter(([, act]) => act);
+      for (const [element, act] of leading) {
+        const lead = async () => {
+          await act();
+          s.pin = true;
+          explorer.update();
+          explorer.reveal();
+          host.scrollIntoView();
+        };
+        element.classList.add("leads");
+        element.title = words;
+        element.addEventListener("click", lead);
+        element.addEventListener("keydown", (event) => event.key === "Enter" && lead());
+      }
+      page.roving(leading.map(([element]) => element), page.line);
     };
     const numbered = (name) => stages.findIndex((stage) => stage.name === (name === "image" ? "input" : name));
-    for (const row of document.querySelectorAll(".journey-table th[scope=row]")) {
+    leads("see it in the journey", document.querySelectorAll(".journey-table th[scope=row]"), (row) => {
       const k = numbered(row.textContent);
-      if (k >= 0) leads(row, "see it in the journey", () => explorer.go({ k }));
-    }
-    for (const item of document.querySelectorAll(".gallery [data-name]")) {
+      return k >= 0 && (() => explorer.go({ k }));
+    });
+    leads("follow this image", document.querySelectorAll(".gallery [data-name]"), (item) => {
       const i = images.findIndex((entry) => entry.name === item.dataset.name);
-      if (i >= 0) leads(item, "follow this image", () => pick(i));
-    }
+      return i >= 0 && (() => pick(i));
+    });
     for (const group of document.querySelectorAll(".filters[data-stage]")) {
       const k = numbered(group.dataset.stage);
-      [...group.children].forEach((item, f) => {
-        if (k >= 0) leads(item, "see its map in the journey", () => explorer.go({ k, f }));
-      });
+      leads("see its map in the journey", group.children, (item) => k >= 0 && (() => explorer.go({ k, f: Number(item.dataset.index) })));
     }
     return { opened, select };
   })(),

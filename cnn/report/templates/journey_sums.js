@@ -48,7 +48,8 @@ Object.assign(
       const bias = biased ? shown.at(-1) : 0,
         total = entries.reduce((before, _, n) => before + shown[n], 0);
       const begin = biased ? `bias ${signed(bias)} + ` : "";
-      const line = `${begin}${from.terms.length} ${from.of} ${signed(total)} = ${signed(bias + total)}`;
+      const of = from.terms.length === 1 ? from.of.replace(/s$/, "") : from.of;
+      const line = `${begin}${from.terms.length} ${of} ${signed(total)} = ${signed(bias + total)}`;
       return { top, places, shown, entries, bias, line };
     };
 

@@ -89,6 +89,35 @@ const page = (() => {
     });
   }
 
+  // One stop for Tab among many elements; `moves` takes a key, the place among those in sight, and their number, to the
+  // next place. The function that it returns gives the stop to one in sight again.
+  const roving = (elements, moves) => {
+    let current = elements[0];
+    const take = (element) => {
+      current.tabIndex = -1;
+      current = element;
+      current.tabIndex = 0;
+    };
+    const inSight = () =>
+      elements.filter((one) => one.getClientRects().length).sort((a, b) => (a.compareDocumentPosition(b) & 4 ? -1 : 1));
+    for (const element of elements) {
+      element.tabIndex = element === current ? 0 : -1;
+      element.addEventListener("focus", () => take(element));
+      element.addEventListener("keydown", (event) => {
+        const shown = inSight();
+        const next = moves(event.key, shown.indexOf(element), shown.length);
+        if (next === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
+        event.preventDefault();
+        shown[Math.max(0, Math.min(shown.length - 1, next))].focus();
+      });
+    }
+    return () => {
+      if (current && !current.getClientRects().length) take(inSight()[0] || current);
+    };
+  };
+  const line = (key, place, count) =>
+    ({ ArrowLeft: place - 1, ArrowUp: place - 1, ArrowRight: place + 1, ArrowDown: place + 1, Home: 0, End: count - 1 })[key];
+
   const check = (name, run) => checks.push([name, run]);
   const selftest = async () => {
     for (const [name, run] of checks) {
@@ -108,5 +137,5 @@ const page = (() => {
     if (state("selftest")) setTimeout(selftest, 0);
   });
 
-  return { state, setState, data, blob, theme, onTheme, fail, check };
+  return { state, setState, data, blob, theme, onTheme, fail, roving, line, check };
 })();

@@ -65,31 +65,6 @@ const plot = (() => {
     points.length === 1
       ? `M${points[0][0].toFixed(1)} ${points[0][1].toFixed(1)}h0`
       : points.map(([x, y], place) => `${place ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
-  // One stop for Tab among many elements; `moves` takes the key and the place to the next place.
-  const roving = (elements, moves) => {
-    let current = 0;
-    const focus = (next) => {
-      if (!elements[next]) return;
-      elements[current].tabIndex = -1;
-      current = next;
-      elements[current].tabIndex = 0;
-      elements[current].focus();
-    };
-    elements.forEach((element, place) => {
-      element.tabIndex = place ? -1 : 0;
-      element.addEventListener("focus", () => {
-        elements[current].tabIndex = -1;
-        current = place;
-        element.tabIndex = 0;
-      });
-      element.addEventListener("keydown", (event) => {
-        const next = moves(event.key, current, elements.length);
-        if (next === undefined) return;
-        event.preventDefault();
-        focus(Math.max(0, Math.min(elements.length - 1, next)));
-      });
-    });
-  };
-  return { share, number, over, ticks, written, make, path, roving };
+  return { share, number, over, ticks, written, make, path };
 })();
 if (typeof module !== "undefined") module.exports = plot;

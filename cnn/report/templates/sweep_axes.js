@@ -125,7 +125,7 @@
     return next;
   };
   const further = (at, share, by) => {
-    const next = share + (by * (flipped.has(at) ? -1 : 1));
+    const next = Number((share + by * (flipped.has(at) ? -1 : 1)).toFixed(6));
     if (share < 0 && next > share) return 0;
     if (share > 1 && next < share) return 1;
     return next < -1e-9 ? bounds[at][0] : next > 1 + 1e-9 ? bounds[at][1] : Math.max(0, Math.min(1, next));
@@ -274,8 +274,6 @@
   sweep.on((left) => {
     kept = left;
     said.textContent = left.length === trials.length ? `${trials.length} trials` : `${left.length} of ${trials.length} trials are left`;
-    // The best are drawn last, over the others.
-    svg.dataset.kept = left.map((trial) => trial.n).join(" ");
   });
   for (const axis of axes) axis.first = axis.kind;
   const before = [...lines].map(([number, line]) => [number, line.getAttribute("points")]);

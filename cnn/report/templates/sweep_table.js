@@ -21,6 +21,7 @@
       row.classList.toggle("late", seen > 20);
       row.classList.toggle("closed", !open && seen > 20);
     }
+    restop();
   };
   const buttons = headings.slice(1).map((heading, place) => {
     const button = document.createElement("button");
@@ -36,11 +37,10 @@
     });
     return button;
   });
-  const ends = (key, place, count) => ({ Home: 0, End: count - 1 })[key];
-  plot.roving(buttons, (key, place, count) => ({ ArrowLeft: place - 1, ArrowRight: place + 1 })[key] ?? ends(key, place, count));
+  page.roving(buttons, page.line);
   const boxes = original.map((row) => row.querySelector("input"));
   boxes.forEach((box, place) => box.addEventListener("change", () => sweep.choose(Number(original[place].dataset.group))));
-  plot.roving(boxes, (key, place, count) => ({ ArrowUp: place - 1, ArrowDown: place + 1 })[key] ?? ends(key, place, count));
+  const restop = page.roving(boxes, page.line);
 
   words.addEventListener("input", () => {
     const asked = words.value.toLowerCase().split(/\s+/).filter(Boolean);

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from cnn.report import chart, text
-from cnn.report.colour import Scale
+from cnn.report.colour import PALEST, Scale
 from cnn.report.part import Figure
 from cnn.report.trials import axes
 from cnn.report.trials.record import Sweep
@@ -40,7 +40,7 @@ def _curves(figure: Any, ink: chart.Ink, sweep: Sweep) -> None:
 def _fields(figure: Any, ink: chart.Ink, sweep: Sweep, listed: list[axes.Axis]) -> None:
     trials = [sweep.by_number[number] for number in reversed(sweep.ranked)]  # the best on top
     ranks = np.linspace(-1, 1, len(trials)) if len(trials) > 1 else np.ones(1)
-    colours = Scale(1.0).colours(np.where(ranks < 0, -1, 1) * (0.45 + 0.55 * np.abs(ranks)), ink.theme) / 255
+    colours = Scale(1.0).colours(np.where(ranks < 0, -1, 1) * (PALEST + (1 - PALEST) * np.abs(ranks)), ink.theme) / 255
     rows = -(-len(listed) // COLUMNS)
     for place, axis in enumerate(listed, 1):
         panel = figure.add_subplot(rows, min(COLUMNS, len(listed)), place)

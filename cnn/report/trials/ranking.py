@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from cnn.report import text
-from cnn.report.colour import STEPS, THEMES, table
+from cnn.report.colour import PALEST, STEPS, THEMES, table
 from cnn.report.head import duration, spark
 from cnn.report.part import Part
 from cnn.report.trials import axes
@@ -114,7 +114,7 @@ def shades() -> str:
     """Returns the colours of the ranks: the one signed scale, the better half blue, the worse orange."""
     rules, half = [], SHADES // 2
     for level in range(SHADES):
-        size = 0.45 + 0.55 * abs(level - half + 0.5) / (half - 0.5)
+        size = PALEST + (1 - PALEST) * (abs(level - half + 0.5) - 0.5) / (half - 1)
         place = STEPS + round(STEPS * size) * (1 if level >= half else -1)
         light, dark = ("#{:02x}{:02x}{:02x}".format(*table(theme)[place]) for theme in THEMES)
         rules.append(f".s{level} {{ color: {light}; color: light-dark({light}, {dark}); }}")
