@@ -441,7 +441,7 @@ def test_a_copied_formula_is_what_a_calculator_makes_of_it(page, browser):
 
 def test_pointing_at_what_is_read_shows_who_reads_it_and_flat_numbers_show_their_place(page, browser):
     browser.opened(page, "#j=img:0;layer:conv2;f:0;r:2;c:2;pin")
-    over = "#journey-explorer .sum-row figure:last-child canvas + canvas"
+    over = "#journey-explorer .sum-row figure:nth-of-type(2) canvas + canvas"
     source = browser.find_element("css selector", "#journey-explorer .sum-row figure canvas")
     drawn_on = f"""const c = document.querySelector('{over}'),
         {{data}} = c.getContext('2d').getImageData(0, 0, c.width, c.height);

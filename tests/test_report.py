@@ -561,8 +561,13 @@ def test_a_person_points_filters_narrows_and_prints(tmp_path):
         asked = [
             entry["params"]["request"]["url"] for entry in logged if entry["method"] == "Network.requestWillBeSent"
         ]
-        assert [url for url in asked if url.startswith(("file:", "http", "ws"))] == [path.as_uri()]
+        assert {url for url in asked if url.startswith(("file:", "http", "ws"))} == {path.as_uri()}
         assert browser.get_log("browser") == []
+
+
+SHOWN = """const [places, ...parts] = arguments;
+    const shown = (place, part) => [...place.querySelectorAll(part)].some((each) => each.checkVisibility());
+    return [...document.querySelectorAll(places)].map((place) => [place.id, ...parts.map((part) => shown(place, part))])"""
 
 
 def _without_script(browser, path):
@@ -570,7 +575,7 @@ def _without_script(browser, path):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.get(path.as_uri())
-        sections = {part.get_attribute("id"): part for part in browser.find_elements("css selector", "main > section")}
+        sections = browser.execute_script(SHOWN, "main > section", "h2", "table, figure img.light, img.pixels, pre")
         named = [
             "curves",
             "network",
@@ -582,13 +587,9 @@ def _without_script(browser, path):
             "bench",
             "reproduce",
         ]
-        assert list(sections) == named
-        for name, part in sections.items():
-            assert part.find_element("css selector", "h2").is_displayed(), name
-            shown = part.find_elements("css selector", "table, figure img.light, img.pixels, pre")
-            assert any(each.is_displayed() for each in shown), name
-        controls = browser.find_elements("css selector", ".needs-script, button, select, input")
-        assert controls and not any(each.is_displayed() for each in controls)
+        assert sections == [[name, True, True] for name in named]
+        (controls,) = browser.execute_script(SHOWN, "body", "h1", ".needs-script, button, select, input")
+        assert controls[1:] == [True, False]
         assert "577" in browser.find_element("id", "bench").text
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -634,7 +635,7 @@ def _ranges(browser, run):
     seen = np.reshape(browser.execute_script(script), (kernel.shape[3], *kernel.shape[:2], 4))[..., :3]
     for number, colours in enumerate(seen):
         own = kernel[..., 0, number]
-        assert np.abs(colours - colour.Scale.over(own).colours(own, "light").astype(int)).max() <= 1
+        assert np.abs(colours - colour.Scale.over(own).colours(own, "light").astype(int)).max() <= 2
         note = browser.find_elements(css, ".filters li")[number].text
         assert f"up to {np.abs(own).max():.3g}" in note
     choice.select_by_value("layer")

@@ -152,7 +152,8 @@ def thousand(tmp_path_factory):
     for trial in about["trials"]:  # as long as curves are kept
         trial["curves"] = {name: [[n, trial["value"] * n / 7] for n in range(1, 201)] for name in trial["curves"]}
     (folder / "sweep.json").write_text(json.dumps(about))
-    return write(folder)
+    (folder / "report.html").write_bytes(drawn(record.read(folder)))
+    return folder / "report.html"
 
 
 @pytest.mark.slow
