@@ -20,10 +20,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 WIDTH = 118
 COMMANDS = (["summary"], ["eval", "--workdir=runs/digits"])
 SECTIONS = {
-    # name of the picture: run or sweep, section of its page, and the picture's height
-    "curves": ("digits", "curves", 850),
-    "journey": ("digits", "journey", 1180),
-    "sweep": ("search", "axes", 980),
+    # name of the picture: run or sweep, section of its page, the picture's height, and what is looked at
+    "curves": ("digits", "curves", 900, ""),
+    "journey": ("digits", "journey", 1560, "#j=img:0;layer:conv2;f:5;r:4;c:5;pin"),
+    "sweep": ("search", "axes", 980, ""),
 }
 
 # Rich's frame names fonts on another host; a picture in a repository asks for nothing.
@@ -49,15 +49,18 @@ def page() -> None:
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
 
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars", "--force-device-scale-factor=1"):
         options.add_argument(argument)
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     try:
-        for name, (workdir, section, height) in SECTIONS.items():
+        for name, (workdir, section, height, address) in SECTIONS.items():
             driver.set_window_size(1180, height)
-            driver.get((REPOSITORY / "runs" / workdir / "report.html").as_uri())
+            driver.get((REPOSITORY / "runs" / workdir / "report.html").as_uri() + address)
+            if section == "journey":
+                WebDriverWait(driver, 60).until(lambda page: page.find_elements(By.CSS_SELECTOR, "html[data-agree]"))
             driver.execute_script("arguments[0].scrollIntoView()", driver.find_element(By.ID, section))
             driver.get_screenshot_as_file(str(REPOSITORY / "docs" / f"page-{name}.png"))
     finally:

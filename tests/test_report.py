@@ -566,8 +566,8 @@ def test_a_person_points_filters_narrows_and_prints(tmp_path):
 
 
 SHOWN = """const [places, ...parts] = arguments;
-    const shown = (place, part) => [...place.querySelectorAll(part)].some((each) => each.checkVisibility());
-    return [...document.querySelectorAll(places)].map((place) => [place.id, ...parts.map((part) => shown(place, part))])"""
+    const shown = (place) => (part) => [...place.querySelectorAll(part)].some((each) => each.checkVisibility());
+    return [...document.querySelectorAll(places)].map((place) => [place.id, ...parts.map(shown(place))])"""
 
 
 def _without_script(browser, path):

@@ -11,6 +11,7 @@ from cnn.report.files import Run
 from cnn.report.part import Part
 
 TITLE = "Filter bench"
+SCRIPTS = ("arithmetic.js", "drawing.js", "bench.js")
 SIDE = 12
 """Height and width of the pictures with a line, in pixels."""
 
@@ -22,7 +23,7 @@ def build(run: Run) -> Part:
     html = text.render(
         "bench.html.j2", pixel=lesson, shown=filters.shown, named=filters.FILTERS, formula=filters.formula(lesson)
     )
-    scripts = tuple(map(text.source, ("arithmetic.js", "drawing.js", "bench.js")))
+    scripts = tuple(map(text.source, SCRIPTS))
     meta = {
         "filters": {
             name: {"kernel": np.ravel(each.kernel).tolist(), "does": each.does}

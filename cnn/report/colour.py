@@ -76,6 +76,10 @@ class Scale:
             _img(contents[theme], width, height, label, f"pixels {kind} {theme}") for theme in THEMES
         )
 
+    def printed(self, numbers: Float[np.ndarray, "height width"], width: int, height: int, label: str) -> Markup:
+        """Returns such a picture for paper, and for pages without script, in the light theme alone."""
+        return _img(self.indexed(numbers, "light", SHADES), width, height, label, "pixels")
+
     def legend(self) -> Markup:
         """Returns the scale as a strip with its least, middle and greatest number."""
         strip = np.linspace(-self.limit, self.limit, 2 * STEPS + 1)[None]
@@ -87,7 +91,8 @@ class Scale:
 def png(pixels: UInt8[np.ndarray, "height width *channels"]) -> bytes:
     """Returns a picture as a PNG file; equal pixels give equal bytes."""
     stream = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 and pixels.ndim == 3 else pixels).save(stream, "PNG")
+    shown = pixels[..., 0] if pixels.shape[-1] == 1 and pixels.ndim == 3 else pixels
+    Image.fromarray(shown).save(stream, "PNG", optimize=True)
     return stream.getvalue()
 
 

@@ -105,7 +105,7 @@ def _tiles(run: Run) -> list[Tile]:
     speeds = [event["images_per_second"] for event in run.events if "images_per_second" in event]
     if speeds:
         rates = recorded.learning_rate
-        tiles.append(Tile("speed", f"{speeds[-1]:,.0f}", "images/s in training; curve: learning rate", spark(rates)))
+        tiles.append(Tile("speed", f"{speeds[-1]:,.0f}", "images/s; curve: learning rate", spark(rates)))
     return tiles
 
 

@@ -84,7 +84,7 @@ def strip(maps: np.ndarray, name: str) -> Markup:
     row = np.concatenate([part for index in strongest for part in (maps[..., index], gap)], axis=1)[:, :-1]
     zoom = max(1, 448 // row.shape[1])
     label = f"{name}: maps {', '.join(map(str, strongest))}"
-    return scale.sheet(row, row.shape[1] * zoom, row.shape[0] * zoom, label, "strip")
+    return scale.printed(row, row.shape[1] * zoom, row.shape[0] * zoom, label)
 
 
 def example(journey: Journey, outputs: dict[str, np.ndarray]) -> Example | None:

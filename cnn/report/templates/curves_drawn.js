@@ -47,7 +47,8 @@
     const x = (step) => width * (left + ((right - left) * (step - limits[0])) / (limits[1] - limits[0]));
     const y = (value) => to - (to - from) * plot.share(span, value);
     const add = (...made) => svg.append(...made);
-    const listed = name === "rate" ? [[plot.share(span, Math.max(...values, 0)), plot.written(Math.max(...values, 0))]] : plot.ticks(span);
+    const most = Math.max(...values, 0);
+    const listed = name === "rate" ? [[plot.share(span, most), plot.written(Number(most.toPrecision(2)))]] : plot.ticks(span);
     for (const [share, text] of listed) {
       const at = (to - (to - from) * share).toFixed(1);
       add(plot.make("line", { class: "grid", x1: width * left, x2: width * right, y1: at, y2: at }));
@@ -75,8 +76,9 @@
     add(plot.make("text", { x: 14, y: middle, "text-anchor": "middle", transform: `rotate(-90 14 ${middle})` }, title));
     if (name === "rate") {
       const end = last * scale;
-      const every = width < 500 ? 2 : 1;
-      const ticks = plot.ticks({ low: 0, high: Math.max(end, 1e-9), log: false }).filter((_, place) => place % every === 0);
+      const all = plot.ticks({ low: 0, high: Math.max(end, 1e-9), log: false });
+      const every = Math.ceil((all.length * 48) / (width * (right - left)));
+      const ticks = all.filter((_, place) => place % every === 0);
       for (const [, text, number = Number(text.replaceAll(",", ""))] of ticks) {
         add(plot.make("text", { x: x(number / scale), y: to + 16, "text-anchor": "middle", class: "x-tick", "data-step": number / scale }, text));
       }

@@ -113,16 +113,22 @@ const drawing = (() => {
     context.clearRect(0, 0, width, height);
     return context;
   };
+  // Around large pixels with a rim of the other brightness, so that it is seen on any colour.
+  const rim = (colour) => (colour.match(/\d+/g).reduce((sum, level) => sum + Number(level), 0) < 384 ? "#fffc" : "#000c");
   const outline = (context, l, f, [rows, columns], colour, thick = 2) => {
     const [left, top] = tile(l, f);
-    context.strokeStyle = colour;
-    context.lineWidth = thick;
-    context.strokeRect(
-      (left + columns[0]) * l.zoom,
-      (top + rows[0]) * l.zoom,
-      (columns[1] - columns[0]) * l.zoom,
-      (rows[1] - rows[0]) * l.zoom,
-    );
+    const stroke = (ink, width) => {
+      context.strokeStyle = ink;
+      context.lineWidth = width;
+      context.strokeRect(
+        (left + columns[0]) * l.zoom,
+        (top + rows[0]) * l.zoom,
+        (columns[1] - columns[0]) * l.zoom,
+        (rows[1] - rows[0]) * l.zoom,
+      );
+    };
+    if (l.zoom >= 5) stroke(rim(colour), thick + 2);
+    stroke(colour, thick);
   };
   const spot = (context, l, f, r, c, colour, thick = 3) => outline(context, l, f, [[r, r + 1], [c, c + 1]], colour, thick);
   const hatch = (context, l, f, r, c, colour) => {

@@ -83,7 +83,7 @@ const explorer = (() => {
     kernels = { ...stack(), note: el("figcaption") };
   for (const view of [source, output, kernels]) view.figure = el("figure", {}, view.box, view.note);
   const tables = ["window", "kernel", "products"].map(grid);
-  const figures = box("sum-row", source.figure, ...tables.map(({ table }) => table), output.figure, kernels.figure);
+  const figures = box("sum-row", source.figure, ...tables.map(({ table }) => table), output.figure);
   const lines = el("p", { className: "line" }),
     sum = el("p", { className: "line" }),
     check = el("p"),
@@ -114,7 +114,7 @@ const explorer = (() => {
     lines,
     sum,
     check,
-    list,
+    box("sum-row", kernels.figure, list),
     sees,
   );
 
