@@ -8,8 +8,8 @@ import pytest
 
 import runs
 from cnn import stages
-from cnn.report import journey as section
 from cnn.report import bench, packing, page, text
+from cnn.report import journey as section
 from cnn.report.files import Run
 from cnn.report.packing import HARD_STOP, Packer, Plan, plan, said, shuffled
 from test_stages import journey_of
