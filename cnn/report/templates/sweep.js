@@ -30,6 +30,7 @@ const sweep = (() => {
     if (from >= 0) element.classList.remove(`p${from}`);
     if (to >= 0 && to < 4) element.classList.add(`p${to}`);
   };
+  const picks = new Map();
   const inTable = (trial) => trial.g < filters.top && (!filters.groups || filters.groups.has(trial.g));
   const kept = () => data.trials.filter((trial) => inTable(trial) && sweepRows.passes(data.axes, trial, brushes));
   const apply = () => {
@@ -56,10 +57,12 @@ const sweep = (() => {
     const groups = new Set(left.map((trial) => trial.g));
     for (const [group, row] of rows) {
       const place = chosen.indexOf(group);
-      row.hidden = !groups.has(group);
-      for (let pick = 0; pick < 4; pick++) row.classList.toggle(`p${pick}`, pick === place);
-      const box = row.querySelector("input[type=checkbox]");
-      if (box) box.checked = place >= 0;
+      if (row.hidden === groups.has(group)) row.hidden = !row.hidden;
+      const before = picks.has(group) ? picks.get(group) : -1;
+      if (place === before) continue;
+      picks.set(group, place);
+      picked(row, before, place);
+      row.querySelector("input[type=checkbox]").checked = place >= 0;
     }
     listeners.forEach((listener) => listener(left, groups));
   };

@@ -4,11 +4,19 @@
   const table = document.getElementById("ranking-table");
   const body = table.tBodies[0];
   const original = [...body.rows];
-  const headings = [...table.tHead.rows[0].cells];
   const byId = (name) => document.getElementById(`table-${name}`);
   const [words, top, all, said] = ["filter", "top", "all", "said"].map(byId);
   byId("controls").hidden = false;
-  for (const cell of table.querySelectorAll(".tick")) cell.hidden = false;
+  // Before every row where to tick it.
+  for (const row of [table.tHead.rows[0], ...original]) {
+    const cell = row.insertCell(0);
+    cell.className = "needs-script tick";
+    if (row.parentElement === table.tHead) continue;
+    const box = cell.appendChild(document.createElement("input"));
+    box.type = "checkbox";
+    box.setAttribute("aria-label", `compare configuration ${row.cells[1].dataset.value}`);
+  }
+  const headings = [...table.tHead.rows[0].cells];
   const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
 
   let open = !all;

@@ -10,7 +10,7 @@ from cnn.report.trials.record import DIVERGED, FINISHED, PRUNED, Sweep
 
 LEFT, TOP, WIDTH, HEIGHT = 62, 12, 560, 270
 """Of the panel in CSS pixels; to its right stands who ends where."""
-MOST_NUMBERS = 60_000
+MOST_NUMBERS = 36_000
 """Of all curves together, each as long as this allows."""
 LEAST, MOST = 12, 200
 """Points of one curve."""
