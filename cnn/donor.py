@@ -88,8 +88,13 @@ def check(values: Values, workdir: Path) -> None:
     Raises:
       ConfigError: what `config.init_from` names is missing or does not fit.
     """
-    if values.init_from and not any((workdir / rundir.CHECKPOINTS).glob("[0-9]*")):
+    if values.init_from and not has_begun(workdir):
         fit(values, find(values.init_from))
+
+
+def has_begun(workdir: Path) -> bool:
+    """Tells whether a run has saved what it starts from, so that it needs its source no more."""
+    return any((workdir / rundir.CHECKPOINTS).glob("[0-9]*"))
 
 
 def _of_network(values: Values) -> dict[str, str]:

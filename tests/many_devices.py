@@ -1,7 +1,9 @@
 """What the tests of many devices run in a process of its own, where JAX has eight."""
 
 import collections
+import functools
 import json
+import operator
 import re
 
 import jax
@@ -9,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import tiny
-from cnn import devices, evaluate, hyper, train
+from cnn import devices, evaluate, freezing, hyper, train
 
 COUNT, BATCH, STEPS = 8, 32, 3
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
@@ -23,7 +25,12 @@ CASES = {
     "plain": {},
     "drawn": {"model__layers": NORMED, "data__augment": "shift(1) | mixup(0.4)"},
     "accumulated": {"model__layers": NORMED, "data__augment": "flip | mixup(0.4)", "train__accumulate_steps": 2},
-    "again": {"model__layers": NORMED, "train__remat": "blocks", "train__average": "ema(0.9)"},
+    "again": {
+        "model__layers": NORMED,
+        "train__remat": "blocks",
+        "train__average": "ema(0.9)",
+        "train__freeze": "conv1 residual1/batch_norm1",
+    },
 }
 
 
@@ -48,6 +55,11 @@ def difference(one, other):
     return max(float(np.abs(a - b).max() / max(1e-2, np.abs(b).max())) for a, b in pairs if a.size)
 
 
+def at(params, path):
+    """Returns the array at a path such as `conv1/kernel`."""
+    return np.asarray(functools.reduce(operator.getitem, path.split("/"), params))
+
+
 def compare(name):
     values = tiny.resolve(tiny.RAW, train__batch_size=BATCH, **CASES[name])
     found = {}
@@ -56,6 +68,8 @@ def compare(name):
         many, of_many, _ = steps(values, COUNT, scan=scan)
         learned = [(state.params, state.batch_stats, state.average) for state in (many, one)]
         found["scan" if scan else "step"] = [difference(*learned), difference(of_many, metrics)]
+    begun = train.create_state(hyper.from_values(values), tiny.SHAPE, 0, tiny.program(values))
+    found["kept"] = {path: bool((at(many.params, path) == at(begun.params, path)).all()) for path in values.frozen}
     images = np.asarray(tiny.split(37).images)
     logits = [
         evaluate.predict_logits(
@@ -80,7 +94,8 @@ def collectives(name):
         if called:
             sizes = re.findall(r"\[([\d,]*)\]", called[1])
             found[called[2]].append(sum(int(np.prod([int(n) for n in size.split(",") if n])) for size in sizes))
-    return {"parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)), **found}
+    trained = freezing.trained(state.params, program.frozen)
+    return {"parameters": sum(leaf.size for leaf in jax.tree.leaves(trained)), **found}
 
 
 if __name__ == "__main__":

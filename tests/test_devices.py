@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import many_devices
 import processes
-from cnn import experiment, gradient
+from cnn import donor, experiment, gradient, transfer
 from cnn.commands import flags, placement
 from cnn.config import ConfigError
 from runs import tiny
@@ -91,6 +92,8 @@ def test_eight_devices_compute_what_one_does_within_rounding(compared, case):
         learned, metrics = compared[case].get(dispatch, (0, 0))
         assert learned < 1e-4
         assert metrics < 1e-5
+    assert all(compared[case]["kept"].values())
+    assert len(compared[case]["kept"]) == (4 if case == "again" else 0)
     difference, examples = compared[case]["logits"]
     assert difference < 1e-5
     assert examples == 37
@@ -110,11 +113,19 @@ def test_the_step_sums_gradients_once_and_gathers_no_batch(compared, case):
 
 
 @pytest.mark.slow
-def test_a_run_moves_from_eight_devices_to_one_and_back_with_a_line(tmp_path):
-    straight = processes.straight(tmp_path, *processes.flags(**RUN))
-    arguments = [*processes.flags(**RUN), f"--workdir={tmp_path / 'run'}"]
+def test_a_run_from_trained_arrays_moves_from_eight_devices_to_one_and_back_with_a_line(tmp_path):
+    rng, file = np.random.default_rng(0), tmp_path / "weights.safetensors"
+    given = {"dense1/kernel": rng.normal(0, 0.1, (64, 10)), "dense1/bias": rng.normal(0, 0.1, 10)}
+    given = {path: array.astype(np.float32) for path, array in given.items()}
+    save_file(given, file)
+    arguments = processes.flags(**RUN, init_from=str(file), train__freeze="dense1/bias", checkpoint__every="steps(50)")
+    straight = processes.straight(tmp_path, *arguments)
+    arguments.append(f"--workdir={tmp_path / 'run'}")
     first = processes.start(*arguments, fault="step:term:8", **EIGHT)
     assert first.code == 75, first.err
+    assert processes.steps(tmp_path / "run")[0] == [0, 8]
+    assert arrays(tmp_path / "run", 0) == {path: array.tobytes() for path, array in given.items()}
+    file.unlink()
     second = processes.start(*arguments, fault="step:term:8")
     assert second.code == 75, second.err
     assert "not bit-identical from here: step 8, reason devices 8 -> 1; xla_flags" in second.err
@@ -126,8 +137,16 @@ def test_a_run_moves_from_eight_devices_to_one_and_back_with_a_line(tmp_path):
     for one, other in pairs:
         means = [record["train"] if record["kind"] == "epoch" else record for record in (one, other)]
         np.testing.assert_allclose(*([mean["loss"], mean["accuracy"]] for mean in means), rtol=1e-5)
+    assert arrays(tmp_path / "run", 26)["dense1/bias"] == given["dense1/bias"].tobytes()
+    assert arrays(tmp_path / "run", 26)["dense1/kernel"] != given["dense1/kernel"].tobytes()
     done = processes.start("eval", f"--workdir={tmp_path / 'run'}")
     assert done.code == 0, done.err
+
+
+def arrays(workdir, step):
+    """Returns the bytes of a step's parameters by their paths."""
+    found, _ = transfer._read(donor.find(f"{workdir}@{step}"))
+    return {path: np.asarray(array).tobytes() for path, array in found.items()}
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import processes
-from cnn import hosts
+from cnn import donor, hosts, transfer
 from processes import Running, events, flags, outcome, steps
 
 pytestmark = pytest.mark.slow
@@ -57,13 +57,13 @@ def straight(tmp_path_factory):
     return workdir
 
 
-def test_two_processes_end_with_the_same_state(tmp_path):
+def test_two_processes_start_from_another_run_and_end_with_the_same_state(straight, tmp_path):
     port, folder = free_port(), Path(__file__).parent
     started = [
         subprocess.Popen(
             [
                 *(sys.executable, folder / "one_of_many.py", f"127.0.0.1:{port},2,{number},60", tmp_path / "run"),
-                *("train.batch_size=96", "train.epochs=1"),
+                *("train.batch_size=96", "train.epochs=1", f"init_from={straight}", "train.freeze=dense1/kernel"),
             ],
             env=processes.environment(PYTHONPATH=f"{folder.parent}:{folder}", **FOUR),
             stdout=subprocess.PIPE,
@@ -74,6 +74,11 @@ def test_two_processes_end_with_the_same_state(tmp_path):
     texts = [process.communicate(timeout=processes.PATIENCE)[0] for process in started]
     found = [line for text in texts for line in text.splitlines() if line.startswith("FINGERPRINT")]
     assert found == [f"FINGERPRINT {outcome(tmp_path / 'run')[0]}"] * 2
+    given, begun, ended = (
+        transfer._read(donor.find(name))[0] for name in (f"{straight}@39", f"{tmp_path}/run@0", f"{tmp_path}/run@13")
+    )
+    kept = {path: [np.array_equal(given[path], other[path]) for other in (begun, ended)] for path in given}
+    assert kept == {"dense1/kernel": [True, True], "dense1/bias": [True, False]}
 
 
 def test_two_processes_record_what_one_device_does_within_rounding_and_only_the_first_speaks(straight, tmp_path):

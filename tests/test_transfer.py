@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 import runs
 import sweeps
-from cnn import chosen, config, donor, experiment, patterns, rundir, trainer, transfer
+from cnn import chosen, config, donor, experiment, patterns, rundir, starting, trainer, transfer
 
 LAYERS = "flatten | dense(6) | batch_norm | relu | dense(classes) | softmax"
 SECTIONS = {**runs.SECTIONS, "model": {"layers": LAYERS}, "train": {**runs.SECTIONS["train"], "epochs": 1}}
@@ -114,6 +114,34 @@ def test_a_checkpoint_a_step_and_a_file_name_the_same_arrays(source, tmp_path):
     assert [about["step"] for about in abouts] == [12, 12, 12, None]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", ["best", "ema"])
+def test_a_run_gives_the_weights_that_its_config_chose_and_a_step_its_own(weights, tmp_path):
+    given, averaged = tmp_path / "given", "train.average=ema(0.9)"
+    changes = ("optimizer.learning_rate=0.5", "train.epochs=4", averaged, f"eval.weights={weights}")
+    assert runs.train(given, *changes, sections=SECTIONS) == 0
+    steps = {"best": runs.saved(given, "result.json")["best"]["step"], "last": 48, "ema": 48}
+    assert steps["best"] < steps["last"]
+    expected = {
+        name: transfer.flatten(chosen.variables(resolve(*changes), given, name)[1]) for name in ("last", "best", "ema")
+    }
+    assert not same(expected["last"], expected[weights], ["dense1/kernel", "dense2/kernel"])
+
+    workdir = tmp_path / "new"
+    assert runs.train(workdir, f"init_from={given}", averaged, sections=SECTIONS) == 0
+    about = runs.saved(workdir, "run.json")["init"]
+    assert (about["step"], about["weights"]) == (steps[weights], weights)
+    begun = transfer.flatten(chosen.variables(resolve(averaged), workdir, "last")[1])
+    assert not same(begun, expected[weights], ["dense1/kernel"])
+    assert same(arrays(workdir, 0), expected[weights], begun) == list(begun)
+    values = resolve(f"init_from={given}@48", averaged)
+    state, about, _ = transfer.begin(values, starting.make_state(values, starting.make_program(values, 12, 12)))
+    assert (about["step"], about["weights"]) == (48, "last")
+    for params in (state.params, state.average):
+        found = transfer.flatten({"params": params, "batch_stats": state.batch_stats})
+        assert same(found, expected["last"], found) == list(found)
+
+
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.safetensors", "torn.safetensors", "half.safetensors"])
 def test_what_is_no_source_is_one_clear_line(name, tmp_path, capsys):
     (tmp_path / "torn.safetensors").write_bytes(b"no such thing")
@@ -169,30 +197,51 @@ def test_a_run_older_than_the_fields_continues(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["map", "vmap", "process"])
-def test_trials_of_every_engine_start_from_the_source(engine, source, tmp_path, monkeypatch):
-    folder = tmp_path / "sweep"
-    fields = (f"config.init_from={source}", "config.train.freeze=dense1", "config.train.epochs=1")
+def test_trials_of_every_engine_start_from_what_each_names_and_freeze_what_each_says(engine, source, tmp_path):
+    folder, frozen = tmp_path / "sweep", {0: ["dense1/bias", "dense1/kernel"], 2: []}
+    rows = [f"({source},dense1)", "('','')", f"({source},'')"][: 2 if engine == "process" else 3]
+    fields = ["config.train.epochs=1"]
     if engine == "process":
-        fields += tuple(
+        fields += [
             f"config.{section}.{name}={value}"
             for section in ("model", "data", "train", "optimizer")
             for name, value in SECTIONS[section].items()
-            if (section, name) != ("train", "epochs") and name != "learning_rate"
-        )
-    assert sweeps.sweep(folder, sweeps.RATES, f"sweep.engine={engine}", *fields, sections=SECTIONS) == 0
+            if (section, name) != ("train", "epochs")
+        ]
+    space = f"(init_from,train.freeze)={','.join(rows)}"
+    assert sweeps.sweep(folder, space, f"sweep.engine={engine}", *fields, sections=SECTIONS) == 0
     given = arrays(source)
-    for number in range(2):
+    for number in range(len(rows)):
         trial = folder / "trials" / f"{number:04}"
-        assert same(arrays(trial, 0), given, given) == list(given)
-        assert same(arrays(trial), given, given) == ["dense1/bias", "dense1/kernel"]
+        if number in frozen:
+            assert same(arrays(trial, 0), given, given) == list(given)
+            assert same(arrays(trial), given, given) == frozen[number]
+        else:
+            assert "init" not in runs.saved(trial, "run.json")
+            assert engine != "map" or runs.outcome(trial) == runs.outcome(source)
 
 
-def test_a_sweep_whose_trials_cannot_start_is_refused_at_once(source, tmp_path, capsys):
-    space = "model.layers='flatten | dense(classes)','flatten | dense(6) | relu | dense(classes)'"
-    assert sweeps.sweep(tmp_path / "sweep", space, f"config.init_from={source}", sections=SECTIONS) == 2
+NARROWER = "flatten | dense(5) | relu | dense(classes)"
+DRAWN = ("sweep.sampler=random", "sweep.trials=2")
+FROM = "config.init_from={source}"
+
+
+@pytest.mark.parametrize(
+    ("space", "typed", "message"),
+    [
+        ("model.layers='{layers}','{narrower}'", (FROM,), "does not fit 3 of 4 arrays"),
+        ("model.layers='{layers}','{narrower}'", (FROM, *DRAWN), "does not fit 3 of 4 arrays"),
+        ("seed=int(0,9)", ("config.init_from=nosuch", *DRAWN), "or .safetensors file, got 'nosuch'"),
+        ("init_from={source},nosuch;seed=int(0,9)", DRAWN, "or .safetensors file, got 'nosuch'"),
+    ],
+)
+def test_a_sweep_whose_trials_cannot_start_is_refused_at_once(source, tmp_path, capsys, space, typed, message):
+    space, *typed = (text.format(source=source, layers=LAYERS, narrower=NARROWER) for text in (space, *typed))
+    assert sweeps.sweep(tmp_path / "sweep", space, *typed, sections=SECTIONS) == 2
     said = capsys.readouterr().err
-    assert "does not fit 2 of 2 arrays" in said
-    assert not (tmp_path / "sweep" / "trials").exists()
+    assert said.startswith("config.init_from: ")
+    assert message in said
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_patterns_name_what_they_should():

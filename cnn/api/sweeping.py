@@ -11,7 +11,7 @@ from cnn import rundir
 from cnn.api import configs, html, signals
 from cnn.api.configs import Config
 from cnn.api.run import Run, load
-from cnn.sweep import making, reading
+from cnn.sweep import making, reading, starts
 from cnn.sweep.plan import text
 
 BASE = ".config.json"
@@ -93,6 +93,7 @@ def run_sweep(
     declared = reading.grid.read(space, problems) if isinstance(space, str) else space
     written = {name: reading.Typed(text(value)) for name, value in options.items()}
     plan = making.make(base, reading.Asked(typed, (), declared, written, problems))
+    starts.check(plan, folder)
     with signals.interruptible() as interruption:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="IProgress not found")  # Optuna's, for bars that we do not show

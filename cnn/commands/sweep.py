@@ -4,9 +4,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnn import donor, terminal
-from cnn.config import ConfigError
-from cnn.sweep import listing, show
+from cnn import terminal
+from cnn.sweep import listing, show, starts
 from cnn.sweep.plan import Plan
 
 
@@ -19,22 +18,10 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
     if flags.get("sweep.print") == "true":
         print("\n".join(terminal.plain(line) for line in listing.lines(plan, workdir)))
         return 0
-    _check_starts(plan, workdir)
+    starts.check(plan, workdir)
     sys.stdout.flush()
     from cnn.sweep import driver  # JAX takes seconds to import
 
     record = driver.run(plan, workdir, flags.get("storage", ""))
     show.ranking(record, workdir)
     return 1 if record["counts"].get("failed") else 0
-
-
-def _check_starts(plan: Plan, workdir: Path) -> None:
-    """Refuses trials that cannot start from what they name, all at once."""
-    problems: dict[str, None] = {}
-    for trial in plan.trials if plan.is_grid else plan.checked:
-        try:
-            donor.check(trial.values, workdir / trial.folder)
-        except ConfigError as error:
-            problems |= dict.fromkeys(error.problems)
-    if problems:
-        raise ConfigError(list(problems))

@@ -1,7 +1,9 @@
 """From what was asked to a plan: options and space read, every trial resolved, all problems together."""
 
 import dataclasses
+import itertools
 import json
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +12,7 @@ from cnn.sweep import declare
 from cnn.sweep.options import CHANGEABLE, Grid, Options
 from cnn.sweep.plan import SEED, Plan, Trial, text
 from cnn.sweep.reading import Asked, read_options
-from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, paths, product
+from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, paths, product, sample
 
 MOST_TRIALS = 20_000
 CHECKED = 2_000
@@ -61,10 +63,10 @@ def _arranged(
     plan = Plan(base, asked, options, space, seeds, (), saved)
     if problems:
         return plan
-    points = _numbered(product(space), problems) if grid else _numbered(_corners(space, seeds), problems, CHECKED)
+    points = _numbered(product(space), problems) if grid else _corners(space, seeds)
     trials = _checked(plan, points, problems)
     epochs = max((trial.values.train.epochs for trial in trials), default=1)
-    return dataclasses.replace(plan, trials=tuple(trials) if grid else (), epochs=epochs, checked=tuple(trials[:1]))
+    return dataclasses.replace(plan, trials=tuple(trials) if grid else (), epochs=epochs, checked=tuple(trials))
 
 
 def _check_options(options: Options, space: tuple[Part, ...], grid: bool, problems: list[str]) -> None:
@@ -81,18 +83,24 @@ def _check_options(options: Options, space: tuple[Part, ...], grid: bool, proble
         problems.append("--sweep.engine: process runs each trial to its end, and a pruner needs map or vmap. Use one")
 
 
-def _numbered(points: Iterator[Point], problems: list[str], most: int = MOST_TRIALS + 1) -> list[Point]:
-    listed = [point for point, _ in zip(points, range(most), strict=False)]
+def _numbered(points: Iterator[Point], problems: list[str]) -> list[Point]:
+    listed = list(itertools.islice(points, MOST_TRIALS + 1))
     if len(listed) > MOST_TRIALS:
         problems.append(f"space: has more than {MOST_TRIALS:,} trials. Use fewer values, or a sampler")
         return []
     return listed
 
 
-def _corners(space: tuple[Part, ...], seeds: Sequence[Any]) -> Iterator[Point]:
-    """Yields the points of a space whose ranges are only their ends."""
+def _corners(space: tuple[Part, ...], seeds: Sequence[Any]) -> list[Point]:
+    """Returns the points of a space whose ranges are only their ends; of too many, some that are drawn."""
     seeded = () if seeds == (None,) else (Axis(SEED, Choices(tuple(seeds))),)
-    return product((*seeded, *_ends(space)))
+    narrowed = (*seeded, *_ends(space))
+    corners = list(itertools.islice(product(narrowed), CHECKED + 1))
+    if len(corners) <= CHECKED:
+        return corners
+    # The first of them would all begin alike, and some values would never be looked at.
+    rng = random.Random(0)
+    return [Point({}, sample(narrowed, lambda _, choices: rng.choice(choices.values))) for _ in range(CHECKED)]
 
 
 def _ends(space: tuple[Part, ...]) -> tuple[Part, ...]:

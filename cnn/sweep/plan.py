@@ -53,7 +53,7 @@ class Plan:
     epochs: int = 1
     """Of the longest trial."""
     checked: tuple[Trial, ...] = ()
-    """Trials like those that a sampler draws."""
+    """The trials of a grid; otherwise such as its sampler may draw."""
 
     @property
     def is_grid(self) -> bool:

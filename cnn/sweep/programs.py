@@ -19,7 +19,7 @@ _LOADED = (
 def key(trial: Trial) -> str:
     """Returns a text that is equal for trials which differ only in what is traced: real numbers, and seeds."""
     section = trial.values.train
-    names = ("batch_size", "epochs", "accumulate_steps", "compute_dtype", "dispatch", "freeze")
+    names = ("batch_size", "epochs", "accumulate_steps", "compute_dtype", "dispatch", "freeze", "remat")
     lengths = tuple(getattr(section, name) for name in names)
     return repr((_source(trial.values), lengths, hyper.structure(trial.values)))
 
