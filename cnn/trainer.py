@@ -16,7 +16,7 @@ from cnn.interruption import Interruption, Preempted
 from cnn.keeper import Keeper
 from cnn.pages import Pages
 from cnn.progress import Progress, Sums
-from cnn.starting import make_program, make_state
+from cnn.starting import make_program, make_state, scans
 from cnn.watch import Watch
 
 
@@ -45,7 +45,7 @@ class Trainer:
         self.judged = len(dataset.valid) > 0 and values.data.train_on == "train"
         """Whether there is a validation split that training does not see."""
         self.program = make_program(values, self.total_steps, self.steps_per_epoch, count)
-        self.scan = {"auto": jax.default_backend() != "cpu", "scan": True, "step": False}[values.train.dispatch]
+        self.scan = scans(values)
         self.valid_images = evaluate.placed(dataset.valid, count)
         self.state = make_state(values, self.program)
         self.step, self.progress = 0, Progress()

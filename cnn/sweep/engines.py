@@ -12,7 +12,7 @@ from cnn.config import ConfigError
 from cnn.settings import Off
 from cnn.sweep import lanes, measure, processes, programs, ranking, solo, stacked
 from cnn.sweep.options import CmaEs, Tpe
-from cnn.sweep.plan import Trial
+from cnn.sweep.plan import RECORD, Trial
 from cnn.sweep.session import Session
 
 ATTRIBUTE = "engine on "
@@ -28,6 +28,7 @@ def run(session: Session) -> None:
         session.about |= _choose(session, over)
         engine = session.about["engine"]
         if engine == "vmap":
+            session.warming.finish()
             lanes.run(session, session.about["lanes"])
         elif engine == "process":
             processes.run(session, session.about["jobs"])
@@ -35,7 +36,7 @@ def run(session: Session) -> None:
             solo.run(session)
         session.about["compilations"] = compilations()
     else:
-        record = rundir.read_json(session.queue.folder / ranking.JSON) or {}
+        record = rundir.read_json(session.queue.folder / RECORD) or {}
         session.about |= record.get("engine") or _remembered(session)
 
 
@@ -81,6 +82,7 @@ def _choose(session: Session, over: set[int]) -> dict[str, Any]:
         return chosen
     if trials < 2:
         return {**chosen, "engine": "map"}
+    session.warming.finish()  # or it would disturb what is measured
     measured = measured_engines(work, chosen["lanes"], jobs, processes=on_cpu and isinstance(options.pruner, Off))
     best = min(measured, key=lambda one: one.total)
     chosen |= {"engine": best.engine, "measured": [_plain(one) for one in measured]}

@@ -16,6 +16,8 @@ from cnn.sweep.space import Choices, Part, Range, sample
 
 SEED = "seed"
 TRIALS = "trials"
+RECORD = "sweep.json"
+"""What is known of the trials, ranked."""
 
 
 @dataclasses.dataclass(frozen=True)

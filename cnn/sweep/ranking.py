@@ -12,10 +12,10 @@ from optuna.trial import FrozenTrial, TrialState
 from cnn import config, rundir
 from cnn.sweep import curves, outcome, stats
 from cnn.sweep.board import Board
-from cnn.sweep.plan import SEED, TRIALS, Plan
+from cnn.sweep.plan import RECORD, SEED, TRIALS, Plan
 from cnn.sweep.session import Session
 
-JSON, CSV = "sweep.json", "sweep.csv"
+CSV = "sweep.csv"
 ENDED = (outcome.FINISHED, outcome.PRUNED, outcome.DIVERGED, outcome.FAILED)
 
 
@@ -135,7 +135,7 @@ def write(board: Board, session: Session, follow: Callable[[], None] = lambda: N
         ),
         "best": _best(board, ranked, found),
     }
-    rundir.write_json(board.folder / JSON, record)
+    rundir.write_json(board.folder / RECORD, record)
     rundir.write(board.folder / CSV, _csv(record).encode())
     follow()
     return record

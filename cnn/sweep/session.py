@@ -15,6 +15,7 @@ from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan, Trial
 from cnn.sweep.queue import Claimed, Queue
 from cnn.sweep.screen import Screen
+from cnn.sweep.warming import Warming
 
 RECORD_SECONDS = 30
 """Between two writings of the ranking while a sweep runs."""
@@ -29,7 +30,8 @@ class Session:
     queue: Queue
     screen: Screen
     interruption: Interruption
-    datasets: programs.Datasets = dataclasses.field(default_factory=programs.Datasets)
+    warming: Warming
+    """What is compiled beside other work."""
     train_seconds: float = 0.0
     """Spent in training steps, by trials of this worker."""
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -39,6 +41,11 @@ class Session:
     _recorded: float = dataclasses.field(default_factory=time.monotonic)
     _told: bool = False
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    @property
+    def datasets(self) -> programs.Datasets:
+        """The data of the trials."""
+        return self.warming.datasets
 
     def claim(self, limit: Callable[[str], int] = lambda program: 1) -> list[Claimed] | None:
         """Returns trials of one program that are ours now; `None` when nothing is left, empty while others work.

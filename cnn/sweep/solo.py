@@ -58,11 +58,14 @@ def run(session: Session) -> None:
       Preempted: a signal asked to stop; the trials under way are saved and wait again.
       OSError: the disk is full, or the database away for too long.
     """
-    warming.before_steps(session.plan, session.datasets)  # here, where a signal ends it at once
+    session.warming.begin()
+    session.warming.opened.wait()  # here, where a signal ends it at once
     session.interruption.defer(True)
     threads = _Threads(together(session.plan))
     with concurrent.futures.ThreadPoolExecutor(threads.working) as pool:
-        working = [pool.submit(_work, session, threads, first=not number) for number in range(threads.working)]
+        with threads:  # meanwhile trials are opened, and what comes after the steps is compiled
+            working = [pool.submit(_work, session, threads, first=not number) for number in range(threads.working)]
+            session.train_seconds += session.warming.finish()
         while concurrent.futures.wait(working, POLL_SECONDS).not_done:
             pass  # only a thread that comes back to Python hears of a signal
     session.interruption.defer(False)
