@@ -166,7 +166,7 @@ def _keep(workdir: Path, name: str, index: np.ndarray, logits: np.ndarray, examp
     rows = index[most_confused(logits, labels)]
     files = {
         rundir.predictions(name): {"index": index, "label": labels, "logits": logits},
-        rundir.confused(name): {"index": rows, "images": examples.images[rows]},
+        rundir.confused(name): {"index": rows, "images": data.some(examples.images, rows)},
     }
     for file, arrays in files.items():
         buffer = io.BytesIO()

@@ -1,5 +1,6 @@
 """Keeps a page up to date while a run trains, or a sweep; whatever goes wrong with it is said, and training goes on."""
 
+import importlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,12 @@ def of_sweep(folder: Path, running: bool) -> None:
     if not running:
         sweeps.write_best(folder)
     sweeps.write(folder, running=running)
+
+
+def prepare_for_sweep() -> None:
+    """Imports what draws the page of a sweep, where there is time for that."""
+    importlib.import_module("cnn.report.sweeps")
+    importlib.import_module("matplotlib.figure")
 
 
 class Pages:

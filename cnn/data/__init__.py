@@ -2,6 +2,6 @@
 
 from cnn.data.fitting import FITS
 from cnn.data.sources import load
-from cnn.data.types import UNUSABLE, DataError, Dataset, Split, Stored
+from cnn.data.types import UNUSABLE, DataError, Dataset, Split, Stored, some
 
-__all__ = ["FITS", "UNUSABLE", "DataError", "Dataset", "Split", "Stored", "load"]
+__all__ = ["FITS", "UNUSABLE", "DataError", "Dataset", "Split", "Stored", "load", "some"]

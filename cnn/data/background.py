@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import UInt8
 
-from cnn.data.types import Stored
+from cnn.data.types import Stored, some
 
 DARK, LIGHT = 85, 170
 SPREAD = 32
@@ -14,8 +14,7 @@ _PICTURES, _PIXELS = 0.75, 0.6
 def of_pictures(images: UInt8[np.ndarray, "n height width channels"] | Stored) -> int | None:
     """Returns the shade, 0..255, that most pictures have along most of their border; `None` where there is none."""
     rows = np.unique(np.linspace(0, len(images) - 1, min(SAMPLE, len(images))).astype(int))
-    # All at once, and in the host's memory: images that lie on a device are fetched one by one otherwise.
-    borders = np.stack([border(image).mean(axis=-1) for image in np.asarray(images[rows])])
+    borders = np.stack([border(image).mean(axis=-1) for image in some(images, rows)])
     shades = np.median(borders, axis=1)
     shade = float(np.median(shades))
     uniform = (np.abs(borders - shades[:, None]) <= SPREAD).mean(axis=1) >= 0.5

@@ -62,6 +62,11 @@ class Stored:
         return self._unusable[self._rows[rows]]
 
 
+def some(images: UInt8[np.ndarray, "n height width channels"] | Stored, rows: np.ndarray) -> np.ndarray:
+    """Returns some pictures in the host's memory; a device that holds them would compile a program to choose them."""
+    return images[rows] if isinstance(images, Stored) else np.asarray(images)[rows]
+
+
 @dataclass(frozen=True)
 class Split:
     """Holds pictures and their classes, row by row.

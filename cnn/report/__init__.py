@@ -46,12 +46,13 @@ SECTIONS: tuple[Callable[[Run], Part | None], ...] = (
 )
 
 
-def write(workdir: Path, *, running: bool = False) -> Path:
+def write(workdir: Path, *, running: bool = False, figures: bool = True) -> Path:
     """Writes a run's page and its figures, each file at once; equal files of the run give equal bytes.
 
     Args:
       workdir: the run's directory.
       running: whether a process trains it.
+      figures: whether to write the files for papers, too.
 
     Returns:
       The page's path.
@@ -63,8 +64,8 @@ def write(workdir: Path, *, running: bool = False) -> Path:
     run = files.read(workdir, running=running)
     about = head.build(run)
     parts = _parts(run, about)
-    for part in parts:
-        write_figures(workdir / FIGURES, part.figures)
+    for part in parts if figures else ():
+        write_figures(workdir / FIGURES, part.figures() if callable(part.figures) else part.figures)
     _replace(workdir / PAGE, page.assemble(f"{run.name}", about, parts, kind="run"))
     return workdir / PAGE
 

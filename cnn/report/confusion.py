@@ -1,6 +1,7 @@
 """Which classes get mixed up: counts and shares of each true class, small errors visible beside a full diagonal."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -62,14 +63,15 @@ def build(run: Run) -> Part | None:
         sentence=sentence(counts, names),
         steps=[(share, shade(share)) for share in (0.005, 0.02, 0.1, 0.5, 1.0)],
     )
-    figures = _figures(counts, names) if classes <= WRITTEN else {}
     written = classes <= WRITTEN
     scripts = (text.source("confusion.js"), text.source("confusion_shown.js")) if written else ()
     data = (
         {"confusion-data": {"counts": counts.tolist(), "grouped": grouped(counts), "levels": LEVELS}} if written else {}
     )
     title = "Which classes get mixed up"
-    return Part("confusion", title, html, (sheet(),), scripts, data, figures=figures, short="Confusion")
+    # The page shows it in another way, and drawing it takes as long as all that is above.
+    drawn = functools.partial(_figures, counts, names)
+    return Part("confusion", title, html, (sheet(),), scripts, data, figures=drawn, short="Confusion")
 
 
 def grouped(counts: np.ndarray) -> list[int]:
@@ -183,6 +185,8 @@ def _image(counts: np.ndarray) -> Markup:
 
 
 def _figures(counts: np.ndarray, names: Sequence[str]) -> dict[str, Figure]:
+    if len(counts) > WRITTEN:
+        return {}
     side = 140 + 36 * len(counts)
     return chart.files("confusion", (side, side), lambda figure, ink: _paint(figure, ink, counts, names))
 

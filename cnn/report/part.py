@@ -23,7 +23,8 @@ class Part:
         global `page` they use; the same text from several parts is written once.
       data: what the scripts read, by the id of its element. Bytes are compressed (`await page.blob(id)` returns them as
         an ArrayBuffer); anything else is JSON (`page.data(id)` returns it).
-      figures: the section's static figures, by the name of their file in the run's folder `figures`.
+      figures: the section's static figures, by the name of their file in the run's folder `figures`; or what returns
+        them, where the page does not show the same drawing.
       short: the title in the table of contents, where it is too long for that.
     """
 
@@ -33,5 +34,5 @@ class Part:
     styles: tuple[str, ...] = ()
     scripts: tuple[str, ...] = ()
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    figures: Mapping[str, Figure] = dataclasses.field(default_factory=dict)
+    figures: Mapping[str, Figure] | Callable[[], Mapping[str, Figure]] = dataclasses.field(default_factory=dict)
     short: str = ""

@@ -60,6 +60,8 @@ def drawn(sweep: Sweep) -> bytes:
 def write_best(folder: Path) -> None:
     """Writes the pages of the best trials, as far as they have none, so that the sweep's links to them.
 
+    Not their figures: these take as long as all else, and are drawn with the page that somebody asks for.
+
     Raises:
       ConfigError: the directory holds no sweep, or one that nothing was recorded of.
       OSError: a page cannot be written.
@@ -69,4 +71,4 @@ def write_best(folder: Path) -> None:
         number = next((number for number in sweep.ranked if number in group["trials"]), None)
         workdir = folder / sweep.by_number[number]["folder"] if number is not None else None
         if workdir and (workdir / rundir.CONFIG).is_file() and not (workdir / report.PAGE).is_file():
-            report.write(workdir)
+            report.write(workdir, figures=False)

@@ -32,7 +32,7 @@ def run(plan: Plan, folder: Path, url: str, interruption: Interruption | None = 
     token = declare(plan, folder)
     warming = Warming(plan, Datasets())
     if plan.options.engine != "process" and not (folder / RECORD).exists():
-        warming.start()
+        warming.begin()
     from cnn.sweep import work  # Optuna and Orbax take a second to import, in which XLA compiles
 
     return work.run(plan, folder, url, token, warming, interruption)

@@ -100,7 +100,12 @@ def _corners(space: tuple[Part, ...], seeds: Sequence[Any]) -> list[Point]:
         return corners
     # The first of them would all begin alike, and some values would never be looked at.
     rng = random.Random(0)
-    return [Point({}, sample(narrowed, lambda _, choices: rng.choice(choices.values))) for _ in range(CHECKED)]
+
+    def one(name: str, values: Choices | Range) -> Any:
+        assert isinstance(values, Choices), name
+        return rng.choice(values.values)
+
+    return [Point({}, sample(narrowed, one)) for _ in range(CHECKED)]
 
 
 def _ends(space: tuple[Part, ...]) -> tuple[Part, ...]:

@@ -38,6 +38,8 @@ class Session:
     """Which engine runs, and what was measured to choose it."""
     record: Callable[[], dict[str, Any]] = dict
     """Writes and returns the ranking as far as it is known."""
+    meanwhile: Callable[[], None] = lambda: None
+    """What can be done while XLA compiles."""
     _recorded: float = dataclasses.field(default_factory=time.monotonic)
     _told: bool = False
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)

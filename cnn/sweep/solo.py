@@ -65,6 +65,7 @@ def run(session: Session) -> None:
     with concurrent.futures.ThreadPoolExecutor(threads.working) as pool:
         with threads:  # meanwhile trials are opened, and what comes after the steps is compiled
             working = [pool.submit(_work, session, threads, first=not number) for number in range(threads.working)]
+            session.meanwhile()
             session.train_seconds += session.warming.finish()
         while concurrent.futures.wait(working, POLL_SECONDS).not_done:
             pass  # only a thread that comes back to Python hears of a signal

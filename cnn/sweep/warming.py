@@ -23,15 +23,20 @@ class Warming(threading.Thread):
         """Compiles nothing yet."""
         super().__init__(name="warming")
         self.plan, self.datasets = plan, datasets
-        self.opened = threading.Event()
-        """What a trial opens with is compiled."""
         self.seconds = 0.0
         """What a step took whose result is thrown away: the compilation that the trials share."""
+        self.opened = threading.Event()
+        """What a trial opens with is compiled."""
+        self._traced = threading.Event()
 
     def begin(self) -> None:
-        """Starts, unless it has been."""
+        """Starts, unless it has been, and returns when the rest is up to XLA, which leaves the interpreter to others.
+
+        Whatever else needed the interpreter meanwhile would make both late.
+        """
         if self.ident is None:
             self.start()
+            self._traced.wait()
 
     def finish(self) -> float:
         """Waits for the end, if it was started; returns `seconds`."""
@@ -43,11 +48,13 @@ class Warming(threading.Thread):
         """Compiles, and then ends."""
         try:
             begun = before_steps(self.plan, self.datasets)
+            self.opened.set()
+            if begun is not None and self._is_sure():
+                with contextlib.suppress(Exception):  # which the trial itself will meet, and tell
+                    self._make_step(*begun)
         finally:
             self.opened.set()
-        if begun is not None and self._is_sure():
-            with contextlib.suppress(Exception):  # which the trial itself will meet, and tell
-                self._make_step(*begun)
+            self._traced.set()
 
     def _is_sure(self) -> bool:
         """Tells whether the first step of whatever trial comes first is this one."""
@@ -59,10 +66,12 @@ class Warming(threading.Thread):
 
     def _make_step(self, program: Program, state: TrainState) -> None:
         values = self.plan.example.values
-        lengths = {"batch_size": values.train.batch_size, "epochs": values.train.epochs, "workers": 0}
-        feed = Feed(self.datasets.of(values).train, seed=values.order_seed, **lengths)
+        size, epochs = values.train.batch_size, values.train.epochs
+        feed = Feed(self.datasets.of(values).train, seed=values.order_seed, batch_size=size, epochs=epochs, workers=0)
         split, rows = next(feed.pieces(0, 1, scan=False))
         started = time.monotonic()
+        train.run_step.lower(state, split, rows, program=program)
+        self._traced.set()
         jax.block_until_ready(train.run_step(state, split, rows, program=program))
         self.seconds = time.monotonic() - started
 

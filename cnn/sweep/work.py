@@ -43,7 +43,9 @@ def run(
 
         study = asking(lambda: _study(plan, folder, connected, token))
         session = Session(plan, Queue(Board(plan, folder, study), worker), screen, stops, warming)
-        page = pages.Pages(folder, plan.example.values.report.page, screen.line, pages.of_sweep)
+        when = plan.example.values.report.page
+        page = pages.Pages(folder, when, screen.line, pages.of_sweep)
+        session.meanwhile = pages.prepare_for_sweep if when != "never" else session.meanwhile
         session.record = lambda: ranking.write(session.queue.board, session, page.follow)
         if plan.is_grid:
             asking(lambda: session.queue.fill(programs.key))
