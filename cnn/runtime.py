@@ -4,7 +4,7 @@ import gc
 import os
 
 MOST_THREADS = 1024
-COLLECTED = (100_000, 20, 20)
+COLLECTED = (300_000, 20, 20)
 """Python looks for garbage after so many new objects, among older ones every 20th time, among all every 400th."""
 
 

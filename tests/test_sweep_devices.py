@@ -31,7 +31,7 @@ texts = [
     stacked.run_step.lower(states, images, rows, **step).compile().as_text(),
     stacked.run_scan.lower(states, images, np.zeros((3, 16, 100), np.int32), **step).compile().as_text(),
 ]
-assert sweeps.sweep(sys.argv[1], sys.argv[2], "sweep.engine=vmap") == 0
+assert sweeps.sweep(sys.argv[1], sys.argv[2], "sweep.engine=vmap", "config.train.epochs=1") == 0
 print(json.dumps({"devices": devices.devices.size, "texts": texts}))
 """
 
@@ -56,7 +56,7 @@ def test_the_trial_axis_is_spread_over_the_devices_without_a_collective(tmp_path
     record = sweeps.record(tmp_path / "eight")
     assert record["engine"]["lanes"] == 8
     assert record["counts"] == {"finished": 8}
-    assert sweeps.sweep(tmp_path / "one", space, "sweep.engine=map") == 0
+    assert sweeps.sweep(tmp_path / "one", space, "sweep.engine=map", "config.train.epochs=1") == 0
     for row in record["trials"]:
         losses = sweeps.losses(tmp_path / "one" / row["folder"])
         assert sweeps.losses(tmp_path / "eight" / row["folder"]) == pytest.approx(losses, rel=1e-4)

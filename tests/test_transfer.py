@@ -118,28 +118,26 @@ def test_a_checkpoint_a_step_and_a_file_name_the_same_arrays(source, tmp_path):
 @pytest.mark.parametrize("weights", ["best", "ema"])
 def test_a_run_gives_the_weights_that_its_config_chose_and_a_step_its_own(weights, tmp_path):
     given, averaged = tmp_path / "given", "train.average=ema(0.9)"
-    changes = ("optimizer.learning_rate=0.5", "train.epochs=4", averaged, f"eval.weights={weights}")
-    assert runs.train(given, *changes, sections=SECTIONS) == 0
-    steps = {"best": runs.saved(given, "result.json")["best"]["step"], "last": 48, "ema": 48}
-    assert steps["best"] < steps["last"]
+    # So slow that no picture changes sides: the first evaluation is the best.
+    changes = ("optimizer.learning_rate=1e-6", averaged, f"eval.weights={weights}")
+    assert runs.train(given, *changes) == 0
+    steps = {"best": 12, "ema": 36}
     expected = {
-        name: transfer.flatten(chosen.variables(resolve(*changes), given, name)[1]) for name in ("last", "best", "ema")
+        name: transfer.flatten(chosen.variables(runs.tiny(*changes), given, name)[1]) for name in ("last", weights)
     }
-    assert not same(expected["last"], expected[weights], ["dense1/kernel", "dense2/kernel"])
+    assert not same(expected["last"], expected[weights], expected["last"])
 
     workdir = tmp_path / "new"
-    assert runs.train(workdir, f"init_from={given}", averaged, sections=SECTIONS) == 0
+    assert runs.train(workdir, f"init_from={given}", averaged, "train.epochs=1") == 0
     about = runs.saved(workdir, "run.json")["init"]
     assert (about["step"], about["weights"]) == (steps[weights], weights)
-    begun = transfer.flatten(chosen.variables(resolve(averaged), workdir, "last")[1])
-    assert not same(begun, expected[weights], ["dense1/kernel"])
-    assert same(arrays(workdir, 0), expected[weights], begun) == list(begun)
-    values = resolve(f"init_from={given}@48", averaged)
+    assert same(arrays(workdir, 0), expected[weights], expected["last"]) == list(expected["last"])
+    values = runs.tiny(f"init_from={given}@36", averaged)
     state, about, _ = transfer.begin(values, starting.make_state(values, starting.make_program(values, 12, 12)))
-    assert (about["step"], about["weights"]) == (48, "last")
+    assert (about["step"], about["weights"]) == (36, "last")
     for params in (state.params, state.average):
-        found = transfer.flatten({"params": params, "batch_stats": state.batch_stats})
-        assert same(found, expected["last"], found) == list(found)
+        found = transfer.flatten({"params": params, "batch_stats": {}})
+        assert same(found, expected["last"], found) == list(expected["last"])
 
 
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.safetensors", "torn.safetensors", "half.safetensors"])
