@@ -76,4 +76,9 @@ def _free() -> int:
 
 def local(tree: Any) -> Any:
     """Returns a replicated tree as this process alone has it: as NumPy's arrays where it is on several devices."""
-    return jax.tree.map(lambda array: array if array.sharding.num_devices == 1 else np.asarray(array), tree)
+
+    def one(array: Any) -> Any:
+        here = isinstance(array, np.ndarray) or array.sharding.num_devices == 1
+        return array if here else np.asarray(array)
+
+    return jax.tree.map(one, tree)

@@ -34,7 +34,7 @@ def begin(values: Values, state: TrainState) -> tuple[TrainState, dict[str, Any]
     fit = donor.fit(values, source)
     arrays, about = _read(source)
     params = _replaced(state.params, arrays, fit.loaded)
-    average = () if isinstance(values.train.average, settings.Off) else jax.tree.map(jnp.copy, params)
+    average = () if isinstance(values.train.average, settings.Off) else jax.tree.map(lambda array: array.copy(), params)
     batch_stats = _replaced(state.batch_stats, arrays, fit.loaded)
     about |= {"loaded": list(fit.loaded), "initialised": list(fit.initialised)}
     about["unused"] = sorted(set(arrays) - set(fit.loaded))
@@ -97,8 +97,11 @@ def _replaced(tree: Any, arrays: Mapping[str, Any], paths: Sequence[str]) -> Any
 
     def one(path: Any, array: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        # A copy: the arrays of a file that is read may share its memory.
-        return jnp.array(np.asarray(arrays[name])) if name in chosen else array
+        if name not in chosen:
+            return array
+        # A copy: the arrays of a file that is read may share its memory. NumPy's where several devices share the run.
+        given = np.array(arrays[name])
+        return given if isinstance(array, np.ndarray) else jnp.array(given)
 
     return jax.tree_util.tree_map_with_path(one, tree)
 
