@@ -238,3 +238,12 @@ def test_every_sweep_file_is_valid(path, capsys):
     sections = scope["get_config"]().to_dict()
     assert runs.start("sweep", f"--sweep={path}", "--sweep.print", sections=sections) == 0
     assert "trials in runs/digits-" in capsys.readouterr().out
+
+
+def test_of_a_space_with_too_many_corners_every_value_is_checked():
+    space = parts({f"a.b{n}": [0, 1] for n in range(10)} | {"c": {"log": [1e-3, 1e-1]}, "d": {"int": [1, 64]}})
+    corners = making._corners(space, (7, 8))
+    assert len(corners) == making.CHECKED < 2**13
+    for path, ends in {"a.b0": {0, 1}, "a.b9": {0, 1}, "c": {1e-3, 1e-1}, "d": {1, 64}, "seed": {7, 8}}.items():
+        assert {point.fields[path] for point in corners} == ends
+    assert corners == making._corners(space, (7, 8))
