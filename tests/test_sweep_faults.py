@@ -72,12 +72,12 @@ def test_a_sweep_stopped_and_killed_at_random_moments_ends_with_the_same_table(
     }
     # Asked to stop, every trial is saved; the same command continues, and is killed.
     faults = ["step:term:20"]
-    for _ in range(3):
+    for _ in range(5):
         name = rng.choice(sorted(points))
         faults.append(f"{name}:kill:{rng.randint(1, points[name])}")
     killed = run_to_the_end(tmp_path / "s", engine, faults)
     record_property("kills", killed)
-    assert killed == 3
+    assert killed == 5
     assert sweeps.table(tmp_path / "s") == undisturbed(engine)[0]
     assert sweeps.outcomes(tmp_path / "s") == undisturbed(engine)[1]
     assert sweeps.finishes(tmp_path / "s") == dict.fromkeys(range(6), 1)
