@@ -13,6 +13,8 @@ from cnn import runtime
 from cnn.commands import flags as command_line
 
 runtime.prepare()
+# Importing and tracing make a million objects to stay, and Python would look through all of them several times.
+gc.set_threshold(300_000, 20, 20)
 
 # Without an argv of its own it would read ours for --config.*, and stop at the first that the file does not name.
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True, sys_argv=["main.py"])

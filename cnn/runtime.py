@@ -1,17 +1,12 @@
 """What must be set before JAX starts; the person's own setting always wins."""
 
-import gc
 import os
 
 MOST_THREADS = 1024
-COLLECTED = (300_000, 20, 20)
-"""Python looks for garbage after so many new objects, among older ones every 20th time, among all every 400th."""
 
 
 def prepare() -> None:
     """Pins the number of CPU threads, on which results depend, and quietens start-up chatter. Call before JAX."""
-    # Importing and tracing make a million objects to stay, and Python would look through all of them several times.
-    gc.set_threshold(*COLLECTED)
     if not os.environ.get("NPROC"):
         os.environ["NPROC"] = str(available())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
