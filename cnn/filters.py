@@ -59,7 +59,7 @@ def parse(text: str) -> Kernel:
     if text in FILTERS:
         return FILTERS[text].kernel
     if re.fullmatch(r"[A-Za-z_][\w-]*", text):
-        own = 'or numbers of your own: "[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]"'
+        own = 'Or give numbers of your own: "[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]"'
         raise FilterError(f"unknown name {text!r}. {did_you_mean(text, FILTERS)} {own}")
     return checked(_brackets(text) if text.startswith(("[", "(")) else _rows(text))
 

@@ -73,8 +73,10 @@ def test_a_config_file_takes_an_argument_after_a_colon(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nosuch.py", "--config: no such file, got nosuch.py. Those that exist are in "),
-        ("nosuch/lenet5.py", "--config: no such file, got nosuch/lenet5.py. Did you mean "),
+        ("nosuch.py", "--config: no such file, got nosuch.py. Known: cifar10, "),
+        ("nosuch/lenet5.py", "--config: no such file, got nosuch/lenet5.py. Did you mean 'lenet5'? Known: "),
+        ("lenet", "--config: no such file, got lenet. Did you mean 'lenet5'? Known: "),
+        ("five_con", "--config: no such file, got five_con. Did you mean 'fashion/five_conv'? Known: "),
         ("tests", "--config: no such file, got tests. "),
     ],
 )

@@ -130,9 +130,7 @@ def execute(path: str, name: Path, read_config: ReadConfig) -> Mapping[str, Any]
       ConfigError: there is no such file, or it fails.
     """
     if not name.is_file():
-        near = FOLDER / f"{name.stem}.py"
-        remedy = f"Did you mean {near}?" if near.is_file() else f"Those that exist are in {FOLDER}"
-        raise ConfigError([f"--config: no such file, got {path}. {remedy}"])
+        raise ConfigError([f"--config: no such file, got {path}. {did_you_mean(name.stem, names())}"])
     if name.suffix == ".json":
         return rundir.read_json(name) or {}
     try:
