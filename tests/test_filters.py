@@ -83,7 +83,7 @@ def test_own_numbers_may_be_written_in_brackets_or_as_rows(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("vertcal", r"unknown name .vertcal.\. Did you mean .vertical.\? Known: vertical, .*\. Or give numbers of your own"),
+        ("vertcal", r"unknown name .vertcal.\. Did you mean .vertical.\? Known: vertical, .*\. Or give numbers of"),
         ("", "must be rows of numbers"),
         ("[]", "must be rows of numbers"),
         ("[1, 2]", "must be rows of numbers"),
