@@ -6,10 +6,15 @@ import signal
 import sys
 from typing import Any
 
+from cnn import pagesize, runtime
+
+if __name__ == "__main__":
+    # Before what takes long to import.
+    pagesize.restart(sys.argv[1:])
+
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cnn import runtime
 from cnn.commands import flags as command_line
 
 runtime.prepare()

@@ -6,7 +6,8 @@
 Same network, data, batch, optimizer and number of threads for everyone; each competitor is a process of its own that
 waits while another one runs. The peers live in virtual environments of their own, `.peers/` by default, which are made
 on first use. Ratios are taken round by round, and their spread is that over the rounds: absolute numbers drift with the
-machine. "Huge pages" gives every process the allocator settings that help the peers most.
+machine. "As they come" is ours as `main.py` starts it, with huge pages where the system gives them; "huge pages" gives
+every process the allocator settings that help the peers most.
 """
 
 import argparse
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "peers")]
 
 import networks
-from cnn import config
+from cnn import config, pagesize
 from cnn.config import Override
 
 CONFIGS = {"lesson": "fashion_mnist", "lenet5": "lenet5", "cifar10": "cifar10"}
@@ -49,6 +50,8 @@ class Competitor:
         variables = {**os.environ, "NPROC": str(spec["threads"]), "OMP_NUM_THREADS": str(spec["threads"])}
         if huge_pages:
             variables["GLIBC_TUNABLES"] = HUGE_PAGES
+        elif name == OURS:
+            variables = pagesize.asking(variables) or variables
         self.process = subprocess.Popen(
             [pythons[environment], str(ROOT / "benchmarks" / "peers" / script), json.dumps(spec)],
             stdin=subprocess.PIPE,

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from cnn import runtime
+from cnn import pagesize, runtime
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "ml-collections")
 
@@ -35,6 +35,7 @@ def describe() -> dict[str, Any]:
         "devices": [device.device_kind for device in jax.devices()],
         "backend": jax.default_backend(),
         "cpu_threads": runtime.threads(),
+        "huge_pages": pagesize.huge(),
     }
 
 

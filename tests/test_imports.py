@@ -28,6 +28,7 @@ RANKS = {
     "cnn.memory": 0,
     "cnn.colours": 0,
     "cnn.ops": 1,
+    "cnn.pagesize": 0,
     "cnn.patterns": 0,
     "cnn.pieces": 0,
     "cnn.reporter": 0,
