@@ -62,8 +62,8 @@ CONV_POOLS = {
     "eight channels": {"how": "winograd", "size": (8, 10), "kernel": (3, 3, 8, 8)},
     "eight channels, odd": {"how": "winograd", "size": (9, 7), "kernel": (3, 3, 8, 9)},
     "eight channels, same": {"how": "winograd", "size": (7, 6), "kernel": (3, 3, 9, 8), "padding": "same"},
-    "eight channels, three by three": {
-        "how": "winograd", "size": (9, 11), "kernel": (3, 3, 8, 8), "pool": {"window": (3, 3), "strides": (3, 3)},
+    "eight channels, three by three": {  # six by six outputs, in blocks of two by two
+        "how": "winograd", "size": (8, 8), "kernel": (3, 3, 8, 8), "pool": {"window": (3, 3), "strides": (3, 3)},
     },
     "overlap": {
         "how": "products", "size": (10, 9), "kernel": (3, 3, 1, 4), "pool": {"window": (3, 3), "strides": (2, 2)},

@@ -96,13 +96,12 @@ def test_eval_streams_too_and_says_the_same(reference, tmp_path, capsys):
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_elements_come_in_order_from_any_first_one_whoever_is_quicker(workers):
-    # The first of the elements under way waits for those after it.
-    later = threading.Semaphore(0)
+    made = [threading.Event() for _ in range(40)]
 
     def element(number):
-        if workers > 1 and number % workers == 0 and number + workers <= 40:
-            assert all(later.acquire(timeout=60) for _ in range(workers - 1))
-        later.release()
+        if workers > 1 and number % workers == 0:
+            assert all(later.wait(timeout=60) for later in made[number + 1 : number + workers])
+        made[number].set()
         return number, threading.current_thread().name
 
     stream = Stream(element, 40, first=8, workers=workers)

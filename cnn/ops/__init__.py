@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from cnn.ops import direct, products, winograd
+from cnn.ops import direct, products, winograd, winograd_pool
 from cnn.ops.batch_norm import batch_norm
 from cnn.ops.layout import as_products, by_piece, enter, layout_of, leave, piece
 from cnn.ops.pooling import Maps, Pair, avg_pool, global_avg_pool, global_max_pool, max_pool
@@ -139,7 +139,7 @@ def conv_max_pool(
         return direct.conv_max_pool(_padded(images, kernel, window), kernel, pool.window)
     if how == "winograd" and together and pool.window == (2, 2):
         images = _padded(images, kernel, window)
-        return winograd.conv_max_pool(images[:, : images.shape[1] // 2 * 2, : images.shape[2] // 2 * 2], kernel)
+        return winograd_pool.conv_max_pool(images[:, : images.shape[1] // 2 * 2, : images.shape[2] // 2 * 2], kernel)
     return max_pool(conv(images, kernel, window, layout=layout), *pool)
 
 

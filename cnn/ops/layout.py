@@ -11,6 +11,8 @@ from jaxtyping import Array, Float
 
 from cnn.pieces import piece as piece  # re-exported
 
+_WRITTEN_OUT = 4
+"""The most pieces that are written out."""
 _PRODUCTS: ContextVar[bool] = ContextVar("products", default=False)
 
 
@@ -56,5 +58,12 @@ def leave(images: jax.Array, layout: str) -> Float[Array, "batch height width ch
 
 
 def by_piece(function: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
-    """Applies a function of (outer, height, width, inner) images, to pieces one after another."""
-    return function(images) if images.ndim == 4 else lax.map(function, images)
+    """Applies a function of (outer, height, width, inner) images, to pieces one after another.
+
+    A few pieces are written out, since a loop copies each into and out of its arrays; compiling many would take long.
+    """
+    if images.ndim == 4:
+        return function(images)
+    if len(images) > _WRITTEN_OUT:
+        return lax.map(function, images)
+    return jnp.stack([function(images[index]) for index in range(len(images))])

@@ -1,184 +1,178 @@
-"""3x3 convolutions with 16 products for each 2x2 block of outputs instead of 36; batch last, (channels, h, w, batch).
+"""3x3 convolutions with fewer products; batch last, (channels, height, width, batch).
 
-Exact in real numbers; in float32 its rounding is that of the plain sum. Every block of 4x4 inputs is transformed, and
-so is the kernel; products over the channels follow for each of the 16 places; another transform makes the block of
-outputs, of which maximum pooling keeps one. The transforms are sums and differences and cost a tenth of the products.
+Every block of inputs is transformed, and so is the kernel; products over the channels follow for each place of the
+block; another transform makes the block of outputs. 36 products make 4x4 outputs, for which plain sums need 144; where
+too much of the last blocks would lie outside of the map, 16 make 2x2.
+
+A transform is done along the height, then along the width, each a call of its own: XLA would otherwise compute the
+first again for every number of the second, which took three times as long.
 
 Source:
-  Lavin and Gray 2016, https://arxiv.org/abs/1509.09308, section 4.1, F(2x2, 3x3).
+  Lavin and Gray 2016, https://arxiv.org/abs/1509.09308, section 4.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
 from cnn.ops.apart import apart
-from cnn.ops.pooling import by_place, first_place, shifts
+from cnn.ops.forms import Form, Matrix, form_of
 from cnn.ops.products import by_columns, by_rows
 
 Maps = Float[Array, "channels height width batch"]
 Kernel = Float[Array, "3 3 channels features"]
-Matrix = Float[Array, "channels places"]
-Places = list[jax.Array]
-"""One array for each of the 16 places of a 4x4 block, or the 4 of a 2x2 block, row by row."""
+Places = list[list[jax.Array]]
+"""One array, (channels, down, right, batch), for each row and column of a block."""
 
 
 @jax.custom_vjp
 def conv(images: Maps, kernel: Kernel) -> Float[Array, "features out_height out_width batch"]:
     """Slides the kernels over the images, whole windows only."""
-    return _conv_fwd(images, kernel)[0]
+    return _fwd(images, kernel)[0]
 
 
-def _conv_fwd(images: Maps, kernel: Kernel) -> tuple[Maps, Any]:
-    tiles = _tiles(images)
-    _, down, right, batch = tiles[0].shape
-    blocks = _outputs(_products(tiles, kernel))
-    woven = _woven([block.reshape(-1, down, right, batch) for block in blocks])
-    out = woven.reshape(-1, 2 * down, 2 * right, batch)
-    return out[:, : images.shape[1] - 2, : images.shape[2] - 2], (images, kernel)
+def _fwd(images: Maps, kernel: Kernel) -> tuple[Maps, Any]:
+    height, width = (size - 2 for size in images.shape[1:3])
+    form = form_of(height, width)
+    products = _products(_kernels(form)(jnp.swapaxes(kernel, 2, 3)), _tiles(form, images))
+    return _joined(products, form.outputs, form.step)[:, :height, :width], (images, kernel)
 
 
-def _conv_bwd(residuals: tuple[Maps, Kernel], grads: Maps) -> tuple[Maps, Kernel]:
+def _bwd(residuals: tuple[Maps, Kernel], grads: Maps) -> tuple[Maps, Kernel]:
     images, kernel = residuals
-    return _backwards(images, kernel, _spread_blocks(grads))
+    form = form_of(*grads.shape[1:3])
+    spread = _split(grads, _transposed(form.outputs), form.step, 0)
+    kernel_grads = [
+        [by_columns(_flat(tile), _flat(grad)) for tile, grad in zip(*rows, strict=True)]
+        for rows in zip(_tiles(form, images), spread, strict=True)
+    ]
+    image_grads = _joined(_products(_kernels(form)(kernel), spread), _transposed(form.inputs), form.step)
+    return image_grads[:, : images.shape[1], : images.shape[2]], _kernel_gradient(form)(kernel_grads)
 
 
-@jax.custom_vjp
-def conv_max_pool(images: Maps, kernel: Kernel) -> Float[Array, "features down right batch"]:
-    """Convolves, then keeps the largest of each 2x2 outputs; the map between them is never stored.
-
-    Args:
-      images: of even height and width, so that every output is read.
-      kernel: any.
-    """
-    tiles = _tiles(images)
-    return _largest(_products(tiles, kernel)).reshape(-1, *tiles[0].shape[1:])
+conv.defvjp(_fwd, _bwd)
 
 
-def _conv_max_pool_fwd(images: Maps, kernel: Kernel) -> tuple[Maps, Any]:
-    tiles = _tiles(images)
-    largest, place = _largest_and_place(_products(tiles, kernel))
-    return largest.reshape(-1, *tiles[0].shape[1:]), (images, kernel, place)
-
-
-def _conv_max_pool_bwd(residuals: tuple[Maps, Kernel, jax.Array], grads: Maps) -> tuple[Maps, Kernel]:
-    images, kernel, place = residuals
-    return _backwards(images, kernel, _spread_places(grads.reshape(place.shape), place))
-
-
-conv.defvjp(_conv_fwd, _conv_bwd)
-conv_max_pool.defvjp(_conv_max_pool_fwd, _conv_max_pool_bwd)
-
-
-def _products(tiles: Places, kernel: Kernel) -> list[Matrix]:
-    return [by_rows(matrix, _flat(tile)) for matrix, tile in zip(_kernels(kernel, True), tiles, strict=True)]
-
-
-def _backwards(images: Maps, kernel: Kernel, grads: Places) -> tuple[Maps, Kernel]:
-    """Returns the gradients by images and kernel, from those by the 16 products."""
-    tiles, grads = _tiles(images), [_flat(grad) for grad in grads]
-    _, down, right, batch = tiles[0].shape
-    kernel_grads = [by_columns(_flat(tile), grad) for tile, grad in zip(tiles, grads, strict=True)]
-    image_grads = [by_rows(matrix, grad) for matrix, grad in zip(_kernels(kernel, False), grads, strict=True)]
-    whole = _untiled([grad.reshape(-1, down, right, batch) for grad in image_grads])
-    whole = whole.reshape(-1, 2 * down + 2, 2 * right + 2, batch)
-    return whole[:, : images.shape[1], : images.shape[2]], _kernel_gradient(kernel_grads)
-
-
-def _flat(places: jax.Array) -> Matrix:
+def _flat(places: jax.Array) -> Float[Array, "channels places"]:
     return places.reshape(places.shape[0], -1)
 
 
-def _twice(transform: Any, size: int, places: Places) -> Places:
-    """Transforms the columns of a size x size block, then the rows."""
-    columns = [transform([places[size * row + column] for row in range(size)]) for column in range(size)]
-    return [out for row in range(len(columns[0])) for out in transform([column[row] for column in columns])]
+def _products(matrices: Places, places: Places) -> Places:
+    """Multiplies what stands at each place by a matrix of its own."""
+    shape = places[0][0].shape[1:]
+    return [
+        [by_rows(matrix, _flat(place)).reshape(-1, *shape) for matrix, place in zip(*rows, strict=True)]
+        for rows in zip(matrices, places, strict=True)
+    ]
 
 
-@apart
-def _tiles(images: Maps) -> Places:
-    """Returns the transformed 4x4 blocks, two pixels apart; zeros stand where the last ones leave the image."""
-    down, right = ((size - 1) // 2 for size in images.shape[1:3])
-    beyond = (2 * down + 2 - images.shape[1], 2 * right + 2 - images.shape[2])
+def _transposed(matrix: Matrix) -> Matrix:
+    return tuple(zip(*matrix, strict=True))
+
+
+def _sums(matrix: Matrix, terms: Sequence[jax.Array]) -> list[jax.Array]:
+    """Multiplies a matrix by a list of arrays."""
+
+    def total(row: tuple[float, ...]) -> jax.Array:
+        parts = [term if weight == 1 else weight * term for weight, term in zip(row, terms, strict=True) if weight]
+        return functools.reduce(jnp.add, parts)
+
+    return [total(row) for row in matrix]
+
+
+def _tiles(form: Form, images: Maps) -> Places:
+    return _split(images, form.inputs, form.step, 2)
+
+
+def _split(maps: Maps, matrix: Matrix, step: int, more: int) -> Places:
+    """Transforms the blocks of maps, so many pixels apart, first down, then to the right.
+
+    Args:
+      maps: zeros stand where the last blocks leave them.
+      matrix: (places, pixels), along either axis.
+      step: the distance of two blocks.
+      more: how many pixels the last block has beyond its step.
+    """
+    counts = [-(-(size - more) // step) for size in maps.shape[1:3]]
+    beyond = [step * count + more - size for count, size in zip(counts, maps.shape[1:3], strict=True)]
     if any(beyond):
-        images = jnp.pad(images, ((0, 0), (0, beyond[0]), (0, beyond[1]), (0, 0)))
-    return _twice(
-        lambda d: [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]], 4, shifts(images, (4, 4), (2, 2), down, right)
-    )
+        maps = jnp.pad(maps, ((0, 0), (0, beyond[0]), (0, beyond[1]), (0, 0)))
+    return [_along(matrix, step, 2, counts[1])(row) for row in _along(matrix, step, 1, counts[0])(maps)]
 
 
-@apart
-def _untiled(grads: Places) -> Float[Array, "channels down 2 right 2 batch"]:
-    """Transposes `_tiles`: each pixel sums what the blocks that hold it give it."""
-    blocks = _twice(lambda d: [d[0], d[1] - d[2] + d[3], d[1] - d[0] + d[2], -d[3]], 4, grads)
+@functools.cache
+def _along(matrix: Matrix, step: int, axis: int, count: int) -> Callable[[Maps], list[jax.Array]]:
+    @apart
+    def along(maps: Maps) -> list[jax.Array]:
+        last = (count - 1) * step + 1
+        return _sums(matrix, [_slice(maps, axis, pixel, pixel + last, step) for pixel in range(len(matrix[0]))])
 
-    def pixels(row: int, column: int) -> jax.Array:
-        given = [
-            jnp.pad(blocks[4 * (row + 2 * i) + column + 2 * j], ((0, 0), (i, 1 - i), (j, 1 - j), (0, 0)))
-            for i in (0, 1)
-            for j in (0, 1)
-        ]
-        return functools.reduce(jnp.add, given)
-
-    return jnp.stack([jnp.stack([pixels(row, column) for column in (0, 1)], 3) for row in (0, 1)], 2)
+    return along
 
 
-def _kernels(kernel: Kernel, transposed: bool) -> Places:
-    """Returns the kernel at each place, (channels, features), or transposed."""
-    return _kernel_transform(jnp.swapaxes(kernel, 2, 3) if transposed else kernel)
+def _slice(maps: Maps, axis: int, first: int, end: int, step: int) -> jax.Array:
+    return jax.lax.slice_in_dim(maps, first, end, step, axis)
 
 
-@apart
-def _kernel_transform(kernel: Kernel) -> Places:
-    taps = [kernel[row, column] for row in range(3) for column in range(3)]
-    return _twice(lambda g: [g[0], (g[0] + g[1] + g[2]) / 2, (g[0] - g[1] + g[2]) / 2, g[2]], 3, taps)
+def _joined(places: Places, matrix: Matrix, step: int) -> Maps:
+    """Transforms places into blocks, so many pixels apart, and sums these where they overlap.
+
+    Args:
+      places: of each block.
+      matrix: (pixels, places), along either axis.
+      step: the distance of two blocks.
+    """
+    rows = [_merged(_woven(matrix, step, 2)(row), 2) for row in places]
+    return _merged(_woven(matrix, step, 1)(rows), 1)
 
 
-@apart
-def _kernel_gradient(grads: Places) -> Kernel:
-    """Transposes `_kernel_transform`."""
-    taps = _twice(lambda g: [g[0] + (g[1] + g[2]) / 2, (g[1] - g[2]) / 2, (g[1] + g[2]) / 2 + g[3]], 4, grads)
-    return jnp.stack([jnp.stack(taps[3 * row : 3 * row + 3]) for row in range(3)])
+def _merged(maps: jax.Array, axis: int) -> jax.Array:
+    return maps.reshape(*maps.shape[:axis], -1, *maps.shape[axis + 2 :])
 
 
-def _block(products: Places) -> Places:
-    return _twice(lambda m: [m[0] + m[1] + m[2], m[1] - m[2] - m[3]], 4, products)
+@functools.cache
+def _woven(matrix: Matrix, step: int, axis: int) -> Callable[[list[jax.Array]], jax.Array]:
+    @apart
+    def woven(places: list[jax.Array]) -> jax.Array:
+        pixels = _sums(matrix, places)
+        if len(pixels) > step:
+            overlapping = [pixels[first::step] for first in range(step)]
+            pixels = [
+                functools.reduce(jnp.add, [_moved(maps, axis, block) for block, maps in enumerate(pixel)])
+                for pixel in overlapping
+            ]
+        return jnp.stack(pixels, axis + 1)
+
+    return woven
 
 
-def _unblock(block: Places) -> Places:
-    """Transposes `_block`."""
-    return _twice(lambda y: [y[0], y[0] + y[1], y[0] - y[1], -y[1]], 2, block)
+def _moved(maps: jax.Array, axis: int, before: int) -> jax.Array:
+    """Returns maps that are longer by one along an axis, with zeros before or after them."""
+    return jnp.pad(maps, [(before, 1 - before) if each == axis else (0, 0) for each in range(maps.ndim)])
 
 
-_outputs = apart(_block)
+@functools.cache
+def _kernels(form: Form) -> Callable[[Float[Array, "3 3 a b"]], Places]:
+    @apart
+    def kernels(kernel: Float[Array, "3 3 a b"]) -> Places:
+        rows = _sums(form.kernel, list(kernel))
+        return [_sums(form.kernel, list(row)) for row in rows]
+
+    return kernels
 
 
-@apart
-def _woven(block: Places) -> Float[Array, "features down 2 right 2 batch"]:
-    return jnp.stack([jnp.stack(block[2 * row : 2 * row + 2], 3) for row in (0, 1)], 2)
+@functools.cache
+def _kernel_gradient(form: Form) -> Callable[[Places], Kernel]:
+    """Transposes `_kernels`."""
+    matrix = _transposed(form.kernel)
 
+    @apart
+    def gradient(grads: Places) -> Kernel:
+        rows = [jnp.stack(_sums(matrix, row)) for row in grads]
+        return jnp.stack(_sums(matrix, rows))
 
-@apart
-def _largest(products: Places) -> Matrix:
-    return functools.reduce(jnp.maximum, _block(products))
-
-
-@apart
-def _largest_and_place(products: Places) -> tuple[Matrix, UInt8[Array, "features places"]]:
-    block = _block(products)
-    return functools.reduce(jnp.maximum, block), first_place(block)
-
-
-@apart
-def _spread_places(grads: Matrix, place: UInt8[Array, "features places"]) -> Places:
-    return _unblock(by_place(grads, place, 4))
-
-
-@apart
-def _spread_blocks(grads: Maps) -> Places:
-    height, width = grads.shape[1:3]
-    grads = jnp.pad(grads, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-    return _unblock(shifts(grads, (2, 2), (2, 2), (height + 1) // 2, (width + 1) // 2))
+    return gradient

@@ -1,0 +1,42 @@
+"""Tests of the matrices of Winograd's algorithms, and of how far float32 takes their sums from the exact ones."""
+
+import numpy as np
+import pytest
+
+from cnn import ops
+from cnn.ops import forms, winograd
+from tests import oracles
+
+each_form = pytest.mark.parametrize("form", [forms.TWO, forms.FOUR], ids=["two", "four"])
+
+
+def products(form, kernel):
+    """Returns the matrix that a kernel of three numbers makes of the inputs of a block: (outputs, inputs)."""
+    places = np.array(form.kernel) @ kernel
+    return np.array(form.outputs) @ (places[:, None] * np.array(form.inputs))
+
+
+@each_form
+@pytest.mark.parametrize("tap", [0, 1, 2])
+def test_a_block_is_what_sliding_the_kernel_makes(form, tap):
+    slid = np.eye(form.step, form.step + 2, tap)
+    assert products(form, np.eye(3)[tap]) == pytest.approx(slid, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "form"),
+    [(32, 32, forms.FOUR), (6, 6, forms.TWO), (7, 8, forms.FOUR), (2, 2, forms.TWO), (1, 40, forms.TWO)],
+)
+def test_the_algorithm_is_the_one_of_fewer_products(height, width, form):
+    assert forms.form_of(height, width) is form
+
+
+@pytest.mark.parametrize(("size", "most"), [(8, 2), (10, 5)], ids=["two", "four"])
+def test_rounding_stays_near_that_of_the_plain_convolution(size, most):
+    images, kernel = (np.random.default_rng(0).normal(size=shape) for shape in [(1, size, size, 64), (3, 3, 64, 8)])
+    exact = oracles.conv2d(images, kernel)
+    images, kernel = images.astype(np.float32), kernel.astype(np.float32)
+    plain = ops.conv(images, kernel, ops.Window(), layout="NHWC")
+    ours = ops.leave(winograd.conv(ops.enter(images, "CHWN"), kernel), "CHWN")
+    error, expected = (np.sqrt(np.mean((np.asarray(each) - exact) ** 2)) for each in (ours, plain))
+    assert error < most * expected
