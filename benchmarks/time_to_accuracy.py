@@ -36,13 +36,12 @@ def timed(command, environment):
     return done.stdout, seconds
 
 
-def ours(path, seed, environment):
-    """Trains one seed of a config; returns its figures."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(ROOT / "main.py"), f"--config={path}", f"--config.seed={seed}"]
-        command += ["--config.data.train_on=train+valid", f"--workdir={folder}/run"]
-        _, total = timed(command, environment)
-        result = json.loads((Path(folder) / "run" / "result.json").read_text())
+def ours(path, seed, runs, environment):
+    """Trains one seed of a config, in a directory of its own among the runs; returns its figures."""
+    workdir = runs / f"{path.stem}-{seed}"
+    command = [sys.executable, str(ROOT / "main.py"), f"--config={path}", f"--config.seed={seed}"]
+    _, total = timed([*command, "--config.data.train_on=train+valid", f"--workdir={workdir}"], environment)
+    result = json.loads((workdir / "result.json").read_text())
     return {
         "accuracy": result["test"]["accuracy"],
         "training": result["train_seconds"] - result["compile_seconds"],
@@ -100,8 +99,12 @@ def parse():
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--keras", type=int, default=3, help="runs of Keras; 0 for none")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--keep", type=Path, help="where our runs stay, for benchmarks/results.py (default: nowhere)")
     parser.add_argument("--peers", type=Path, default=ROOT / ".peers", help="Keras' virtual environment is in here")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.keep and options.keep.exists():
+        parser.error(f"--keep={options.keep}: is there already; give a new directory, or its runs would be continued")
+    return options
 
 
 def main():
@@ -116,7 +119,7 @@ def main():
             save_data(data)
         for seed in range(max(options.seeds, options.keras)):
             if seed < options.seeds:
-                runs["ours"].append(ours(options.config, seed, environment))
+                runs["ours"].append(ours(options.config, seed, options.keep or Path(folder), environment))
             if len(runs["Keras"]) < options.keras * (seed + 1) / options.seeds:
                 runs["Keras"].append(keras(python, data, len(runs["Keras"]), environment))
             print(seed, *(f"{name} {each[-1]}" for name, each in runs.items() if each), file=sys.stderr, flush=True)
