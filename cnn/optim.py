@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cnn import fields, settings
+from cnn import fields, muon, settings
 
 Schedule = Callable[[jax.Array], jax.Array]
 
@@ -103,26 +103,13 @@ def _decoupled(optimizer: Any) -> dict[str, Any]:
 
 
 def _muon(optimizer: settings.Muon, factor: Schedule) -> optax.GradientTransformation:
-    def dimensions(params: Any) -> Any:
-        return jax.tree.map(_matrix, params)
-
-    return optax.contrib.muon(
+    return muon.make_muon(
         _rate(optimizer, factor),
-        beta=optimizer.momentum,
-        adam_b1=optimizer.b1,
-        adam_b2=optimizer.b2,
-        adam_learning_rate=lambda count: optimizer.adam_learning_rate * factor(count),
+        momentum=optimizer.momentum,
         weight_decay=optimizer.weight_decay,
-        weight_decay_mask=_mask(optimizer),
-        muon_weight_dimension_numbers=dimensions,
+        mask=_mask(optimizer),
+        others=optax.nadam(lambda count: optimizer.adam_learning_rate * factor(count), **_betas(optimizer)),
     )
-
-
-def _matrix(array: jax.Array) -> Any:
-    """Returns how Muon sees a kernel as a matrix: all axes but the features' are its inputs; `None` is Adam."""
-    if array.ndim < 2:
-        return None
-    return optax.contrib.MuonDimensionNumbers(tuple(range(array.ndim - 1)), array.ndim - 1)
 
 
 _OPTIMIZERS: dict[type, Callable[[Any, Schedule], optax.GradientTransformation]] = {

@@ -26,6 +26,7 @@ RANKS = {
     "cnn.interruption": 0,
     "cnn.lock": 0,
     "cnn.memory": 0,
+    "cnn.muon": 0,
     "cnn.colours": 0,
     "cnn.ops": 1,
     "cnn.pagesize": 0,
