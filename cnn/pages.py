@@ -1,6 +1,5 @@
 """Keeps a page up to date while a run trains, or a sweep; whatever goes wrong with it is said, and training goes on."""
 
-import importlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,9 +28,10 @@ def of_sweep(folder: Path, running: bool) -> None:
 
 
 def prepare_for_sweep() -> None:
-    """Imports what draws the page of a sweep, where there is time for that."""
-    importlib.import_module("cnn.report.sweeps")
-    importlib.import_module("matplotlib.figure")
+    """Does what the first page of a sweep would wait for, where there is time for that."""
+    from cnn.report import sweeps
+
+    sweeps.prepare()
 
 
 class Pages:

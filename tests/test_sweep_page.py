@@ -320,6 +320,16 @@ def test_the_scripts_keep_sort_and_write_as_python_does(tmp_path):
     assert done.returncode == 0, done.stdout[-4000:]
 
 
+def test_a_page_prepared_for_compiles_no_template(tmp_path, monkeypatch):
+    pages.prepare_for_sweep()
+
+    def compiled(*_, **__):
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(text._ENVIRONMENT, "compile", compiled)
+    assert "<html" in written(tmp_path / "sweep", configurations=3)
+
+
 @pytest.mark.slow
 def test_a_sweep_ends_in_its_page_and_those_of_its_best_trials(tmp_path, capsys):
     folder = tmp_path / "sweep"

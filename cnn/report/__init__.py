@@ -95,8 +95,12 @@ def _differs(path: Path, content: bytes) -> bool:
 def _parts(run: Run, about: Markup) -> list[Part]:
     """Returns the sections; the journey, which may leave images out, is told how large the others are."""
     built = {build: build(run) for build in SECTIONS if build is not journey.build}
-    others = page.assemble(f"{run.name}", about, [part for part in built.values() if part is not None], kind="run")
-    built[journey.build] = journey.build(run, len(others))
+
+    def size() -> int:
+        others = [part for part in built.values() if part is not None]
+        return len(page.assemble(f"{run.name}", about, others, kind="run"))
+
+    built[journey.build] = journey.build(run, size)
     return [part for build in SECTIONS if (part := built[build]) is not None]
 
 

@@ -1,6 +1,7 @@
 """The journey of one image: every number of every layer, what it is made of, and the proof that it adds up."""
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,12 @@ MARKUP = 3_000
 """More bytes than the section takes for what is neither data nor script."""
 
 
-def build(run: Run, others: int = 0) -> Part | None:
+def build(run: Run, others: Callable[[], int] = lambda: 0) -> Part | None:
     """Returns the section, `None` for a run whose images nobody has followed yet.
 
     Args:
       run: its files.
-      others: bytes of the page without this section, which is to leave room for them.
+      others: returns the bytes of the page without this section, which is to leave room for them.
     """
     try:
         journey = stages.read(run.workdir / stages.JOURNEY)
@@ -52,7 +53,7 @@ def build(run: Run, others: int = 0) -> Part | None:
     cap, told = float(journey.about.get("max_mb", 3)), story.tell(journey)
     packer, scripts = Packer(journey), tuple(map(text.source, SCRIPTS))
     own = (text.source(script) for script in SCRIPTS if script not in bench.SCRIPTS)
-    fixed = others + MARKUP + len(told.encode()) + sum(len(page.compact_script(script)) for script in own)
+    fixed = others() + MARKUP + len(told.encode()) + sum(len(page.compact_script(script)) for script in own)
     chosen = plan(len(journey.pictures), lambda some: _cost(journey, packer, some), int(cap * MEGABYTE) - fixed)
     notes = said(chosen, journey, cap) if chosen else [f"The numbers take more than {cap:g} MB and are left out."]
     html = text.render("journey.html.j2", problem="", notes=notes, story=told, about=journey.about)

@@ -1,13 +1,18 @@
 """The network: what every layer makes of an image, to scale and in a table with its arithmetic."""
 
+import functools
 import math
 from typing import Any
+
+from markupsafe import Markup
 
 from cnn.layers import Residual, Row, Shape, activation_bytes, count_parameters, show, written
 from cnn.report import chart, text
 from cnn.report.files import Run
-from cnn.report.part import Part
+from cnn.report.part import Figure, Part
 
+Boxes = tuple[tuple[tuple[str, ...], Shape], ...]
+"""The layers that make each volume, and its shape."""
 HEIGHT = 190
 TALLEST, WIDEST, THICKEST = 80, 46, 46
 """The most pixels of a box: up, into the page, and across for its channels."""
@@ -19,9 +24,8 @@ def build(run: Run) -> Part:
     rows, image = run.values.rows, run.values.data.image_shape
     boxes = volumes(rows, image)
     total = count_parameters(rows)
-    label = "Volumes to scale: " + ", ".join(f"{'/'.join(names)} {show(shape)}" for names, shape in boxes)
     width = max(360, sum(_width(shape, boxes) + GAP for _, shape in boxes) + GAP)
-    drawing, figures = chart.draw("network", (width, HEIGHT), label, lambda figure, ink: _paint(figure, ink, boxes))
+    drawing, figures = _draw(boxes, width)
     html = text.render(
         "network.html.j2",
         image=show(image),
@@ -39,7 +43,14 @@ def build(run: Run) -> Part:
     return Part("network", "The network", html, (), (text.source("network.js"),), data, figures, "Network")
 
 
-def placed(boxes: list[tuple[list[str], Shape]], width: int) -> list[tuple[list[str], float, float]]:
+@functools.lru_cache(maxsize=1)
+def _draw(boxes: Boxes, width: int) -> tuple[Markup, dict[str, Figure]]:
+    """Returns the drawing and its files; a sweep's trials, which mostly have one network, draw it once."""
+    label = "Volumes to scale: " + ", ".join(f"{'/'.join(names)} {show(shape)}" for names, shape in boxes)
+    return chart.draw("network", (width, HEIGHT), label, lambda figure, ink: _paint(figure, ink, boxes))
+
+
+def placed(boxes: Boxes, width: int) -> list[tuple[tuple[str, ...], float, float]]:
     """Returns which layers make each volume, and its left edge and width in shares of the drawing."""
     found, left = [], GAP / 2
     for names, shape in boxes:
@@ -49,17 +60,17 @@ def placed(boxes: list[tuple[list[str], Shape]], width: int) -> list[tuple[list[
     return found
 
 
-def volumes(rows: tuple[Row, ...], image: Shape) -> list[tuple[list[str], Shape]]:
+def volumes(rows: tuple[Row, ...], image: Shape) -> Boxes:
     """Returns the boxes of the drawing: which layers make a volume, and its shape; inside of residuals none."""
-    boxes: list[tuple[list[str], Shape]] = [(["image"], image)]
+    boxes: list[tuple[tuple[str, ...], Shape]] = [(("image",), image)]
     for row in rows:
         if row.depth:
             continue
         if row.output == boxes[-1][1] and len(boxes) > 1:
-            boxes[-1][0].append(row.path)
+            boxes[-1] = ((*boxes[-1][0], row.path), row.output)
         else:
-            boxes.append(([row.path], row.output))
-    return boxes
+            boxes.append(((row.path,), row.output))
+    return tuple(boxes)
 
 
 def how(row: Row) -> str:
@@ -95,7 +106,7 @@ def _line(row: Row, total: int) -> dict[str, Any]:
     }
 
 
-def _sizes(shape: Shape, boxes: list[tuple[list[str], Shape]]) -> tuple[float, float, float]:
+def _sizes(shape: Shape, boxes: Boxes) -> tuple[float, float, float]:
     """Returns pixels up, into the page and across."""
     maps = [shape for _, shape in boxes if len(shape) == 3]
     if len(shape) == 1:
@@ -106,12 +117,12 @@ def _sizes(shape: Shape, boxes: list[tuple[list[str], Shape]]) -> tuple[float, f
     return TALLEST * shape[0] / side, WIDEST * shape[1] / side, max(1.5, THICKEST * shape[2] / deepest)
 
 
-def _width(shape: Shape, boxes: list[tuple[list[str], Shape]]) -> int:
+def _width(shape: Shape, boxes: Boxes) -> int:
     _, into, across = _sizes(shape, boxes)
     return max(64, round(into * 0.7 + across))
 
 
-def _paint(figure: Any, ink: chart.Ink, boxes: list[tuple[list[str], Shape]]) -> None:
+def _paint(figure: Any, ink: chart.Ink, boxes: Boxes) -> None:
     width = round(figure.get_figwidth() * chart.INCH)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()

@@ -6,9 +6,10 @@ there is nothing to show; `SECTIONS` lists them in the order of the page.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cnn import report, rundir
-from cnn.report import page
+from cnn.report import chart, page, text
 from cnn.report.part import Part
 from cnn.report.trials import again, curves, figures, findings, head, parallel, ranking, record, single, timeline
 from cnn.report.trials.record import Sweep
@@ -27,6 +28,16 @@ SECTIONS: tuple[Callable[[Sweep], Part | None], ...] = (
     again.build_failures,
     again.build_again,
 )
+
+
+def prepare() -> None:
+    """Compiles the templates and draws something, which the first page of a process waits for otherwise."""
+    text.compile_templates()
+    chart.files("axes", (96, 96), _axes)
+
+
+def _axes(figure: Any, _: chart.Ink) -> None:
+    figure.subplots()
 
 
 def write(folder: Path, *, running: bool = False) -> Path:

@@ -27,6 +27,12 @@ def render(template: str, **context: Any) -> Markup:
     return Markup(_ENVIRONMENT.get_template(template).render(**context))
 
 
+def compile_templates() -> None:
+    """Compiles every template, so that the first page need not."""
+    for name in _ENVIRONMENT.list_templates(extensions=["j2"]):
+        _ENVIRONMENT.get_template(name)
+
+
 def source(name: str) -> str:
     """Returns a sheet of CSS or a script of this package."""
     return (FOLDER / "templates" / name).read_text()
