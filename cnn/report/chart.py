@@ -1,11 +1,12 @@
 """Charts by matplotlib: drawn once for each theme, the same bytes each time, and as files for papers and slides."""
 
+import contextlib
 import dataclasses
 import functools
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -38,6 +39,8 @@ INKS = {
     "light": Ink("light", "#1a1a1a", "#595959", "#d0d0d0", "#0072B2", "#C24E00", "#f5f5f5"),
     "dark": Ink("dark", "#ebebeb", "#b0b0b0", "#4a4a4a", "#56B4E9", "#E69F00", "#1f1f1f"),
 }
+INK = INKS["light"]
+"""What charts are drawn in; the page recolours them for the other theme."""
 
 Paint = Callable[["drawing.Figure", Ink], None]
 """Draws on an empty figure."""
@@ -52,23 +55,20 @@ def draw(name: str, size: tuple[int, int], label: str, paint: Paint) -> tuple[Ma
       label: one sentence that says what the chart shows.
       paint: draws in the colours of an ink and no others, so that another ink makes another theme of the same drawing.
     """
-    light = _svg(name, size, INKS["light"], paint)
-    drawn = {theme: recoloured(light, INKS["light"], INKS[theme]) for theme in THEMES}
+    light, figure = _paint(name, size, paint)
+    drawn = {theme: recoloured(light, INK, INKS[theme]) for theme in THEMES}
     html = Markup("").join(
         Markup('<img class="chart {}" width="{}" height="{}" alt="{}" src="{}">').format(
             theme, *size, label, address(drawn[theme], "image/svg+xml")
         )
         for theme in THEMES
     )
-    return html, {f"{name}.svg": light, f"{name}.png": functools.partial(_save, size, INKS["light"], paint, "png")}
+    return html, _files(name, light, figure)
 
 
 def files(name: str, size: tuple[int, int], paint: Paint) -> dict[str, Figure]:
     """Returns the files of a chart that the page shows in another way, as `draw` does."""
-    return {
-        f"{name}.svg": _svg(name, size, INKS["light"], paint),
-        f"{name}.png": functools.partial(_save, size, INKS["light"], paint, "png"),
-    }
+    return _files(name, *_paint(name, size, paint))
 
 
 def recoloured(drawn: bytes, ink: Ink, other: Ink) -> bytes:
@@ -80,13 +80,32 @@ def recoloured(drawn: bytes, ink: Ink, other: Ink) -> bytes:
     return pattern.sub(lambda found: found[1] + table[found[2]], drawn.decode()).encode()
 
 
-def _svg(name: str, size: tuple[int, int], ink: Ink, paint: Paint) -> bytes:
-    return svg.smaller(_save(size, ink, paint, "svg", salt=name))
+def _paint(name: str, size: tuple[int, int], paint: Paint) -> tuple[bytes, "drawing.Figure"]:
+    """Returns a chart as SVG, and what it was drawn from."""
+    from matplotlib import figure as drawing  # a fifth of a second that a run without a page does not pay
+
+    stream = io.BytesIO()
+    with _settings(salt=name):
+        figure = drawing.Figure(figsize=(size[0] / INCH, size[1] / INCH), dpi=INCH)
+        paint(figure, INK)
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return svg.smaller(stream.getvalue()), figure
 
 
-def _save(size: tuple[int, int], ink: Ink, paint: Paint, kind: str, salt: str = "") -> bytes:
-    # Imported here: a fifth of a second that a run without a page does not pay.
-    from matplotlib import figure as drawing
+def _files(name: str, drawn: bytes, figure: "drawing.Figure") -> dict[str, Figure]:
+    return {f"{name}.svg": drawn, f"{name}.png": functools.partial(_png, figure)}
+
+
+def _png(figure: "drawing.Figure") -> bytes:
+    stream = io.BytesIO()
+    with _settings():
+        figure.savefig(stream, format="png", dpi=2 * INCH, facecolor="white", metadata={"Software": None})
+    return stream.getvalue()
+
+
+@contextlib.contextmanager
+def _settings(salt: str = "") -> Iterator[None]:
+    """Draws the same bytes each time."""
     from matplotlib import rc_context
 
     settings: Any = {
@@ -99,24 +118,17 @@ def _save(size: tuple[int, int], ink: Ink, paint: Paint, kind: str, salt: str = 
         "axes.linewidth": 0.8,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.edgecolor": ink.muted,
-        "axes.labelcolor": ink.text,
-        "text.color": ink.text,
-        "xtick.color": ink.muted,
-        "ytick.color": ink.muted,
+        "axes.edgecolor": INK.muted,
+        "axes.labelcolor": INK.text,
+        "text.color": INK.text,
+        "xtick.color": INK.muted,
+        "ytick.color": INK.muted,
         "axes.grid": True,
-        "grid.color": ink.grid,
+        "grid.color": INK.grid,
         "grid.linewidth": 0.6,
-        "hatch.color": ink.muted,
+        "hatch.color": INK.muted,
         "hatch.linewidth": 0.6,
     }
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a class may be named in any script
-        figure = drawing.Figure(figsize=(size[0] / INCH, size[1] / INCH), dpi=INCH)
-        paint(figure, ink)
-        stream = io.BytesIO()
-        if kind == "svg":
-            figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        else:
-            figure.savefig(stream, format="png", dpi=2 * INCH, facecolor="white", metadata={"Software": None})
-    return stream.getvalue()
+        yield

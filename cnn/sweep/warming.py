@@ -1,5 +1,6 @@
 """Compiles beside other work what the first trial of a program would otherwise wait for. It computes nothing new."""
 
+import concurrent.futures
 import contextlib
 import threading
 import time
@@ -46,13 +47,16 @@ class Warming(threading.Thread):
 
     def run(self) -> None:
         """Compiles, and then ends."""
+        values = self.plan.example.values
         try:
-            begun = before_steps(self.plan, self.datasets)
-            self.opened.set()
-            if begun is not None and self._is_sure():
-                with contextlib.suppress(Exception):  # which the trial itself will meet, and tell
-                    self._make_step(*begun)
-        finally:
+            with contextlib.suppress(Exception), concurrent.futures.ThreadPoolExecutor(1) as beside:
+                program = program_of(self.plan, self.datasets)
+                shapes = jax.eval_shape(lambda: make_state(values, program))
+                state = beside.submit(make_state, values, program)
+                state.add_done_callback(lambda _: self.opened.set())
+                if self._is_sure():
+                    self._make_step(program, shapes, state)
+        finally:  # what was suppressed the trial itself will meet, and tell
             self.opened.set()
             self._traced.set()
 
@@ -64,37 +68,34 @@ class Warming(threading.Thread):
         key = programs.key(self.plan.example)
         return all(programs.key(trial) == key for trial in self.plan.checked)
 
-    def _make_step(self, program: Program, state: TrainState) -> None:
+    def _make_step(self, program: Program, shapes: TrainState, state: concurrent.futures.Future[TrainState]) -> None:
+        """Compiles the step while the state, of these shapes, is compiled and made; then makes the step."""
         values = self.plan.example.values
         size, epochs = values.train.batch_size, values.train.epochs
         feed = Feed(self.datasets.of(values).train, seed=values.order_seed, batch_size=size, epochs=epochs, workers=0)
         split, rows = next(feed.pieces(0, 1, scan=False))
         started = time.monotonic()
-        train.run_step.lower(state, split, rows, program=program)
+        lowered = train.run_step.lower(shapes, split, rows, program=program)
         self._traced.set()
-        jax.block_until_ready(train.run_step(state, split, rows, program=program))
+        lowered.compile()  # which the call finds
+        jax.block_until_ready(train.run_step(state.result(), split, rows, program=program))
         self.seconds = time.monotonic() - started
 
 
-def before_steps(plan: Plan, datasets: Datasets) -> tuple[Program, TrainState] | None:
-    """Reads the data and compiles the first state of the sweep's example; `None` where that is refused."""
+def program_of(plan: Plan, datasets: Datasets) -> Program:
+    """Returns what the sweep's example compiles in; its data are read and described."""
     values = plan.example.values
-    with contextlib.suppress(Exception):  # which the trial itself will meet, and tell
-        dataset = datasets.of(values)
-        describe(dataset)
-        length = len(dataset.train) // values.train.batch_size
-        program = make_program(values, length * values.train.epochs, length)
-        return program, make_state(values, program)
-    return None
+    dataset = datasets.of(values)
+    describe(dataset)
+    length = len(dataset.train) // values.train.batch_size
+    return make_program(values, length * values.train.epochs, length)
 
 
 def after_steps(plan: Plan, datasets: Datasets) -> None:
     """Compiles what the trial needs when its steps are made."""
     values = plan.example.values
-    if (begun := before_steps(plan, datasets)) is None:
-        return
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):  # which the trial itself will meet, and tell
+        state = make_state(values, program_of(plan, datasets))
         images = evaluate.placed(datasets.of(values).valid)
-        variables = evaluate.variables_of(begun[1])
-        evaluate.predict_logits(begun[1].hyper, variables, images, **evaluate.options(values, 1))
-        fingerprint(begun[1])
+        evaluate.predict_logits(state.hyper, evaluate.variables_of(state), images, **evaluate.options(values, 1))
+        fingerprint(state)

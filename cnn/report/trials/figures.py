@@ -34,7 +34,7 @@ def _curves(figure: Any, ink: chart.Ink, sweep: Sweep) -> None:
         panel.plot([step for step, _ in points], [value for _, value in points], **{"linewidth": 0.8, **style})
     panel.set_xlabel("step")
     panel.set_ylabel(sweep.objective)
-    figure.set_layout_engine("tight")
+    figure.tight_layout()
 
 
 def _fields(figure: Any, ink: chart.Ink, sweep: Sweep, listed: list[axes.Axis]) -> None:
@@ -50,4 +50,4 @@ def _fields(figure: Any, ink: chart.Ink, sweep: Sweep, listed: list[axes.Axis]) 
         panel.set_xticks([tick.share for tick in ticks], [tick.text for tick in ticks], rotation=30, ha="right")
         panel.set_xlabel(text.shortened(axis.label, 30))
         panel.set_ylabel(sweep.objective if place % COLUMNS == 1 or len(listed) == 1 else "")
-    figure.set_layout_engine("tight")
+    figure.tight_layout()
