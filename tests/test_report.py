@@ -81,7 +81,7 @@ def test_a_figure_is_drawn_again_only_where_its_drawing_changed(tmp_path):
 def test_a_drawing_in_other_colours_is_that_of_the_other_ink(tmp_path):
     recorded = history.read(files.read(make(tmp_path / "run", epochs=2, result="diverged", bad_step=20)))
     light, dark = (
-        chart._svg("x", curves.SIZE, chart.INKS[theme], lambda figure, ink: curves._paint(figure, ink, recorded))
+        chart._paint("x", curves.SIZE, lambda figure, ink: curves._paint(figure, ink, recorded), chart.INKS[theme])[0]
         for theme in ("light", "dark")
     )
     marks = re.compile(rb"[mhp][0-9a-f]{10}")  # matplotlib names markers after a hash of what they look like
@@ -322,7 +322,7 @@ def test_a_residual_network_is_drawn_with_its_inner_layers_in_the_table(tmp_path
     run = files.read(folder)
     said = visible(network.build(run).html)
     assert "residual1/conv1" in said and "body + input" in said and "batch statistics" in said
-    assert [names for names, _ in network.volumes(run.values.rows, (8, 6, 3))][1] == ["residual1"]
+    assert [names for names, _ in network.volumes(run.values.rows, (8, 6, 3))][1] == ("residual1",)
     assert sum(row.count() for row in run.values.rows) == layers.count_parameters(run.values.rows)
 
 

@@ -143,11 +143,7 @@ def test_survives_what_a_sweep_may_leave(tmp_path, settings, words):
 
 @pytest.fixture(scope="module")
 def thousand(tmp_path_factory):
-    folder = make(
-        tmp_path_factory.mktemp("thousand") / "sweep",
-        configurations=1000,
-        fields=("optimizer.learning_rate", "train.batch_size"),
-    )
+    folder = make(tmp_path_factory.mktemp("thousand") / "sweep", configurations=1000)
     about = json.loads((folder / "sweep.json").read_text())
     for trial in about["trials"]:  # as long as curves are kept
         trial["curves"] = {name: [[n, trial["value"] * n / 7] for n in range(1, 201)] for name in trial["curves"]}

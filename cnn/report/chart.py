@@ -80,14 +80,14 @@ def recoloured(drawn: bytes, ink: Ink, other: Ink) -> bytes:
     return pattern.sub(lambda found: found[1] + table[found[2]], drawn.decode()).encode()
 
 
-def _paint(name: str, size: tuple[int, int], paint: Paint) -> tuple[bytes, "drawing.Figure"]:
+def _paint(name: str, size: tuple[int, int], paint: Paint, ink: Ink = INK) -> tuple[bytes, "drawing.Figure"]:
     """Returns a chart as SVG, and what it was drawn from."""
     from matplotlib import figure as drawing  # a fifth of a second that a run without a page does not pay
 
     stream = io.BytesIO()
-    with _settings(salt=name):
+    with _settings(ink, salt=name):
         figure = drawing.Figure(figsize=(size[0] / INCH, size[1] / INCH), dpi=INCH)
-        paint(figure, INK)
+        paint(figure, ink)
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return svg.smaller(stream.getvalue()), figure
 
@@ -104,7 +104,7 @@ def _png(figure: "drawing.Figure") -> bytes:
 
 
 @contextlib.contextmanager
-def _settings(salt: str = "") -> Iterator[None]:
+def _settings(ink: Ink = INK, salt: str = "") -> Iterator[None]:
     """Draws the same bytes each time."""
     from matplotlib import rc_context
 
@@ -118,15 +118,15 @@ def _settings(salt: str = "") -> Iterator[None]:
         "axes.linewidth": 0.8,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.edgecolor": INK.muted,
-        "axes.labelcolor": INK.text,
-        "text.color": INK.text,
-        "xtick.color": INK.muted,
-        "ytick.color": INK.muted,
+        "axes.edgecolor": ink.muted,
+        "axes.labelcolor": ink.text,
+        "text.color": ink.text,
+        "xtick.color": ink.muted,
+        "ytick.color": ink.muted,
         "axes.grid": True,
-        "grid.color": INK.grid,
+        "grid.color": ink.grid,
         "grid.linewidth": 0.6,
-        "hatch.color": INK.muted,
+        "hatch.color": ink.muted,
         "hatch.linewidth": 0.6,
     }
     with rc_context(settings), warnings.catch_warnings():

@@ -110,18 +110,19 @@ def _tiles(run: Run) -> list[Tile]:
 
 
 def spark(points: Sequence[tuple[int, float]], mark: int | None = None) -> Markup:
-    """Returns a small line without axes, scaled to its own range; `mark` is a step to dot."""
-    points = list(points)
-    points = points[:: max(1, len(points) // SPARK_POINTS)]
+    """Returns a small line without axes, scaled to its own range, its ends kept; `mark` is a step to dot."""
+    shown = list(points)
+    if len(points) > SPARK_POINTS:
+        shown = [points[round(n * (len(points) - 1) / (SPARK_POINTS - 1))] for n in range(SPARK_POINTS)]
     low, high = min((y for _, y in points), default=0), max((y for _, y in points), default=0)
     first, last = (points[0][0], points[-1][0]) if points else (0, 0)
 
-    def place(point: tuple[int, float]) -> tuple[float, float]:
+    def place(point: tuple[int, float]) -> tuple[int, int]:
         x, y = point
         across = (x - first) / (last - first) if last > first else 0.5
         up = (y - low) / (high - low) if high > low else 0.5
-        return round(2 + 96 * across, 1), round(22 - 20 * up, 1)
+        return round(8 + 384 * across), round(88 - 80 * up)
 
     dots = [point for point in points if point[0] == mark or len(points) == 1]
-    line = " ".join("{},{}".format(*place(point)) for point in points)
+    line = " ".join("{},{}".format(*place(point)) for point in shown)
     return text.render("spark.html.j2", line=line, dots=[place(point) for point in dots])

@@ -70,7 +70,7 @@ def _bar(trial: Mapping[str, Any], first: float, last: float, x: Span, top: floa
         "width": round(max(1.0, right - left - 0.6), 1),
         "y": round(top + 1, 1),
         "height": round(max(1.0, height - 2), 1),
-        "said": f"trial {trial['number']}, {trial['status']}: from {start:.1f} to {end:.1f} s",
+        "said": f"trial {trial['number']}, {trial['status']}: {start:.1f} to {end:.1f} s",
     }
 
 
