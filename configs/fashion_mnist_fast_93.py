@@ -1,8 +1,10 @@
 """Fashion-MNIST to 0.93 in the least time: three convolutions, flips, a little dropout, and Muon.
 
-Chosen on the validation split, seed 0: Muon 1e-2 for 9 epochs with dropout 0.2 twice 0.9338; 2e-2 for 6 epochs with
-dropout 0.25 once 0.9280, for 10 epochs with weight decay 0.01 0.9320; Adam 2.5e-3 for 10 epochs 0.9315, for 14 epochs
-with dropout 0.3 twice 0.9318; the lesson's two convolutions of 64 and 128 filters, Adam, 8 epochs 0.9215.
+Chosen on the validation split, seeds 0 and 1: label smoothing 0.1 for 8 epochs 0.9368 and 0.9343, for 9 epochs 0.9383
+and 0.9330, for 7 epochs 0.9335 and 0.9302; without smoothing for 9 epochs 0.9358 and 0.9305, for 11 epochs 0.9320 and
+0.9315. Before, without smoothing, seed 0: Muon 2e-2 for 6 epochs with dropout 0.25 once 0.9280, for 10 epochs with
+weight decay 0.01 0.9320; Adam 2.5e-3 for 10 epochs 0.9315, for 14 epochs with dropout 0.3 twice 0.9318; the lesson's
+two convolutions of 64 and 128 filters, Adam, 8 epochs 0.9215.
 
 Command: python benchmarks/time_to_accuracy.py --config=configs/fashion_mnist_fast_93.py --target=0.93 --keras=0
 Gave: test accuracy 0.9297 (0.9283 to 0.9314), deviation 0.0011, 10 seeds, of which 5 reach 0.93; 156 s of training,
@@ -44,5 +46,6 @@ def get_config() -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.batch_size = 128
-    config.train.epochs = 9
+    config.train.epochs = 8
+    config.train.label_smoothing = 0.1
     return config
