@@ -78,7 +78,7 @@ def _kernel_update(momentum: jax.Array) -> jax.Array:
 def orthogonalise(matrix: jax.Array) -> jax.Array:
     """Returns a matrix with the singular vectors of another, and singular values near 1.
 
-    Equals `optax.contrib.orthogonalize_via_newton_schulz` up to the rounding of the Gram matrix: singular values below
+    Equals what `optax.contrib.scale_by_muon` makes of it, up to the rounding of the Gram matrix: singular values below
     the largest one's 1/3000 are not told from noise of that size.
 
     Args:
