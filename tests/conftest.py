@@ -1,5 +1,6 @@
 """How the suite runs JAX: one thread for each worker, and quick compiles where only the fast tests are asked for."""
 
+import collections
 import os
 
 import pytest
@@ -13,9 +14,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Puts files with slow tests first, so that at the end no worker is alone with one."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Puts the files that take longest first, so that at the end no worker is alone with one."""
+    seconds = collections.Counter()
+    for item in items:
+        seconds[item.path] += sum(mark.kwargs.get("seconds", 1) for mark in item.iter_markers("slow"))
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 def pytest_terminal_summary(terminalreporter):

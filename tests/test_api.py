@@ -148,6 +148,7 @@ def test_in_another_thread_it_does_not_crash(finished, tmp_path):
     assert runs.outcome(made[0].workdir) == runs.outcome(finished)
 
 
+@pytest.mark.slow
 def test_an_interruption_leaves_a_run_that_the_same_call_continues(finished, tmp_path, fault):
     before = signal.getsignal(signal.SIGINT)
     fault("step:int:20")

@@ -246,7 +246,8 @@ def test_cutmix_pastes_the_box_of_the_row_before_and_shares_the_label_by_its_pix
     assert len(shares) > 5
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 2**31 - 1))
 def test_intensities_stay_in_range_and_labels_sum_to_one(dtype, seed):
@@ -315,9 +316,8 @@ def every_kind(alpha):
     return Shift(2), Flip(alpha / 4), Erase(alpha / 4), Rotate(10 * alpha), Mixup(alpha), Cutmix(alpha)
 
 
-@pytest.mark.parametrize(
-    "chain", [lambda alpha: (Shift(2), Mixup(alpha)), pytest.param(every_kind, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("chain", [lambda alpha: (Shift(2), Mixup(alpha)), every_kind])
 def test_lanes_of_a_sweep_augment_like_lone_runs(chain):
     images, labels = batch()
     keys, alphas = jax.random.split(jax.random.key(0), 3), jnp.array([0.2, 1.0, 3.0])

@@ -200,7 +200,8 @@ def survives(directory, tolerated=False):
     assert is_step(checkpoint.read(directory, state(0), best=True), 1)
 
 
-@pytest.mark.parametrize("damage", ["one each", *(pytest.param(name, marks=pytest.mark.slow) for name in DAMAGES)])
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["one each", *DAMAGES])
 def test_a_step_of_which_any_file_is_damaged_is_quarantined(three, tmp_path, damage):
     for number, name in enumerate(files_of(three)):
         directory = shutil.copytree(three, tmp_path / str(number))
@@ -221,6 +222,7 @@ def test_without_checksums_the_fingerprint_finds_any_damage(three, tmp_path, dam
         survives(directory, tolerated=True)
 
 
+@pytest.mark.slow
 def test_twenty_flipped_bits_are_survived(three, tmp_path):
     rng = random.Random(0)
     for number in range(20):
@@ -425,9 +427,8 @@ def test_steps_that_always_vanish_are_a_clean_error(copied, before_restoring):
             checkpoint.read(copied, state(0), best=best)
 
 
-@pytest.mark.parametrize(
-    ("last", "best"), [(12, False), *(pytest.param(40, best, marks=pytest.mark.slow) for best in (False, True))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("last", "best"), [(12, False), (40, False), (40, True)])
 def test_whoever_reads_beside_a_busy_writer_reads_something_whole(copied, last, best):
     def write():
         for number in range(4, last + 1):

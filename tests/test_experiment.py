@@ -238,6 +238,7 @@ PATIENT = ("train.stop=patience(2)", "optimizer.learning_rate=1e-12", "train.epo
 """Nothing is ever learned: the first evaluation stays the best, and the third is the second without a better one."""
 
 
+@pytest.mark.slow
 def test_patience_stops_after_evaluations_without_a_better_one(tmp_path):
     finished = experiment.run(runs.tiny(*PATIENT), tmp_path / "run")
     assert finished.result["step"] == 36
@@ -246,6 +247,7 @@ def test_patience_stops_after_evaluations_without_a_better_one(tmp_path):
     assert runs.steps(tmp_path / "run") == [12, 24, 36]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [13, 25, 30])
 def test_patience_survives_an_interruption(tmp_path, before_step, step):
     before_step({step: terminate})
@@ -283,7 +285,8 @@ def test_training_on_valid_too_uses_every_training_example(tmp_path):
     assert not (tmp_path / "run" / "evaluation-valid.json").exists()
 
 
-@pytest.mark.parametrize("valid_fraction", [0.1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("valid_fraction", [0.1, 0])
 def test_a_run_whose_last_update_spoils_the_logits_has_diverged(tmp_path, capsys, valid_fraction):
     overrides = ("optimizer.learning_rate=1e38", "train.epochs=1", "train.batch_size=1200")
     assert runs.train(tmp_path / "run", *overrides, f"data.valid_fraction={valid_fraction}") == launch.DIVERGED

@@ -156,6 +156,7 @@ RICH = {
 }
 
 
+@pytest.mark.slow
 def test_a_training_step_repeated_twenty_times_on_the_same_input_has_one_fingerprint():
     state, program = tiny.start(tiny.resolve(RICH))
     images = tiny.split()
@@ -166,6 +167,7 @@ def test_a_training_step_repeated_twenty_times_on_the_same_input_has_one_fingerp
     assert len(found) == 1
 
 
+@pytest.mark.slow
 def test_a_batch_that_was_copied_to_the_device_is_independent_of_its_buffer():
     # A plain NumPy batch is not: JAX may read it after the call. The loop never writes to one again.
     values = tiny.resolve()

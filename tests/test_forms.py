@@ -31,6 +31,7 @@ def test_the_algorithm_is_the_one_of_fewer_products(height, width, form):
     assert forms.form_of(height, width) is form
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "most"), [(8, 2), (10, 5)], ids=["two", "four"])
 def test_rounding_stays_near_that_of_the_plain_convolution(size, most):
     images, kernel = (np.random.default_rng(0).normal(size=shape) for shape in [(1, size, size, 64), (3, 3, 64, 8)])

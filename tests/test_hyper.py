@@ -146,6 +146,7 @@ def test_a_path_to_a_number_names_its_field():
     assert ".optimizer.learning_rate" in [jax.tree_util.keystr(path) for path, _ in paths]
 
 
+@pytest.mark.slow
 def test_learning_rates_train_side_by_side_as_they_do_alone():
     rates = (0.01, 0.1, 0.5)
     every = [tiny.resolve(optimizer__learning_rate=rate) for rate in rates]

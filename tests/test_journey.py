@@ -36,6 +36,7 @@ def followed(values, seed=0, count=2, variables=None):
     return journey.capture(values, variables, chosen, classes, {"step": 1, "weights": "last"})
 
 
+@pytest.mark.slow
 def test_every_number_of_every_kind_of_layer_is_captured_and_agrees():
     found = followed(section(KINDS))
     names = {stage.op for stage in found.stages}

@@ -203,6 +203,7 @@ def test_an_interruption_outside_training_is_no_traceback(capsys):
 HOSTILE = ("\x1b[31mred\x1b]0;title\x07", "a\nb", "[red]bold", ":smile:", "\u202etxt")
 
 
+@pytest.mark.slow
 def test_hostile_class_names_are_harmless_on_the_terminal(tmp_path, capsys):
     for row, name in enumerate(HOSTILE):
         for part in ("train", "test"):

@@ -194,7 +194,8 @@ def test_an_image_shape_without_its_channel_axis_is_a_clear_config_error():
         config.resolve(raw)
 
 
-@pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 4])
 def test_one_filter_trained_on_lines_of_one_direction_finds_an_oriented_edge_filter(seed):
     rng = np.random.default_rng(seed)
     images, labels = np.zeros((256, 10, 10, 1), np.uint8), rng.integers(0, 2, 256)

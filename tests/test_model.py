@@ -337,6 +337,7 @@ def test_a_residual_is_the_sum_of_its_sides():
     assert (both == apart[0] + apart[1]).all()
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_nearly_the_same_and_returns_float32():
     network, shape = networks.chain(EVERYTHING), (13, 11, 2)
     variables, images = networks.variables(network, shape), networks.pictures(shape)

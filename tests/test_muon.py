@@ -8,7 +8,8 @@ import pytest
 
 from cnn import muon
 
-SHAPES = [(1, 1), (9, 32), (25, 6), (64, 64), (400, 120), (1600, 128)]
+SHAPES = [(1, 1), (9, 32), (25, 6), (64, 64), (300, 40)]
+orthogonalise = jax.jit(muon.orthogonalise)
 
 
 def matrix(shape, smallest):
@@ -17,6 +18,7 @@ def matrix(shape, smallest):
     return left * np.geomspace(1, smallest, len(right)) @ right, left @ right
 
 
+@jax.jit
 def written_out(kernel):
     rule = optax.contrib.scale_by_muon(muon.COEFFICIENTS, muon.STEPS, beta=0.0, nesterov=False)
     return rule.update(kernel, rule.init(kernel))[0]
@@ -28,14 +30,14 @@ def test_the_iteration_on_the_gram_matrix_equals_that_on_the_kernel(shape, small
     kernel, _ = matrix(shape, smallest or 1e-30)
     kernel = jnp.asarray(kernel, jnp.float32)
     expected = written_out(kernel)
-    error = jnp.linalg.norm(muon.orthogonalise(kernel) - expected) / jnp.linalg.norm(expected)
+    error = np.linalg.norm(orthogonalise(kernel) - expected) / np.linalg.norm(expected)
     assert error < (1e-5 if smallest == 1 else 1e-3)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_singular_values_come_near_one_and_vectors_stay(shape):
     kernel, polar = matrix(shape, 0.05)
-    values = np.linalg.svd(polar.T @ np.asarray(muon.orthogonalise(jnp.asarray(kernel, jnp.float32))))[1]
+    values = np.linalg.svd(polar.T @ np.asarray(orthogonalise(jnp.asarray(kernel, jnp.float32))))[1]
     values = values[: min(shape)]
     assert values.min() > 0.65
     assert values.max() < 1.25
@@ -44,17 +46,17 @@ def test_singular_values_come_near_one_and_vectors_stay(shape):
 @pytest.mark.parametrize("scale", [0, 1e-25, 1e-12, 1e12])
 def test_kernels_of_any_size_keep_their_direction(scale):
     kernel = jnp.asarray(scale * matrix((25, 6), 0.1)[0], jnp.float32)
-    np.testing.assert_allclose(muon.orthogonalise(kernel), written_out(kernel), atol=1e-3)
+    np.testing.assert_allclose(orthogonalise(kernel), written_out(kernel), atol=1e-3)
 
 
 def test_it_is_the_same_in_a_batch_of_kernels():
     kernels = jnp.stack([jnp.asarray(matrix((25, 6), low)[0], jnp.float32) for low in (1, 1e-1, 1e-3)])
-    alone = jnp.stack([muon.orthogonalise(kernel) for kernel in kernels])
-    np.testing.assert_allclose(jax.vmap(muon.orthogonalise)(kernels), alone, atol=1e-5)
+    alone = jnp.stack([orthogonalise(kernel) for kernel in kernels])
+    np.testing.assert_allclose(jax.vmap(orthogonalise)(kernels), alone, atol=1e-5)
 
 
 def test_no_product_is_of_the_long_side_but_two():
-    text = jax.jit(muon.orthogonalise).lower(jnp.zeros((1600, 128))).as_text()
+    text = orthogonalise.lower(jnp.zeros((1600, 128))).as_text()
     products = [line for line in text.splitlines() if "dot_general" in line]
     assert sum("1600" in line for line in products) == 2
     assert all("HIGHEST" in line for line in products)

@@ -199,6 +199,7 @@ def test_convolution_agrees_with_the_oracle_in_values_and_gradients(case, layout
         assert_close(ours, expected)
 
 
+@pytest.mark.slow
 @each_layout
 @some_convs
 def test_convolution_agrees_with_the_oracle_in_every_lane(case, layout):
@@ -211,6 +212,7 @@ def test_convolution_agrees_with_the_oracle_in_every_lane(case, layout):
         assert_close(by[1][lane], expected[1])
 
 
+@pytest.mark.slow
 @each_layout
 @each(CONVS, fast=("strides, same", "groups"))
 def test_convolution_in_bfloat16_is_close_to_the_oracle(case, layout):
@@ -253,6 +255,7 @@ def test_convolution_with_pooling_is_the_same_in_both_layouts(case):
     assert_conv_pools_agree(case, images, kernel, 1e-5)
 
 
+@pytest.mark.slow
 @some_conv_pools
 def test_convolution_with_pooling_is_the_same_in_both_layouts_in_every_lane(case):
     images, kernels, _ = conv_case(case, lanes=(3,))
@@ -279,7 +282,8 @@ def test_convolution_with_pooling_in_bfloat16_is_close_to_that_in_float32(case):
     assert_close(value, conv_pool(case, "NHWC")(images, kernel), 3e-2)
 
 
-@pytest.mark.parametrize("size", [(13, 15), pytest.param((28, 28), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(13, 15), (28, 28)])
 @pytest.mark.parametrize("batch", [1, 7])
 def test_written_out_pooling_finds_the_largest_output_however_sums_are_rounded(size, batch):
     # Worked out a second time, outputs may be rounded otherwise, so none need equal the largest of the first time.
@@ -330,7 +334,8 @@ def test_what_is_compiled_apart_stays_a_call_and_computes_the_same(lanes):
     jax.tree.map(lambda one, other: assert_close(one, other, 1e-6), ours, plain)
 
 
-@pytest.mark.parametrize("lanes", [pytest.param((), marks=pytest.mark.slow), (2,)])
+@pytest.mark.slow
+@pytest.mark.parametrize("lanes", [(), (2,)])
 @pytest.mark.parametrize("name", ["one channel", "eight channels", "three channels, three by two"])
 def test_the_passes_over_the_images_stay_calls_of_their_own(name, lanes):
     images, kernel, _ = conv_case(CONV_POOLS[name], lanes)
@@ -349,6 +354,7 @@ def test_pooling_agrees_with_the_oracle_in_values_and_gradients(kind, case):
     assert_close(by, getattr(oracles, f"{kind}_grads")(images, grads, **options), 1e-6)
 
 
+@pytest.mark.slow
 @each_kind
 @some_pools
 def test_pooling_agrees_with_the_oracle_in_every_lane_and_in_bfloat16(kind, case):

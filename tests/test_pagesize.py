@@ -90,6 +90,7 @@ def test_a_system_without_huge_pages_and_a_debugger_are_left_alone(system):
     assert not pagesize.huge()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["on", "off"])
 def test_a_run_tells_whether_it_had_them(tmp_path, how):
     expected = pagesize._mode() == "always" or (how == "on" and pagesize._offered())

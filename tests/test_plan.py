@@ -110,6 +110,7 @@ def test_logits_and_gradients_are_those_of_the_plain_plan(text):
     networks.agree(fast, plain, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["conv(4, 3) | relu | max_pool(2)"])
 def test_the_plans_agree_under_vmap_over_parameters(text):
     shape = (9, 8, 1)

@@ -46,7 +46,7 @@ def test_the_two_opening_lines_do_all_the_set_up():
         assert (REPOSITORY / requirements[1]).is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=140)
 def test_the_tour_runs_as_it_stands(tmp_path):
     (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
     commands = [arguments for arguments in TOUR if offline(arguments)]

@@ -85,6 +85,7 @@ def test_blocks_are_about_the_square_root_of_the_layers():
     assert plan.blocks((), "blocks") == plan.blocks((), "none") == []
 
 
+@pytest.mark.slow
 def test_a_run_that_computes_again_trains_the_same():
     plain, history = tiny.run(tiny.resolve(), 3)
     again, other = tiny.run(tiny.resolve(train__remat="blocks"), 3)

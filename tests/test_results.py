@@ -27,7 +27,7 @@ def in_the_repository(monkeypatch):
     monkeypatch.chdir(flags.REPOSITORY)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=60)
 def test_digits_reach_the_accuracy_that_the_readme_reports(tmp_path):
     results = [trained(tmp_path / str(seed), "digits", f"seed={seed}") for seed in range(3)]
     accuracies = [result["test"]["accuracy"] for result in results]
@@ -81,6 +81,7 @@ def as_started(workdir, *overrides):
     return workdir
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_their_seed_are_one_row_of_the_table(tmp_path, monkeypatch, results):
     folders = [as_started(tmp_path / f"r{seed}", f"seed={seed}", "train.epochs=1") for seed in range(3)]
     called(results, monkeypatch, *folders)

@@ -36,7 +36,8 @@ def reference(tmp_path_factory):
 DRAWS = ("model.layers=flatten | dropout(0.1) | dense(classes)", "data.augment=erase(0.3) | mixup(0.2)")
 
 
-@pytest.mark.parametrize("workers", [4, *(pytest.param(workers, marks=pytest.mark.slow) for workers in (0, 1))])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1, 4])
 def test_a_streamed_run_has_the_bytes_of_one_in_memory(reference, tmp_path, workers):
     experiment.run(streamed(*DRAWS, workers=workers), tmp_path / "run")
     assert runs.outcome(tmp_path / "run") == runs.outcome(reference)
@@ -83,6 +84,7 @@ def test_the_share_of_waiting_is_recorded_and_said(tmp_path, capsys):
     assert " % of it waiting for pictures, and " in capsys.readouterr().out.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_eval_streams_too_and_says_the_same(reference, tmp_path, capsys):
     for name, values in (("memory", runs.tiny), ("stream", streamed)):
         workdir = tmp_path / name

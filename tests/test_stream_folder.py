@@ -94,6 +94,7 @@ def test_the_list_outlives_an_interruption(tmp_path, fault, capsys):
     assert runs.outcome(tmp_path / "run") == runs.outcome(tmp_path / "straight")
 
 
+@pytest.mark.slow
 def test_a_broken_picture_stops_a_streamed_run_where_it_is_met_and_skipping_goes_on(tmp_path, capsys, small_samples):
     root = pictures(tmp_path / "pictures", bad=BAD[1:2])
     workdir = tmp_path / "run"
@@ -166,6 +167,7 @@ def test_the_identity_of_many_pictures_follows_their_names_and_sizes_and_a_sampl
             (root / "train/cat/x.bmp").rename(root / "train/cat/4.bmp")
 
 
+@pytest.mark.slow
 def test_the_list_is_valid_json_whatever_the_names(tmp_path):
     name = "train/a/\x1b[2J\n<script>.png"
     root = pictures(tmp_path / "pictures", bad=())

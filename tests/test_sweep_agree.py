@@ -39,7 +39,7 @@ def solo(tmp_path_factory):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=60)
 @pytest.mark.parametrize("engine", ["map", "vmap", "process"])
 def test_a_trial_agrees_with_the_solo_run_over_fifty_steps_and_every_command_works_on_it(tmp_path, solo, engine):
     base = tmp_path / "base.py"

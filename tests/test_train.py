@@ -83,7 +83,8 @@ def test_the_state_holds_arrays_only():
     assert state.step.dtype == state.bad_step.dtype == jnp.int32
 
 
-@pytest.mark.parametrize("parts", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [2, 4])
 def test_accumulating_parts_equals_one_batch_within_rounding(parts):
     _, _, after, history = plain()
     parted, parted_history = tiny.run(tiny.resolve(train__accumulate_steps=parts), 5)
@@ -176,6 +177,7 @@ def test_layers_that_take_a_batch_by_pieces_compute_and_draw_what_they_do_at_onc
         jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4), grads, plain[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_a_step_scatters_nothing(platform, monkeypatch):
     # Scatters are slow on a CPU, and their sums are in no fixed order on a GPU.
@@ -219,6 +221,7 @@ def test_label_smoothing_is_its_closed_form():
     assert smoothed[0]["correct"] == history[0]["correct"]
 
 
+@pytest.mark.slow
 def test_weights_average_as_a_loop_in_numpy_does():
     values = tiny.resolve(train__average="ema(0.3)")
     state, compiled = tiny.start(values)
@@ -237,6 +240,7 @@ def test_no_average_is_kept_unless_asked():
     assert plain()[2].average == ()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_one_others():
     values = tiny.resolve(RICH)
     one, history = tiny.run(values, 3, seed=7)
@@ -380,6 +384,7 @@ def test_a_network_without_parameters_can_be_stepped():
     assert float(metrics["loss"]) == pytest.approx(8 * np.log(3), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_epoch_in_one_dispatch_moves_nothing_between_host_and_device_and_reuses_the_state(dtype):
     values = tiny.resolve(train__compute_dtype=dtype)

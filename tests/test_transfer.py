@@ -41,6 +41,7 @@ def same(one, other, paths):
     return [path for path in paths if np.asarray(one[path]).tobytes() == np.asarray(other[path]).tobytes()]
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_all_arrays_of_another_and_keeps_the_frozen_ones(source, tmp_path, capsys):
     workdir = tmp_path / "new"
     code = runs.train(
@@ -62,6 +63,7 @@ def test_a_run_starts_from_all_arrays_of_another_and_keeps_the_frozen_ones(sourc
     assert f"{6 * 10 + 10 + 12} parameters are trained, {64 * 6 + 6} frozen: dense1" in said.out
 
 
+@pytest.mark.slow
 def test_a_run_that_continues_never_reads_the_source_again(source, tmp_path, monkeypatch):
     moved = tmp_path / "source"
     shutil.copytree(source, moved)
