@@ -8,7 +8,13 @@ import pytest
 
 from cnn import muon
 
-SHAPES = [(1, 1), (9, 32), (25, 6), (64, 64), (300, 40)]
+SHAPES = [
+    (1, 1),
+    (9, 32),
+    (25, 6),
+    (64, 64),
+    *(pytest.param(shape, marks=pytest.mark.slow) for shape in [(400, 120), (1600, 128)]),
+]
 orthogonalise = jax.jit(muon.orthogonalise)
 
 

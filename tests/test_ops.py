@@ -82,9 +82,7 @@ def each(cases, fast=None):
     return pytest.mark.parametrize("case", [pytest.param(cases[name], id=name, marks=slow[name]) for name in cases])
 
 
-each_conv, some_convs = each(CONVS), each(CONVS, fast=("one channel", "groups"))
-each_pool, some_pools = each(POOLS), each(POOLS, fast=("odd size", "overlap, same"))
-some_conv_pools = each(CONV_POOLS, fast=("one channel, odd", "eight channels, odd"))
+each_conv, each_pool, each_conv_pool = each(CONVS), each(POOLS), each(CONV_POOLS)
 each_kind = pytest.mark.parametrize("kind", ["max_pool", "avg_pool"])
 each_layout = pytest.mark.parametrize("layout", ["NHWC", "CHWN"])
 
@@ -201,7 +199,7 @@ def test_convolution_agrees_with_the_oracle_in_values_and_gradients(case, layout
 
 @pytest.mark.slow
 @each_layout
-@some_convs
+@each_conv
 def test_convolution_agrees_with_the_oracle_in_every_lane(case, layout):
     images, kernels, options = conv_case(case, lanes=(3,))
     (value, by), grads = value_and_grads(lambda x, k: slide(x, k, layout, **options), images, kernels, lanes=True)
@@ -214,7 +212,7 @@ def test_convolution_agrees_with_the_oracle_in_every_lane(case, layout):
 
 @pytest.mark.slow
 @each_layout
-@each(CONVS, fast=("strides, same", "groups"))
+@each_conv
 def test_convolution_in_bfloat16_is_close_to_the_oracle(case, layout):
     images, kernel, options = conv_case(case)
     halves = jnp.asarray(images, jnp.bfloat16), jnp.asarray(kernel, jnp.bfloat16)
@@ -256,7 +254,7 @@ def test_convolution_with_pooling_is_the_same_in_both_layouts(case):
 
 
 @pytest.mark.slow
-@some_conv_pools
+@each_conv_pool
 def test_convolution_with_pooling_is_the_same_in_both_layouts_in_every_lane(case):
     images, kernels, _ = conv_case(case, lanes=(3,))
     assert_conv_pools_agree(case, images, kernels, 1e-5, lanes=True)
@@ -274,7 +272,8 @@ def test_ties_after_a_convolution_go_the_same_way_in_both_layouts(case, dtype):
     assert_conv_pools_agree(case, jnp.asarray(images, dtype), jnp.asarray(kernel, dtype), tolerance, grads)
 
 
-@each(CONV_POOLS, fast=())
+@pytest.mark.slow
+@each_conv_pool
 def test_convolution_with_pooling_in_bfloat16_is_close_to_that_in_float32(case):
     images, kernel, _ = conv_case(case)
     value = conv_pool(case, "CHWN")(jnp.asarray(images, jnp.bfloat16), jnp.asarray(kernel, jnp.bfloat16))
@@ -356,7 +355,7 @@ def test_pooling_agrees_with_the_oracle_in_values_and_gradients(kind, case):
 
 @pytest.mark.slow
 @each_kind
-@some_pools
+@each_pool
 def test_pooling_agrees_with_the_oracle_in_every_lane_and_in_bfloat16(kind, case):
     options = {name: case[name] for name in case if name != "size"}
     images = jnp.asarray(distinct(6, *case["size"], 1), jnp.bfloat16).reshape(3, 2, *case["size"], 1)
