@@ -102,7 +102,7 @@ def runs(a: Path, b: Path, split: str = "test") -> Comparison:
       ConfigError: a directory holds no run.
       BrokenFile: a file cannot be what this software wrote.
     """
-    configs = [_config(each) for each in (a, b)]
+    configs = [rundir.read_config(each, "diff") for each in (a, b)]
     abouts = [rundir.read_json(each / rundir.RUN) or {} for each in (a, b)]
     results = [_results(each) for each in (a, b)]
     found = [
@@ -114,15 +114,6 @@ def runs(a: Path, b: Path, split: str = "test") -> Comparison:
         Difference(name, *(each.get(name) for each in results)) for name in dict.fromkeys([*results[0], *results[1]])
     ]
     return Comparison(fields, software, data, both, *_paired(a, b, configs, split))
-
-
-def _config(workdir: Path) -> dict[str, Any]:
-    saved = rundir.read_json(workdir / rundir.CONFIG)
-    if saved is not None:
-        return saved
-    trials = sorted(workdir.glob("trials/*/config.json"))
-    remedy = f"Name one of its trials, such as {trials[0].parent}" if trials else "Name a run's directory"
-    raise config.ConfigError([f"diff: {workdir} holds no run (no {rundir.CONFIG}). {remedy}"])
 
 
 def _software(about: Mapping[str, Any]) -> dict[str, Any]:

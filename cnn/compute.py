@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from cnn import layers as kinds
 from cnn import ops
+from cnn.config import ConfigError
 from cnn.layers import Layer
 from cnn.plan import ConvPool
 
@@ -65,11 +66,22 @@ def example_shape(x: jax.Array, layout: str) -> tuple[int, ...]:
 
 
 def forward(layer: Layer, arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:
-    """Returns what a layer makes of `x`: one that neither draws nor measures nor holds other layers."""
-    pointwise = _POINTWISE.get(type(layer))
-    if pointwise is not None:
-        return pointwise(x)
-    return _COMPUTE[type(layer)](layer, arrays, x, layout)
+    """Returns what a layer makes of `x`: one that neither draws nor measures nor holds other layers.
+
+    Raises:
+      ConfigError: no line here says how its kind is computed.
+    """
+    kind = type(layer)
+    if kind in _POINTWISE:
+        return _POINTWISE[kind](x)
+    if kind in _COMPUTE:
+        return _COMPUTE[kind](layer, arrays, x, layout)
+    raise ConfigError(
+        [
+            f"config.model.layers: {layer.kind} is a layer that nothing computes. "
+            f"Add a line for {kind.__name__} to _COMPUTE, or to _POINTWISE, in cnn/compute.py"
+        ]
+    )
 
 
 def conv_pool(group: ConvPool, arrays: Arrays, x: jax.Array, layout: str) -> jax.Array:

@@ -147,6 +147,33 @@ def sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def read_config(workdir: Path, asked: str = "--workdir") -> dict[str, Any]:
+    """Returns what the `config.json` of a run holds.
+
+    Args:
+      workdir: the run's directory.
+      asked: the flag or command that named it, for the error.
+
+    Raises:
+      ConfigError: there is no run; the message says what there is, and which run may be meant.
+      BrokenFile: the file is not what this software wrote.
+    """
+    saved = read_json(workdir / CONFIG)
+    if saved is not None:
+        return saved
+    inside = next((path.parent for glob in ("trials/*/", "*/") for path in sorted(workdir.glob(glob + CONFIG))), None)
+    if (workdir / DECLARATION).is_file():
+        what = "is a sweep's directory, not a run's"
+        remedy = f"Name one of its trials, such as {inside}" if inside else "Start its command again"
+    elif workdir.exists() and not workdir.is_dir():
+        what, remedy = "is a file", "Name a run's directory"
+    elif workdir.exists():
+        what, remedy = f"holds no run (no {CONFIG})", f"Name a run's directory{f', such as {inside}' if inside else ''}"
+    else:
+        what, remedy = "does not exist", "Name a run's directory, or train one there first"
+    raise config.ConfigError([f"{asked}: {workdir} {what}. {remedy}"])
+
+
 def _completed(saved: dict[str, Any]) -> dict[str, Any]:
     """Returns a run's config with the defaults of fields that are newer than the run, where it is valid."""
     try:

@@ -98,10 +98,10 @@ def test_wrong_words_are_one_line_each(pair, tmp_path, capsys):
     assert runs.start("diff", pair[0]) == 2
     assert capsys.readouterr().err == "diff: takes two runs, got 1. Write python main.py diff runs/a runs/b\n"
     assert runs.start("diff", pair[0], tmp_path / "none") == 2
-    assert "none holds no run (no config.json). Name a run's directory" in capsys.readouterr().err
+    assert "none does not exist. Name a run's directory, or train one there first" in capsys.readouterr().err
     shutil.copytree(pair[0], tmp_path / "s" / "trials" / "0000")
     assert runs.start("diff", pair[0], tmp_path / "s") == 2
-    assert f"Name one of its trials, such as {tmp_path / 's' / 'trials' / '0000'}" in capsys.readouterr().err
+    assert f"Name a run's directory, such as {tmp_path / 's' / 'trials' / '0000'}" in capsys.readouterr().err
     (tmp_path / "s" / "trials" / "0000" / "predictions-test.npz").write_bytes(b"PK")
     assert runs.start("diff", pair[0], tmp_path / "s" / "trials" / "0000") == 2
     assert "predictions-test.npz: cannot be read" in capsys.readouterr().err

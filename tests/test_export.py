@@ -26,7 +26,7 @@ import test_model
 from cnn import config, hyper, layers, model, train, transfer
 from cnn.commands import CHOICES, export
 from cnn.config import ConfigError
-from cnn.export import Trained, agreement, artefact, onnx_graph, safetensors_file, stablehlo
+from cnn.export import Trained, agreement, artefact, onnx_graph, onnx_layers, safetensors_file, stablehlo
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 SIZES = (1, 7, 128)
@@ -118,6 +118,11 @@ def test_every_layer_and_option_is_the_same_in_onnx(text):
 def test_the_layers_above_are_all_there_are():
     named = set(re.findall(r"[a-z_]+", " ".join(LAYERS)))
     assert set(layers.KINDS) - named == {"softmax", "dense"} - named
+
+
+def test_a_layer_without_its_line_says_where_it_goes():
+    with pytest.raises(ConfigError, match=r"no line yet for the layer strange\. Add one for Strange to _LAYERS"):
+        onnx_layers.add(onnx_layers.Graph(), [test_model.Strange()], {}, (4, 4, 1), "images")
 
 
 def test_a_network_of_all_layers_is_the_same_in_onnx():

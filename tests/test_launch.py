@@ -89,7 +89,7 @@ def test_problems_of_the_command_line_and_of_the_config_come_together(capsys):
     code = runs.start("train", "stray", "--wrkdir=a", "--config.seed=x", "--config.train.epochs=0", "--config.a.b=1")
     assert code == 2
     starts = [line.partition(" ")[0] for line in refused(capsys).splitlines()]
-    assert starts == ["--wrkdir:", "'stray':", "config.a.b:", "config.seed:", "config.train.epochs:"]
+    assert starts == ["'stray':", "--wrkdir:", "config.a.b:", "config.seed:", "config.train.epochs:"]
 
 
 def test_summary_prints_the_table_and_the_totals(capsys):
@@ -162,13 +162,29 @@ def test_a_finished_run_without_its_evaluation_says_how_to_get_it_back(copied, c
     ("arguments", "message"),
     [
         ((), "--workdir: eval needs a run's directory. Write --workdir=runs/NAME"),
-        (("--workdir=nosuch",), "--workdir: nosuch holds no run (no config.json). Train one there first"),
-        (("--workdir=main.py",), "--workdir: main.py holds no run"),
+        (("--workdir=nosuch",), "--workdir: nosuch does not exist. Name a run's directory, or train one there first"),
+        (("--workdir=main.py",), "--workdir: main.py is a file. Name a run's directory"),
     ],
 )
 def test_eval_without_a_run_is_refused(capsys, arguments, message):
     assert runs.start("eval", *arguments) == 2
     assert refused(capsys).startswith(message)
+
+
+def test_a_folder_that_is_no_run_names_the_run_that_may_be_meant(tmp_path, capsys):
+    def said():
+        assert runs.start("eval", f"--workdir={tmp_path}") == 2
+        return refused(capsys)
+
+    assert said() == f"--workdir: {tmp_path} holds no run (no config.json). Name a run's directory\n"
+    run = tmp_path / "trials" / "0000"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    assert said().endswith(f"Name a run's directory, such as {run}\n")
+    (tmp_path / "declaration.json").write_text("{}")
+    assert said() == (
+        f"--workdir: {tmp_path} is a sweep's directory, not a run's. Name one of its trials, such as {run}\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cnn import layers, model
+from cnn.config import ConfigError
 from cnn.layers import LayerError
 from tests import networks, oracles
 
@@ -104,6 +105,17 @@ def check_declared_equals_traced(network, shape):
     assert owned(variables["batch_stats"]) == owned(stats) == declared(rows, "batch_stats")
     counted = [layers.count_parameters(rows, name) for name in ("params", "batch_stats")]
     assert counted == [sum(x.size for x in jax.tree.leaves(variables[name])) for name in ("params", "batch_stats")]
+
+
+class Strange(layers.Layer):
+    """A kind that no table knows."""
+
+    kind = "strange"
+
+
+def test_a_layer_that_nothing_computes_says_where_its_line_goes():
+    with pytest.raises(ConfigError, match=r"strange is a layer that nothing computes. Add a line for Strange to _COMP"):
+        model.init((Strange(),), (4, 4, 1), jax.random.key(0))
 
 
 @settings(max_examples=8, deadline=None)

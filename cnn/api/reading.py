@@ -23,9 +23,7 @@ def read_run(workdir: Path) -> Values:
     Raises:
       ConfigError: the directory holds no run, or its config is not valid.
     """
-    saved = rundir.read_json(workdir / rundir.CONFIG)
-    if saved is None:
-        raise ConfigError([f"--workdir: {workdir} holds no run (no {rundir.CONFIG}). Train one there first"])
+    saved = rundir.read_config(workdir)
     try:
         return config.resolve(saved)
     except ConfigError as error:

@@ -79,7 +79,7 @@ CHOICES = {
 
 FLAGS = {
     "config": "PATH      a config file, or its name in configs/ (default digits); --config.SECTION.FIELD=VALUE",
-    "workdir": "DIR      the run's directory (default runs/<config name>)",
+    "workdir": "DIR      the run's directory",
     "split": "NAME       train, valid or test (default test)",
     "weights": "NAME     last, best or ema (default: what the run's config says)",
     "sweep": "FILE       a file of configs/sweeps; --sweep.OPTION=VALUE (engine, ...); --sweep.print only lists",
@@ -105,6 +105,13 @@ FLAGS = {
     "input": "TYPE       what pictures are given as: uint8 (default), or float32, 0..255 too",
     "output": "PATH      the PNG file to write (default <picture>-<filter>.png here)",
 }
+
+WORKDIRS = {
+    "train": "the run's directory (default runs/<config name>)",
+    "sweep": "the sweep's directory (default runs/<config name>-<name of the sweep's file, or grid>)",
+    "report": "the directory of the run or the sweep",
+}
+"""What `--workdir` is where it is not that of a run that must be there."""
 
 SWITCHES = {
     "json": "print JSON: one line for each picture, or one for a comparison",

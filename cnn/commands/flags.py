@@ -4,7 +4,7 @@ import dataclasses
 import textwrap
 
 from cnn.api.configs import DEFAULT as DEFAULT_CONFIG
-from cnn.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, Command, placement
+from cnn.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Command, placement
 from cnn.config import Override
 from cnn.fields import did_you_mean
 
@@ -66,8 +66,6 @@ def _flag(invocation: Invocation, name: str, value: str | None) -> None:
         if any(override.path == path for override in invocation.overrides):
             problems.append(f"--{name}: is given twice. Keep one")
         invocation.overrides.append(Override(path, value))
-    elif name not in FLAGS and not name.startswith("sweep."):
-        problems.append(f"--{name}: unknown flag. {did_you_mean(name, [*FLAGS, *SWITCHES])}")
     elif name in invocation.flags:
         problems.append(f"--{name}: is given twice. Keep one")
     else:
@@ -93,6 +91,9 @@ def _check_flags(invocation: Invocation) -> None:
     for name, value in invocation.flags.items():
         if name == "config" and not command.takes_config:
             invocation.problems.append(f"--config: {invocation.command} {instead}. Leave it out")
+        elif name not in FLAGS and name not in SWITCHES and not name.startswith("sweep."):
+            known = did_you_mean(f"--{name.partition('.')[0]}", [f"--{flag}" for flag in _flags_of(command)])
+            invocation.problems.append(f"--{name}: is no flag. {known}")
         elif name != "config" and name.partition(".")[0] not in command.flags:
             invocation.problems.append(f"--{name}: is no flag of {invocation.command}. Leave it out")
         elif not value:
@@ -139,6 +140,7 @@ def _usage_of(name: str) -> str:
         lines += ["", "flags:"]
     for flag in flags:
         value, _, text = FLAGS.get(flag, "").partition(" ")
+        text = WORKDIRS.get(name, text) if flag == "workdir" else text
         shown = f"--{flag}" if flag in SWITCHES else f"--{flag}={value}"
         lines += textwrap.wrap(
             SWITCHES.get(flag) or text.strip(), 118, initial_indent=f"  {shown:<20} ", subsequent_indent=" " * 23

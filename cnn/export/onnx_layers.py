@@ -9,6 +9,7 @@ import onnx
 from numpy.typing import ArrayLike
 
 from cnn import layers as kinds
+from cnn.config import ConfigError
 from cnn.layers import Layer, Shape
 
 Arrays = Mapping[str, Any]
@@ -49,6 +50,9 @@ def add(
       shape: of one example before the first layer: height, width, channels, or features.
       x: the name of what the first layer reads; maps have their channels first.
       prefix: of the names, ends in a slash where it is not empty.
+
+    Raises:
+      ConfigError: no line here says what a kind of layer is in ONNX.
     """
     for name, layer in kinds.named(layers):
         inner = {key: variables.get(key, {}).get(name, {}) for key in ("params", "batch_stats")}
@@ -59,9 +63,21 @@ def add(
             shortcut, _ = add(graph, layer.shortcut, beside, shape, x, f"{path}/shortcut/")
             x = graph.node("Add", [body, shortcut], path)
         elif not isinstance(layer, (kinds.Softmax, kinds.Dropout)):
-            x = _LAYERS[type(layer)](graph, layer, {**inner["params"], **inner["batch_stats"]}, shape, x, path)
+            arrays = {**inner["params"], **inner["batch_stats"]}
+            x = _operators(type(layer))(graph, layer, arrays, shape, x, path)
         shape = layer.output(shape)
     return x, shape
+
+
+def _operators(kind: type[Layer]) -> Callable[..., str]:
+    if kind not in _LAYERS:
+        raise ConfigError(
+            [
+                f"--format: onnx has no line yet for the layer {kind.kind}. "
+                f"Add one for {kind.__name__} to _LAYERS in cnn/export/onnx_layers.py, or use --format=stablehlo"
+            ]
+        )
+    return _LAYERS[kind]
 
 
 def _pads(shape: Shape, layer: Any) -> list[int]:

@@ -87,10 +87,7 @@ def read(workdir: Path, *, running: bool = False) -> Run:
     Raises:
       ConfigError: the directory holds no run, or its config is not valid.
     """
-    saved = rundir.read_json(workdir / rundir.CONFIG)
-    if saved is None:
-        raise config.ConfigError([f"--workdir: {workdir} holds no run (no {rundir.CONFIG}). Train one there first"])
-    return Run(workdir, config.resolve(saved), running)
+    return Run(workdir, config.resolve(rundir.read_config(workdir)), running)
 
 
 def _json(path: Path) -> dict[str, Any] | None:

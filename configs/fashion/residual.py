@@ -12,19 +12,12 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.layers = """
-        conv(32, 3, padding="same", use_bias=False) | batch_norm | relu |
-        residual(
-            conv(32, 3, padding="same", use_bias=False) | batch_norm | relu |
-            conv(32, 3, padding="same", use_bias=False) | batch_norm) | relu |
-        residual(
-            conv(64, 3, strides=2, padding="same", use_bias=False) | batch_norm | relu |
-            conv(64, 3, padding="same", use_bias=False) | batch_norm,
-            shortcut=conv(64, 1, strides=2, use_bias=False) | batch_norm) | relu |
-        residual(
-            conv(128, 3, strides=2, padding="same", use_bias=False) | batch_norm | relu |
-            conv(128, 3, padding="same", use_bias=False) | batch_norm,
-            shortcut=conv(128, 1, strides=2, use_bias=False) | batch_norm) | relu |
-        global_avg_pool | dense(classes) | softmax
+        conv(32, 3, padding="same", use_bias=False) | batch_norm | relu | max_pool(2) |
+        conv(64, 3, padding="same", use_bias=False) | batch_norm | relu |
+        residual(2 * (conv(64, 3, padding="same", use_bias=False) | batch_norm | relu)) | max_pool(2) |
+        conv(128, 3, padding="same", use_bias=False) | batch_norm | relu |
+        residual(2 * (conv(128, 3, padding="same", use_bias=False) | batch_norm | relu)) |
+        global_max_pool | dense(classes) | softmax
     """
 
     config.data = ConfigDict()
@@ -36,8 +29,8 @@ def get_config() -> ConfigDict:
     config.data.augment = "random_crop(2) | flip | erase"
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "nesterov"
-    config.optimizer.learning_rate = 0.1
+    config.optimizer.name = "muon"
+    config.optimizer.learning_rate = 1e-2
 
     config.schedule = ConfigDict()
     config.schedule.name = "linear"
@@ -45,5 +38,6 @@ def get_config() -> ConfigDict:
 
     config.train = ConfigDict()
     config.train.batch_size = 128
-    config.train.epochs = 30
+    config.train.label_smoothing = 0.1
+    config.train.epochs = 12
     return config
