@@ -15,6 +15,7 @@ if __name__ == "__main__":
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from cnn.commands import COMMANDS
 from cnn.commands import flags as command_line
 
 runtime.prepare()
@@ -28,6 +29,9 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", loc
 def parse_flags(arguments: list[str]) -> command_line.Invocation:
     """Reads the command line with a parser of ours, so that all its problems show at once."""
     invocation = command_line.parse(arguments[1:])
+    if invocation.help or COMMANDS[invocation.command].only_prints:
+        # Ends like any Unix command where whoever read its output, such as `head`, has left.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if invocation.help:
         print(command_line.usage(invocation))
         sys.exit(0)

@@ -125,8 +125,12 @@ def _software(about: Mapping[str, Any]) -> dict[str, Any]:
 def _data(about: Mapping[str, Any]) -> dict[str, Any]:
     data = about.get("data", {})
     counts = {f"{split} examples": count for split, count in data.get("examples", {}).items()}
+    start = about.get(rundir.INIT) or {}
     return {
-        "started from": about.get(rundir.INIT),
+        "started from": start.get("from"),
+        "at its step": start.get("step"),
+        "arrays from there": start.get("loaded"),
+        "initialised": start.get("initialised"),
         "identity": data.get("identity"),
         "classes": data.get("classes"),
         **counts,

@@ -2,21 +2,16 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
 from rich.text import Text
 
-from cnn import blocks, filters, strip
+from cnn import blocks, filters, strip, tables
 from cnn.layers import Row, Shape, activation_bytes, count_parameters, show, written
 
-UNLIMITED = 10_000
-"""The width of what is not a terminal."""
 SHOWN_CLASSES = 20
 """The most classes whose confusion matrix is shown whole."""
 
@@ -28,16 +23,17 @@ def plain(text: str) -> str:
 
 def journey(rows: Sequence[Row], image_shape: Shape) -> None:
     """Prints what every layer makes of one image, how its shape follows, what it costs and what it sees."""
-    console = _console()
+    console = tables.console()
     header: tuple[str, ...] = ("layer", "", "output", "how", "parameters", "=", "MACs", "bytes", "sees", "jump")
     image = ("input", "", show(image_shape), f"{math.prod(image_shape):,} values", "", "", "", "", "1x1", "1")
     lines = [image, *map(_line, rows)]
     right, parts = ("=", "MACs", "bytes"), (slice(1, 10), slice(1, 6), slice(6, 10))
     fits = (
-        _tabulated(console, header[:1] + header[p], [row[:1] + row[p] for row in lines], right=right) for p in parts
+        tables.tabulated(console, header[:1] + header[part], [row[:1] + row[part] for row in lines], right=right)
+        for part in parts
     )
     if not next(fits) and not all(fits):
-        _stacked(console, header, lines, title=2, hidden=("", "0"))
+        tables.stacked(console, header, lines, title=2, hidden=("", "0"))
     trained, measured = count_parameters(rows), count_parameters(rows, "batch_stats")
     also = f"; {measured:,} batch statistics" if measured else ""
     console.print(f"{trained:,} parameters = {4 * trained:,} bytes of float32{also}")
@@ -63,15 +59,9 @@ def _line(row: Row) -> tuple[str, ...]:
     )
 
 
-def table(header: Sequence[str], lines: Sequence[Sequence[str]], *, right: Sequence[str]) -> None:
-    """Prints a table; on a terminal too narrow for it, each row as a few lines."""
-    if not _tabulated(_console(), header, lines, right=right):
-        _stacked(_console(), header, lines, title=2)
-
-
 def evaluation(record: dict[str, Any]) -> None:
     """Prints an evaluation as `evaluation-<split>.json` holds it."""
-    console = _console()
+    console = tables.console()
     low, high = record["interval"]
     console.print(
         f"{record['split']} accuracy {record['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
@@ -94,8 +84,8 @@ def evaluation(record: dict[str, Any]) -> None:
         (name, *(_ratio(entry[key]) for key in ("precision", "recall", "f1")), f"{entry['support']:,}")
         for name, entry in zip(names, record["classes"], strict=True)
     ]
-    if not _tabulated(console, header, lines, right=header[1:]):
-        _stacked(console, header, lines, title=1)
+    if not tables.tabulated(console, header, lines, right=header[1:]):
+        tables.stacked(console, header, lines, title=1)
     _confusion(console, names, record["confusion"])
 
 
@@ -103,10 +93,10 @@ def _confusion(console: Console, names: list[str], counts: list[list[int]]) -> N
     if len(names) <= SHOWN_CLASSES:
         numbers = [str(index) for index in range(len(names))]
         lines = [
-            (f"{index} {name}", *(str(count) if count else "." for count in row))
+            (name if name == str(index) else f"{index} {name}", *(str(count) if count else "." for count in row))
             for index, (name, row) in enumerate(zip(names, counts, strict=True))
         ]
-        if _tabulated(console, ("true \\ predicted", *numbers), lines, right=numbers):
+        if tables.tabulated(console, ("true \\ predicted", *numbers), lines, right=numbers):
             return
     cells = [(count, true, seen) for true, row in enumerate(counts) for seen, count in enumerate(row)]
     wrong = sorted((-count, true, seen) for count, true, seen in cells if true != seen and count)
@@ -117,7 +107,7 @@ def _confusion(console: Console, names: list[str], counts: list[list[int]]) -> N
 
 def filtered(made: strip.Strip, *, strongest: bool) -> None:
     """Prints the sizes and the range of a filter's map, and the sum of its explained pixel."""
-    console, found, pixel = _console(), made.map, made.pixel
+    console, found, pixel = tables.console(), made.map, made.pixel
     low, high = filters.shown(float(found.min())), filters.shown(float(found.max()))
     pooled = ""
     if made.pool != "none":
@@ -132,14 +122,14 @@ def filtered(made: strip.Strip, *, strongest: bool) -> None:
 
 def sums(pixels: Sequence[filters.Pixel]) -> None:
     """Prints window x kernel = products, for each channel in turn."""
-    console = _console()
+    console = tables.console()
     for line in (line for pixel in pixels for line in blocks.sum_of(pixel, console)):
         console.print(line)
 
 
 def prediction(name: str, image: np.ndarray, notes: Sequence[str], best: Sequence[tuple[str, float]]) -> None:
     """Prints the picture as the network got it, where colours can be seen, and the best classes with bars."""
-    console = _console()
+    console = tables.console()
     console.print(Text(plain(name), "bold"))
     for note in notes:
         console.print(Text(f"  {note}"))
@@ -170,41 +160,3 @@ def _shortened(text: str, width: int) -> str:
 
 def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def _console() -> Console:
-    width = None if Console().is_terminal else UNLIMITED
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
-
-
-def _tabulated(
-    console: Console, header: Sequence[str], lines: Iterable[Sequence[str]], *, right: Sequence[str]
-) -> bool:
-    """Prints a table and returns True, where the console is wide enough for it."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in header:
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=True)
-    for line in lines:
-        table.add_row(*line)
-    # Measured within the console's own width, every table would fit: by cutting its cells.
-    if Measurement.get(console, console.options.update(max_width=UNLIMITED), table).maximum > console.width:
-        return False
-    console.print(table)
-    console.print()
-    return True
-
-
-def _stacked(
-    console: Console,
-    header: Sequence[str],
-    lines: Iterable[Sequence[str]],
-    *,
-    title: int,
-    hidden: Sequence[str] = ("",),
-) -> None:
-    """Prints each row as a few short lines, the first `title` cells in one, for a terminal too narrow for a table."""
-    for line in lines:
-        console.print("  ".join(line[:title]).rstrip(), style="bold")
-        for name, value in zip(header[title:], line[title:], strict=True):
-            if value not in hidden:
-                console.print(f"  {name} {value}")

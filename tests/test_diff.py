@@ -53,13 +53,15 @@ def test_the_text_names_both_runs_and_every_difference(pair, capsys):
     for words in ("optimizer.learning_rate   0.01", "train.epochs", "software: the same", "test accuracy"):
         assert words in text
     assert "b is better on these examples" in text and "McNemar's exact p" in text
+    assert "fingerprint" not in text
 
 
 def test_a_run_and_itself_differ_in_nothing(pair, capsys):
     assert runs.start("diff", pair[0], pair[0]) == 0
     text = capsys.readouterr().out
     assert "config: the same" in text and "data: the same" in text
-    assert "0 only a got right, 0 only b" in text and "p = 1:" in text
+    assert "0 only a, 0 only b" in text and "p = 1:" in text
+    assert "the trained parameters are the same, bit for bit" in text
 
 
 def test_networks_that_are_equally_good_are_told_apart_as_often_as_chance_says():

@@ -15,6 +15,8 @@ class Command(NamedTuple):
     takes_run: bool = True
     words: str = ""
     """What the words after the command are; empty where it takes none."""
+    only_prints: bool = False
+    """Whether nothing is left to do once nobody reads its output."""
 
 
 COMMANDS = {
@@ -23,7 +25,7 @@ COMMANDS = {
         ("workdir", "devices", "distributed", "huge_pages"),
         True,
     ),
-    "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True),
+    "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True, only_prints=True),
     "eval": Command(
         "evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False
     ),
@@ -39,6 +41,7 @@ COMMANDS = {
         ("workdir", "weights", "top", "invert", "json", "csv"),
         False,
         words="PICTURE_OR_FOLDER...",
+        only_prints=True,
     ),
     "diff": Command(
         "what two runs differ in: config, versions, data, results, and a paired test on the same examples",
@@ -46,6 +49,7 @@ COMMANDS = {
         False,
         takes_run=False,
         words="RUN_A RUN_B",
+        only_prints=True,
     ),
     "export": Command(
         "a run's network as one file for other programs: StableHLO, ONNX or safetensors",

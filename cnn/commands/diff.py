@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn import compare, terminal
+from cnn import compare, tables, terminal
 from cnn.compare import Comparison, Difference, Paired
 from cnn.config import ConfigError
 
@@ -33,27 +33,33 @@ def run(flags: Mapping[str, str], *, words: Sequence[str]) -> int:
     print(f"a  {names[0]}\nb  {names[1]}\n")
     for title, differences in (("config", found.config), ("software", found.software), ("data", found.data)):
         _show(title, differences)
-    _show("result", found.results)
+    same = [each for each in found.results if each.name == "fingerprint" and each.a == each.b]
+    _show("result", [each for each in found.results if each.name != "fingerprint"])
+    if same:
+        print("the trained parameters are the same, bit for bit\n")
     if found.paired:
-        print(f"{split}: {sentence(found.paired)}")
+        print(verdict(split, found.paired))
     if found.note:
         print(terminal.plain(found.note))
     return 0
 
 
-def sentence(paired: Paired) -> str:
-    """Says what a paired test found."""
+def verdict(split: str, paired: Paired) -> str:
+    """Says what a paired test found, in lines."""
     low, high = (f"{100 * edge:+.2f}" for edge in paired.interval)
-    counts = (
-        f"of the same {paired.examples:,} examples, {paired.only_a:,} only a got right, {paired.only_b:,} only b, "
-        f"{paired.both:,} both"
-    )
-    change = f"b - a is {100 * paired.difference:+.2f} points (95 % interval {low} to {high})"
     if paired.p >= LEVEL:
-        verdict = "no difference can be told from chance"
+        meaning = "no difference can be told from chance"
     else:
-        verdict = f"{'b' if paired.difference > 0 else 'a'} is better on these examples"
-    return f"{counts}; {change}; McNemar's exact p = {paired.p:.2g}: {verdict}. Another seed would differ, too"
+        meaning = f"{'b' if paired.difference > 0 else 'a'} is better on these examples"
+    return "\n".join(
+        [
+            f"on the same {paired.examples:,} examples of {split}:",
+            f"  right: {paired.both:,} both, {paired.only_a:,} only a, {paired.only_b:,} only b",
+            f"  b - a is {100 * paired.difference:+.2f} points (95 % interval {low} to {high})",
+            f"  McNemar's exact p = {paired.p:.2g}: {meaning}",
+            "  another seed would differ, too",
+        ]
+    )
 
 
 def _show(title: str, differences: Sequence[Difference]) -> None:
@@ -61,7 +67,7 @@ def _show(title: str, differences: Sequence[Difference]) -> None:
         print(f"{title}: the same\n")
         return
     lines = [[terminal.plain(each.name), *_texts(each.a, each.b)] for each in differences]
-    terminal.table((title, "a", "b"), lines, right=())
+    tables.table((title, "a", "b"), lines, right=(), title=1)
 
 
 def _texts(a: Any, b: Any) -> tuple[str, ...]:
@@ -77,7 +83,11 @@ def _text(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        value = ", ".join(value)
     return terminal.plain(" ".join(value.split())) if value and isinstance(value, str) else json.dumps(value)
 
 

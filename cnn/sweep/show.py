@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cnn import terminal
+from cnn import tables, terminal
 from cnn.sweep.plan import text
 
 SHOWN = 20
@@ -19,7 +19,7 @@ def ranking(record: dict[str, Any], folder: Any) -> None:
     varying = [path for path in record["varying"] if path != "seed"]
     header = ("rank", record["objective"], "s.d.", "n", *varying, "trials")
     lines = [_line(rank, group, varying) for rank, group in enumerate(record["groups"][:SHOWN], 1)]
-    terminal.table(header, lines, right=header[:4])
+    tables.table(header, lines, right=header[:4], title=2)
     if len(record["groups"]) > SHOWN:
         print(f"{len(record['groups']) - SHOWN} more are in sweep.csv")
     print(f"is the winner real? {record['winner']['text']}")
