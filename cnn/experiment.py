@@ -73,8 +73,7 @@ def run(
         faults.point("load")
         dataset = known or load_data(values.data)
         _check(values, dataset, count)
-        finished = hosts.from_leader(lambda: _open(values, workdir, dataset, held))
-        if finished is not None:
+        if (finished := hosts.from_leader(lambda: _open(values, workdir, dataset, held))) is not None:
             return Finished(finished, fresh=False)
         watch = watch or Watch(functools.partial(Reporter, quiet=not hosts.leads()))
         trainer = Trainer(values, workdir, dataset, interruption, count=count, watch=watch)
@@ -147,7 +146,8 @@ def finish(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datase
         if variables:
             look.look(values, workdir, devices.local(variables), dataset, step=step, judged=trainer.judged)
 
-    trainer.pages.ended(look_into)
+    with trainer.reporter.stage("writing the page") if trainer.pages.wanted else contextlib.nullcontext():
+        trainer.pages.ended(look_into)
     return result
 
 
@@ -184,8 +184,8 @@ def _result(
     }
     if progress.bad_step is not None:
         return {**summary, "status": "diverged", "bad_step": progress.bad_step}, 0, {}
-    weights = values.eval.weights
-    step, variables = trainer.step, evaluate.variables_of(trainer.state, averaged=weights == "ema")
+    weights, step = values.eval.weights, trainer.step
+    variables = evaluate.variables_of(trainer.state, averaged=weights == "ema")
     if weights == "best":
         like = devices.local(evaluate.variables_of(trainer.state))
         step, variables = hosts.from_leader_with(lambda: chosen.variables(values, workdir, weights), like)
@@ -202,9 +202,9 @@ def _evaluation(
     values: Values, workdir: Path, trainer: Trainer, variables: dict[str, Any], split: str, step: int
 ) -> dict[str, Any]:
     """Evaluates a split and returns what the summary says of it."""
-    about: dict[str, Any] = {"step": step, "weights": values.eval.weights}
-    more: dict[str, Any] = {"devices": trainer.count, "tell": trainer.keeper.tell}
-    more |= {"check": trainer.interruption.check}
-    evaluation = evaluate.evaluate_split(values, workdir, variables, trainer.dataset, split, **about, **more)
+    how: dict[str, Any] = {"step": step, "weights": values.eval.weights, "devices": trainer.count}
+    how |= {"tell": trainer.keeper.tell, "check": trainer.interruption.check}
+    with trainer.reporter.stage(f"evaluating {split}"):
+        evaluation = evaluate.evaluate_split(values, workdir, variables, trainer.dataset, split, **how)
     names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
     return {name: evaluation[name] for name in names}

@@ -49,6 +49,7 @@ class Pages:
           draw: writes the page in a directory; told whether what it shows still goes on.
         """
         self._workdir, self._when, self._line, self._draw = workdir, when, line, draw
+        self.wanted = when != "never"
         self._written, self._cost = time.monotonic(), 0.0
 
     def evaluated(self, record: Mapping[str, Any]) -> None:
@@ -63,7 +64,7 @@ class Pages:
 
     def ended(self, look: Callable[[], object] = lambda: None) -> None:
         """Calls `look`, which writes what the page reads, and writes the page of what has ended."""
-        if self._when != "never":
+        if self.wanted:
             self._write(look, running=False)
 
     def _write(self, look: Callable[[], object] = lambda: None, *, running: bool) -> None:

@@ -16,8 +16,11 @@ class Reporter:
 
     def __init__(self, *, total: int, batch_size: int, quiet: bool = False) -> None:
         self._console = Console(stderr=True, highlight=False, quiet=quiet)
-        self._batch_size = batch_size
+        self._batch_size, self._total = batch_size, total
         self._started, self._first, self._done = time.monotonic(), 0, 0
+        self._compiled: tuple[float, int] | None = None
+        self._first_dispatch = True
+        self._steps, self._seconds = 0, 0.0
         wide = self._console.width >= NARROW
         self._bar = Progress(
             *([TextColumn("training"), BarColumn()] if wide else []),
@@ -30,24 +33,50 @@ class Reporter:
             disable=quiet or not self._console.is_terminal,
             transient=True,
         )
-        self._task = self._bar.add_task("", total=total, rate="")
+        self._task = self._bar.add_task("", total=total, rate="compiling")
 
     @contextmanager
     def running(self, done: int) -> Iterator[None]:
         """Shows the bar while the block runs, from `done` steps on."""
         self._started, self._first, self._done = time.monotonic(), done, done
         self._bar.update(self._task, completed=done)
+        if not self._console.is_terminal and done < self._total:
+            self.line("compiling the training step")
         with self._bar:
+            yield
+
+    @contextmanager
+    def stage(self, text: str) -> Iterator[None]:
+        """Says what is done in the block, which takes long enough for people to wonder."""
+        if self._console.is_terminal and not self._console.quiet:
+            with self._console.status(text):
+                yield
+        else:
+            self.line(text)
             yield
 
     def advance(self, steps: int) -> None:
         """Moves the bar."""
         self._done += steps
+        if self._compiled is None:
+            self._compiled = (time.monotonic(), self._done)
         self._bar.update(self._task, advance=steps, rate=f"{self.images_per_second():,.0f} images/s")
 
+    def took(self, steps: int, seconds: float) -> None:
+        """Counts steps and their seconds for the throughput; those of the first dispatch, which compiles, are not."""
+        if self._first_dispatch and self._compiled:
+            self._first_dispatch = False
+            steps, seconds = self._done - self._compiled[1], time.monotonic() - self._compiled[0]
+        self._steps, self._seconds = self._steps + steps, self._seconds + seconds
+
     def images_per_second(self) -> float:
-        """Returns the mean since this reporter was made, compilation included."""
-        return (self._done - self._first) * self._batch_size / max(1e-9, time.monotonic() - self._started)
+        """Returns the mean over training steps: without compilation, unless there was no more than that dispatch."""
+        steps, seconds = self._steps, self._seconds
+        if self._first_dispatch and self._compiled:
+            steps, seconds = self._done - self._compiled[1], time.monotonic() - self._compiled[0]
+        if not steps:
+            steps, seconds = self._done - self._first, time.monotonic() - self._started
+        return steps * self._batch_size / max(1e-9, seconds)
 
     def line(self, text: str) -> None:
         """Prints a line above the bar."""

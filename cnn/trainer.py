@@ -91,7 +91,8 @@ class Trainer:
         started, waited = time.monotonic(), self.feed.waited
         stacked = self._dispatch(self.next_steps())
         self.progress.wait_seconds += self.feed.waited - waited
-        self.settle(stacked, time.monotonic() - started)
+        self.reporter.took(len(stacked["loss"]), seconds := time.monotonic() - started)
+        self.settle(stacked, seconds)
 
     def close(self) -> None:
         """Saves what training ended with."""
@@ -206,4 +207,4 @@ class Trainer:
         """Ends training; the state is that before the bad step, under that step's number."""
         self.progress.bad_step = self.step = bad_step
         self.state = self.state._replace(step=devices.replicate(np.int32(bad_step), self.count))
-        self.keeper.tell("diverged", step=bad_step, reason="the loss, a gradient or the update is not finite")
+        self.keeper.tell("diverged", step=bad_step)

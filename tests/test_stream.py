@@ -81,7 +81,7 @@ def test_the_share_of_waiting_is_recorded_and_said(tmp_path, capsys):
     result = runs.saved(tmp_path / "run", "result.json")
     assert 0 < end["waiting"] < 1
     assert end["waiting"] == pytest.approx(result["wait_seconds"] / result["train_seconds"], abs=0.01)
-    assert " % of it waiting for pictures, and " in capsys.readouterr().out.splitlines()[-1]
+    assert " % waiting for pictures, and " in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -194,5 +195,48 @@ def test_no_colour_is_in_the_bar_where_none_is_wanted(reported, monkeypatch):
 def test_elsewhere_there_are_plain_lines_and_no_bar(capsys):
     report()
     said = capsys.readouterr()
-    assert said.err == "epoch 1/3  [red]x\n"
+    assert said.err == "compiling the training step\nepoch 1/3  [red]x\n"
     assert said.out == ""
+
+
+def test_elsewhere_a_stage_is_a_line(capsys):
+    with Reporter(total=30, batch_size=1).stage("evaluating test"):
+        assert capsys.readouterr().err == "evaluating test\n"
+    with Reporter(total=30, batch_size=1, quiet=True).stage("evaluating test"):
+        assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock of the reporter's that moves when it is told to."""
+    moving = types.SimpleNamespace(now=100.0)
+    monkeypatch.setattr("cnn.reporter.time", types.SimpleNamespace(monotonic=lambda: moving.now))
+    return moving
+
+
+def test_throughput_leaves_out_what_compiles_and_what_trains_nothing(clock):
+    reporter = Reporter(total=100, batch_size=8, quiet=True)
+    with reporter.running(0):
+        clock.now += 30
+        reporter.advance(1)
+        clock.now += 2
+        reporter.advance(4)
+        reporter.took(5, 32.0)
+        assert reporter.images_per_second() == 4 * 8 / 2
+        clock.now += 1000
+        reporter.advance(20)
+        reporter.took(20, 10.0)
+        assert reporter.images_per_second() == 24 * 8 / 12
+
+
+def test_throughput_of_whole_epochs_leaves_out_the_first_once_there_is_another(clock):
+    reporter = Reporter(total=60, batch_size=8, quiet=True)
+    with reporter.running(0):
+        clock.now += 10
+        reporter.advance(20)
+        reporter.took(20, 10.0)
+        assert reporter.images_per_second() == 20 * 8 / 10
+        clock.now += 1000
+        reporter.advance(20)
+        reporter.took(20, 4.0)
+        assert reporter.images_per_second() == 20 * 8 / 4

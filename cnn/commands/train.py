@@ -67,12 +67,14 @@ def _print(result: dict[str, Any], workdir: Path, values: Values, *, fresh: bool
     else:
         terminal.evaluation(record)
     seconds, saving = result["train_seconds"], result["save_seconds"]
-    share = 100 * saving / max(1e-9, seconds + saving)
-    saved = f"{saving:.1f} s of saving ({share:.1f} %)"
-    waiting = 100 * result["wait_seconds"] / max(1e-9, seconds)
-    waited = f", {waiting:.1f} % of it waiting for pictures," if result["wait_seconds"] else ""
+    # What a group of trials compiled together may be more than the share of one.
+    compiling = result["compile_seconds"]
+    parts = [f"{compiling:.1f} s of them compiling"] if 0 < compiling < seconds else []
+    if result["wait_seconds"]:
+        parts.append(f"{100 * result['wait_seconds'] / max(1e-9, seconds):.1f} % waiting for pictures")
     print(
-        f"{result['step']:,} steps, {_epochs(result)} in {seconds:.1f} s{waited} and {saved}; everything is in {place}"
+        f"{result['step']:,} steps, {_epochs(result)} in {', '.join([f'{seconds:.1f} s', *parts])}, and {saving:.1f} s "
+        f"of saving ({100 * saving / max(1e-9, seconds + saving):.1f} %); everything is in {place}"
     )
     return _code(result)
 

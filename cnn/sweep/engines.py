@@ -87,7 +87,9 @@ def _choose(session: Session, over: set[int]) -> dict[str, Any]:
     best = min(measured, key=lambda one: one.total)
     chosen |= {"engine": best.engine, "measured": [_plain(one) for one in measured]}
     shown = "; ".join(one.line() for one in measured)
-    session.screen.line(f"engine: {best.engine}. Measured, for {trials} trials of {work.steps:,} steps: {shown}")
+    session.screen.line(
+        f"engine: {best.engine}. Measured, what is left of {trials} trials of {work.steps:,} steps takes {shown}"
+    )
     session.ask(lambda: session.queue.study.set_user_attr(ATTRIBUTE + chosen["device"], chosen))
     return chosen
 

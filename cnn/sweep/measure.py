@@ -133,7 +133,8 @@ def by_processes(work: Work, jobs: int, start: float, fastest: float) -> Measure
     """
     rounds = math.ceil(work.trials / jobs)
     if rounds * start > fastest:
-        note = f" or more, for {rounds} rounds of starts of {start:.1f} s: not measured further"
+        begins = "one start" if rounds == 1 else f"{rounds} starts one after another"
+        note = f" or more, {begins} of {start:.1f} s alone: not measured further"
         return Measured("process", start, float("inf"), rounds * start, note)
     env = {**os.environ, "NPROC": str(max(1, runtime.threads() // jobs))}
     probe = [sys.executable, "-m", "cnn.sweep.probe", repr(time.time())]

@@ -38,6 +38,8 @@ class Screen:
         """Shows the bar while the block runs, of whose trials `ended` are done."""
         self._ended = ended
         self._bar.update(self._task, completed=ended, ended=ended)
+        if not self._console.is_terminal and ended < self._total:
+            self.line(f"{self._total - ended:,} of {self._total:,} trials to run")
         with self._bar:
             yield
 

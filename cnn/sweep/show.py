@@ -15,7 +15,10 @@ def ranking(record: dict[str, Any], folder: Any) -> None:
     print(f"{record['size']} trials: {counts}; by {record['objective']}, {record['direction'].replace('ze', 'zed')}")
     if "time" in record["engine"]:
         time = record["engine"]["time"]
-        print(f"{time['seconds']:.1f} s, {1 - time['other']:.0%} of them training steps and compiling these")
+        print(
+            f"{time['seconds']:.1f} s, {1 - time['other']:.0%} of them training steps and compiling these; "
+            f"{record['seconds']:.1f} s from the first trial's start to the last one's end"
+        )
     varying = [path for path in record["varying"] if path != "seed"]
     header = ("rank", record["objective"], "s.d.", "n", *varying, "trials")
     lines = [_line(rank, group, varying) for rank, group in enumerate(record["groups"][:SHOWN], 1)]

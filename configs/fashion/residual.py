@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     config.optimizer.learning_rate = 1e-2
 
     config.schedule = ConfigDict()
-    config.schedule.name = "linear"
+    config.schedule.name = "cosine"
     config.schedule.warmup_steps = 200
 
     config.train = ConfigDict()
