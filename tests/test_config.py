@@ -76,6 +76,11 @@ def test_what_config_json_holds_resolves_to_equal_values():
         ("data.image_shape=(8,8)", "config.data.image_shape: must be 3 integers in [1, 16384], got (8, 8)."),
         ("data.image_shape=(8,8,0)", "config.data.image_shape: must be 3 integers in [1, 16384], got (8, 8, 0)."),
         ("data.mean=grey", "config.data.mean: must be a finite number or a list of numbers, got 'grey'."),
+        (
+            "data.name=fashion-mnist",
+            "config.data.name: must be digits, folder, lines/KIND or a TFDS name, got 'fashion-mnist'. "
+            "Did you mean 'fashion_mnist'?",
+        ),
         ("data.mean=(0,0)", "config.data.mean: must have 1 number or one for each of 1 channels, got 2."),
         ("data.std=[0]", "config.data.std: must be a finite number above 0 or a list of numbers above 0, got [0]."),
         ("train.accumulate_steps=3", "config.train.accumulate_steps: must divide train.batch_size = 100, got 3."),

@@ -1,16 +1,22 @@
 """What only several fields together can get wrong, each right by itself."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnn import patterns, settings
 from cnn.config.sections import Problems
 from cnn.config.values import array_paths
+from cnn.data.types import NAME
 from cnn.layers import Row
 
 
 def check(data: settings.Data, train: settings.Train, evaluation: settings.Eval, problems: Problems) -> None:
-    """Notes every contradiction between the fields of three sections."""
+    """Notes every contradiction between the fields of three sections, and a dataset's name that can be none."""
+    if not NAME.fullmatch(data.name):
+        like = re.sub(r"\W+", "_", data.name, flags=re.ASCII)
+        hint = f" Did you mean {like!r}?" if NAME.fullmatch(like) else ""
+        problems.note("data.name", f"must be digits, folder, lines/KIND or a TFDS name, got {data.name!r}.{hint}")
     for name in ("mean", "std"):
         given, channels = len(getattr(data, name)), data.image_shape[2]
         if given not in (1, channels):

@@ -3,18 +3,15 @@
 import contextlib
 import importlib.util
 import os
-import re
 import sys
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
-from cnn.data.types import DataError
+from cnn.data.types import NAME, DataError
 from cnn.fields import did_you_mean
 
-# TFDS also takes names with a namespace, which reach for the network; and a name must not leave the data folder.
-NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]*\w)?(:\d+\.\d+\.\d+)?", re.ASCII)
 OWN_NAMES = ("digits", "folder", "lines")
 INFO_FILE = "dataset_info.json"
 

@@ -78,7 +78,7 @@ def _from_network(name: str, file: str, remotes: Mapping[str, Remote], download_
             raise _unreachable(name, remotes, f"{remote.url} sent another file than TFDS knows")
         os.replace(partial, path)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
-        raise _unreachable(name, remotes, f"{remote.url}: {error}") from error
+        raise _unreachable(name, remotes, _reason(error)) from error
     finally:
         partial.unlink(missing_ok=True)
     return path
@@ -102,13 +102,24 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _reason(error: Exception) -> str:
+    """Returns what went wrong, in the system's words where there are some."""
+    inner = getattr(error, "reason", error)
+    return getattr(inner, "strerror", None) or str(inner)
+
+
 def _unreachable(name: str, remotes: Mapping[str, Remote], reason: str) -> DataError:
     return DataError(
-        f"config.data.manual_dir: {name} is not prepared and could not be fetched, got '' ({reason}). "
+        f"config.data.manual_dir: {name} is not prepared and could not be fetched ({reason}). "
         f"Put {_addresses(list(remotes), remotes)} into a folder DIR and add --config.data.manual_dir=DIR; "
         f"or {NO_NETWORK}"
     )
 
 
 def _addresses(files: list[str], remotes: Mapping[str, Remote]) -> str:
-    return ", ".join(f"{file} ({remotes[file].url})" for file in files)
+    """Names the files, and once for all that lie together where that is."""
+    places: dict[str, list[str]] = {}
+    for file in files:
+        place, _, last = remotes[file].url.rpartition("/")
+        places.setdefault(f"{place}/" if last == file else remotes[file].url, []).append(file)
+    return ", ".join(f"{', '.join(names)} (from {place})" for place, names in places.items())

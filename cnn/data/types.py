@@ -1,6 +1,7 @@
 """What a dataset is to the rest of the code: arrays, or pictures that stay stored, and the one error about them."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +11,9 @@ from jaxtyping import Bool, Int32, UInt8
 
 from cnn.data.rejects import Rejects
 
+# TFDS also takes names with a namespace, which reach for the network; and a name must not leave the data folder.
+NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]*\w)?(:\d+\.\d+\.\d+)?", re.ASCII)
+"""What the name of a dataset looks like."""
 UNUSABLE = -1
 """The label of a picture that cannot be used: it weighs nothing."""
 
