@@ -61,7 +61,8 @@ def sum_of(pixel: filters.Pixel, console: Console) -> list[Text]:
     ]
     between = ("   ", " x ", " = ")
     if sum(block[0].cell_len + 3 for block in blocks) > console.width:
-        return [Text(sign).append_text(line) for sign, block in zip(between, blocks, strict=True) for line in block]
+        lines = [Text(sign).append_text(line) for sign, block in zip(between, blocks, strict=True) for line in block]
+        return _without_blanks(lines, console)
     middle = len(pixel.kernel) // 2
     lines = []
     for row, parts in enumerate(zip(*blocks, strict=True)):
@@ -69,6 +70,14 @@ def sum_of(pixel: filters.Pixel, console: Console) -> list[Text]:
         for sign, part in zip(between, parts, strict=True):
             line.append(sign if row == middle else "   ").append_text(part)
         lines.append(line)
+    return _without_blanks(lines, console)
+
+
+def _without_blanks(lines: list[Text], console: Console) -> list[Text]:
+    """Cuts the blanks at the end of lines, which are seen only where they have a colour."""
+    if not has_colours(console):
+        for line in lines:
+            line.rstrip()
     return lines
 
 

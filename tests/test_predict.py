@@ -105,9 +105,9 @@ def test_sixteen_bits_are_read_as_evaluation_reads_them(here):
 @pytest.mark.parametrize(
     ("fit", "shape", "note"),
     [
-        ("bilinear", (20, 30), "20x30 resized to 8x8 as in training"),
-        ("nearest", (4, 4), "4x4 resized to 8x8 as in training"),
-        ("pad", (6, 5), "6x5 padded to 8x8 as in training"),
+        ("bilinear", (20, 30), "20x30 (height x width) resized to 8x8 as in training"),
+        ("nearest", (4, 4), "4x4 (height x width) resized to 8x8 as in training"),
+        ("pad", (6, 5), "6x5 (height x width) padded to 8x8 as in training"),
     ],
 )
 def test_another_size_is_made_to_fit_as_in_training(here, fit, shape, note):
@@ -120,10 +120,10 @@ def test_another_size_is_made_to_fit_as_in_training(here, fit, shape, note):
 @pytest.mark.parametrize(
     ("fit", "shape", "note", "rows"),
     [
-        ("exact", (40, 20), "40x20 resized to 8x4 and padded to 8x8", slice(0, 8)),
-        ("pad", (10, 40), "10x40 resized to 2x8 and padded to 8x8", slice(3, 5)),
-        ("exact", (4, 4), "4x4 resized to 8x8", slice(0, 8)),
-        ("exact", (1, 500), "1x500 resized to 1x8 and padded to 8x8", slice(3, 4)),
+        ("exact", (40, 20), "40x20 (height x width) resized to 8x4 and padded to 8x8", slice(0, 8)),
+        ("pad", (10, 40), "10x40 (height x width) resized to 2x8 and padded to 8x8", slice(3, 5)),
+        ("exact", (4, 4), "4x4 (height x width) resized to 8x8", slice(0, 8)),
+        ("exact", (1, 500), "1x500 (height x width) resized to 1x8 and padded to 8x8", slice(3, 4)),
     ],
 )
 def test_where_training_knows_no_way_the_picture_keeps_its_proportions(here, fit, shape, note, rows):
@@ -250,7 +250,7 @@ def test_a_table_holds_a_line_for_each_picture_and_no_formula(finished, here, ca
     header, first, missing, second = csv.reader(io.StringIO(capsys.readouterr().out))
     assert header == ["picture", "class1", "probability1", "class2", "probability2", "notes", "error"]
     assert first[0] == "'=a,b.png"
-    assert first[5].startswith("light around, where the run's pictures are dark: turned around; 40x40 resized to 8x8")
+    assert first[5].startswith("light around, where the run's pictures are dark: turned around; 40x40 (height x width) resized to 8x8")
     assert missing[:6] == ["nosuch", "", "", "", "", ""] and missing[6].startswith("cannot be read")
     assert second[0] == "c.png" and second[5:] == ["", ""]
     assert 1 >= float(second[2]) >= float(second[4]) >= 0

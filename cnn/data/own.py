@@ -120,7 +120,7 @@ def _seen(path: str | Path, channels: int) -> tuple[np.ndarray, list[str]]:
 def _fitted(image: np.ndarray, wanted: Wanted) -> tuple[np.ndarray, str]:
     (height, width), shape = image.shape[:2], wanted.image_shape
     smaller = height <= shape[0] and width <= shape[1]
-    before, after = f"{height}x{width}", f"{shape[0]}x{shape[1]}"
+    before, after = f"{height}x{width} (height x width)", f"{shape[0]}x{shape[1]}"
     if wanted.fit in fitting.FILTERS or (wanted.fit == "pad" and smaller):
         fitted = fitting.fit_images(image[None], image_shape=shape, fit=wanted.fit, what="picture")[0]
         verb = "padded" if wanted.fit == "pad" else "resized"
