@@ -1,8 +1,8 @@
-"""Keeps what runs and sweeps gave, and writes the README's tables from it; no number there is typed by hand.
+"""Keeps what runs and sweeps gave, and writes the tables of results from it; no number there is typed by hand.
 
     python benchmarks/results.py RUN... SWEEP...   # takes their figures into benchmarks/results.json, then writes
-    python benchmarks/results.py                   # writes the README's tables from benchmarks/results.json
-    python benchmarks/results.py --check           # exits with 1 if the README says otherwise
+    python benchmarks/results.py                   # writes the tables from benchmarks/results.json
+    python benchmarks/results.py --check           # exits with 1 if a table says otherwise
 
 A run counts when it is finished and has read its test split. Runs that differ in nothing but their seed are one row.
 A seed that is given again replaces what was kept of it. What is kept of a sweep is its ranking on the validation split.
@@ -16,7 +16,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-README, KEPT = ROOT / "README.md", ROOT / "benchmarks" / "results.json"
+KEPT = ROOT / "benchmarks" / "results.json"
+PLACES = {"results": ROOT / "README.md", "choices": ROOT / "docs" / "recipes.md"}
+"""Where each table stands, between its marks."""
 BEGIN, END = "<!-- {}: written by benchmarks/results.py -->", "<!-- end of {} -->"
 
 # What each config is compared with: the words of the table, and the accuracy that others report.
@@ -194,11 +196,14 @@ def choices_table(kept: dict) -> str:
     return "\n".join(lines)
 
 
-def written(text: str, name: str, table: str) -> str:
-    """Returns the text with a table between its marks."""
+def written(path: Path, name: str, table: str) -> str:
+    """Returns a file's text with a table between its marks."""
+    text = path.read_text()
     begin, end = BEGIN.format(name), END.format(name)
     if text.count(begin) != 1 or text.count(end) != 1:
-        raise SystemExit(f"README.md: the marks of {name!r} are missing; put {begin} and {end} where its table stands")
+        raise SystemExit(
+            f"{path.name}: the marks of {name!r} are missing; put {begin} and {end} where its table stands"
+        )
     before, rest = text.split(begin)
     return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
 
@@ -212,18 +217,21 @@ def text_of(kept: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, metavar="RUN_OR_SWEEP")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the README says otherwise")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table says otherwise")
     options = parser.parse_args()
     kept = read(KEPT) if KEPT.exists() else {"runs": [], "sweeps": []}
     for folder in options.folders:
         keep(kept, folder)
-    old = README.read_text()
-    new = written(written(old, "results", results_table(kept)), "choices", choices_table(kept))
+    tables = {"results": results_table(kept), "choices": choices_table(kept)}
+    texts = {path: written(path, name, tables[name]) for name, path in PLACES.items()}
     if options.check:
-        sys.exit("README.md: its tables are older than benchmarks/results.json" if new != old else 0)
+        older = [path.name for path, text in texts.items() if text != path.read_text()]
+        sys.exit(f"{' and '.join(older)}: older than benchmarks/results.json" if older else 0)
     KEPT.write_text(text_of(kept))
-    README.write_text(new)
-    print(f"{len(kept['runs'])} runs and {len(kept['sweeps'])} sweeps are in README.md")
+    for path, text in texts.items():
+        path.write_text(text)
+    names = [path.name for path in PLACES.values()]
+    print(f"{len(kept['runs'])} runs are in {names[0]}, {len(kept['sweeps'])} sweeps in {names[1]}")
 
 
 if __name__ == "__main__":

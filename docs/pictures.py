@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
@@ -44,6 +46,21 @@ def terminal() -> None:
     (REPOSITORY / "docs" / "digits.svg").write_text(picture)
 
 
+def seven() -> None:
+    """Draws a digit with chalk as `docs/seven.png`: a picture of another size than any network reads."""
+    height, width, finer = 160, 120, 4
+    board = Image.new("L", (width * finer, height * finer), 34)
+    pen = ImageDraw.Draw(board)
+    strokes = [(120, 150), (250, 138), (372, 140), (330, 250), (280, 360), (240, 470), (222, 540)]
+    pen.line(strokes, fill=226, width=56, joint="curve")
+    for x, y in (strokes[0], strokes[-1]):
+        pen.ellipse([x - 28, y - 28, x + 28, y + 28], fill=226)
+    smooth = board.filter(ImageFilter.GaussianBlur(3)).resize((width, height), Image.Resampling.LANCZOS)
+    grain = np.random.default_rng(7).normal(0, 2, (height, width))
+    rows = np.clip(np.asarray(smooth) + grain, 0, 255).astype(np.uint8)
+    Image.fromarray(rows).save(REPOSITORY / "docs" / "seven.png", optimize=True)
+
+
 def page() -> None:
     """Photographs sections of pages as `docs/page-<name>.png`."""
     from selenium import webdriver
@@ -68,5 +85,6 @@ def page() -> None:
 
 
 if __name__ == "__main__":
+    seven()
     terminal()
     page()

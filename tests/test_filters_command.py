@@ -206,6 +206,6 @@ def test_a_sum_fits_the_terminal(width, no_color):
     assert max(line.cell_len for line in shown) <= width
     assert len(shown) == (3 if width == 80 else 9)
     text = "\n".join(line.plain for line in shown)
-    assert all(f" {number} " in text.replace("\n", " \n") for number in (864, 4.5, -504, 226))
+    assert all(f" {number} " in text.replace("\n", " ") + " " for number in (864, 4.5, -504, 226))
     assert no_color <= all(line.plain == line.plain.rstrip() for line in shown)
     assert any(str(span.style) for line in shown for span in line.spans) != no_color

@@ -14,11 +14,7 @@ import oracles
 import runs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PYTORCH = next(
-    block
-    for block in re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
-    if "torch" in block
-)
+PYTORCH = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "safetensors.md").read_text(), re.DOTALL)[0]
 LESSON = """
     conv(width, 3) | relu | max_pool(2) | conv(width, 3) | relu | max_pool(2) |
     flatten | dense(128) | relu | dense(classes)

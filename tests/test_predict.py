@@ -250,7 +250,9 @@ def test_a_table_holds_a_line_for_each_picture_and_no_formula(finished, here, ca
     header, first, missing, second = csv.reader(io.StringIO(capsys.readouterr().out))
     assert header == ["picture", "class1", "probability1", "class2", "probability2", "notes", "error"]
     assert first[0] == "'=a,b.png"
-    assert first[5].startswith("light around, where the run's pictures are dark: turned around; 40x40 (height x width) resized to 8x8")
+    assert first[5].startswith(
+        "light around, where the run's pictures are dark: turned around; 40x40 (height x width) resized to 8x8"
+    )
     assert missing[:6] == ["nosuch", "", "", "", "", ""] and missing[6].startswith("cannot be read")
     assert second[0] == "c.png" and second[5:] == ["", ""]
     assert 1 >= float(second[2]) >= float(second[4]) >= 0

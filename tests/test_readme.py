@@ -1,4 +1,4 @@
-"""The README's commands, run with the interpreter at hand, and what it says about the code."""
+"""The commands of the README and of `docs/`, run with the interpreter at hand, and what these say about the code."""
 
 import doctest
 import importlib.metadata
@@ -18,7 +18,13 @@ from cnn.data.augment_kinds import AUGMENTATIONS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()
-SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+PAGES = {path: path.read_text() for path in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))}
+SHELL = [
+    line
+    for text in PAGES.values()
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    for line in block.splitlines()
+]
 TOUR = [shlex.split(line)[1:] for line in SHELL if line.startswith("python main.py")]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 NEEDS_DATA = ("fashion_mnist", "mnist", "dense_baseline", "one_conv", "lenet5", "cifar10")
@@ -48,7 +54,8 @@ def test_the_two_opening_lines_do_all_the_set_up():
 
 @pytest.mark.slow(seconds=140)
 def test_the_tour_runs_as_it_stands(tmp_path):
-    (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
+    for folder in ("configs", "docs"):
+        (tmp_path / folder).symlink_to(REPOSITORY / folder)
     commands = [arguments for arguments in TOUR if offline(arguments)]
     assert len(commands) >= 6
     for arguments in commands:
@@ -126,6 +133,18 @@ def test_the_python_in_the_readme_answers_what_it_says(tmp_path, monkeypatch):
     example = doctest.DocTestParser().get_doctest(source, {}, "README.md", "README.md", 0)
     assert len(example.examples) >= 8
     assert doctest.DocTestRunner().run(example).failed == 0
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_within_the_repository_leads_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[path]):
+        file, _, heading = target.partition("#")
+        if "://" in target:
+            continue
+        assert (path.parent / file).exists(), target
+        if heading:
+            headings = re.findall(r"(?m)^#+ (.*)$", (path.parent / file).read_text() if file else PAGES[path])
+            assert heading in [re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings], target
 
 
 def test_the_extras_of_jax_in_the_readme_exist():

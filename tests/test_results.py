@@ -60,9 +60,11 @@ def results(tmp_path, monkeypatch):
     """Returns `benchmarks/results.py`, which keeps and writes in a folder of the test's own."""
     monkeypatch.syspath_prepend(str(flags.REPOSITORY / "benchmarks"))
     module = importlib.import_module("results")
-    marks = "".join(f"{module.BEGIN.format(name)}\nold\n{module.END.format(name)}\n" for name in ("results", "choices"))
-    (tmp_path / "README.md").write_text(f"before\n{marks}after\n")
-    monkeypatch.setattr(module, "README", tmp_path / "README.md")
+    places = {"results": tmp_path / "README.md", "choices": tmp_path / "recipes.md"}
+    assert places.keys() == module.PLACES.keys()
+    for name, path in places.items():
+        path.write_text(f"before\n{module.BEGIN.format(name)}\nold\n{module.END.format(name)}\nafter\n")
+    monkeypatch.setattr(module, "PLACES", places)
     monkeypatch.setattr(module, "KEPT", tmp_path / "results.json")
     return module
 
@@ -86,16 +88,17 @@ def test_runs_that_differ_in_their_seed_are_one_row_of_the_table(tmp_path, monke
     folders = [as_started(tmp_path / f"r{seed}", f"seed={seed}", "train.epochs=1") for seed in range(3)]
     called(results, monkeypatch, *folders)
     accuracies = [runs.saved(folder, "result.json")["test"]["accuracy"] for folder in folders]
-    text = results.README.read_text()
+    readme = results.PLACES["results"]
+    text = readme.read_text()
     assert f"**{statistics.fmean(accuracies):.4f} ± {statistics.stdev(accuracies):.4f}**" in text
     assert f"3: {min(accuracies):.4f} to {max(accuracies):.4f}" in text
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert "`configs/fashion/residual.py` | shortcuts, random erasing: 0.947 | not yet measured |" in text
     called(results, monkeypatch, folders[1])
-    assert results.README.read_text() == text, "a seed given again replaces itself"
+    assert readme.read_text() == text, "a seed given again replaces itself"
     with pytest.raises(SystemExit, match=r"^0$"):
         called(results, monkeypatch, "--check")
-    results.README.write_text(text.replace("±", "+"))
+    readme.write_text(text.replace("±", "+"))
     with pytest.raises(SystemExit, match="older than"):
         called(results, monkeypatch, "--check")
 
@@ -122,7 +125,7 @@ def test_a_sweep_is_kept_as_its_ranking(tmp_path, monkeypatch, results):
     values = [trial["value"] for trial in record["trials"]]
     assert values[1] > values[0]
     row = f"`optimizer.learning_rate` | {values[1]:.4f} (0.01); {values[0]:.4f} (0.0001)"
-    assert f"| `configs/digits.py --config.train.epochs=1` | {row} |" in results.README.read_text()
+    assert f"| `configs/digits.py --config.train.epochs=1` | {row} |" in results.PLACES["choices"].read_text()
 
 
 def kept():
