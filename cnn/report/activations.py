@@ -91,7 +91,14 @@ def _sheet(stage: Stage, maps: np.ndarray, numbers: np.ndarray, scale: Scale) ->
     label = f"{stage.name}: {min(MOST_MAPS, maps.shape[2])} maps of {maps.shape[0]}x{maps.shape[1]}"
     image = scale.sheet(numbers, zoom * width, zoom * height, label, "sheet")
     shape = "x".join(map(str, maps.shape))
-    return Sheet(stage.name, shape, image, scale.legend(), min(MOST_MAPS, maps.shape[2]), maps.shape[2])
+    return Sheet(
+        stage.name,
+        shape,
+        image,
+        scale.legend(above=bool((maps >= 0).all())),
+        min(MOST_MAPS, maps.shape[2]),
+        maps.shape[2],
+    )
 
 
 def _pixels(stage: Stage) -> int:

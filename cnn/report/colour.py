@@ -59,12 +59,14 @@ class Scale:
         return table(theme)[np.rint(shares * STEPS).astype(int) + STEPS]
 
     def indexed(self, numbers: Float[np.ndarray, "height width"], theme: Theme, shades: int) -> bytes:
-        """Returns the numbers as a small PNG file, in so many colours on either side of zero."""
+        """Returns the numbers as a small PNG file, in so many colours on either side of zero; NaN is transparent."""
         shares = np.clip(np.nan_to_num(numbers / self.limit, nan=0, posinf=0, neginf=0), -1, 1)
-        image = Image.fromarray((np.rint(shares * shades) + shades).astype(np.uint8), "L")
-        image.putpalette(table(theme)[np.rint(np.linspace(0, 2 * STEPS, 2 * shades + 1)).astype(int)].tobytes())
+        places = np.where(np.isnan(numbers), 2 * shades + 1, np.rint(shares * shades) + shades)
+        image = Image.fromarray(places.astype(np.uint8), "L")
+        colours = table(theme)[np.rint(np.linspace(0, 2 * STEPS, 2 * shades + 1)).astype(int)]
+        image.putpalette(colours.tobytes() + bytes(3))
         stream = io.BytesIO()
-        image.save(stream, "PNG", optimize=True)
+        image.save(stream, "PNG", optimize=True, transparency=2 * shades + 1)
         return stream.getvalue()
 
     def sheet(
@@ -80,12 +82,14 @@ class Scale:
         """Returns such a picture for paper, and for pages without script, in the light theme alone."""
         return _img(self.indexed(numbers, "light", SHADES), width, height, label, "pixels")
 
-    def legend(self) -> Markup:
-        """Returns the scale as a strip with its least, middle and greatest number."""
+    def legend(self, *, above: bool = False) -> Markup:
+        """Returns the scale as a strip with its least and greatest number; `above`: only of what is not negative."""
         strip = np.linspace(-self.limit, self.limit, 2 * STEPS + 1)[None]
         pictures = themed({theme: self.colours(strip, theme) for theme in THEMES}, 160, 12, "", "scale")
-        ends = Markup("<span>{}</span>{}<span>{}</span>").format(f"{-self.limit:.3g}", pictures, f"{self.limit:+.3g}")
-        return Markup('<p class="legend">{} <span class="muted">orange negative, blue positive</span></p>').format(ends)
+        low = "0" if above else f"{-self.limit:.3g}"
+        ends = Markup("<span>{}</span>{}<span>{}</span>").format(low, pictures, f"{self.limit:+.3g}")
+        told = Markup('<span class="muted">orange negative, blue positive</span>')
+        return Markup('<p class="legend{}">{} {}</p>').format(" above" if above else "", ends, told)
 
 
 def png(pixels: UInt8[np.ndarray, "height width *channels"]) -> bytes:

@@ -138,11 +138,11 @@ def sentence(counts: np.ndarray, names: Sequence[str]) -> str:
     if not pairs:
         return "No image is taken for another class."
     wrong, count = int(counts.sum() - np.trace(counts)), pairs[0].count
-    true, seen = text.shortened(pairs[0].true), text.shortened(pairs[0].seen)
-    return (
-        f"{wrong:,} of {int(counts.sum()):,} images are taken for another class; "
-        f"most often {true} for {seen}, {count:,} time{'s' * (count > 1)}."
-    )
+    alike = sum(pair.count == count for pair in pairs)
+    first = f"{text.shortened(pairs[0].true)} for {text.shortened(pairs[0].seen)}"
+    times = "once" if count == 1 else f"{count:,} times"
+    most = f"most often {first}, {times}" if alike == 1 else f"none more often than {times}, as {first}"
+    return f"{wrong:,} of {int(counts.sum()):,} images {'is' if wrong == 1 else 'are'} taken for another class; {most}."
 
 
 def sheet() -> str:

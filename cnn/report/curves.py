@@ -40,8 +40,11 @@ def sentence(recorded: History) -> str:
     parts = []
     if recorded.best:
         step, accuracy = recorded.best
-        first = recorded.accuracy["valid"][0][1]
-        parts.append(f"Validation accuracy goes from {first:.4f} to its best, {accuracy:.4f}, at step {step:,}.")
+        first, *later = recorded.accuracy["valid"]
+        if later:
+            parts.append(f"Validation accuracy goes from {first[1]:.4f} to its best, {accuracy:.4f}, at step {step:,}.")
+        else:
+            parts.append(f"Validation accuracy is {accuracy:.4f} at its one evaluation, step {step:,}.")
     elif recorded.accuracy["train"]:
         points = recorded.accuracy["train"]
         parts.append(f"Training accuracy goes from {points[0][1]:.4f} to {points[-1][1]:.4f}.")

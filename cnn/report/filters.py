@@ -18,15 +18,8 @@ ALIKE = 0.80
 DEAD = 0.999
 """The share of zeros from which on a filter counts as unused."""
 SIDE = 54
-NAMED = {
-    "vertical": "vertical line",
-    "horizontal": "horizontal line",
-    "diagonal": "falling diagonal",
-    "antidiagonal": "rising diagonal",
-    "outline": "spot",
-    "blur": "blur",
-}
-"""The filters with names that a kernel is compared with, and what they look like."""
+NAMED = ("vertical", "horizontal", "diagonal", "antidiagonal", "outline", "blur")
+"""The filters that a kernel is compared with, by their names in `cnn.filters`."""
 
 
 class Filter(NamedTuple):
@@ -118,9 +111,9 @@ def cosines(kernel: Float[np.ndarray, "height width channels"]) -> dict[str, flo
     if kernel.shape[:2] != (3, 3) or not kernel.any():
         return {}
     found = {}
-    for name, said in NAMED.items():
+    for name in NAMED:
         pattern = np.repeat(np.asarray(FILTERS[name].kernel, float)[..., None], kernel.shape[-1], axis=-1)
-        found[said] = float((kernel * pattern).sum() / (np.linalg.norm(kernel) * np.linalg.norm(pattern)))
+        found[name] = float((kernel * pattern).sum() / (np.linalg.norm(kernel) * np.linalg.norm(pattern)))
     return found
 
 

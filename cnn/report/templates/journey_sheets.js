@@ -44,9 +44,11 @@ Object.assign(
         for (let p = 0, n = 0; p < height * width; p++) for (const f of sheet.maps) shown[n++] = numbers[p * channels + f];
         const limit = s.scope === "map" ? (n) => limitOf(sheet.k, sheet.maps[n]) : limitOf(sheet.k);
         paint(sheet.under, sheet.l, shown, limit, anchors());
-        const end = s.scope === "map" ? "its largest" : limitOf(sheet.k).toPrecision(3);
+        const end = s.scope === "map" ? " its largest" : limitOf(sheet.k).toPrecision(3);
+        const above = !numbers.some((v) => v < 0);
+        sheet.ends[0].parentElement.classList.toggle("above", above);
         sheet.ends.forEach((span, n) => {
-          span.textContent = `${"-+"[n]}${s.scope === "map" ? " " : ""}${end}`;
+          span.textContent = above && !n ? "0" : `${"-+"[n]}${end}`;
         });
         for (const picture of sheet.figure.querySelectorAll("img.sheet")) picture.classList.add("story-off");
       }
