@@ -41,7 +41,7 @@ def terminal() -> None:
         ).stdout
         console.print(f"$ python main.py {' '.join(arguments)}", style="bold", markup=False)
         for line in shown.splitlines():
-            console.print(line.rstrip(), markup=False, no_wrap=True)
+            console.print(line, markup=False)
     picture = console.export_svg(title="python main.py", theme=DEFAULT_TERMINAL_THEME, code_format=FRAME)
     (REPOSITORY / "docs" / "digits.svg").write_text(picture)
 
