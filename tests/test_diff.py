@@ -9,6 +9,7 @@ from scipy import stats
 
 import runs
 from cnn import compare
+from cnn.commands import diff
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,12 @@ def test_the_text_names_both_runs_and_every_difference(pair, capsys):
         assert words in text
     assert "b is better on these examples" in text and "McNemar's exact p" in text
     assert "fingerprint" not in text
+
+
+def test_numbers_that_differ_are_shown_apart():
+    assert diff._texts(0.123456, 0.123457) == ("0.123456", "0.123457")
+    assert diff._texts(0.5, 0.25) == ("0.5", "0.25")
+    assert diff._texts(["a", "b"], ["a", "c"]) == ("a, b", "a, c")
 
 
 def test_a_run_and_itself_differ_in_nothing(pair, capsys):

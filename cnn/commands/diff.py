@@ -73,6 +73,8 @@ def _show(title: str, differences: Sequence[Difference]) -> None:
 def _texts(a: Any, b: Any) -> tuple[str, ...]:
     """Returns two values as text; of long ones the part in which they differ."""
     texts = [_text(value) for value in (a, b)]
+    if texts[0] == texts[1] and a != b:
+        texts = [json.dumps(value) for value in (a, b)]
     if max(map(len, texts)) > LONGEST:
         begin = sum(itertools.takewhile(bool, (x == y for x, y in zip(*texts, strict=False))))
         texts = [f"...{text[begin - 10 :]}" if begin > 10 + len("...") else text for text in texts]
