@@ -2,7 +2,6 @@
 
 import collections
 import os
-import tempfile
 
 import pytest
 
@@ -12,18 +11,6 @@ def pytest_configure(config):
     os.environ.setdefault("NPROC", "1")
     if config.option.markexpr == "not slow":
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
-        _keep_programs(config)
-
-
-def _keep_programs(config):
-    """Compiles a program once for all tests of this process; processes that tests start compile as a person's do."""
-    import jax
-
-    folder = tempfile.TemporaryDirectory(prefix="programs-")
-    config.add_cleanup(folder.cleanup)
-    jax.config.update("jax_compilation_cache_dir", folder.name)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def pytest_collection_modifyitems(items):
