@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,7 +16,7 @@ class Reporter:
 
     def __init__(self, *, total: int, batch_size: int, quiet: bool = False) -> None:
         self._console = Console(stderr=True, highlight=False, quiet=quiet)
-        self._batch_size, self._total = batch_size, total
+        self._batch_size = batch_size
         self._started, self._first, self._done = time.monotonic(), 0, 0
         self._compiled: tuple[float, int] | None = None
         self._first_dispatch = True
@@ -40,19 +40,14 @@ class Reporter:
         """Shows the bar while the block runs, from `done` steps on."""
         self._started, self._first, self._done = time.monotonic(), done, done
         self._bar.update(self._task, completed=done)
-        if not self._console.is_terminal and done < self._total:
-            self.line("compiling the training step")
         with self._bar:
             yield
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
-        """Says what is done in the block, which takes long enough for people to wonder."""
-        if self._console.is_terminal and not self._console.quiet:
-            with self._console.status(text):
-                yield
-        else:
-            self.line(text)
+        """Shows on a terminal what is done in the block, which takes long enough for people to wonder."""
+        shown = self._console.is_terminal and not self._console.quiet
+        with self._console.status(text) if shown else nullcontext():
             yield
 
     def advance(self, steps: int) -> None:
