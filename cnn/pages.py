@@ -49,8 +49,12 @@ class Pages:
           draw: writes the page in a directory; told whether what it shows still goes on.
         """
         self._workdir, self._when, self._line, self._draw = workdir, when, line, draw
-        self.wanted = when != "never"
         self._written, self._cost = time.monotonic(), 0.0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is to be a page at all."""
+        return self._when != "never"
 
     def evaluated(self, record: Mapping[str, Any]) -> None:
         """Writes the page of a run that goes on after an epoch with an evaluation, unless one was written just now."""

@@ -59,19 +59,23 @@ class Reporter:
 
     def took(self, steps: int, seconds: float) -> None:
         """Counts steps and their seconds for the throughput; those of the first dispatch, which compiles, are not."""
-        if self._first_dispatch and self._compiled:
+        if self._compiled and self._first_dispatch:
+            steps, seconds = self._since(*self._compiled)
             self._first_dispatch = False
-            steps, seconds = self._done - self._compiled[1], time.monotonic() - self._compiled[0]
         self._steps, self._seconds = self._steps + steps, self._seconds + seconds
 
     def images_per_second(self) -> float:
         """Returns the mean over training steps: without compilation, unless there was no more than that dispatch."""
         steps, seconds = self._steps, self._seconds
-        if self._first_dispatch and self._compiled:
-            steps, seconds = self._done - self._compiled[1], time.monotonic() - self._compiled[0]
+        if self._compiled and self._first_dispatch:
+            steps, seconds = self._since(*self._compiled)
         if not steps:
-            steps, seconds = self._done - self._first, time.monotonic() - self._started
+            steps, seconds = self._since(self._started, self._first)
         return steps * self._batch_size / max(1e-9, seconds)
+
+    def _since(self, moment: float, done: int) -> tuple[int, float]:
+        """Returns the steps and the seconds since a moment at which so many steps were done."""
+        return self._done - done, time.monotonic() - moment
 
     def line(self, text: str) -> None:
         """Prints a line above the bar."""

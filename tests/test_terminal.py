@@ -210,29 +210,30 @@ def clock(monkeypatch):
     return moving
 
 
+def dispatch(reporter, clock, *calls):
+    """Makes the calls of one dispatch: the seconds that each takes, and its steps."""
+    began = clock.now
+    for seconds, steps in calls:
+        clock.now += seconds
+        reporter.advance(steps)
+    reporter.took(sum(steps for _, steps in calls), clock.now - began)
+
+
 def test_throughput_leaves_out_what_compiles_and_what_trains_nothing(clock):
     reporter = Reporter(total=100, batch_size=8, quiet=True)
     with reporter.running(0):
-        clock.now += 30
-        reporter.advance(1)
-        clock.now += 2
-        reporter.advance(4)
-        reporter.took(5, 32.0)
+        dispatch(reporter, clock, (30, 1), (2, 4))
         assert reporter.images_per_second() == 4 * 8 / 2
         clock.now += 1000
-        reporter.advance(20)
-        reporter.took(20, 10.0)
+        dispatch(reporter, clock, (10, 20))
         assert reporter.images_per_second() == 24 * 8 / 12
 
 
 def test_throughput_of_whole_epochs_leaves_out_the_first_once_there_is_another(clock):
     reporter = Reporter(total=60, batch_size=8, quiet=True)
     with reporter.running(0):
-        clock.now += 10
-        reporter.advance(20)
-        reporter.took(20, 10.0)
+        dispatch(reporter, clock, (10, 20))
         assert reporter.images_per_second() == 20 * 8 / 10
         clock.now += 1000
-        reporter.advance(20)
-        reporter.took(20, 4.0)
+        dispatch(reporter, clock, (4, 20))
         assert reporter.images_per_second() == 20 * 8 / 4

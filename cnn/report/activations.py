@@ -88,17 +88,11 @@ def arranged(maps: Float[np.ndarray, "height width channels"]) -> Float[np.ndarr
 def _sheet(stage: Stage, maps: np.ndarray, numbers: np.ndarray, scale: Scale) -> Sheet:
     height, width = numbers.shape
     zoom = max(1, WIDTH // width)
-    label = f"{stage.name}: {min(MOST_MAPS, maps.shape[2])} maps of {maps.shape[0]}x{maps.shape[1]}"
+    shown = min(MOST_MAPS, maps.shape[2])
+    label = f"{stage.name}: {shown} maps of {maps.shape[0]}x{maps.shape[1]}"
     image = scale.sheet(numbers, zoom * width, zoom * height, label, "sheet")
-    shape = "x".join(map(str, maps.shape))
-    return Sheet(
-        stage.name,
-        shape,
-        image,
-        scale.legend(above=bool((maps >= 0).all())),
-        min(MOST_MAPS, maps.shape[2]),
-        maps.shape[2],
-    )
+    shape, legend = "x".join(map(str, maps.shape)), scale.legend(above=bool((maps >= 0).all()))
+    return Sheet(stage.name, shape, image, legend, shown, maps.shape[2])
 
 
 def _pixels(stage: Stage) -> int:
