@@ -54,7 +54,7 @@ def measure(name):
     import jax
     import numpy as np
 
-    from cnn import config, hyper, layers, train
+    from cnn import config, dispatch, hyper, layers, train
     from cnn.trainer import make_program
 
     scope = {}
@@ -71,7 +71,7 @@ def measure(name):
         times = []
         for _ in range(8):
             started = time.perf_counter()
-            state, metrics = train.run_step(state, split, np.arange(share, dtype=np.int32), program=program)
+            state, metrics = dispatch.run_step(state, split, np.arange(share, dtype=np.int32), program=program)
             jax.block_until_ready((state, metrics))
             times.append(time.perf_counter() - started)
         seconds[share] = statistics.median(times[2:])
@@ -84,7 +84,7 @@ def summed(name):
     import jax
     import numpy as np
 
-    from cnn import config, devices, hyper, train
+    from cnn import config, devices, dispatch, hyper, train
     from cnn.trainer import make_program
 
     scope = {}
@@ -94,7 +94,7 @@ def summed(name):
     state = train.create_state(hyper.from_values(values), values.data.image_shape, 0, program)
     split = (np.zeros((64, *values.data.image_shape), np.uint8), np.zeros(64, np.int32))
     split = train.Images(*devices.replicate(split, 8))
-    lowered = train.run_step.lower(state, split, jax.numpy.arange(64), program=program)
+    lowered = dispatch.run_step.lower(state, split, jax.numpy.arange(64), program=program)
     text = lowered.compile({"xla_backend_optimization_level": 0}).as_text()
     sizes, others = [], []
     for line in text.splitlines():

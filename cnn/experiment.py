@@ -175,7 +175,7 @@ def _result(
         "train": progress.last_epoch,
         "fingerprint": fingerprint(trainer.state),
         "train_seconds": round(progress.seconds, 3),
-        "compile_seconds": round(compilations.seconds("run_step", "run_scan"), 3),
+        "compile_seconds": round(compilations.seconds("run_step", "run_loop", "run_scan"), 3),
         "save_seconds": round(progress.save_seconds, 3),
         "wait_seconds": round(progress.wait_seconds, 3),
         "bad_pictures": len(dataset.rejects),

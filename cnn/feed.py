@@ -1,6 +1,7 @@
 """Hands each step its pictures: rows of a split that lies on the device, or what threads read for it meanwhile."""
 
 import functools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -51,7 +52,7 @@ class Feed:
         # Workers are ahead, in the next epoch while the last one ends. Sorting millions of rows takes a second: once.
         self._sorting = threading.Lock()
         self._permutation = functools.lru_cache(2)(lambda epoch: order.permutation(seed, epoch, len(split)))
-        self._place = place
+        self._place, self._batch_bytes = place, math.prod(split.images.shape[1:]) * batch_size
         self._held = None if self.streams else train.Images(*place((split.images, split.marked())))
         self._stream: Stream | None = None
         self._running: list[Any] = []
@@ -64,30 +65,27 @@ class Feed:
         rows = order_of_epoch[position * self._batch_size :][: count * self._batch_size]
         return rows.astype(np.int32).reshape(count, self._batch_size)
 
-    def pieces(self, step: int, count: int, *, scan: bool) -> Iterator[tuple[train.Images, np.ndarray]]:
-        """Yields pictures on the device and the rows of them that the following steps train on.
+    def pieces(self, step: int, count: int, most: int | None) -> Iterator[tuple[train.Images, np.ndarray]]:
+        """Yields pictures on the device and the rows of them, (steps, batch), that the steps of a call train on.
 
         Args:
           step: the first.
           count: how many, all of one epoch.
-          scan: whether many steps are one call: rows are (steps, batch), otherwise (batch).
+          most: of a call; `None`: any number. Where pictures stream it is one, or what is moved at a time.
         """
-        if self._held is not None:
-            rows = self.rows(step, count)
-            yield from ((self._held, some) for some in ([rows] if scan else rows))
-            return
-        size = np.prod(self._split.images.shape[1:]) * self._batch_size
-        most = max(1, SCAN_BYTES // int(size)) if scan else 1
-        # Equal pieces: each length compiles anew.
-        most = -(-count // -(-count // most))
-        for first in range(step, step + count, most):
-            pictures, rows = self._read(first, min(most, step + count - first))
-            yield pictures, rows if scan else rows[0]
+        if self.streams:
+            most = 1 if most else max(1, SCAN_BYTES // self._batch_bytes)
+        # Equal pieces: each length may compile anew.
+        length = -(-count // -(-count // (most or count)))
+        for first in range(step, step + count, length):
+            if len(self._running) == 2:
+                jax.block_until_ready(self._running[0])
+            some = min(length, step + count - first)
+            yield self._read(first, some) if self._held is None else (self._held, self.rows(first, some))
 
     def started(self, result: jax.Array) -> None:
-        """Notes what the last piece is computed into; where pictures stream, no more than two are under way."""
-        if self.streams:
-            self._running = [*self._running[-1:], result]
+        """Notes what the last piece is computed into; no more than two are under way."""
+        self._running = [*self._running[-1:], result]
 
     def close(self) -> None:
         """Stops reading ahead."""
@@ -96,8 +94,6 @@ class Feed:
             self._stream = None
 
     def _read(self, step: int, count: int) -> tuple[train.Images, np.ndarray]:
-        if len(self._running) == 2:
-            jax.block_until_ready(self._running[0])
         if self._stream is None or self._stream.next != step:
             self.close()
             self._stream = Stream(self._batch, self._steps, first=step, workers=self._workers)

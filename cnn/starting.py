@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import jax
-
 from cnn import data, hyper, train
 from cnn.config import Values
 from cnn.data import background
@@ -28,11 +26,6 @@ def make_program(values: Values, total_steps: int, steps_per_epoch: int, count: 
 def make_state(values: Values, program: train.Program) -> train.TrainState:
     """Returns a config's state before the first update."""
     return train.create_state(hyper.from_values(values), values.data.image_shape, values.seed, program)
-
-
-def scans(values: Values) -> bool:
-    """Tells whether many training steps are dispatched as one call."""
-    return {"auto": jax.default_backend() != "cpu", "scan": True, "step": False}[values.train.dispatch]
 
 
 def describe(dataset: data.Dataset) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""The training step as a pure function of arrays, and how steps are dispatched."""
+"""The training step as a pure function of arrays."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +8,6 @@ import optax
 from jaxtyping import Array, Float, Int, UInt8
 
 from cnn import devices, freezing, gradient, model, optim, settings
-from cnn.data.usable import stand_in
 from cnn.gradient import Program
 from cnn.hyper import Hyper
 
@@ -114,40 +112,6 @@ def train_step(state: TrainState, batch: Images, program: Program) -> tuple[Trai
     params, batch_stats, opt_state, average = jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, old)
     bad_step = jnp.where((state.bad_step < 0) & ~fine, state.step, state.bad_step)
     return TrainState(state.step + 1, params, batch_stats, opt_state, average, bad_step, state.key, hyper), metrics
-
-
-@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
-def run_step(
-    state: TrainState, split: Images, rows: Int[Array, " batch"], *, program: Program
-) -> tuple[TrainState, Metrics]:
-    """Makes the update on these rows of the split; the state is consumed."""
-    return train_step(state, _taken(split, rows, program), program)
-
-
-@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
-def run_scan(
-    state: TrainState, split: Images, rows: Int[Array, "steps batch"], *, program: Program
-) -> tuple[TrainState, Metrics]:
-    """Makes an update for each row of `rows` in one call; the state is consumed."""
-
-    def body(state: TrainState, batch_rows: jax.Array) -> tuple[TrainState, Metrics]:
-        return train_step(state, _taken(split, batch_rows, program), program)
-
-    return jax.lax.scan(body, state, rows)
-
-
-def _taken(split: Images, rows: Int[Array, " batch"], program: Program) -> Images:
-    """Returns the rows of the split, each where the device is that computes it."""
-    weights = None
-    if program.skips:
-        places, weights = stand_in(split.labels[rows])
-        rows = rows[places]
-    if program.devices > 1:
-        order = gradient.arrangement(len(rows), program)
-        rows = devices.constrain(rows[order], program.devices)
-        weights = None if weights is None else devices.constrain(weights[order], program.devices)
-    # Whether the split is the whole one or the batch that was streamed: what follows is compiled alike, to the bit.
-    return Images(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows], weights)))
 
 
 def normalised(hyper: Hyper, images: UInt8[Array, "batch height width channels"]) -> model.Images:

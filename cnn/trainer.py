@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from cnn import badlist, data, devices, evaluate, faults, feed, hosts, journal, train, transfer
+from cnn import badlist, data, devices, evaluate, faults, feed, hosts, journal, transfer
 from cnn.config import Values
+from cnn.dispatch import dispatch_of, joined
 from cnn.interruption import Interruption, Preempted
 from cnn.keeper import Keeper
 from cnn.pages import Pages
 from cnn.progress import Progress, Sums
-from cnn.starting import make_program, make_state, scans
+from cnn.starting import make_program, make_state
 from cnn.watch import Watch
 
 
@@ -45,7 +45,7 @@ class Trainer:
         self.judged = len(dataset.valid) > 0 and values.data.train_on == "train"
         """Whether there is a validation split that training does not see."""
         self.program = make_program(values, self.total_steps, self.steps_per_epoch, count)
-        self.scan = scans(values)
+        self.dispatch = dispatch_of(values)
         self.valid_images = evaluate.placed(dataset.valid, count)
         self.state = make_state(values, self.program)
         self.step, self.progress = 0, Progress()
@@ -56,7 +56,7 @@ class Trainer:
             values,
             workdir,
             data=dataset.identity,
-            dispatch=how or ("scan" if self.scan else "step"),
+            dispatch=how or self.dispatch.how,
             count=count,
             steps_per_epoch=self.steps_per_epoch,
             line=self.reporter.line,
@@ -130,25 +130,24 @@ class Trainer:
     def next_steps(self) -> int:
         """Returns how many steps there are up to the next record, save or end of the epoch."""
         count = self.steps_per_epoch - self.step % self.steps_per_epoch
-        lengths = [self.keeper.steps, None if self.scan else self.values.train.log_every_steps]
+        lengths = [self.keeper.steps, self.dispatch.most and self.values.train.log_every_steps]
         return min([count, *(length - self.step % length for length in lengths if length)])
 
     def _dispatch(self, count: int) -> dict[str, np.ndarray]:
         """Runs so many steps; returns their metrics, stacked."""
-        run = train.run_scan if self.scan else train.run_step
-        collected = []
-        for split, rows in self.feed.pieces(self.step, count, scan=self.scan):
-            self.state, metrics_of_steps = run(self.state, split, rows, program=self.program)
-            self.feed.started(metrics_of_steps["loss"])
-            collected.append(metrics_of_steps)
-            self.reporter.advance(len(rows) if self.scan else 1)
-            if not self.scan:
+        collected, lengths = [], []
+        for split, rows in self.feed.pieces(self.step, count, self.dispatch.most):
+            run, arguments = self.dispatch.call(rows)
+            self.state, metrics = run(self.state, split, *arguments, program=self.program)
+            self.feed.started(metrics["loss"])
+            collected.append(metrics)
+            lengths.append(len(rows))
+            self.reporter.advance(len(rows))
+            for _ in rows:
                 faults.point("step")
             if self.interruption.asked():
                 break
-        return jax.tree.map(
-            lambda *steps: np.concatenate([np.atleast_1d(step) for step in steps]), *jax.device_get(collected)
-        )
+        return joined(collected, lengths)
 
     def _record(self, stacked: dict[str, np.ndarray], count: int) -> None:
         """Adds the first `count` of the steps to the sums, and what is due to the records."""

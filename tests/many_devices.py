@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import tiny
-from cnn import devices, evaluate, freezing, hyper, train
+from cnn import devices, dispatch, evaluate, freezing, hyper, train
 
 COUNT, BATCH, STEPS = 8, 32, 3
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
@@ -41,10 +41,10 @@ def steps(values, count, *, scan=False):
     split = train.Images(*devices.replicate(tuple(tiny.split(96)), count))
     rows = (np.arange(STEPS * BATCH).reshape(STEPS, BATCH) * 5 % 96).astype(np.int32)
     if scan:
-        return *train.run_scan(state, split, rows, program=program), program
+        return *dispatch.run_scan(state, split, rows, program=program), program
     history = []
     for batch in rows:
-        state, metrics = train.run_step(state, split, batch, program=program)
+        state, metrics = dispatch.run_step(state, split, batch, program=program)
         history.append(metrics)
     return state, jax.tree.map(lambda *numbers: np.stack(numbers), *jax.device_get(history)), program
 
@@ -86,7 +86,7 @@ def collectives(name):
     values = tiny.resolve(tiny.RAW, train__batch_size=BATCH, **CASES[name])
     state, _, program = steps(values, COUNT)
     split = train.Images(*devices.replicate(tuple(tiny.split(96)), COUNT))
-    lowered = train.run_step.lower(state, split, jnp.arange(BATCH), program=program)
+    lowered = dispatch.run_step.lower(state, split, jnp.arange(BATCH), program=program)
     text = lowered.compile().as_text()
     found = collections.defaultdict(list)
     for line in text.splitlines():

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import runs
-from cnn import config, experiment, rundir, trainer
+from cnn import config, dispatch, experiment, rundir, trainer
 from cnn.commands import launch
 
 
@@ -32,16 +32,19 @@ class Killed(BaseException):
 
 @pytest.fixture
 def before_step(monkeypatch):
-    """Makes something happen before the nth training step of this test, counted from 0 over all its runs."""
+    """Makes something happen before the call that makes the nth step of this test, counted from 0 over all its runs."""
 
     def arrange(happenings):
-        run_step, count = trainer.train.run_step, iter(range(10**6))
+        run_loop, done = dispatch.run_loop, 0
 
-        def step(*args, **kwargs):
-            happenings.get(next(count), lambda: None)()
-            return run_step(*args, **kwargs)
+        def loop(state, split, rows, count, **kwargs):
+            nonlocal done
+            steps, done = range(done, done + count), done + count
+            for step in [step for step in steps if step in happenings][:1]:
+                happenings[step]()
+            return run_loop(state, split, rows, count, **kwargs)
 
-        monkeypatch.setattr(trainer.train, "run_step", step)
+        monkeypatch.setattr(dispatch, "run_loop", loop)
 
     return arrange
 
@@ -194,7 +197,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(reference, tmp_path, before
 def test_an_interruption_saves_at_once_and_exits_75(tmp_path, before_step, capsys):
     before_step({7: terminate})
     assert runs.train(tmp_path / "run") == launch.PREEMPTED
-    assert runs.steps(tmp_path / "run") == [8]
+    assert runs.steps(tmp_path / "run") == [10]  # those of the call under way
     assert not (tmp_path / "run" / "result.json").exists()
     assert capsys.readouterr().err.endswith("interrupted. The same command continues from what is saved\n")
     assert runs.train(tmp_path / "run") == 0

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn import train
+from cnn import dispatch
 from cnn.fingerprint import LANES, fingerprint
 from tests import tiny
 
@@ -163,7 +163,7 @@ def test_a_training_step_repeated_twenty_times_on_the_same_input_has_one_fingerp
     found = set()
     for _ in range(20):
         copy = jax.tree.map(jnp.copy, state)  # the step consumes it
-        found.add(fingerprint(train.run_step(copy, images, tiny.rows(0), program=program)))
+        found.add(fingerprint(dispatch.run_step(copy, images, tiny.rows(0), program=program)))
     assert len(found) == 1
 
 
@@ -179,6 +179,6 @@ def test_a_batch_that_was_copied_to_the_device_is_independent_of_its_buffer():
         buffer[:] = rows
         batch = jnp.array(buffer)
         buffer[:] = 0
-        state, _ = train.run_step(state, images, batch, program=program)
-        other, _ = train.run_step(other, images, rows.copy(), program=program)
+        state, _ = dispatch.run_step(state, images, batch, program=program)
+        other, _ = dispatch.run_step(other, images, rows.copy(), program=program)
     assert fingerprint(state) == fingerprint(other)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tiny
-from cnn import config, evaluate, footprint, settings, train
+from cnn import config, dispatch, evaluate, footprint, settings
 
 NETWORK = (
     "conv(2, 3) | batch_norm | relu | residual(conv(2, 1) | batch_norm) | max_pool(2) | flatten | dense(4) | relu | "
@@ -57,7 +57,7 @@ def test_a_frozen_batch_normalisation_normalises_as_in_evaluation_and_keeps_its_
 def flops(freeze):
     raw = {**tiny.RAW, "model": {"layers": "conv(8, 3) | relu | conv(8, 3) | relu | flatten | dense(classes)"}}
     state, program = tiny.start(tiny.resolve(raw, train__freeze=freeze))
-    compiled = train.run_step.lower(state, tiny.split(), tiny.rows(0), program=program).compile()
+    compiled = dispatch.run_step.lower(state, tiny.split(), tiny.rows(0), program=program).compile()
     return compiled.cost_analysis()["flops"]
 
 

@@ -143,7 +143,7 @@ def test_the_first_one_killed_ends_the_other_and_a_run_of_one_cpu_opens_on_two_p
     assert done[0].code == -9
     assert done[1].code == LOST
     assert done[1].err.splitlines()[-1].startswith("another process of this run is gone, or process 0 at 127.0.0.1:")
-    assert "not bit-identical from here: step 7, reason devices 1 -> 8; processes 1 -> 2" in done[0].err
+    assert "not bit-identical from here: step 8, reason devices 1 -> 8; processes 1 -> 2" in done[0].err
 
 
 def test_a_missing_first_process_is_an_error_that_names_its_address(tmp_path):

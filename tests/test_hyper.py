@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import fields, hyper, layers, settings, train
+from cnn import dispatch, fields, hyper, layers, settings, train
 from cnn.data.augment_kinds import AUGMENTATIONS
 from tests import networks, tiny
 
@@ -56,7 +56,7 @@ def structure(values):
 
 
 def compiled():
-    return train.run_step._cache_size(), train._create._cache_size() + train._create_on_cpu._cache_size()
+    return dispatch.run_step._cache_size(), train._create._cache_size() + train._create_on_cpu._cache_size()
 
 
 @functools.cache

@@ -66,6 +66,7 @@ RANKS = {
     "cnn.report": 6,
     "cnn.gradient": 6,
     "cnn.train": 7,
+    "cnn.dispatch": 8,
     "cnn.feed": 8,
     "cnn.first_layer": 8,
     "cnn.donor": 5,

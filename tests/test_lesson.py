@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import config, hyper, layers, model, train
+from cnn import config, dispatch, hyper, layers, model, train
 from cnn.config import ConfigError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -212,7 +212,7 @@ def test_one_filter_trained_on_lines_of_one_direction_finds_an_oriented_edge_fil
     state = train.create_state(hyper.from_values(config.resolve(raw)), (10, 10, 1), seed, program)
     split = train.Images(jnp.asarray(images), jnp.asarray(labels))
     for _ in range(150):
-        state, metrics = train.run_step(state, split, jnp.asarray(rng.integers(0, 256, 64)), program=program)
+        state, metrics = dispatch.run_step(state, split, jnp.asarray(rng.integers(0, 256, 64)), program=program)
     assert float(metrics["correct"] / metrics["count"]) > 0.9
     kernel = np.asarray(state.params["conv1"]["kernel"])[:, :, 0, 0]
     along_rows, along_columns = np.ptp(kernel.mean(axis=1)), np.ptp(kernel.mean(axis=0))

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import runs
-from cnn import checkpoint, checks, config, experiment, fingerprint, rundir, starting, train, trainer
+from cnn import checkpoint, checks, config, dispatch, experiment, fingerprint, rundir, starting, train
 from cnn.commands import launch
 from cnn.data import DataError, order
 from cnn.interruption import Preempted
@@ -346,16 +346,19 @@ def test_the_time_spent_saving_is_told_and_grows_over_starts(unfinished, capsys)
 
 
 def test_no_batch_is_written_to_again_once_it_was_handed_over(reference, tmp_path, monkeypatch):
-    run_step, handed = train.run_step, []
+    run_loop, handed, steps = dispatch.run_loop, [], 0
 
-    def step(state, split, rows, **kwargs):
+    def loop(state, split, rows, count, **kwargs):
+        nonlocal steps
         handed.append((rows, rows.copy()))
-        return run_step(state, split, rows, **kwargs)
+        steps += count
+        return run_loop(state, split, rows, count, **kwargs)
 
-    monkeypatch.setattr(trainer.train, "run_step", step)
+    monkeypatch.setattr(dispatch, "run_loop", loop)
     experiment.run(runs.tiny(), tmp_path / "run")
     assert runs.outcome(tmp_path / "run") == runs.outcome(reference)
-    assert len(handed) == 36
+    assert steps == 36
+    assert len(handed) > 6
     assert all(np.array_equal(rows, before) for rows, before in handed)
     assert not any(np.shares_memory(a, b) for n, (a, _) in enumerate(handed) for b, _ in handed[:n])
 
@@ -374,7 +377,7 @@ def simulated(values, steps):
         epoch, position = divmod(step, per_epoch)
         rows = order.permutation(values.seed, epoch, len(split.labels)).astype(np.int32)
         batch = rows[position * values.train.batch_size :][: values.train.batch_size]
-        state, _ = train.run_step(state, split, batch, program=program)
+        state, _ = dispatch.run_step(state, split, batch, program=program)
     return state
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import networks
 import runs
-from cnn import checks, data, experiment, feed, memory, train
+from cnn import checks, data, dispatch, experiment, feed, memory, train
 from cnn.data.loading import stays_stored
 from cnn.data.stream import Stream
 from cnn.data.usable import stand_in
@@ -145,13 +145,14 @@ def splits():
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("scan", [False, True])
-def test_every_step_is_fed_the_same_batch_from_wherever_it_begins(workers, scan):
+@pytest.mark.parametrize("most", [1, 3, None])
+def test_every_step_is_fed_the_same_batch_from_wherever_it_begins(workers, most):
     feeds = [feed.Feed(split, seed=7, batch_size=8, epochs=3, workers=workers) for split in splits()]
     for step, count in ((0, 4), (4, 2), (6, 2), (2, 2), (9, 3)):
         batches = []
         for one in feeds:
-            pieces = list(one.pieces(step, count, scan=scan))
+            pieces = list(one.pieces(step, count, most))
+            assert all(len(rows) <= (most or count) for _, rows in pieces)
             images = np.concatenate([np.asarray(split.images)[rows].reshape(-1, 64) for split, rows in pieces])
             labels = np.concatenate([np.asarray(split.labels)[rows].ravel() for split, rows in pieces])
             batches.append((images, labels))
@@ -213,7 +214,7 @@ def test_an_unusable_picture_changes_nothing_but_the_number_of_examples():
 
     def step(pictures, *, skips):
         rows = jnp.arange(len(pictures.labels))
-        return train.run_step(jax.tree.map(jnp.copy, state), pictures, rows, program=program._replace(skips=skips))
+        return dispatch.run_step(jax.tree.map(jnp.copy, state), pictures, rows, program=program._replace(skips=skips))
 
     skips = step(train.Images(images, labels), skips=True)
     alone = step(train.Images(without.images[good], without.labels[good]), skips=False)
@@ -237,6 +238,6 @@ def test_a_batch_without_any_usable_picture_teaches_nothing():
     state, program = tiny.start(values)
     batch = train.Images(tiny.split(8).images, jnp.full(8, data.UNUSABLE))
     before = jax.tree.map(np.array, state.params)
-    after, metrics = train.run_step(state, batch, jnp.arange(8), program=program._replace(skips=True))
+    after, metrics = dispatch.run_step(state, batch, jnp.arange(8), program=program._replace(skips=True))
     networks.agree(after.params, before, 0)
     assert (float(metrics["count"]), float(metrics["loss"]), int(after.bad_step)) == (0, 0, -1)

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from cnn import compute, gradient, hyper, model, ops, settings, train
+from cnn import compute, dispatch, gradient, hyper, model, ops, settings, train
 from tests import networks, tiny
 
 RICH = {
@@ -204,7 +204,7 @@ def test_a_scan_of_steps_equals_the_steps_one_by_one_within_rounding():
     values, _, after, history = plain()
     state, compiled = tiny.start(values)
     rows = jnp.stack([tiny.rows(step) for step in range(5)])
-    scanned, metrics = train.run_scan(state, tiny.split(), rows, program=compiled)
+    scanned, metrics = dispatch.run_scan(state, tiny.split(), rows, program=compiled)
     networks.agree(host(scanned.params), after.params, 1e-5)
     stacked = jax.tree.map(lambda *numbers: np.stack(numbers), *history)
     networks.agree(host(metrics), stacked, 1e-5)
@@ -228,7 +228,7 @@ def test_weights_average_as_a_loop_in_numpy_does():
     mean = host(state.average)
     assert same_bits(mean, state.params)
     for step in range(5):
-        state, _ = train.run_step(state, tiny.split(), tiny.rows(step), program=compiled)
+        state, _ = dispatch.run_step(state, tiny.split(), tiny.rows(step), program=compiled)
         decay = min(0.3, (2 + step) / (11 + step))
         mean = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new), mean, state.params)
         networks.agree(host(state.average), mean, 1e-6)
@@ -284,13 +284,13 @@ def test_a_huge_learning_rate_leaves_the_last_finite_state_and_its_number():
     state, compiled = tiny.start(tiny.resolve(optimizer__learning_rate="3e38"))
     for step in range(4):
         kept = host(learned(state))
-        state, _ = train.run_step(state, tiny.split(), tiny.rows(step), program=compiled)
+        state, _ = dispatch.run_step(state, tiny.split(), tiny.rows(step), program=compiled)
         assert finite(learned(state))
         if int(state.bad_step) >= 0:
             break
     assert int(state.bad_step) == step
     assert same_bits(learned(state), kept)
-    again, _ = train.run_step(state, tiny.split(), tiny.rows(0), program=compiled)
+    again, _ = dispatch.run_step(state, tiny.split(), tiny.rows(0), program=compiled)
     assert int(again.bad_step) == step
     assert same_bits(learned(again), kept)
 
@@ -379,9 +379,49 @@ def test_a_network_without_parameters_can_be_stepped():
     raw["data"] = {**tiny.RAW["data"], "image_shape": (8, 8, 3)}
     state, compiled = tiny.start(tiny.resolve(raw))
     images = train.Images(jnp.zeros((8, 8, 8, 3), jnp.uint8), jnp.zeros(8, jnp.int32))
-    state, metrics = train.run_step(state, images, tiny.rows(0), program=compiled)
+    state, metrics = dispatch.run_step(state, images, tiny.rows(0), program=compiled)
     assert int(state.bad_step) == -1
     assert float(metrics["loss"]) == pytest.approx(8 * np.log(3), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layers", [tiny.RAW["model"]["layers"], "conv(8, 3) | batch_norm | relu | flatten | dense(classes)"]
+)
+def test_where_the_calls_of_a_loop_end_leaves_no_trace(layers):
+    values = tiny.resolve(model__layers=layers)
+    rows = np.stack([tiny.rows(step) for step in range(6)]).astype(np.int32)
+    way = dispatch.Dispatch("loop", 6)
+    outcomes = []
+    for ends in (6,), (2, 3, 6), (1, 2, 3, 4, 5, 6):
+        state, compiled = tiny.start(values)
+        before, calls, lengths = 0, [], []
+        for end in ends:
+            run, arguments = way.call(rows[before:end])
+            state, metrics = run(state, tiny.split(), *arguments, program=compiled)
+            calls.append(metrics)
+            lengths.append(end - before)
+            before = end
+        outcomes.append((host(state), dispatch.joined(calls, lengths)))
+    assert int(outcomes[0][0].step) == 6
+    assert outcomes[0][1]["loss"].shape == (6,)
+    for outcome in outcomes[1:]:
+        assert same_bits(outcome, outcomes[0])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "way"),
+    [
+        ({}, ("loop", 64)),
+        ({"train__log_every_steps": 5}, ("loop", 5)),
+        ({"train__dispatch": "step"}, ("step", 1)),
+        ({"train__dispatch": "scan"}, ("scan", None)),
+        # 62 * 62 * 64 * 9 * 64 + 62 * 62 * 64 * 3 products an image, six operations each, 64 images: 55 GFLOP.
+        ({"data__image_shape": (64, 64, 64), "model__layers": "conv(64, 3) | flatten | dense(classes)"}, ("loop", 2)),
+        ({"data__image_shape": (256, 256, 64), "model__layers": "conv(64, 3) | flatten | dense(classes)"}, ("loop", 1)),
+    ],
+)
+def test_a_call_makes_as_many_steps_as_take_a_moment(overrides, way):
+    assert dispatch.dispatch_of(tiny.resolve(train__batch_size=64, **overrides)) == way
 
 
 @pytest.mark.slow
@@ -390,9 +430,9 @@ def test_an_epoch_in_one_dispatch_moves_nothing_between_host_and_device_and_reus
     values = tiny.resolve(train__compute_dtype=dtype)
     state, program = tiny.start(values)
     split, rows = tiny.split(), jnp.stack([tiny.rows(step) for step in range(4)])
-    state, _ = train.run_scan(state, split, rows, program=program)
+    state, _ = dispatch.run_scan(state, split, rows, program=program)
     with jax.transfer_guard("disallow"):
-        after, metrics = train.run_scan(state, split, rows, program=program)
+        after, metrics = dispatch.run_scan(state, split, rows, program=program)
         with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
             jax.block_until_ready(jnp.add(rows, np.ones(2, np.int32)[0]))
     assert metrics["loss"].shape == (4,)

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 import runs
 import sweeps
-from cnn import chosen, config, donor, experiment, patterns, rundir, starting, trainer, transfer
+from cnn import chosen, config, dispatch, donor, experiment, patterns, rundir, starting, transfer
 
 LAYERS = "flatten | dense(6) | batch_norm | relu | dense(classes) | softmax"
 SECTIONS = {**runs.SECTIONS, "model": {"layers": LAYERS}, "train": {**runs.SECTIONS["train"], "epochs": 1}}
@@ -77,7 +77,7 @@ def test_a_run_that_continues_never_reads_the_source_again(source, tmp_path, mon
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(trainer.train, "run_step", killed)
+        patched.setattr(dispatch, "run_loop", killed)
         with pytest.raises(Killed):
             experiment.run(values, tmp_path / "resumed")
     assert runs.steps(tmp_path / "resumed") == [0]

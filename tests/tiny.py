@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from cnn import config, hyper, starting, train
+from cnn import config, dispatch, hyper, starting, train
 from cnn.config import Override
 
 SHAPE, CLASSES, BATCH = (8, 8, 1), 3, 8
@@ -52,6 +52,6 @@ def run(values, steps, seed=0, images=None, **lengths):
     images = split() if images is None else images
     history = []
     for step in range(steps):
-        state, metrics = train.run_step(state, images, rows(step), program=compiled)
+        state, metrics = dispatch.run_step(state, images, rows(step), program=compiled)
         history.append(metrics)
     return state, history

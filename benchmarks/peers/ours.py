@@ -16,26 +16,33 @@ def build(spec):
     import jax.numpy as jnp
     import numpy as np
 
-    from cnn import config, evaluate, starting, train
+    from cnn import config, data, dispatch, evaluate, feed, starting
     from networks import sections
 
     values = config.resolve(sections(spec["config"]), spec["overrides"])
     images, labels = worker.examples(spec)
+    placed = jnp.asarray(images)
+    size, way = spec["batch_size"], dispatch.dispatch_of(values)
+    given = feed.Feed(data.Split(images, labels.astype(np.int32)), seed=0, batch_size=size, epochs=10_000, workers=0)
     program = starting.make_program(values, 100_000, 100)
-    split = train.Images(jnp.asarray(images), jnp.asarray(labels))
-    box = [starting.make_state(values, program)]
-    rng, size = np.random.default_rng(1), spec["batch_size"]
+    state, made = starting.make_state(values, program), 0
 
     def train_steps(count):
-        for _ in range(count):
-            rows = rng.permutation(len(labels))[:size].astype(np.int32)
-            box[0], metrics = train.run_step(box[0], split, rows, program=program)
-        jax.block_until_ready((box[0], metrics))
+        nonlocal state, made
+        end = made + count
+        while made < end:
+            left = given.steps_per_epoch - made % given.steps_per_epoch
+            for split, rows in given.pieces(made, min(end - made, left), way.most):
+                run, arguments = way.call(rows)
+                state, metrics = run(state, split, *arguments, program=program)
+                given.started(metrics["loss"])
+                made += len(rows)
+        jax.block_until_ready(state)
 
     def evaluate_batches(count):
         for part in worker.parts(count, len(labels) // size):
-            images = split.images[: part * size]
-            evaluate.predict_logits(box[0].hyper, evaluate.variables_of(box[0]), images, batch_size=size)
+            variables = evaluate.variables_of(state)
+            evaluate.predict_logits(state.hyper, variables, placed[: part * size], batch_size=size)
 
     matrix = jnp.ones((1536, 1536))
     multiply = jax.jit(jnp.matmul)

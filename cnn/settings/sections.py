@@ -61,8 +61,9 @@ class Train:
     from the input of every block of about the square root of the number of layers (blocks): less memory, more time."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     stop: Annotated[Any, Language(STOPS)] = "never"
-    dispatch: Literal["auto", "step", "scan"] = "auto"
-    """One call a step, or many steps in one call; auto is step on a CPU and scan elsewhere."""
+    dispatch: Literal["auto", "step", "loop", "scan"] = "auto"
+    """One call a step, as many steps a call as a second or so allows (loop), or all up to the end of the epoch or the
+    next save (scan); auto is loop on a CPU and scan elsewhere."""
     log_every_steps: Count = 100
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from cnn import rundir, train
+from cnn import dispatch, rundir
 from cnn.config import ConfigError
 from cnn.settings import Off
 from cnn.sweep import lanes, measure, processes, programs, ranking, solo, stacked
@@ -43,7 +43,7 @@ def run(session: Session) -> None:
 def compilations() -> dict[str, int]:
     """Returns how many training programs this process has compiled, by engine."""
     return {
-        "map": train.run_step._cache_size() + train.run_scan._cache_size(),  # type: ignore[attr-defined]
+        "map": sum(run._cache_size() for run in (dispatch.run_step, dispatch.run_loop, dispatch.run_scan)),  # type: ignore[attr-defined]
         "vmap": stacked.run_step._cache_size() + stacked.run_scan._cache_size(),  # type: ignore[attr-defined]
     }
 

@@ -74,7 +74,7 @@ class Group:
         """
         if self.lanes:
             trainer = self.lanes[0].trainer
-            self.program, self.scan = trainer.program, trainer.scan
+            self.program, self.scan = trainer.program, trainer.dispatch.how == "scan"
             self.split = programs.images(self.lanes[0].dataset)
             self.places = list(range(len(self.lanes)))
             seeds = [lane.claimed.trial.values.order_seed for lane in self.lanes]

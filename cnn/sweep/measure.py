@@ -17,6 +17,7 @@ import numpy as np
 from cnn import hyper, runtime, train
 from cnn.data import order
 from cnn.devices import memory_limit
+from cnn.dispatch import dispatch_of
 from cnn.starting import make_program, make_state
 from cnn.sweep import stacked
 from cnn.sweep.plan import Trial
@@ -84,19 +85,17 @@ def trial_bytes(work: Work) -> float:
 
 def by_map(work: Work) -> Measured:
     """Measures a loop over one compiled step."""
-    program = _program(work)
+    program, dispatch = _program(work), dispatch_of(work.trial.values)
     box = [make_state(work.trial.values, program)]
-    scan, rows = jax.default_backend() != "cpu", _rows(work)
+    rows = _rows(work)[: dispatch.most]
+    run, arguments = dispatch.call(rows)
 
-    def step() -> Any:
-        if scan:
-            box[0], metrics = train.run_scan(box[0], work.images, rows, program=program)
-        else:
-            box[0], metrics = train.run_step(box[0], work.images, rows[0], program=program)
+    def call() -> Any:
+        box[0], metrics = run(box[0], work.images, *arguments, program=program)
         return metrics
 
-    start, seconds = timed(step)
-    seconds /= len(rows) if scan else 1
+    start, seconds = timed(call)
+    seconds /= len(rows)
     return Measured("map", start, seconds, start + work.trials * work.steps * seconds)
 
 

@@ -7,10 +7,11 @@ import time
 
 import jax
 
-from cnn import evaluate, train
+from cnn import evaluate
+from cnn.dispatch import dispatch_of
 from cnn.feed import Feed
 from cnn.fingerprint import fingerprint
-from cnn.starting import describe, make_program, make_state, scans
+from cnn.starting import describe, make_program, make_state
 from cnn.sweep import programs
 from cnn.sweep.plan import Plan
 from cnn.sweep.programs import Datasets
@@ -63,7 +64,11 @@ class Warming(threading.Thread):
     def _is_sure(self) -> bool:
         """Tells whether the first step of whatever trial comes first is this one."""
         values = self.plan.example.values
-        if self.plan.options.engine not in ("auto", "map") or scans(values) or self.datasets.of(values).streams:
+        if (
+            self.plan.options.engine not in ("auto", "map")
+            or dispatch_of(values).how == "scan"
+            or self.datasets.of(values).streams
+        ):
             return False
         key = programs.key(self.plan.example)
         return all(programs.key(trial) == key for trial in self.plan.checked)
@@ -73,12 +78,13 @@ class Warming(threading.Thread):
         values = self.plan.example.values
         size, epochs = values.train.batch_size, values.train.epochs
         feed = Feed(self.datasets.of(values).train, seed=values.order_seed, batch_size=size, epochs=epochs, workers=0)
-        split, rows = next(feed.pieces(0, 1, scan=False))
+        split, rows = next(feed.pieces(0, 1, 1))
+        run, arguments = dispatch_of(values).call(rows)
         started = time.monotonic()
-        lowered = train.run_step.lower(shapes, split, rows, program=program)
+        lowered = run.lower(shapes, split, *arguments, program=program)
         self._traced.set()
         lowered.compile()  # which the call finds
-        jax.block_until_ready(train.run_step(state.result(), split, rows, program=program))
+        jax.block_until_ready(run(state.result(), split, *arguments, program=program))
         self.seconds = time.monotonic() - started
 
 
