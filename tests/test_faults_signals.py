@@ -36,7 +36,7 @@ def finish(workdir, same, *arguments):
 @pytest.mark.parametrize(
     "signals",
     [
-        # The step that is saved then, the last of the call under way; none while the data are read: there is no run yet.
+        # The step that is saved then, the last of the call under way; none while the data are read: no run yet.
         [("load:term:1", None), ("opened:int:1", 0), ("step:term:8", 8), ("evaluate:term:1", 12)],
         # The last comes in the test split, after training.
         [("before_save:term:2", 10), ("step:int:7", 20), ("evaluate:int:4", 36)],
