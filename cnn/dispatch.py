@@ -51,7 +51,7 @@ def dispatch_of(values: Values) -> Dispatch:
     if how != "loop":
         return Dispatch(how, {"step": 1, "scan": None}[how])
     operations = 6 * values.train.batch_size * sum(row.macs or 0 for row in values.rows)
-    return Dispatch(how, int(max(1, min(MOST_STEPS, values.train.log_every_steps, OPERATIONS // max(1, operations)))))
+    return Dispatch(how, int(max(1, min(MOST_STEPS, OPERATIONS // max(1, operations)))))
 
 
 def joined(calls: Sequence[Metrics], lengths: Sequence[int]) -> dict[str, np.ndarray]:
