@@ -81,9 +81,11 @@ def unshifted(
 
 @functools.cache
 def _shifted(slide: Slide, window: tuple[int, ...]) -> Callable[[Maps], jax.Array]:
+    # One stack of many slices is not merged with them, so that each would be written twice.
     @apart
-    def shifted(images: Maps) -> Float[Array, "kernel_places channels out_height out_width batch"]:
-        return jnp.stack([images[:, rows, columns] for rows, columns in (_read(slide, *tap) for tap in places(window))])
+    def shifted(images: Maps) -> Float[Array, "kernel_height kernel_width channels out_height out_width batch"]:
+        rows = [[_read(slide, row, column) for column in range(window[1])] for row in range(window[0])]
+        return jnp.stack([jnp.stack([images[:, down, right] for down, right in taps]) for taps in rows])
 
     return shifted
 
