@@ -116,7 +116,7 @@ def _sums(
     axis, count = devices.AXIS if program.devices > 1 else None, len(examples[0])
     size = count // program.accumulate_steps
     widest = plan.widest(hyper.layers, examples[0].shape[1:])
-    piece = ops.piece(size, widest, jax.default_backend())
+    piece = ops.piece(size, widest, jax.default_backend(), devices=program.devices)
     everything, params = params, freezing.trained(params, program.frozen)
 
     def loss_fn(params: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, weights: Any) -> Any:

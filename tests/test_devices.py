@@ -1,6 +1,7 @@
 """Eight devices compute what one does; a run moves between them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from safetensors.numpy import save_file
 
 import many_devices
 import processes
-from cnn import donor, experiment, gradient, transfer
+from cnn import cores, donor, experiment, gradient, transfer
 from cnn.commands import flags, placement
 from cnn.config import ConfigError
 from runs import tiny
@@ -65,10 +66,8 @@ def test_many_processes_use_all_devices_and_one_at_most_those_that_are_there():
     assert flags.parse(["train", "--devices=2", "--distributed=host:1,2,0"]).problems == [
         "--devices: many processes use all that they have, got '2'. Leave it out"
     ]
-    assert placement.count({}, 8) == placement.count({"devices": "all"}, 8) == 8
-    assert placement.count({"devices": "4"}, 8) == 4
-    with pytest.raises(ValueError, match=r"--devices: there are 8, got 9\. Use at most those"):
-        placement.count({"devices": "9"}, 8)
+    assert placement.devices({}) is placement.devices({"devices": "all"}) is None
+    assert placement.devices({"devices": "4"}) == 4
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +159,69 @@ def test_fewer_devices_than_there_are_can_be_asked_for_and_more_cannot(tmp_path)
     assert "must be a multiple of 8 devices, got 100. Use 96 or 104, or fewer --devices" in done.err
     done = processes.start(*arguments, "--devices=4", **EIGHT)
     assert done.code == 0, done.err
+
+
+TIED = "model.layers=conv(8, 3) | batch_norm | relu | max_pool(2) | flatten | dense(classes) | softmax"
+
+
+@pytest.mark.parametrize(
+    ("threads", "overrides", "count"),
+    [
+        (2, [TIED], 2),
+        (8, [TIED, "train.accumulate_steps=5"], 2),
+        (1, [TIED], 1),
+        (2, ["model.layers=flatten | dense(classes) | softmax"], 1),  # nothing ties its examples together
+        (2, [TIED, "train.batch_size=99"], 1),
+        (2, [TIED, "train.batch_size=98", "train.accumulate_steps=7"], 2),
+        (2, [TIED, "train.batch_size=98", "train.accumulate_steps=2"], 1),
+    ],
+)
+def test_halves_are_for_networks_with_batch_normalisation_several_threads_and_even_batches(
+    monkeypatch, threads, overrides, count
+):
+    monkeypatch.setenv("NPROC", str(threads))
+    assert cores._wanted(tiny(*overrides)) == count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("environment", "counts"),
+    [
+        ({}, [2, 1]),
+        ({"JAX_NUM_CPU_DEVICES": "1"}, [1, 1]),
+        ({"JAX_NUM_CPU_DEVICES": "2"}, [2, 2]),
+        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}, [4, 4]),
+    ],
+)
+def test_a_cpu_is_two_devices_for_who_gains_and_what_the_environment_says_for_everyone(environment, counts):
+    code = (
+        "from cnn import cores; from runs import tiny; values = tiny(sys.argv[1]); cores.prepare(values); "
+        "print(cores.count(values), cores.count(tiny())); cores.prepare(values)"
+    )
+    folder = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {[str(folder), str(folder.parent)]}; {code}", TIED],
+        env=processes.environment(NPROC="2", **environment),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == [str(count) for count in counts], done.stderr
+
+
+@pytest.mark.slow(seconds=10)
+def test_halves_continue_to_the_same_bytes_and_one_device_says_that_it_is_another(tmp_path):
+    network = {"model__layers": TIED.partition("=")[2], "train__epochs": "2"}
+    arguments, threads = processes.flags(**network), {"NPROC": "2"}
+    for name, fault in (("straight", ""), ("stopped", "step:term:8")):
+        done = processes.start(*arguments, f"--workdir={tmp_path / name}", fault=fault, **threads)
+        assert done.code == (75 if fault else 0), done.err
+    about = json.loads((tmp_path / "stopped" / "run.json").read_text())
+    assert len(about["devices"]) == 2
+    shutil.copytree(tmp_path / "stopped", tmp_path / "whole")
+    again = processes.start(*arguments, f"--workdir={tmp_path / 'stopped'}", **threads)
+    assert again.code == 0, again.err
+    assert "not bit-identical" not in again.err
+    assert processes.outcome(tmp_path / "stopped") == processes.outcome(tmp_path / "straight")
+    other = processes.start(*arguments, f"--workdir={tmp_path / 'whole'}", "--devices=1", **threads)
+    assert other.code == 0, other.err
+    assert "not bit-identical from here: step 8, reason devices 2 -> 1" in other.err

@@ -53,6 +53,7 @@ RANKS = {
     "cnn.progress": 3,
     "cnn.terminal": 3,
     "cnn.compute": 4,
+    "cnn.cores": 4,
     "cnn.hyper": 4,
     "cnn.rundir": 4,
     "cnn.badlist": 5,

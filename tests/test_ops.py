@@ -310,6 +310,7 @@ def test_pieces_divide_the_batch_and_are_fewer_where_maps_are_larger(examples, n
     if platform == "cpu" and examples % 64 == 0:
         assert size == (64 if numbers <= 2**14 else 32 if numbers <= 2**15 else size)
         assert numbers < 2**16 or size == 16
+    assert ops.piece(examples, numbers, platform, devices=2) == ops.piece(examples, -(-numbers // 2), platform)
 
 
 def scaled(images, scale):

@@ -1,5 +1,6 @@
 """Ours: the training step and the evaluation of this project, dispatched as its trainer does."""
 
+import functools
 import sys
 from pathlib import Path
 
@@ -16,15 +17,19 @@ def build(spec):
     import jax.numpy as jnp
     import numpy as np
 
-    from cnn import config, data, dispatch, evaluate, feed, starting
+    from cnn import config, cores, data, devices, dispatch, evaluate, feed, starting
     from networks import sections
 
     values = config.resolve(sections(spec["config"]), spec["overrides"])
+    cores.prepare(values)
+    halves = cores.count(values)
+    place = functools.partial(devices.replicate, count=halves)
     images, labels = worker.examples(spec)
-    placed = jnp.asarray(images)
+    placed = place(images)
     size, way = spec["batch_size"], dispatch.dispatch_of(values)
-    given = feed.Feed(data.Split(images, labels.astype(np.int32)), seed=0, batch_size=size, epochs=10_000, workers=0)
-    program = starting.make_program(values, 100_000, 100)
+    split = data.Split(images, labels.astype(np.int32))
+    given = feed.Feed(split, seed=0, batch_size=size, epochs=10_000, workers=0, place=place)
+    program = starting.make_program(values, 100_000, 100, halves)
     state, made = starting.make_state(values, program), 0
 
     def train_steps(count):
@@ -42,7 +47,7 @@ def build(spec):
     def evaluate_batches(count):
         for part in worker.parts(count, len(labels) // size):
             variables = evaluate.variables_of(state)
-            evaluate.predict_logits(state.hyper, variables, placed[: part * size], batch_size=size)
+            evaluate.predict_logits(state.hyper, variables, placed[: part * size], batch_size=size, devices=halves)
 
     matrix = jnp.ones((1536, 1536))
     multiply = jax.jit(jnp.matmul)

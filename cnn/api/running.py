@@ -46,19 +46,21 @@ def run(
 def train(
     values: Values, workdir: Path, devices: int | None = None, interruption: "Interruption | None" = None
 ) -> "Finished":
-    """Runs an experiment on all devices, or on so many; see `experiment.run`.
+    """Runs an experiment on so many devices, or as many as `cores.count` says; see `experiment.run`.
 
     Raises:
       ConfigError: there are not as many devices, or what `experiment.run` says.
     """
     import jax
 
-    from cnn import experiment
+    from cnn import cores, experiment
 
+    if devices != 1:
+        cores.prepare(values)
     available = jax.device_count()
     if devices is not None and not 1 <= devices <= available:
         raise ConfigError([f"--devices: there are {available}, got {devices}. Use at most those"])
-    return experiment.run(values, workdir, devices or available, interruption=interruption)
+    return experiment.run(values, workdir, devices or cores.count(values), interruption=interruption)
 
 
 def _folder(config: Config, workdir: str | os.PathLike[str] | None) -> Path:

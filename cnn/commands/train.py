@@ -8,7 +8,7 @@ from typing import Any
 from cnn import donor, footprint, hosts, rundir, terminal
 from cnn.api import running
 from cnn.commands import placement
-from cnn.config import ConfigError, Values
+from cnn.config import Values
 
 
 def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
@@ -33,13 +33,7 @@ def _announce(values: Values, workdir: Path) -> None:
 
 
 def _train(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
-    import jax  # JAX takes seconds to import, and the check above needs none
-
-    try:
-        count = placement.count(flags, jax.device_count())
-    except ValueError as error:
-        raise ConfigError([str(error)]) from None
-    finished = running.train(values, workdir, count)
+    finished = running.train(values, workdir, placement.devices(flags))
     return _print(finished.result, workdir, values, fresh=finished.fresh) if hosts.leads() else _code(finished.result)
 
 
