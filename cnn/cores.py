@@ -2,8 +2,8 @@
 
 Batch normalisation ties the examples of a batch together: each layer is done for all of them before the next one
 begins, by thousands of small operations, after each of which the threads meet. As two devices that share the threads,
-each with half of the batch, one half computes while the other one waits. In turns on two cores, networks with it trained
-1.06 to 1.2 times as fast so; the lesson's network, which needs no such thing, 0.93 times.
+each with half of the batch, one half computes while the other one waits. In turns on two cores, networks with it
+trained 1.06 to 1.2 times as fast so; the lesson's network, which needs no such thing, 0.93 times.
 """
 
 import contextlib

@@ -25,7 +25,7 @@ def run(
     Args:
       config: a name, a file or a `ConfigDict`.
       workdir: the run's directory; `runs/<name>` for a config that has one.
-      devices: how many share each batch; `None` for all.
+      devices: how many share each batch; `None` for as many as `main.py` takes.
 
     Raises:
       ConfigError: lists everything that is wrong, or says what other run the directory holds.
