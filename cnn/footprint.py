@@ -74,7 +74,7 @@ def need(values: Values, platform: str, *, devices: int = 1, data: int = 0) -> N
     share = values.train.batch_size // devices
     part = share // values.train.accumulate_steps
     widest = plan.widest(values.layers, values.data.image_shape)
-    examples = pieces.piece(part, widest, platform) if plan.independent(values.layers) else part
+    examples = pieces.piece(part, widest, platform, devices=devices) if plan.independent(values.layers) else part
     # The pictures of the whole share are prepared at once: as bytes, and twice as numbers.
     pictures = share * math.prod(values.data.image_shape) * (1 + 2 * FLOAT)
     return Need(
