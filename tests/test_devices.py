@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 import many_devices
 import processes
 from cnn import cores, donor, experiment, gradient, transfer
+from cnn.api import running
 from cnn.commands import flags, placement
 from cnn.config import ConfigError
 from runs import tiny
@@ -62,12 +63,15 @@ def test_wrong_flags_are_named(argument, message):
     assert problems[0].startswith(message)
 
 
-def test_many_processes_use_all_devices_and_one_at_most_those_that_are_there():
+def test_many_processes_use_all_devices_and_one_at_most_those_that_are_there(tmp_path):
     assert flags.parse(["train", "--devices=2", "--distributed=host:1,2,0"]).problems == [
         "--devices: many processes use all that they have, got '2'. Leave it out"
     ]
     assert placement.devices({}) is placement.devices({"devices": "all"}) is None
     assert placement.devices({"devices": "4"}) == 4
+    with pytest.raises(ConfigError, match=r"--devices: there are \d+, got 999\. Use at most those"):
+        running.train(tiny(), tmp_path / "run", 999)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +209,8 @@ def test_a_cpu_is_two_devices_for_who_gains_and_what_the_environment_says_for_ev
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == [str(count) for count in counts], done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(count) for count in counts]
 
 
 @pytest.mark.slow(seconds=10)
