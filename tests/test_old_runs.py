@@ -1,0 +1,50 @@
+"""Runs and sweeps that an earlier version wrote still open, as `tests/old_runs/make.sh` made them."""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+import runs
+
+STORED = Path(__file__).parent / "old_runs" / "runs.tar.gz"
+
+
+@pytest.fixture
+def old(tmp_path):
+    with tarfile.open(STORED) as stored:
+        stored.extractall(tmp_path, filter="data")
+    return tmp_path / "old"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["finished", "finished-muon"])
+def test_a_finished_run_is_evaluated_as_it_was(old, name, capsys):
+    was = runs.saved(old / name, "evaluation-test.json")
+    assert runs.start("eval", f"--workdir={old / name}") == 0
+    now = runs.saved(old / name, "evaluation-test.json")
+    assert now["loss"] == pytest.approx(was["loss"], rel=1e-5)
+    assert now["confusion"] == was["confusion"]
+    assert runs.start("train", f"--workdir={old / name}", sections=runs.saved(old / name, "config.json")) == 0
+    assert runs.start("report", f"--workdir={old / name}") == 0
+    assert (old / name / "report.html").stat().st_size > 100_000
+    assert runs.start("diff", str(old / "finished"), str(old / "finished-muon")) in (0, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["unfinished-momentum", "unfinished-adam"])
+def test_an_unfinished_run_goes_on(old, name):
+    workdir = old / name
+    records = (workdir / "metrics.jsonl").read_text()
+    assert runs.start("train", f"--workdir={workdir}", sections=runs.saved(workdir, "config.json")) == 0
+    result = runs.saved(workdir, "result.json")
+    assert (result["status"], result["step"]) == ("finished", 20)
+    assert (workdir / "metrics.jsonl").read_text().startswith(records)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sweep", "sweep-copies"])
+def test_a_sweep_is_reported_and_its_trials_evaluated(old, name, capsys):
+    assert runs.start("report", f"--workdir={old / name}") == 0
+    assert (old / name / "report.html").stat().st_size > 10_000
+    assert runs.start("eval", f"--workdir={old / name / 'trials/0001'}") == 0
