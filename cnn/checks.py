@@ -18,7 +18,11 @@ def load_data(section: settings.Data) -> data.Dataset:
     """
     names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
     fields = {name: getattr(section, name) for name in (*names, "loading", "on_error")}
-    return data.load(**fields, room=section.memory_share * min([memory.host_bytes(), *_device_bytes()]))
+    dataset = data.load(**fields, room=section.memory_share * min([memory.host_bytes(), *_device_bytes()]))
+    if hosts.leads():
+        for note in dataset.notes:
+            print(note, file=sys.stderr)
+    return dataset
 
 
 def _device_bytes() -> list[int]:

@@ -1,5 +1,9 @@
 """A person's own pictures in folders."""
 
+import io
+import re
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -155,3 +159,79 @@ def test_all_broken_pictures_are_named_up_to_ten(tmp_path):
     ) as caught:
         load_folder(tmp_path)
     assert str(caught.value).count(".png'") + str(caught.value).count(".jpg'") == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [*((f"x{suffix}", "JPEG") for suffix in (".jfif", ".jpe", ".JPEG")), ("x.dib", "BMP"), ("x.apng", "PNG")]
+    + [(name, name.upper()) for name in ("png", "jpeg", "bmp", "webp")],
+)
+@pytest.mark.parametrize("loading", ["memory", "stream"])
+def test_every_suffix_of_a_format_is_read_and_files_without_one_by_their_first_bytes(tmp_path, name, written, loading):
+    small(tmp_path)
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8), 200).save(buffer, written)
+    (tmp_path / "train" / "dog" / name).write_bytes(buffer.getvalue())
+    data = load_folder(tmp_path, loading=loading)
+    assert len(data.train) == 4
+    assert abs(max(int(image[0, 0, 0]) for image in data.train.images) - 200) < 4
+    assert data.notes == ()
+
+
+def test_what_is_passed_over_is_counted_and_named(tmp_path):
+    small(tmp_path)
+    write(tmp_path, ["valid/cat/v.png", "train/cat/more/m.png", "train/loose.png"])
+    (tmp_path / "train/cat/notes.txt").write_text("x")
+    (tmp_path / "test/dog/LICENSE").write_text("x")
+    (note,) = load_folder(tmp_path).notes
+    assert note == (
+        "config.data.data_dir: 5 files or folders passed over, as no picture of a class: "
+        "train/loose.png, valid, train/cat/more, train/cat/notes.txt, test/dog/LICENSE."
+    )
+
+
+def test_pictures_that_are_in_train_and_in_test_are_told(tmp_path):
+    small(tmp_path)
+    (tmp_path / "test/cat/copy.png").write_bytes((tmp_path / "train/dog/c.png").read_bytes())
+    (tmp_path / "train/dog/twice.png").write_bytes((tmp_path / "train/dog/c.png").read_bytes())
+    (note,) = load_folder(tmp_path).notes
+    assert note == (
+        "config.data.data_dir: 1 picture of test is also in train, byte for byte: "
+        "test/cat/copy.png = train/dog/c.png. The test accuracy counts them."
+    )
+
+
+def test_a_class_is_one_whatever_unicode_form_its_folders_have(tmp_path):
+    nfc, nfd = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    write(tmp_path, [f"train/{nfc}/a.png", "train/tea/b.png", f"test/{nfd}/c.png", "test/tea/d.png"])
+    data = load_folder(tmp_path)
+    assert data.class_names == (nfc, "tea")
+    assert data.test.labels.tolist() == [0, 1]
+    write(tmp_path / "both", [f"train/{nfc}/a.png", f"train/{nfd}/b.png", f"test/{nfd}/c.png"])
+    with pytest.raises(DataError, match=rf"two folders of one class.*Unicode form only .*got '{nfc}' twice\. Put"):
+        load_folder(tmp_path / "both")
+
+
+@pytest.mark.parametrize(("pictures", "fraction"), [(1, 0.5), (2, 0.75), (1, 0.9)])
+@pytest.mark.parametrize("train_on", ["train", "train+valid"])
+def test_a_class_that_valid_would_take_whole_is_refused(tmp_path, pictures, fraction, train_on):
+    small(tmp_path)
+    write(tmp_path, [*(f"train/ant/{n}.png" for n in range(pictures)), *(f"train/dog/{n}.png" for n in range(9))])
+    if train_on == "train+valid":
+        data = load_folder(tmp_path, classes=3, valid_fraction=fraction, train_on=train_on)
+        assert np.unique(data.train.labels).tolist() == [0, 1, 2]
+        return
+    with pytest.raises(DataError, match=rf"valid_fraction: takes every picture of class 'ant' \({pictures}\) out of"):
+        load_folder(tmp_path, classes=3, valid_fraction=fraction, train_on=train_on)
+
+
+def test_broken_pictures_of_train_and_of_test_are_named_together(tmp_path):
+    small(tmp_path)
+    (tmp_path / "train/cat/x.png").write_bytes(b"")
+    (tmp_path / "test/dog/y.jpg").write_bytes(b"")
+    for loading in ("memory", "stream"):
+        with pytest.raises(DataError) as caught:
+            load_folder(tmp_path, loading=loading)
+        first, second = str(caught.value).splitlines()
+        assert re.search(r"1 of 4 pictures cannot be read, got .*train/cat/x\.png'", first)
+        assert re.search(r"1 of 3 pictures cannot be read, got .*test/dog/y\.jpg'", second)

@@ -216,7 +216,7 @@ def test_a_folder_is_read_in_order_with_its_folders_and_without_what_is_no_pictu
         "./b/2.PNG",
         Unread("./b/old.gif", ".gif pictures are not read. Convert it to .png"),
         "./z/d/e.bmp",
-        Unread("empty", "the folder holds no pictures (.png, .jpg, .jpeg, .bmp, .webp)"),
+        Unread("empty", "the folder holds no pictures (.png, .apng, .jpg, .jpeg, .jpe, .jfif, .bmp, .dib, .webp)"),
         "no",
         "a.webp",
     ]
@@ -320,3 +320,15 @@ def test_a_prediction_fits_a_terminal_of_any_width(screen, monkeypatch, columns,
 def test_a_pipe_gets_bars_and_no_picture(capsys):
     terminal.prediction("a.png", np.zeros((28, 28, 1), np.uint8), [], BEST[::2])
     assert capsys.readouterr().out == ("a.png\n  Ankle boot  0.7654  ██████████████████▍\n  x           0.0346  ▉\n")
+
+
+def test_a_linked_folder_is_looked_into_once(tmp_path):
+    for name in ("here/a.png", "there/b", "there/deep/c.jfif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(SMALL).save(tmp_path / name, "JPEG" if name.endswith("jfif") else "PNG")
+    (tmp_path / "here/linked").symlink_to(tmp_path / "there")
+    (tmp_path / "there/back").symlink_to(tmp_path / "here")
+    found = list(own.listed([str(tmp_path / "here")]))
+    assert [str(path)[len(str(tmp_path)) + 1 :] for path in found] == [
+        *("here/a.png", "here/linked/b", "here/linked/deep/c.jfif"),
+    ]

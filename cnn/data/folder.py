@@ -2,17 +2,18 @@
 
 import itertools
 import os
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from cnn.data.encoded import collect
 from cnn.data.listing import Listing, fingerprint
-from cnn.data.pictures import SUFFIXES, UNREAD_SUFFIXES, BrokenPicture, read_picture
+from cnn.data.pictures import SUFFIXES, BrokenPicture, kind, read_picture
 from cnn.data.types import DataError, Source
 
-LAYOUT = "Put pictures into <data_dir>/train/<class>/ and <data_dir>/test/<class>/ (png, jpg, jpeg, bmp or webp)."
+LAYOUT = "Put pictures into <data_dir>/train/<class>/ and <data_dir>/test/<class>/ (png, jpeg, bmp or webp)."
 SHOWN = 10
 
 
@@ -30,16 +31,19 @@ def read(*, data_dir: str, image_shape: tuple[int, int, int], fit: str) -> Sourc
     if not data_dir:
         raise DataError(f"config.data.data_dir: must name the folder of the pictures, got ''. {LAYOUT}")
     root = Path(data_dir).expanduser()
-    names = _folders(root / "train")
-    unknown = [name for name in _folders(root / "test") if name not in names]
+    folders = {part: _folders(root / part) for part in ("train", "test")}
+    names = tuple(sorted(folders["train"]))
+    unknown = [name for name in folders["test"] if name not in names]
     if unknown:
         raise DataError(
             f"config.data.data_dir: every class of test must also be in train, got {unknown[0]!r} in "
             f"{str(root / 'test')!r}. Classes of train: {', '.join(names)}."
         )
-    listings = [_list(root / part, names) for part in ("train", "test")]
+    ignored = _ignored(root)
+    listings = [_list(root / part, names, folders[part], ignored) for part in ("train", "test")]
     train, test = (Pictures(listing, image_shape, fit) for listing in listings)
-    return Source(train, test, names, f"folder:{fingerprint(listings)}")
+    identity, copies = fingerprint(listings)
+    return Source(train, test, names, f"folder:{identity}", (*_said(ignored, root), *_leaked(copies, root)))
 
 
 class Pictures:
@@ -75,18 +79,27 @@ class Pictures:
         ]
         if not broken:
             return next(iter(errors.values()))
-        more = f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
         return DataError(
             f"config.data.data_dir: {len(broken)} of {len(self)} pictures cannot be read, "
-            f"got {', '.join(broken[:SHOWN])}{more}. Mend them or take them away, "
+            f"got {_some(broken)}. Mend them or take them away, "
             "or go on without them by config.data.on_error=skip."
         )
 
 
-def _folders(part: Path) -> tuple[str, ...]:
-    names = tuple(sorted(entry.name for entry in _entries(part) if entry.is_dir()))
-    if not names:
+def _folders(part: Path) -> dict[str, str]:
+    """Returns the class folders, by their names in NFC: other systems write the same letters in other ways."""
+    found = sorted(entry.name for entry in _entries(part) if entry.is_dir())
+    if not found:
         raise DataError(f"config.data.data_dir: holds no class folders, got {str(part)!r}. {LAYOUT}")
+    names: dict[str, str] = {}
+    for spelled in found:
+        name = unicodedata.normalize("NFC", spelled)
+        if name in names:
+            raise DataError(
+                f"config.data.data_dir: {str(part)!r} holds two folders of one class, whose names differ in their "
+                f"Unicode form only (NFC and NFD), got {name!r} twice. Put their pictures into one."
+            )
+        names[name] = spelled
     return names
 
 
@@ -100,21 +113,55 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         ) from error
 
 
-def _list(part: Path, names: Sequence[str]) -> Listing:
-    files = [_files(part / name) if (part / name).is_dir() else [] for name in names]
+def _list(part: Path, names: Sequence[str], folders: Mapping[str, str], ignored: list[str]) -> Listing:
+    spelled = tuple(folders.get(name, name) for name in names)
+    files = [_files(part / folders[name], ignored) if name in folders else [] for name in names]
     starts = np.array([0, *itertools.accumulate(map(len, files))])
-    return Listing(part, tuple(names), files, starts)
+    return Listing(part, tuple(names), spelled, files, starts)
 
 
-def _files(folder: Path) -> list[str]:
-    names = sorted(entry.name for entry in _entries(folder) if not entry.is_dir())
-    unread = [name for name in names if name.lower().endswith(UNREAD_SUFFIXES)]
+def _files(folder: Path, ignored: list[str]) -> list[str]:
+    """Returns the names of a class's pictures, sorted; adds the paths of what is none to `ignored`."""
+    entries = sorted(_entries(folder), key=lambda entry: entry.name)
+    kinds = {entry.name: "folder" if entry.is_dir() else kind(entry.path) for entry in entries}
+    unread = [name for name, found in kinds.items() if found == "unread"]
     if unread:
         raise DataError(
             f"config.data.data_dir: {Path(unread[0]).suffix} pictures are not read, got {str(folder / unread[0])!r} "
             f"({len(unread)} such in its folder). Convert them to {', '.join(SUFFIXES)}, or take them away."
         )
-    files = [name for name in names if name.lower().endswith(SUFFIXES)]
+    ignored += [str(folder / name) for name, found in kinds.items() if found in ("other", "folder")]
+    files = [name for name, found in kinds.items() if found == "picture"]
     if not files:
         raise DataError(f"config.data.data_dir: the class folder holds no pictures, got {str(folder)!r}. {LAYOUT}")
     return files
+
+
+def _ignored(root: Path) -> list[str]:
+    """Returns what lies beside `train` and `test`, and beside their class folders, and is not looked into."""
+    beside = [entry for entry in _entries(root) if entry.name not in ("train", "test")]
+    loose = [entry for part in ("train", "test") for entry in _entries(root / part) if not entry.is_dir()]
+    return sorted(entry.path for entry in (*beside, *loose))
+
+
+def _said(ignored: Sequence[str], root: Path) -> Iterator[str]:
+    if ignored:
+        yield (
+            f"config.data.data_dir: {len(ignored)} {'file or folder' if len(ignored) == 1 else 'files or folders'} "
+            f"passed over, as no picture of a class: {_some([os.path.relpath(path, root) for path in ignored])}."
+        )
+
+
+def _leaked(copies: Sequence[tuple[str, str]], root: Path) -> Iterator[str]:
+    if copies:
+        pairs = [" = ".join(os.path.relpath(path, root) for path in pair) for pair in copies]
+        yield (
+            f"config.data.data_dir: {len(copies)} {'picture' if len(copies) == 1 else 'pictures'} of test "
+            f"{'is' if len(copies) == 1 else 'are'} also in train, byte for byte: {_some(pairs)}. "
+            "The test accuracy counts them."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from cnn.data import background, fitting, pictures
-from cnn.data.pictures import SUFFIXES, UNREAD_SUFFIXES
+from cnn.data.pictures import SUFFIXES
 
 INVERT = ("auto", "yes", "no")
 
@@ -57,20 +57,32 @@ def listed(words: Iterable[str]) -> Iterator[str | Unread]:
 def _within(root: str) -> Iterator[str | Unread]:
     failed: list[OSError] = []
     found = False
-    for folder, folders, names in os.walk(root, onerror=failed.append):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    entered = {os.path.realpath(root)}
+    for folder, folders, names in os.walk(root, onerror=failed.append, followlinks=True):
+        folders[:] = _not_yet(folder, folders, entered)
         for name in sorted(name for name in names if not name.startswith(".")):
-            suffix = Path(name).suffix.lower()
-            if suffix in SUFFIXES:
-                found = True
-                yield os.path.join(folder, name)
-            elif suffix in UNREAD_SUFFIXES:
-                found = True
-                yield Unread(os.path.join(folder, name), f"{suffix} pictures are not read. Convert it to .png")
+            path = os.path.join(folder, name)
+            kind = pictures.kind(path)
+            found |= kind != "other"
+            if kind == "picture":
+                yield path
+            elif kind == "unread":
+                yield Unread(path, f"{Path(name).suffix.lower()} pictures are not read. Convert it to .png")
     for error in failed:
         yield Unread(str(error.filename or root), str(error.strerror or error))
     if not found and not failed:
         yield Unread(root, f"the folder holds no pictures ({', '.join(SUFFIXES)})")
+
+
+def _not_yet(folder: str, names: Iterable[str], entered: set[str]) -> list[str]:
+    """Returns the folders that are not hidden and were not entered before: links may make a circle."""
+    fresh = []
+    for name in sorted(name for name in names if not name.startswith(".")):
+        real = os.path.realpath(os.path.join(folder, name))
+        if real not in entered:
+            entered.add(real)
+            fresh.append(name)
+    return fresh
 
 
 def prepare(path: str | Path, wanted: Wanted) -> Own:

@@ -7,6 +7,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,14 +17,36 @@ from cnn.data.fitting import fit_images
 from cnn.data.types import DataError
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp")
 # Passing over these in silence would train on less than the person believes.
 UNREAD_SUFFIXES = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".jp2", ".jxl", ".ppm", ".pgm", ".ico")
 MAX_PIXELS = 50_000_000
+_BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
 
 
 class BrokenPicture(DataError):
     """Says why a file is no picture that can be used; the caller knows which file."""
+
+
+def kind(path: str) -> Literal["picture", "unread", "other"]:
+    """Tells whether a file is a picture that is read, a picture that is not, or something else, by its suffix.
+
+    A file without a suffix is told by its first bytes.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in SUFFIXES:
+        return "picture"
+    if suffix:
+        return "unread" if suffix in UNREAD_SUFFIXES else "other"
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return "other"
+        with open(path, "rb") as file:
+            beginning = file.read(12)
+    except OSError:
+        return "other"
+    webp = beginning[:4] == b"RIFF" and beginning[8:] == b"WEBP"
+    return "picture" if webp or beginning.startswith(_BEGINNINGS) else "other"
 
 
 @contextlib.contextmanager

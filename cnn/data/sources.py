@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,7 +11,10 @@ from cnn.data import digits, folder, lines
 from cnn.data.loading import into_memory, on_demand, parts_of, stays_stored
 from cnn.data.rejects import Rejects
 from cnn.data.splits import VALID_KEY, cut
-from cnn.data.types import DataError, Dataset, Source, Split
+from cnn.data.types import DataError, Dataset, Part, Source, Split
+
+BROKEN = "config.data.data_dir"
+"""The field that a refusal of broken pictures names."""
 
 
 def load(
@@ -48,18 +52,27 @@ def load(
     source = _read(name, data_dir, manual_dir, image_shape, fit)
     rejects = Rejects()
     whole, test = _splits(source, name, classes, image_shape, loading, room, rejects if on_error == "skip" else None)
-    train, valid = _cut(whole, name, valid_fraction, train_on)
+    train, valid = _cut(whole, name, valid_fraction, train_on, source.class_names)
     identity = _identity(source, image_shape, fit, valid_fraction, train_on)
-    return Dataset(train, valid, test, source.class_names, identity, rejects)
+    return Dataset(train, valid, test, source.class_names, identity, rejects, source.notes)
 
 
-def _cut(whole: Split, name: str, valid_fraction: float, train_on: str) -> tuple[Split, Split]:
+def _cut(
+    whole: Split, name: str, valid_fraction: float, train_on: str, class_names: Sequence[str]
+) -> tuple[Split, Split]:
     rest, valid = cut(whole, valid_fraction, VALID_KEY)
     train = whole if train_on == "train+valid" else rest
     if len(train) == 0 or (valid_fraction > 0 and len(valid) == 0):
         raise DataError(
             f"config.data.valid_fraction: {name} has {len(whole)} training pictures, which leaves {len(train)} "
             f"in train and {len(valid)} in valid, got {valid_fraction}. Choose another fraction, or 0 for no valid."
+        )
+    lost = sorted(set(whole.labels.tolist()) - set(train.labels.tolist()))
+    if lost:
+        count = int((whole.labels == lost[0]).sum())
+        raise DataError(
+            f"config.data.valid_fraction: takes every picture of class {class_names[lost[0]]!r} ({count}) out of "
+            f"training, got {valid_fraction}. Choose a smaller fraction, or add pictures."
         )
     return train, valid
 
@@ -102,9 +115,7 @@ def _splits(
                 f"config.data.name: the {part.name} split of {name} is empty, got 0 pictures. Use other data."
             )
     stored = stays_stored(where, sum(map(len, parts)), image_shape, room)
-    train, test = (
-        on_demand(part, image_shape, rejects) if stored else into_memory(part, image_shape, rejects) for part in parts
-    )
+    train, test = _loaded(parts, on_demand if stored else into_memory, image_shape, rejects)
     for split, title in ((train, "train"), (test, "test")):
         bad = np.flatnonzero((split.labels < 0) | (split.labels >= classes))
         if len(bad):
@@ -112,4 +123,25 @@ def _splits(
                 f"config.data.name: labels of {name} must lie in 0..{classes - 1}, got {split.labels[bad[0]]} "
                 f"in row {bad[0]} of {title} ({len(bad)} such rows). Use data with a label for every picture."
             )
+    return train, test
+
+
+def _loaded(
+    parts: tuple[Part, Part],
+    load_part: Callable[[Part, tuple[int, int, int], Rejects | None], Split],
+    image_shape: tuple[int, int, int],
+    rejects: Rejects | None,
+) -> tuple[Split, Split]:
+    """Loads train and test; what is wrong with either is said at once, a line each."""
+    splits, problems = [], []
+    for part in parts:
+        try:
+            splits.append(load_part(part, image_shape, rejects))
+        except DataError as error:
+            problems.append(error)
+    if len(problems) > 1 and str(problems[0]).partition(":")[0] == str(problems[1]).partition(":")[0] == BROKEN:
+        raise DataError("\n".join(map(str, problems)))
+    if problems:
+        raise problems[0]
+    train, test = splits
     return train, test

@@ -134,6 +134,8 @@ class Source:
     test: Split | Part
     class_names: tuple[str, ...]
     fingerprint: str
+    notes: tuple[str, ...] = ()
+    """What a person should hear about the data, a line each."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,8 @@ class Dataset:
     class_names: tuple[str, ...]
     identity: str
     rejects: Rejects = dataclasses.field(default_factory=Rejects)
+    notes: tuple[str, ...] = ()
+    """What a person should hear about the data, a line each."""
 
     @property
     def streams(self) -> bool:
