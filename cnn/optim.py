@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cnn import fields, muon, settings
+from cnn import fields, muon, nadam, settings
 
 Schedule = Callable[[jax.Array], jax.Array]
 
@@ -112,13 +112,18 @@ def _muon(optimizer: settings.Muon, factor: Schedule) -> optax.GradientTransform
     )
 
 
+def _nadam(optimizer: settings.Nadam, factor: Schedule) -> optax.GradientTransformation:
+    rule = nadam.scale_by_nadam(eps=optimizer.eps, momentum_decay=optimizer.momentum_decay, **_betas(optimizer))
+    return optax.chain(rule, optax.scale_by_learning_rate(_rate(optimizer, factor)))
+
+
 _OPTIMIZERS: dict[type, Callable[[Any, Schedule], optax.GradientTransformation]] = {
     settings.Sgd: lambda o, factor: _coupled(o, optax.sgd(_rate(o, factor))),
     settings.Momentum: lambda o, factor: _coupled(o, optax.sgd(_rate(o, factor), momentum=o.momentum)),
     settings.Nesterov: lambda o, factor: _coupled(o, optax.sgd(_rate(o, factor), momentum=o.momentum, nesterov=True)),
     settings.Rmsprop: lambda o, factor: _coupled(o, optax.rmsprop(_rate(o, factor), decay=o.decay, eps=o.eps)),
     settings.Adam: lambda o, factor: optax.adam(_rate(o, factor), eps=o.eps, **_betas(o)),
-    settings.Nadam: lambda o, factor: optax.nadam(_rate(o, factor), eps=o.eps, **_betas(o)),
+    settings.Nadam: _nadam,
     settings.AdamW: lambda o, factor: optax.adamw(_rate(o, factor), eps=o.eps, **_decoupled(o)),
     settings.Lamb: lambda o, factor: optax.lamb(_rate(o, factor), eps=o.eps, **_decoupled(o)),
     settings.Lion: lambda o, factor: optax.lion(_rate(o, factor), **_decoupled(o)),

@@ -27,6 +27,7 @@ RANKS = {
     "cnn.lock": 0,
     "cnn.memory": 0,
     "cnn.muon": 0,
+    "cnn.nadam": 0,
     "cnn.colours": 0,
     "cnn.ops": 1,
     "cnn.pagesize": 0,

@@ -98,6 +98,8 @@ def conform(name, schedule, clip):
     options = {} if name in ("adam", "nadam") else {"weight_decay": 0.1}
     if name == "muon":
         options["adam_learning_rate"] = RATES["muon"]
+    if name == "nadam":
+        options["momentum_decay"] = 1e9  # Optax has the constant momentum that the schedule so reaches at once
     params, loss = problem()
     hypers = jax.tree.map(jnp.asarray, (record(name, **options), SCHEDULES[schedule], CLIPS[clip]))
     reference = optax.chain(PLAIN_CLIPS[clip], plain(name, record(name), plain_rate(schedule, RATES.get(name, 0.1))))

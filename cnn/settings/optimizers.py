@@ -49,7 +49,15 @@ class Adam:
 
 @dataclasses.dataclass(frozen=True)
 class Nadam(Adam):
-    """Adam with Nesterov's momentum (Dozat 2016)."""
+    """Adam with Nesterov's momentum, which rises from b1/2 to b1 as in PyTorch and Keras; nothing decays.
+
+    At update t it is b1 (1 - 0.96^(t momentum_decay) / 2).
+
+    Source:
+      Dozat 2016, https://openreview.net/pdf?id=OM0jvwB8jIp57ZJjtNEZ.
+    """
+
+    momentum_decay: NonNegative = 4e-3
 
 
 @dataclasses.dataclass(frozen=True)
