@@ -3,35 +3,41 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from cnn import hosts, rundir
-from cnn.data.rejects import Rejects
+from cnn import hosts, origin, rundir
+from cnn.data import Dataset
 
 SHOWN = 10
 
 
-def recall(workdir: Path, rejects: Rejects) -> None:
-    """Adds what an earlier process of this run listed."""
-    saved = rundir.read_json(workdir / rundir.BAD_PICTURES)
+def recall(workdir: Path, dataset: Dataset) -> None:
+    """Adds what an earlier process of this run listed of the same data."""
+    saved = rundir.read_json(workdir / _file(workdir, dataset))
     if saved is not None:
-        rejects.recall(saved["pictures"])
+        dataset.rejects.recall(saved["pictures"])
 
 
-def keep(workdir: Path, rejects: Rejects, tell: Callable[..., None] | None = None) -> None:
+def keep(workdir: Path, dataset: Dataset, tell: Callable[..., None] | None = None) -> None:
     """Writes the list, if there is anything new on it, and tells about that.
 
     Args:
       workdir: the run's directory.
-      rejects: of its dataset.
+      dataset: the run's; another has a list of its own.
       tell: takes the name of an event and its details.
 
     Raises:
       OSError: the file cannot be written.
     """
+    rejects = dataset.rejects
     fresh = rejects.fresh()
     if not fresh or not hosts.leads():
         return
-    rundir.write_json(workdir / rundir.BAD_PICTURES, {"count": len(rejects), "pictures": rejects.to_json()})
+    rundir.write_json(workdir / _file(workdir, dataset), {"count": len(rejects), "pictures": rejects.to_json()})
     if tell is not None:
         names = [f"{reject.picture} ({reject.reason})" for reject in fresh[:SHOWN]]
         more = [f"and {len(fresh) - SHOWN} more in {rundir.BAD_PICTURES}"] if len(fresh) > SHOWN else []
         tell("bad pictures", count=len(fresh), reason="; ".join(names + more))
+
+
+def _file(workdir: Path, dataset: Dataset) -> str:
+    name = Path(rundir.BAD_PICTURES)
+    return origin.file_name(workdir, name.stem, dataset.identity) + name.suffix

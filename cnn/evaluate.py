@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int64, UInt8
 
-from cnn import badlist, data, faults, feed, hosts, hyper, metrics, model, ops, plan, rundir, train
+from cnn import badlist, data, faults, feed, hosts, hyper, metrics, model, ops, origin, plan, rundir, train
 from cnn import devices as over
 from cnn.config import Values
 from cnn.examples import most_confused
@@ -138,10 +138,10 @@ def evaluate_split(
       workdir: where `evaluation-<split>.json`, `predictions-<split>.npz` (index, label, logits) and
         `confused-<split>.npz` (index, images: those most worth a look) go.
       variables: `params` and `batch_stats`.
-      dataset: holds the split.
+      dataset: holds the split; others than the run's do not replace its files, see `written_as`.
       split: train, valid or test.
       step: the updates behind the variables.
-      weights: their name; others than the config's do not replace its files, `<split>` is `<split>-<weights>`.
+      weights: their name; others than the config's do not replace its files either.
       devices: how many share each batch; of several processes only the first one writes.
       tell: takes an event and its details: pictures that cannot be used and were not listed before.
       check: called before every batch; whatever it raises ends the evaluation.
@@ -150,14 +150,23 @@ def evaluate_split(
     how = options(values, devices)
     logits = predict_logits(hyper.from_values(values), variables, placed(examples, devices), check=check, **how)
     index, evaluation = judge(logits, examples, dataset)
-    name = split if weights == values.eval.weights else f"{split}-{weights}"
+    name = written_as(values, workdir, split, weights, dataset.identity)
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
     record |= {"skipped": len(examples) - len(index)}
     if hosts.leads():
-        badlist.keep(workdir, dataset.rejects, tell)
+        badlist.keep(workdir, dataset, tell)
         _keep(workdir, name, index, logits[index], examples)
         rundir.write_json(workdir / rundir.evaluation(name), record)
     return record
+
+
+def written_as(values: Values, workdir: Path, split: str, weights: str, identity: str) -> str:
+    """Returns what stands for `<split>` in the names of an evaluation's files.
+
+    `<split>-<weights>` with other weights than the config's; of other data than the run's, their identity follows.
+    """
+    name = split if weights == values.eval.weights else f"{split}-{weights}"
+    return origin.file_name(workdir, name, identity)
 
 
 def _keep(workdir: Path, name: str, index: np.ndarray, logits: np.ndarray, examples: data.Split) -> None:

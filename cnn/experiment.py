@@ -17,6 +17,7 @@ from cnn import (
     layers,
     lock,
     look,
+    origin,
     provenance,
     rundir,
     starting,
@@ -121,8 +122,8 @@ def prepare(values: Values, workdir: Path, dataset: data.Dataset) -> dict[str, A
     finished = rundir.read_json(workdir / rundir.RESULT)
     if finished is not None:
         return finished
-    _check_same_data(workdir, dataset)
-    badlist.recall(workdir, dataset.rejects)
+    origin.check_same(workdir, dataset.identity)
+    badlist.recall(workdir, dataset)
     for path, before, now in changed:
         rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     rundir.write(workdir / rundir.CONFIG, values.json.encode())
@@ -149,16 +150,6 @@ def finish(values: Values, workdir: Path, trainer: Trainer, dataset: data.Datase
     with trainer.reporter.stage("writing the page") if trainer.pages.wanted else contextlib.nullcontext():
         trainer.pages.ended(look_into)
     return result
-
-
-def _check_same_data(workdir: Path, dataset: data.Dataset) -> None:
-    """Refuses other data than the run began with, before `run.json` names them as those it was made with."""
-    known = (rundir.read_json(workdir / rundir.RUN) or {}).get("data", {}).get("identity", dataset.identity)
-    if known != dataset.identity:
-        raise data.DataError(
-            f"config.data: the data are not those that {workdir} was trained with, got {dataset.identity[:12]}. "
-            "Restore them, or choose another --workdir."
-        )
 
 
 def _result(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from cnn import data, evaluate, hyper, model, rundir, stages, train
+from cnn import data, evaluate, hyper, model, origin, rundir, stages, train
 from cnn import examples as examples_of
 from cnn.config import Values
 from cnn.stages import Journey, Picture, Stage
@@ -86,7 +86,8 @@ def follow_split(
       FloatingPointError: a logit or a layer's output is not finite.
     """
     examples: data.Split = getattr(dataset, split)
-    logits = _predictions(workdir / rundir.predictions(split), examples)
+    name = origin.file_name(workdir, split, dataset.identity)
+    logits = _predictions(workdir / rundir.predictions(name), examples)
     if logits is None:
         examples = examples.take(np.arange(min(len(examples), UNEVALUATED)))
         hyperparameters, images = hyper.from_values(values), evaluate.placed(examples)

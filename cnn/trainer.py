@@ -119,7 +119,7 @@ class Trainer:
     def settle(self, stacked: dict[str, np.ndarray], seconds: float) -> None:
         """Records the steps since the last boundary, of which `state` is the outcome: metrics of each, and seconds."""
         self.progress.seconds += seconds
-        badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
+        badlist.keep(self.workdir, self.dataset, self.keeper.tell)
         bad_step = int(self.state.bad_step)
         self._record(stacked, len(stacked["loss"]) if bad_step < 0 else bad_step - self.step)
         if bad_step >= 0:
@@ -179,7 +179,7 @@ class Trainer:
                 self._diverge(self.step)
                 return
             progress.judge(record["valid"]["accuracy"], self.step)
-        badlist.keep(self.workdir, self.dataset.rejects, self.keeper.tell)
+        badlist.keep(self.workdir, self.dataset, self.keeper.tell)
         accuracies = trained["accuracy"], record.get("valid", {}).get("accuracy")
         progress.stopped = progress.reason_to_stop(values.train.stop, *accuracies)
         if "valid" in record:

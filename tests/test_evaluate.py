@@ -147,8 +147,11 @@ def test_other_data_than_those_of_the_run_are_pointed_out(copied, capsys):
     made["data"]["identity"] = "another"
     (copied / "run.json").write_text(json.dumps(made))
     assert runs.start("eval", f"--workdir={copied}", "--split=train") == 0
+    (written,) = copied.glob("evaluation-train*.json")
+    identity = json.loads(written.read_text())["data"]
+    assert written.name == f"evaluation-train-{identity[:12]}.json"
     assert capsys.readouterr().out.splitlines()[1:3] == [
-        "these are other data than the run was trained with",
+        f"these are other data than the run was trained with; written to {written.name}",
         "training saw the train split: this is no estimate for new pictures",
     ]
 

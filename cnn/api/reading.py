@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn import config, rundir
+from cnn import config, origin, rundir
 from cnn.config import ConfigError, Values
 from cnn.data import own
 from cnn.data.own import Unread, Wanted
 
 if TYPE_CHECKING:
+    from cnn.data import Dataset
     from cnn.predict import Prediction
 
 SPLITS = ("train", "valid", "test")
@@ -36,8 +37,31 @@ def class_names(values: Values, workdir: Path) -> list[str]:
     Raises:
       BrokenFile: `run.json` is not what this software wrote.
     """
-    names = (rundir.read_json(workdir / rundir.RUN) or {}).get("data", {}).get("classes", ())
-    return list(names) if len(names) == values.data.classes else list(map(str, range(values.data.classes)))
+    return origin.class_names(workdir, values.data.classes)
+
+
+def dataset(values: Values, workdir: Path, split: str, data_dir: str | None = None) -> "Dataset":
+    """Returns the data of a run, or others with the same classes, whose labels count them as the run does.
+
+    Args:
+      values: the run's config.
+      workdir: the run's directory.
+      split: train, valid or test: the one that is wanted.
+      data_dir: where the data are, if they have moved.
+
+    Raises:
+      ConfigError: the split is empty.
+      DataError: the data are missing or unlike the config, or their classes have other names than the run's.
+    """
+    from cnn import badlist, checks  # JAX takes seconds to import
+
+    _one_of("split", split, SPLITS)
+    found = checks.load_data(dataclasses.replace(values.data, data_dir=data_dir or values.data.data_dir))
+    found = origin.in_order(workdir, found)
+    if not len(getattr(found, split)):
+        raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])
+    badlist.recall(workdir, found)
+    return found
 
 
 def variables(values: Values, workdir: Path, weights: str | None = None) -> tuple[int, dict[str, Any]]:
@@ -61,6 +85,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluates a run on every example of a split, once; writes and returns what `evaluation-<split>.json` holds.
 
+    Other data than the run's get files of their own; see `evaluate.evaluate_split`.
+
     Args:
       values: the run's config.
       workdir: the run's directory.
@@ -70,17 +96,15 @@ def evaluate(
 
     Raises:
       ConfigError: the split is empty, nothing is saved yet, or not these weights.
-      DataError: the data are missing or unlike the config.
+      DataError: the data are missing or unlike the config, or their classes have other names than the run's.
     """
-    from cnn import checks, evaluate
+    from cnn import evaluate
 
     _one_of("split", split, SPLITS)
     weights = weights or values.eval.weights
     step, found = variables(values, workdir, weights)
-    dataset = checks.load_data(dataclasses.replace(values.data, data_dir=data_dir or values.data.data_dir))
-    if not len(getattr(dataset, split)):
-        raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])
-    return evaluate.evaluate_split(values, workdir, found, dataset, split, step=step, weights=weights)
+    given = dataset(values, workdir, split, data_dir)
+    return evaluate.evaluate_split(values, workdir, found, given, split, step=step, weights=weights)
 
 
 def predict_files(
@@ -100,7 +124,7 @@ def predict_files(
     """
     from cnn import predict
 
-    about = (rundir.read_json(workdir / rundir.RUN) or {}).get("data", {})
+    about = origin.recorded(workdir)
     _one_of("invert", invert, own.INVERT)
     wanted = Wanted(values.data.image_shape, values.data.fit, about.get("background"), invert)
     _, found = variables(values, workdir, weights)

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from ml_collections import ConfigDict
 
-from cnn import lock, report, rundir
+from cnn import lock, origin, report, rundir
 from cnn.api import images, looking, reading, signals
 from cnn.api.images import Pictures
 from cnn.api.records import Curves, Evaluation, Journey, Line, Maps, Predictions, Summary
@@ -118,7 +118,7 @@ class Run:
     @cached_property
     def data(self) -> "Dataset":
         """The pictures and labels that the run was made with; see `cnn.load_data`."""
-        return looking.load_data(self.config)
+        return origin.in_order(self.workdir, looking.load_data(self.config))
 
     def evaluate(self, split: str = "test", weights: str | None = None, data_dir: str | None = None) -> Evaluation:
         """Evaluates every example of a split, once, as `main.py eval` does; writes the same files.

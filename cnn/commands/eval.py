@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnn import rundir, terminal
+from cnn import origin, rundir, terminal
 from cnn.api import reading
 from cnn.config import Values
 from cnn.interruption import Interruption
@@ -12,17 +12,21 @@ from cnn.interruption import Interruption
 def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     """Evaluates, writes `evaluation-<split>.json` and `predictions-<split>.npz`, and prints the result.
 
+    Of other data than the run's, the files have the data's identity in their names, and the run's own stay.
+
     Raises:
       ConfigError: the split is empty, nothing is saved yet, or not these weights.
-      DataError: the data are missing or unlike the config.
+      DataError: the data are missing or unlike the config, or their classes have other names than the run's.
     """
     split = flags.get("split", "test")
     with Interruption():
         record = reading.evaluate(values, workdir, split, flags.get("weights"), flags.get("data_dir"))
     print(f"{terminal.plain(str(workdir))} at step {record['step']:,}, {record['weights']} weights")
-    trained_on = rundir.read_json(workdir / rundir.RUN) or {}
-    if trained_on.get("data", {}).get("identity") != record["data"]:
-        print("these are other data than the run was trained with")
+    if origin.is_other(workdir, record["data"]):
+        from cnn import evaluate
+
+        name = evaluate.written_as(values, workdir, split, record["weights"], record["data"])
+        print(f"these are other data than the run was trained with; written to {rundir.evaluation(name)}")
     if split == "train" or (split == "valid" and values.data.train_on == "train+valid"):
         print(f"training saw the {split} split: this is no estimate for new pictures")
     terminal.evaluation(record)

@@ -1,12 +1,12 @@
 """`explain`: what every layer did to chosen images, checked, as a page."""
 
-import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn import filters, lock, report, rundir, stages, terminal
+from cnn import filters, lock, origin, report, stages, terminal
+from cnn.api import reading
 from cnn.config import ConfigError, Values
 from cnn.data import own, pictures
 from cnn.data.own import Unread, Wanted
@@ -63,23 +63,19 @@ def _checked(values: Values, flags: Mapping[str, str], words: Sequence[str]) -> 
 def _follow(
     values: Values, workdir: Path, flags: Mapping[str, str], words: Sequence[str], count: int, max_mb: float
 ) -> Journey:
-    from cnn import checks, chosen, journey  # JAX takes seconds to import, and the checks above need none
+    from cnn import chosen, journey  # JAX takes seconds to import, and the checks above need none
 
     weights = flags.get("weights", values.eval.weights)
     own = _own(values, workdir, flags, words) if words else []
     step, variables = chosen.variables(values, workdir, weights)
     about: dict[str, Any] = {"step": step, "weights": weights, "max_mb": max_mb}
     if own:
-        names = (rundir.read_json(workdir / rundir.RUN) or {}).get("data", {}).get("classes", ())
-        classes = names if len(names) == values.data.classes else [str(n) for n in range(values.data.classes)]
+        classes = reading.class_names(values, workdir)
         followed = journey.capture(values, variables, own, classes, about)
         stages.write(workdir / stages.JOURNEY, followed)
         return followed
-    section = dataclasses.replace(values.data, data_dir=flags.get("data_dir", values.data.data_dir))
-    dataset = checks.load_data(section)
     split = flags.get("split", "test")
-    if not len(getattr(dataset, split)):
-        raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])
+    dataset = reading.dataset(values, workdir, split, flags.get("data_dir"))
     how = flags.get("choose", "confused")
     return journey.follow_split(values, workdir, variables, dataset, split, about, how=how, count=count)
 
@@ -88,7 +84,7 @@ def _own(values: Values, workdir: Path, flags: Mapping[str, str], words: Sequenc
     """Returns a person's own pictures; one that cannot be read is said, and stops no other."""
     from cnn.journey import Chosen
 
-    about = (rundir.read_json(workdir / rundir.RUN) or {}).get("data", {})
+    about = origin.recorded(workdir)
     wanted = Wanted(values.data.image_shape, values.data.fit, about.get("background"), flags.get("invert", "auto"))
     chosen: list[Chosen] = []
     problems = []

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cnn import rundir, terminal
+from cnn import origin, rundir, terminal
 from cnn.config import ConfigError, Values
 
 if TYPE_CHECKING:
@@ -43,15 +43,13 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     """
     chosen_format, path = _checked(values, workdir, flags)
     weights = flags.get("weights", values.eval.weights)
-    classes = (rundir.read_json(workdir / rundir.RUN) or {}).get("data", {}).get("classes", ())
-    if len(classes) != values.data.classes:
-        classes = [str(index) for index in range(values.data.classes)]
+    classes = origin.class_names(workdir, values.data.classes)
     from cnn import chosen, export  # JAX takes seconds to import, and the checks above need none
 
     step, variables = chosen.variables(values, workdir, weights)
     trained = export.Trained(values, variables, tuple(classes), step, weights, flags.get("input", "uint8"))
     artefact = importlib.import_module(chosen_format.module).write(trained)
-    general = {"format": flags["format"], "step": step, "weights": weights, "classes": list(classes)}
+    general = {"format": flags["format"], "step": step, "weights": weights, "classes": classes}
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, artefact, {**general, "model": json.loads(values.json)["model"]})
     size = f"{len(artefact.content):,} bytes"

@@ -1,0 +1,152 @@
+"""The data that a run knows as its own: others are told apart, by their classes and by their identity."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cnn
+import runs
+from cnn import config, data, experiment, origin
+
+FRUIT = ("apple", "kiwi", "plum")
+
+
+def write(root, names=FRUIT, count=8):
+    """Writes pictures whose shade tells their class."""
+    for part in ("train", "test"):
+        for number, name in enumerate(names):
+            (root / part / name).mkdir(parents=True)
+            for n in range(count):
+                Image.new("L", (4, 4), 80 * number + n).save(root / part / name / f"{n}.png")
+
+
+def sections(root, **changes):
+    fields = {"name": "folder", "image_shape": (4, 4, 1), "classes": 3, "data_dir": str(root), "valid_fraction": 0.25}
+    return {
+        **runs.SECTIONS,
+        "data": {**fields, **changes},
+        "optimizer": {"name": "adam", "learning_rate": 0.1},
+        "train": {"epochs": 30, "batch_size": 6},
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with the fruit, and a run on it that knows every one of them."""
+    folder = tmp_path_factory.mktemp("origin")
+    write(folder / "fruit")
+    experiment.run(config.resolve(sections(folder / "fruit")), folder / "run")
+    assert runs.saved(folder / "run", "result.json")["test"]["accuracy"] == 1
+    return folder
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    """A copy of both; the run's data are the copied fruit."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    saved = runs.saved(tmp_path / "run", "config.json")
+    saved["data"]["data_dir"] = str(tmp_path / "fruit")
+    (tmp_path / "run" / "config.json").write_text(json.dumps(saved))
+    return tmp_path
+
+
+def rename(root, before, after):
+    for part in ("train", "test"):
+        (root / part / before).rename(root / part / after)
+
+
+def own(workdir):
+    """Returns what a run wrote about itself."""
+    names = [path for path in Path(workdir).iterdir() if path.suffix in (".json", ".npz")]
+    return {path.name: path.read_bytes() for path in names}
+
+
+def said_of(capsys, *arguments):
+    code = runs.start(*arguments)
+    return code, capsys.readouterr()
+
+
+@pytest.mark.parametrize("command", ["eval", "explain"])
+def test_classes_of_other_names_are_refused_and_nothing_is_written(copied, capsys, command):
+    rename(copied / "fruit", "apple", "zapple")
+    before = own(copied / "run")
+    code, said = said_of(capsys, command, f"--workdir={copied / 'run'}")
+    assert (code, said.out) == (2, "")
+    assert said.err == (
+        f"config.data: the classes are not those that {copied / 'run'} was trained with: the run has 'apple', which "
+        "they lack; they have 'zapple', which the run lacks. Name the classes as the run does, or train another run "
+        "on these data.\n"
+    )
+    assert own(copied / "run") == before
+
+
+def test_the_api_refuses_them_too(copied):
+    rename(copied / "fruit", "kiwi", "fig")
+    run = cnn.load(copied / "run")
+    for ask in (run.evaluate, lambda: run.data):
+        with pytest.raises(data.DataError, match=r"the run has 'kiwi', which they lack; they have 'fig'"):
+            ask()
+
+
+@pytest.mark.parametrize("weights", ["last", "best"])
+def test_other_data_of_the_same_classes_are_written_beside_the_runs_own(copied, capsys, weights):
+    (copied / "fruit" / "test" / "plum" / "0.png").unlink()
+    before = own(copied / "run")
+    code, said = said_of(capsys, "eval", f"--workdir={copied / 'run'}", f"--weights={weights}")
+    assert code == 0
+    assert {name: content for name, content in own(copied / "run").items() if name in before} == before
+    (written,) = set(own(copied / "run")) - set(before) - {path.name for path in (copied / "run").glob("*.npz")}
+    record = runs.saved(copied / "run", written)
+    name = "test" if weights == "last" else "test-best"
+    assert written == f"evaluation-{name}-{record['data'][:12]}.json"
+    assert record["count"] == 23
+    assert f"these are other data than the run was trained with; written to {written}\n" in said.out
+    assert (copied / "run" / f"predictions-{name}-{record['data'][:12]}.npz").is_file()
+
+
+def test_the_runs_own_data_elsewhere_replace_its_files(copied, capsys):
+    before = own(copied / "run")
+    shutil.copytree(copied / "fruit", copied / "moved")
+    code, said = said_of(capsys, "eval", f"--workdir={copied / 'run'}", f"--data_dir={copied / 'moved'}")
+    assert (code, "other data" in said.out) == (0, False)
+    assert set(own(copied / "run")) == set(before)
+
+
+def test_pictures_of_other_data_that_are_passed_over_have_their_own_list(copied, capsys):
+    saved = runs.saved(copied / "run", "config.json")
+    saved["data"]["on_error"] = "skip"
+    (copied / "run" / "config.json").write_text(json.dumps(saved))
+    (copied / "run" / "bad-pictures.json").write_text('{"count": 0, "pictures": []}')
+    before = own(copied / "run")
+    (copied / "fruit" / "test" / "plum" / "0.png").write_bytes(b"broken")
+    assert said_of(capsys, "eval", f"--workdir={copied / 'run'}")[0] == 0
+    assert own(copied / "run")["bad-pictures.json"] == before["bad-pictures.json"]
+    (listed,) = (copied / "run").glob("bad-pictures-*.json")
+    assert json.loads(listed.read_text())["count"] == 1
+
+
+def test_the_same_classes_in_another_order_are_counted_as_the_run_counts_them(copied):
+    dataset = cnn.load(copied / "run").data
+    order = ("plum", "apple", "kiwi")
+    made = runs.saved(copied / "run", "run.json")
+    (copied / "run" / "run.json").write_text(json.dumps({**made, "data": {**made["data"], "classes": order}}))
+    turned = origin.in_order(copied / "run", dataset)
+    assert turned.class_names == order
+    for part in ("train", "valid", "test"):
+        before, after = getattr(dataset, part), getattr(turned, part)
+        assert [order[label] for label in after.labels] == [FRUIT[label] for label in before.labels]
+        assert after.labels.dtype == np.int32
+        assert np.array_equal(after.images, before.images)
+
+
+def test_a_run_that_does_not_tell_its_classes_is_evaluated_as_before(copied, capsys):
+    made = runs.saved(copied / "run", "run.json")
+    (copied / "run" / "run.json").write_text(json.dumps({name: made[name] for name in made if name != "data"}))
+    rename(copied / "fruit", "plum", "prune")
+    code, said = said_of(capsys, "eval", f"--workdir={copied / 'run'}")
+    assert (code, "test accuracy 1.0000" in said.out) == (0, True)
+    assert runs.saved(copied / "run", "evaluation-test.json")["classes"][2]["name"] == "prune"
