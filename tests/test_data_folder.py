@@ -180,13 +180,13 @@ def test_every_suffix_of_a_format_is_read_and_files_without_one_by_their_first_b
 
 def test_what_is_passed_over_is_counted_and_named(tmp_path):
     small(tmp_path)
-    write(tmp_path, ["valid/cat/v.png", "train/cat/more/m.png", "train/loose.png"])
+    write(tmp_path, ["extra/cat/v.png", "train/cat/more/m.png", "train/loose.png"])
     (tmp_path / "train/cat/notes.txt").write_text("x")
     (tmp_path / "test/dog/LICENSE").write_text("x")
     (note,) = load_folder(tmp_path).notes
     assert note == (
         "config.data.data_dir: 5 files or folders passed over, as no picture of a class: "
-        "train/loose.png, valid, train/cat/more, train/cat/notes.txt, test/dog/LICENSE."
+        "extra, train/loose.png, train/cat/more, train/cat/notes.txt, test/dog/LICENSE."
     )
 
 
@@ -196,8 +196,8 @@ def test_pictures_that_are_in_train_and_in_test_are_told(tmp_path):
     (tmp_path / "train/dog/twice.png").write_bytes((tmp_path / "train/dog/c.png").read_bytes())
     (note,) = load_folder(tmp_path).notes
     assert note == (
-        "config.data.data_dir: 1 picture of test is also in train, byte for byte: "
-        "test/cat/copy.png = train/dog/c.png. The test accuracy counts them."
+        "config.data.data_dir: 1 picture is in two splits, byte for byte: "
+        "test/cat/copy.png = train/dog/c.png. Accuracy counts them."
     )
 
 
@@ -235,3 +235,34 @@ def test_broken_pictures_of_train_and_of_test_are_named_together(tmp_path):
         first, second = str(caught.value).splitlines()
         assert re.search(r"1 of 4 pictures cannot be read, got .*train/cat/x\.png'", first)
         assert re.search(r"1 of 3 pictures cannot be read, got .*test/dog/y\.jpg'", second)
+
+
+@pytest.mark.parametrize("loading", ["memory", "stream"])
+def test_a_valid_folder_is_the_validation_split(tmp_path, loading):
+    small(tmp_path)
+    write(tmp_path, ["valid/dog/x.png", "valid/dog/y.png", "valid/cat/z.png"])
+    for n, name in enumerate(("valid/cat/z.png", "valid/dog/x.png", "valid/dog/y.png")):
+        Image.new("L", (8, 8), 100 + n).save(tmp_path / name)
+    data = load_folder(tmp_path, loading=loading, valid_fraction=0.1)
+    assert data.valid.labels.tolist() == [0, 1, 1]
+    assert [int(image[0, 0, 0]) for image in data.valid.images] == [100, 101, 102]
+    assert data.train.labels.tolist() == [0, 0, 1]
+    assert [int(image[0, 0, 0]) for image in data.train.images] == [1, 0, 2]
+    assert data.notes[0].startswith("config.data.valid_fraction: is not used, as the folder has a validation split of")
+    joined = load_folder(tmp_path, loading=loading, train_on="train+valid")
+    mixed = joined.train.images[np.array([4, 0, 5, 2])]
+    assert mixed[:, 0, 0, 0].tolist() == [101, 1, 102, 2]
+    assert joined.train.labels.tolist() == [0, 0, 1, 0, 1, 1]
+    assert len({load_folder(tmp_path, train_on=on).identity for on in ("train", "train+valid")}) == 2
+    (tmp_path / "valid/dog/broken.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 of 4 pictures cannot be read, got .*valid/dog/broken\.png'"):
+        load_folder(tmp_path, loading=loading)
+    skipped = load_folder(tmp_path, loading="memory", on_error="skip")
+    assert skipped.valid.marked().tolist() == [0, -1, 1, 1]
+    assert skipped.rejects.to_json()[0]["picture"] == "valid/dog/broken.png"
+
+
+def test_a_valid_folder_with_a_class_that_train_lacks_is_refused(tmp_path):
+    write(small(tmp_path), ["valid/cow/x.png"])
+    with pytest.raises(DataError, match=r"every class of valid must also be in train, got 'cow' in .*valid'\. Classes"):
+        load_folder(tmp_path)

@@ -161,6 +161,23 @@ def test_validation_stands_in_for_a_missing_test_split(root):
     assert np.array_equal(load_from(root, "blobs").test.images, load_from(root).test.images)
 
 
+def test_validation_beside_a_test_split_is_the_validation_split(root):
+    def add(info):
+        info["splits"].append(info["splits"][1] | {"name": "validation"})
+
+    plain = load_from(root)
+    without_code(root, 10, add)
+    shard = root / "blobs/1.0.0/blobs-test.array_record-00000-of-00001"
+    shutil.copy(shard, shard.with_name(shard.name.replace("test", "validation")))
+    data = load_from(root, "blobs", valid_fraction=0.1)
+    assert np.array_equal(data.valid.images, plain.test.images)
+    assert np.array_equal(data.test.images, plain.test.images)
+    assert len(data.train) == len(plain.train) + len(plain.valid)
+    assert data.notes[0].startswith(
+        "config.data.valid_fraction: is not used, as blobs has a validation split of its own"
+    )
+
+
 @NEEDS_DATA
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])

@@ -1,9 +1,9 @@
-"""A person's own pictures: `train/<class>/*` and `test/<class>/*`."""
+"""A person's own pictures: `train/<class>/*` and `test/<class>/*`, and `valid/<class>/*` where there is one."""
 
 import itertools
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,10 @@ from cnn.data.types import DataError, Source
 
 LAYOUT = "Put pictures into <data_dir>/train/<class>/ and <data_dir>/test/<class>/ (png, jpeg, bmp or webp)."
 SHOWN = 10
+VALID_USED = (
+    "config.data.valid_fraction: is not used, as the folder has a validation split of its own, valid/, which earlier "
+    "versions passed over; a run that one of them began goes on where that folder is moved away."
+)
 
 
 def read(*, data_dir: str, image_shape: tuple[int, int, int], fit: str) -> Source:
@@ -31,19 +35,17 @@ def read(*, data_dir: str, image_shape: tuple[int, int, int], fit: str) -> Sourc
     if not data_dir:
         raise DataError(f"config.data.data_dir: must name the folder of the pictures, got ''. {LAYOUT}")
     root = Path(data_dir).expanduser()
-    folders = {part: _folders(root / part) for part in ("train", "test")}
+    own = ("valid",) if (root / "valid").is_dir() else ()
+    folders = {part: _folders(root / part) for part in ("train", "test", *own)}
     names = tuple(sorted(folders["train"]))
-    unknown = [name for name in folders["test"] if name not in names]
-    if unknown:
-        raise DataError(
-            f"config.data.data_dir: every class of test must also be in train, got {unknown[0]!r} in "
-            f"{str(root / 'test')!r}. Classes of train: {', '.join(names)}."
-        )
-    ignored = _ignored(root)
-    listings = [_list(root / part, names, folders[part], ignored) for part in ("train", "test")]
-    train, test = (Pictures(listing, image_shape, fit) for listing in listings)
+    for part in ("test", *own):
+        _check_known(root / part, folders[part], names)
+    ignored = _ignored(root, tuple(folders))
+    listings = [_list(root / part, names, folders[part], ignored) for part in folders]
+    train, test, *valid = (Pictures(listing, image_shape, fit) for listing in listings)
     identity, copies = fingerprint(listings)
-    return Source(train, test, names, f"folder:{identity}", (*_said(ignored, root), *_leaked(copies, root)))
+    notes = (*([VALID_USED] if own else []), *_said(ignored, root), *_leaked(copies, root))
+    return Source(train, test, names, f"folder:{identity}", notes, *valid)
 
 
 class Pictures:
@@ -83,6 +85,15 @@ class Pictures:
             f"config.data.data_dir: {len(broken)} of {len(self)} pictures cannot be read, "
             f"got {_some(broken)}. Mend them or take them away, "
             "or go on without them by config.data.on_error=skip."
+        )
+
+
+def _check_known(part: Path, folders: Iterable[str], names: Sequence[str]) -> None:
+    unknown = [name for name in folders if name not in names]
+    if unknown:
+        raise DataError(
+            f"config.data.data_dir: every class of {part.name} must also be in train, got {unknown[0]!r} in "
+            f"{str(part)!r}. Classes of train: {', '.join(names)}."
         )
 
 
@@ -137,10 +148,10 @@ def _files(folder: Path, ignored: list[str]) -> list[str]:
     return files
 
 
-def _ignored(root: Path) -> list[str]:
-    """Returns what lies beside `train` and `test`, and beside their class folders, and is not looked into."""
-    beside = [entry for entry in _entries(root) if entry.name not in ("train", "test")]
-    loose = [entry for part in ("train", "test") for entry in _entries(root / part) if not entry.is_dir()]
+def _ignored(root: Path, parts: Sequence[str]) -> list[str]:
+    """Returns what lies beside the parts of a folder, and beside their class folders, and is not looked into."""
+    beside = [entry for entry in _entries(root) if entry.name not in parts]
+    loose = [entry for part in parts for entry in _entries(root / part) if not entry.is_dir()]
     return sorted(entry.path for entry in (*beside, *loose))
 
 
@@ -156,9 +167,8 @@ def _leaked(copies: Sequence[tuple[str, str]], root: Path) -> Iterator[str]:
     if copies:
         pairs = [" = ".join(os.path.relpath(path, root) for path in pair) for pair in copies]
         yield (
-            f"config.data.data_dir: {len(copies)} {'picture' if len(copies) == 1 else 'pictures'} of test "
-            f"{'is' if len(copies) == 1 else 'are'} also in train, byte for byte: {_some(pairs)}. "
-            "The test accuracy counts them."
+            f"config.data.data_dir: {len(copies)} {'picture is' if len(copies) == 1 else 'pictures are'} in two "
+            f"splits, byte for byte: {_some(pairs)}. Accuracy counts them."
         )
 
 

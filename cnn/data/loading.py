@@ -39,11 +39,49 @@ class Held:
         return next(iter(errors.values()))
 
 
+class Joined:
+    """A source's train and its own validation split as one part, the rows of train first."""
+
+    def __init__(self, train: Part, valid: Part) -> None:
+        self.name, self._parts, self._first = train.name, (train, valid), len(train)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def labels(self) -> np.ndarray:
+        return np.concatenate([part.labels() for part in self._parts])
+
+    def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
+        if (rows < self._first).all():
+            return self._parts[0].read(rows, threads)
+        images, labels = [], np.empty(len(rows), np.int32)
+        errors: dict[int, DataError] = {}
+        places = [np.flatnonzero(rows < self._first), np.flatnonzero(rows >= self._first)]
+        for part, at, offset in zip(self._parts, places, (0, self._first), strict=True):
+            some, labels[at], found = part.read(rows[at] - offset, threads)
+            images.append(some)
+            errors |= {row + offset: error for row, error in found.items()}
+        back = np.argsort(np.concatenate(places), kind="stable")
+        return np.concatenate(images)[back], labels, errors
+
+    def title(self, row: int) -> str:
+        part, offset = self._of(row)
+        return part.title(row - offset)
+
+    def refusal(self, errors: dict[int, DataError]) -> DataError:
+        """Speaks of the pictures of the split that the first of them lies in."""
+        part, offset = self._of(min(errors))
+        return part.refusal({row - offset: error for row, error in errors.items() if self._of(row)[0] is part})
+
+    def _of(self, row: int) -> tuple[Part, int]:
+        return (self._parts[0], 0) if row < self._first else (self._parts[1], self._first)
+
+
 def parts_of(source: Source) -> tuple[Part, Part]:
-    """Returns train and test, whichever way the source gives them."""
+    """Returns train, with the source's own validation split behind it, and test, whichever way they are given."""
     given = zip(("train", "test"), (source.train, source.test), strict=True)
     train, test = (Held(name, part) if isinstance(part, Split) else part for name, part in given)
-    return train, test
+    return (train if source.valid is None else Joined(train, source.valid)), test
 
 
 def stays_stored(loading: str, count: int, image_shape: tuple[int, int, int], room: float) -> bool:

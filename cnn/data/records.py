@@ -18,13 +18,17 @@ from cnn.data.types import DataError, Source
 
 # The class is made while importing, so type checkers do not see it.
 Example: Any = getattr(protos, "Example")  # noqa: B009
+VALID_USED = (
+    "config.data.valid_fraction: is not used, as {name} has a validation split of its own, which earlier versions "
+    "passed over; a run that one of them began cannot go on with it."
+)
 RAW = tfds.decode.DeserializeMethod.RAW_BYTES
 
 
 def read(*, name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int, int], fit: str) -> Source:
     """Reads a TFDS dataset, preparing it first where that is needed.
 
-    `test` is the split of that name, or `validation` where there is none.
+    `test` is the split of that name, or `validation` where there is none; with both, `validation` is `valid`.
 
     Raises:
       DataError: if the dataset is unknown, cannot be prepared, is damaged, or is not one of labelled pictures.
@@ -38,9 +42,10 @@ def read(*, name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, i
     parts = _parts(builder, name)
     for part in parts:
         _probe(builder, part, name)
-    train, test = (Records(builder, part, keys, name, image_shape, fit) for part in parts)
+    train, test, *valid = (Records(builder, part, keys, name, image_shape, fit) for part in parts)
     features: Any = builder.info.features
-    return Source(train, test, tuple(features[keys[1]].names), fingerprint(builder, parts))
+    notes = (VALID_USED.format(name=name),) if valid else ()
+    return Source(train, test, tuple(features[keys[1]].names), fingerprint(builder, parts), notes, *valid)
 
 
 def fingerprint(builder: tfds.core.DatasetBuilder, parts: Sequence[str]) -> str:
@@ -73,8 +78,8 @@ def _keys(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, str]:
     return keys[0], keys[1]
 
 
-def _parts(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, str]:
-    """Returns the names of the splits to use as `train` and `test`."""
+def _parts(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, ...]:
+    """Returns the names of the splits to use as `train` and `test`, and as `valid` if there is one."""
     found = list(builder.info.splits)
     test = next((part for part in ("test", "validation") if part in found), None)
     if "train" not in found or test is None:
@@ -82,7 +87,7 @@ def _parts(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, str]:
             f"config.data.name: {name} must have the splits train and test, got {', '.join(found) or 'none'}. "
             "Choose another dataset, or write its pictures into folders and use config.data.name='folder'."
         )
-    return "train", test
+    return ("train", test, "validation") if test == "test" and "validation" in found else ("train", test)
 
 
 def _shards(builder: tfds.core.DatasetBuilder, part: str) -> list[Any]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -40,7 +40,8 @@ def load(
       image_shape: height, width and channels of every picture.
       classes: how many classes the data have.
       fit: how pictures of another size are brought to `image_shape`, one of `FITS`.
-      valid_fraction: which part of every class of `train` becomes `valid`, at least 0 and below 1.
+      valid_fraction: which part of every class of `train` becomes `valid`, at least 0 and below 1; not used where the
+        data have a validation split of their own.
       train_on: "train", or "train+valid" to leave the rows of `valid` in `train` too.
       loading: "memory", "stream", or "auto" to stream what needs more than `room`.
       on_error: "stop" to refuse pictures that cannot be used, "skip" to list them and give them no weight.
@@ -52,14 +53,15 @@ def load(
     source = _read(name, data_dir, manual_dir, image_shape, fit)
     rejects = Rejects()
     whole, test = _splits(source, name, classes, image_shape, loading, room, rejects if on_error == "skip" else None)
-    train, valid = _cut(whole, name, valid_fraction, train_on, source.class_names)
+    train, valid = _cut(whole, source, name, valid_fraction, train_on)
     identity = _identity(source, image_shape, fit, valid_fraction, train_on)
     return Dataset(train, valid, test, source.class_names, identity, rejects, source.notes)
 
 
-def _cut(
-    whole: Split, name: str, valid_fraction: float, train_on: str, class_names: Sequence[str]
-) -> tuple[Split, Split]:
+def _cut(whole: Split, source: Source, name: str, valid_fraction: float, train_on: str) -> tuple[Split, Split]:
+    if source.valid is not None:
+        own = np.arange(len(whole)) >= len(source.train)
+        return whole if train_on == "train+valid" else whole.take(~own), whole.take(own)
     rest, valid = cut(whole, valid_fraction, VALID_KEY)
     train = whole if train_on == "train+valid" else rest
     if len(train) == 0 or (valid_fraction > 0 and len(valid) == 0):
@@ -71,14 +73,14 @@ def _cut(
     if lost:
         count = int((whole.labels == lost[0]).sum())
         raise DataError(
-            f"config.data.valid_fraction: takes every picture of class {class_names[lost[0]]!r} ({count}) out of "
-            f"training, got {valid_fraction}. Choose a smaller fraction, or add pictures."
+            f"config.data.valid_fraction: takes every picture of class {source.class_names[lost[0]]!r} ({count}) out "
+            f"of training, got {valid_fraction}. Choose a smaller fraction, or add pictures."
         )
     return train, valid
 
 
 def _identity(source: Source, image_shape: tuple[int, ...], fit: str, valid_fraction: float, train_on: str) -> str:
-    rule = ["stratified", VALID_KEY, float(valid_fraction), train_on]
+    rule = ["own", train_on] if source.valid else ["stratified", VALID_KEY, float(valid_fraction), train_on]
     facts = [source.fingerprint, source.class_names, [int(n) for n in image_shape], fit, rule]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

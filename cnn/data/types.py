@@ -125,9 +125,10 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """Holds what one source gave, fitted to the image shape, before `valid` is cut from `train`.
+    """Holds what one source gave, fitted to the image shape.
 
-    `fingerprint` changes whenever the stored data do.
+    `fingerprint` changes whenever the stored data do. `valid` is the source's own validation split; where it has none,
+    one is cut from `train`.
     """
 
     train: Split | Part
@@ -136,6 +137,7 @@ class Source:
     fingerprint: str
     notes: tuple[str, ...] = ()
     """What a person should hear about the data, a line each."""
+    valid: Part | None = None
 
 
 @dataclass(frozen=True)
