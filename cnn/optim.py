@@ -112,6 +112,11 @@ def _muon(optimizer: settings.Muon, factor: Schedule) -> optax.GradientTransform
     )
 
 
+def _rmsprop(optimizer: settings.Rmsprop, factor: Schedule) -> optax.GradientTransformation:
+    how = {"decay": optimizer.decay, "eps": optimizer.eps, "eps_in_sqrt": optimizer.eps_place == "inside"}
+    return _coupled(optimizer, optax.rmsprop(_rate(optimizer, factor), **how))
+
+
 def _nadam(optimizer: settings.Nadam, factor: Schedule) -> optax.GradientTransformation:
     rule = nadam.scale_by_nadam(eps=optimizer.eps, momentum_decay=optimizer.momentum_decay, **_betas(optimizer))
     return optax.chain(rule, optax.scale_by_learning_rate(_rate(optimizer, factor)))
@@ -121,7 +126,7 @@ _OPTIMIZERS: dict[type, Callable[[Any, Schedule], optax.GradientTransformation]]
     settings.Sgd: lambda o, factor: _coupled(o, optax.sgd(_rate(o, factor))),
     settings.Momentum: lambda o, factor: _coupled(o, optax.sgd(_rate(o, factor), momentum=o.momentum)),
     settings.Nesterov: lambda o, factor: _coupled(o, optax.sgd(_rate(o, factor), momentum=o.momentum, nesterov=True)),
-    settings.Rmsprop: lambda o, factor: _coupled(o, optax.rmsprop(_rate(o, factor), decay=o.decay, eps=o.eps)),
+    settings.Rmsprop: _rmsprop,
     settings.Adam: lambda o, factor: optax.adam(_rate(o, factor), eps=o.eps, **_betas(o)),
     settings.Nadam: _nadam,
     settings.AdamW: lambda o, factor: optax.adamw(_rate(o, factor), eps=o.eps, **_decoupled(o)),

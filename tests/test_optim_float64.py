@@ -18,6 +18,7 @@ RECORDS = {
     "momentum": settings.Momentum(RATE, momentum=0.8, **ALL_DECAY),
     "nesterov": settings.Nesterov(RATE, momentum=0.8, **ALL_DECAY),
     "rmsprop": settings.Rmsprop(RATE, decay=0.95, eps=EPS, **ALL_DECAY),
+    "rmsprop_outside": settings.Rmsprop(RATE, decay=0.95, eps=EPS, eps_place="outside", **ALL_DECAY),
     "adam": settings.Adam(RATE, eps=EPS),
     "adamw": settings.AdamW(RATE, eps=EPS, **ALL_DECAY),
     "nadam": settings.Nadam(RATE, eps=EPS),
@@ -90,7 +91,13 @@ def rmsprop(record, t, param, grad, kept):
     return grad / np.sqrt(kept["square"] + record.eps)
 
 
-WRITTEN_OUT = {rule.__name__: rule for rule in (sgd, momentum, nesterov, rmsprop, adam, adamw, nadam)}
+def rmsprop_outside(record, t, param, grad, kept):
+    grad = sgd(record, t, param, grad, kept)
+    kept["square"] = record.decay * kept.get("square", 0) + (1 - record.decay) * grad**2
+    return grad / (np.sqrt(kept["square"]) + record.eps)
+
+
+WRITTEN_OUT = {rule.__name__: rule for rule in (sgd, momentum, nesterov, rmsprop, rmsprop_outside, adam, adamw, nadam)}
 
 
 def written_out(name, record):
@@ -115,7 +122,7 @@ def of_torch(name, record):
         "sgd": lambda params: torch.optim.SGD(params, RATE, weight_decay=DECAY),
         "momentum": lambda params: torch.optim.SGD(params, RATE, momentum=0.8, weight_decay=DECAY),
         "nesterov": lambda params: torch.optim.SGD(params, RATE, momentum=0.8, weight_decay=DECAY, nesterov=True),
-        "rmsprop": lambda params: torch.optim.RMSprop(params, RATE, alpha=0.95, eps=EPS, weight_decay=DECAY),
+        "rmsprop_outside": lambda params: torch.optim.RMSprop(params, RATE, alpha=0.95, eps=EPS, weight_decay=DECAY),
         "adam": lambda params: torch.optim.Adam(params, RATE, **betas),
         "adamw": lambda params: torch.optim.AdamW(params, RATE, weight_decay=DECAY, **betas),
         "nadam": lambda params: torch.optim.NAdam(params, RATE, momentum_decay=record.momentum_decay, **betas),

@@ -1,4 +1,9 @@
-"""The optimizers' options."""
+"""The optimizers' options.
+
+Where an optimizer takes `weight_decay`, `decayed` says which arrays it shrinks. "kernels", the default, are the arrays
+with more than one axis; biases and the scales of normalization keep theirs. "all" shrinks every array, as PyTorch does
+unless it is told of groups.
+"""
 
 import dataclasses
 from typing import Literal
@@ -6,11 +11,17 @@ from typing import Literal
 from cnn.fields import NonNegative, Positive, Rate
 
 Decayed = Literal["kernels", "all"]
+"""Kernels are the arrays with more than one axis; PyTorch decays all."""
+EpsPlace = Literal["inside", "outside"]
+"""Of the root of a mean square."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sgd:
-    """Plain gradient descent; the weight decay is added to the gradient."""
+    """Plain gradient descent; the weight decay is added to the gradient.
+
+    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    """
 
     learning_rate: Positive
     weight_decay: NonNegative = 0.0
@@ -19,27 +30,39 @@ class Sgd:
 
 @dataclasses.dataclass(frozen=True)
 class Momentum(Sgd):
-    """Gradient descent with heavy-ball momentum."""
+    """Gradient descent with heavy-ball momentum; the weight decay is added to the gradient.
+
+    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    """
 
     momentum: Rate = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class Nesterov(Momentum):
-    """Gradient descent with Nesterov's momentum."""
+    """Gradient descent with Nesterov's momentum; the weight decay is added to the gradient.
+
+    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class Rmsprop(Sgd):
-    """Gradients divided by the root of their running mean square."""
+    """Gradients divided by the root of their running mean square; the weight decay is added to the gradient.
+
+    `eps` is added to the mean square inside the root, sqrt(mean + eps), or outside it, sqrt(mean) + eps, as PyTorch
+    has it: inside, 1e-8 weighs as much as 1e-4 outside. `decay` is what PyTorch calls alpha, there 0.99 by default.
+    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    """
 
     decay: Rate = 0.9
     eps: Positive = 1e-8
+    eps_place: EpsPlace = "inside"
 
 
 @dataclasses.dataclass(frozen=True)
 class Adam:
-    """Kingma and Ba 2015, https://arxiv.org/abs/1412.6980."""
+    """Kingma and Ba 2015, https://arxiv.org/abs/1412.6980; nothing decays, and eps is outside the root."""
 
     learning_rate: Positive
     b1: Rate = 0.9
@@ -62,7 +85,11 @@ class Nadam(Adam):
 
 @dataclasses.dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with decoupled weight decay, https://arxiv.org/abs/1711.05101."""
+    """Adam with decoupled weight decay, https://arxiv.org/abs/1711.05101.
+
+    An update takes off learning_rate * weight_decay of an array. decayed="kernels" decays the arrays with more than
+    one axis, "all" every one, as PyTorch does, whose default weight_decay is 1e-2.
+    """
 
     weight_decay: NonNegative = 1e-4
     decayed: Decayed = "kernels"
@@ -70,12 +97,19 @@ class AdamW(Adam):
 
 @dataclasses.dataclass(frozen=True)
 class Lamb(AdamW):
-    """AdamW scaled by each array's norm, for large batches, https://arxiv.org/abs/1904.00962."""
+    """AdamW scaled by each array's norm, for large batches, https://arxiv.org/abs/1904.00962.
+
+    decayed="kernels" decays the arrays with more than one axis, "all" every one; the norm scales all either way.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class Lion:
-    """The sign of an interpolated momentum, https://arxiv.org/abs/2302.06675."""
+    """The sign of an interpolated momentum, https://arxiv.org/abs/2302.06675.
+
+    An update takes off learning_rate * weight_decay of an array. decayed="kernels" decays the arrays with more than
+    one axis, "all" every one.
+    """
 
     learning_rate: Positive
     b1: Rate = 0.9
