@@ -108,7 +108,7 @@ def _muon(optimizer: settings.Muon, factor: Schedule) -> optax.GradientTransform
         momentum=optimizer.momentum,
         weight_decay=optimizer.weight_decay,
         mask=_mask(optimizer),
-        others=optax.nadam(lambda count: optimizer.adam_learning_rate * factor(count), **_betas(optimizer)),
+        others=optax.adamw(lambda count: optimizer.adam_learning_rate * factor(count), **_decoupled(optimizer)),
     )
 
 

@@ -61,6 +61,17 @@ def test_it_is_the_same_in_a_batch_of_kernels():
     np.testing.assert_allclose(jax.vmap(orthogonalise)(kernels), alone, atol=1e-5)
 
 
+def test_the_momentum_is_corrected_for_its_start_at_zero():
+    rule, b = muon.scale_by_muon(0.95), 0.95
+    gradients = np.random.default_rng(1).normal(size=(3, 4, 3)).astype(np.float32)
+    state, mean = rule.init(jnp.zeros((4, 3))), np.zeros((4, 3))
+    for t, grad in enumerate(gradients, 1):
+        found, state = rule.update(jnp.asarray(grad), state)
+        mean = b * mean + (1 - b) * grad
+        ahead = b * mean / (1 - b ** (t + 1)) + (1 - b) * grad / (1 - b**t)
+        np.testing.assert_allclose(found, orthogonalise(jnp.asarray(ahead, jnp.float32)), atol=1e-4)
+
+
 def test_no_product_is_of_the_long_side_but_two():
     text = orthogonalise.lower(jnp.zeros((1600, 128))).as_text()
     products = [line for line in text.splitlines() if "dot_general" in line]

@@ -55,12 +55,14 @@ def kernels(params):
 def plain(name, o, rate):
     """Returns the same optimizer from Optax itself, with Python numbers."""
     if name == "muon":
-        # The factor of the two learning rates is one schedule; both are 0.05 here.
+        # The factor of the two learning rates is one schedule; both are 0.05 here. Optax has NAdam for the bias.
         dimensions = {"kernel": optax.contrib.MuonDimensionNumbers((0,), 1), "bias": None}
-        return optax.contrib.muon(
-            rate, beta=0.95, adam_b1=0.9, adam_b2=0.999, weight_decay=0.1, weight_decay_mask=kernels,
-            adam_learning_rate=rate, muon_weight_dimension_numbers=dimensions,
-        )  # fmt: skip
+        of_kernels = optax.contrib.muon(
+            rate, beta=0.95, weight_decay=0.1, weight_decay_mask=kernels, muon_weight_dimension_numbers=dimensions
+        )
+        return optax.partition(
+            {"kernel": of_kernels, "bias": optax.adamw(rate, weight_decay=0.0)}, {"kernel": "kernel", "bias": "bias"}
+        )
     decay = {"weight_decay": 0.1, "mask": kernels}
     l2 = optax.add_decayed_weights(0.1, kernels)
     return {
@@ -198,6 +200,16 @@ def test_adamw_shrinks_kernels_and_biases_only_if_asked(decayed, bias_decay):
     found = moved(settings.AdamW(0.1, weight_decay=0.5, decayed=decayed), steps=1)
     decays = {"kernel": 0.5, "bias": bias_decay}
     close(found, {n: p - 0.1 * (np.sign(GRADS[0][n]) + decays[n] * p) for n, p in PARAMS.items()})
+
+
+@pytest.mark.parametrize("decayed", ["kernels", "all"])
+def test_muon_moves_biases_as_adamw_does_and_decays_them_only_if_asked(decayed):
+    ours = moved(settings.Muon(0.02, adam_learning_rate=0.1, weight_decay=0.5, decayed=decayed))
+    of_adamw = moved(settings.AdamW(0.1, weight_decay=0.5, decayed=decayed))
+    np.testing.assert_allclose(ours["bias"], of_adamw["bias"], rtol=1e-6)
+    undecayed = moved(settings.Muon(0.02, adam_learning_rate=0.1, decayed=decayed))
+    assert np.array_equal(ours["bias"], undecayed["bias"]) == (decayed == "kernels")
+    assert not np.array_equal(ours["kernel"], undecayed["kernel"])
 
 
 @pytest.mark.parametrize(("decayed", "bias_decay"), [("kernels", 0.0), ("all", 0.5)])
