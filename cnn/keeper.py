@@ -53,6 +53,7 @@ class Keeper:
         """A save is due after every so many steps, also within an epoch."""
         self._length = self.steps or (every.number * steps_per_epoch if isinstance(every, settings.Epochs) else None)
         self._saved_at = time.monotonic()
+        self.journal: journal.Journal | None = None
         self.writer = checkpoint.Writer(workdir / rundir.CHECKPOINTS, self.tell) if hosts.leads() else None
 
     def tell(self, what: str, **details: Any) -> None:
@@ -112,6 +113,11 @@ class Keeper:
         if changed:
             self.tell("not bit-identical from here", step=step, reason="; ".join(changed))
 
+    def records(self, step: int) -> journal.Journal | None:
+        """Opens the run's records from a step on, for which every save waits; one of several processes has them."""
+        self.journal = journal.Journal(self.workdir, step=step) if hosts.leads() else None
+        return self.journal
+
     def due(self, step: int) -> bool:
         """Tells whether `checkpoint.every` asks for a save after `step` updates."""
         if self._length is not None:
@@ -133,6 +139,8 @@ class Keeper:
             return True
         started = time.monotonic()
         rundir.sync(self.workdir / rundir.METRICS)
+        if self.journal is not None:
+            self.journal.flush()
         meta = {
             "progress": progress.to_json(),
             "seed": self.values.seed,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn import badlist, data, devices, evaluate, faults, feed, hosts, journal, transfer
+from cnn import badlist, data, devices, evaluate, faults, feed, hosts, transfer
 from cnn.config import Values
 from cnn.dispatch import dispatch_of, joined
 from cnn.interruption import Interruption, Preempted
@@ -109,7 +109,7 @@ class Trainer:
             self.state, self.progress = self.keeper.open(self.state, transfer.start(self.values))
             self.step = int(self.state.step)
             before = self.interruption.defer(True)
-            self.journal = journal.Journal(self.workdir, step=self.step) if hosts.leads() else None
+            self.journal = self.keeper.records(self.step)
             written = self.journal or contextlib.nullcontext()
             with contextlib.closing(self.feed), written, self.reporter.running(self.step):
                 faults.point("opened")

@@ -73,12 +73,16 @@ def scalars(workdir):
     found, purged = {}, []
     for path in sorted((Path(workdir) / "tensorboard").iterdir()):
         content = path.read_bytes()
-        while content:
+        while len(content) >= 16:
             (length,) = struct.unpack("<Q", content[:8])
+            if len(content) < 16 + length:  # not written whole by a process that was killed
+                break
             event = Event.FromString(content[12 : 12 + length])
             content = content[16 + length :]
             if event.HasField("session_log"):
                 purged.append(event.step)
+                # As TensorBoard does: what was recorded from that step on is shown no more.
+                found = {(tag, step): shown for (tag, step), shown in found.items() if step < event.step}
             for value in event.summary.value:
                 found.setdefault((value.tag, event.step), []).append(value.simple_value)
     return found, purged

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 import processes
+import runs
 from processes import Running, can, flags, outcome, start
 
 pytestmark = pytest.mark.slow
@@ -50,6 +51,20 @@ def test_killed_at_named_points(same, tmp_path, faults, record_property):
     for fault in faults:
         killed(tmp_path / "run", fault)
     finish(tmp_path / "run", same)
+
+
+def test_tensorboard_holds_what_was_saved_and_in_the_end_what_metrics_hold(tmp_path):
+    def steps():
+        return {step for _, step in runs.scalars(tmp_path / "run")[0]}
+
+    killed(tmp_path / "run", "step:kill:13")
+    assert max(processes.steps(tmp_path / "run")[0]) == 12
+    assert steps() >= {4, 8, 12}
+    killed(tmp_path / "run", "step:kill:9")
+    assert start(*flags(), f"--workdir={tmp_path / 'run'}").code == 0
+    found = runs.scalars(tmp_path / "run")[0]
+    assert all(len(values) == 1 for values in found.values())
+    assert {step for _, step in found} == {record["step"] for record in runs.records(tmp_path / "run")}
 
 
 def kill_in_save(workdir, nth_save, call, nth_call):

@@ -130,6 +130,39 @@ def test_what_was_recorded_after_the_last_save_is_cut_off(reference, unfinished,
     assert runs.outcome(unfinished) == runs.outcome(reference)
 
 
+def shown(workdir):
+    """Returns what TensorBoard shows, refusing what it shows twice."""
+    found = runs.scalars(workdir)[0]
+    assert all(len(values) == 1 for values in found.values())
+    return found
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.7, 0.99])
+@pytest.mark.parametrize("newest_is_whole", [True, False])
+def test_what_tensorboard_lost_is_written_again(reference, unfinished, kept, newest_is_whole):
+    (path,) = (unfinished / "tensorboard").iterdir()
+    os.truncate(path, int(kept * path.stat().st_size))
+    if not newest_is_whole:
+        shutil.rmtree(newest(unfinished))
+    experiment.run(runs.tiny(), unfinished)
+    assert runs.outcome(unfinished) == runs.outcome(reference)
+    assert shown(unfinished) == shown(reference)
+
+
+def test_a_lost_folder_of_tensorboard_is_written_again(reference, unfinished):
+    shutil.rmtree(unfinished / "tensorboard")
+    experiment.run(runs.tiny(), unfinished)
+    assert shown(unfinished) == shown(reference)
+
+
+def test_starts_within_a_second_keep_what_each_other_wrote(reference, unfinished):
+    for _ in range(3):
+        (unfinished / "result.json").unlink(missing_ok=True)
+        experiment.run(runs.tiny(), unfinished)
+    assert len(list((unfinished / "tensorboard").iterdir())) == 4
+    assert shown(unfinished) == shown(reference)
+
+
 # What may change between two starts, and what may not.
 
 HARMLESS = ("checkpoint.every=steps(5)", "data.data_dir=elsewhere", "data.manual_dir=there")
