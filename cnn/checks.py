@@ -2,10 +2,11 @@
 
 import math
 import sys
+from pathlib import Path
 
 import jax
 
-from cnn import data, devices, footprint, hosts, memory, settings
+from cnn import data, devices, footprint, hosts, memory, origin, settings, terminal
 from cnn.config import ConfigError, Values
 from cnn.fields import MAX_INTEGER
 
@@ -23,6 +24,29 @@ def load_data(section: settings.Data) -> data.Dataset:
         for note in dataset.notes:
             print(note, file=sys.stderr)
     return dataset
+
+
+def check_still_same(values: Values, workdir: Path, known: data.Dataset | None = None) -> None:
+    """Checks that the data of a finished run are those that it was trained with, as far as they are at hand.
+
+    Args:
+      values: the run's config.
+      workdir: the run's directory.
+      known: the config's data, where they are loaded already; otherwise no picture is decoded.
+
+    Raises:
+      DataError: they are others, or broken.
+    """
+    section = values.data
+    if known is None and ("identity" not in origin.recorded(workdir) or data.never_changes(section.name)):
+        return
+    names = ("name", "data_dir", "manual_dir", "image_shape", "fit", "valid_fraction", "train_on")
+    identity = known.identity if known else data.identity(**{name: getattr(section, name) for name in names})
+    if identity is not None:
+        origin.check_same(workdir, identity)
+        return
+    where = f" in {terminal.plain(section.data_dir)}" if section.data_dir else ""
+    print(f"its data are not there any more{where}, so whether they changed is not known", file=sys.stderr)
 
 
 def _device_bytes() -> list[int]:

@@ -22,7 +22,7 @@ from cnn import (
     rundir,
     starting,
 )
-from cnn.checks import check_lengths, check_memory, check_share, load_data
+from cnn.checks import check_lengths, check_memory, check_share, check_still_same, load_data
 from cnn.compilation import compilations
 from cnn.config import Values
 from cnn.fingerprint import fingerprint
@@ -48,7 +48,7 @@ def run(
     watch: Watch | None = None,
     interruption: Interruption | None = None,
 ) -> Finished:
-    """Trains and evaluates, continuing from the last checkpoint; a finished run is only read.
+    """Trains and evaluates, continuing from the last checkpoint; a finished run of the same data is only read.
 
     Args:
       values: the whole config.
@@ -60,14 +60,14 @@ def run(
 
     Raises:
       ConfigError: the directory holds a run of another config, or the data are too few for it.
-      DataError: the data are missing or unlike the config.
+      DataError: the data are missing, unlike the config, or others than the run began with.
       Held: another process holds the run.
       NoValidCheckpoint: what was saved is damaged.
       Preempted: a signal asked to stop.
       Elsewhere, Unlike: of several processes, the first one ended, or they differ in config, data or versions.
     """
     check_share(values, count)
-    if (finished := hosts.from_leader(lambda: _finished(values, workdir))) is not None:
+    if (finished := hosts.from_leader(lambda: _finished(values, workdir, known))) is not None:
         return Finished(finished, fresh=False)
     with contextlib.ExitStack() as held:
         interruption = interruption or held.enter_context(Interruption(hosts.agreement()))
@@ -82,12 +82,14 @@ def run(
         return Finished(finish(values, workdir, trainer, dataset), fresh=True)
 
 
-def _finished(values: Values, workdir: Path) -> dict[str, Any] | None:
-    """Returns the result of a finished run of this config; checks that an unfinished one may go on."""
+def _finished(values: Values, workdir: Path, known: data.Dataset | None) -> dict[str, Any] | None:
+    """Returns the result of a finished run of this config and data; checks that an unfinished one may go on."""
     rundir.check_same_config(values, workdir)
     finished = rundir.read_json(workdir / rundir.RESULT)
     if finished is None:
         lock.probe(workdir)
+    else:
+        check_still_same(values, workdir, known)
     return finished
 
 
@@ -119,10 +121,10 @@ def prepare(values: Values, workdir: Path, dataset: data.Dataset) -> dict[str, A
       DataError: the data are not those that the run began with.
     """
     changed = rundir.check_same_config(values, workdir)
+    origin.check_same(workdir, dataset.identity)
     finished = rundir.read_json(workdir / rundir.RESULT)
     if finished is not None:
         return finished
-    origin.check_same(workdir, dataset.identity)
     badlist.recall(workdir, dataset)
     for path, before, now in changed:
         rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})

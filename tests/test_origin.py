@@ -1,5 +1,6 @@
 """The data that a run knows as its own: others are told apart, by their classes and by their identity."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 import cnn
+import data_files
 import runs
 from cnn import config, data, experiment, origin
 
@@ -150,3 +152,91 @@ def test_a_run_that_does_not_tell_its_classes_is_evaluated_as_before(copied, cap
     code, said = said_of(capsys, "eval", f"--workdir={copied / 'run'}")
     assert (code, "test accuracy 1.0000" in said.out) == (0, True)
     assert runs.saved(copied / "run", "evaluation-test.json")["classes"][2]["name"] == "prune"
+
+
+# The same command on a run that is finished.
+
+
+def again(copied, **changes):
+    return runs.start("train", f"--workdir={copied / 'run'}", sections=sections(copied / "fruit", **changes))
+
+
+def lose_a_third(root):
+    for path in root.glob("train/*/[012].png"):
+        path.unlink()
+
+
+def lose_a_class(root):
+    for part in ("train", "test"):
+        shutil.rmtree(root / part / "plum")
+
+
+def change_a_picture(root):
+    Image.new("L", (4, 4), 99).save(root / "test" / "kiwi" / "0.png")
+
+
+@pytest.mark.parametrize("change", [lose_a_third, lose_a_class, change_a_picture])
+def test_a_finished_run_whose_data_changed_is_refused(copied, capsys, change):
+    change(copied / "fruit")
+    before = own(copied / "run")
+    assert again(copied) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"config.data: the data are not those that {copied / 'run'} was trained with, got ")
+    assert said.err.endswith(". Restore them, or choose another --workdir.\n")
+    assert said.err.count("\n") == 1
+    assert own(copied / "run") == before
+
+
+def test_a_finished_run_is_read_without_decoding_a_picture(copied, capsys, monkeypatch):
+    monkeypatch.setattr("cnn.data.folder.read_picture", None)
+    assert again(copied) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{copied / 'run'} is finished. Its result:\n")
+    assert said.err == ""
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_finished_run_whose_data_are_gone_says_so(copied, capsys, emptied):
+    shutil.rmtree(copied / "fruit")
+    if emptied:  # as a folder is where nothing is mounted
+        (copied / "fruit").mkdir()
+    assert again(copied) == 0
+    said = capsys.readouterr()
+    assert "test accuracy 1.0000" in said.out
+    where = copied / "fruit"
+    assert said.err == f"its data are not there any more in {where}, so whether they changed is not known\n"
+
+
+def test_a_finished_run_that_does_not_tell_its_data_is_read_as_before(copied, capsys):
+    made = runs.saved(copied / "run", "run.json")
+    (copied / "run" / "run.json").write_text(json.dumps({name: made[name] for name in made if name != "data"}))
+    lose_a_third(copied / "fruit")
+    assert again(copied) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_finished_run_is_checked_against_data_that_are_loaded_already(copied):
+    values = config.resolve(sections(copied / "fruit"))
+    known = cnn.load(copied / "run").data
+    assert not experiment.run(values, copied / "run", known=known).fresh
+    other = dataclasses.replace(known, identity="another")
+    for ask in (
+        lambda: experiment.run(values, copied / "run", known=other),
+        lambda: experiment.prepare(values, copied / "run", other),
+    ):
+        with pytest.raises(
+            data.DataError, match=r"^config\.data: the data are not those that .* was trained with, got "
+        ):
+            ask()
+
+
+def test_tfds_data_are_known_again_without_being_read_and_are_never_prepared_for_it(tmp_path):
+    data_files.write_mnist(tmp_path / "files")
+    data_files.prepare_from(tmp_path / "files", tmp_path / "root")
+    loaded = data_files.load_from(tmp_path / "root").identity
+    fields = {"name": "mnist", "manual_dir": str(tmp_path / "files"), "image_shape": (28, 28, 1), "fit": "exact"}
+    fields |= {"valid_fraction": 0.0, "train_on": "train"}
+    assert data.identity(data_dir=str(tmp_path / "root"), **fields) == loaded
+    assert data.identity(data_dir=str(tmp_path / "elsewhere"), **fields) is None
+    assert not (tmp_path / "elsewhere").exists()

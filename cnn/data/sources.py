@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -56,6 +57,43 @@ def load(
     train, valid = _cut(whole, source, name, valid_fraction, train_on)
     identity = _identity(source, image_shape, fit, valid_fraction, train_on)
     return Dataset(train, valid, test, source.class_names, identity, rejects, source.notes)
+
+
+def identity(
+    *,
+    name: str,
+    data_dir: str,
+    manual_dir: str,
+    image_shape: tuple[int, int, int],
+    fit: str,
+    valid_fraction: float,
+    train_on: str,
+) -> str | None:
+    """Returns the identity of a dataset, as `load` does, without decoding a picture; `None` where it is not at hand.
+
+    Raises:
+      DataError: if the data are broken or unlike what the config says.
+    """
+    if not _at_hand(name, data_dir):
+        return None
+    source = _read(name, data_dir, manual_dir, image_shape, fit)
+    return _identity(source, image_shape, fit, valid_fraction, train_on)
+
+
+def never_changes(name: str) -> bool:
+    """Tells whether a dataset is part of the software."""
+    return name == "digits" or name.partition("/")[0] == "lines"
+
+
+def _at_hand(name: str, data_dir: str) -> bool:
+    if never_changes(name):
+        return True
+    if name == "folder":
+        return any((Path(data_dir).expanduser() / part).is_dir() for part in ("train", "test"))
+    from cnn.data import catalog  # TFDS takes a second to import
+
+    root = catalog.data_root(data_dir)
+    return (root / name.partition(":")[0]).is_dir() and catalog.is_prepared(catalog.find(name, root))
 
 
 def _cut(whole: Split, source: Source, name: str, valid_fraction: float, train_on: str) -> tuple[Split, Split]:
