@@ -15,6 +15,7 @@ from cnn.data.types import DataError, Source
 
 LAYOUT = "Put pictures into <data_dir>/train/<class>/ and <data_dir>/test/<class>/ (png, jpeg, bmp or webp)."
 SHOWN = 10
+PAIRS = 3
 VALID_USED = (
     "config.data.valid_fraction: is not used, as the folder has a validation split of its own, valid/, which earlier "
     "versions passed over; a run that one of them began goes on where that folder is moved away."
@@ -168,10 +169,10 @@ def _leaked(copies: Sequence[tuple[str, str]], root: Path) -> Iterator[str]:
         pairs = [" = ".join(os.path.relpath(path, root) for path in pair) for pair in copies]
         yield (
             f"config.data.data_dir: {len(copies)} {'picture is' if len(copies) == 1 else 'pictures are'} in two "
-            f"splits, byte for byte: {_some(pairs)}. Accuracy counts them."
+            f"splits, byte for byte: {_some(pairs, PAIRS)}. Accuracy counts them."
         )
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
+def _some(names: Sequence[str], most: int = SHOWN) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
