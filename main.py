@@ -58,6 +58,10 @@ def _unraisable(unraisable: Any) -> None:
 
 
 def _read_config(path: str) -> Any:
+    from cnn.api import configs
+
+    if ":" in str(configs.file_of(path)):
+        return configs.run_file(path)  # absl's flag would take the rest of the name for an argument
     flags.FLAGS(["main.py", f"--config={path}"])
     returned = CONFIG.value
     return returned.to_dict() if hasattr(returned, "to_dict") else returned

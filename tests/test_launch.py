@@ -10,6 +10,7 @@ from PIL import Image
 
 import main
 import runs
+from cnn.api import configs
 from cnn.commands import flags, launch
 
 
@@ -68,6 +69,21 @@ def test_a_config_file_takes_an_argument_after_a_colon(tmp_path, capsys):
     assert "dense1" in capsys.readouterr().out
     assert summary(path) == 2
     assert "TypeError: get_config() missing 1 required positional argument" in refused(capsys)
+
+
+def test_the_folder_of_a_config_file_may_have_a_colon_in_its_name(tmp_path, capsys):
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    path, argued = folder / "f.py", folder / "g:h.py"
+    path.write_text(f"def get_config():\n  return {runs.SECTIONS!r}")
+    argued.write_text(f"def get_config(layers):\n  return {{**{runs.SECTIONS!r}, 'model': {{'layers': layers}}}}")
+    assert summary(path) == 0
+    assert summary(f"{argued}:flatten | dense(classes)") == 0
+    assert capsys.readouterr().out.count("dense1") == 2
+    assert configs.resolved(path).json == configs.resolved(runs.SECTIONS).json
+    assert configs.file_of(f"{path}:x:y") == path
+    assert summary(folder / "no.py") == 2
+    assert refused(capsys).startswith(f"--config: no such file, got {folder}/no.py. ")
 
 
 @pytest.mark.parametrize(

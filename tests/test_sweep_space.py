@@ -224,6 +224,10 @@ def test_a_sweep_file_may_be_json_and_a_broken_one_is_named(tmp_path):
     good.write_text(json.dumps({"space": {"seed": [0, 1]}, "engine": "map"}))
     asked = reading.ask("", [], {"sweep": str(good), "sweep.tries": "5"})
     assert making.make(runs.SECTIONS, asked).options.tries == 5
+    colon = tmp_path / "c:d" / "e:f.json"
+    colon.parent.mkdir()
+    colon.write_text(good.read_text())
+    assert reading.ask("", [], {"sweep": str(colon)}).space == {"seed": [0, 1]}
     bad.write_text("def get_sweep():\n    return 1 / 0\n")
     assert "b.py line 2: ZeroDivisionError" in reading.ask("", [], {"sweep": str(bad)}).problems[0]
     bad.write_text("x = 1\n")

@@ -4,7 +4,7 @@ import json
 import os
 import runpy
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,23 +34,31 @@ def configure(base: Config = "digits", /, **changes: Any) -> ConfigDict:
 
     Args:
       base: a config; the name of one of `configs/` (`"fashion/two_conv"`), a file, or a `ConfigDict`, which is copied.
-      changes: values by the path of their field, as after `--config.`.
+      changes: values by the path of their field, as after `--config.`; `model={"layers": ...}` is `model.layers`.
 
     Raises:
       ConfigError: lists everything that is wrong with it.
     """
-    given = sections(base)
+    given, changes = sections(base), dict(_paths(changes))
     plain = json.loads(_resolved(given, changes).json)
     copied = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
     for name in plain:
         copied.setdefault(name, plain[name] if name in fields_of.SCALARS else {})
     for path in changes:
         section, _, field = path.partition(".")
-        if field:
+        if field and section != "model":  # other layers may leave names without use
             copied[section][field] = plain[section][field]
         else:
             copied[section] = plain[section]
     return ConfigDict(copied)
+
+
+def _paths(changes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in changes.items():
+        if isinstance(value, (Mapping, ConfigDict)):
+            yield from _paths(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def resolved(config: Config) -> Values:
@@ -82,8 +90,7 @@ def sections(config: Config) -> Mapping[str, Any]:
         return config
     if not isinstance(config, (str, os.PathLike)):
         raise ConfigError([f"config: must be a name, a file or a ConfigDict, got {config!r:.80}"])
-    path = path_of(config)
-    return execute(path, Path(path), run_file)
+    return execute(path_of(config), run_file)
 
 
 def named(given: str) -> str:
@@ -109,26 +116,36 @@ def path_of(config: str | os.PathLike[str]) -> str:
     return named(given)
 
 
+def file_of(path: str) -> Path:
+    """Returns the file of `file.py:argument`; a folder or a file may have a colon in its name."""
+    parts = path.split(":")
+    begins = [":".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    # Of a file that is missing, the longest that looks like one.
+    looks = [begin for begin in begins if begin.endswith((".py", ".json"))]
+    return Path(next((begin for begin in begins if Path(begin).is_file()), looks[0] if looks else path))
+
+
 def run_file(path: str) -> Mapping[str, Any]:
-    """Returns what the function `get_config` of a Python file returns, as nested dicts."""
-    scope = runpy.run_path(path)
+    """Returns what `get_config` of a Python file returns, as nested dicts; in `file.py:argument` it takes one."""
+    name = str(file_of(path))
+    scope = runpy.run_path(name)
     if "get_config" not in scope:
         raise AttributeError("no attribute 'get_config'")
-    returned = scope["get_config"]()
+    returned = scope["get_config"](*([path[len(name) + 1 :]] if len(path) > len(name) else []))
     return returned.to_dict() if hasattr(returned, "to_dict") else returned
 
 
-def execute(path: str, name: Path, read_config: ReadConfig) -> Mapping[str, Any]:
+def execute(path: str, read_config: ReadConfig) -> Mapping[str, Any]:
     """Returns the sections of a config file.
 
     Args:
-      path: the file, for `read_config`, which may understand more than a file's name.
-      name: the file itself; JSON, such as a run's `config.json`, is read and not executed.
+      path: the file, perhaps with an argument after a colon; JSON, such as a run's `config.json`, is not executed.
       read_config: executes the file.
 
     Raises:
       ConfigError: there is no such file, or it fails.
     """
+    name = file_of(path)
     if not name.is_file():
         raise ConfigError([f"--config: no such file, got {path}. {did_you_mean(name.stem, names())}"])
     if name.suffix == ".json":

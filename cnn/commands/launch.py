@@ -84,23 +84,21 @@ def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Values | 
 
 def _from_file(invocation: Invocation, read_config: ReadConfig) -> tuple[Values, Path]:
     path = configs.named(invocation.flags.get("config", str(DEFAULT_CONFIG)))
-    name = Path(path.partition(":")[0])
-    values = config.resolve(configs.execute(path, name, read_config), invocation.overrides)
-    return values, Path(invocation.flags.get("workdir") or f"runs/{name.stem}")
+    values = config.resolve(configs.execute(path, read_config), invocation.overrides)
+    return values, Path(invocation.flags.get("workdir") or f"runs/{configs.file_of(path).stem}")
 
 
 def _sweep(invocation: Invocation, read_config: ReadConfig) -> tuple[Plan, Path]:
     typed = invocation.flags.get("config", "")
     path = configs.named(typed) if typed else str(DEFAULT_CONFIG)
-    name = Path(path.partition(":")[0])
     asked = reading.ask(typed, invocation.overrides, invocation.flags)
     try:
-        base = configs.execute(path, name, read_config)
+        base = configs.execute(path, read_config)
     except ConfigError as error:
         raise ConfigError(error.problems + asked.problems) from None
     plan = making.make(base, asked)
     space = Path(invocation.flags["sweep"]).stem if "sweep" in invocation.flags else "grid"
-    return plan, Path(invocation.flags.get("workdir") or f"runs/{name.stem}-{space}")
+    return plan, Path(invocation.flags.get("workdir") or f"runs/{configs.file_of(path).stem}-{space}")
 
 
 def _from_run(invocation: Invocation) -> tuple[Values | None, Path]:
