@@ -78,6 +78,19 @@ def test_a_config_is_changed_by_the_paths_of_its_fields():
     assert again.train.epochs == 1 and changed.train.epochs == 20
 
 
+def test_other_layers_leave_no_names_without_use_and_may_bring_their_own():
+    assert "width" in cnn.configure("digits").model
+    changed = cnn.configure("digits", **{"model.layers": "flatten | dense(classes)"})
+    assert changed.model.to_dict() == {"layers": "flatten | dense(classes)"}
+    assert "dense1" in repr(cnn.summary(changed))
+    given = {"layers": "flatten | block | dense(classes)", "block": "dense(4) | relu"}
+    for model in (given, ConfigDict(given)):
+        assert cnn.configure("digits", model=model).model.to_dict() == given
+    assert cnn.configure("digits", train={"epochs": 2}).train.epochs == 2
+    with pytest.raises(cnn.ConfigError, match=r"^config.model.blok: is not used .* Did you mean 'block'"):
+        cnn.configure("digits", model={**given, "blok": 1})
+
+
 def test_every_config_is_found_by_its_name_and_by_its_file():
     folder = REPOSITORY / "configs"
     named = [path for path in folder.rglob("*.py") if path.parent.name != "sweeps"]

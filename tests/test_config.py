@@ -41,13 +41,30 @@ def test_what_config_json_holds_resolves_to_equal_values():
     assert again.json == values.json
 
 
+def test_a_flag_may_add_a_name_that_the_layers_use():
+    values = runs.tiny("model.block=dense(4) | relu", "model.layers=flatten | block | block | dense(classes)")
+    assert [row.path for row in values.rows] == ["flatten1", "dense1", "relu1", "dense2", "relu2", "dense3"]
+    assert json.loads(values.json)["model"]["block"] == "dense(4) | relu"
+    (problem,) = problems("model.widht=2", "model.width=3", "model.layers=flatten | dense(width) | dense(classes)")
+    assert problem == (
+        "config.model.widht: is not used by model.layers. Remove it or name it there. "
+        "Did you mean 'width'? Known: layers, width."
+    )
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("optimizer.learning_rat=1", "config.optimizer.learning_rat: unknown field of adam. Did you mean 'learning_ra"),
         ("optimizr.learning_rate=1", "config.optimizr.learning_rate: unknown field. Did you mean 'optimizer'? Known:"),
         ("train.epoch=1", "config.train.epoch: unknown field. Did you mean 'epochs'? Known: "),
-        ("model.widht=1", "config.model.widht: unknown field. "),
+        (
+            "model.layer=1",
+            "config.model.layer: is not used by model.layers. Remove it or name it there. Did you mean 'la",
+        ),
+        ("optimizer.lr=1", "config.optimizer.lr: unknown field of adam. Did you mean 'learning_rate'? Known: "),
+        ("optimizer.momentum=1", "config.optimizer.momentum: unknown field of adam. Did you mean 'b1'? Known: "),
+        ("train.bs=1", "config.train.bs: unknown field. Did you mean 'batch_size'? Known: "),
         (
             "epochs=1",
             "config.epochs: unknown field. Known: seed, init_from, init_layers, model, data, train, eval, checkpoint",

@@ -47,7 +47,8 @@ def resolve(given: Mapping[str, Any], data: settings.Data | None, problems: Prob
             # A flag replaced the file's layers, and no flag could take away the names they used.
             del plain[name]
         else:
-            problems.note(f"model.{name}", "is not used by model.layers. Remove it or name it there.")
+            known = fields.did_you_mean(name, ["layers", *(other for other in names if other in built.used)])
+            problems.note(f"model.{name}", f"is not used by model.layers. Remove it or name it there. {known}")
     return Network(built.items, rows, plain)
 
 

@@ -72,6 +72,4 @@ def _refusal(section: str, name: str, text: str, sections: Mapping[str, Mapping[
         return f"is a section, got {text!r}. Set one of its fields."
     if section not in sections or "." in name:
         return f"unknown field. {fields.did_you_mean(section, KNOWN)}"
-    if section == "model" and name not in sections["model"]:
-        return f"unknown field. {fields.did_you_mean(name, sections['model'])}"
     return ""

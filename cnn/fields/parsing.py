@@ -81,9 +81,23 @@ def describe(annotation: Any) -> str:
     return f"{one} or 2 {many}" if len(rest) == 1 else f"{1 + len(rest)} {many}"
 
 
+ALIASES = {
+    "lr": ("learning_rate",),
+    "wd": ("weight_decay",),
+    "l2": ("weight_decay",),
+    "bs": ("batch_size",),
+    "batch": ("batch_size",),
+    "momentum": ("b1", "decay"),
+    "beta1": ("b1", "momentum", "decay"),
+    "beta2": ("b2",),
+}
+"""What other software, or a hurried hand, calls a field, and its names here."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns a suggestion and the list of known names, as two sentences to append to an error."""
     known = list(known)
+    word = next((name for name in ALIASES.get(word, ()) if name in known), word)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     suggestion = f"Did you mean {close[0]!r}? " if close else ""
     return f"{suggestion}Known: {', '.join(known)}."
