@@ -7,6 +7,7 @@ import re
 import sqlite3
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ import runs
 import sweeps
 from cnn import config, experiment
 from cnn.commands import launch
-from cnn.sweep import driver, engines, making, measure, options, programs, reading, storage
+from cnn.sweep import driver, engines, making, measure, options, programs, ranking, reading, stats, storage
 from cnn.sweep.plan import Trial
 
 SPACE = f"{sweeps.RATES};seed=0,1"
@@ -297,3 +298,28 @@ def test_a_wrong_database_is_one_line(tmp_path, capsys):
         sweeps.sweep(tmp_path / "s", "seed=0", "storage=postgresql+psycopg://nobody@127.0.0.1:9/x") == launch.IO_ERROR
     )
     assert "--storage: the database does not answer: " in capsys.readouterr().err
+
+
+def test_a_sampler_trains_no_configuration_twice_and_says_where_a_space_has_no_more(tmp_path, capsys):
+    typed = ("--sweep.sampler=random(seed=0)", "--sweep.trials=6", "--sweep.engine=map", "--config.train.epochs=1")
+    assert sweeps.sweep(tmp_path / "sweep", "train.label_smoothing=0.0,0.1", *typed) == 0
+    record = sweeps.record(tmp_path / "sweep")
+    assert sorted(trial["fields"]["train.label_smoothing"] for trial in record["trials"]) == [0.0, 0.1]
+    assert record["size"] == 2
+    assert "the space has only 2 different configurations, got 6" in capsys.readouterr().err
+    assert [group["n"] for group in record["groups"]] == [1, 1]
+    assert "real" not in record["winner"]
+
+
+def test_copies_of_a_trial_are_no_further_seeds():
+    rows = [
+        {"number": number, "status": "finished", "value": value, "fields": {"train.label_smoothing": smoothing}}
+        for number, (smoothing, value) in enumerate([(0.0, 0.8), (0.0, 0.8), (0.1, 0.9), (0.1, 0.9)])
+    ]
+    plan = SimpleNamespace(options=SimpleNamespace(direction="maximize"))
+    groups = ranking.groups(plan, rows)
+    assert [(group["n"], group["of"], group["sd"], group["trials"]) for group in groups] == [
+        (1, 1, None, [2, 3]),
+        (1, 1, None, [0, 1]),
+    ]
+    assert "one seed each nobody can tell" in stats.winner(groups)["text"]

@@ -17,10 +17,20 @@ def lines(plan: Plan, workdir: Path) -> Iterator[str]:
             yield f"    {plan.line(trial.fields, workdir / trial.folder)}"
         return
     with_seeds = "" if plan.seeds == (None,) else f", each with {len(plan.seeds)} seeds"
-    yield f"{plan.options.trials} configurations{with_seeds}: {plan.size} trials in {workdir}, drawn from"
+    if line := fewer(plan):
+        yield line
+    yield f"{plan.configurations} configurations{with_seeds}: {plan.size} trials in {workdir}, drawn from"
     for part in plan.space:
         yield f"  {_part(part)}"
     yield "Each trial's command is in sweep.json and in the ranking as soon as it is drawn"
+
+
+def fewer(plan: Plan) -> str:
+    """Says that the space has fewer configurations than were asked for; empty where it has enough."""
+    if plan.is_grid or plan.configurations == plan.options.trials:
+        return ""
+    asked, there = plan.options.trials, plan.configurations
+    return f"--sweep.trials: the space has only {there} different configurations, got {asked}. Each is run once"
 
 
 def shown(fields: Mapping[str, Any]) -> str:

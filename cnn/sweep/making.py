@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cnn.config import ConfigError
-from cnn.sweep import declare
+from cnn.sweep import declare, distinct
 from cnn.sweep.options import CHANGEABLE, Grid, Options
 from cnn.sweep.plan import SEED, Plan, Trial, text
 from cnn.sweep.reading import Asked, read_options
@@ -66,7 +66,10 @@ def _arranged(
     points = _numbered(product(space), problems) if grid else _corners(space, seeds)
     trials = _checked(plan, points, problems)
     epochs = max((trial.values.train.epochs for trial in trials), default=1)
-    return dataclasses.replace(plan, trials=tuple(trials) if grid else (), epochs=epochs, checked=tuple(trials))
+    drawn = 0 if grid else distinct.count(space, options.trials)
+    return dataclasses.replace(
+        plan, trials=tuple(trials) if grid else (), epochs=epochs, checked=tuple(trials), configurations=drawn
+    )
 
 
 def _check_options(options: Options, space: tuple[Part, ...], grid: bool, problems: list[str]) -> None:

@@ -56,6 +56,8 @@ class Plan:
     """Of the longest trial."""
     checked: tuple[Trial, ...] = ()
     """The trials of a grid; otherwise such as its sampler may draw."""
+    configurations: int = 0
+    """How many a sampler draws: those asked for, or all that the space has where these are fewer."""
 
     @property
     def is_grid(self) -> bool:
@@ -69,7 +71,7 @@ class Plan:
     @property
     def size(self) -> int:
         """The number of trials."""
-        return len(self.trials) if self.is_grid else self.options.trials * len(self.seeds)
+        return len(self.trials) if self.is_grid else self.configurations * len(self.seeds)
 
     @property
     def identity(self) -> str:

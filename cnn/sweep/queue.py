@@ -7,20 +7,23 @@ the folder's claims lock, and there finds what dead workers left, see `repair`.
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from cnn import faults
 from cnn.config import ConfigError
-from cnn.sweep import outcome, repair, samplers, workers
+from cnn.sweep import distinct, options, outcome, repair, samplers, workers
 from cnn.sweep.board import Board, to_text
 from cnn.sweep.outcome import Outcome
-from cnn.sweep.plan import Trial, drawn
+from cnn.sweep.plan import SEED, Trial, drawn
 
 Key = Callable[[Trial], str]
 """Names the compiled program that a trial needs."""
+
+REDRAWS = 20
+"""So often a copy of what was drawn is drawn again, before something else is looked for."""
 
 
 class Claimed(NamedTuple):
@@ -87,14 +90,14 @@ class Queue:
         """Draws a configuration and lets it wait, once for each seed; tells whether there was one left to draw."""
         known = self.board.trials()
         number = len({trial.user_attrs["config"] for trial in known if "config" in trial.user_attrs})
-        if number >= self.plan.options.trials:
+        there = {self._configuration(trial) for trial in known if "config" in trial.user_attrs}
+        # A sweep of before may hold copies, which count as drawn.
+        if number >= self.plan.options.trials or len(there) >= self.plan.configurations:
             return False
-        self.study.sampler = samplers.sampler(self.plan.options.sampler, len(known))
-        try:
-            asked = self.study.ask()
-            fields = drawn(self.plan, samplers.draw(asked))
-        finally:
-            self.study.sampler = self._idle
+        found = self._ask_new(there, len(known))
+        if found is None:
+            return False
+        asked, fields = found
         about = self.board.attributes(number, 0, fields)
         try:
             self.plan.trial(about["number"], json.loads(about["fields"]), {})
@@ -108,6 +111,32 @@ class Queue:
         repair.add_siblings(self.board)
         self.study._storage.set_trial_state_values(asked._trial_id, TrialState.WAITING)
         return True
+
+    def _configuration(self, trial: FrozenTrial) -> str:
+        """Returns what was drawn of a trial: the seed only where no configuration is run with several."""
+        fields = json.loads(trial.user_attrs["fields"])
+        if self.plan.seeds != (None,):
+            fields.pop(SEED, None)
+        return distinct.key(fields)
+
+    def _ask_new(self, there: set[str], known: int) -> tuple[optuna.Trial, dict[str, Any]] | None:
+        """Returns a configuration that was not drawn yet; `None` where none is found."""
+        for attempt in range(10 * REDRAWS):
+            chosen = self.plan.options.sampler if attempt < REDRAWS else options.Random()
+            left = distinct.points(self.plan.space) if attempt == REDRAWS else None
+            new = [point for point in left or () if distinct.key(point.fields) not in there]
+            if new:
+                self.study.enqueue_trial(new[known % len(new)].params)
+            self.study.sampler = samplers.sampler(chosen, known + attempt)
+            try:
+                asked = self.study.ask()
+                fields = drawn(self.plan, samplers.draw(asked))
+            finally:
+                self.study.sampler = self._idle
+            if distinct.key(fields) not in there:
+                return asked, fields
+            self.study.tell(asked, state=TrialState.FAIL)
+        return None
 
     def report(self, claimed: Claimed, epoch: int, value: float) -> bool:
         """Stores the objective after an epoch; tells whether the trial is to end here."""

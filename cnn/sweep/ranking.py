@@ -10,7 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from cnn import config, rundir
-from cnn.sweep import curves, outcome, stats
+from cnn.sweep import curves, distinct, outcome, stats
 from cnn.sweep.board import Board
 from cnn.sweep.plan import RECORD, SEED, TRIALS, Plan
 from cnn.sweep.session import Session
@@ -86,7 +86,8 @@ def groups(plan: Plan, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         together.setdefault(json.dumps(fields), []).append(row)
     listed = []
     for text, members in together.items():
-        values = [row["value"] for row in members if row["status"] == outcome.FINISHED]
+        once = _distinct(members)
+        values = [row["value"] for row in once if row["status"] == outcome.FINISHED]
         listed.append(
             {
                 "fields": json.loads(text),
@@ -95,14 +96,22 @@ def groups(plan: Plan, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "mean": sum(values) / len(values) if values else None,
                 "sd": stats.spread(values),
                 "n": len(values),
-                "of": len(members),
-                "diverged": sum(row["status"] == outcome.DIVERGED for row in members),
-                "pruned": sum(row["status"] == outcome.PRUNED for row in members),
+                "of": len(once),
+                "diverged": sum(row["status"] == outcome.DIVERGED for row in once),
+                "pruned": sum(row["status"] == outcome.PRUNED for row in once),
             }
         )
     sign = -1 if plan.options.direction == "maximize" else 1
     listed.sort(key=lambda group: (group["n"] == 0, group["n"] < group["of"], sign * (group["mean"] or 0)))
     return listed
+
+
+def _distinct(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns one trial for each configuration and seed, a finished one if there is: copies are no evidence."""
+    chosen: dict[str, dict[str, Any]] = {}
+    for row in sorted(found, key=lambda row: row["status"] != outcome.FINISHED):
+        chosen.setdefault(distinct.key(row["fields"]), row)
+    return sorted(chosen.values(), key=lambda row: row["number"])
 
 
 def write(board: Board, session: Session, follow: Callable[[], None] = lambda: None) -> dict[str, Any]:
@@ -111,7 +120,7 @@ def write(board: Board, session: Session, follow: Callable[[], None] = lambda: N
     ranked = groups(plan, found)
     for row in found:
         row["curves"] = curves.read(board.folder / row["folder"])
-    finished = [row for row in found if row["status"] == outcome.FINISHED]
+    finished = [row for row in _distinct(found) if row["status"] == outcome.FINISHED]
     whole = plan.is_grid and len(finished) == plan.size
     counts = {status: sum(row["status"] == status for row in found) for status in (*ENDED, "running", "waiting")}
     record = {
@@ -120,7 +129,7 @@ def write(board: Board, session: Session, follow: Callable[[], None] = lambda: N
         "study": board.study.study_name,
         "objective": plan.options.objective,
         "direction": plan.options.direction,
-        "size": plan.size,
+        "size": max(plan.size, len(found)),
         "counts": {status: count for status, count in counts.items() if count},
         "seconds": _seconds(found),
         "space": plan.json["space"],

@@ -10,7 +10,7 @@ import optuna
 from cnn import pages, rundir
 from cnn.config import ConfigError
 from cnn.interruption import Interruption
-from cnn.sweep import engines, measure, programs, ranking, samplers, storage, workers
+from cnn.sweep import engines, listing, measure, programs, ranking, samplers, storage, workers
 from cnn.sweep.board import Board
 from cnn.sweep.plan import TRIALS, Plan
 from cnn.sweep.queue import Queue
@@ -47,6 +47,8 @@ def run(
         page = pages.Pages(folder, when, screen.line, pages.of_sweep)
         session.meanwhile = pages.prepare_for_sweep if when != "never" else session.meanwhile
         session.record = lambda: ranking.write(session.queue.board, session, page.follow)
+        if line := listing.fewer(plan):
+            screen.line(line)
         if plan.is_grid:
             asking(lambda: session.queue.fill(programs.key))
         with screen.running(asking(lambda: len(ranking.ended(session.queue.board)))):
