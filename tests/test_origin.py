@@ -23,7 +23,7 @@ def write(root, names=FRUIT, count=8):
         for number, name in enumerate(names):
             (root / part / name).mkdir(parents=True)
             for n in range(count):
-                Image.new("L", (4, 4), 80 * number + n + 40 * (part == "test")).save(root / part / name / f"{n}.png")
+                Image.new("L", (4, 4), 80 * number + n + 8 * (part == "test")).save(root / part / name / f"{n}.png")
 
 
 def sections(root, **changes):
