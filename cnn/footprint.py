@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cnn import layers, patterns, pieces, plan, settings
-from cnn.config import Values, array_paths
+from cnn import layers, pieces, plan, settings
+from cnn.config import Values
 from cnn.layers import Row
 
 WITHIN = 2
@@ -100,8 +100,7 @@ def split(values: Values) -> str | None:
     if not values.frozen:
         return None
     kept, everything = frozen(values), layers.count_parameters(values.rows)
-    paths = array_paths(values.rows, "params")
-    return f"{everything - kept:,} parameters are trained, {kept:,} frozen: {patterns.naming(values.frozen, paths)}"
+    return f"{everything - kept:,} parameters are trained, {kept:,} frozen: {values.train.freeze}"
 
 
 def refusal(need: Need, values: Values, available: int) -> str | None:

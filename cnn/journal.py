@@ -86,11 +86,16 @@ class Journal:
 
 
 def _scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yields the numbers of a record by the names that TensorBoard shows."""
+    """Yields the numbers of a record by the names that TensorBoard shows: `train/loss`, and `loss/valid` of epochs.
+
+    So what the splits have of one kind stands together.
+    """
     for name, value in record.items():
         if name not in ("kind", "step", "epoch"):
-            for part, number in value.items() if isinstance(value, dict) else [("", value)]:
-                yield "/".join(filter(None, (record["kind"], name, part))), number
+            if isinstance(value, dict):
+                yield from ((f"{part}/{name}", number) for part, number in value.items())
+            else:
+                yield f"{record['kind']}/{name}", value
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

@@ -86,5 +86,6 @@ class Reporter:
         parts = [f"epoch {epoch}/{epochs}"]
         for split, means in record.items():
             parts.append(f"{split} loss {means['loss']:.4g} accuracy {means['accuracy']:.4f}")
-        parts.append(f"{self.images_per_second():,.0f} images/s")
+        if self._done > self._first:  # a run that continues may begin with the end of an epoch
+            parts.append(f"{self.images_per_second():,.0f} images/s")
         self.line("  ".join(parts) + (f"\nstopped: {stopped}" if stopped else ""))

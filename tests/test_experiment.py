@@ -134,10 +134,18 @@ def test_tensorboard_holds_the_records(reference):
     scalars, purged = runs.scalars(reference)
     assert purged == [1]
     for record in runs.records(reference, "epoch"):
-        assert scalars["epoch/valid/accuracy", record["step"]] == [pytest.approx(record["valid"]["accuracy"])]
-        assert scalars["epoch/train/loss", record["step"]] == [pytest.approx(record["train"]["loss"])]
+        assert scalars["accuracy/valid", record["step"]] == [pytest.approx(record["valid"]["accuracy"])]
+        assert scalars["loss/train", record["step"]] == [pytest.approx(record["train"]["loss"])]
     for record in runs.records(reference, "train"):
         assert scalars["train/loss", record["step"]] == [pytest.approx(record["loss"])]
+
+
+def test_tensorboard_has_what_the_splits_have_of_one_kind_together(reference):
+    tags = {tag for tag, _ in runs.scalars(reference)[0]}
+    assert {tag for tag in tags if not tag.startswith("train/")} == {
+        *(f"{kind}/{split}" for kind in ("accuracy", "loss") for split in ("train", "valid")),
+        "grad_norm/train",
+    }
 
 
 def test_events_tell_the_times(reference):

@@ -84,5 +84,7 @@ def test_a_pattern_that_cannot_be_meant_is_refused_with_the_names_that_exist(fre
 def test_what_is_frozen_is_counted_and_takes_no_memory_of_the_optimizer():
     values = tiny.resolve(optimizer__name="adam", train__freeze="conv1")
     assert footprint.split(values) == "57 parameters are trained, 20 frozen: conv1"
+    typed = tiny.resolve(optimizer__name="adam", train__freeze="conv*")
+    assert footprint.split(typed) == "57 parameters are trained, 20 frozen: conv*"
     assert footprint.need(values, "gpu").optimizer == 4 * 2 * 57
     assert footprint.split(tiny.resolve()) is None

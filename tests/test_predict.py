@@ -241,6 +241,8 @@ def test_one_bad_file_stops_no_other(finished, here, capsys):
         "error": "cannot be read, got: not a picture in PNG, JPEG, BMP, WEBP. Name a PNG, JPEG, BMP or WebP file",
     }
     assert second["picture"] == "good.png" and len(second["best"]) == 5
+    assert len(second["logits"]) == 10
+    assert all(second["logits"][entry["index"]] == entry["logit"] for entry in second["best"])
 
 
 def test_a_table_holds_a_line_for_each_picture_and_no_formula(finished, here, capsys):

@@ -237,3 +237,15 @@ def test_throughput_of_whole_epochs_leaves_out_the_first_once_there_is_another(c
         clock.now += 1000
         dispatch(reporter, clock, (4, 20))
         assert reporter.images_per_second() == 20 * 8 / 4
+
+
+def test_an_epoch_says_no_speed_before_a_step_was_made(capsys):
+    reporter = Reporter(total=60, batch_size=8)
+    record = {"train": {"loss": 0.5, "accuracy": 0.75}}
+    with reporter.running(20):
+        reporter.epoch(1, 3, record, None)
+        reporter.advance(20)
+        reporter.epoch(2, 3, record, None)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "epoch 1/3  train loss 0.5 accuracy 0.7500"
+    assert second.endswith(" images/s")

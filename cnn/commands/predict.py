@@ -96,6 +96,7 @@ def _print_json(
             {"class": name, "index": index, "probability": share, "logit": float(outcome.logits[index])}
             for index, name, share in best
         ]
+        record["logits"] = [float(logit) for logit in outcome.logits]
         record["notes"] = list(notes)
     # JSON leaves the control character DEL as it is.
     print(json.dumps(record, allow_nan=False).replace("\x7f", "\\u007f"))
