@@ -40,7 +40,7 @@ def encoded_with(image, filters):
     ]
     body = zlib.compress(b"".join(rows))
     header = struct.pack(">IIBBBBB", image.shape[1], image.shape[0], 8, {1: 0, 3: 2}[image.shape[2]], 0, 0, 0)
-    parts = [(b"IHDR", header), (b"tEXt", b"a\0b"), (b"IDAT", body[:9]), (b"IDAT", body[9:]), (b"IEND", b"")]
+    parts = [(b"IHDR", header), (b"tIME", bytes(7)), (b"IDAT", body[:9]), (b"IDAT", body[9:]), (b"IEND", b"")]
     return png.SIGNATURE + b"".join(chunk(kind, content) for kind, content in parts)
 
 
@@ -124,3 +124,33 @@ def test_a_picture_unlike_the_features_is_told():
     assert str(errors[0]) == "(9, 4, 3) in place of (4, 9, 3)"
     with pytest.raises(DataError, match=r"config\.data\.name: pictures must have 1 or 3 channels, x got 4"):
         check_channels(4, "x")
+
+
+def with_chunk(kind, body):
+    return GOOD[:33] + chunk(kind, body) + GOOD[33:]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        with_chunk(b"tRNS", bytes(6)),
+        with_chunk(b"eXIf", b"II*\0" + bytes(10)),
+        with_chunk(b"tEXt", b"Raw profile type exif\0x"),
+        with_chunk(b"acTL", bytes(8)),
+        GOOD[:29] + b"0000" + GOOD[33:],
+    ],
+)
+def test_what_may_change_pixels_is_not_decoded_with_others(other):
+    assert decode_together([GOOD, other], (4, 9, 3)) is None
+
+
+def test_a_transparent_grey_is_black_whatever_lies_beside_it():
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 1), dtype=np.uint8)
+    pixels[0] = 7
+    transparent = encoded(pixels, transparency=7)
+    Image.fromarray(pixels[..., 0]).convert("P").save(palette := io.BytesIO(), format="PNG")
+    fields = {"shape": (8, 8, 1), "image_shape": (8, 8, 1), "fit": "exact", "what": "x"}
+    alone, _ = decode_all([transparent], **fields)
+    among, _ = decode_all([transparent, palette.getvalue()], **fields)
+    assert np.array_equal(alone[0], among[0])
+    assert np.array_equal(alone[0], np.where(pixels == 7, 0, pixels))
