@@ -164,3 +164,32 @@ def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path):
     with pytest.raises(DataError) as caught:
         grey(tmp_path / "a\n\x1b[31m.png")
     assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
+
+
+def transparent_png(path, depth, kind, rows, shade):
+    """Writes a PNG of 4x3 pixels with the packed bytes of its rows and its transparent shade."""
+
+    def chunk(name, body):
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", 4, 3, depth, kind, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = [(b"IHDR", header), (b"tRNS", struct.pack(f">{len(shade)}H", *shade)), (b"IDAT", body), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+    return path
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_a_transparent_shade_is_black_at_every_depth(tmp_path, depth):
+    most = 2**depth - 1
+    values = np.array([[most, 0, most, 0]] * 3)
+    bits = "".join(f"{value:0{depth}b}" for value in values[0])
+    row = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    assert not grey(transparent_png(tmp_path / "a.png", depth, 0, [row] * 3, [most])).any()
+    assert np.array_equal(grey(transparent_png(tmp_path / "b.png", depth, 0, [row] * 3, [0])), values * 255 // most)
+
+
+def test_a_transparent_colour_of_sixteen_bits_is_black(tmp_path):
+    row = struct.pack(">12H", *([0x1234, 0x5678, 0x9ABC] * 4))
+    path = transparent_png(tmp_path / "a.png", 16, 2, [row] * 3, [0x1234, 0x5678, 0x9ABC])
+    assert not colour(path).any()
