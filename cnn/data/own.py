@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from cnn.data import background, fitting, pictures
 from cnn.data.pictures import SUFFIXES
@@ -114,19 +113,14 @@ def _opposite(wanted: Wanted) -> str:
 
 
 def _seen(path: str | Path, channels: int) -> tuple[np.ndarray, list[str]]:
-    """Returns the picture at its own size, on the ground on which more of it is seen."""
+    """Returns the picture at its own size, as training reads it."""
     notes = []
-    colour = pictures.read_whole(path, 3)
-    if pictures.is_transparent(path):
-        white = pictures.read_whole(path, 3, behind=255)
-        if float(white.std()) > float(colour.std()):
-            colour = white
-            notes.append("transparent, shown on white")
-    if channels == 3:
-        return colour, notes
-    if (colour != colour[..., :1]).any():
+    image = pictures.read_whole(path, channels)
+    if (pictures.read_whole(path, channels, behind=255) != image).any():
+        notes.append("transparent, shown on black as in training")
+    if channels == 1 and np.ptp(pictures.read_whole(path, 3), axis=-1).any():
         notes.append("colours made grey")
-    return np.asarray(Image.fromarray(colour).convert("L"))[..., None], notes
+    return image, notes
 
 
 def _fitted(image: np.ndarray, wanted: Wanted) -> tuple[np.ndarray, str]:
