@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from cnn import secrecy
+
 NAME = ".lock"
 
 
@@ -35,7 +37,8 @@ def hold(workdir: Path) -> Iterator[None]:
             raise Held(f"--workdir: {workdir} is held by another process{_holder(file.read())}") from None
         file.truncate(0)
         started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "started": started, "argv": sys.argv}, file)
+        argv = secrecy.words(sys.argv)
+        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "started": started, "argv": argv}, file)
         file.flush()
         yield
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from cnn import pagesize, runtime
+from cnn import pagesize, runtime, secrecy
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "ml-collections")
 
@@ -27,7 +27,7 @@ OPTIONS = (
 def describe() -> dict[str, Any]:
     """Returns plain JSON about the software and the machine."""
     return {
-        "argv": sys.argv,
+        "argv": secrecy.words(sys.argv),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -85,7 +85,7 @@ def _git(folder: Path) -> dict[str, Any] | None:
         return None
     diff = _output(["git", "-C", str(folder), "diff", "HEAD"]) or ""
     status = _output(["git", "-C", str(folder), "status", "--porcelain"]) or ""
-    return {"commit": commit, "dirty": bool(status), "diff": diff[:100_000]}
+    return {"commit": commit, "dirty": bool(status), "diff": secrecy.hide(diff)[:100_000]}
 
 
 def _output(command: list[str]) -> str | None:

@@ -4,7 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from cnn import config, hosts, interruption, lock, rundir, runtime, terminal
+from cnn import config, hosts, interruption, lock, rundir, runtime, secrecy, terminal
 from cnn.api import configs
 from cnn.api.configs import ReadConfig
 from cnn.api.reading import read_run
@@ -59,7 +59,7 @@ def _run(invocation: Invocation, read_config: ReadConfig) -> int:
 def _fail(problems: list[str], code: int) -> int:
     for problem in problems:
         # Names of files and classes stand in them, which may hold what steers a terminal.
-        print("\n".join(terminal.plain(line) for line in problem.split("\n")), file=sys.stderr)
+        print("\n".join(terminal.plain(line) for line in secrecy.hide(problem).split("\n")), file=sys.stderr)
     return code
 
 

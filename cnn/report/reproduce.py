@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from cnn import config, fields
+from cnn import config, fields, secrecy
 from cnn.report import text
 from cnn.report.files import Run
 from cnn.report.part import Part
@@ -23,7 +23,7 @@ def build(run: Run) -> Part:
         "reproduce.html.j2",
         command=command(about.get("argv") or []),
         changed=differences(run),
-        full=text.visible_lines(json.dumps(full, indent=2, sort_keys=True, ensure_ascii=False)),
+        full=text.visible_lines(secrecy.hide(json.dumps(full, indent=2, sort_keys=True, ensure_ascii=False))),
         rows=[(what, text.visible(value)) for what, value in facts(run).items() if value],
         diff=bool((about.get("git") or {}).get("dirty")),
     )
@@ -35,7 +35,7 @@ def command(argv: list[str]) -> str:
     if not argv:
         return ""
     words = []
-    for word in argv[1:]:
+    for word in secrecy.words(argv[1:]):
         name, equals, _ = word.partition("=")
         words.append(f"{name}={HIDDEN}" if equals and SECRET.search(name) else word)
     return text.visible(shlex.join(["python", argv[0], *words]))
@@ -85,7 +85,7 @@ def facts(run: Run) -> dict[str, str]:
 def _shown(path: str, value: Any) -> str:
     if value == "(not set)":
         return "none"
-    return HIDDEN if SECRET.search(path) else text.shortened(_said(value), 400)
+    return HIDDEN if SECRET.search(path) else text.shortened(secrecy.hide(_said(value)), 400)
 
 
 def _said(value: Any) -> str:

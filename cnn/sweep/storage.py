@@ -1,5 +1,7 @@
 """Optuna's database: opened, and asked again while it does not answer."""
 
+import contextlib
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 
+from cnn import secrecy
 from cnn.config import ConfigError
 
 DATABASE = "study.db"
@@ -32,6 +35,7 @@ def connect(url: str, folder: Path) -> optuna.storages.RDBStorage:
       OSError: the database does not answer.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _check(url)
     embedded = f"sqlite:///{(folder / DATABASE).absolute()}"
     try:
         # Waits for other writers; a connection that a restarted server forgot is replaced.
@@ -40,12 +44,21 @@ def connect(url: str, folder: Path) -> optuna.storages.RDBStorage:
     except ImportError as error:
         if "psycopg" in str(error) or "psycopg" in url:
             raise ConfigError(["--storage: needs a driver. Run: pip install 'psycopg[binary]'"]) from None
-        raise ConfigError([f"--storage: its driver cannot be imported: {error}"]) from None
+        raise ConfigError([f"--storage: its driver cannot be imported: {secrecy.hide(str(error))}"]) from None
     except (sqlalchemy.exc.ArgumentError, ValueError):
         raise ConfigError(["--storage: is no database URL. Write postgresql+psycopg://USER@HOST/NAME"]) from None
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
         # SQLAlchemy shows no password, but the driver's first line suffices.
         raise OSError(f"--storage: the database does not answer: {_reason(error)}") from None
+
+
+def _check(url: str) -> None:
+    """Warns of a password in the URL; refuses one that the driver would take for a part of the host, and show."""
+    if secrecy.hide(url) != url:
+        print(secrecy.HINT, file=sys.stderr)
+    with contextlib.suppress(sqlalchemy.exc.ArgumentError, ValueError):
+        if url and "@" in (sqlalchemy.make_url(url).host or ""):
+            raise ConfigError(["--storage: an @ in the user or the password ends it. Write %40 for it"])
 
 
 def asking(question: Callable[[], Answer], line: Callable[[str], None], stop: Callable[[], bool]) -> Answer:
@@ -82,4 +95,4 @@ def asking(question: Callable[[], Answer], line: Callable[[str], None], stop: Ca
 
 def _reason(error: Any) -> str:
     cause = getattr(error, "orig", None) or error.__cause__ or error
-    return " ".join(str(cause).split())[:200]
+    return secrecy.hide(" ".join(str(cause).split()))[:200]
