@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cnn import checkpoint, evaluate, rundir, settings, starting
+from cnn import arithmetic, checkpoint, evaluate, rundir, settings, starting
 from cnn.config import ConfigError, Values
 
 
@@ -17,6 +17,7 @@ def variables(values: Values, workdir: Path, weights: str) -> tuple[int, dict[st
         raise ConfigError(['--weights: "ema" but the run kept no average. Use last or best.'])
     if weights == "best" and not (values.data.valid_fraction and values.data.train_on == "train"):
         raise ConfigError(['--weights: "best" but the run had no validation split to choose it. Use last or ema.'])
+    values = arithmetic.as_saved(values, workdir)
     # The lengths of the run are compiled in, but are no part of the state's structure: any that the schedule fits.
     shortest = values.schedule.warmup_steps + values.schedule.cooldown_steps + 1
     like = starting.make_state(values, starting.make_program(values, shortest, 1))

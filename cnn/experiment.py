@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn import (
+    arithmetic,
     badlist,
     chosen,
     data,
@@ -87,6 +88,7 @@ def _finished(values: Values, workdir: Path, known: data.Dataset | None) -> dict
     rundir.check_same_config(values, workdir)
     finished = rundir.read_json(workdir / rundir.RESULT)
     if finished is None:
+        arithmetic.check(values, workdir)
         lock.probe(workdir)
     else:
         check_still_same(values, workdir, known)
@@ -117,7 +119,7 @@ def prepare(values: Values, workdir: Path, dataset: data.Dataset) -> dict[str, A
     Whoever calls it holds the run's lock.
 
     Raises:
-      ConfigError: the directory holds a run of another config.
+      ConfigError: the directory holds a run of another config, or of a version with other arithmetic.
       DataError: the data are not those that the run began with.
     """
     changed = rundir.check_same_config(values, workdir)
@@ -125,13 +127,15 @@ def prepare(values: Values, workdir: Path, dataset: data.Dataset) -> dict[str, A
     finished = rundir.read_json(workdir / rundir.RESULT)
     if finished is not None:
         return finished
+    arithmetic.check(values, workdir)
     badlist.recall(workdir, dataset)
     for path, before, now in changed:
         rundir.append(workdir / rundir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     rundir.write(workdir / rundir.CONFIG, values.json.encode())
     before = rundir.read_json(workdir / rundir.RUN) or {}
     kept = {rundir.INIT: before[rundir.INIT]} if rundir.INIT in before else {}
-    rundir.write_json(workdir / rundir.RUN, {**provenance.describe(), "data": starting.describe(dataset), **kept})
+    made = {**provenance.describe(), arithmetic.NUMERICS: arithmetic.VERSIONS, "data": starting.describe(dataset)}
+    rundir.write_json(workdir / rundir.RUN, {**made, **kept})
     return None
 
 

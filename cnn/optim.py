@@ -102,13 +102,26 @@ def _decoupled(optimizer: Any) -> dict[str, Any]:
     return {"weight_decay": optimizer.weight_decay, "mask": _mask(optimizer), **_betas(optimizer)}
 
 
+def _adamw_step(optimizer: settings.Muon) -> optax.GradientTransformation:
+    """Returns AdamW before its learning rate, with Adam's state alone, so that finished runs of old still open."""
+    rule = optax.scale_by_adam(**_betas(optimizer))
+    decay = optax.add_decayed_weights(optimizer.weight_decay, _mask(optimizer))
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        steps, state = rule.update(grads, state, params)
+        return decay.update(steps, decay.init(params), params)[0], state
+
+    return optax.GradientTransformation(rule.init, update)
+
+
 def _muon(optimizer: settings.Muon, factor: Schedule) -> optax.GradientTransformation:
+    rate = optax.scale_by_learning_rate(lambda count: optimizer.adam_learning_rate * factor(count))
     return muon.make_muon(
         _rate(optimizer, factor),
         momentum=optimizer.momentum,
         weight_decay=optimizer.weight_decay,
         mask=_mask(optimizer),
-        others=optax.adamw(lambda count: optimizer.adam_learning_rate * factor(count), **_decoupled(optimizer)),
+        others=optax.chain(_adamw_step(optimizer), rate),
     )
 
 

@@ -174,6 +174,11 @@ def read_config(workdir: Path, asked: str = "--workdir") -> dict[str, Any]:
     raise config.ConfigError([f"{asked}: {workdir} {what}. {remedy}"])
 
 
+def free(workdir: Path) -> str:
+    """Returns the name of a directory beside another that does not exist yet."""
+    return next(f"{workdir}-{n}" for n in range(2, 1_000_000) if not Path(f"{workdir}-{n}").exists())
+
+
 def _completed(saved: dict[str, Any]) -> dict[str, Any]:
     """Returns a run's config with the defaults of fields that are newer than the run, where it is valid."""
     try:
@@ -192,15 +197,14 @@ def check_same_config(values: config.Values, workdir: Path) -> list[tuple[str, A
       ConfigError: with each field's old and new value, and a directory that is free.
     """
     old = read_json(workdir / CONFIG)
-    free = next(f"{workdir}-{n}" for n in range(2, 1_000_000) if not Path(f"{workdir}-{n}").exists())
     if old is None:
         # A process killed in its first moment leaves no more than hidden files.
         if workdir.exists() and (not workdir.is_dir() or any(path.name[0] != "." for path in workdir.iterdir())):
-            raise config.ConfigError([f"--workdir: {workdir} exists and holds no run. Use --workdir={free}"])
+            raise config.ConfigError([f"--workdir: {workdir} exists and holds no run. Use --workdir={free(workdir)}"])
         return []
     changed = config.differences(_completed(old), json.loads(values.json))
     if any(path not in HARMLESS for path, _, _ in changed):
         table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
-        heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free}"
+        heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free(workdir)}"
         raise config.ConfigError(["\n".join([heading, *table])])
     return changed

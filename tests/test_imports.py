@@ -58,6 +58,7 @@ RANKS = {
     "cnn.cores": 4,
     "cnn.hyper": 4,
     "cnn.rundir": 4,
+    "cnn.arithmetic": 5,
     "cnn.badlist": 6,
     "cnn.origin": 5,
     "cnn.checkpoint": 5,
@@ -92,6 +93,7 @@ RANKS = {
     "main": 16,
 }
 WITHOUT_JAX = (
+    "arithmetic",
     "fields",
     "filters",
     "blocks",

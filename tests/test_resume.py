@@ -207,6 +207,61 @@ def test_any_other_change_is_refused_with_both_values(unfinished, capsys, overri
     assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == kept
 
 
+def of_a_version(workdir, optimizer, version, commit="c0ffee"):
+    """Makes a run one of an optimizer and of a version of our arithmetic, 1 of which says nothing."""
+    saved = runs.saved(workdir, "config.json")
+    rundir.write_json(workdir / "config.json", {**saved, "optimizer": {"name": optimizer, "learning_rate": 0.01}})
+    made = {name: value for name, value in runs.saved(workdir, "run.json").items() if name != "numerics"}
+    made["git"] = {**(made["git"] or {}), "commit": commit} if commit else None
+    rundir.write_json(workdir / "run.json", made if version == 1 else {**made, "numerics": {"optimizer": version}})
+
+
+@pytest.mark.parametrize("name", ["nadam", "muon"])
+@pytest.mark.parametrize(
+    ("version", "commit", "relation", "remedy"),
+    [
+        (1, "c0ffee", "an earlier", "Check out commit c0ffee to continue it"),
+        (1, None, "an earlier", "Use the version that began it, whose commit is not recorded, to continue it"),
+        (3, "c0ffee", "a later", "Check out commit c0ffee to continue it"),
+    ],
+)
+def test_an_unfinished_run_of_other_arithmetic_is_refused_in_one_line(
+    unfinished, capsys, name, version, commit, relation, remedy
+):
+    of_a_version(unfinished, name, version, commit)
+    before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
+    override = f"optimizer.name={name}"
+    message = (
+        f"--workdir: {unfinished} holds an unfinished run of {relation} version, whose {name} computes otherwise. "
+        f"{remedy}, or start again with --workdir={unfinished}-2"
+    )
+    assert runs.train(unfinished, override) == 2
+    said = capsys.readouterr()
+    assert said.err == f"{message}\n"
+    assert said.out == ""
+    for go_on in (experiment.run, lambda values, workdir: experiment.prepare(values, workdir, None)):
+        with pytest.raises(config.ConfigError) as caught:
+            go_on(runs.tiny(override), unfinished)
+        assert str(caught.value) == message
+    assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
+
+
+def test_a_finished_run_of_earlier_arithmetic_still_opens(reference, tmp_path, capsys):
+    workdir = Path(shutil.copytree(reference, tmp_path / "run"))
+    of_a_version(workdir, "nadam", 1)
+    assert not experiment.run(runs.tiny("optimizer.name=nadam"), workdir).fresh
+    assert runs.start("eval", f"--workdir={workdir}") == 0
+    assert runs.train(workdir, "optimizer.name=nadam") == 0
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_an_unfinished_run_whose_optimizer_is_as_it_was_goes_on(reference, unfinished):
+    of_a_version(unfinished, "adam", 1)
+    assert experiment.run(runs.tiny(), unfinished).fresh
+    assert runs.saved(unfinished, "run.json")["numerics"] == {"optimizer": 2}
+    assert runs.final(runs.tiny(), unfinished) == runs.final(runs.tiny(), reference)
+
+
 def test_other_threads_are_said_in_one_line_and_go_on(unfinished, monkeypatch, capsys):
     threads = int(os.environ["NPROC"])
     monkeypatch.setenv("NPROC", str(threads + 1))

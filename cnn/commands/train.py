@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn import donor, footprint, hosts, rundir, terminal
+from cnn import arithmetic, donor, footprint, hosts, rundir, terminal
 from cnn.api import running
 from cnn.commands import placement
 from cnn.config import Values
@@ -25,6 +25,7 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
 def _announce(values: Values, workdir: Path) -> None:
     rundir.check_same_config(values, workdir)
     if not (workdir / rundir.RESULT).exists():
+        arithmetic.check(values, workdir)
         donor.check(values, workdir)
         terminal.journey(values.rows, values.data.image_shape)
         if line := footprint.split(values):

@@ -1,0 +1,53 @@
+"""Versions of our own arithmetic: an unfinished run goes on only with what it began with.
+
+`run.json` holds them as `numerics`; a run without them is of the first version of everything.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from cnn import config, rundir, settings
+
+NUMERICS = "numerics"
+VERSIONS = {"optimizer": 2}
+"""Version 2 of the optimizers: nadam's momentum follows Dozat's schedule, and muon moves biases and scales by AdamW."""
+CHANGED: dict[str, dict[int, tuple[type, ...]]] = {"optimizer": {2: (settings.Nadam, settings.Muon)}}
+"""What each version computes otherwise than the one before."""
+
+
+def check(values: config.Values, workdir: Path) -> None:
+    """Refuses to go on with an unfinished run that an earlier version began with other arithmetic.
+
+    Raises:
+      ConfigError: names the optimizer, the commit that the run was last trained with, and a directory that is free.
+    """
+    run = rundir.read_json(workdir / rundir.RUN)
+    if run is None:
+        return
+    began = run.get(NUMERICS, {}).get("optimizer", 1)
+    later = {kind for version, kinds in CHANGED["optimizer"].items() if version > began for kind in kinds}
+    if began <= VERSIONS["optimizer"] and type(values.optimizer) not in later:
+        return
+    name = next(name for name, kind in settings.OPTIMIZERS.items() if kind is type(values.optimizer))
+    commit = (run.get("git") or {}).get("commit")
+    source = f"Check out commit {commit}" if commit else "Use the version that began it, whose commit is not recorded,"
+    relation = "an earlier" if began <= VERSIONS["optimizer"] else "a later"
+    raise config.ConfigError(
+        [
+            f"--workdir: {workdir} holds an unfinished run of {relation} version, whose {name} computes otherwise. "
+            f"{source} to continue it, or start again with --workdir={rundir.free(workdir)}"
+        ]
+    )
+
+
+def as_saved(values: config.Values, workdir: Path) -> config.Values:
+    """Returns a run's config with an optimizer whose state has the arrays that the run's checkpoints have.
+
+    Only for reading what was trained: before version 2, nadam kept what adam keeps.
+    """
+    began = (rundir.read_json(workdir / rundir.RUN) or {}).get(NUMERICS, {}).get("optimizer", 1)
+    if began > 1 or not isinstance(values.optimizer, settings.Nadam):
+        return values
+    names = [field.name for field in dataclasses.fields(settings.Adam)]
+    adam = settings.Adam(**{name: getattr(values.optimizer, name) for name in names})
+    return dataclasses.replace(values, optimizer=adam)
