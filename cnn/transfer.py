@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file
 
-from cnn import checkpoint, donor, rundir, settings, starting
+from cnn import arithmetic, checkpoint, donor, rundir, settings, starting
 from cnn.config import ConfigError, Values
 from cnn.donor import Donor
 from cnn.fingerprint import fingerprint
@@ -72,6 +72,7 @@ def _read(source: Donor) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _of_run(source: Donor, values: Values, weights: str) -> tuple[int, dict[str, Any]]:
+    values = arithmetic.as_saved(values, source.place)
     # The lengths of the run are compiled in, but are no part of the state's structure: any that the schedule fits.
     shortest = values.schedule.warmup_steps + values.schedule.cooldown_steps + 1
     like = starting.make_state(values, starting.make_program(values, shortest, 1))
