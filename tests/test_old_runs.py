@@ -48,3 +48,13 @@ def test_a_sweep_is_reported_and_its_trials_evaluated(old, name, capsys):
     assert runs.start("report", f"--workdir={old / name}") == 0
     assert (old / name / "report.html").stat().st_size > 10_000
     assert runs.start("eval", f"--workdir={old / name / 'trials/0001'}") == 0
+
+
+@pytest.mark.parametrize("name", ["nadam", "muon"])
+def test_an_unfinished_run_of_an_optimizer_that_computes_otherwise_now_is_refused(old, name, capsys):
+    workdir = old / f"unfinished-{name}"
+    before = (workdir / "run.json").read_bytes()
+    assert runs.start("train", f"--workdir={workdir}", sections=runs.saved(workdir, "config.json")) == 2
+    said = capsys.readouterr().err
+    assert f"whose {name} computes otherwise. Check out commit ea51c636318d896f11657f7259b679190df3d142" in said
+    assert (workdir / "run.json").read_bytes() == before

@@ -136,7 +136,7 @@ def decode(file: io.BytesIO | io.BufferedReader, channels: int, behind: int = 0)
             transparent = image.info.get("transparency")
             if scale != 1 and isinstance(transparent, int | tuple):
                 values = transparent if isinstance(transparent, tuple) else (transparent,)
-                scaled = tuple(int(value * scale) for value in values)
+                scaled = tuple(min(255, int(value * scale)) for value in values)  # of 1 bit it may be scaled already
                 image.info["transparency"] = scaled if isinstance(transparent, tuple) else scaled[0]
             upright = ImageOps.exif_transpose(image)
             array = np.asarray(_plain(upright, behind).convert("L" if channels == 1 else "RGB"))
@@ -149,7 +149,8 @@ def decode(file: io.BytesIO | io.BufferedReader, channels: int, behind: int = 0)
 
 def _scale(image: Image.Image) -> float:
     """Returns what the transparent shade of a picture not yet loaded must be multiplied by to be that of its pixels."""
-    stored = image.tile[0].args if image.format == "PNG" and image.tile else ""
+    tiles = getattr(image, "tile", ())
+    stored = tiles[0].args if image.format == "PNG" and tiles else ""
     return _SCALES.get(stored if isinstance(stored, str) else str(stored[0] if stored else ""), 1.0)
 
 

@@ -57,7 +57,8 @@ def decode_together(
 
 def _rows(picture: bytes, height: int, width: int) -> bytes | None:
     """Returns the filtered rows of one plain picture, each of `width` bytes; `None` where anything is otherwise."""
-    parts, at, kind = [], FIRST_CHUNK, b""
+    parts: list[bytes] = []
+    at, kind = FIRST_CHUNK, b""
     stream = zlib.decompressobj()
     try:
         while kind != b"IEND":
