@@ -230,7 +230,7 @@ def test_an_unfinished_run_of_other_arithmetic_is_refused_in_one_line(
 ):
     of_a_version(unfinished, name, version, commit)
     before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
-    override = f"optimizer.name={name}"
+    override, digits = f"optimizer.name={name}", checks.load_data(runs.tiny().data)
     message = (
         f"--workdir: {unfinished} holds an unfinished run of {relation} version, whose {name} computes otherwise. "
         f"{remedy}, or start again with --workdir={unfinished}-2"
@@ -239,7 +239,7 @@ def test_an_unfinished_run_of_other_arithmetic_is_refused_in_one_line(
     said = capsys.readouterr()
     assert said.err == f"{message}\n"
     assert said.out == ""
-    for go_on in (experiment.run, lambda values, workdir: experiment.prepare(values, workdir, None)):
+    for go_on in (experiment.run, lambda values, workdir: experiment.prepare(values, workdir, digits)):
         with pytest.raises(config.ConfigError) as caught:
             go_on(runs.tiny(override), unfinished)
         assert str(caught.value) == message
