@@ -323,3 +323,13 @@ def test_copies_of_a_trial_are_no_further_seeds():
         (1, 1, None, [0, 1]),
     ]
     assert "one seed each nobody can tell" in stats.winner(groups)["text"]
+
+
+def test_a_sweep_said_in_other_words_is_the_same(tmp_path):
+    space, said = {"seed": [0, 1]}, {"init_from": "", "train": {**runs.SECTIONS["train"], "epochs": 1}}
+    short = making.make(runs.SECTIONS, reading.Asked("", [config.Override("train.epochs", "1")], space, {}, []))
+    full = making.make({**runs.SECTIONS, **said}, reading.Asked("", [], space, {}, []))
+    assert driver.declare(short, tmp_path / "sweep") == driver.declare(full, tmp_path / "sweep")
+    other = making.make(runs.SECTIONS, reading.Asked("", [config.Override("train.epochs", "2")], space, {}, []))
+    with pytest.raises(config.ConfigError, match=r"config.train.epochs: 1 there, 2 here"):
+        driver.declare(other, tmp_path / "sweep")

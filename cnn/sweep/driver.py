@@ -1,6 +1,9 @@
 """Runs a sweep: declares its folder and has the first program compiled, while all that works at it is imported."""
 
+import dataclasses
+import json
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,9 @@ def run(plan: Plan, folder: Path, url: str, interruption: Interruption | None = 
       OSError: the disk is full, or the database does not answer.
     """
     token = declare(plan, folder)
+    # The study is named after what was declared first, which may say the same in other words.
+    declared = rundir.read_json(folder / DECLARATION) or {}
+    plan = dataclasses.replace(plan, json=declared.get("sweep", plan.json))
     warming = Warming(plan, Datasets())
     if plan.options.engine != "process" and not (folder / RECORD).exists():
         warming.begin()
@@ -57,9 +63,25 @@ def declare(plan: Plan, folder: Path) -> str:
             if (known := rundir.read_json(folder / DECLARATION)) is None:
                 known = {"token": secrets.token_hex(8), "sweep": plan.json}
                 rundir.write_json(folder / DECLARATION, known)
-    changed = config.differences(known.get("sweep", {}), plan.json)
+    changed = config.differences(*_comparable(known.get("sweep", {}), plan.json))
     if changed:
         table = [f"    {path}: {before!r} there, {now!r} here" for path, before, now in changed]
         heading = f"--workdir: {folder} holds another sweep. Use --workdir={free}"
         raise ConfigError(["\n".join([heading, *table])])
     return known["token"]
+
+
+def _comparable(*declared: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns declarations with their configs resolved, where all of them are configs by themselves."""
+    try:
+        return [
+            {
+                **{name: value for name, value in each.items() if name not in ("base", "overrides")},
+                "config": json.loads(
+                    config.resolve(each["base"], [config.Override(*pair) for pair in each["overrides"]]).json
+                ),
+            }
+            for each in declared
+        ]
+    except (KeyError, ConfigError):
+        return list(declared)
