@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import re
+import shlex
 import sqlite3
 import threading
 import time
@@ -333,3 +334,22 @@ def test_a_sweep_said_in_other_words_is_the_same(tmp_path):
     other = making.make(runs.SECTIONS, reading.Asked("", [config.Override("train.epochs", "2")], space, {}, []))
     with pytest.raises(config.ConfigError, match=r"config.train.epochs: 1 there, 2 here"):
         driver.declare(other, tmp_path / "sweep")
+
+
+@pytest.mark.slow
+def test_the_command_of_the_best_configuration_runs_as_printed_and_reads_the_test_split(tmp_path, capsys):
+    folder = tmp_path / "chosen"
+    assert sweeps.sweep(folder, sweeps.RATES, "config.eval.test=False", "config.train.epochs=1") == 0
+    shown = capsys.readouterr().out.splitlines()
+    best = sweeps.record(folder)["best"]
+    assert f"best configuration: its best trial is {folder / best['folder']}" in shown
+    assert (folder / best["folder"] / "result.json").is_file()
+    assert best["command"] == shown[-2].strip()
+    assert runs.start(*shlex.split(best["command"])[2:]) == 0
+    result = runs.saved(tmp_path / "chosen-best", "result.json")
+    assert result["fingerprint"] == runs.saved(folder / best["folder"], "result.json")["fingerprint"]
+    assert result["test"]["count"] == runs.EXAMPLES["test"]
+    assert runs.start("report", f"--workdir={folder}") == 0
+    page = (folder / "report.html").read_text()
+    assert f"in <code>{best['folder']}</code>" in page
+    assert f"{folder}-best" in page

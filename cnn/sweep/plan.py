@@ -98,6 +98,12 @@ class Plan:
         """Returns what a person types to run a point alone, in its place."""
         return shlex.join(["python", "main.py", *self.flags(fields), f"--workdir={workdir}"])
 
+    def again(self, fields: Mapping[str, Any], workdir: Path) -> str:
+        """Returns what a person types to train a point anew; the test split is read at its end, as choosing is over."""
+        read = [] if self.trial(0, fields, {}).values.eval.test else ["--config.eval.test=True"]
+        flags = [flag for flag in self.flags(fields) if not (read and flag.startswith("--config.eval.test="))]
+        return shlex.join(["python", "main.py", *flags, *read, f"--workdir={workdir}"])
+
     def base_values(self) -> dict[str, Any] | None:
         """Returns the config that nothing was swept of, `None` where it is none by itself."""
         try:

@@ -173,7 +173,14 @@ def _best(board: Board, ranked: list[dict[str, Any]], found: list[dict[str, Any]
     base = board.plan.base_values()
     changed = config.differences(base, saved) if base else [(path, None, new) for path, new in row["fields"].items()]
     diff = [{"path": path, "base": before, "best": now} for path, before, now in changed]
-    return {"trial": row["number"], "fields": ranked[0]["fields"], "diff": diff, "command": row["command"]}
+    command = board.plan.again(row["fields"], board.folder.with_name(f"{board.folder.name}-best"))
+    return {
+        "trial": row["number"],
+        "folder": row["folder"],
+        "fields": ranked[0]["fields"],
+        "diff": diff,
+        "command": command,
+    }
 
 
 def _csv(record: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The ranking of a sweep on the terminal."""
 
+from pathlib import Path
 from typing import Any
 
 from cnn import tables, terminal
@@ -31,9 +32,10 @@ def ranking(record: dict[str, Any], folder: Any) -> None:
         if row["status"] in ("failed", "diverged"):
             print(terminal.plain(f"{row['folder']} {row['status']}: {row['error']}"))
     if record["best"]:
-        print("best configuration:")
+        print(terminal.plain(f"best configuration: its best trial is {Path(folder) / record['best']['folder']}"))
         for change in record["best"]["diff"]:
             print(terminal.plain(f"    config.{change['path']}: {change['base']!r} -> {change['best']!r}"))
+        print("to train it anew, and evaluate it on the test split:")
         print(terminal.plain(f"    {record['best']['command']}"))
     print(terminal.plain(f"everything is in {folder}"))
 
