@@ -240,7 +240,7 @@ def test_the_engine_chosen_is_the_fastest_measured(tmp_path, capsys):
     assert all(one["total"] >= fastest["total"] > 0 for one in about["measured"])
     assert {one["engine"] for one in about["measured"]} == {"map", "vmap", "process"}
     assert (
-        f"engine: {about['engine']}. Measured, what is left of 4 trials of 12 steps takes map "
+        f"engine: {about['engine']}, expected to be the fastest for the 4 trials of 12 steps: map "
         in capsys.readouterr().err
     )
 

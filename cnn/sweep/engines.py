@@ -88,7 +88,7 @@ def _choose(session: Session, over: set[int]) -> dict[str, Any]:
     chosen |= {"engine": best.engine, "measured": [_plain(one) for one in measured]}
     shown = "; ".join(one.line() for one in measured)
     session.screen.line(
-        f"engine: {best.engine}. Measured, what is left of {trials} trials of {work.steps:,} steps takes {shown}"
+        f"engine: {best.engine}, expected to be the fastest for the {trials} trials of {work.steps:,} steps: {shown}"
     )
     session.ask(lambda: session.queue.study.set_user_attr(ATTRIBUTE + chosen["device"], chosen))
     return chosen

@@ -133,7 +133,7 @@ def by_processes(work: Work, jobs: int, start: float, fastest: float) -> Measure
     rounds = math.ceil(work.trials / jobs)
     if rounds * start > fastest:
         begins = "one start" if rounds == 1 else f"{rounds} starts one after another"
-        note = f" or more, {begins} of {start:.1f} s alone: not measured further"
+        note = f" or more, as {begins} would take that long ({start:.1f} s each)"
         return Measured("process", start, float("inf"), rounds * start, note)
     env = {**os.environ, "NPROC": str(max(1, runtime.threads() // jobs))}
     probe = [sys.executable, "-m", "cnn.sweep.probe", repr(time.time())]

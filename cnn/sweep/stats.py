@@ -51,7 +51,10 @@ def winner(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {**said, "text": f"best and second differ by {difference:.4g}, and seeds make no difference at all"}
     ratio = difference / sd
     said["ratio"] = ratio
-    text = f"best and second differ by {ratio:.2g} s.d. of seed noise ({difference:.4g}; s.d. {sd:.2g})"
+    text = (
+        f"the means of best and second differ by {difference:.4g}, which is {ratio:.2g} times the standard deviation "
+        f"between seeds ({sd:.2g})"
+    )
     if real:
         compared = len(groups)
         choice = f"; it is the best of {compared}, so new seeds will flatter it less" if compared > 2 else ""
