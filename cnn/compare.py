@@ -102,7 +102,7 @@ def runs(a: Path, b: Path, split: str = "test") -> Comparison:
       ConfigError: a directory holds no run.
       BrokenFile: a file cannot be what this software wrote.
     """
-    configs = [rundir.read_config(each, "diff") for each in (a, b)]
+    configs = [rundir.completed(rundir.read_config(each, "diff")) for each in (a, b)]
     abouts = [rundir.read_json(each / rundir.RUN) or {} for each in (a, b)]
     results = [_results(each) for each in (a, b)]
     found = [

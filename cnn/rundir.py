@@ -179,7 +179,7 @@ def free(workdir: Path) -> str:
     return next(f"{workdir}-{n}" for n in range(2, 1_000_000) if not Path(f"{workdir}-{n}").exists())
 
 
-def _completed(saved: dict[str, Any]) -> dict[str, Any]:
+def completed(saved: dict[str, Any]) -> dict[str, Any]:
     """Returns a run's config with the defaults of fields that are newer than the run, where it is valid."""
     try:
         return json.loads(config.resolve(saved).json)
@@ -202,7 +202,7 @@ def check_same_config(values: config.Values, workdir: Path) -> list[tuple[str, A
         if workdir.exists() and (not workdir.is_dir() or any(path.name[0] != "." for path in workdir.iterdir())):
             raise config.ConfigError([f"--workdir: {workdir} exists and holds no run. Use --workdir={free(workdir)}"])
         return []
-    changed = config.differences(_completed(old), json.loads(values.json))
+    changed = config.differences(completed(old), json.loads(values.json))
     if any(path not in HARMLESS for path, _, _ in changed):
         table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
         heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free(workdir)}"

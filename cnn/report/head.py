@@ -92,9 +92,9 @@ def _tiles(run: Run) -> list[Tile]:
         name, evaluation = run.main
         note = "curve: validation" if recorded.accuracy["valid"] else "curve: training"
         tiles.append(Tile(f"{name} accuracy", f"{evaluation['accuracy']:.4f}", note, spark(accuracies)))
-        tiles.append(
-            Tile(f"{name} loss", f"{evaluation['loss']:.4f}", "curve: training", spark(recorded.loss["train"]))
-        )
+        losses = recorded.loss["valid"] or recorded.loss["train"]
+        note = "curve: validation" if recorded.loss["valid"] else "curve: training"
+        tiles.append(Tile(f"{name} loss", f"{evaluation['loss']:.4f}", note, spark(losses)))
     elif accuracies:
         note = "validation" if recorded.accuracy["valid"] else "training"
         tiles.append(Tile("accuracy so far", f"{accuracies[-1][1]:.4f}", note, spark(accuracies)))

@@ -169,7 +169,7 @@ def _best(board: Board, ranked: list[dict[str, Any]], found: list[dict[str, Any]
     members = [row for row in found if row["number"] in ranked[0]["trials"] and row["value"] is not None]
     choose = max if board.plan.options.direction == "maximize" else min
     row = choose(members, key=lambda row: row["value"])
-    saved = rundir.read_json(board.folder / row["folder"] / rundir.CONFIG) or {}
+    saved = rundir.completed(rundir.read_json(board.folder / row["folder"] / rundir.CONFIG) or {})
     base = board.plan.base_values()
     changed = config.differences(base, saved) if base else [(path, None, new) for path, new in row["fields"].items()]
     diff = [{"path": path, "base": before, "best": now} for path, before, now in changed]

@@ -61,8 +61,9 @@ def sentence(sweep: Sweep) -> str:
         return f"{len(sweep.trials)} trials, none of which has finished yet."
     worst = next(trial for n in reversed(sweep.ranked) if (trial := sweep.by_number[n])["status"] == FINISHED)
     return (
-        f"Of the finished trials {sweep.best['number']} ends best, with {sweep.objective} {sweep.best['value']:.4f}, "
-        f"and {worst['number']} worst, with {worst['value']:.4f}."
+        f"Of the finished trials, the best single one is trial {sweep.best['number']}, with {sweep.objective} "
+        f"{sweep.best['value']:.4f}, and the worst is trial {worst['number']}, with {worst['value']:.4f}; the ranking "
+        "goes by the means of configurations."
     )
 
 
