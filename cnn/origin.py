@@ -1,7 +1,8 @@
 """The data that a run was made with, as its `run.json` tells: their identity and the names of their classes."""
 
 import dataclasses
-from collections.abc import Collection
+import unicodedata
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def in_order(workdir: Path, dataset: data.Dataset) -> data.Dataset:
     Raises:
       DataError: the classes have other names than the run's.
     """
-    names = tuple(recorded(workdir).get("classes", ())) or dataset.class_names
+    names = _composed(recorded(workdir).get("classes", ())) or _composed(dataset.class_names)
+    dataset = dataclasses.replace(dataset, class_names=_composed(dataset.class_names))
     if names == dataset.class_names:
         return dataset
     if sorted(names) != sorted(dataset.class_names):
@@ -78,6 +80,11 @@ def in_order(workdir: Path, dataset: data.Dataset) -> data.Dataset:
     splits = {part: getattr(dataset, part) for part in ("train", "valid", "test")}
     renumbered = {part: dataclasses.replace(split, labels=places[split.labels]) for part, split in splits.items()}
     return dataclasses.replace(dataset, class_names=names, **renumbered)
+
+
+def _composed(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns names in NFC: earlier versions recorded them as the disk spells them."""
+    return tuple(unicodedata.normalize("NFC", str(name)) for name in names)
 
 
 def _some(names: Collection[str]) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 import cnn
 import data_files
 import runs
-from cnn import config, data, experiment, origin
+from cnn import checks, config, data, experiment, origin, rundir
 
 FRUIT = ("apple", "kiwi", "plum")
 
@@ -240,3 +240,13 @@ def test_tfds_data_are_known_again_without_being_read_and_are_never_prepared_for
     assert data.identity(data_dir=str(tmp_path / "root"), **fields) == loaded
     assert data.identity(data_dir=str(tmp_path / "elsewhere"), **fields) is None
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_class_is_the_same_in_either_unicode_form(tmp_path):
+    write(tmp_path / "fruit", names=("caf\u00e9", "kiwi", "plum"))
+    dataset = checks.load_data(config.resolve(sections(tmp_path / "fruit")).data)
+    rundir.write_json(tmp_path / "run.json", {"data": {"classes": ["cafe\u0301", "kiwi", "plum"]}})
+    assert origin.in_order(tmp_path, dataset).class_names == ("caf\u00e9", "kiwi", "plum")
+    rundir.write_json(tmp_path / "run.json", {"data": {"classes": ["kiwi", "cafe\u0301", "plum"]}})
+    turned = origin.in_order(tmp_path, dataset)
+    assert turned.test.labels.tolist() == [1] * 8 + [0] * 8 + [2] * 8
