@@ -366,6 +366,31 @@ def test_the_scripts_of_the_readme_say_what_predict_says_without_this_code(pictu
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fit", ["exact", "lanczos"])
+def test_the_readmes_classifier_reads_turned_deep_and_transparent_pictures_as_predict_does(tmp_path, capsys, fit):
+    resized = fit != "exact"
+    sections = {**SECTIONS, "data": {**SECTIONS["data"], "fit": fit}}
+    sections["data"] |= {"image_shape": (12, 12, 1)} if resized else {}
+    assert runs.train(tmp_path / "run", sections=sections) == 0
+    shades = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    shades[0] = shades[-1] = shades[:, 0] = shades[:, -1] = 0
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(shades).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    Image.fromarray(shades.astype(np.uint16) * 257 + 3).save(tmp_path / "deep.png")
+    alpha = np.random.default_rng(1).integers(0, 256, (8, 8), np.uint8)
+    Image.fromarray(np.stack([shades, alpha], axis=-1), "LA").save(tmp_path / "clear.png")
+    names = ["turned.jpg", "deep.png", "clear.png"]
+    assert start(tmp_path / "run", "--format=onnx") == 0
+    capsys.readouterr()
+    files = [tmp_path / name for name in names]
+    assert runs.start("predict", f"--workdir={tmp_path / 'run'}", "--json", "--invert=no", *files) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    expected = [(record["class"], record["probability"]) for record in records]
+    same(output([*script("classify.py", tmp_path), tmp_path / "run/exports/model.onnx", *names], tmp_path), expected)
+
+
+@pytest.mark.slow
 def test_other_weights_go_into_a_file_of_their_own(pictured, capsys):
     run = pictured / "run"
     assert start(run, "--format=onnx", "--weights=ema") == 0

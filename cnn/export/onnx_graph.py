@@ -32,6 +32,7 @@ def write(trained: Trained) -> Artefact:
         for key, value in {
             "classes": list(trained.classes),
             "image_shape": list(trained.values.data.image_shape),
+            "fit": trained.values.data.fit,
             "weights": trained.weights,
             "step": trained.step,
         }.items()
