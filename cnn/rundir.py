@@ -182,7 +182,7 @@ def free(workdir: Path) -> str:
 def completed(saved: dict[str, Any]) -> dict[str, Any]:
     """Returns a run's config with the defaults of fields that are newer than the run, where it is valid."""
     try:
-        return json.loads(config.resolve(saved).json)
+        return json.loads(config.resolve(saved, recorded=True).json)
     except config.ConfigError:
         return saved
 

@@ -270,3 +270,38 @@ def test_no_config_needs_jax():
         "assert not {'jax', 'flax', 'tensorflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+NORMED = {"layers": "flatten | dense(4) | residual(dense(4) | batch_norm) | dense(classes)"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wrong"),
+    [
+        (["train.batch_size=1"], "config.train.batch_size: residual1/batch_norm1 would normalise over one value a"),
+        (["train.batch_size=4", "train.accumulate_steps=4"], "config.train.accumulate_steps: residual1/batch_norm1 wo"),
+        (["train.batch_size=4", "train.accumulate_steps=2"], ""),
+        (["train.batch_size=1", "train.freeze=residual1"], ""),
+        (["train.batch_size=1", "train.freeze=residual1/batch_norm1/bias"], "config.train.batch_size: residual1/batch"),
+        (["train.batch_size=1", "model.layers=batch_norm | flatten | dense(classes)"], ""),
+        (["train.batch_size=1", "model.layers=flatten | dense(4) | group_norm(2) | dense(classes)"], ""),
+        (["train.batch_size=1", "model.layers=global_avg_pool | batch_norm | dense(classes)"], "config.train.batch_si"),
+        (["train.batch_size=1", "model.layers=max_pool(8) | batch_norm | flatten | dense(classes)"], "config.train.b"),
+    ],
+)
+def test_a_batch_normalisation_over_one_value_a_channel_is_refused_before_training(overrides, wrong):
+    raw, pairs = {**copy.deepcopy(runs.SECTIONS), "model": NORMED}, [Override(*one.split("=", 1)) for one in overrides]
+    assert resolve(raw, pairs, recorded=True).rows
+    if not wrong:
+        assert resolve(raw, pairs).rows
+        return
+    with pytest.raises(ConfigError) as caught:
+        resolve(raw, pairs)
+    assert len(caught.value.problems) == 1 and str(caught.value).startswith(wrong)
+
+
+def test_what_a_batch_normalisation_would_see_is_said_as_a_sum():
+    assert problems("train.batch_size=1", model=NORMED) == [
+        "config.train.batch_size: residual1/batch_norm1 would normalise over one value a channel, 1 / 1 x 1 x 1 = 1 "
+        "(batch_size / accumulate_steps x height x width), got 1. Use a batch_size of at least 2, or group_norm."
+    ]

@@ -26,7 +26,7 @@ def read_run(workdir: Path) -> Values:
     """
     saved = rundir.read_config(workdir)
     try:
-        return config.resolve(saved)
+        return config.resolve(saved, recorded=True)
     except ConfigError as error:
         raise ConfigError([f"{workdir / rundir.CONFIG}: {problem}" for problem in error.problems]) from None
 

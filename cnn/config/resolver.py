@@ -10,12 +10,13 @@ from cnn.config.sections import Problems, Section, Typed, parse_field
 from cnn.config.values import DEFAULT_NAMES, KNOWN, NAMED, SCALARS, SECTIONS, ConfigError, Override, Values
 
 
-def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = ()) -> Values:
+def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = (), *, recorded: bool = False) -> Values:
     """Returns the checked values of a config with flags applied.
 
     Args:
       raw: sections as nested plain dicts, as `ConfigDict.to_dict()` gives.
       overrides: applied in order.
+      recorded: whether a run was made with it, which can be read even where nothing would be trained with it today.
 
     Raises:
       ConfigError: lists every problem.
@@ -34,6 +35,8 @@ def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = ()) -> Value
     if not problems and model is not None:
         together.check(built["data"], built["train"], built["eval"], problems)
         together.check_patterns(built, model.rows, problems)
+        if not recorded:
+            together.check_statistics(built["train"], model.rows, problems)
     if problems or model is None:
         raise ConfigError(problems)
     plain["model"] = model.plain

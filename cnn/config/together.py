@@ -8,7 +8,7 @@ from cnn import patterns, settings
 from cnn.config.sections import Problems
 from cnn.config.values import array_paths
 from cnn.data.types import NAME
-from cnn.layers import Row
+from cnn.layers import BatchNorm, Row
 
 
 def check(data: settings.Data, train: settings.Train, evaluation: settings.Eval, problems: Problems) -> None:
@@ -52,6 +52,29 @@ def check_patterns(built: Mapping[str, Any], rows: Sequence[Row], problems: Prob
         problems.note("init_layers", f"has no use without config.init_from, got {wanted!r}. Set that too.")
     elif source and not patterns.split(wanted):
         problems.note("init_layers", 'names nothing to start from, got an empty text. Write "*" for all.')
+
+
+def check_statistics(train: settings.Train, rows: Sequence[Row], problems: Problems) -> None:
+    """Notes the first batch normalisation that would see one value a channel at a time, and make 0 of each.
+
+    The statistics are those of a part of the batch, over all devices. One whose parameters are all frozen has none.
+    """
+    size, parts = train.batch_size, train.accumulate_steps
+    frozen = patterns.matching(train.freeze, array_paths(rows, "params"))
+    for row in rows:
+        height, width = row.input[:2] if len(row.input) == 3 else (1, 1)
+        if not isinstance(row.layer, BatchNorm) or size // parts * height * width > 1 or size % parts:
+            continue
+        if set(array_paths([row], "params")) <= set(frozen):
+            continue
+        field, got = ("accumulate_steps", parts) if parts > 1 else ("batch_size", size)
+        remedy = f"an accumulate_steps of at most {parts // 2}" if parts > 1 else "a batch_size of at least 2"
+        problems.note(
+            f"train.{field}",
+            f"{row.path} would normalise over one value a channel, {size} / {parts} x {height} x {width} = 1 "
+            f"(batch_size / accumulate_steps x height x width), got {got}. Use {remedy}, or group_norm.",
+        )
+        return
 
 
 def _reach(kind: Any) -> int:

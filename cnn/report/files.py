@@ -87,7 +87,7 @@ def read(workdir: Path, *, running: bool = False) -> Run:
     Raises:
       ConfigError: the directory holds no run, or its config is not valid.
     """
-    return Run(workdir, config.resolve(rundir.read_config(workdir)), running)
+    return Run(workdir, config.resolve(rundir.read_config(workdir), recorded=True), running)
 
 
 def _json(path: Path) -> dict[str, Any] | None:
