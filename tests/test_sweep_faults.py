@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import secrets
 import subprocess
 import time
 
@@ -15,6 +16,8 @@ import sweeps
 SPACE = "--grid=optimizer.learning_rate=0.003,0.03;seed=0,1,2"
 FLAGS = [flag for flag in processes.flags() if "seed" not in flag]
 KILLED = -9
+PASSWORD = secrets.token_hex(8)
+"""Of a server that trusts everybody; a run records how the code differs from its commit, so it stands nowhere."""
 PATIENCE = 200
 
 needs_postgres = pytest.mark.skipif(bool(postgres.missing()), reason=postgres.missing())
@@ -38,6 +41,15 @@ def undisturbed(tmp_path_factory):
         return known[engine]
 
     return table
+
+
+def assert_nowhere(text, folder):
+    """Checks that no file below a folder holds a text, nor has it in its name."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    written = {"sweep.json", "declaration.json", "run.json", "events.jsonl", "report.html"}
+    assert written <= {path.name for path in files}
+    found = [path for path in files if text.encode() in path.read_bytes() or text in str(path.relative_to(folder))]
+    assert not found
 
 
 def run_to_the_end(folder, engine, faults, *more):
@@ -104,7 +116,7 @@ def test_processes_killed_and_a_driver_killed_leave_nothing_undone(tmp_path):
 def test_two_workers_on_postgresql_and_one_killed_finish_every_trial_once(tmp_path, undisturbed):
     folder = tmp_path / "s"
     with postgres.Server() as server:
-        arguments = command(folder, "map", f"--storage={server.url}")
+        arguments = command(folder, "map", f"--storage={server.url.replace('sweeper@', f'sweeper:{PASSWORD}@')}")
         with (
             processes.Running(*arguments, fault="step:kill:50") as one,
             processes.Running(*arguments) as two,
@@ -112,6 +124,10 @@ def test_two_workers_on_postgresql_and_one_killed_finish_every_trial_once(tmp_pa
             assert one.wait().code == KILLED
             done = two.wait()
             assert done.code == 0, done.err
+            assert PASSWORD not in "".join([*one.read(), *two.read()])
+            assert "the URL holds a password" in done.err
+        assert processes.start("report", f"--workdir={folder}").code == 0
+        assert_nowhere(PASSWORD, folder)
         name = json.loads((folder / "sweep.json").read_text())["study"]
         assert sweeps.finishes(server.url, name) == dict.fromkeys(range(6), 1)
         assert sweeps.outcomes(folder) == undisturbed("map")[1]

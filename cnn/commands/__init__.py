@@ -88,7 +88,8 @@ FLAGS = {
     "weights": "NAME     last, best or ema (default: what the run's config says)",
     "sweep": "FILE       a file of configs/sweeps; --sweep.OPTION=VALUE (engine, ...); --sweep.print only lists",
     "grid": "SPACE       the space in one line: 'optimizer.learning_rate=log(1e-4,1e-2,8);seed=0,1,2'",
-    "storage": "URL      a database for several machines: postgresql+psycopg://USER@HOST/NAME",
+    "storage": "URL      a database for several machines: postgresql+psycopg://USER@HOST/NAME; its "
+    "password belongs into PGPASSWORD or ~/.pgpass",
     "devices": "N        how many devices share each batch, or all (default)",
     "distributed": "HOW  off (default), auto (Slurm, Open MPI, TPU), or HOST:PORT,N,I for process I of N",
     "huge_pages": "HOW   on (default): faster steps on CPUs whose system gives them to those who ask; or off",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn import rundir
+from cnn import rundir, secrecy
 
 FINISHED, PRUNED, DIVERGED, FAILED, PREEMPTED = "finished", "pruned", "diverged", "failed", "preempted"
 DIED = "died"
@@ -43,7 +43,9 @@ def of_folder(workdir: Path, objective: str) -> Outcome | None:
 def of_error(error: Exception) -> Outcome:
     """Returns the outcome of a run that raised; what the config or the data did wrong, they would do again."""
     said = " ".join((str(error) or type(error).__name__).split())
-    return Outcome(FAILED, error=f"{type(error).__name__}: {said}"[:500], final=isinstance(error, ValueError))
+    return Outcome(
+        FAILED, error=f"{type(error).__name__}: {secrecy.hide(said)}"[:500], final=isinstance(error, ValueError)
+    )
 
 
 def newest_step(workdir: Path) -> int:

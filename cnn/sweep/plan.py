@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn import config
+from cnn import config, secrecy
 from cnn.config import ConfigError, Override, Values
 from cnn.sweep.options import Grid, Options
 from cnn.sweep.reading import Asked
@@ -95,8 +95,8 @@ class Plan:
         return ["train", *file, *(f"--config.{path}={value}" for path, value in self._overrides(fields))]
 
     def line(self, fields: Mapping[str, Any], workdir: Path) -> str:
-        """Returns what a person types to run a point alone, in its place."""
-        return shlex.join(["python", "main.py", *self.flags(fields), f"--workdir={workdir}"])
+        """Returns what a person types to run a point alone, in its place; passwords in URLs are hidden."""
+        return shlex.join(["python", "main.py", *secrecy.words(self.flags(fields)), f"--workdir={workdir}"])
 
     def again(self, fields: Mapping[str, Any], workdir: Path) -> str:
         """Returns what a person types to train a point anew; the test split is read at its end, as choosing is over."""

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from cnn import runtime
+from cnn import runtime, secrecy
 from cnn.interruption import Preempted
 from cnn.sweep import outcome
 from cnn.sweep.outcome import Outcome
@@ -104,7 +104,7 @@ def _ended(session: Session, job: Job) -> Outcome:
     if code in (PREEMPTED, FORCED, HELD):
         return Outcome(outcome.PREEMPTED, final=False)
     lines = job.log.read_text(errors="replace").strip().splitlines()
-    said = lines[-1][:400] if lines else "it said nothing"
+    said = secrecy.hide(lines[-1])[:400] if lines else "it said nothing"
     if code < 0:
         return Outcome(outcome.DIED, error=f"its process died of signal {-code}; {said}", final=False)
     return Outcome(outcome.FAILED, error=f"exit code {code}: {said}", final=code == WRONG)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from cnn import faults
+from cnn import faults, secrecy
 from cnn.config import ConfigError
 from cnn.sweep import distinct, options, outcome, repair, samplers, workers
 from cnn.sweep.board import Board, to_text
@@ -102,7 +102,7 @@ class Queue:
         try:
             self.plan.trial(about["number"], json.loads(about["fields"]), {})
         except ConfigError as error:
-            about |= {"status": outcome.FAILED, "error": "; ".join(error.problems)[:500], "final": True}
+            about |= {"status": outcome.FAILED, "error": secrecy.hide("; ".join(error.problems))[:500], "final": True}
         for name, value in about.items():
             asked.set_user_attr(name, value)
         if "final" in about:

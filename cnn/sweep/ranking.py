@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from cnn import config, rundir
+from cnn import config, rundir, secrecy
 from cnn.sweep import curves, distinct, outcome, stats
 from cnn.sweep.board import Board
 from cnn.sweep.plan import RECORD, SEED, TRIALS, Plan
@@ -55,7 +55,7 @@ def _row(board: Board, number: int, tries: list[FrozenTrial]) -> dict[str, Any]:
         "train_seconds": result["train_seconds"] if result else None,
         "parameters": result["parameters"] if result else None,
         "stopped": result["stopped"] if result else None,
-        "error": (ended.error if ended else "") or last.user_attrs.get("error", ""),
+        "error": secrecy.hide((ended.error if ended else "") or last.user_attrs.get("error", "")),
         "attempts": len(began),
         "worker": last.user_attrs.get("worker"),
         "started": _time(began[-1]) if began else None,

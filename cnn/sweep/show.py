@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cnn import tables, terminal
+from cnn import secrecy, tables, terminal
 from cnn.sweep.plan import text
 
 SHOWN = 20
@@ -30,13 +30,14 @@ def ranking(record: dict[str, Any], folder: Any) -> None:
     _mattered(record["importance"])
     for row in record["trials"]:
         if row["status"] in ("failed", "diverged"):
-            print(terminal.plain(f"{row['folder']} {row['status']}: {row['error']}"))
+            print(terminal.plain(f"{row['folder']} {row['status']}: {secrecy.hide(row['error'])}"))
     if record["best"]:
         print(terminal.plain(f"best configuration: its best trial is {Path(folder) / record['best']['folder']}"))
         for change in record["best"]["diff"]:
-            print(terminal.plain(f"    config.{change['path']}: {change['base']!r} -> {change['best']!r}"))
+            changed = f"    config.{change['path']}: {change['base']!r} -> {change['best']!r}"
+            print(terminal.plain(secrecy.hide(changed)))
         print("to train it anew, and evaluate it on the test split:")
-        print(terminal.plain(f"    {record['best']['command']}"))
+        print(terminal.plain(f"    {secrecy.hide(record['best']['command'])}"))
     print(terminal.plain(f"everything is in {folder}"))
 
 

@@ -56,9 +56,11 @@ def _check(url: str) -> None:
     """Warns of a password in the URL; refuses one that the driver would take for a part of the host, and show."""
     if secrecy.hide(url) != url:
         print(secrecy.HINT, file=sys.stderr)
+    host = None
     with contextlib.suppress(sqlalchemy.exc.ArgumentError, ValueError):
-        if url and "@" in (sqlalchemy.make_url(url).host or ""):
-            raise ConfigError(["--storage: an @ in the user or the password ends it. Write %40 for it"])
+        host = sqlalchemy.make_url(url).host
+    if "@" in (host or ""):
+        raise ConfigError(["--storage: an @ in the user or the password ends it. Write %40 for it"])
 
 
 def asking(question: Callable[[], Answer], line: Callable[[str], None], stop: Callable[[], bool]) -> Answer:

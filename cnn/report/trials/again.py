@@ -5,6 +5,7 @@ import re
 import shlex
 from typing import Any
 
+from cnn import secrecy
 from cnn.report import text
 from cnn.report.part import Part
 from cnn.report.reproduce import HIDDEN, SECRET
@@ -53,11 +54,11 @@ def build_again(sweep: Sweep) -> Part:
 
 
 def hidden(command: str) -> str:
-    """Returns a command for a shell with secrets hidden; one that cannot be split is shown as it is."""
+    """Returns a command for a shell with secrets hidden; in one that cannot be split, the passwords in URLs."""
     try:
-        words = shlex.split(command)
+        words = secrecy.words(shlex.split(command))
     except ValueError:
-        return text.visible(command)
+        return text.visible(secrecy.hide(command))
     for index, word in enumerate(words):
         name, equals, _ = word.partition("=")
         if equals and re.match(r"--", word) and SECRET.search(name):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from cnn import config, rundir
+from cnn import config, rundir, secrecy
 
 RECORD = "sweep.json"
 SEED = "seed"
@@ -130,7 +130,16 @@ def read(folder: Path, *, running: bool = False) -> Sweep:
     if missing:
         remedy = "Start the sweep's command again, which writes it anew"
         raise rundir.BrokenFile(f"{folder / RECORD}: lacks {', '.join(missing)}. {remedy}")
-    return Sweep(folder, about, running)
+    return Sweep(folder, _hidden(about), running)
+
+
+def _hidden(value: Any) -> Any:
+    """Returns what a record holds with the passwords hidden that stand in URLs, such as earlier versions wrote."""
+    if isinstance(value, str):
+        return secrecy.hide(value) if "://" in value else value
+    if isinstance(value, Mapping):
+        return {name: _hidden(inner) for name, inner in value.items()}
+    return [_hidden(inner) for inner in value] if isinstance(value, list) else value
 
 
 def above(workdir: Path) -> str | None:
