@@ -4,13 +4,18 @@
 """
 
 import dataclasses
+import sys
 from pathlib import Path
 
-from cnn import config, rundir, settings
+from cnn import config, rundir, settings, terminal
+from cnn.data.pictures import READER
 
 NUMERICS = "numerics"
-VERSIONS = {"optimizer": 2}
-"""Version 2 of the optimizers: nadam's momentum follows Dozat's schedule, and muon moves biases and scales by AdamW."""
+VERSIONS = {"optimizer": 2, "reader": READER}
+"""Version 2 of the optimizers: nadam's momentum follows Dozat's schedule, and muon moves biases and scales by AdamW.
+
+Of the reader of picture files see `cnn.data.pictures.READER`.
+"""
 CHANGED: dict[str, dict[int, tuple[type, ...]]] = {"optimizer": {2: (settings.Nadam, settings.Muon)}}
 """What each version computes otherwise than the one before."""
 
@@ -37,6 +42,19 @@ def check(values: config.Values, workdir: Path) -> None:
             f"--workdir: {workdir} holds an unfinished run of {relation} version, whose {name} computes otherwise. "
             f"{source} to continue it, or start again with --workdir={rundir.free(workdir)}"
         ]
+    )
+
+
+def tell(values: config.Values, workdir: Path) -> None:
+    """Says on stderr where an earlier version read some picture files of a run's data otherwise."""
+    run = rundir.read_json(workdir / rundir.RUN)
+    made = values.data.name == "digits" or values.data.name.partition("/")[0] == "lines"
+    if run is None or made or run.get(NUMERICS, {}).get("reader", 1) >= READER:
+        return
+    print(
+        f"{terminal.plain(str(workdir))} was begun by a version that read some transparent PNG files otherwise: where "
+        "its data have such, what follows is not bit-identical to what that version computed",
+        file=sys.stderr,
     )
 
 

@@ -89,6 +89,7 @@ def _finished(values: Values, workdir: Path, known: data.Dataset | None) -> dict
     finished = rundir.read_json(workdir / rundir.RESULT)
     if finished is None:
         arithmetic.check(values, workdir)
+        arithmetic.tell(values, workdir)
         lock.probe(workdir)
     else:
         check_still_same(values, workdir, known)

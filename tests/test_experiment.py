@@ -92,7 +92,7 @@ def test_run_json_says_what_made_the_run(reference):
     assert made["cpu_threads"] >= 1
     assert len(made["git"]["commit"]) == 40
     assert isinstance(made["git"]["dirty"], bool)
-    assert made["numerics"] == {"optimizer": 2}
+    assert made["numerics"] == {"optimizer": 2, "reader": 2}
     assert made["data"]["examples"] == runs.EXAMPLES
     assert made["data"]["classes"] == [str(digit) for digit in range(10)]
 

@@ -13,6 +13,7 @@ import cnn
 import data_files
 import runs
 from cnn import checks, config, data, experiment, origin, rundir
+from cnn.data import pictures
 
 FRUIT = ("apple", "kiwi", "plum")
 
@@ -250,3 +251,16 @@ def test_a_class_is_the_same_in_either_unicode_form(tmp_path):
     rundir.write_json(tmp_path / "run.json", {"data": {"classes": ["kiwi", "cafe\u0301", "plum"]}})
     turned = origin.in_order(tmp_path, dataset)
     assert turned.test.labels.tolist() == [1] * 8 + [0] * 8 + [2] * 8
+
+
+def test_a_run_whose_pictures_an_earlier_version_read_otherwise_says_so(copied, capsys):
+    run = runs.saved(copied / "run", "run.json")
+    assert run["numerics"]["reader"] == pictures.READER
+    assert runs.start("eval", f"--workdir={copied / 'run'}") == 0
+    assert "read some transparent PNG" not in capsys.readouterr().err
+    rundir.write_json(copied / "run" / "run.json", {**run, "numerics": {"optimizer": 2}})
+    assert runs.start("eval", f"--workdir={copied / 'run'}") == 0
+    assert f"{copied / 'run'} was begun by a version that read some transparent PNG" in capsys.readouterr().err
+    (copied / "run" / "result.json").unlink()
+    assert again(copied) == 0
+    assert f"{copied / 'run'} was begun by a version that read some transparent PNG" in capsys.readouterr().err

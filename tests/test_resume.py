@@ -258,7 +258,7 @@ def test_a_finished_run_of_earlier_arithmetic_still_opens(reference, tmp_path, c
 def test_an_unfinished_run_whose_optimizer_is_as_it_was_goes_on(reference, unfinished):
     of_a_version(unfinished, "adam", 1)
     assert experiment.run(runs.tiny(), unfinished).fresh
-    assert runs.saved(unfinished, "run.json")["numerics"] == {"optimizer": 2}
+    assert runs.saved(unfinished, "run.json")["numerics"] == {"optimizer": 2, "reader": 2}
     assert runs.final(runs.tiny(), unfinished) == runs.final(runs.tiny(), reference)
 
 

@@ -98,9 +98,10 @@ def evaluate(
       ConfigError: the split is empty, nothing is saved yet, or not these weights.
       DataError: the data are missing or unlike the config, or their classes have other names than the run's.
     """
-    from cnn import evaluate
+    from cnn import arithmetic, evaluate
 
     _one_of("split", split, SPLITS)
+    arithmetic.tell(values, workdir)
     weights = weights or values.eval.weights
     step, found = variables(values, workdir, weights)
     given = dataset(values, workdir, split, data_dir)

@@ -124,6 +124,9 @@ def read_whole(path: str | Path, channels: int, *, behind: int = 0) -> UInt8[np.
 def decode(file: io.BytesIO | io.BufferedReader, channels: int, behind: int = 0) -> UInt8[np.ndarray, "h w c"]:
     """Decodes one picture at its own size, as grey (1 channel) or colour (3), transparency on the grey `behind` it.
 
+    Grey of 16 bits is scaled to 8 and rounded. Of 16-bit colours, and of 16-bit grey beside alpha, Pillow gives the
+    upper 8 bits alone: these are the pixels, and a transparent colour is one that shares them.
+
     Raises:
       BrokenPicture: if it is no picture of the known formats, is cut short, or has more than `MAX_PIXELS` pixels.
     """

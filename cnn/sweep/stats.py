@@ -49,12 +49,9 @@ def winner(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     said: dict[str, Any] = {"difference": difference, "sd": sd, "real": real}
     if sd == 0:
         return {**said, "text": f"best and second differ by {difference:.4g}, and seeds make no difference at all"}
-    ratio = difference / sd
-    said["ratio"] = ratio
-    text = (
-        f"the means of best and second differ by {difference:.4g}, which is {ratio:.2g} times the standard deviation "
-        f"between seeds ({sd:.2g})"
-    )
+    said["ratio"] = ratio = difference / sd
+    spread = f"{ratio:.2g} times the standard deviation between seeds ({sd:.2g})"
+    text = f"the means of best and second differ by {difference:.4g}, which is {spread}"
     if real:
         compared = len(groups)
         choice = f"; it is the best of {compared}, so new seeds will flatter it less" if compared > 2 else ""
