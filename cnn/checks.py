@@ -2,11 +2,12 @@
 
 import math
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import jax
 
-from cnn import data, devices, footprint, hosts, memory, origin, settings, terminal
+from cnn import data, devices, donor, footprint, hosts, memory, origin, remarks, settings, terminal
 from cnn.config import ConfigError, Values
 from cnn.fields import MAX_INTEGER
 
@@ -19,11 +20,14 @@ def load_data(section: settings.Data) -> data.Dataset:
     """
     names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
     fields = {name: getattr(section, name) for name in (*names, "loading", "on_error")}
-    dataset = data.load(**fields, room=section.memory_share * min([memory.host_bytes(), *_device_bytes()]))
+    return data.load(**fields, room=section.memory_share * min([memory.host_bytes(), *_device_bytes()]))
+
+
+def tell(lines: Iterable[str]) -> None:
+    """Says something on stderr, once for all processes."""
     if hosts.leads():
-        for note in dataset.notes:
-            print(note, file=sys.stderr)
-    return dataset
+        for line in lines:
+            print(terminal.plain(line), file=sys.stderr)
 
 
 def check_still_same(values: Values, workdir: Path, known: data.Dataset | None = None) -> None:
@@ -87,6 +91,12 @@ def check_memory(values: Values, dataset: data.Dataset, count: int) -> None:
     line = footprint.warning(need, available)
     if line and hosts.leads():
         print(line, file=sys.stderr)
+
+
+def tell_remarks(values: Values, workdir: Path, dataset: data.Dataset) -> None:
+    """Says on stderr what may surprise of a run that begins, and of its data, see `cnn.remarks`."""
+    if not donor.has_begun(workdir):
+        tell([*dataset.notes, *remarks.remarks(values, len(dataset.train))])
 
 
 def check_lengths(values: Values, dataset: data.Dataset) -> None:

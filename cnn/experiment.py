@@ -23,7 +23,7 @@ from cnn import (
     rundir,
     starting,
 )
-from cnn.checks import check_lengths, check_memory, check_share, check_still_same, load_data
+from cnn.checks import check_lengths, check_memory, check_share, check_still_same, load_data, tell_remarks
 from cnn.compilation import compilations
 from cnn.config import Values
 from cnn.fingerprint import fingerprint
@@ -62,8 +62,7 @@ def run(
     Raises:
       ConfigError: the directory holds a run of another config, or the data are too few for it.
       DataError: the data are missing, unlike the config, or others than the run began with.
-      Held: another process holds the run.
-      NoValidCheckpoint: what was saved is damaged.
+      Held, NoValidCheckpoint: another process holds the run; what was saved is damaged.
       Preempted: a signal asked to stop.
       Elsewhere, Unlike: of several processes, the first one ended, or they differ in config, data or versions.
     """
@@ -75,10 +74,12 @@ def run(
         faults.point("load")
         dataset = known or load_data(values.data)
         _check(values, dataset, count)
-        if (finished := hosts.from_leader(lambda: _open(values, workdir, dataset, held))) is not None:
-            return Finished(finished, fresh=False)
-        watch = watch or Watch(functools.partial(Reporter, quiet=not hosts.leads()))
-        trainer = Trainer(values, workdir, dataset, interruption, count=count, watch=watch)
+        if (over := hosts.from_leader(lambda: _open(values, workdir, dataset, held))) is not None:
+            return Finished(over, fresh=False)
+        if watch is None:
+            tell_remarks(values, workdir, dataset)
+        seen = watch or Watch(functools.partial(Reporter, quiet=not hosts.leads()))
+        trainer = Trainer(values, workdir, dataset, interruption, count=count, watch=seen)
         trainer.train()
         return Finished(finish(values, workdir, trainer, dataset), fresh=True)
 

@@ -103,7 +103,18 @@ def test_files_are_sorted_and_hidden_ones_and_notes_are_passed_over(tmp_path):
 
 def test_test_may_lack_a_class(tmp_path):
     write(tmp_path, ["train/cat/a.png", "train/dog/b.png", "test/dog/c.png"])
-    assert load_folder(tmp_path).test.labels.tolist() == [1]
+    missing = load_folder(tmp_path)
+    assert missing.test.labels.tolist() == [1]
+    (tmp_path / "test" / "cat").mkdir()
+    empty = load_folder(tmp_path)
+    assert empty.test.labels.tolist() == [1] and empty.identity == missing.identity
+    note = "config.data.data_dir: test has no pictures of 1 of 2 classes, of which its results say nothing: cat."
+    assert missing.notes == empty.notes == (note,)
+    (tmp_path / "valid" / "dog").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"no class folder holds pictures, got .*valid'"):
+        load_folder(tmp_path)
+    write(tmp_path, ["valid/dog/d.png"])
+    assert [line for line in load_folder(tmp_path).notes if line.startswith("config.data.data_dir: valid has no pict")]
 
 
 def test_the_identity_follows_the_pixels_and_the_classes(tmp_path):

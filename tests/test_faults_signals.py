@@ -234,7 +234,7 @@ def test_a_folder_that_may_not_be_written_is_refused_before_compiling(tmp_path):
         pytest.skip("root writes everywhere, and setpriv cannot take that away")
     done = start("train", *flags(), f"--workdir={folder / 'run'}", before=before, fault="opened:kill:1")
     assert done.code == IO_ERROR
-    assert done.err == f"{folder / 'run'}: Permission denied\n"
+    assert done.err.endswith(f"--workdir: {folder / 'run'}: Permission denied\n")
     assert list(folder.iterdir()) == []
 
 

@@ -133,7 +133,8 @@ def test_summary_says_what_training_takes_and_touches_no_device(capsys):
     assert runs.start("summary") == 0
     out = capsys.readouterr().out
     for device, platform in ("an accelerator", "gpu"), ("a CPU", "cpu"):
-        assert f"training on {device} takes about {footprint.need(runs.tiny(), platform)}, and the data set" in out
+        need = footprint.need(runs.tiny(), platform)
+        assert f"training on {device} needs about {need} of memory, and what the pictures of the data set take" in out
     assert "(parameters 2.54 KiB, optimizer 5.08 KiB, step 7.62 KiB, activations of 100 images " in out
     code = "import sys; from cnn import footprint; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)

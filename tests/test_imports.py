@@ -52,6 +52,7 @@ RANKS = {
     "cnn.config": 3,
     "cnn.optim": 3,
     "cnn.plan": 3,
+    "cnn.remarks": 4,
     "cnn.progress": 3,
     "cnn.terminal": 3,
     "cnn.compute": 4,

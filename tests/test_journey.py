@@ -114,7 +114,8 @@ def test_explain_follows_what_it_is_asked_to(tmp_path, capsys):
     assert [picture.label for picture in found.pictures] == [0, 1, 2]
     assert all(picture.recorded is not None for picture in found.pictures)
     out = capsys.readouterr().out
-    assert f"{found.about['numbers']:,} of {found.about['numbers']:,} numbers of each image agree" in out
+    count = f"{found.about['numbers']:,}"
+    assert f"{count} of {count} numbers of each image agree with the float64 sums, within what rounding may" in out
     assert "the journeys are in" in out and "report.html" in out
     assert (tmp_path / "a" / "report.html").read_text().count("journey-image-") >= 3
 

@@ -146,7 +146,7 @@ def test_a_directory_that_is_no_run_is_left_alone(tmp_path, capsys):
 def test_a_directory_that_cannot_be_made_is_an_input_output_error(tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     assert runs.train(tmp_path / "file" / "run") == 74
-    assert refused(capsys) == f"{tmp_path / 'file' / 'run'}: Not a directory\n"
+    assert refused(capsys).endswith(f"--workdir: {tmp_path / 'file' / 'run'}: Not a directory\n")
 
 
 @pytest.mark.parametrize("content", ["garbage", "[]", "\xff"])
@@ -256,3 +256,13 @@ def test_hostile_class_names_are_harmless_on_the_terminal(tmp_path, capsys):
     (tmp_path / "test" / "\x1b[2Junknown").mkdir()
     assert runs.train(tmp_path / "other", *overrides, sections=sections) == 2
     assert all(letter == "\n" or letter.isprintable() for letter in refused(capsys))
+
+
+def test_a_directory_that_cannot_be_made_is_named_with_its_flag(capsys):
+    for words in ((), ("sweep", "--grid=seed=0")):
+        assert runs.start(*words, "--workdir=/proc/x") == launch.IO_ERROR
+        assert refused(capsys).splitlines()[-1] == "--workdir: /proc/x: No such file or directory"
+    assert launch._said(OSError(28, "No space left on device", "/w/run/metrics.jsonl"), "/w/run") == (
+        "/w/run/metrics.jsonl: No space left on device"
+    )
+    assert launch._said(OSError("broken"), "/w/run") == "broken"

@@ -117,7 +117,8 @@ def test_a_whole_life_of_a_run_without_tensorflow(tmp_path):
     assert "650 parameters" in out
     assert "test accuracy 0." in out
     lines = err.splitlines()
-    assert len(lines) == 2, "one plain line for each evaluation, and nothing else"
+    assert len(lines) == 3, "what an epoch leaves out, one plain line for each evaluation, and nothing else"
+    assert "each epoch leaves out 93 of 1,293 training pictures (7.2 %)" in lines.pop(0)
     assert all(re.match(r"epoch \d/2  train loss [\d.]+ accuracy [\d.]+  valid loss [\d.]+", line) for line in lines)
     assert "\x1b" not in out + err
     metrics = (workdir / "metrics.jsonl").read_bytes()

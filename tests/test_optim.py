@@ -262,6 +262,9 @@ def test_a_linear_schedule_is_a_straight_line_to_final():
 def test_a_step_schedule_falls_every_so_many_epochs():
     found = factors(settings.Step(every_epochs=2, factor=0.1), 20, steps_per_epoch=4)
     np.testing.assert_allclose(found, [*[1] * 8, *[0.1] * 8, *[0.01] * 4], rtol=1e-5)
+    later = factors(settings.Step(every_epochs=2, factor=0.1, warmup_steps=3), 20, steps_per_epoch=4)
+    np.testing.assert_array_equal(later[3:], found[:17])
+    assert "counted from its end" in settings.Step.__doc__
     assert factors(settings.Step(factor=0.0, every_epochs=1), 8).tolist() == [1] * 4 + [0] * 4
     assert factors(settings.Step(every_epochs=2**31 - 1), 8).tolist() == [1] * 8
 

@@ -19,7 +19,7 @@ from browser import driven, needs_chromium, needs_driver, proof
 from cnn import config, pages, report
 from cnn.report import plot, text
 from cnn.report.sweeps import drawn, write
-from cnn.report.trials import axes, parallel, ranking, record, single, timeline
+from cnn.report.trials import axes, curves, parallel, ranking, record, single, timeline
 from report_files import HOSTILE
 from report_files import make as make_run
 from sweep_files import LAYERS, make
@@ -86,6 +86,15 @@ def test_a_wide_positive_list_lies_on_a_logarithmic_axis_and_a_long_choice_is_ex
     (folder / "sweep.json").write_text(json.dumps(about))
     (axis,) = axes.axes(record.read(folder))
     assert axis.kind == "log" and [tick.text for tick in axis.ticks()] == ["1", "10", "100", "1,000"]
+
+
+def test_the_best_and_the_worst_trial_are_said_in_words(tmp_path):
+    sweep = record.read(make(tmp_path / "two", configurations=3, values=[0.5, 0.75, 0.25]))
+    assert curves.sentence(sweep) == (
+        "Of the trials that finished, trial 1 reached the best valid.accuracy, 0.7500, and trial 2 the worst, 0.2500."
+    )
+    sweep = record.read(make(tmp_path / "one", configurations=2, values=[0.5, 0.5], states=("finished", "failed")))
+    assert curves.sentence(sweep) == "Of the trials that finished, trial 0 reached the best valid.accuracy, 0.5000."
 
 
 def test_the_winner_sentence_agrees_with_a_reference(tmp_path):

@@ -50,10 +50,18 @@ def _run(invocation: Invocation, read_config: ReadConfig) -> int:
     except FloatingPointError as error:
         return _fail([str(error)], DIVERGED)
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        return _fail([f"{place}{error.strerror or error}"], IO_ERROR)
+        return _fail([_said(error, invocation.flags.get("workdir", ""))], IO_ERROR)
     except KeyboardInterrupt:
         return _fail(["interrupted. The same command starts it again, from what is saved"], PREEMPTED)
+
+
+def _said(error: OSError, workdir: str) -> str:
+    """Returns what the system refused, and the flag where it is that directory, or one above it, which it lacks."""
+    if not error.filename:
+        return str(error.strerror or error)
+    place = Path(str(error.filename)).absolute()
+    flag = "--workdir: " if workdir and Path(workdir).absolute().is_relative_to(place) else ""
+    return f"{flag}{error.filename}: {error.strerror or error}"
 
 
 def _fail(problems: list[str], code: int) -> int:

@@ -14,5 +14,6 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     if line := footprint.split(values):
         print(line)
     for device, platform in (("an accelerator", "gpu"), ("a CPU", "cpu")):
-        print(f"training on {device} takes about {footprint.need(values, platform)}, and the data set")
+        need = footprint.need(values, platform)
+        print(f"training on {device} needs about {need} of memory, and what the pictures of the data set take")
     return 0

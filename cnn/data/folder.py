@@ -43,9 +43,10 @@ def read(*, data_dir: str, image_shape: tuple[int, int, int], fit: str) -> Sourc
         _check_known(root / part, folders[part], names)
     ignored = _ignored(root, tuple(folders))
     listings = [_list(root / part, names, folders[part], ignored) for part in folders]
+    lacking = [line for listing in listings[1:] for line in _lacking(listing)]
     train, test, *valid = (Pictures(listing, image_shape, fit) for listing in listings)
     identity, copies = fingerprint(listings)
-    notes = (*([VALID_USED] if own else []), *_said(ignored, root), *_leaked(copies, root))
+    notes = (*([VALID_USED] if own else []), *lacking, *_said(ignored, root), *_leaked(copies, root))
     return Source(train, test, names, f"folder:{identity}", notes, *valid)
 
 
@@ -128,6 +129,13 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _list(part: Path, names: Sequence[str], folders: Mapping[str, str], ignored: list[str]) -> Listing:
     spelled = tuple(folders.get(name, name) for name in names)
     files = [_files(part / folders[name], ignored) if name in folders else [] for name in names]
+    # Training must see every class; the other parts may lack some, but not all.
+    empty = [name for name, found in zip(names, files, strict=True) if not found]
+    if empty and part.name == "train":
+        place = str(part / folders[empty[0]])
+        raise DataError(f"config.data.data_dir: the class folder holds no pictures, got {place!r}. {LAYOUT}")
+    if len(empty) == len(names):
+        raise DataError(f"config.data.data_dir: no class folder holds pictures, got {str(part)!r}. {LAYOUT}")
     starts = np.array([0, *itertools.accumulate(map(len, files))])
     return Listing(part, tuple(names), spelled, files, starts)
 
@@ -143,10 +151,16 @@ def _files(folder: Path, ignored: list[str]) -> list[str]:
             f"({len(unread)} such in its folder). Convert them to {', '.join(SUFFIXES)}, or take them away."
         )
     ignored += [str(folder / name) for name, found in kinds.items() if found in ("other", "folder")]
-    files = [name for name, found in kinds.items() if found == "picture"]
-    if not files:
-        raise DataError(f"config.data.data_dir: the class folder holds no pictures, got {str(folder)!r}. {LAYOUT}")
-    return files
+    return [name for name, found in kinds.items() if found == "picture"]
+
+
+def _lacking(listing: Listing) -> Iterator[str]:
+    names = [name for name, files in zip(listing.class_names, listing.files, strict=True) if not files]
+    if names:
+        yield (
+            f"config.data.data_dir: {listing.folder.name} has no pictures of {len(names)} of "
+            f"{len(listing.class_names)} classes, of which its results say nothing: {_some(names)}."
+        )
 
 
 def _ignored(root: Path, parts: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ class Linear(Constant):
 
 @dataclasses.dataclass(frozen=True)
 class Step(Constant):
-    """Multiplied by `factor` every so many epochs."""
+    """Multiplied by `factor` every so many epochs; the warmup comes first, and the epochs are counted from its end."""
 
     every_epochs: Count = 10
     factor: Fraction = 0.1

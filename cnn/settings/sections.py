@@ -47,6 +47,7 @@ class Train:
     """How the network is trained."""
 
     batch_size: Count = 32
+    """Pictures of one step; what is left at the end of an epoch and makes no full batch is left out of it."""
     epochs: Count = 5
     label_smoothing: Rate = 0.0
     clip: Annotated[Any, Language(CLIPS)] = "none"
@@ -55,7 +56,8 @@ class Train:
     """Which parameters stay as they start, as patterns over their paths, see `cnn.patterns`; empty: none. A batch
     normalisation all of whose parameters are frozen normalises as in evaluation and keeps its statistics."""
     accumulate_steps: Count = 1
-    """The batch is computed in so many equal parts, one after another, to save memory."""
+    """The batch is computed in so many equal parts, one after another, to save memory. A batch normalisation normalises
+    each part by its own statistics, and its running ones move so many times a step."""
     remat: Literal["none", "layers", "blocks"] = "none"
     """What the gradients need of each layer is kept (none), computed a second time from the layer's input (layers), or
     from the input of every block of about the square root of the number of layers (blocks): less memory, more time."""

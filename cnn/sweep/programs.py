@@ -45,6 +45,7 @@ class Datasets:
         with self._lock:
             if source not in self._known:
                 dataset = checks.load_data(values.data)
+                checks.tell(dataset.notes)
                 # On the device once, not once for each trial.
                 train_split, valid = map(_on_device, (dataset.train, dataset.valid))
                 self._known[source] = dataclasses.replace(dataset, train=train_split, valid=valid)

@@ -60,11 +60,10 @@ def sentence(sweep: Sweep) -> str:
     if sweep.best is None:
         return f"{len(sweep.trials)} trials, none of which has finished yet."
     worst = next(trial for n in reversed(sweep.ranked) if (trial := sweep.by_number[n])["status"] == FINISHED)
-    return (
-        f"Of the finished trials, the best single one is trial {sweep.best['number']}, with {sweep.objective} "
-        f"{sweep.best['value']:.4f}, and the worst is trial {worst['number']}, with {worst['value']:.4f}; the ranking "
-        "goes by the means of configurations."
-    )
+    first = f"trial {sweep.best['number']} reached the best {sweep.objective}, {sweep.best['value']:.4f}"
+    if worst is sweep.best:
+        return f"Of the trials that finished, {first}."
+    return f"Of the trials that finished, {first}, and trial {worst['number']} the worst, {worst['value']:.4f}."
 
 
 def _lines(sweep: Sweep, curves: Sequence[Sequence[tuple[float, float]]], x: Span, y: Span) -> list[dict[str, Any]]:
