@@ -29,11 +29,12 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", loc
 def parse_flags(arguments: list[str]) -> command_line.Invocation:
     """Reads the command line with a parser of ours, so that all its problems show at once."""
     invocation = command_line.parse(arguments[1:])
-    if invocation.help or COMMANDS[invocation.command].only_prints:
+    answer = command_line.answer(invocation)
+    if answer is not None or COMMANDS[invocation.command].only_prints:
         # Ends like any Unix command where whoever read its output, such as `head`, has left.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    if invocation.help:
-        print(command_line.usage(invocation))
+    if answer is not None:
+        print(answer)
         sys.exit(0)
     flags.FLAGS(arguments[:1])
     return invocation

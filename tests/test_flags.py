@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnn import config, fields, layers
 from cnn.commands import COMMANDS, FLAGS, SWITCHES, flags
 
 
@@ -106,3 +107,53 @@ def test_words_are_kept_for_a_command_that_takes_them_and_two_dashes_end_the_fla
     assert invocation.problems == []
     assert invocation.flags == {"weighted": "on", "filter": "-1 0 1"}
     assert invocation.words == ["a.png", "--pool=max", "-b.png"]
+
+
+SECTIONS = (*config.SECTIONS, *config.NAMED, *config.SCALARS, "model")
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_help_of_a_section_lists_every_field_with_what_it_may_hold(section):
+    invocation = flags.parse([f"--config.{section}.help", "summary"])
+    assert (invocation.command, invocation.problems) == ("summary", [])
+    lines = flags.answer(invocation).splitlines()
+    assert max(map(len, lines)) <= 120
+    kinds = [*config.NAMED.get(section, {}).values(), *filter(None, [config.SECTIONS.get(section)])]
+    for kind in kinds:
+        for name in fields.options(kind):
+            assert any(line.startswith((f"  {name} = ", f"  {name} ")) for line in lines), name
+    for name in layers.KINDS if section == "model" else ():
+        assert any(line.startswith(f"  {name}") for line in lines), name
+
+
+def test_the_help_of_fields_tells_type_range_default_and_meaning():
+    told = " ".join(flags.answer(flags.parse(["--config.train.help"])).split())
+    assert told.startswith(
+        "config.train: How the network is trained. batch_size = 32 an integer of at least 1. Pictures"
+    )
+    assert 'clip = "none" one of none, global_norm(max_norm), value(limit).' in told
+    told = flags.answer(flags.parse(["--config.optimizer.help", "--config.optimizer.name=momentum"]))
+    assert "adam" not in told.partition("\n")[2]
+    assert "momentum = 0.9" in told and "a finite number in [0, 1)" in told
+    assert "a finite number above 0; must be set" in told
+    told = " ".join(flags.answer(flags.parse(["--config.schedule.help"])).split())
+    assert "constant by default" in told and "the warmup comes first, and the epochs are counted from its end" in told
+
+
+def test_the_help_of_a_config_names_every_section_and_field():
+    told = flags.answer(flags.parse(["--config.help"]))
+    words = set(told.replace(",", " ").split())
+    assert {*SECTIONS, "learning_rate", "warmup_steps", "accumulate_steps", "valid_fraction"} <= words
+
+
+def test_the_help_of_no_section_is_a_mistake():
+    invocation = flags.parse(["--config.optimzer.help"])
+    assert flags.answer(invocation) is None
+    assert invocation.problems[0].startswith("--config.optimzer.help: is no section. Did you mean 'optimizer'? Known: ")
+    assert flags.answer(flags.parse(["--config.optimizer.name=adam"])) is None
+
+
+def test_the_version_names_the_commit_and_the_packages():
+    first, *packages = flags.answer(flags.parse(["--version"])).splitlines()
+    assert first.startswith(("cnn commit ", "cnn, whose commit is not known"))
+    assert [line.split()[0] for line in packages] == ["jax", "flax", "optax"]

@@ -4,7 +4,7 @@ import dataclasses
 import textwrap
 
 from cnn.api.configs import DEFAULT as DEFAULT_CONFIG
-from cnn.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Command, placement
+from cnn.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Command, fields_help, placement, version
 from cnn.config import Override
 from cnn.fields import did_you_mean
 
@@ -23,6 +23,9 @@ class Invocation:
     words: list[str] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
     help: bool = False
+    version: bool = False
+    section: str | None = None
+    """The section of the config whose fields were asked about, empty for all."""
     named: bool = False
     """Whether the command was typed, not assumed."""
 
@@ -39,6 +42,11 @@ def parse(arguments: list[str]) -> Invocation:
             break
         if argument in ("-h", "-help", "--help", "--helpshort", "--helpfull"):
             invocation.help = True
+        elif argument == "--version":
+            invocation.version = True
+        elif (section := fields_help.section_of(argument.lstrip("-"))) is not None and argument[0] == "-":
+            invocation.section = section
+            invocation.problems += filter(None, [fields_help.problem(section)])
         elif argument.startswith("-") and argument.strip("-"):
             name, equals, value = argument.lstrip("-").partition("=")
             if name == PRINT and not equals:
@@ -109,6 +117,17 @@ def _check_flags(invocation: Invocation) -> None:
         )
 
 
+def answer(invocation: Invocation) -> str | None:
+    """Returns what is to be printed, and nothing else done, where only help or the version was asked for."""
+    if invocation.help:
+        return usage(invocation)
+    if invocation.version:
+        return version.text()
+    if invocation.section is None or fields_help.problem(invocation.section):
+        return None
+    return fields_help.text(invocation.section, {override.path: override.text for override in invocation.overrides})
+
+
 def usage(invocation: Invocation | None = None) -> str:
     """Returns the help, on one screen; where a command was typed, that command's."""
     if invocation is not None and invocation.named:
@@ -117,7 +136,7 @@ def usage(invocation: Invocation | None = None) -> str:
     lines += [f"  {name:<9}{command.help}" for name, command in COMMANDS.items()]
     lines += [
         "",
-        "python main.py COMMAND --help lists the flags of a command",
+        "python main.py COMMAND --help lists the flags of a command; --config.help the fields of a config; --version",
         "",
         "examples:",
         "  python main.py summary --config=configs/lenet5.py",
