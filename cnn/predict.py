@@ -47,7 +47,8 @@ def predict(
 ) -> Iterator[Prediction | Unread]:
     """Yields what the network makes of each picture, in order, and why where one cannot be read.
 
-    The logits are computed as evaluation computes them; at most `eval.batch_size` pictures are held at a time.
+    The logits are computed as evaluation computes them, of the files of a whole split to the bit; at most
+    `eval.batch_size` pictures are held at a time.
 
     Args:
       values: the run's config.
@@ -65,15 +66,15 @@ def predict(
         while chunk := list(islice(waiting, values.eval.batch_size)):
             with pictures.bombs_are_errors():
                 read = list(pool.map(lambda file: _read(file, wanted), chunk))
-            images = [outcome.image for outcome in read if isinstance(outcome, Own)]
             # All chunks have the size of the first, so that only that is compiled.
-            size = size or len(images)
-            logits = iter(_logits(hyperparameters, variables, images, size, values.train.compute_dtype))
-            for file, outcome in zip(chunk, read, strict=True):
+            size = size or len(chunk)
+            shape, dtype = wanted.image_shape, values.train.compute_dtype
+            logits = _logits(hyperparameters, variables, read, shape, size, dtype)
+            for file, outcome, row in zip(chunk, read, logits, strict=True):
                 if isinstance(outcome, Unread):
                     yield outcome
                 else:
-                    yield Prediction(str(file), outcome.image, outcome.notes, next(logits))
+                    yield Prediction(str(file), outcome.image, outcome.notes, row)
 
 
 def predict_images(
@@ -98,12 +99,18 @@ def _read(file: str | Unread, wanted: Wanted) -> Own | Unread:
 
 
 def _logits(
-    hyperparameters: hyper.Hyper, variables: model.Variables, images: list[np.ndarray], size: int, compute_dtype: str
-) -> Float32[np.ndarray, "images classes"]:
-    if not images:
-        return np.empty((0, 0), np.float32)
+    hyperparameters: hyper.Hyper,
+    variables: model.Variables,
+    read: list[Own | Unread],
+    image_shape: tuple[int, int, int],
+    size: int,
+    compute_dtype: str,
+) -> Float32[np.ndarray, "read classes"]:
+    """Computes `size` at a time; in the place of what cannot be read lies a black picture, as in evaluation."""
+    if not any(isinstance(outcome, Own) for outcome in read):
+        return np.empty((len(read), 0), np.float32)
+    black = np.zeros(image_shape, np.uint8)
+    images = np.stack([outcome.image if isinstance(outcome, Own) else black for outcome in read])
     rows = np.minimum(np.arange(-(-len(images) // size) * size), len(images) - 1)
-    stacked = jnp.asarray(np.stack(images)[rows])
-    return evaluate.predict_logits(hyperparameters, variables, stacked, batch_size=size, compute_dtype=compute_dtype)[
-        : len(images)
-    ]
+    how: dict[str, Any] = {"batch_size": size, "compute_dtype": compute_dtype}
+    return evaluate.predict_logits(hyperparameters, variables, jnp.asarray(images[rows]), **how)[: len(images)]
