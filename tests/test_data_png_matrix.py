@@ -1,157 +1,174 @@
-"""Every kind of PNG picture is read the same alone and among others, in memory and streamed."""
+"""PNG pictures of every kind the format allows, alone and beside others, against pixels worked out here."""
 
+import io
 import itertools
 import struct
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from cnn.data import encoded, load
+from cnn.data import load, png
+from cnn.data.encoded import decode_all
+from cnn.data.pictures import BrokenPicture, open_picture
 
-SIZE = (5, 4)
+HEIGHT, WIDTH = 5, 4
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# How an upright picture is stored under each orientation of EXIF, `None` where it says nothing.
+STORED = {None: lambda upright: upright, 3: lambda upright: upright[::-1, ::-1], 6: lambda upright: np.rot90(upright)}
+# The first row and column of each pass of Adam7, and its steps down and to the right.
 PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-TURNED = 6  # EXIF: to be turned clockwise by a quarter
-CASES = [
-    (kind, depth, clear, turned, interlaced)
+MATRIX = [
+    (kind, depth, transparent, orientation, interlaced)
     for kind, depths in DEPTHS.items()
-    for depth, clear, turned, interlaced in itertools.product(depths, (False, True), (False, True), (False, True))
-    if not (clear and kind in (4, 6))
+    for depth, transparent in itertools.product(depths, (False, True) if kind in (0, 2, 3) else (False,))
+    for orientation, interlaced in itertools.product(STORED, (False, True))
 ]
 
 
-def chunk(name, content):
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+def chunk(name, body):
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def packed(values, depth):
-    """Returns the filtered bytes of rows [height, width, samples]."""
-    rows = []
-    for row in values.reshape(len(values), -1):
-        bits = "".join(f"{value:0{depth}b}" for value in row)
-        rows.append(b"\0" + int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big"))
-    return b"".join(rows)
+def rows(values, depth):
+    """Returns rows of whole bytes, each with the filter that changes nothing; empty where there are no pixels."""
+    if not values.size:
+        return b""
+    bits = (values.reshape(len(values), -1)[..., None] >> np.arange(depth)[::-1]) & 1
+    packed = np.packbits(bits.reshape(len(values), -1).astype(np.uint8), axis=1)
+    return b"".join(b"\0" + row.tobytes() for row in packed)
 
 
-def written(values, kind, depth, *, palette=None, clear=None, turned=False, interlaced=False):
-    """Returns a PNG file of samples [height, width, samples]."""
-    height, width = values.shape[:2]
-    if interlaced:
-        parts = [values[top::down, left::right] for top, left, down, right in PASSES]
-        body = b"".join(packed(part, depth) for part in parts if part.size)
-    else:
-        body = packed(values, depth)
-    chunks = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, int(interlaced)))]
-    if palette is not None:
-        chunks.append(chunk(b"PLTE", palette.astype(np.uint8).tobytes()))
-    if clear is not None:
-        chunks.append(chunk(b"tRNS", clear))
-    if turned:
-        exif = Image.Exif()
-        exif[0x0112] = TURNED
-        chunks.append(chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")))
-    chunks += [chunk(b"IDAT", zlib.compress(body)), chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+def encode(values, kind, depth, *, palette=b"", shade=b"", orientation=None, interlaced=False):
+    """Returns a PNG file of values, height x width x channels, as they are stored."""
+    passes = [values[top::down, left::right] for top, left, down, right in PASSES] if interlaced else [values]
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], depth, kind, 0, 0, interlaced)
+    turned = struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, 0x0112, 3, 1, orientation or 1, 0, 0)
+    body = zlib.compress(b"".join(rows(part, depth) for part in passes))
+    parts = [(b"IHDR", header), (b"PLTE", palette), (b"tRNS", shade), (b"eXIf", turned if orientation else b"")]
+    parts = [part for part in parts if part[1]] + [(b"IDAT", body), (b"IEND", b"")]
+    return png.SIGNATURE + b"".join(chunk(*part) for part in parts)
 
 
-def made(kind, depth, clear, turned, interlaced):
-    """Returns a file, its colours of 8 bits [height, width, 3], and how opaque they are, 0..255."""
-    rng = np.random.default_rng([kind, depth])
-    most = 2**depth - 1
-    values = rng.integers(0, most + 1, (*SIZE, SAMPLES[kind]))
-    how = {"turned": turned, "interlaced": interlaced}
-    opaque = np.full(SIZE, 255)
-    if kind == 3:
-        palette = rng.integers(0, 256, (most + 1, 3))
-        shares = rng.integers(0, 256, most + 1)
-        how |= {"palette": palette} | ({"clear": shares.astype(np.uint8).tobytes()} if clear else {})
-        return written(values, kind, depth, **how), palette[values[..., 0]], shares[values[..., 0]] if clear else opaque
-    if kind in (4, 6):
-        opaque = eight(values[..., -1], depth, kind)
-    elif clear:
-        shade = values[2, 1]
-        how["clear"] = struct.pack(f">{len(shade)}H", *shade)
-        opaque = np.where((values == shade).all(axis=-1), 0, 255)
-    shades = eight(values[..., : 3 if kind in (2, 6) else 1], depth, kind)
-    return written(values, kind, depth, **how), np.broadcast_to(shades, (*SIZE, 3)), opaque
-
-
-def eight(values, depth, kind):
-    """Returns samples in 8 bits: grey ones of 16 are scaled, of others Pillow keeps the upper half."""
-    if depth == 16 and kind != 0:
-        return values >> 8
-    return (values * 255 + (2**depth - 1) // 2) // (2**depth - 1)
-
-
-def expected(case, channels):
-    """Returns what the reader should give: on black, upright, in grey or in colour."""
-    _, colours, opaque = made(*case)
-    image = Image.fromarray(np.dstack([colours, opaque]).astype(np.uint8), "RGBA")
-    plain = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")
-    if case[3]:
-        plain = plain.transpose(Image.Transpose.ROTATE_270)
-    array = np.asarray(plain.convert("L" if channels == 1 else "RGB"))
-    return array.reshape(*array.shape[:2], channels)
-
-
-def decoded(files, channels, *, size=(None, None), fit="exact", image_shape=None):
-    images, errors = encoded.decode_all(
-        files, shape=(*size, channels), image_shape=image_shape or (*SIZE, channels), fit=fit, what="matrix"
+def picture(kind, depth, transparent, orientation, interlaced):
+    """Returns the bytes of a random picture, and what they are to be read as: in colour, and in grey."""
+    random = np.random.default_rng([kind, depth])
+    values = random.integers(0, 2**depth, (HEIGHT, WIDTH, CHANNELS[kind]))
+    values[1, 2], values[3] = values[0, 0], values[0, 0]
+    colours = random.integers(0, 256, (2**depth, 3)) if kind == 3 else None
+    shares = random.integers(0, 256, 2**depth - (depth > 1)) if kind == 3 and transparent else np.empty(0, int)
+    shade = values[0, 0] if transparent and kind != 3 else None
+    stored = encode(
+        STORED[orientation](values),
+        kind,
+        depth,
+        palette=b"" if colours is None else colours.astype(np.uint8).tobytes(),
+        shade=shares.astype(np.uint8).tobytes() if shade is None else shade.astype(">u2").tobytes(),
+        orientation=orientation,
+        interlaced=interlaced,
     )
-    assert not errors
-    return images
+    return stored, *plain(values, kind, depth, colours, shares, shade)
+
+
+def plain(values, kind, depth, colours, shares, shade):
+    """Works out the pixels of an upright picture: 8 bits, what is transparent on black.
+
+    Grey of 16 bits is scaled and rounded; of colours, and of grey beside alpha, the upper 8 of 16 bits count.
+    """
+    if kind == 3:
+        opacity = np.append(shares, np.full(2**depth - len(shares), 255))[values]
+        shown = colours[values[..., 0]]
+    else:
+        deep = depth == 16 and kind != 0
+        small = values >> 8 if deep else (values * 255 + (2**depth - 1) // 2) // (2**depth - 1)
+        opacity = small[..., -1:] if kind in (4, 6) else np.full((HEIGHT, WIDTH, 1), 255)
+        shown = np.broadcast_to(small[..., : 3 if kind in (2, 6) else 1], (HEIGHT, WIDTH, 3))
+        if shade is not None:
+            same = (values >> 8 == shade >> 8) if deep else values == shade
+            opacity = np.where(same.all(axis=-1, keepdims=True), 0, opacity)
+    colour = (2 * shown * opacity + 255) // 510
+    grey = (colour @ [19595, 38470, 7471] + (1 << 15)) >> 16
+    return colour.astype(np.uint8), grey[..., None].astype(np.uint8)
+
+
+PLAIN, PALETTE = picture(0, 8, False, None, False), picture(3, 4, False, None, False)
+COLOURFUL = picture(2, 8, False, None, False)
+MANY = {case: picture(*case) for case in MATRIX}
+
+
+def expected(found, channels):
+    return found[1] if channels == 3 else found[2]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_picture_is_read_as_arithmetic_says_whatever_lies_beside_it(channels, turned):
-    shape = (*(SIZE[::-1] if turned else SIZE), channels)
-    cases = [case for case in CASES if case[3] == turned]
-    files = [made(*case)[0] for case in cases]
-    right = np.stack([expected(case, channels) for case in cases])
-    alone = [decoded([file], channels, size=shape[:2], image_shape=shape)[0] for file in files]
-    for case, found, wanted in zip(cases, alone, right, strict=True):
-        np.testing.assert_array_equal(found, wanted, err_msg=str(case))
-    np.testing.assert_array_equal(decoded(files, channels, size=shape[:2], image_shape=shape), right)
-    np.testing.assert_array_equal(decoded(files, channels, image_shape=shape), right)
+def test_every_kind_is_read_alone_as_worked_out_here(tmp_path, channels):
+    for case, found in MANY.items():
+        for shape in ((HEIGHT, WIDTH), (None, None)):
+            how = {"shape": (*shape, channels), "image_shape": (HEIGHT, WIDTH, channels), "fit": "exact", "what": "x"}
+            images, errors = decode_all([found[0]], **how)
+            assert not errors, case
+            assert np.array_equal(images[0], expected(found, channels)), case
+        (path := tmp_path / "a.png").write_bytes(found[0])
+        opened = open_picture(path, image_shape=(HEIGHT, WIDTH, channels), fit="exact")
+        assert np.array_equal(opened, expected(found, channels)), case
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_kind_is_read_the_same_among_others(channels):
+    how = {"image_shape": (HEIGHT, WIDTH, channels), "fit": "exact", "what": "x"}
+    for case, found in MANY.items():
+        for beside in ([PLAIN], [COLOURFUL], [PALETTE], [PLAIN, PALETTE, COLOURFUL]):
+            among = [*beside, found, *beside]
+            for shape in ((HEIGHT, WIDTH), (None, None)):
+                images, errors = decode_all([each[0] for each in among], shape=(*shape, channels), **how)
+                assert not errors, case
+                assert np.array_equal(images, np.stack([expected(each, channels) for each in among])), case
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("loading", ["memory", "stream"])
-def test_a_folder_of_every_kind_is_read_so_in_memory_and_streamed(tmp_path, channels, loading):
-    cases = [case for case in CASES if not case[3]]
-    for part, label in itertools.product(("train", "test"), ("a", "b")):
-        (tmp_path / part / label).mkdir(parents=True)
-        for n, case in enumerate(cases):
-            (tmp_path / part / label / f"{n:03}.png").write_bytes(made(*case)[0])
-    data = load(
-        name="folder",
-        data_dir=str(tmp_path),
-        manual_dir="",
-        image_shape=(*SIZE, channels),
-        classes=2,
-        fit="exact",
-        valid_fraction=0.0,
-        train_on="train",
-        loading=loading,
-    )
-    right = np.stack([expected(case, channels) for case in cases])
-    np.testing.assert_array_equal(data.train.images[np.arange(len(data.train))], np.concatenate([right, right]))
+def test_a_folder_of_every_kind_is_read_as_worked_out_here(tmp_path, channels, loading):
+    for part, name in itertools.product(("train", "test"), ("a", "b")):
+        (tmp_path / part / name).mkdir(parents=True)
+        for number, found in enumerate((*MANY.values(), PLAIN, PALETTE, COLOURFUL)):
+            (tmp_path / part / name / f"{number:03}.png").write_bytes(found[0])
+    fields = {"name": "folder", "data_dir": str(tmp_path), "manual_dir": "", "classes": 2, "fit": "exact"}
+    fields |= {"image_shape": (HEIGHT, WIDTH, channels), "valid_fraction": 0.0, "train_on": "train"}
+    read = load(**fields, loading=loading).test.images
+    wanted = np.stack([expected(found, channels) for found in (*MANY.values(), PLAIN, PALETTE, COLOURFUL)])
+    assert np.array_equal(read[np.arange(len(read))], np.concatenate([wanted, wanted]))
 
 
-@pytest.mark.parametrize("name", [b"IDAT", b"IHDR", b"IEND"])
-def test_a_wrong_checksum_has_the_same_outcome_alone_and_among_others(name):
-    good, _, _ = made(0, 8, False, False, False)
-    at = good.index(name)
-    length = struct.unpack(">I", good[at - 4 : at])[0]
-    end = at + 4 + length
-    bad = good[:end] + bytes([good[end] ^ 1]) + good[end + 1 :]
-    outcomes = []
-    for files in ([bad], [good, bad, good], [made(3, 8, True, False, False)[0], bad]):
-        images, errors = encoded.decode_all(files, shape=(*SIZE, 1), image_shape=(*SIZE, 1), fit="exact", what="matrix")
-        place = files.index(bad)
-        outcomes.append((images[place].tobytes(), place in errors))
-    assert len(set(outcomes)) == 1
+def spoilt(content, name):
+    """Returns a file whose chunk of that name has a wrong checksum."""
+    at = content.index(name)
+    end = at + 4 + struct.unpack(">I", content[at - 4 : at])[0]
+    return content[:end] + bytes(byte ^ 255 for byte in content[end : end + 4]) + content[end + 4 :]
+
+
+@pytest.mark.parametrize("shape", [(HEIGHT, WIDTH, 1), (None, None, 1)])
+def test_a_wrong_checksum_comes_to_the_same_alone_and_among_others(shape):
+    how = {"shape": shape, "image_shape": (HEIGHT, WIDTH, 1), "fit": "exact", "what": "x"}
+    timed = PLAIN[0].replace(chunk(b"IEND", b""), chunk(b"tIME", bytes(7)) + chunk(b"IEND", b""))
+    body = PLAIN[0][PLAIN[0].index(b"IDAT") + 4 : -16]
+    ended = PLAIN[0].replace(chunk(b"IDAT", body), chunk(b"IDAT", body[:-1] + bytes([body[-1] ^ 1])))
+    cases = [spoilt(timed, name) for name in (b"IHDR", b"IDAT", b"tIME", b"IEND")] + [ended]
+    for bad in cases:
+        alone, errors = decode_all([bad], **how)
+        for beside in ([PLAIN], [PALETTE], [PLAIN, PALETTE]):
+            among, others = decode_all([*(each[0] for each in beside), bad, PLAIN[0]], **how)
+            assert np.array_equal(among[len(beside)], alone[0])
+            assert [str(error) for error in others.values()] == [str(error) for error in errors.values()]
+            assert set(others) == ({len(beside)} if errors else set())
+            assert np.array_equal(among[-1], PLAIN[2])
+        assert all(isinstance(error, BrokenPicture) for error in errors.values())
+    assert decode_all([cases[0]], **how)[1], "the size is not what was written"
+
+
+def test_a_file_with_nothing_but_a_header_is_broken_in_both_ways():
+    empty = io.BytesIO(PLAIN[0]).read(33)
+    how = {"image_shape": (HEIGHT, WIDTH, 1), "fit": "exact", "what": "x"}
+    for shape, beside in itertools.product(((HEIGHT, WIDTH, 1), (None, None, 1)), ([], [PLAIN[0]])):
+        _, errors = decode_all([*beside, empty], shape=shape, **how)
+        assert list(errors) == [len(beside)]
