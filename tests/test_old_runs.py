@@ -50,6 +50,18 @@ def test_a_sweep_is_reported_and_its_trials_evaluated(old, name, capsys):
     assert runs.start("eval", f"--workdir={old / name / 'trials/0001'}") == 0
 
 
+def test_copies_of_a_trial_count_once_in_the_report_of_an_earlier_sweep(old):
+    folder = old / "sweep-copies"
+    before = runs.saved(folder, "sweep.json")
+    assert sorted(group["n"] for group in before["groups"]) == [2, 4]
+    assert runs.start("report", f"--workdir={folder}") == 0
+    after = runs.saved(folder, "sweep.json")
+    assert [group["n"] for group in after["groups"]] == [1, 1]
+    assert "one seed each nobody can tell" in after["winner"]["text"]
+    assert after["trials"] == before["trials"]
+    assert "one seed each nobody can tell" in (folder / "report.html").read_text()
+
+
 @pytest.mark.parametrize("name", ["nadam", "muon"])
 def test_an_unfinished_run_of_an_optimizer_that_computes_otherwise_now_is_refused(old, name, capsys):
     workdir = old / f"unfinished-{name}"

@@ -8,7 +8,6 @@ import shlex
 import sqlite3
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 
@@ -317,8 +316,7 @@ def test_copies_of_a_trial_are_no_further_seeds():
         {"number": number, "status": "finished", "value": value, "fields": {"train.label_smoothing": smoothing}}
         for number, (smoothing, value) in enumerate([(0.0, 0.8), (0.0, 0.8), (0.1, 0.9), (0.1, 0.9)])
     ]
-    plan = SimpleNamespace(options=SimpleNamespace(direction="maximize"))
-    groups = ranking.groups(plan, rows)
+    groups = ranking.groups(rows, "maximize")
     assert [(group["n"], group["of"], group["sd"], group["trials"]) for group in groups] == [
         (1, 1, None, [2, 3]),
         (1, 1, None, [0, 1]),

@@ -26,7 +26,8 @@ def run(values: Values | None, workdir: Path, flags: Mapping[str, str]) -> int:
 
 def _sweep(folder: Path) -> Path:
     from cnn.report import sweeps
-    from cnn.sweep import workers
+    from cnn.sweep import grouping, workers
 
+    grouping.recount(folder)
     sweeps.write_best(folder)
     return sweeps.write(folder, running=workers.anybody(folder))

@@ -10,9 +10,10 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from cnn import config, rundir, secrecy
-from cnn.sweep import curves, distinct, outcome, stats
+from cnn.sweep import curves, outcome, stats
 from cnn.sweep.board import Board
-from cnn.sweep.plan import RECORD, SEED, TRIALS, Plan
+from cnn.sweep.grouping import groups, once
+from cnn.sweep.plan import RECORD, TRIALS
 from cnn.sweep.session import Session
 
 CSV = "sweep.csv"
@@ -75,52 +76,13 @@ def _time(moment: datetime.datetime) -> str:
     return moment.astimezone().isoformat(timespec="milliseconds")
 
 
-def groups(plan: Plan, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the trials that differ only in the seed, together; best first.
-
-    Whole groups come before those of which a seed diverged or was pruned, and those before groups without a value.
-    """
-    together: dict[str, list[dict[str, Any]]] = {}
-    for row in found:
-        fields = {path: value for path, value in row["fields"].items() if path != SEED}
-        together.setdefault(json.dumps(fields), []).append(row)
-    listed = []
-    for text, members in together.items():
-        once = _distinct(members)
-        values = [row["value"] for row in once if row["status"] == outcome.FINISHED]
-        listed.append(
-            {
-                "fields": json.loads(text),
-                "trials": [row["number"] for row in members],
-                "values": values,
-                "mean": sum(values) / len(values) if values else None,
-                "sd": stats.spread(values),
-                "n": len(values),
-                "of": len(once),
-                "diverged": sum(row["status"] == outcome.DIVERGED for row in once),
-                "pruned": sum(row["status"] == outcome.PRUNED for row in once),
-            }
-        )
-    sign = -1 if plan.options.direction == "maximize" else 1
-    listed.sort(key=lambda group: (group["n"] == 0, group["n"] < group["of"], sign * (group["mean"] or 0)))
-    return listed
-
-
-def _distinct(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns one trial for each configuration and seed, a finished one if there is: copies are no evidence."""
-    chosen: dict[str, dict[str, Any]] = {}
-    for row in sorted(found, key=lambda row: row["status"] != outcome.FINISHED):
-        chosen.setdefault(distinct.key(row["fields"]), row)
-    return sorted(chosen.values(), key=lambda row: row["number"])
-
-
 def write(board: Board, session: Session, follow: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Writes `sweep.json` and `sweep.csv`, calls `follow`, which reads them, and returns what the former holds."""
     plan, found = board.plan, rows(board)
-    ranked = groups(plan, found)
+    ranked = groups(found, plan.options.direction)
     for row in found:
         row["curves"] = curves.read(board.folder / row["folder"])
-    finished = [row for row in _distinct(found) if row["status"] == outcome.FINISHED]
+    finished = [row for row in once(found) if row["status"] == outcome.FINISHED]
     whole = plan.is_grid and len(finished) == plan.size
     counts = {status: sum(row["status"] == status for row in found) for status in (*ENDED, "running", "waiting")}
     record = {
