@@ -2,12 +2,19 @@
 
 import os
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 FORCED = 143
+PATIENCE = 1.0
+"""So many seconds a signal may wait for Python before the person hears that it came."""
+BUSY = (
+    "asked to stop: that is done as soon as what XLA compiles or computes now is done. A second signal ends it at once"
+)
 
 
 class Preempted(BaseException):
@@ -21,6 +28,9 @@ class Interruption:
     """Turns the first signal into a request; the second leaves at once with exit code 143.
 
     Where nothing needs saving, the request is an exception right away; within `deferred` it waits until `check`.
+
+    Python handles a signal between two of its own instructions, which XLA keeps waiting while it compiles: a Ctrl-C
+    there seemed to be ignored. So a thread hears of signals, too; it says so, and lets the second one through.
     """
 
     def __init__(self, agreed: Callable[[], bool] | None = None, *, leaves: bool = True) -> None:
@@ -35,9 +45,14 @@ class Interruption:
         self.requested = False
         self._deferred = self._passed_on = False
         self._before: dict[int, Any] = {}
+        self._handled = threading.Event()
+        self._heard: tuple[socket.socket, socket.socket] | None = None
+        self._wakeup = -1
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
+            if self._agreed is None and self._leaves:
+                self._listen()
             for number in (signal.SIGTERM, signal.SIGINT) if self._agreed is None else (signal.SIGINT,):
                 self._before[number] = signal.signal(number, self._handle)
         return self
@@ -47,6 +62,36 @@ class Interruption:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._heard is not None:
+            signal.set_wakeup_fd(self._wakeup)
+            self._heard[1].close()
+            self._heard = None
+
+    def _listen(self) -> None:
+        self._heard = ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        self._wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._hear, args=(ours,), daemon=True).start()
+
+    def _hear(self, signals: socket.socket) -> None:
+        waiting = False
+        with signals:
+            while True:
+                try:
+                    came = signals.recv(1)
+                except TimeoutError:
+                    signals.settimeout(None)
+                    if not self._handled.is_set():
+                        print(BUSY, file=sys.stderr, flush=True)
+                    continue
+                if not came:
+                    return
+                if came[0] not in self._before or self._handled.is_set():
+                    continue
+                if waiting:
+                    os._exit(FORCED)
+                waiting = True
+                signals.settimeout(PATIENCE)
 
     def defer(self, deferred: bool) -> bool:
         """Chooses whether a request waits for `check`; returns what was chosen before."""
@@ -72,6 +117,7 @@ class Interruption:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
+        self._handled.set()
         if self.requested and not self._leaves:
             raise KeyboardInterrupt
         if self.requested or self._passed_on:

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from cnn.interruption import FORCED, Interruption, Preempted
+from cnn.interruption import BUSY, FORCED, Interruption, Preempted
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
@@ -92,3 +92,55 @@ def test_the_second_signal_leaves_at_once(first, second):
     )
     assert (done.returncode, done.stdout, done.stderr) == (FORCED, "still here\n", "")
     assert FORCED == 143
+
+
+BLOCKED = """
+import hashlib, sys
+from cnn import interruption
+with interruption.Interruption() as asked:
+    asked.defer(True)
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"word", b"salt", {rounds})
+    print("through", flush=True)
+    asked.check()
+"""
+
+
+def blocked(rounds):
+    """Starts a process whose main thread computes in C, where Python handles no signal."""
+    running = subprocess.Popen(
+        [sys.executable, "-c", BLOCKED.format(rounds=rounds)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout.readline() == "ready\n"
+    return running
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_what_the_first_one_waits_for_and_both_are_heard():
+    with blocked(10**9) as running:
+        running.send_signal(2)
+        assert running.stderr.readline() == f"{BUSY}\n"
+        assert running.poll() is None
+        running.send_signal(15)
+        assert running.wait(60) == FORCED
+        assert running.stdout.read() == ""
+
+
+@pytest.mark.slow
+def test_two_signals_at_once_end_it_too():
+    with blocked(10**9) as running:
+        running.send_signal(2)
+        running.send_signal(15)
+        assert running.wait(60) == FORCED
+
+
+@pytest.mark.slow
+def test_one_signal_stops_when_the_computation_is_through():
+    with blocked(10**6) as running:
+        running.send_signal(2)
+        assert running.wait(300) == 1
+        assert running.stdout.read() == "through\n"
+        assert "interruption.Preempted" in running.stderr.read()
