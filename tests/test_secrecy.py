@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 
@@ -90,5 +90,5 @@ def test_the_page_of_an_older_sweep_hides_the_passwords_in_its_record(tmp_path, 
     assert "secret" not in page and page.count("user:***@host") >= 5
     capsys.readouterr()
     about["engine"], about["seconds"] = {}, 1.0
-    show.ranking(about, SimpleNamespace(__str__=lambda: "somewhere"))
+    show.ranking(about, Path("somewhere"))
     assert "user:***@host" in (said := capsys.readouterr().out) and "secret" not in said

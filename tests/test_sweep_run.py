@@ -340,14 +340,15 @@ def test_the_command_of_the_best_configuration_runs_as_printed_and_reads_the_tes
     assert sweeps.sweep(folder, sweeps.RATES, "config.eval.test=False", "config.train.epochs=1") == 0
     shown = capsys.readouterr().out.splitlines()
     best = sweeps.record(folder)["best"]
-    assert f"best configuration: its best trial is {folder / best['folder']}" in shown
-    assert (folder / best["folder"] / "result.json").is_file()
+    trial = f"trials/{best['trial']:04}"
+    assert f"best configuration: its best trial is {folder / trial}" in shown
+    assert (folder / trial / "result.json").is_file()
     assert best["command"] == shown[-2].strip()
     assert runs.start(*shlex.split(best["command"])[2:]) == 0
     result = runs.saved(tmp_path / "chosen-best", "result.json")
-    assert result["fingerprint"] == runs.saved(folder / best["folder"], "result.json")["fingerprint"]
+    assert result["fingerprint"] == runs.saved(folder / trial, "result.json")["fingerprint"]
     assert result["test"]["count"] == runs.EXAMPLES["test"]
     assert runs.start("report", f"--workdir={folder}") == 0
     page = (folder / "report.html").read_text()
-    assert f"in <code>{best['folder']}</code>" in page
+    assert f"in <code>{trial}</code>" in page
     assert f"{folder}-best" in page

@@ -138,7 +138,6 @@ def _best(board: Board, ranked: list[dict[str, Any]], found: list[dict[str, Any]
     command = board.plan.again(row["fields"], board.folder.with_name(f"{board.folder.name}-best"))
     return {
         "trial": row["number"],
-        "folder": row["folder"],
         "fields": ranked[0]["fields"],
         "diff": diff,
         "command": command,

@@ -10,7 +10,7 @@ SHOWN = 20
 """So many groups are printed; all are in `sweep.json`."""
 
 
-def ranking(record: dict[str, Any], folder: Any) -> None:
+def ranking(record: dict[str, Any], folder: Path) -> None:
     """Prints the groups, best first, whether the winner is real, what mattered, and the best configuration."""
     counts = ", ".join(f"{count} {status}" for status, count in record["counts"].items())
     print(f"{record['size']} trials: {counts}; by {record['objective']}, {record['direction'].replace('ze', 'zed')}")
@@ -32,7 +32,8 @@ def ranking(record: dict[str, Any], folder: Any) -> None:
         if row["status"] in ("failed", "diverged"):
             print(terminal.plain(f"{row['folder']} {row['status']}: {secrecy.hide(row['error'])}"))
     if record["best"]:
-        print(terminal.plain(f"best configuration: its best trial is {Path(folder) / record['best']['folder']}"))
+        best = next(row["folder"] for row in record["trials"] if row["number"] == record["best"]["trial"])
+        print(terminal.plain(f"best configuration: its best trial is {folder / best}"))
         for change in record["best"]["diff"]:
             changed = f"    config.{change['path']}: {change['base']!r} -> {change['best']!r}"
             print(terminal.plain(secrecy.hide(changed)))

@@ -43,7 +43,7 @@ def build_again(sweep: Sweep) -> Part:
     html = text.render(
         "sweep_again.html.j2",
         best=best and best["trial"],
-        trial=best and best.get("folder", ""),
+        trial=best and sweep.by_number[best["trial"]]["folder"],
         diff=[row for row in diff if row[0] != f"config.{SEED}"] or diff,
         command=hidden(best["command"]) if best else "",
         asked=text.visible_lines(json.dumps(asked, indent=2, ensure_ascii=False)),
