@@ -1,11 +1,15 @@
 """What was typed, and everything that is wrong with it."""
 
+import shlex
+import shutil
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn import config, fields, layers
-from cnn.commands import COMMANDS, FLAGS, SWITCHES, flags
+from cnn.commands import COMMANDS, FLAGS, SWITCHES, completion, flags
 
 
 def test_nothing_typed_is_train():
@@ -157,3 +161,36 @@ def test_the_version_names_the_commit_and_the_packages():
     first, *packages = flags.answer(flags.parse(["--version"])).splitlines()
     assert first.startswith(("cnn commit ", "cnn, whose commit is not known"))
     assert [line.split()[0] for line in packages] == ["jax", "flax", "optax"]
+
+
+def completed(line):
+    """Returns what bash offers where the cursor stands at the end of a line."""
+    script = completion.text() + (
+        f"COMP_LINE={shlex.quote(line)}; COMP_POINT=${{#COMP_LINE}}; compopt() {{ :; }}\n"
+        f'_main_py python {shlex.quote(line.rpartition(" ")[2])} main.py; printf "%s\\n" "${{COMPREPLY[@]}}"\n'
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("python main.py swe", ["sweep"]),
+        ("python main.py --config.optimizer.lea", ["--config.optimizer.learning_rate="]),
+        ("python main.py train --config.see", ["--config.seed="]),
+        ("python main.py predict --j", ["--json"]),
+        ("python main.py predict --config", []),
+        ("python main.py eval --work", ["--workdir="]),
+        ("python main.py --ver", ["--version"]),
+        ("python other.py swe", []),
+    ],
+)
+def test_bash_completes_commands_flags_and_fields(line, offered):
+    assert completed(line) == offered
+
+
+def test_completion_is_printed_as_it_stands(capsys):
+    assert flags.answer(flags.parse(["--completion"])) == completion.text()

@@ -4,11 +4,24 @@ import dataclasses
 import textwrap
 
 from cnn.api.configs import DEFAULT as DEFAULT_CONFIG
-from cnn.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Command, fields_help, placement, version
+from cnn.commands import (
+    CHOICES,
+    COMMANDS,
+    FLAGS,
+    SWITCHES,
+    WORKDIRS,
+    Command,
+    completion,
+    fields_help,
+    placement,
+    version,
+)
 from cnn.config import Override
 from cnn.fields import did_you_mean
 
 REPOSITORY = DEFAULT_CONFIG.parents[1]
+ANSWERS = {"--version": version.text, "--completion": completion.text}
+"""Flags that print something and do nothing else."""
 PRINT = "sweep.print"
 """The one flag that needs no value."""
 
@@ -23,7 +36,8 @@ class Invocation:
     words: list[str] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
     help: bool = False
-    version: bool = False
+    asked: str = ""
+    """One of `ANSWERS`, empty where none of them was typed."""
     section: str | None = None
     """The section of the config whose fields were asked about, empty for all."""
     named: bool = False
@@ -42,8 +56,8 @@ def parse(arguments: list[str]) -> Invocation:
             break
         if argument in ("-h", "-help", "--help", "--helpshort", "--helpfull"):
             invocation.help = True
-        elif argument == "--version":
-            invocation.version = True
+        elif argument in ANSWERS:
+            invocation.asked = argument
         elif (section := fields_help.section_of(argument.lstrip("-"))) is not None and argument[0] == "-":
             invocation.section = section
             invocation.problems += filter(None, [fields_help.problem(section)])
@@ -121,8 +135,8 @@ def answer(invocation: Invocation) -> str | None:
     """Returns what is to be printed, and nothing else done, where only help or the version was asked for."""
     if invocation.help:
         return usage(invocation)
-    if invocation.version:
-        return version.text()
+    if invocation.asked:
+        return ANSWERS[invocation.asked]()
     if invocation.section is None or fields_help.problem(invocation.section):
         return None
     return fields_help.text(invocation.section, {override.path: override.text for override in invocation.overrides})
@@ -136,7 +150,7 @@ def usage(invocation: Invocation | None = None) -> str:
     lines += [f"  {name:<9}{command.help}" for name, command in COMMANDS.items()]
     lines += [
         "",
-        "python main.py COMMAND --help lists the flags of a command; --config.help the fields of a config; --version",
+        "COMMAND --help: the flags of a command; --config.help: the fields of a config; --version; --completion (bash)",
         "",
         "examples:",
         "  python main.py summary --config=configs/lenet5.py",
