@@ -86,9 +86,10 @@ class Interruption:
                     continue
                 if not came:
                     return
-                if came[0] not in self._before or self._handled.is_set():
+                if came[0] not in self._before:
                     continue
                 if waiting:
+                    # As the handler does, which XLA may keep waiting now even if it did not when the first one came.
                     os._exit(FORCED)
                 waiting = True
                 signals.settimeout(PATIENCE)

@@ -95,27 +95,38 @@ def test_the_second_signal_leaves_at_once(first, second):
 
 
 BLOCKED = """
-import hashlib, sys
+import hashlib, os, signal, sys, threading
 from cnn import interruption
+
+# A thread gets its turn only when the main one gives it away, which is in C: "ready" says that it is there.
+sys.setswitchinterval(1000)
+started = threading.Event()
+threading.Thread(target=lambda: (started.wait(), print("ready", flush=True)), daemon=True).start()
 with interruption.Interruption() as asked:
     asked.defer(True)
-    print("ready", flush=True)
+    if {handled}:
+        os.kill(os.getpid(), signal.SIGINT)
+    started.set()
     hashlib.pbkdf2_hmac("sha256", b"word", b"salt", {rounds})
     print("through", flush=True)
     asked.check()
 """
 
 
-def blocked(rounds):
+@contextlib.contextmanager
+def blocked(rounds, handled=False):
     """Starts a process whose main thread computes in C, where Python handles no signal."""
-    running = subprocess.Popen(
-        [sys.executable, "-c", BLOCKED.format(rounds=rounds)],
+    with subprocess.Popen(
+        [sys.executable, "-c", BLOCKED.format(rounds=rounds, handled=handled)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert running.stdout.readline() == "ready\n"
-    return running
+    ) as running:
+        try:
+            assert running.stdout.readline() == "ready\n"
+            yield running
+        finally:
+            running.kill()
 
 
 @pytest.mark.slow
@@ -127,6 +138,13 @@ def test_a_second_signal_ends_what_the_first_one_waits_for_and_both_are_heard():
         running.send_signal(15)
         assert running.wait(60) == FORCED
         assert running.stdout.read() == ""
+
+
+@pytest.mark.slow
+def test_the_second_signal_is_heard_there_when_python_handled_the_first():
+    with blocked(10**9, handled=True) as running:
+        running.send_signal(2)
+        assert running.wait(60) == FORCED
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def pictures(root, bad=BAD, count=24):
                 noise = np.random.default_rng([label, n, number]).integers(0, 128, (8, 8)) + 100 * label
                 Image.fromarray(noise.astype(np.uint8)).save(root / part / name / f"{n:02}.png")
     for name in bad:
-        (root / name).write_bytes(b"no picture")
+        (root / name).write_text(f"no picture: {name}")
     return root
 
 
