@@ -7,8 +7,9 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from cnn import config, rundir, settings, terminal
+from cnn import config, rundir, settings
 from cnn.data.pictures import READER
+from cnn.plaintext import plain
 
 NUMERICS = "numerics"
 VERSIONS = {"optimizer": 2, "reader": READER}
@@ -52,7 +53,7 @@ def tell(values: config.Values, workdir: Path) -> None:
     if run is None or made or run.get(NUMERICS, {}).get("reader", 1) >= READER:
         return
     print(
-        f"{terminal.plain(str(workdir))} was begun by a version that read some transparent PNG files otherwise: where "
+        f"{plain(str(workdir))} was begun by a version that read some transparent PNG files otherwise: where "
         "its data have such, what follows is not bit-identical to what that version computed",
         file=sys.stderr,
     )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import jax
 
-from cnn import data, devices, donor, footprint, hosts, memory, origin, remarks, settings, terminal
+from cnn import data, devices, donor, footprint, hosts, memory, origin, remarks, settings
 from cnn.config import ConfigError, Values
 from cnn.fields import MAX_INTEGER
+from cnn.plaintext import plain
 
 
 def load_data(section: settings.Data) -> data.Dataset:
@@ -27,7 +28,7 @@ def tell(lines: Iterable[str]) -> None:
     """Says something on stderr, once for all processes."""
     if hosts.leads():
         for line in lines:
-            print(terminal.plain(line), file=sys.stderr)
+            print(plain(line), file=sys.stderr)
 
 
 def check_still_same(values: Values, workdir: Path, known: data.Dataset | None = None) -> None:
@@ -49,7 +50,7 @@ def check_still_same(values: Values, workdir: Path, known: data.Dataset | None =
     if identity is not None:
         origin.check_same(workdir, identity)
         return
-    where = f" in {terminal.plain(section.data_dir)}" if section.data_dir else ""
+    where = f" in {plain(section.data_dir)}" if section.data_dir else ""
     print(f"its data are not there any more{where}, so whether they changed is not known", file=sys.stderr)
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cnn import checkpoint, devices, hosts, journal, provenance, rundir, settings, terminal
+from cnn import checkpoint, devices, hosts, journal, provenance, rundir, settings
 from cnn.config import Values
 from cnn.data import DataError
+from cnn.plaintext import plain
 from cnn.progress import Progress
 from cnn.train import TrainState
 
@@ -63,7 +64,7 @@ class Keeper:
         journal.event(self.workdir, what, **details)
         if "reason" in details:
             reason = ", ".join(f"{name} {value}" for name, value in details.items())
-            self.line(terminal.plain(f"{what}: {reason}"))
+            self.line(plain(f"{what}: {reason}"))
 
     def open(self, state: TrainState, start: Start | None = None) -> tuple[TrainState, Progress]:
         """Returns the newest whole state and its progress, or the given one and none; cuts the metrics back to it.
@@ -100,7 +101,7 @@ class Keeper:
         self.tell("resume" if step else "start", step=step)
         if restored is None and start is not None:
             state, about, said = start(state)
-            self.line(terminal.plain(said))
+            self.line(plain(said))
             run = rundir.read_json(self.workdir / rundir.RUN) or {}
             rundir.write_json(self.workdir / rundir.RUN, {**run, rundir.INIT: about})
             self.save_or_fail(state, progress)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn import terminal
+from cnn.plaintext import plain
 
 SECONDS, SHARE = 30, 20
 """The least time between two pages, in seconds and in multiples of what one takes: a twentieth of the run at most."""
@@ -79,6 +79,6 @@ class Pages:
         except Exception as error:  # the page is a picture of the run, and no reason to lose it
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             again = f"write it again: python main.py report --workdir={self._workdir}"
-            self._line(terminal.plain(f"report.html: not written, {reason}. Everything else is whole; {again}"))
+            self._line(plain(f"report.html: not written, {reason}. Everything else is whole; {again}"))
         self._written = time.monotonic()
         self._cost = self._written - started

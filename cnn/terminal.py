@@ -11,14 +11,10 @@ from rich.text import Text
 
 from cnn import blocks, filters, strip, tables
 from cnn.layers import Row, Shape, activation_bytes, count_parameters, show, written
+from cnn.plaintext import plain
 
 SHOWN_CLASSES = 20
 """The most classes whose confusion matrix is shown whole."""
-
-
-def plain(text: str) -> str:
-    """Returns text that a person's file chose, without what could steer a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def journey(rows: Sequence[Row], image_shape: Shape) -> None:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import orbax.checkpoint as ocp
 
-from cnn import terminal
 from cnn.checkpoint.format import Damaged, Foreign, NoValidCheckpoint, alone, folder, inspect, leaves, score, steps
 from cnn.fingerprint import fingerprint
+from cnn.plaintext import plain
 
 RESCANS = 20
 """How often a reader looks again when the writer removed the step it was about to read."""
@@ -85,7 +85,7 @@ def _latest(directory: Path, found: Found, like: Any) -> Restored:
             return load(directory, step, like)
         except Damaged as error:
             _still_there(directory, step, found)
-            print(terminal.plain(f"{folder(directory, step)}: passed over: {error}"), file=sys.stderr)
+            print(plain(f"{folder(directory, step)}: passed over: {error}"), file=sys.stderr)
     raise NoValidCheckpoint(f"{directory}: none of {len(found)} saved steps is whole. Restore one from a copy")
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn import compare, tables, terminal
+from cnn import compare, tables
 from cnn.compare import Comparison, Difference, Paired
 from cnn.config import ConfigError
+from cnn.plaintext import plain
 
 LEVEL = 0.05
 LONGEST = 60
@@ -29,7 +30,7 @@ def run(flags: Mapping[str, str], *, words: Sequence[str]) -> int:
     if "json" in flags:
         print(json.dumps(_plain(found, words)))
         return 0
-    names = [terminal.plain(word) for word in words]
+    names = [plain(word) for word in words]
     print(f"a  {names[0]}\nb  {names[1]}\n")
     for title, differences in (("config", found.config), ("software", found.software), ("data", found.data)):
         _show(title, differences)
@@ -40,7 +41,7 @@ def run(flags: Mapping[str, str], *, words: Sequence[str]) -> int:
     if found.paired:
         print(verdict(split, found.paired))
     if found.note:
-        print(terminal.plain(found.note))
+        print(plain(found.note))
     return 0
 
 
@@ -66,7 +67,7 @@ def _show(title: str, differences: Sequence[Difference]) -> None:
     if not differences:
         print(f"{title}: the same\n")
         return
-    lines = [[terminal.plain(each.name), *_texts(each.a, each.b)] for each in differences]
+    lines = [[plain(each.name), *_texts(each.a, each.b)] for each in differences]
     tables.table((title, "a", "b"), lines, right=(), title=1)
 
 
@@ -90,7 +91,7 @@ def _text(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         value = ", ".join(value)
-    return terminal.plain(" ".join(value.split())) if value and isinstance(value, str) else json.dumps(value)
+    return plain(" ".join(value.split())) if value and isinstance(value, str) else json.dumps(value)
 
 
 def _plain(found: Comparison, words: Sequence[str]) -> dict[str, Any]:

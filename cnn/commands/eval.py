@@ -7,6 +7,7 @@ from cnn import origin, rundir, terminal
 from cnn.api import reading
 from cnn.config import Values
 from cnn.interruption import Interruption
+from cnn.plaintext import plain
 
 
 def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
@@ -21,7 +22,7 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     split = flags.get("split", "test")
     with Interruption():
         record = reading.evaluate(values, workdir, split, flags.get("weights"), flags.get("data_dir"))
-    print(f"{terminal.plain(str(workdir))} at step {record['step']:,}, {record['weights']} weights")
+    print(f"{plain(str(workdir))} at step {record['step']:,}, {record['weights']} weights")
     if origin.is_other(workdir, record["data"]):
         from cnn import evaluate
 

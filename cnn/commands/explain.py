@@ -11,6 +11,7 @@ from cnn.config import ConfigError, Values
 from cnn.data import own, pictures
 from cnn.data.own import Unread, Wanted
 from cnn.interruption import Interruption
+from cnn.plaintext import plain
 from cnn.report import packing, story
 from cnn.stages import Journey
 
@@ -33,7 +34,7 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str], *, words: Seque
         journey = _follow(values, workdir, flags, words, count, max_mb)
     path = report.write(workdir, running=lock.is_held(workdir))
     _print(journey)
-    print(f"the journeys are in {terminal.plain(str(path))}")
+    print(f"the journeys are in {plain(str(path))}")
     return 0
 
 
@@ -103,7 +104,7 @@ def _own(values: Values, workdir: Path, flags: Mapping[str, str], words: Sequenc
     if not chosen:
         raise ConfigError(problems)
     for problem in problems:
-        print(terminal.plain(problem), file=sys.stderr)
+        print(plain(problem), file=sys.stderr)
     return chosen
 
 
@@ -112,13 +113,13 @@ def _print(journey: Journey) -> None:
     for picture in journey.pictures:
         outputs = story.forward(journey, picture)
         (name, share), *_ = story.chances(journey, outputs)
-        true = "" if picture.label is None else f", truly {terminal.plain(journey.classes[picture.label])}"
-        print(f"{terminal.plain(picture.name)} ({picture.why}): {terminal.plain(name)} {share:.2f}{true}")
+        true = "" if picture.label is None else f", truly {plain(journey.classes[picture.label])}"
+        print(f"{plain(picture.name)} ({picture.why}): {plain(name)} {share:.2f}{true}")
     outputs = story.forward(journey, journey.pictures[0])
     example = story.example(journey, outputs)
     if example is not None:
         place = f"filter {example.feature}, row {example.row}, column {example.column}"
-        print(f"\n{example.stage.name} of {terminal.plain(journey.pictures[0].name)}, {place}; it sees {example.sees}")
+        print(f"\n{example.stage.name} of {plain(journey.pictures[0].name)}, {place}; it sees {example.sees}")
         channels = [filters.Pixel(example.row, example.column, *parts) for parts in example.parts]
         terminal.sums(channels)
         print(f"{' '.join(f'{label} {value}' for label, value in example.terms)} = {example.total}")

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cnn import origin, rundir, terminal
+from cnn import origin, rundir
 from cnn.config import ConfigError, Values
+from cnn.plaintext import plain
 
 if TYPE_CHECKING:
     from cnn.export import Artefact
@@ -53,8 +54,8 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, artefact, {**general, "model": json.loads(values.json)["model"]})
     size = f"{len(artefact.content):,} bytes"
-    print(f"{terminal.plain(str(path))}: {flags['format']}, {size}, step {step:,}, {weights} weights")
-    print(f"{terminal.plain(str(_beside(path)))}: what goes in, what comes out, the names of the classes")
+    print(f"{plain(str(path))}: {flags['format']}, {size}, step {step:,}, {weights} weights")
+    print(f"{plain(str(_beside(path)))}: what goes in, what comes out, the names of the classes")
     for line in artefact.said:
         print(line)
     return 0

@@ -13,6 +13,7 @@ from cnn.config import ConfigError
 from cnn.data.types import DataError
 from cnn.filters import FilterError, Kernel
 from cnn.layers import show
+from cnn.plaintext import plain
 
 
 class _Asked(NamedTuple):
@@ -32,7 +33,7 @@ def run(flags: Mapping[str, str], *, words: Sequence[str]) -> int:
     name = words[0] if words else "china.jpg"
     asked = _asked(flags, words, "numbers" if name.startswith("[") else Path(name).stem)
     picture, about = _picture(words)
-    shown = "numbers" if name.startswith("[") else terminal.plain(Path(name).name)
+    shown = "numbers" if name.startswith("[") else plain(Path(name).name)
     try:
         made = filtering.apply(picture, asked.kernel, shown, asked.name, flags.get("pool"), asked.place)
     except FilterError as error:
@@ -42,7 +43,7 @@ def run(flags: Mapping[str, str], *, words: Sequence[str]) -> int:
     print(f"{shown}: {about}")
     print(f"filter {asked.name}, {show(np.shape(asked.kernel))}: {does}")
     terminal.filtered(made.strip, strongest=asked.place is None)
-    print(f"the strip is in {terminal.plain(str(asked.output))}")
+    print(f"the strip is in {plain(str(asked.output))}")
     return 0
 
 

@@ -4,7 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from cnn import config, hosts, interruption, lock, rundir, runtime, secrecy, terminal
+from cnn import config, hosts, interruption, lock, rundir, runtime, secrecy
 from cnn.api import configs
 from cnn.api.configs import ReadConfig
 from cnn.api.reading import read_run
@@ -12,6 +12,7 @@ from cnn.commands import COMMANDS
 from cnn.commands.flags import DEFAULT_CONFIG, Invocation
 from cnn.config import ConfigError, Values
 from cnn.data import DataError
+from cnn.plaintext import plain
 from cnn.sweep import making, reading
 from cnn.sweep.plan import Plan
 
@@ -67,7 +68,7 @@ def _said(error: OSError, workdir: str) -> str:
 def _fail(problems: list[str], code: int) -> int:
     for problem in problems:
         # Names of files and classes stand in them, which may hold what steers a terminal.
-        print("\n".join(terminal.plain(line) for line in secrecy.hide(problem).split("\n")), file=sys.stderr)
+        print("\n".join(plain(line) for line in secrecy.hide(problem).split("\n")), file=sys.stderr)
     return code
 
 

@@ -12,6 +12,7 @@ from cnn import terminal
 from cnn.api import reading
 from cnn.config import ConfigError, Values
 from cnn.data.own import Unread
+from cnn.plaintext import plain
 
 if TYPE_CHECKING:
     from cnn.predict import Prediction
@@ -42,7 +43,7 @@ def run(values: Values, workdir: Path, flags: Mapping[str, str], *, words: Seque
         if isinstance(outcome, Unread):
             failed = True
             sys.stdout.flush()
-            print(f"picture {terminal.plain(repr(outcome.path))}: {terminal.plain(outcome.reason)}", file=sys.stderr)
+            print(f"picture {plain(repr(outcome.path))}: {plain(outcome.reason)}", file=sys.stderr)
         _report(outcome, names, top, flags)
     return WRONG if failed else DONE
 
@@ -105,7 +106,7 @@ def _print_json(
 def _print_row(*cells: str) -> None:
     """Prints a line of CSV; no cell can steer a terminal, or is a formula to a spreadsheet."""
     line = io.StringIO()
-    safe = [terminal.plain(cell) for cell in cells]
+    safe = [plain(cell) for cell in cells]
     csv.writer(line, lineterminator="").writerow(
         [f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell for cell in safe]
     )

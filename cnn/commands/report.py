@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnn import lock, report, terminal
+from cnn import lock, report
 from cnn.config import Values
+from cnn.plaintext import plain
 
 
 def run(values: Values | None, workdir: Path, flags: Mapping[str, str]) -> int:
@@ -20,7 +21,7 @@ def run(values: Values | None, workdir: Path, flags: Mapping[str, str]) -> int:
     """
     del flags
     page = _sweep(workdir) if values is None else report.write(workdir, running=lock.is_held(workdir))
-    print(terminal.plain(str(page)))
+    print(plain(str(page)))
     return 0
 
 

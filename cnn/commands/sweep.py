@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnn import terminal
+from cnn.plaintext import plain
 from cnn.sweep import listing, show, starts
 from cnn.sweep.plan import Plan
 
@@ -16,7 +16,7 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
       0; or 1 where a trial could not be run.
     """
     if flags.get("sweep.print") == "true":
-        print("\n".join(terminal.plain(line) for line in listing.lines(plan, workdir)))
+        print("\n".join(plain(line) for line in listing.lines(plan, workdir)))
         return 0
     starts.check(plan, workdir)
     sys.stdout.flush()

@@ -9,6 +9,7 @@ from cnn import arithmetic, donor, footprint, hosts, rundir, terminal
 from cnn.api import running
 from cnn.commands import placement
 from cnn.config import Values
+from cnn.plaintext import plain
 
 
 def run(values: Values, workdir: Path, flags: Mapping[str, str]) -> int:
@@ -43,7 +44,7 @@ def _code(result: Mapping[str, Any]) -> int:
 
 
 def _print(result: dict[str, Any], workdir: Path, values: Values, *, fresh: bool) -> int:
-    place = terminal.plain(str(workdir))
+    place = plain(str(workdir))
     if not fresh:
         print(f"{place} is finished. Its result:")
     if result["status"] == "diverged":

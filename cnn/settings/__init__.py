@@ -4,30 +4,12 @@ Real numbers are traced by the compiled step; integers, lengths and names are it
 optional behaviour is an expression, such as `train.clip = "global_norm(1.0)"`, never a `None`.
 """
 
+from cnn.settings.off import Off
 from cnn.settings.optimizers import OPTIMIZERS, Adam, AdamW, Lamb, Lion, Momentum, Muon, Nadam, Nesterov, Rmsprop, Sgd
-from cnn.settings.rules import (
-    AVERAGES,
-    CADENCES,
-    CLIPS,
-    ORDERS,
-    SCHEDULES,
-    STOPS,
-    Constant,
-    Cosine,
-    Ema,
-    Epochs,
-    GlobalNorm,
-    Linear,
-    Minutes,
-    Off,
-    Patience,
-    Shared,
-    Step,
-    Steps,
-    Target,
-    Value,
-)
+from cnn.settings.rules import CADENCES, ORDERS, STOPS, Epochs, Minutes, Patience, Shared, Steps, Target
+from cnn.settings.schedules import SCHEDULES, Constant, Cosine, Linear, Step
 from cnn.settings.sections import Checkpoint, Classes, Data, Eval, Report, Seed, Train
+from cnn.settings.updates import AVERAGES, CLIPS, Ema, GlobalNorm, Value
 
 __all__ = [
     "AVERAGES",

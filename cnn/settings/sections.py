@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from cnn.data.augment_kinds import AUGMENTATIONS
 from cnn.fields import Bounds, Count, Fraction, Language, Natural, Rate
-from cnn.settings.rules import AVERAGES, CADENCES, CLIPS, ORDERS, STOPS
+from cnn.settings.rules import CADENCES, ORDERS, STOPS
+from cnn.settings.updates import AVERAGES, CLIPS
 
 Seed = Annotated[int, Bounds(0, 2**32 - 1)]
 Classes = Annotated[int, Bounds(1, 1_000_000)]

@@ -7,7 +7,7 @@ from functools import partial
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cnn import terminal
+from cnn.plaintext import plain
 from cnn.reporter import Reporter
 from cnn.sweep.listing import shown
 from cnn.sweep.outcome import Outcome
@@ -45,7 +45,7 @@ class Screen:
 
     def line(self, text: str) -> None:
         """Prints a line above the bar."""
-        self._console.print(terminal.plain(text), markup=False, soft_wrap=True)
+        self._console.print(plain(text), markup=False, soft_wrap=True)
 
     def reporter(self, trial: Trial) -> Callable[..., Reporter]:
         """Returns what a trial reports its steps to."""

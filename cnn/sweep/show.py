@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from cnn import secrecy, tables, terminal
+from cnn import secrecy, tables
+from cnn.plaintext import plain
 from cnn.sweep.plan import text
 
 SHOWN = 20
@@ -30,23 +31,23 @@ def ranking(record: dict[str, Any], folder: Path) -> None:
     _mattered(record["importance"])
     for row in record["trials"]:
         if row["status"] in ("failed", "diverged"):
-            print(terminal.plain(f"{row['folder']} {row['status']}: {secrecy.hide(row['error'])}"))
+            print(plain(f"{row['folder']} {row['status']}: {secrecy.hide(row['error'])}"))
     if record["best"]:
         best = next(row["folder"] for row in record["trials"] if row["number"] == record["best"]["trial"])
-        print(terminal.plain(f"best configuration: its best trial is {folder / best}"))
+        print(plain(f"best configuration: its best trial is {folder / best}"))
         for change in record["best"]["diff"]:
             changed = f"    config.{change['path']}: {change['base']!r} -> {change['best']!r}"
-            print(terminal.plain(secrecy.hide(changed)))
+            print(plain(secrecy.hide(changed)))
         print("to train it anew, and evaluate it on the test split:")
-        print(terminal.plain(f"    {secrecy.hide(record['best']['command'])}"))
-    print(terminal.plain(f"everything is in {folder}"))
+        print(plain(f"    {secrecy.hide(record['best']['command'])}"))
+    print(plain(f"everything is in {folder}"))
 
 
 def _line(rank: int, group: dict[str, Any], varying: list[str]) -> tuple[str, ...]:
     mean = "-" if group["mean"] is None else f"{group['mean']:.4f}"
     sd = "-" if group["sd"] is None else f"{group['sd']:.4f}"
     count = str(group["n"]) if group["n"] == group["of"] else f"{group['n']} of {group['of']}"
-    values = [terminal.plain(text(group["fields"][path])) if path in group["fields"] else "-" for path in varying]
+    values = [plain(text(group["fields"][path])) if path in group["fields"] else "-" for path in varying]
     return (str(rank), mean, sd, count, *values, _numbers(group["trials"]))
 
 
@@ -63,4 +64,4 @@ def _mattered(importance: dict[str, Any]) -> None:
     print(f"what mattered: {importance['method']} over {importance['n']} trials; {importance['caveat']}")
     for factor in importance["factors"]:
         interval = f"{factor['low']:.2f} to {factor['high']:.2f}"
-        print(terminal.plain(f"    {factor['path']} {factor['share']:.2f} ({interval})"))
+        print(plain(f"    {factor['path']} {factor['share']:.2f} ({interval})"))

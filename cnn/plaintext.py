@@ -1,0 +1,6 @@
+"""Text for a terminal."""
+
+
+def plain(text: str) -> str:
+    """Returns text that a person's file chose, without what could steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
