@@ -131,15 +131,15 @@ def capture(
       FloatingPointError: a layer's output is not finite.
       Disagreement: a number does not follow from what it is made of.
     """
-    network = stages.build(values.layers, values.data.image_shape)
-    table, arrays, outputs = _captured(values, variables, network, np.stack([each.pixels for each in chosen]))
+    graph = stages.build(values.layers, values.data.image_shape)
+    table, arrays, outputs = _captured(values, variables, graph, np.stack([each.pixels for each in chosen]))
     pictures = []
     numbers, worst = 0, 0.0
     for row, each in enumerate(chosen):
         own = {name: output[row] for name, output in outputs.items()}
-        numbers, share = _checked(network, own, arrays, each.name)
+        numbers, share = _checked(graph, own, arrays, each.name)
         worst = max(worst, share)
-        pictures.append(_picture(each, network, own))
+        pictures.append(_picture(each, graph, own))
     own_words = {
         "backend": "cpu",
         "precision": "highest",
@@ -147,13 +147,13 @@ def capture(
         "trained": values.train.compute_dtype,
     }
     found = {**about, **own_words, "numbers": numbers, "worst": worst}
-    return Journey(network, arrays, table, tuple(pictures), tuple(classes), found)
+    return Journey(graph, arrays, table, tuple(pictures), tuple(classes), found)
 
 
 def _captured(
     values: Values,
     variables: Mapping[str, Any],
-    network: Sequence[Stage],
+    graph: Sequence[Stage],
     pixels: UInt8[np.ndarray, "n height width channels"],
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Returns what the network reads for each intensity, its arrays, and what every stage made of the images."""
@@ -164,7 +164,7 @@ def _captured(
         local = jax.tree.map(lambda array: jnp.asarray(np.asarray(array), jnp.float32), dict(variables))
         captured = model.capture(values.layers, local, jnp.asarray(images))
     outputs = {"input": images, **{name: np.asarray(output) for name, output in captured.items()}}
-    arrays = {f"{stage.name}/{name}": _array(local, stage.name, name) for stage in network for name in stage.arrays}
+    arrays = {f"{stage.name}/{name}": _array(local, stage.name, name) for stage in graph for name in stage.arrays}
     return table, arrays, outputs
 
 
@@ -185,25 +185,25 @@ def _array(variables: Mapping[str, Any], path: str, name: str) -> np.ndarray:
 
 
 def _checked(
-    network: Sequence[Stage], outputs: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray], image: str
+    graph: Sequence[Stage], outputs: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray], image: str
 ) -> tuple[int, float]:
     """Returns how many numbers the page will check, and the largest part of an allowed difference."""
     numbers, worst = 0, 0.0
-    for stage in network[1:]:
+    for stage in graph[1:]:
         output = outputs[stage.name]
         if not np.isfinite(output).all():
             raise FloatingPointError(
                 f"{stage.name}: not finite for image {image}. The run has diverged; explain another"
             )
         own = {name: arrays[f"{stage.name}/{name}"] for name in stage.arrays}
-        verdict = stages.verify(stage, [outputs[network[source].name] for source in stage.sources], output, own)
+        verdict = stages.verify(stage, [outputs[graph[source].name] for source in stage.sources], output, own)
         if not stage.exact and stage.op != "softmax":
             numbers += verdict.numbers
         worst = max(worst, verdict.worst)
     return numbers, worst
 
 
-def _picture(each: Chosen, network: Sequence[Stage], outputs: Mapping[str, np.ndarray]) -> Picture:
-    stored = {stage.name: outputs[stage.name] for stage in network[1:] if not stage.exact}
-    digests = {stage.name: zlib.crc32((outputs[stage.name] + 0.0).tobytes()) for stage in network[1:] if stage.exact}
+def _picture(each: Chosen, graph: Sequence[Stage], outputs: Mapping[str, np.ndarray]) -> Picture:
+    stored = {stage.name: outputs[stage.name] for stage in graph[1:] if not stage.exact}
+    digests = {stage.name: zlib.crc32((outputs[stage.name] + 0.0).tobytes()) for stage in graph[1:] if stage.exact}
     return Picture(*each, outputs=stored, digests=digests)
