@@ -5,22 +5,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Int, UInt8
 
 from cnn import devices, freezing, gradient, model, optim, settings
 from cnn.gradient import Program
 from cnn.hyper import Hyper
+from cnn.loaded import Images
 
 Metrics = dict[str, jax.Array]
-
-
-class Images(NamedTuple):
-    """A split on the device, or a batch."""
-
-    images: UInt8[Array, "examples height width channels"]
-    labels: Int[Array, " examples"]
-    weights: Float[Array, " examples"] | None = None
-    """1 or 0 for each; `None` for all 1."""
 
 
 class TrainState(NamedTuple):

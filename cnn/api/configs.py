@@ -11,10 +11,9 @@ from typing import Any, TypeAlias
 from ml_collections import ConfigDict
 
 from cnn import config as fields_of
-from cnn import rundir
 from cnn.config import ConfigError, Override, Values
 from cnn.fields import did_you_mean
-from cnn.sweep.plan import text
+from cnn.typed import to_text
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
 DEFAULT = FOLDER / "digits.py"
@@ -71,7 +70,7 @@ def resolved(config: Config) -> Values:
 
 
 def _resolved(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> Values:
-    return fields_of.resolve(raw, [Override(path, text(_plain(value))) for path, value in changes.items()])
+    return fields_of.resolve(raw, [Override(path, to_text(_plain(value))) for path, value in changes.items()])
 
 
 def _plain(value: Any) -> Any:
@@ -149,7 +148,15 @@ def execute(path: str, read_config: ReadConfig) -> Mapping[str, Any]:
     if not name.is_file():
         raise ConfigError([f"--config: no such file, got {path}. {did_you_mean(name.stem, names())}"])
     if name.suffix == ".json":
-        return rundir.read_json(name) or {}
+        try:
+            content = json.loads(name.read_text())
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(
+                [f"--config: {name}: is not valid JSON ({error}). Restore it or use another file"]
+            ) from None
+        if not isinstance(content, dict):
+            raise ConfigError([f"--config: {name}: must hold a JSON object, got {type(content).__name__}"])
+        return content
     try:
         returned = read_config(path)
     except (Exception, SystemExit) as error:  # A config file is a person's code and may raise anything.

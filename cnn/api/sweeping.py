@@ -12,7 +12,7 @@ from cnn.api import configs, html, signals
 from cnn.api.configs import Config
 from cnn.api.run import Run, load
 from cnn.sweep import making, reading, starts
-from cnn.sweep.plan import text
+from cnn.typed import to_text
 
 BASE = ".config.json"
 """The config that a sweep began with, where no file holds it; hidden, since a sweep declares its folder first."""
@@ -52,7 +52,7 @@ class Sweep:
     def _rows(self) -> list[tuple[object, ...]]:
         rows = []
         for group in self.record["groups"]:
-            fields = ", ".join(f"{path}={text(value)}" for path, value in group["fields"].items())
+            fields = ", ".join(f"{path}={to_text(value)}" for path, value in group["fields"].items())
             numbers = ["-" if group[name] is None else f"{group[name]:.4f}" for name in ("mean", "sd")]
             rows.append((*numbers, group["n"], fields or "-", " ".join(map(str, group["trials"]))))
         return rows
@@ -91,7 +91,7 @@ def run_sweep(
     typed = _near(configs.path_of(config)) if isinstance(config, (str, os.PathLike)) else str(folder / BASE)
     problems: list[str] = []
     declared = reading.grid.read(space, problems) if isinstance(space, str) else space
-    written = {name: reading.Typed(text(value)) for name, value in options.items()}
+    written = {name: reading.Typed(to_text(value)) for name, value in options.items()}
     plan = making.make(base, reading.Asked(typed, (), declared, written, problems))
     starts.check(plan, folder)
     with signals.interruptible() as interruption:

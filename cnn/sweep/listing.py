@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn.sweep.plan import Plan, text
+from cnn.sweep.plan import Plan
 from cnn.sweep.space import Axis, Chain, Choices, Part
+from cnn.typed import to_text
 
 
 def lines(plan: Plan, workdir: Path) -> Iterator[str]:
@@ -35,7 +36,7 @@ def fewer(plan: Plan) -> str:
 
 def shown(fields: Mapping[str, Any]) -> str:
     """Returns what a trial sets, in a line."""
-    return " ".join(f"{path}={text(value)}" for path, value in fields.items())
+    return " ".join(f"{path}={to_text(value)}" for path, value in fields.items())
 
 
 def _part(part: Part) -> str:
@@ -44,7 +45,7 @@ def _part(part: Part) -> str:
     if not isinstance(part, Axis):
         return f"{part.name}: {' | '.join(part.labels)}"
     if isinstance(part.values, Choices):
-        values = " | ".join(text(value) for value in part.values.values)
+        values = " | ".join(to_text(value) for value in part.values.values)
     else:
         values = f"{part.values.scale} from {part.values.low:g} to {part.values.high:g}"
     when = "".join(f", where {path} is {' or '.join(map(text, allowed))}" for path, allowed in part.when)

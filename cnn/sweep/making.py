@@ -10,9 +10,10 @@ from typing import Any
 from cnn.config import ConfigError
 from cnn.sweep import declare, distinct
 from cnn.sweep.options import CHANGEABLE, Grid, Options
-from cnn.sweep.plan import SEED, Plan, Trial, text
+from cnn.sweep.plan import SEED, Plan, Trial
 from cnn.sweep.reading import Asked, read_options
 from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, paths, product, sample
+from cnn.typed import to_text
 
 MOST_TRIALS = 20_000
 CHECKED = 2_000
@@ -129,7 +130,7 @@ def _checked(plan: Plan, points: Sequence[Point], problems: list[str]) -> list[T
         try:
             trial = plan.trial(number, point.fields, point.params)
         except ConfigError as error:
-            shown = ", ".join(f"{path}={text(value)}" for path, value in point.fields.items())
+            shown = ", ".join(f"{path}={to_text(value)}" for path, value in point.fields.items())
             for problem in error.problems:
                 first, count = seen.get(problem, (shown, 0))
                 seen[problem] = (first, count + 1)

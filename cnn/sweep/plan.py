@@ -13,6 +13,7 @@ from cnn.config import ConfigError, Override, Values
 from cnn.sweep.options import Grid, Options
 from cnn.sweep.reading import Asked
 from cnn.sweep.space import Choices, Part, Range, sample
+from cnn.typed import to_text
 
 SEED = "seed"
 TRIALS = "trials"
@@ -87,7 +88,7 @@ class Plan:
         return Trial(number, fields, config.resolve(self.base, self._overrides(fields)), params)
 
     def _overrides(self, fields: Mapping[str, Any]) -> list[Override]:
-        return [*self.asked.overrides, *(Override(path, text(value)) for path, value in fields.items())]
+        return [*self.asked.overrides, *(Override(path, to_text(value)) for path, value in fields.items())]
 
     def flags(self, fields: Mapping[str, Any]) -> list[str]:
         """Returns the arguments of `main.py` that make a point's config."""
@@ -110,13 +111,6 @@ class Plan:
             return json.loads(config.resolve(self.base, list(self.asked.overrides)).json)
         except ConfigError:
             return None
-
-
-def text(value: Any) -> str:
-    """Returns a value as it is typed after a flag."""
-    if isinstance(value, (list, tuple)):
-        return repr(tuple(value))
-    return value if isinstance(value, str) else repr(value)
 
 
 def drawn(plan: Plan, draw: Callable[[str, Choices | Range], Any]) -> dict[str, Any]:

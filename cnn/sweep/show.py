@@ -5,7 +5,7 @@ from typing import Any
 
 from cnn import secrecy, tables
 from cnn.plaintext import plain
-from cnn.sweep.plan import text
+from cnn.typed import to_text
 
 SHOWN = 20
 """So many groups are printed; all are in `sweep.json`."""
@@ -47,7 +47,7 @@ def _line(rank: int, group: dict[str, Any], varying: list[str]) -> tuple[str, ..
     mean = "-" if group["mean"] is None else f"{group['mean']:.4f}"
     sd = "-" if group["sd"] is None else f"{group['sd']:.4f}"
     count = str(group["n"]) if group["n"] == group["of"] else f"{group['n']} of {group['of']}"
-    values = [plain(text(group["fields"][path])) if path in group["fields"] else "-" for path in varying]
+    values = [plain(to_text(group["fields"][path])) if path in group["fields"] else "-" for path in varying]
     return (str(rank), mean, sd, count, *values, _numbers(group["trials"]))
 
 
