@@ -48,5 +48,5 @@ def _part(part: Part) -> str:
         values = " | ".join(to_text(value) for value in part.values.values)
     else:
         values = f"{part.values.scale} from {part.values.low:g} to {part.values.high:g}"
-    when = "".join(f", where {path} is {' or '.join(map(text, allowed))}" for path, allowed in part.when)
+    when = "".join(f", where {path} is {' or '.join(map(to_text, allowed))}" for path, allowed in part.when)
     return f"{part.path}: {values}{when}"
