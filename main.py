@@ -6,19 +6,19 @@ import signal
 import sys
 from typing import Any
 
-from cnn import pagesize, runtime
+from cnn.system import environment, huge_pages
 
 if __name__ == "__main__":
     # Before what takes long to import.
-    pagesize.restart(sys.argv[1:])
+    huge_pages.restart(sys.argv[1:])
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cnn.commands import COMMANDS
-from cnn.commands import flags as command_line
+from cnn.cli import COMMANDS
+from cnn.cli import parser as command_line
 
-runtime.prepare()
+environment.prepare()
 # Importing and tracing make a million objects to stay, and Python would look through all of them several times.
 gc.set_threshold(300_000, 20, 20)
 
@@ -42,7 +42,7 @@ def parse_flags(arguments: list[str]) -> command_line.Invocation:
 
 def main(invocation: command_line.Invocation) -> int:
     """Runs the command; returns the exit code."""
-    from cnn.commands import launch
+    from cnn.cli import launch
 
     # Orbax logs with tracebacks what it raises as well, and we report in a line.
     logging.set_verbosity(logging.FATAL)
@@ -59,10 +59,10 @@ def _unraisable(unraisable: Any) -> None:
 
 
 def _read_config(path: str) -> Any:
-    from cnn.api import configs
+    from cnn.config import files
 
-    if ":" in str(configs.file_of(path)):
-        return configs.run_file(path)  # absl's flag would take the rest of the name for an argument
+    if ":" in str(files.file_of(path)):
+        return files.run_file(path)  # absl's flag would take the rest of the name for an argument
     flags.FLAGS(["main.py", f"--config={path}"])
     returned = CONFIG.value
     return returned.to_dict() if hasattr(returned, "to_dict") else returned

@@ -54,24 +54,28 @@ def measure(name):
     import jax
     import numpy as np
 
-    from cnn import config, dispatch, hyper, layers, train
-    from cnn.trainer import make_program
+    from cnn import hyperparams, layers
+    from cnn.config import config, resolve
+    from cnn.data import loader
+    from cnn.train import multi_step
+    from cnn.train.state import make_step_config
+    from cnn.train.step import create_state
 
     scope = {}
     exec((REPOSITORY / "configs" / f"{name}.py").read_text(), scope)
     seconds = {}
     for share in SHARES:
         override = [config.Override("train.batch_size", str(share))]
-        values = config.resolve(scope["get_config"]().to_dict(), override)
-        program = make_program(values, 10_000, 1000)
-        state = train.create_state(hyper.from_values(values), values.data.image_shape, 0, program)
+        values = resolve.resolve(scope["get_config"]().to_dict(), override)
+        program = make_step_config(values, 10_000, 1000)
+        state = create_state(hyperparams.from_values(values), values.data.image_shape, 0, program)
         rng = np.random.default_rng(0)
         images = rng.integers(0, 256, (share, *values.data.image_shape), dtype=np.uint8)
-        split = train.Images(jax.numpy.asarray(images), jax.numpy.asarray(rng.integers(0, 10, share, dtype=np.int32)))
+        split = loader.Images(jax.numpy.asarray(images), jax.numpy.asarray(rng.integers(0, 10, share, dtype=np.int32)))
         times = []
         for _ in range(8):
             started = time.perf_counter()
-            state, metrics = dispatch.run_step(state, split, np.arange(share, dtype=np.int32), program=program)
+            state, metrics = multi_step.run_step(state, split, np.arange(share, dtype=np.int32), program=program)
             jax.block_until_ready((state, metrics))
             times.append(time.perf_counter() - started)
         seconds[share] = statistics.median(times[2:])
@@ -84,17 +88,22 @@ def summed(name):
     import jax
     import numpy as np
 
-    from cnn import config, devices, dispatch, hyper, train
-    from cnn.trainer import make_program
+    from cnn import hyperparams
+    from cnn.config import config, resolve
+    from cnn.data import loader
+    from cnn.system import sharding
+    from cnn.train import multi_step
+    from cnn.train.state import make_step_config
+    from cnn.train.step import create_state
 
     scope = {}
     exec((REPOSITORY / "configs" / f"{name}.py").read_text(), scope)
-    values = config.resolve(scope["get_config"]().to_dict(), [config.Override("train.batch_size", "64")])
-    program = make_program(values, 10_000, 1000, 8)
-    state = train.create_state(hyper.from_values(values), values.data.image_shape, 0, program)
+    values = resolve.resolve(scope["get_config"]().to_dict(), [config.Override("train.batch_size", "64")])
+    program = make_step_config(values, 10_000, 1000, 8)
+    state = create_state(hyperparams.from_values(values), values.data.image_shape, 0, program)
     split = (np.zeros((64, *values.data.image_shape), np.uint8), np.zeros(64, np.int32))
-    split = train.Images(*devices.replicate(split, 8))
-    lowered = dispatch.run_step.lower(state, split, jax.numpy.arange(64), program=program)
+    split = loader.Images(*sharding.replicate(split, 8))
+    lowered = multi_step.run_step.lower(state, split, jax.numpy.arange(64), program=program)
     text = lowered.compile({"xla_backend_optimization_level": 0}).as_text()
     sizes, others = [], []
     for line in text.splitlines():

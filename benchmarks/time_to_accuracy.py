@@ -78,12 +78,13 @@ def save_data(path):
     """Writes Fashion-MNIST for a process that cannot read it as we do."""
     import numpy as np
 
-    from cnn import config, data
+    from cnn.config import resolve
+    from cnn.data import load
     from networks import sections
 
-    values = config.resolve(sections(str(ROOT / "configs" / "fashion_mnist.py")), [])
+    values = resolve.resolve(sections(str(ROOT / "configs" / "fashion_mnist.py")), [])
     names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction")
-    dataset = data.load(**{name: getattr(values.data, name) for name in names}, train_on="train+valid")
+    dataset = load.load(**{name: getattr(values.data, name) for name in names}, train_on="train+valid")
     arrays = {
         f"{name}_{part}": getattr(getattr(dataset, name), part)
         for name in ("train", "test")

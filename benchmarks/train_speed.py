@@ -23,8 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "peers")]
 
 import networks
-from cnn import config, pagesize
-from cnn.config import Override
+from cnn.config import resolve
+from cnn.config.config import Override
+from cnn.system.huge_pages import asking
 
 CONFIGS = {"lesson": "fashion_mnist", "lenet5": "lenet5", "cifar10": "cifar10"}
 PACKAGES = {"keras": ["tensorflow-cpu", "keras"], "torch": ["torch==2.13.0", "numpy"]}
@@ -51,7 +52,7 @@ class Competitor:
         if huge_pages:
             variables["GLIBC_TUNABLES"] = HUGE_PAGES
         elif name == OURS:
-            variables = pagesize.asking(variables) or variables
+            variables = asking(variables) or variables
         self.process = subprocess.Popen(
             [pythons[environment], str(ROOT / "benchmarks" / "peers" / script), json.dumps(spec)],
             stdin=subprocess.PIPE,
@@ -96,7 +97,7 @@ def describe(name, batch_size, threads):
     """Returns what every competitor is told, and the floating point operations of training on one image."""
     path = str(ROOT / "configs" / f"{CONFIGS[name]}.py")
     overrides = [Override("train.batch_size", str(batch_size)), Override("data.augment", "")]
-    values = config.resolve(networks.sections(path), overrides)
+    values = resolve.resolve(networks.sections(path), overrides)
     macs = [row.macs for row in values.rows if row.macs]
     # The gradient by the images themselves is needed by nobody.
     operations = 2 * (3 * sum(macs) - macs[0])

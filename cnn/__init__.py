@@ -12,28 +12,27 @@ import importlib
 from typing import Any
 
 # By name, so that importing a module of this package imports no other.
-_API = {
-    "Run": "run",
-    "Sweep": "sweeping",
-    "configure": "configs",
-    "convolve": "filtering",
-    "load": "run",
-    "load_data": "looking",
-    "run": "running",
-    "run_sweep": "sweeping",
-    "summary": "looking",
+_MODULES = {
+    "ConfigError": "cnn.config.config",
+    "DataError": "cnn.data.types",
+    "Run": "cnn.api.run",
+    "Sweep": "cnn.api.sweep",
+    "configure": "cnn.config.files",
+    "convolve": "cnn.api.convolve",
+    "load": "cnn.api.run",
+    "load_data": "cnn.api.run",
+    "run": "cnn.api.run",
+    "run_sweep": "cnn.api.sweep",
+    "summary": "cnn.api.run",
 }
-_ERRORS = {"ConfigError": "cnn.config", "DataError": "cnn.data"}
 
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for; modules of this package are found as everywhere."""
-    if name in _API:
-        return getattr(importlib.import_module(f"cnn.api.{_API[name]}"), name)
-    if name in _ERRORS:
-        return getattr(importlib.import_module(_ERRORS[name]), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'cnn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_API, *_ERRORS})
+    return sorted({*globals(), *_MODULES})

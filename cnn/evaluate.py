@@ -1,27 +1,39 @@
-"""Runs a network over every example of a split exactly once."""
+"""Runs a network over every example of a split exactly once.
+
+What a run's network takes a person's own pictures for.
+"""
 
 import functools
 import io
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int64, UInt8
 
-from cnn import badlist, data, faults, feed, hosts, hyper, metrics, model, ops, origin, plan, rundir, train
-from cnn import devices as over
-from cnn.config import Values
-from cnn.examples import most_confused
-from cnn.hyper import Hyper
+from cnn import hyperparams, metrics
+from cnn.config.config import Config
+from cnn.data import decode, loader, types, user_images
+from cnn.data.user_images import Unread, UserImage, Wanted
+from cnn.hyperparams import Hyperparams
+from cnn.metrics import most_confused
+from cnn.model import fusion, network
+from cnn.runs import bad_examples_file, recorded_data, run_dir
+from cnn.system import fault_injection, multihost
+from cnn.system import sharding as over
+from cnn.train.step import TrainState, normalised
 
 
 def predict_logits(
-    hyperparameters: Hyper,
-    variables: model.Variables,
-    images: UInt8[Array, "examples height width channels"] | data.Stored,
+    hyperparameters: Hyperparams,
+    variables: network.Variables,
+    images: UInt8[Array, "examples height width channels"] | types.Stored,
     *,
     batch_size: int,
     compute_dtype: str = "float32",
@@ -47,8 +59,8 @@ def predict_logits(
     examples = len(images)
     size = -(-min(batch_size, examples) // devices) * devices
     parts = []
-    for pictures, rows in feed.in_order(images, size, workers, functools.partial(over.replicate, count=devices)):
-        faults.point("evaluate")
+    for pictures, rows in loader.in_order(images, size, workers, functools.partial(over.replicate, count=devices)):
+        fault_injection.point("evaluate")
         check()
         logits = _forward(hyperparameters, variables, pictures, rows, compute_dtype=compute_dtype, devices=devices)
         parts.append(np.asarray(logits))
@@ -61,8 +73,8 @@ def predict_logits(
 
 @functools.partial(jax.jit, static_argnames=("compute_dtype", "devices"))
 def _forward(
-    hyperparameters: Hyper,
-    variables: model.Variables,
+    hyperparameters: Hyperparams,
+    variables: network.Variables,
     images: jax.Array,
     rows: Int[Array, " batch"],
     *,
@@ -70,14 +82,14 @@ def _forward(
     devices: int,
 ) -> Float[Array, "batch classes"]:
     def logits_of(
-        hyperparameters: Hyper, variables: model.Variables, images: jax.Array, rows: jax.Array
+        hyperparameters: Hyperparams, variables: network.Variables, images: jax.Array, rows: jax.Array
     ) -> Float[Array, "batch classes"]:
         def logits_of_piece(rows: jax.Array) -> jax.Array:
             # As in training: the same bits, whether the images are a whole split or a batch that was streamed.
-            batch = train.normalised(hyperparameters, jax.lax.optimization_barrier(images[rows]))
-            return model.apply(hyperparameters.layers, variables, batch, dtype=jnp.dtype(compute_dtype))
+            batch = normalised(hyperparameters, jax.lax.optimization_barrier(images[rows]))
+            return network.apply(hyperparameters.layers, variables, batch, dtype=jnp.dtype(compute_dtype))
 
-        size = ops.piece(len(rows), plan.widest(hyperparameters.layers, images.shape[1:]), jax.default_backend())
+        size = fusion.piece(len(rows), fusion.widest(hyperparameters.layers, images.shape[1:]), jax.default_backend())
         return jax.lax.map(logits_of_piece, rows.reshape(-1, size)).reshape(len(rows), -1)
 
     if devices == 1:
@@ -85,24 +97,24 @@ def _forward(
     return over.each_share(logits_of, devices)(hyperparameters, variables, images, rows)
 
 
-def variables_of(state: train.TrainState, *, averaged: bool = False) -> dict[str, Any]:
+def variables_of(state: TrainState, *, averaged: bool = False) -> dict[str, Any]:
     """Returns a state's variables; averaged, the moving average stands for the parameters."""
     return {"params": state.average if averaged else state.params, "batch_stats": state.batch_stats}
 
 
-def options(values: Values, devices: int) -> dict[str, Any]:
+def options(values: Config, devices: int) -> dict[str, Any]:
     """Returns how a config evaluates on so many devices, as `predict_logits` takes it."""
     how = {"batch_size": values.eval.batch_size, "compute_dtype": values.train.compute_dtype}
     return {**how, "workers": values.data.workers, "devices": devices}
 
 
-def placed(split: data.Split, devices: int = 1) -> jax.Array | data.Stored:
+def placed(split: types.Split, devices: int = 1) -> jax.Array | types.Stored:
     """Returns a split's pictures, whole on each of so many devices, or stored if they stream."""
-    return split.images if isinstance(split.images, data.Stored) else over.replicate(split.images, devices)
+    return split.images if isinstance(split.images, types.Stored) else over.replicate(split.images, devices)
 
 
 def judge(
-    logits: Float32[np.ndarray, "examples classes"], split: data.Split, dataset: data.Dataset
+    logits: Float32[np.ndarray, "examples classes"], split: types.Split, dataset: types.Dataset
 ) -> tuple[Int64[np.ndarray, " usable"], metrics.Evaluation]:
     """Compares logits with the labels, now that the pictures were read; returns the rows that count, too.
 
@@ -110,19 +122,19 @@ def judge(
       DataError: no picture could be used.
     """
     labels = split.marked()
-    index = np.flatnonzero(labels != data.UNUSABLE)
+    index = np.flatnonzero(labels != types.UNUSABLE)
     if not len(index):
-        raise data.DataError(
+        raise types.DataError(
             f"config.data.on_error: none of {len(labels)} pictures can be used, got 'skip'. Use other data."
         )
     return index, metrics.evaluate(logits[index], labels[index], class_names=dataset.class_names)
 
 
 def evaluate_split(
-    values: Values,
+    values: Config,
     workdir: Path,
-    variables: model.Variables,
-    dataset: data.Dataset,
+    variables: network.Variables,
+    dataset: types.Dataset,
     split: str,
     *,
     step: int,
@@ -146,38 +158,138 @@ def evaluate_split(
       tell: takes an event and its details: pictures that cannot be used and were not listed before.
       check: called before every batch; whatever it raises ends the evaluation.
     """
-    examples: data.Split = getattr(dataset, split)
+    examples: types.Split = getattr(dataset, split)
     how = options(values, devices)
-    logits = predict_logits(hyper.from_values(values), variables, placed(examples, devices), check=check, **how)
+    logits = predict_logits(hyperparams.from_values(values), variables, placed(examples, devices), check=check, **how)
     index, evaluation = judge(logits, examples, dataset)
     name = written_as(values, workdir, split, weights, dataset.identity)
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
     record |= {"skipped": len(examples) - len(index)}
-    if hosts.leads():
-        badlist.keep(workdir, dataset, tell)
+    if multihost.leads():
+        bad_examples_file.keep(workdir, dataset, tell)
         _keep(workdir, name, index, logits[index], examples)
-        rundir.write_json(workdir / rundir.evaluation(name), record)
+        run_dir.write_json(workdir / run_dir.evaluation(name), record)
     return record
 
 
-def written_as(values: Values, workdir: Path, split: str, weights: str, identity: str) -> str:
+def written_as(values: Config, workdir: Path, split: str, weights: str, identity: str) -> str:
     """Returns what stands for `<split>` in the names of an evaluation's files.
 
     `<split>-<weights>` with other weights than the config's; of other data than the run's, their identity follows.
     """
     name = split if weights == values.eval.weights else f"{split}-{weights}"
-    return origin.file_name(workdir, name, identity)
+    return recorded_data.file_name(workdir, name, identity)
 
 
-def _keep(workdir: Path, name: str, index: np.ndarray, logits: np.ndarray, examples: data.Split) -> None:
+def _keep(workdir: Path, name: str, index: np.ndarray, logits: np.ndarray, examples: types.Split) -> None:
     """Writes what every example that counts was taken for, and the images most worth a look."""
     labels = examples.labels[index]
     rows = index[most_confused(logits, labels)]
     files = {
-        rundir.predictions(name): {"index": index, "label": labels, "logits": logits},
-        rundir.confused(name): {"index": rows, "images": data.some(examples.images, rows)},
+        run_dir.predictions(name): {"index": index, "label": labels, "logits": logits},
+        run_dir.confused(name): {"index": rows, "images": types.some(examples.images, rows)},
     }
     for file, arrays in files.items():
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
-        rundir.write(workdir / file, buffer.getvalue())
+        run_dir.write(workdir / file, buffer.getvalue())
+
+
+class Prediction(NamedTuple):
+    """The logits of one picture.
+
+    Attributes:
+      path: the file.
+      image: what the network got.
+      notes: what was done to the picture, in words.
+      logits: one a class.
+    """
+
+    path: str
+    image: UInt8[np.ndarray, "height width channels"]
+    notes: tuple[str, ...]
+    logits: Float32[np.ndarray, " classes"]
+
+    @property
+    def probabilities(self) -> Float[np.ndarray, " classes"]:
+        """Softmax of the logits, in float64."""
+        exponentials = np.exp(self.logits.astype(np.float64) - float(self.logits.max()))
+        return exponentials / exponentials.sum()
+
+    def best(self, count: int) -> list[int]:
+        """Returns the classes with the largest logits, largest first; of equal ones the first."""
+        return np.argsort(-self.logits, kind="stable")[:count].tolist()
+
+
+def predict(
+    values: Config, variables: network.Variables, files: Iterable[str | Unread], wanted: Wanted
+) -> Iterator[Prediction | Unread]:
+    """Yields what the network makes of each picture, in order, and why where one cannot be read.
+
+    The logits are computed as evaluation computes them, of the files of a whole split to the bit; at most
+    `eval.batch_size` pictures are held at a time.
+
+    Args:
+      values: the run's config.
+      variables: `params` and `batch_stats`.
+      files: pictures, and what is known to be none.
+      wanted: what the run's pictures are like.
+
+    Raises:
+      FloatingPointError: a logit is not finite.
+    """
+    waiting = iter(files)
+    hyperparameters = hyperparams.from_values(values)
+    size = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while chunk := list(islice(waiting, values.eval.batch_size)):
+            with decode.bombs_are_errors():
+                read = list(pool.map(lambda file: _read(file, wanted), chunk))
+            # All chunks have the size of the first, so that only that is compiled.
+            size = size or len(chunk)
+            shape, dtype = wanted.image_shape, values.train.compute_dtype
+            logits = _logits(hyperparameters, variables, read, shape, size, dtype)
+            for file, outcome, row in zip(chunk, read, logits, strict=True):
+                if isinstance(outcome, Unread):
+                    yield outcome
+                else:
+                    yield Prediction(str(file), outcome.image, outcome.notes, row)
+
+
+def predict_images(
+    values: Config, variables: network.Variables, images: UInt8[np.ndarray, "n height width channels"]
+) -> Float32[np.ndarray, "n classes"]:
+    """Returns the logits of pictures that have the run's own size, as evaluation computes them.
+
+    Raises:
+      FloatingPointError: a logit is not finite.
+    """
+    how: dict[str, Any] = {"batch_size": values.eval.batch_size, "compute_dtype": values.train.compute_dtype}
+    return predict_logits(hyperparams.from_values(values), variables, jnp.asarray(images), **how)
+
+
+def _read(file: str | Unread, wanted: Wanted) -> UserImage | Unread:
+    if isinstance(file, Unread):
+        return file
+    try:
+        return user_images.prepare(file, wanted)
+    except decode.BrokenPicture as error:
+        return Unread(file, f"cannot be read, got: {error}. Name a PNG, JPEG, BMP or WebP file")
+
+
+def _logits(
+    hyperparameters: hyperparams.Hyperparams,
+    variables: network.Variables,
+    read: list[UserImage | Unread],
+    image_shape: tuple[int, int, int],
+    size: int,
+    compute_dtype: str,
+) -> Float32[np.ndarray, "read classes"]:
+    """Computes `size` at a time; in the place of what cannot be read lies a black picture, as in evaluation."""
+    if not any(isinstance(outcome, UserImage) for outcome in read):
+        return np.empty((len(read), 0), np.float32)
+    black = np.zeros(image_shape, np.uint8)
+    images = np.stack([outcome.image if isinstance(outcome, UserImage) else black for outcome in read])
+    rows = np.minimum(np.arange(-(-len(images) // size) * size), len(images) - 1)
+    how: dict[str, Any] = {"batch_size": size, "compute_dtype": compute_dtype}
+    return predict_logits(hyperparameters, variables, jnp.asarray(images[rows]), **how)[: len(images)]

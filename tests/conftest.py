@@ -39,10 +39,10 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture
 def fault(monkeypatch):
     """Arranges the faults of the variable `CNN_FAULT`, counted from now."""
-    from cnn import faults
+    from cnn.system import fault_injection
 
     def arrange(text):
-        faults._passed.clear()
+        fault_injection._passed.clear()
         monkeypatch.setenv("CNN_FAULT", text)
 
     return arrange

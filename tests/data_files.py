@@ -8,9 +8,10 @@ import tarfile
 
 import numpy as np
 
-from cnn.data import catalog, load, raw
-from cnn.data.fetch import Remote
-from cnn.data.prepare import prepare
+from cnn.data import mnist_cifar, tfds_catalog
+from cnn.data.load import load
+from cnn.data.mnist_cifar import Remote
+from cnn.data.tfds_prepare import prepare
 
 COUNTS = {"train": 40, "test": 20}
 CLOSED = "http://127.0.0.1:9/"
@@ -27,7 +28,7 @@ def write_mnist(folder, seed=0):
     random = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     splits = {}
-    for part, (images_file, labels_file) in raw.IDX_FILES.items():
+    for part, (images_file, labels_file) in mnist_cifar.IDX_FILES.items():
         images = random.integers(0, 256, (COUNTS[part], 28, 28), dtype=np.uint8)
         labels = np.arange(COUNTS[part], dtype=np.uint8) % 10
         (folder / images_file).write_bytes(idx(images))
@@ -41,9 +42,9 @@ def write_cifar10(folder, names=NAMES, leave_out=""):
     random = np.random.default_rng(1)
     folder.mkdir(parents=True, exist_ok=True)
     splits: dict = {"train": ([], []), "test": ([], [])}
-    with tarfile.open(folder / raw.CIFAR_FILE, "w:gz") as archive:
-        members = {raw.CIFAR_NAMES: "\n".join(names).encode() + b"\n\n"}
-        for part, files in raw.CIFAR_BATCHES.items():
+    with tarfile.open(folder / mnist_cifar.CIFAR_FILE, "w:gz") as archive:
+        members = {mnist_cifar.CIFAR_NAMES: "\n".join(names).encode() + b"\n\n"}
+        for part, files in mnist_cifar.CIFAR_BATCHES.items():
             for file in files:
                 images = random.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
                 labels = random.integers(0, 10, 8, dtype=np.uint8)
@@ -53,7 +54,7 @@ def write_cifar10(folder, names=NAMES, leave_out=""):
                 members[file] = np.concatenate([labels[:, None], planes], axis=1).tobytes()
         for file, body in members.items():
             if file != leave_out:
-                entry = tarfile.TarInfo(raw.CIFAR_FOLDER + file)
+                entry = tarfile.TarInfo(mnist_cifar.CIFAR_FOLDER + file)
                 entry.size = len(body)
                 archive.addfile(entry, io.BytesIO(body))
     return splits
@@ -70,7 +71,7 @@ def remotes_of(folder, address=CLOSED):
 
 def prepare_from(folder, root, name="mnist", **options):
     options = {"manual_dir": str(folder), "remotes": remotes_of(folder), **options}
-    prepare(catalog.find(name, root), name, root, **options)
+    prepare(tfds_catalog.find(name, root), name, root, **options)
 
 
 def load_from(root, name="mnist", **changes):

@@ -6,7 +6,9 @@ import numpy as np
 
 import networks
 from browser import driven
-from cnn import journey, report, stages
+from cnn.explain import journey
+from cnn.report import run_page
+from cnn.report.journey import record
 
 
 def drawn(shape, count, seed=0):
@@ -29,8 +31,8 @@ def paged(folder, values, images, max_mb=3.0):
     chosen = [journey.Chosen(f"test/{n}", "mistaken", image, n % 2, n % 2) for n, image in enumerate(images)]
     classes = [f"class {n}" for n in range(values.data.classes)]
     about = {"step": 1, "weights": "last", "max_mb": max_mb}
-    stages.write(folder / stages.JOURNEY, journey.capture(values, variables, chosen, classes, about))
-    return report.write(folder)
+    record.write(folder / record.JOURNEY, journey.capture(values, variables, chosen, classes, about))
+    return run_page.write(folder)
 
 
 @contextlib.contextmanager

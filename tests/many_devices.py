@@ -11,7 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import tiny
-from cnn import devices, dispatch, evaluate, freezing, hyper, train
+from cnn import evaluate, hyperparams
+from cnn.data import loader
+from cnn.optim import freeze
+from cnn.system import sharding
+from cnn.train import multi_step, step
 
 COUNT, BATCH, STEPS = 8, 32, 3
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
@@ -37,14 +41,14 @@ CASES = {
 def steps(values, count, *, scan=False):
     """Returns the state after some steps on so many devices, and the metrics."""
     program = tiny.program(values)._replace(devices=count)
-    state = train.create_state(hyper.from_values(values), tiny.SHAPE, 0, program)
-    split = train.Images(*devices.replicate(tuple(tiny.split(96)), count))
+    state = step.create_state(hyperparams.from_values(values), tiny.SHAPE, 0, program)
+    split = loader.Images(*sharding.replicate(tuple(tiny.split(96)), count))
     rows = (np.arange(STEPS * BATCH).reshape(STEPS, BATCH) * 5 % 96).astype(np.int32)
     if scan:
-        return *dispatch.run_scan(state, split, rows, program=program), program
+        return *multi_step.run_scan(state, split, rows, program=program), program
     history = []
     for batch in rows:
-        state, metrics = dispatch.run_step(state, split, batch, program=program)
+        state, metrics = multi_step.run_step(state, split, batch, program=program)
         history.append(metrics)
     return state, jax.tree.map(lambda *numbers: np.stack(numbers), *jax.device_get(history)), program
 
@@ -68,14 +72,14 @@ def compare(name):
         many, of_many, _ = steps(values, COUNT, scan=scan)
         learned = [(state.params, state.batch_stats, state.average) for state in (many, one)]
         found["scan" if scan else "step"] = [difference(*learned), difference(of_many, metrics)]
-    begun = train.create_state(hyper.from_values(values), tiny.SHAPE, 0, tiny.program(values))
+    begun = step.create_state(hyperparams.from_values(values), tiny.SHAPE, 0, tiny.program(values))
     found["kept"] = {path: bool((at(many.params, path) == at(begun.params, path)).all()) for path in values.frozen}
     images = np.asarray(tiny.split(37).images)
     logits = [
         evaluate.predict_logits(
-            state.hyper, evaluate.variables_of(state), devices.replicate(images, count), batch_size=20, devices=count
+            state.hyper, evaluate.variables_of(state), sharding.replicate(images, count), batch_size=20, devices=count
         )
-        for state, count in ((one, 1), (devices.replicate(jax.device_get(one), COUNT), COUNT))
+        for state, count in ((one, 1), (sharding.replicate(jax.device_get(one), COUNT), COUNT))
     ]
     found["logits"] = [difference(*logits), len(logits[1])]
     return found
@@ -85,8 +89,8 @@ def collectives(name):
     """Returns, of the compiled step, how many collectives of each kind there are and the numbers in the largest."""
     values = tiny.resolve(tiny.RAW, train__batch_size=BATCH, **CASES[name])
     state, _, program = steps(values, COUNT)
-    split = train.Images(*devices.replicate(tuple(tiny.split(96)), COUNT))
-    lowered = dispatch.run_step.lower(state, split, jnp.arange(BATCH), program=program)
+    split = loader.Images(*sharding.replicate(tuple(tiny.split(96)), COUNT))
+    lowered = multi_step.run_step.lower(state, split, jnp.arange(BATCH), program=program)
     text = lowered.compile().as_text()
     found = collections.defaultdict(list)
     for line in text.splitlines():
@@ -94,7 +98,7 @@ def collectives(name):
         if called:
             sizes = re.findall(r"\[([\d,]*)\]", called[1])
             found[called[2]].append(sum(int(np.prod([int(n) for n in size.split(",") if n])) for size in sizes))
-    trained = freezing.trained(state.params, program.frozen)
+    trained = freeze.trained(state.params, program.frozen)
     return {"parameters": sum(leaf.size for leaf in jax.tree.leaves(trained)), **found}
 
 

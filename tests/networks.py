@@ -19,7 +19,7 @@ def chain(text, **names):
 
 
 def variables(network, image_shape, seed=0):
-    """Returns random variables in the tree that `cnn.model` reads: no zero biases, no unit scales."""
+    """Returns random variables in the tree that `cnn.model.network` reads: no zero biases, no unit scales."""
     rng = np.random.default_rng(seed)
     tree = {"params": {}, "batch_stats": {}}
     for row in layers.trace(network, image_shape):

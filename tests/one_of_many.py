@@ -5,10 +5,11 @@ from pathlib import Path
 
 import jax
 
-from cnn import experiment, hosts
+from cnn.system import multihost
+from cnn.train import experiment
 from runs import tiny
 
 if __name__ == "__main__":
-    with hosts.join(hosts.parse(sys.argv[1])):
+    with multihost.join(multihost.parse(sys.argv[1])):
         finished = experiment.run(tiny(*sys.argv[3:]), Path(sys.argv[2]), jax.device_count())
     print("FINGERPRINT", finished.result["fingerprint"])

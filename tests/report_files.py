@@ -5,8 +5,10 @@ import json
 
 import numpy as np
 
-from cnn import config, metrics, rundir
-from cnn.examples import most_confused
+from cnn import metrics
+from cnn.config import resolve
+from cnn.metrics import most_confused
+from cnn.runs import run_dir
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -57,19 +59,19 @@ def make(
         "optimizer": {"name": "adam", "learning_rate": 0.01},
         "train": {"epochs": max(1, epochs)},
     }
-    values = config.resolve(sections)
+    values = resolve.resolve(sections)
     folder.mkdir(parents=True, exist_ok=True)
-    rundir.write(folder / rundir.CONFIG, values.json.encode())
+    run_dir.write(folder / run_dir.CONFIG, values.json.encode())
     data = {"identity": "0" * 64, "classes": list(names), "examples": {"train": 50, "valid": 10, "test": examples}}
     about = {"argv": ["main.py", "--config.seed=0"], "devices": ["cpu"], "backend": "cpu", "data": data}
-    rundir.write_json(folder / rundir.RUN, about)
+    run_dir.write_json(folder / run_dir.RUN, about)
     steps = _records(folder, epochs, rng)
     if examples:
         _evaluation(folder, names, shape, examples, wrong, rng)
         _first_layer(folder, shape[2], rng)
     if result:
         record = {"status": result, "step": steps, "stopped": None, "train_seconds": 7.25, "fingerprint": "f" * 32}
-        rundir.write_json(folder / rundir.RESULT, record | ({"bad_step": bad_step} if result == "diverged" else {}))
+        run_dir.write_json(folder / run_dir.RESULT, record | ({"bad_step": bad_step} if result == "diverged" else {}))
     return folder
 
 
@@ -82,9 +84,9 @@ def _records(folder, epochs, rng):
             lines.append({"kind": "train", "step": at, "epoch": epoch, **numbers, "learning_rate": 0.01 / epoch})
         means = {"loss": 2 / step, "accuracy": 1 - 1 / step}
         lines.append({"kind": "epoch", "step": step, "epoch": epoch, "train": means, "valid": means})
-    (folder / rundir.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / run_dir.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     event = {"time": "2026-01-01T00:00:00.000+00:00", "event": "end", "step": 10 * epochs, "images_per_second": 100.5}
-    (folder / rundir.EVENTS).write_text(json.dumps(event) + "\n")
+    (folder / run_dir.EVENTS).write_text(json.dumps(event) + "\n")
     return 10 * epochs
 
 
@@ -95,10 +97,12 @@ def _evaluation(folder, names, shape, examples, wrong, rng):
     logits[np.arange(examples), seen] += 6
     images = rng.integers(0, 256, (examples, *shape), dtype=np.uint8)
     evaluation = metrics.evaluate(logits, labels, class_names=list(names)).to_json()
-    rundir.write_json(folder / rundir.evaluation("test"), {"split": "test", "weights": "last", "step": 1, **evaluation})
+    run_dir.write_json(
+        folder / run_dir.evaluation("test"), {"split": "test", "weights": "last", "step": 1, **evaluation}
+    )
     rows = most_confused(logits, labels)
-    _arrays(folder / rundir.predictions("test"), index=np.arange(examples), label=labels, logits=logits)
-    _arrays(folder / rundir.confused("test"), index=rows, images=images[rows])
+    _arrays(folder / run_dir.predictions("test"), index=np.arange(examples), label=labels, logits=logits)
+    _arrays(folder / run_dir.confused("test"), index=rows, images=images[rows])
 
 
 def _first_layer(folder, channels, rng):
@@ -106,7 +110,7 @@ def _first_layer(folder, channels, rng):
     kernel[..., 0] = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])[..., None]  # a vertical line
     share = np.array([0.5, 0.9989, 0.999, 1.0])
     arrays = {"kernel": kernel, "bias": np.zeros(4, np.float32), "zero_share": share, "images": 40}
-    _arrays(folder / rundir.FIRST_LAYER, **arrays, names=["conv1", "relu1"])
+    _arrays(folder / run_dir.FIRST_LAYER, **arrays, names=["conv1", "relu1"])
 
 
 def _arrays(path, **arrays):

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from tensorboardX.proto.event_pb2 import Event
 
-from cnn import chosen, config
-from cnn.commands import flags, launch
+from cnn.cli import launch, parser
+from cnn.config import config, resolve
+from cnn.train import checkpointer
 
 SECTIONS = {
     "seed": 0,
@@ -25,12 +26,12 @@ EXAMPLES = {"train": 1293, "valid": 145, "test": 359}
 
 def tiny(*overrides):
     """Returns the checked values; an override is written as after `--config.`."""
-    return config.resolve(SECTIONS, [config.Override(*text.split("=", 1)) for text in overrides])
+    return resolve.resolve(SECTIONS, [config.Override(*text.split("=", 1)) for text in overrides])
 
 
 def start(*arguments, sections=SECTIONS):
     """Returns the exit code of a command line, run in this process with the tiny config as its file."""
-    return launch.launch(flags.parse([str(argument) for argument in arguments]), lambda path: sections)
+    return launch.launch(parser.parse([str(argument) for argument in arguments]), lambda path: sections)
 
 
 def train(workdir, *overrides, sections=SECTIONS):
@@ -58,7 +59,7 @@ def steps(workdir):
 
 def final(values, workdir, weights="last"):
     """Returns what must be equal where two runs are: the metrics' bytes and those of every variable."""
-    step, variables = chosen.variables(values, Path(workdir), weights)
+    step, variables = checkpointer.restore_variables(values, Path(workdir), weights)
     arrays = [np.asarray(array).tobytes() for array in jax.tree.leaves(variables)]
     return step, (Path(workdir) / "metrics.jsonl").read_bytes(), arrays
 

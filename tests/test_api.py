@@ -18,8 +18,9 @@ from ml_collections import ConfigDict
 import cnn
 import runs
 from cnn import api
-from cnn.api import configs, html, looking, records
-from cnn.interruption import Interruption, Preempted
+from cnn.api import notebook_html, results, run
+from cnn.config import files
+from cnn.system.preemption import Preempted, Preemption
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HOSTILE = "<script>alert('x')</script>\u202e\x1b[31m"
@@ -57,7 +58,7 @@ def test_importing_it_imports_nothing_and_looking_needs_no_jax():
 
 
 def test_every_name_is_found_and_documented_and_hides_no_module():
-    names = [*cnn._API, *cnn._ERRORS]
+    names = list(cnn._MODULES)
     assert set(names) <= set(dir(cnn))
     for name in names:
         assert getattr(cnn, name).__doc__
@@ -73,7 +74,7 @@ def test_a_config_is_changed_by_the_paths_of_its_fields():
     changed = cnn.configure("digits", **{"optimizer.learning_rate": np.float32(0.25), "seed": 3, "eval.test": False})
     assert (changed.optimizer.learning_rate, changed.seed, changed.eval.test) == (0.25, 3, False)
     changed.train.label_smoothing = 0.1  # a field that the file does not mention
-    assert configs.resolved(changed).train.label_smoothing == 0.1
+    assert files.resolved(changed).train.label_smoothing == 0.1
     again = cnn.configure(changed, **{"train.epochs": 1})
     assert again.train.epochs == 1 and changed.train.epochs == 20
 
@@ -96,7 +97,7 @@ def test_every_config_is_found_by_its_name_and_by_its_file():
     named = [path for path in folder.rglob("*.py") if path.parent.name != "sweeps"]
     assert len(named) > 10
     for path in named:
-        assert configs.resolved(path.relative_to(folder).with_suffix("").as_posix()) == configs.resolved(path)
+        assert files.resolved(path.relative_to(folder).with_suffix("").as_posix()) == files.resolved(path)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_an_interruption_leaves_a_run_that_the_same_call_continues(finished, tmp
 
 
 def test_a_second_signal_does_not_end_the_process():
-    with Interruption(leaves=False):
+    with Preemption(leaves=False):
         with pytest.raises(Preempted):
             signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
@@ -211,7 +212,7 @@ def test_curves_and_parameters_are_the_runs_own(trained):
     assert trained.curves["train loss"].values.tolist() == [record["loss"] for record in records_of]
     assert trained.params["conv1"]["kernel"].shape == (3, 3, 1, 3)
     assert trained.filters.numbers.shape == (3, 3, 3)
-    assert trained.summary() == looking.summary(trained.config)
+    assert trained.summary() == run.summary(trained.config)
 
 
 def test_the_journey_of_an_image_ends_in_its_prediction(trained):
@@ -288,11 +289,11 @@ def test_hostile_names_stay_text():
         "count": 2,
         "confusion": [[1, 0], [1, 0]],
     }
-    evaluation = records.Evaluation({**record, "classes": [{"name": HOSTILE}, {"name": "b"}]})
+    evaluation = results.Evaluation({**record, "classes": [{"name": HOSTILE}, {"name": "b"}]})
     logits = np.array([[2.0, 1.0]], np.float32)
-    seen = records.Predictions(np.zeros((1, 2, 2, 1), np.uint8), logits, (HOSTILE, "b"), (HOSTILE,), ((HOSTILE,),))
-    followed = records.Journey(np.zeros((2, 2, 1), np.uint8), {"input": np.zeros((2, 2, 1))}, HOSTILE, 1)
-    table = html.table((HOSTILE,), [(HOSTILE,)], HOSTILE)
+    seen = results.Predictions(np.zeros((1, 2, 2, 1), np.uint8), logits, (HOSTILE, "b"), (HOSTILE,), ((HOSTILE,),))
+    followed = results.Journey(np.zeros((2, 2, 1), np.uint8), {"input": np.zeros((2, 2, 1))}, HOSTILE, 1)
+    table = notebook_html.table((HOSTILE,), [(HOSTILE,)], HOSTILE)
     for text in (evaluation._repr_html_(), seen._repr_html_(), followed._repr_html_(), table):
         assert "<script" not in text and "&lt;script" in text
         assert "\x1b" not in text
@@ -300,9 +301,9 @@ def test_hostile_names_stay_text():
 
 
 def test_a_chart_holds_every_number_within_its_frame():
-    drawn = html.chart({"a": ((1, 2, 4), (-3.0, 0.0, 5.0)), "none": ((), ())}, "loss")
+    drawn = notebook_html.chart({"a": ((1, 2, 4), (-3.0, 0.0, 5.0)), "none": ((), ())}, "loss")
     assert "data:image/svg+xml" in drawn and "loss: a" in drawn
-    assert html.chart({}, "loss") == ""
+    assert notebook_html.chart({}, "loss") == ""
 
 
 # Sweeps.
@@ -330,7 +331,7 @@ def test_the_command_of_a_trial_makes_its_config_again(tmp_path):
     made = cnn.run_sweep(sections, "optimizer.learning_rate=1e-2", tmp_path / "sweep", engine="map")
     words = made.record["trials"][0]["command"].split()
     path = next(word.removeprefix("--config=") for word in words if word.startswith("--config="))
-    assert configs.sections(path)["train"] == {"epochs": 1, "batch_size": 200}
+    assert files.sections(path)["train"] == {"epochs": 1, "batch_size": 200}
 
 
 def test_a_wrong_space_is_one_error_with_all_that_is_wrong(tmp_path):
@@ -356,8 +357,8 @@ def test_the_lessons_pixel_is_577_and_a_wrong_filter_one_line():
 
 
 def test_the_command_takes_a_configs_name(capsys):
-    from cnn.commands import flags, launch
+    from cnn.cli import launch, parser
 
-    invocation = flags.parse(["summary", "--config=lenet5"])
-    assert launch.launch(invocation, configs.run_file) == 0
+    invocation = parser.parse(["summary", "--config=lenet5"])
+    assert launch.launch(invocation, files.run_file) == 0
     assert "61,706 parameters" in capsys.readouterr().out

@@ -12,8 +12,8 @@ import pytest
 
 import networks
 import oracles
-from cnn import filters, stages
-from cnn.report import colour, story
+from cnn.report import colormap, hand_convolution
+from cnn.report.journey import graph, reference, walkthrough
 from test_stages import SIDE, one
 
 HERE = Path(__file__).parent
@@ -49,7 +49,7 @@ FIELDS = [
 
 def stage_fixture(text, shape):
     stage, x, arrays = one(text, shape)
-    right, allowed = stages.expected(stage, [x], arrays)
+    right, allowed = reference.expected(stage, [x], arrays)
     return {
         "name": f"{text} on {shape}",
         "stage": stage.to_json(),
@@ -63,9 +63,9 @@ def stage_fixture(text, shape):
 
 def added():
     rng = np.random.default_rng(1)
-    stage = stages.Stage("residual1", "add", (0, 1), SIDE, SIDE)
+    stage = graph.Stage("residual1", "add", (0, 1), SIDE, SIDE)
     sources = [rng.normal(size=SIDE).astype(np.float32) for _ in range(2)]
-    right, allowed = stages.expected(stage, sources, {})
+    right, allowed = reference.expected(stage, sources, {})
     float32 = (sources[0] + sources[1]).ravel().tolist()
     flat = {"right": right.ravel().tolist(), "allowed": allowed.ravel().tolist(), "float32": float32}
     return {
@@ -89,12 +89,12 @@ def taps(text, shape):
 def field_fixtures():
     rng = np.random.default_rng(2)
     for text in FIELDS:
-        built = stages.build(networks.chain(text), (15, 14, 1))
+        built = graph.build(networks.chain(text), (15, 14, 1))
         for _ in range(10):
             number = int(rng.integers(1, len(built)))
             shape = built[number].output
             row, column = (int(rng.integers(side)) for side in (shape[:2] if len(shape) == 3 else (1, 1)))
-            regions = [[k, region] for k, region in stages.reach_back(built, number, row, column).items()]
+            regions = [[k, region] for k, region in graph.reach_back(built, number, row, column).items()]
             record = [stage.to_json() for stage in built]
             yield {"stages": record, "number": number, "row": row, "column": column, "regions": regions}
 
@@ -103,15 +103,15 @@ def bench_fixtures():
     rng = np.random.default_rng(3)
     for width in (7, 8):
         picture, kernel = rng.integers(0, 256, (6, width)).astype(float), rng.normal(size=(3, 3))
-        made = filters.convolve(picture, kernel.tolist())
+        made = hand_convolution.convolve(picture, kernel.tolist())
         yield {
             "picture": picture.ravel().tolist(),
             "width": width,
             "kernel": kernel.ravel().tolist(),
             "map": made.ravel().tolist(),
-            "max": filters.pool(made, "max").ravel().tolist(),
-            "average": filters.pool(made, "average").ravel().tolist(),
-            "weighted": np.ravel(filters.weighted(tuple(map(tuple, kernel.tolist())))).tolist(),
+            "max": hand_convolution.pool(made, "max").ravel().tolist(),
+            "average": hand_convolution.pool(made, "average").ravel().tolist(),
+            "weighted": np.ravel(hand_convolution.weighted(tuple(map(tuple, kernel.tolist())))).tolist(),
         }
 
 
@@ -119,8 +119,8 @@ def apportioned():
     rng = np.random.default_rng(4)
     for count in (1, 2, 13, 64):
         numbers = rng.normal(size=count).tolist()
-        places = story.decimals(numbers)
-        shown = [round(value * 10**places) for value in story.apportion(numbers, places)]
+        places = walkthrough.decimals(numbers)
+        shown = [round(value * 10**places) for value in walkthrough.apportion(numbers, places)]
         assert sum(shown) == round(sum(numbers) * 10**places)
         yield {"numbers": numbers, "places": places, "shown": shown}
 
@@ -136,16 +136,16 @@ def test_the_pages_arithmetic_is_pythons(tmp_path):
         "taps": {f"{text} on {SIDE}": taps(text, SIDE) for text in KINDS if text.startswith("conv")},
         "fields": list(field_fixtures()),
         "lesson": {
-            "picture": np.ravel(filters.WINDOW).tolist(),
-            "kernel": np.ravel(filters.FILTERS["lesson"].kernel).tolist(),
+            "picture": np.ravel(hand_convolution.WINDOW).tolist(),
+            "kernel": np.ravel(hand_convolution.FILTERS["lesson"].kernel).tolist(),
         },
         "bench": list(bench_fixtures()),
         "apportioned": list(apportioned()),
         "digest": {"numbers": numbers.tolist(), "crc": zlib.crc32((numbers + 0.0).tobytes())},
         "colours": {
-            "anchors": colour.ANCHORS["light"],
-            "table": colour.table("light").tolist(),
-            "paper": colour.table("light")[colour.STEPS].tolist(),
+            "anchors": colormap.ANCHORS["light"],
+            "table": colormap.table("light").tolist(),
+            "paper": colormap.table("light")[colormap.STEPS].tolist(),
         },
         "odd": {"pool": pool.to_json(), "conv": conv.to_json()},
     }

@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn import hyper  # noqa: F401  (makes the kinds pytrees)
+from cnn import hyperparams  # noqa: F401  (makes the kinds pytrees)
 from cnn.data import augment as module
 from cnn.data.augment import augment
 from cnn.data.augment_kinds import AUGMENTATIONS, Cutmix, Erase, Flip, Mixup, RandomCrop, Rotate, Shift

@@ -18,9 +18,11 @@ import orbax.checkpoint as ocp
 import pytest
 
 import runs
-from cnn import checkpoint, hyper, starting, train
-from cnn.checkpoint import format, reading
-from cnn.interruption import Interruption, Preempted
+from cnn import hyperparams
+from cnn.runs import checkpoint_format, checkpoints
+from cnn.system.preemption import Preempted, Preemption
+from cnn.train.state import create_train_state, make_step_config
+from cnn.train.step import TrainState
 from runs import tiny
 
 # What TensorStore leaves of reads that failed.
@@ -41,7 +43,7 @@ def state(step, shape=(3, 4), dtype=jnp.float32):
 def opened(directory, events=None, like=None):
     """Yields a writer and what it restored; its events are added to the list."""
     events = [] if events is None else events
-    with checkpoint.Writer(directory, lambda what, **details: events.append((what, details))) as writer:
+    with checkpoints.Writer(directory, lambda what, **details: events.append((what, details))) as writer:
         yield writer, writer.open(state(0) if like is None else like)
 
 
@@ -84,26 +86,26 @@ def copied(three, tmp_path):
 
 
 def test_nothing_saved_restores_nothing(tmp_path):
-    assert checkpoint.read(tmp_path / "none", state(0)) is None
-    assert checkpoint.read(tmp_path / "none", state(0), best=True) is None
+    assert checkpoints.read(tmp_path / "none", state(0)) is None
+    assert checkpoints.read(tmp_path / "none", state(0), best=True) is None
     with opened(tmp_path / "empty") as (_, restored):
         assert restored is None
-    assert checkpoint.read(tmp_path / "empty", state(0)) is None
+    assert checkpoints.read(tmp_path / "empty", state(0)) is None
 
 
 def test_the_latest_is_restored_to_the_bit(three):
-    assert is_step(checkpoint.read(three, state(0)), 3)
+    assert is_step(checkpoints.read(three, state(0)), 3)
 
 
 def test_a_whole_training_state_comes_back_equal(tmp_path):
     values = tiny("train.average=ema(0.9)", "data.augment=mixup(0.2)", "train.clip=global_norm(1)")
-    before = starting.make_state(values, starting.make_program(values, 10, 5))
+    before = create_train_state(values, make_step_config(values, 10, 5))
     with opened(tmp_path, like=before) as (writer, _):
         assert writer.save(before, {}, best=None)
-    after = checkpoint.read(tmp_path, before)
+    after = checkpoints.read(tmp_path, before)
     assert after is not None
-    assert isinstance(after.state, train.TrainState)
-    assert isinstance(after.state.hyper, hyper.Hyper)
+    assert isinstance(after.state, TrainState)
+    assert isinstance(after.state.hyper, hyperparams.Hyperparams)
     assert jax.tree.structure(after.state) == jax.tree.structure(before)
     for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after.state), strict=True):
         assert old.dtype == new.dtype
@@ -123,7 +125,7 @@ def test_the_latest_two_and_the_best_are_kept(tmp_path, scores, steps, best):
     save_all(tmp_path, scores)
     assert kept(tmp_path) == steps
     assert {path.name for path in tmp_path.iterdir()} == {f"{step:08}" for step in steps}
-    assert is_step(checkpoint.read(tmp_path, state(0), best=True), best)
+    assert is_step(checkpoints.read(tmp_path, state(0), best=True), best)
 
 
 def test_the_best_of_before_is_kept_when_saving_goes_on_later(tmp_path):
@@ -134,22 +136,29 @@ def test_the_best_of_before_is_kept_when_saving_goes_on_later(tmp_path):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, None, "0.9", True, [1.0]])
 def test_what_is_no_finite_score_is_never_the_best(value):
-    assert format.score({"score": value}) == format.score({}) == -math.inf < format.score({"score": 0.0})
+    assert (
+        checkpoint_format.score({"score": value})
+        == checkpoint_format.score({})
+        == -math.inf
+        < checkpoint_format.score({"score": 0.0})
+    )
 
 
 def test_where_no_step_was_the_best_none_is_passed_off_as_it(tmp_path):
     save_all(tmp_path, [None, None])
-    with pytest.raises(checkpoint.NoValidCheckpoint, match=r": holds no step that was the best of .*--weights=last$"):
-        checkpoint.read(tmp_path, state(0), best=True)
+    with pytest.raises(
+        checkpoint_format.NoValidCheckpoint, match=r": holds no step that was the best of .*--weights=last$"
+    ):
+        checkpoints.read(tmp_path, state(0), best=True)
 
 
 def test_a_step_that_is_saved_is_saved_again_only_if_asked(tmp_path):
     with opened(tmp_path) as (writer, _):
         for number, again in ((1, False), (2, False)):
             assert writer.save(state(1), {"number": number}, best=None, again=again)
-        assert checkpoint.read(tmp_path, state(0)).meta["number"] == 1
+        assert checkpoints.read(tmp_path, state(0)).meta["number"] == 1
         assert writer.save(state(1), {"number": 3}, best=0.5, again=True)
-    assert checkpoint.read(tmp_path, state(0), best=True).meta["number"] == 3
+    assert checkpoints.read(tmp_path, state(0), best=True).meta["number"] == 3
     assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
 
 
@@ -196,8 +205,8 @@ def survives(directory, tolerated=False):
         assert [path.name for path in (directory / "_corrupt").iterdir()] == ["3-0"]
         # Orbax would skip the save silently if it still knew of the step.
         assert writer.save(state(3), {"number": 3}, best=None)
-    assert is_step(checkpoint.read(directory, state(0)), 3)
-    assert is_step(checkpoint.read(directory, state(0), best=True), 1)
+    assert is_step(checkpoints.read(directory, state(0)), 3)
+    assert is_step(checkpoints.read(directory, state(0), best=True), 1)
 
 
 @pytest.mark.slow
@@ -240,12 +249,12 @@ def test_no_flipped_bit_restores_anything_wrong(copied, sums):
     for _ in range(400):
         undo = runs.flip(copied / "00000003", rng)
         try:
-            assert is_step(reading.load(copied, 3, state(0)), 3)
+            assert is_step(checkpoints.load(copied, 3, state(0)), 3)
             found.append("harmless")
-        except checkpoint.Damaged:
+        except checkpoint_format.Damaged:
             found.append("detected")
         undo()
-    assert is_step(reading.load(copied, 3, state(0)), 3)
+    assert is_step(checkpoints.load(copied, 3, state(0)), 3)
     assert found.count("detected") > (399 if sums else 100)
 
 
@@ -258,14 +267,14 @@ def test_a_damaged_older_step_is_quarantined_before_it_is_needed(copied):
 
 def test_an_empty_folder_named_as_a_later_step_is_not_the_newest(copied, capsys):
     (copied / "00000099").mkdir()
-    assert is_step(checkpoint.read(copied, state(0)), 3)
+    assert is_step(checkpoints.read(copied, state(0)), 3)
     assert capsys.readouterr().err == f"{copied}/00000099: passed over: commit_success.txt is missing\n"
     events = []
     with opened(copied, events) as (writer, restored):
         assert is_step(restored, 3)
         assert writer.save(state(4), {"number": 4}, best=None)
     assert [(what, details["step"]) for what, details in events] == [("step quarantined", 99)]
-    assert is_step(checkpoint.read(copied, state(0)), 4)
+    assert is_step(checkpoints.read(copied, state(0)), 4)
 
 
 ODD = ["7", "0000007", "000000007", "00000099.bak", "notes", "-0000099", "٠٠٠٠٠٠٩٩", "²", "00000099 ", "_corrupt.old"]
@@ -278,8 +287,8 @@ def test_what_is_not_named_as_a_step_is_left_alone(copied):
     with opened(copied) as (writer, restored):
         assert is_step(restored, 3)
         assert writer.save(state(4), {"number": 4}, best=None)
-    assert is_step(checkpoint.read(copied, state(0)), 4)
-    assert is_step(checkpoint.read(copied, state(0), best=True), 1)
+    assert is_step(checkpoints.read(copied, state(0)), 4)
+    assert is_step(checkpoints.read(copied, state(0), best=True), 1)
     assert {*ODD, "00000098"} <= {path.name for path in copied.iterdir()}
     assert not (copied / "_corrupt").exists()
 
@@ -289,11 +298,15 @@ def test_where_all_steps_are_damaged_nothing_starts_again_and_nothing_is_lost(co
         DAMAGES["garbage"](copied / f"{step:08}" / "meta" / "metadata")
     before = sorted(contents(copied).values())
     for best in (False, True):
-        with pytest.raises(checkpoint.NoValidCheckpoint, match=r"none of 3 saved steps is whole|damaged: .*--weights="):
-            checkpoint.read(copied, state(0), best=best)
+        with pytest.raises(
+            checkpoint_format.NoValidCheckpoint, match=r"none of 3 saved steps is whole|damaged: .*--weights="
+        ):
+            checkpoints.read(copied, state(0), best=best)
     for _ in range(2):
         with (
-            pytest.raises(checkpoint.NoValidCheckpoint, match=r"steps were saved and none is whole; they are in _corr"),
+            pytest.raises(
+                checkpoint_format.NoValidCheckpoint, match=r"steps were saved and none is whole; they are in _corr"
+            ),
             opened(copied),
         ):
             pass
@@ -331,26 +344,26 @@ def test_one_step_may_be_quarantined_often(copied):
 def test_a_state_of_another_network_is_refused_leaf_by_leaf(three, like, line):
     before = contents(three)
     heading = r"^.*/00000003: holds another network's state\. Choose another --workdir\n"
-    for attempt in (lambda: checkpoint.read(three, like), lambda: opened(three, like=like).__enter__()):
-        with pytest.raises(checkpoint.Foreign, match=heading + line + "$"):
+    for attempt in (lambda: checkpoints.read(three, like), lambda: opened(three, like=like).__enter__()):
+        with pytest.raises(checkpoint_format.Foreign, match=heading + line + "$"):
             attempt()
     assert contents(three) == before
 
 
 def test_only_the_first_ten_differing_leaves_are_listed(three):
     like = state(0)._replace(params={f"{n:02}": jnp.zeros(1) for n in range(12)})
-    with pytest.raises(checkpoint.Foreign, match=r"\n    params/09: .*\n    and 3 more$"):
-        checkpoint.read(three, like)
+    with pytest.raises(checkpoint_format.Foreign, match=r"\n    params/09: .*\n    and 3 more$"):
+        checkpoints.read(three, like)
 
 
 @pytest.mark.parametrize("schema", [0, 2, None])
 def test_a_step_of_another_version_is_refused_and_stays(copied, schema):
     path = copied / "00000003" / "meta" / "metadata"
-    path.write_text(json.dumps(format.seal({**json.loads(path.read_text())["content"], "schema": schema})))
-    format.write_sums(copied / "00000003")
+    path.write_text(json.dumps(checkpoint_format.seal({**json.loads(path.read_text())["content"], "schema": schema})))
+    checkpoint_format.write_sums(copied / "00000003")
     message = rf"/00000003: has schema {schema}, expected 1\. Use the version that wrote it$"
-    for attempt in (lambda: checkpoint.read(copied, state(0)), lambda: opened(copied).__enter__()):
-        with pytest.raises(checkpoint.Foreign, match=message):
+    for attempt in (lambda: checkpoints.read(copied, state(0)), lambda: opened(copied).__enter__()):
+        with pytest.raises(checkpoint_format.Foreign, match=message):
             attempt()
     assert kept(copied) == [1, 2, 3]
 
@@ -361,9 +374,9 @@ def test_a_step_of_another_version_is_refused_and_stays(copied, schema):
 @pytest.mark.parametrize("name", ["meta/metadata", "metrics/metrics", "sums.json", "state/manifest.ocdbt"])
 def test_a_damaged_best_step_is_no_other_step(copied, name):
     DAMAGES["garbage"](copied / "00000001" / name)
-    with pytest.raises(checkpoint.NoValidCheckpoint, match=r"/00000001: damaged: .*\. Use --weights=last$"):
-        checkpoint.read(copied, state(0), best=True)
-    assert is_step(checkpoint.read(copied, state(0)), 3)
+    with pytest.raises(checkpoint_format.NoValidCheckpoint, match=r"/00000001: damaged: .*\. Use --weights=last$"):
+        checkpoints.read(copied, state(0), best=True)
+    assert is_step(checkpoints.read(copied, state(0)), 3)
 
 
 @pytest.fixture
@@ -395,7 +408,7 @@ def test_a_step_that_vanishes_while_it_is_read_is_looked_for_again(copied, befor
 
     with opened(copied) as (writer, _):
         before_restoring(write_others)
-        assert is_step(checkpoint.read(copied, state(0), best=best), 5)
+        assert is_step(checkpoints.read(copied, state(0), best=best), 5)
     assert capsys.readouterr().err == ""
 
 
@@ -410,7 +423,7 @@ def test_a_step_that_is_replaced_while_it_is_read_is_read_again(copied, before_r
 
     with opened(copied) as (writer, _):
         before_restoring(replace)
-        assert is_step(checkpoint.read(copied, state(0)), 3)
+        assert is_step(checkpoints.read(copied, state(0)), 3)
     assert happened
     assert capsys.readouterr().err == ""
 
@@ -423,8 +436,10 @@ def test_steps_that_always_vanish_are_a_clean_error(copied, before_restoring):
 
     before_restoring(move_on)
     for best in (False, True):
-        with pytest.raises(checkpoint.NoValidCheckpoint, match=r": steps vanish while they are read\. Try again$"):
-            checkpoint.read(copied, state(0), best=best)
+        with pytest.raises(
+            checkpoint_format.NoValidCheckpoint, match=r": steps vanish while they are read\. Try again$"
+        ):
+            checkpoints.read(copied, state(0), best=best)
 
 
 @pytest.mark.slow
@@ -439,18 +454,18 @@ def test_whoever_reads_beside_a_busy_writer_reads_something_whole(copied, last, 
         thread.start()
         seen = []
         while thread.is_alive() or not seen:
-            restored = checkpoint.read(copied, state(0), best=best)
+            restored = checkpoints.read(copied, state(0), best=best)
             assert is_step(restored, restored.step)
             seen.append(restored.step)
         thread.join()
     assert seen == sorted(seen)
-    assert is_step(checkpoint.read(copied, state(0), best=best), last)
+    assert is_step(checkpoints.read(copied, state(0), best=best), last)
 
 
 def test_a_signal_while_a_step_is_read_is_no_damage(copied, before_restoring):
     before_restoring(lambda path: os.kill(os.getpid(), signal.SIGTERM))
-    for attempt in (lambda: checkpoint.read(copied, state(0)), lambda: opened(copied).__enter__()):
-        with Interruption(), pytest.raises(Preempted):
+    for attempt in (lambda: checkpoints.read(copied, state(0)), lambda: opened(copied).__enter__()):
+        with Preemption(), pytest.raises(Preempted):
             attempt()
     assert kept(copied) == [1, 2, 3]
 
@@ -482,7 +497,7 @@ def test_a_failed_save_removes_its_own_files_before_it_writes_anything(copied, m
     def tell(what, **details):
         seen.append((details["reason"], sorted(path.name for path in copied.iterdir())))
 
-    with monkeypatch.context() as patch, checkpoint.Writer(copied, tell) as writer:
+    with monkeypatch.context() as patch, checkpoints.Writer(copied, tell) as writer:
         writer.open(state(0))
         patch.setattr(ocp.CheckpointManager, "save", half_a_save)
         assert not writer.save(state(4), {"number": 4}, best=None)
@@ -504,7 +519,7 @@ def test_the_third_failure_in_a_row_ends_it(copied, monkeypatch):
         with pytest.raises(OSError, match=r": step 9 could not be saved, 3 times in a row: \[Errno 28\] No space left"):
             writer.save(state(9), {"number": 9}, best=None)
     assert {name: content for name, content in before.items() if "00000002" not in name} == contents(copied)
-    assert is_step(checkpoint.read(copied, state(0)), 3)
+    assert is_step(checkpoints.read(copied, state(0)), 3)
 
 
 def test_a_step_that_could_not_be_replaced_is_still_there(copied, fault):
@@ -514,7 +529,7 @@ def test_a_step_that_could_not_be_replaced_is_still_there(copied, fault):
         assert not writer.save(state(3), {"number": 30}, best=None, again=True)
         assert contents(copied) == before
         assert writer.save(state(3), {"number": 30}, best=None, again=True)
-    assert checkpoint.read(copied, state(0)).meta["number"] == 30
+    assert checkpoints.read(copied, state(0)).meta["number"] == 30
 
 
 def test_a_step_without_checksums_because_the_disk_was_full_is_still_a_step(copied, fault):
@@ -523,4 +538,4 @@ def test_a_step_without_checksums_because_the_disk_was_full_is_still_a_step(copi
         assert not writer.save(state(4), {"number": 4}, best=None)
         assert not (copied / "00000004" / "sums.json").exists()
         assert writer.save(state(4), {"number": 4}, best=None)
-    assert is_step(checkpoint.read(copied, state(0)), 4)
+    assert is_step(checkpoints.read(copied, state(0)), 4)

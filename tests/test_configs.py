@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 import networks
-from cnn import config, starting, train
-from cnn.commands.flags import DEFAULT_CONFIG
+from cnn.config import resolve
+from cnn.config.files import DEFAULT as DEFAULT_CONFIG
+from cnn.data import loader
 from cnn.layers import count_parameters
+from cnn.train.state import create_train_state, make_step_config
+from cnn.train.step import train_step
 
 FOLDER = DEFAULT_CONFIG.parent
 PARAMETERS = {
@@ -41,7 +44,7 @@ def load(name):
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return config.resolve(module.get_config().to_dict())
+    return resolve.resolve(module.get_config().to_dict())
 
 
 def test_every_config_is_tested():
@@ -70,16 +73,16 @@ def test_a_config_resolves_to_the_parameters_it_always_had(name):
 @pytest.mark.parametrize("name", ["dense_baseline", *SLOW])
 def test_a_config_makes_two_training_steps(name):
     values = load(name)
-    program = starting.make_program(values, 1000, 100)
-    state = starting.make_state(values, program)
+    program = make_step_config(values, 1000, 100)
+    state = create_train_state(values, program)
     assert sum(array.size for array in jax.tree.leaves(state.params)) == PARAMETERS[name]
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, *values.data.image_shape), dtype=np.uint8)
-    split = train.Images(jnp.asarray(images), jnp.asarray(rng.integers(0, values.data.classes, 4)))
+    split = loader.Images(jnp.asarray(images), jnp.asarray(rng.integers(0, values.data.classes, 4)))
     before = jax.tree.map(np.asarray, state.params)
-    make_step = networks.jit(train.train_step, static_argnames="program")
+    make_step = networks.jit(train_step, static_argnames="program")
     for step in range(2):
-        batch = train.Images(split.images[step::2], split.labels[step::2])
+        batch = loader.Images(split.images[step::2], split.labels[step::2])
         state, metrics = make_step(state, batch, program=program)
         assert np.isfinite(float(metrics["loss"])) and np.isfinite(float(metrics["grad_norm"]))
         assert float(metrics["count"]) == 2

@@ -5,7 +5,8 @@ import json
 import pytest
 import tensorflow_datasets as tfds
 
-from cnn.data import DataError, catalog
+from cnn.data import tfds_catalog
+from cnn.data.types import DataError
 from data_files import load_from
 
 
@@ -31,7 +32,7 @@ def test_an_unknown_name_is_refused(tmp_path, name, message):
         load_from(tmp_path, name)
 
 
-@pytest.mark.skipif(catalog.has_tensorflow(), reason="TensorFlow is installed")
+@pytest.mark.skipif(tfds_catalog.has_tensorflow(), reason="TensorFlow is installed")
 def test_a_dataset_that_needs_tensorflow_says_what_to_install(tmp_path):
     message = r"config\.data\.name: eurosat is not prepared in .* got 'eurosat'\. Run pip install tensorflow and .* "
     with pytest.raises(DataError, match=message + r"with tfds build eurosat --file_format=array_record"):
@@ -50,7 +51,7 @@ def test_a_dataset_without_pictures_is_refused(tmp_path):
     )
     features.save_config(str(folder))
     info = {"name": "words", "version": "1.0.0", "fileFormat": "array_record", "splits": []}
-    (folder / catalog.INFO_FILE).write_text(json.dumps(info))
+    (folder / tfds_catalog.INFO_FILE).write_text(json.dumps(info))
     with pytest.raises(
         DataError, match=r"config\.data\.name: not a dataset of 8-bit pictures .* got 'words' with the "
     ):

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnn.data import DataError, png
-from cnn.data.encoded import check_channels, decode_all
-from cnn.data.pictures import BrokenPicture
+from cnn.data import png
+from cnn.data.decode import BrokenPicture, check_channels, decode_all
 from cnn.data.png import decode_together
+from cnn.data.types import DataError
 
 
 def encoded(array, kind="PNG", **options):

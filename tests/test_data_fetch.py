@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from cnn.data import DataError
-from cnn.data.fetch import Remote
+from cnn.data.mnist_cifar import Remote
+from cnn.data.types import DataError
 from data_files import CLOSED, IMAGES, load_from, pairs, prepare_from, remotes_of, write_mnist
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
 import runs
-from cnn.data import DataError, load
+from cnn.data.load import load
+from cnn.data.types import DataError
 
 
 def load_folder(root, **changes):

@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnn import chosen, config, experiment, filters
-from cnn.config import Override
-from cnn.data import DataError, lines
+from cnn.config import resolve
+from cnn.config.config import Override
+from cnn.data import synthetic_lines
+from cnn.data.types import DataError
+from cnn.report import hand_convolution
+from cnn.train import checkpointer, experiment
 
 CONFIG = Path(__file__).parents[1] / "configs" / "one_filter.py"
 
@@ -19,14 +22,14 @@ def resolved(*overrides):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     given = [Override(*text.split("=", 1)) for text in overrides]
-    return config.resolve(module.get_config().to_dict(), given)
+    return resolve.resolve(module.get_config().to_dict(), given)
 
 
-@pytest.mark.parametrize("direction", lines.DIRECTIONS)
+@pytest.mark.parametrize("direction", synthetic_lines.DIRECTIONS)
 def test_the_filter_of_a_direction_answers_to_its_pictures_and_to_no_others(direction):
-    split = lines.read(name=f"lines/{direction}", image_shape=(16, 16, 1)).test
-    kernel = filters.FILTERS[direction].kernel
-    strongest = np.array([np.abs(filters.convolve(image[..., 0], kernel)).max() for image in split.images])
+    split = synthetic_lines.read(name=f"lines/{direction}", image_shape=(16, 16, 1)).test
+    kernel = hand_convolution.FILTERS[direction].kernel
+    strongest = np.array([np.abs(hand_convolution.convolve(image[..., 0], kernel)).max() for image in split.images])
     with_lines, without = strongest[split.labels == 1], strongest[split.labels == 0]
     assert np.median(with_lines) > 3 * np.median(without)
     best = max(np.mean((strongest > level) == split.labels) for level in range(0, 600, 10))
@@ -34,7 +37,7 @@ def test_the_filter_of_a_direction_answers_to_its_pictures_and_to_no_others(dire
 
 
 def test_pictures_are_the_same_every_time_and_the_splits_differ():
-    first, again = (lines.read(name="lines", image_shape=(9, 12, 3)) for _ in range(2))
+    first, again = (synthetic_lines.read(name="lines", image_shape=(9, 12, 3)) for _ in range(2))
     assert first.fingerprint == again.fingerprint
     assert first.class_names == ("no vertical line", "vertical line")
     assert (first.train.images == again.train.images).all()
@@ -42,13 +45,13 @@ def test_pictures_are_the_same_every_time_and_the_splits_differ():
     assert (first.train.images == first.train.images[..., :1]).all()
     rows = {image.tobytes() for image in first.train.images}
     assert not any(image.tobytes() in rows for image in first.test.images)
-    assert first.fingerprint != lines.read(name="lines/horizontal", image_shape=(9, 12, 3)).fingerprint
+    assert first.fingerprint != synthetic_lines.read(name="lines/horizontal", image_shape=(9, 12, 3)).fingerprint
     for split in (first.train, first.test):
         assert np.bincount(split.labels).tolist() == [len(split) // 2] * 2
 
 
 def test_neither_brightness_nor_contrast_alone_tells_the_classes_apart():
-    split = lines.read(name="lines", image_shape=(16, 16, 1)).train
+    split = synthetic_lines.read(name="lines", image_shape=(16, 16, 1)).train
     light = split.images.reshape(len(split), -1).mean(axis=1)
     assert abs(light[split.labels == 1].mean() - light[split.labels == 0].mean()) < 8
     assert max(np.mean((light > level) == split.labels) for level in range(256)) < 0.6
@@ -67,7 +70,7 @@ def test_neither_brightness_nor_contrast_alone_tells_the_classes_apart():
 )
 def test_lines_that_cannot_be_drawn_are_refused(name, shape, message):
     with pytest.raises(DataError, match=message):
-        lines.read(name=name, image_shape=shape)
+        synthetic_lines.read(name=name, image_shape=shape)
 
 
 @pytest.mark.slow
@@ -77,15 +80,15 @@ def test_lines_that_cannot_be_drawn_are_refused(name, shape, message):
 def test_a_network_of_one_filter_finds_the_oriented_edge_filter_by_itself(tmp_path, direction, seed):
     values = resolved(f"data.name=lines/{direction}", f"seed={seed}")
     result = experiment.run(values, tmp_path / "run").result
-    _, variables = chosen.variables(values, tmp_path / "run", "last")
+    _, variables = checkpointer.restore_variables(values, tmp_path / "run", "last")
     kernel = np.asarray(variables["params"]["conv1"]["kernel"])[:, :, 0, 0]
 
     def likeness(name):
-        named = np.array(filters.FILTERS[name].kernel)
+        named = np.array(hand_convolution.FILTERS[name].kernel)
         return abs(float((kernel * named).sum() / np.linalg.norm(kernel) / np.linalg.norm(named)))
 
     assert result["test"]["accuracy"] > 0.9
     assert likeness(direction) >= 0.8
-    assert likeness(direction) == max(likeness(name) for name in lines.DIRECTIONS)
+    assert likeness(direction) == max(likeness(name) for name in synthetic_lines.DIRECTIONS)
     across = {"vertical": "horizontal", "horizontal": "vertical", "diagonal": "antidiagonal"}[direction]
     assert likeness(across) < 0.3

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn.data import DataError
-from cnn.data.pictures import MAX_PIXELS, open_picture
+from cnn.data.decode import MAX_PIXELS, open_picture
+from cnn.data.types import DataError
 
 RAMP = np.arange(0, 240, 20, dtype=np.uint8).reshape(3, 4)
 

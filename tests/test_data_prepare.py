@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-from cnn.data import DataError, catalog
-from cnn.data.prepare import prepare
+from cnn.data import tfds_catalog
+from cnn.data.tfds_prepare import prepare
+from cnn.data.types import DataError
 from data_files import NAMES, load_from, pairs, prepare_from, remotes_of, write_cifar10, write_mnist
 
 
@@ -43,7 +44,7 @@ def test_tfds_itself_reads_what_was_prepared(tmp_path):
 
 def test_what_was_interrupted_does_not_count_as_prepared(tmp_path, monkeypatch):
     write_mnist(tmp_path / "files")
-    builder = catalog.find("mnist", tmp_path / "root")
+    builder = tfds_catalog.find("mnist", tmp_path / "root")
     finish = type(builder)._download_and_prepare
 
     def interrupt(self, *args, **kwargs):
@@ -54,7 +55,7 @@ def test_what_was_interrupted_does_not_count_as_prepared(tmp_path, monkeypatch):
     monkeypatch.setattr(type(builder), "_download_and_prepare", interrupt)
     with pytest.raises(KeyboardInterrupt):
         prepare(builder, "mnist", tmp_path / "root", str(tmp_path / "files"), remotes_of(tmp_path / "files"))
-    assert not catalog.is_prepared(catalog.find("mnist", tmp_path / "root"))
+    assert not tfds_catalog.is_prepared(tfds_catalog.find("mnist", tmp_path / "root"))
     monkeypatch.undo()
     (tmp_path / "root/mnist/incomplete.ABCDEF_3.0.1").mkdir(parents=True)
     prepare_from(tmp_path / "files", tmp_path / "root")
@@ -63,7 +64,7 @@ def test_what_was_interrupted_does_not_count_as_prepared(tmp_path, monkeypatch):
 
 def test_two_may_prepare_the_same_at_once(tmp_path, monkeypatch):
     write_mnist(tmp_path / "files")
-    slow = catalog.find("mnist", tmp_path / "root")
+    slow = tfds_catalog.find("mnist", tmp_path / "root")
     finish = type(slow)._download_and_prepare
 
     def overtaken(self, *args, **kwargs):

@@ -6,7 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-from cnn.data import DataError, raw
+from cnn.data import mnist_cifar
+from cnn.data.types import DataError
 from data_files import IMAGES, NAMES, idx, prepare_from, write_cifar10, write_mnist
 
 
@@ -56,6 +57,6 @@ def test_a_damaged_archive_is_refused(tmp_path):
     write_cifar10(tmp_path / "files", names=NAMES[:9])
     with pytest.raises(DataError, match=r"files of cifar10 must name 10 classes, got 9"):
         prepare_from(tmp_path / "files", tmp_path / "root", "cifar10")
-    cut_short(tmp_path / "files" / raw.CIFAR_FILE, 50_000)
+    cut_short(tmp_path / "files" / mnist_cifar.CIFAR_FILE, 50_000)
     with pytest.raises(DataError, match=r"the source file is damaged, got .*cifar-10-binary\.tar\.gz'"):
         prepare_from(tmp_path / "files", tmp_path / "root", "cifar10")

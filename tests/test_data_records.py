@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from cnn.data import DataError, catalog
+from cnn.data import tfds_catalog
+from cnn.data.types import DataError
 from data_files import load_from
 
 TEST_SHARD = "mnist-test.array_record-00000-of-00001"
@@ -22,7 +23,7 @@ def root(prepared, tmp_path):
 
 
 def edit_info(folder, change):
-    path = folder / catalog.INFO_FILE
+    path = folder / tfds_catalog.INFO_FILE
     info = json.loads(path.read_text())
     change(info)
     path.write_text(json.dumps(info))
@@ -90,7 +91,7 @@ def test_a_count_unlike_the_info_is_refused(root):
 
 
 def test_a_broken_description_is_refused(root):
-    info = root / "mnist/3.0.1" / catalog.INFO_FILE
+    info = root / "mnist/3.0.1" / tfds_catalog.INFO_FILE
     info.write_text("{")
     with pytest.raises(
         DataError, match=r"data_dir: dataset_info\.json of mnist cannot be parsed, got .*mnist'\. Remove"

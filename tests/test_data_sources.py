@@ -11,11 +11,11 @@ from hypothesis.extra import numpy as npst
 from sklearn.datasets import load_digits
 
 from cnn import fields
-from cnn.data import FITS, DataError, load
-from cnn.data.fitting import FILTERS, fit_images
+from cnn.config.sections import Data
+from cnn.data.load import load
+from cnn.data.resize import FILTERS, FITS, fit_images
 from cnn.data.splits import VALID_KEY, cut, stratified
-from cnn.data.types import Split
-from cnn.settings import Data
+from cnn.data.types import DataError, Split
 
 DIGITS = {
     "name": "digits",

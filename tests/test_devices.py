@@ -12,10 +12,10 @@ from safetensors.numpy import save_file
 
 import many_devices
 import processes
-from cnn import cores, donor, experiment, gradient, transfer
-from cnn.api import running
-from cnn.commands import flags, placement
-from cnn.config import ConfigError
+from cnn.api import run
+from cnn.cli import parser
+from cnn.config.config import ConfigError
+from cnn.train import cpu_devices, experiment, gradient, init_from, load_init_from
 from runs import tiny
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
@@ -24,7 +24,9 @@ RUN = {"train__batch_size": "96", "train__epochs": "2"}
 
 def test_each_device_has_its_share_of_every_part_of_a_batch():
     def arranged(batch_size, parts, devices):
-        return gradient.arrangement(batch_size, gradient.Program(3, 1, 1, parts, "float32", devices=devices)).tolist()
+        return gradient.device_permutation(
+            batch_size, gradient.StepConfig(3, 1, 1, parts, "float32", devices=devices)
+        ).tolist()
 
     assert arranged(6, 1, 1) == arranged(6, 1, 3) == arranged(6, 3, 1) == [0, 1, 2, 3, 4, 5]
     # The first part is 0 to 3, and the first of two devices takes 0 and 1 of it.
@@ -58,19 +60,19 @@ def test_devices_that_do_not_divide_a_batch_are_an_error_before_anything_is_read
     ],
 )
 def test_wrong_flags_are_named(argument, message):
-    problems = flags.parse(["train", argument]).problems
+    problems = parser.parse(["train", argument]).problems
     assert len(problems) == 1
     assert problems[0].startswith(message)
 
 
 def test_many_processes_use_all_devices_and_one_at_most_those_that_are_there(tmp_path):
-    assert flags.parse(["train", "--devices=2", "--distributed=host:1,2,0"]).problems == [
+    assert parser.parse(["train", "--devices=2", "--distributed=host:1,2,0"]).problems == [
         "--devices: many processes use all that they have, got '2'. Leave it out"
     ]
-    assert placement.devices({}) is placement.devices({"devices": "all"}) is None
-    assert placement.devices({"devices": "4"}) == 4
+    assert parser.devices({}) is parser.devices({"devices": "all"}) is None
+    assert parser.devices({"devices": "4"}) == 4
     with pytest.raises(ConfigError, match=r"--devices: there are \d+, got 999\. Use at most those"):
-        running.train(tiny(), tmp_path / "run", 999)
+        run.train(tiny(), tmp_path / "run", 999)
     assert not (tmp_path / "run").exists()
 
 
@@ -148,7 +150,7 @@ def test_a_run_from_trained_arrays_moves_from_eight_devices_to_one_and_back_with
 
 def arrays(workdir, step):
     """Returns the bytes of a step's parameters by their paths."""
-    found, _ = transfer._read(donor.find(f"{workdir}@{step}"))
+    found, _ = load_init_from._read(init_from.find(f"{workdir}@{step}"))
     return {path: np.asarray(array).tobytes() for path, array in found.items()}
 
 
@@ -184,7 +186,7 @@ def test_halves_are_for_networks_with_batch_normalisation_several_threads_and_ev
     monkeypatch, threads, overrides, count
 ):
     monkeypatch.setenv("NPROC", str(threads))
-    assert cores._wanted(tiny(*overrides)) == count
+    assert cpu_devices._wanted(tiny(*overrides)) == count
 
 
 @pytest.mark.slow
@@ -199,8 +201,8 @@ def test_halves_are_for_networks_with_batch_normalisation_several_threads_and_ev
 )
 def test_a_cpu_is_two_devices_for_who_gains_and_what_the_environment_says_for_everyone(environment, counts):
     code = (
-        "from cnn import cores; from runs import tiny; values = tiny(sys.argv[1]); cores.prepare(values); "
-        "print(cores.count(values), cores.count(tiny())); cores.prepare(values)"
+        "from cnn.train import cpu_devices; from runs import tiny; values = tiny(sys.argv[1]); "
+        "cpu_devices.prepare(values); print(cpu_devices.count(values), cpu_devices.count(tiny())); cpu_devices.prepare(values)"
     )
     folder = Path(__file__).parent
     done = subprocess.run(

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 import runs
-from cnn import compare
-from cnn.commands import diff
+from cnn.cli import diff
+from cnn.runs import compare
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import runs
-from cnn import checks, chosen, evaluate, experiment, hyper, model
+from cnn import evaluate, hyperparams
+from cnn.model.network import init
+from cnn.train import checkpointer, checks, experiment
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +34,9 @@ def copied(averaged, tmp_path):
 @pytest.fixture(scope="module")
 def network():
     values = runs.tiny()
-    variables = model.init(values.layers, (8, 8, 1), jax.random.key(0))
+    variables = init(values.layers, (8, 8, 1), jax.random.key(0))
     images = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), dtype=np.uint8)
-    return hyper.from_values(values), variables, jnp.asarray(images)
+    return hyperparams.from_values(values), variables, jnp.asarray(images)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 49, 50, 51, 10_000])
@@ -59,7 +61,7 @@ def test_every_example_of_a_split_counts_once_whatever_the_batch(averaged, tmp_p
     found = []
     for batch_size in (7, 128, 10_000):
         values = runs.tiny(*AVERAGED, f"eval.batch_size={batch_size}")
-        step, variables = chosen.variables(values, averaged, "last")
+        step, variables = checkpointer.restore_variables(values, averaged, "last")
         dataset = checks.load_data(values.data)
         found.append(evaluate.evaluate_split(values, tmp_path, variables, dataset, split, step=step, weights="best"))
     assert [record["count"] for record in found] == [runs.EXAMPLES[split]] * 3
@@ -85,7 +87,7 @@ def test_predictions_hold_index_label_and_logits_of_every_example(copied, split)
 
 def test_the_chosen_weights_are_the_ones_evaluated(averaged):
     values = runs.tiny(*AVERAGED)
-    found = {weights: chosen.variables(values, averaged, weights) for weights in ("last", "best", "ema")}
+    found = {weights: checkpointer.restore_variables(values, averaged, weights) for weights in ("last", "best", "ema")}
     kernels = {
         weights: np.asarray(variables["params"]["dense1"]["kernel"]) for weights, (_, variables) in found.items()
     }

@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 
 import runs
-from cnn import config, dispatch, experiment, rundir, trainer
-from cnn.commands import launch
+from cnn.cli import launch
+from cnn.config import resolve
+from cnn.runs import run_dir
+from cnn.system import preemption
+from cnn.train import experiment, multi_step
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def before_step(monkeypatch):
     """Makes something happen before the call that makes the nth step of this test, counted from 0 over all its runs."""
 
     def arrange(happenings):
-        run_loop, done = dispatch.run_loop, 0
+        run_loop, done = multi_step.run_loop, 0
 
         def loop(state, split, rows, count, **kwargs):
             nonlocal done
@@ -44,7 +47,7 @@ def before_step(monkeypatch):
                 happenings[step]()
             return run_loop(state, split, rows, count, **kwargs)
 
-        monkeypatch.setattr(dispatch, "run_loop", loop)
+        monkeypatch.setattr(multi_step, "run_loop", loop)
 
     return arrange
 
@@ -62,7 +65,7 @@ def run_to_the_end(values, workdir):
     for interruptions in range(100):
         try:
             experiment.run(values, workdir)
-        except (trainer.Preempted, Killed):
+        except (preemption.Preempted, Killed):
             continue
         return interruptions
     raise AssertionError("never ended")
@@ -81,7 +84,7 @@ def test_the_directory_holds_what_the_design_says(reference):
 
 
 def test_config_json_is_the_whole_config(reference):
-    assert config.resolve(runs.saved(reference, "config.json")) == runs.tiny()
+    assert resolve.resolve(runs.saved(reference, "config.json")) == runs.tiny()
 
 
 def test_run_json_says_what_made_the_run(reference):
@@ -122,7 +125,7 @@ def test_the_same_config_writes_the_same_bytes(reference, tmp_path):
     experiment.run(runs.tiny(), tmp_path / "again")
     assert runs.final(runs.tiny(), tmp_path / "again") == runs.final(runs.tiny(), reference)
     for split in ("valid", "test"):
-        name = rundir.evaluation(split)
+        name = run_dir.evaluation(split)
         assert (tmp_path / "again" / name).read_bytes() == (reference / name).read_bytes()
 
 
@@ -225,7 +228,9 @@ def test_tensorboard_shows_a_continued_run_once(reference, tmp_path, before_step
 def test_metrics_that_were_lost_are_not_made_up(copied):
     (copied / "result.json").unlink()
     (copied / "metrics.jsonl").write_text("")
-    with pytest.raises(rundir.BrokenFile, match=r"metrics\.jsonl: lost records, \d+ bytes expected\. Restore it or ch"):
+    with pytest.raises(
+        run_dir.BrokenFile, match=r"metrics\.jsonl: lost records, \d+ bytes expected\. Restore it or ch"
+    ):
         experiment.run(runs.tiny(), copied)
 
 

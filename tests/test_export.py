@@ -23,10 +23,13 @@ import networks
 import runs
 import test_configs
 import test_model
-from cnn import config, hyper, layers, model, train, transfer
-from cnn.commands import CHOICES, export
-from cnn.config import ConfigError
+from cnn import hyperparams, layers
+from cnn.cli import CHOICES, export
+from cnn.config.config import ConfigError
+from cnn.config.resolve import resolve as resolve_resolve
 from cnn.export import Trained, agreement, artefact, onnx_graph, onnx_layers, safetensors_file, stablehlo
+from cnn.model.network import apply
+from cnn.train import load_init_from, step
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 SIZES = (1, 7, 128)
@@ -50,7 +53,7 @@ def trained(values, **changes):
 def resolve(text, shape=(9, 8, 6), **sections):
     data = {"name": "tiny", "image_shape": shape, "classes": 3, "mean": [0.4] * shape[2], "std": [0.3] * shape[2]}
     optimizer = {"name": "sgd", "learning_rate": 0.1}
-    return config.resolve({"model": {"layers": text}, "data": data, "optimizer": optimizer, **sections})
+    return resolve_resolve({"model": {"layers": text}, "data": data, "optimizer": optimizer, **sections})
 
 
 def of_layers(network, shape):
@@ -66,8 +69,8 @@ def logits_of(network, images):
 
     @functools.partial(networks.jit)
     def logits(variables, images):
-        standardised = train.normalised(hyper.from_values(network.values), images)
-        return model.apply(network.values.layers, variables, standardised, platform="gpu")
+        standardised = step.normalised(hyperparams.from_values(network.values), images)
+        return apply(network.values.layers, variables, standardised, platform="gpu")
 
     return np.asarray(logits(network.variables, jnp.asarray(images)))
 
@@ -143,7 +146,7 @@ def test_every_config_is_the_same_in_every_format(name):
     check_onnx(network)
     assert stablehlo.write(network).about["difference"] <= 1e-5
     found = safetensors.numpy.load(safetensors_file.write(network).content)
-    arrays = transfer.flatten(network.variables)
+    arrays = load_init_from.flatten(network.variables)
     assert found.keys() == arrays.keys()
     assert all(found[name].tobytes() == np.asarray(array).tobytes() for name, array in arrays.items())
 

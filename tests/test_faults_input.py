@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import processes
-from cnn.data import catalog
+from cnn.data import tfds_catalog
 from processes import flags
 from test_data_records import edit_info
 
@@ -180,7 +180,7 @@ def test_labels_out_of_range_are_refused(prepared, tmp_path):
 
 def test_a_description_that_cannot_be_parsed_is_refused(prepared, tmp_path):
     shutil.copytree(prepared, tmp_path / "root")
-    (tmp_path / "root/mnist/3.0.1" / catalog.INFO_FILE).write_text("{")
+    (tmp_path / "root/mnist/3.0.1" / tfds_catalog.INFO_FILE).write_text("{")
     refused(on_mnist(tmp_path / "root", tmp_path / "run"), "dataset_info.json of mnist cannot be parsed")
 
 

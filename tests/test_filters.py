@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from cnn import filters
+from cnn.report import hand_convolution
 
-FILTER = filters.FILTERS["lesson"].kernel
+FILTER = hand_convolution.FILTERS["lesson"].kernel
 DIRECTIONS = ("vertical", "horizontal", "diagonal", "antidiagonal")
 
 
 def named(name):
-    return filters.FILTERS[name].kernel
+    return hand_convolution.FILTERS[name].kernel
 
 
 def by_loop(picture, kernel):
@@ -25,30 +25,32 @@ def by_loop(picture, kernel):
 
 
 def test_the_lessons_window_gives_577_neither_flipped_nor_transposed():
-    assert filters.convolve(np.array(filters.WINDOW), FILTER).tolist() == [[577]]
-    assert filters.convolve(np.array(filters.WINDOW), FILTER[::-1]).tolist() != [[577]]
+    assert hand_convolution.convolve(np.array(hand_convolution.WINDOW), FILTER).tolist() == [[577]]
+    assert hand_convolution.convolve(np.array(hand_convolution.WINDOW), FILTER[::-1]).tolist() != [[577]]
     turned = tuple(row[::-1] for row in FILTER[::-1])
-    assert filters.convolve(np.array(filters.WINDOW), turned).tolist() == [[732]]
-    assert filters.convolve(np.array(filters.WINDOW), tuple(zip(*FILTER, strict=True))).tolist() == [[249]]
+    assert hand_convolution.convolve(np.array(hand_convolution.WINDOW), turned).tolist() == [[732]]
+    assert hand_convolution.convolve(np.array(hand_convolution.WINDOW), tuple(zip(*FILTER, strict=True))).tolist() == [
+        [249]
+    ]
 
 
 def test_the_arithmetic_of_the_lessons_pixel_is_written_as_the_lesson_writes_it():
-    pixel = filters.explain(np.array(filters.WINDOW), FILTER, 0, 0)
+    pixel = hand_convolution.explain(np.array(hand_convolution.WINDOW), FILTER, 0, 0)
     assert np.ravel(pixel.products).tolist() == [0, 0, -256, 24, 864, -216, 213, 452, -504]
-    assert filters.formula(pixel) == (
+    assert hand_convolution.formula(pixel) == (
         "(-1 * 0) + (0 * 64) + (-2 * 128) + (0.5 * 48) + (4.5 * 192) + (-1.5 * 144) + (1.5 * 142) + (2 * 226) + "
         "(-3 * 168) = 577"
     )
 
 
-@pytest.mark.parametrize("name", filters.FILTERS)
+@pytest.mark.parametrize("name", hand_convolution.FILTERS)
 def test_the_numbers_of_every_named_filter_add_up_to_0_or_1_and_it_agrees_with_a_loop(name):
     assert float(np.sum(named(name))) in (0, 1)
-    assert filters.weighted(named(name)) == named(name)
-    assert filters.parse(name) == named(name)
+    assert hand_convolution.weighted(named(name)) == named(name)
+    assert hand_convolution.parse(name) == named(name)
     picture = np.random.default_rng(0).integers(0, 256, (7, 9))
     assert np.allclose(
-        filters.convolve(picture, named(name)), by_loop(picture.tolist(), named(name)), rtol=0, atol=1e-9
+        hand_convolution.convolve(picture, named(name)), by_loop(picture.tolist(), named(name)), rtol=0, atol=1e-9
     )
 
 
@@ -62,22 +64,22 @@ def lines(direction):
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_line_filter_is_blind_to_lines_across_its_own_and_sees_those_along_it(direction):
     across = dict(zip(DIRECTIONS, ("horizontal", "vertical", "antidiagonal", "diagonal"), strict=True))[direction]
-    assert not filters.convolve(lines(across), named(direction)).any()
-    assert np.abs(filters.convolve(lines(direction), named(direction))).max() > 255
+    assert not hand_convolution.convolve(lines(across), named(direction)).any()
+    assert np.abs(hand_convolution.convolve(lines(direction), named(direction))).max() > 255
 
 
 def test_identity_leaves_all_but_the_border_and_blur_keeps_a_constant_picture():
     picture = np.random.default_rng(2).integers(0, 256, (6, 8))
-    assert (filters.convolve(picture, named("identity")) == picture[1:-1, 1:-1]).all()
-    assert (filters.convolve(np.full((5, 5), 77), named("blur")) == 77).all()
-    assert not filters.convolve(np.full((5, 5), 77), named("outline")).any()
+    assert (hand_convolution.convolve(picture, named("identity")) == picture[1:-1, 1:-1]).all()
+    assert (hand_convolution.convolve(np.full((5, 5), 77), named("blur")) == 77).all()
+    assert not hand_convolution.convolve(np.full((5, 5), 77), named("outline")).any()
 
 
 @pytest.mark.parametrize(
     "text", ["[[-1, 0, .5], [2, -3, 4]]", "((-1,0,.5),(2,-3,4))", "-1 0 .5; 2 -3 4", " -1,0,0.5 ; 2, -3 ,4e0 "]
 )
 def test_own_numbers_may_be_written_in_brackets_or_as_rows(text):
-    assert filters.parse(text) == ((-1, 0, 0.5), (2, -3, 4))
+    assert hand_convolution.parse(text) == ((-1, 0, 0.5), (2, -3, 4))
 
 
 @pytest.mark.parametrize(
@@ -101,8 +103,8 @@ def test_own_numbers_may_be_written_in_brackets_or_as_rows(text):
     ],
 )
 def test_a_filter_that_is_none_is_refused(text, message):
-    with pytest.raises(filters.FilterError, match=message):
-        filters.parse(text)
+    with pytest.raises(hand_convolution.FilterError, match=message):
+        hand_convolution.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -117,35 +119,35 @@ def test_a_filter_that_is_none_is_refused(text, message):
     ],
 )
 def test_numbers_that_do_not_add_up_to_0_or_1_are_weighted_so_that_they_do(text, expected):
-    assert np.asarray(filters.weighted(filters.parse(text))).tolist() == expected
+    assert np.asarray(hand_convolution.weighted(hand_convolution.parse(text))).tolist() == expected
 
 
 def test_pooling_takes_the_largest_or_the_mean_of_each_block_and_leaves_the_rest_unread():
     values = np.array([[1, 2, 9], [3, 4, 9], [9, 9, 9]], float)
-    assert filters.pool(values, "max").tolist() == [[4]]
-    assert filters.pool(values, "average").tolist() == [[2.5]]
-    assert filters.pool(values, "none") is values
-    assert filters.pool(values, "max", 3).tolist() == [[9]]
-    assert filters.pool(np.zeros((11, 26)), "max").shape == (5, 13)
-    with pytest.raises(filters.FilterError, match="a 1x3 map has no block of 2x2 to pool"):
-        filters.pool(values[:1], "max")
-    with pytest.raises(filters.FilterError, match="must be one of max, average, none, got 'min'"):
-        filters.pool(values, "min")
+    assert hand_convolution.pool(values, "max").tolist() == [[4]]
+    assert hand_convolution.pool(values, "average").tolist() == [[2.5]]
+    assert hand_convolution.pool(values, "none") is values
+    assert hand_convolution.pool(values, "max", 3).tolist() == [[9]]
+    assert hand_convolution.pool(np.zeros((11, 26)), "max").shape == (5, 13)
+    with pytest.raises(hand_convolution.FilterError, match="a 1x3 map has no block of 2x2 to pool"):
+        hand_convolution.pool(values[:1], "max")
+    with pytest.raises(hand_convolution.FilterError, match="must be one of max, average, none, got 'min'"):
+        hand_convolution.pool(values, "min")
 
 
 def test_every_pixels_explanation_adds_up_to_the_map():
     picture = np.random.default_rng(3).integers(0, 256, (6, 5))
-    kernel = filters.parse("1 2.5; -3 .25; 0 7")
-    found = filters.convolve(picture, kernel)
+    kernel = hand_convolution.parse("1 2.5; -3 .25; 0 7")
+    found = hand_convolution.convolve(picture, kernel)
     assert found.shape == (4, 4)
     for (row, column), value in np.ndenumerate(found):
-        pixel = filters.explain(picture, kernel, row, column)
+        pixel = hand_convolution.explain(picture, kernel, row, column)
         assert pixel.total == pytest.approx(value, abs=1e-9)
         assert pixel.window[0][0] == picture[row, column]
 
 
 def test_a_place_outside_of_the_map_and_a_picture_too_small_are_refused():
-    with pytest.raises(filters.FilterError, match=r"rows 0\.\.0 and columns 0\.\.0 of the map, got 1,0"):
-        filters.explain(np.array(filters.WINDOW), FILTER, 1, 0)
-    with pytest.raises(filters.FilterError, match="a 2x9 picture has no window for a filter of 3x3"):
-        filters.convolve(np.zeros((2, 9)), FILTER)
+    with pytest.raises(hand_convolution.FilterError, match=r"rows 0\.\.0 and columns 0\.\.0 of the map, got 1,0"):
+        hand_convolution.explain(np.array(hand_convolution.WINDOW), FILTER, 1, 0)
+    with pytest.raises(hand_convolution.FilterError, match="a 2x9 picture has no window for a filter of 3x3"):
+        hand_convolution.convolve(np.zeros((2, 9)), FILTER)

@@ -8,7 +8,8 @@ from PIL import Image
 from rich.console import Console
 
 import runs
-from cnn import blocks, colours, filters, strip
+from cnn.cli import pixels
+from cnn.report import colormap, filter_strip, hand_convolution
 
 WINDOW = "[[0,64,128],[48,192,144],[142,226,168]]"
 SUM = (
@@ -58,7 +59,7 @@ def test_a_persons_picture_filter_pooling_and_pixel(here, picture, capsys):
         runs.start("filters", "mine.png", f"--filter={kernel}", "--pixel=3,2", "--pool=average", "--output=o.png") == 0
     )
     said = capsys.readouterr().out
-    found = filters.convolve(picture, filters.parse(kernel))
+    found = hand_convolution.convolve(picture, hand_convolution.parse(kernel))
     assert f" = {found[3, 2]:.0f}\n" in said
     assert "mine.png: 12x9\nfilter own, 2x2: numbers of your own\n" in said
     assert f"numbers from {found.min():.0f} to {found.max():.0f}; mean of each 2x2: 5x4, one row unread\n" in said
@@ -68,7 +69,7 @@ def test_a_persons_picture_filter_pooling_and_pixel(here, picture, capsys):
 
 def test_own_numbers_are_weighted_on_request(here, picture, capsys):
     assert runs.start("filters", "mine.png", "--filter=1 1; 1 1", "--weighted", "--pixel=0,0") == 0
-    assert f" = {filters.shown(picture[:2, :2].mean())}\n" in capsys.readouterr().out
+    assert f" = {hand_convolution.shown(picture[:2, :2].mean())}\n" in capsys.readouterr().out
 
 
 def test_a_huge_picture_is_reduced_and_it_is_said(here, capsys):
@@ -114,14 +115,14 @@ def test_a_hostile_name_cannot_steer_the_terminal(here, picture, capsys):
 
 
 def test_the_signed_scale_is_paper_at_zero_blue_above_orange_below_and_equally_dark():
-    assert tuple(colours.signed(np.zeros(1), 3.0)[0]) == colours.PAPER == (245, 245, 245)
-    assert tuple(colours.signed(np.zeros(1), 0.0)[0]) == colours.PAPER
-    for position, code in zip(np.linspace(-2, 2, 9), colours.ANCHORS, strict=True):
-        assert tuple(colours.signed(np.array([position]), 2.0)[0]) == colours.rgb(code)
+    assert tuple(colormap.signed(np.zeros(1), 3.0)[0]) == colormap.PAPER == (245, 245, 245)
+    assert tuple(colormap.signed(np.zeros(1), 0.0)[0]) == colormap.PAPER
+    for position, code in zip(np.linspace(-2, 2, 9), colormap.PAPER_ANCHORS, strict=True):
+        assert tuple(colormap.signed(np.array([position]), 2.0)[0]) == colormap.rgb(code)
     shares = np.linspace(0, 1, 257)
     light = []
     for signs in (shares, -shares):
-        linear = colours.signed(signs, 1.0) / 255
+        linear = colormap.signed(signs, 1.0) / 255
         linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
         light.append(linear @ [0.2126, 0.7152, 0.0722])
     assert np.abs(light[0] - light[1]).max() <= 0.02
@@ -133,38 +134,40 @@ def test_what_is_written_on_a_cell_can_be_read(shade):
     def light(part):
         return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
 
-    ink = colours.ink_on((shade, shade, shade))[0]
+    ink = colormap.ink_on((shade, shade, shade))[0]
     low, high = sorted((light(shade / 255), light(ink / 255)))
     assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
 def test_the_strip_shows_every_pixel_as_a_square_of_the_legends_colours():
     picture = np.random.default_rng(1).integers(0, 256, (6, 7)).astype(float)
-    made = strip.make(picture, filters.parse("vertical"), "max", (0, 0))
-    drawn = strip.draw(made, title="x")
+    made = filter_strip.make(picture, hand_convolution.parse("vertical"), "max", (0, 0))
+    drawn = filter_strip.draw(made, title="x")
     bound = np.abs(made.map).max()
-    zoom = strip.PANEL // 7
+    zoom = filter_strip.PANEL // 7
     for value in made.map.ravel():
-        colour = colours.signed(np.array([value]), bound)[0]
+        colour = colormap.signed(np.array([value]), bound)[0]
         assert coloured(drawn, colour) >= zoom * zoom - 40 * zoom, "the mark may hide a little of it"
-    assert coloured(drawn, colours.rgb(colours.ANCHORS[0])) and coloured(drawn, colours.rgb(colours.ANCHORS[-1]))
+    assert coloured(drawn, colormap.rgb(colormap.PAPER_ANCHORS[0])) and coloured(
+        drawn, colormap.rgb(colormap.PAPER_ANCHORS[-1])
+    )
 
 
 def test_a_filter_that_adds_up_to_one_gives_a_picture_with_its_excess_in_colour():
     values = np.array([[0.0, 100, 255, 256, -1]])
-    painted = strip.paint(values, filters.parse("lesson"), 256.0)[0]
+    painted = filter_strip.paint(values, hand_convolution.parse("lesson"), 256.0)[0]
     assert painted[:3].tolist() == [[0] * 3, [100] * 3, [255] * 3]
-    assert tuple(painted[3]) == colours.rgb(colours.ANCHORS[-1])
+    assert tuple(painted[3]) == colormap.rgb(colormap.PAPER_ANCHORS[-1])
     assert painted[4][0] >= painted[4][2]
-    signed = strip.paint(values, filters.parse("vertical"), 256.0)[0]
-    assert tuple(signed[0]) == colours.PAPER
+    signed = filter_strip.paint(values, hand_convolution.parse("vertical"), 256.0)[0]
+    assert tuple(signed[0]) == colormap.PAPER
 
 
 @pytest.mark.parametrize(("pool", "kernel"), [("none", "identity"), ("average", " ".join("1" * 31))])
 def test_any_sizes_can_be_drawn(pool, kernel):
     for shape in ((40, 33), (3, 300)):
-        made = strip.make(np.zeros(shape), filters.parse(kernel), pool if shape[0] > 3 else "none")
-        drawn = strip.draw(made, title="long " * 100)
+        made = filter_strip.make(np.zeros(shape), hand_convolution.parse(kernel), pool if shape[0] > 3 else "none")
+        drawn = filter_strip.draw(made, title="long " * 100)
         assert min(drawn.size) > 100
 
 
@@ -176,12 +179,12 @@ def console(width, **options):
 
 def test_half_blocks_hold_two_pixels_each_and_only_on_a_terminal_with_colours():
     image = np.arange(5 * 3, dtype=np.uint8).reshape(5, 3, 1)
-    lines = blocks.picture(image, console(80))
+    lines = pixels.picture(image, console(80))
     assert [line.plain for line in lines] == ["▀▀▀"] * 3
     style = lines[1].spans[2].style
     assert (style.color.name, style.bgcolor.name) == ("#080808", "#0b0b0b")
     assert lines[2].spans[0].style.bgcolor is None
-    assert len(blocks.picture(np.zeros((224, 112, 3), np.uint8), console(80))) == 16
+    assert len(pixels.picture(np.zeros((224, 112, 3), np.uint8), console(80))) == 16
     for other in (
         console(80, no_color=True),
         console(80, encoding="ascii"),
@@ -189,20 +192,20 @@ def test_half_blocks_hold_two_pixels_each_and_only_on_a_terminal_with_colours():
         console(80, color_system=None),
         console(80, force_terminal=False),
     ):
-        assert blocks.picture(image, other) == []
+        assert pixels.picture(image, other) == []
 
 
 def test_bars_are_as_long_as_their_share():
     wide, plain = console(80), console(80, encoding="ascii")
-    assert [blocks.bar(share, 2, wide) for share in (0, 1 / 16, 0.5, 0.75, 1)] == ["", "▏", "█", "█▌", "██"]
-    assert [blocks.bar(share, 4, plain) for share in (0, 0.5, 1)] == ["", "##", "####"]
+    assert [pixels.bar(share, 2, wide) for share in (0, 1 / 16, 0.5, 0.75, 1)] == ["", "▏", "█", "█▌", "██"]
+    assert [pixels.bar(share, 4, plain) for share in (0, 0.5, 1)] == ["", "##", "####"]
 
 
 @pytest.mark.parametrize("width", [30, 80])
 @pytest.mark.parametrize("no_color", [False, True])
 def test_a_sum_fits_the_terminal(width, no_color):
-    pixel = filters.explain(np.array(filters.WINDOW), filters.parse("lesson"), 0, 0)
-    shown = blocks.sum_of(pixel, console(width, no_color=no_color))
+    pixel = hand_convolution.explain(np.array(hand_convolution.WINDOW), hand_convolution.parse("lesson"), 0, 0)
+    shown = pixels.sum_of(pixel, console(width, no_color=no_color))
     assert max(line.cell_len for line in shown) <= width
     assert len(shown) == (3 if width == 80 else 9)
     text = "\n".join(line.plain for line in shown)

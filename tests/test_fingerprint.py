@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn import dispatch
-from cnn.fingerprint import LANES, fingerprint
+from cnn.runs.checksum import LANES, fingerprint
+from cnn.train import multi_step
 from tests import tiny
 
 RNG = np.random.default_rng(0)
@@ -123,7 +123,7 @@ def test_the_order_of_a_dict_and_where_arrays_live_do_not_change_it():
 SHARDED = """
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from cnn.fingerprint import fingerprint
+from cnn.runs.checksum import fingerprint
 assert jax.device_count() == 8
 rng = np.random.default_rng(0)
 tree = {"a": rng.normal(size=(16, 8)).astype("f"), "b": rng.integers(0, 256, (8, 3), dtype="u1"), "c": np.float32(3)}
@@ -163,7 +163,7 @@ def test_a_training_step_repeated_twenty_times_on_the_same_input_has_one_fingerp
     found = set()
     for _ in range(20):
         copy = jax.tree.map(jnp.copy, state)  # the step consumes it
-        found.add(fingerprint(dispatch.run_step(copy, images, tiny.rows(0), program=program)))
+        found.add(fingerprint(multi_step.run_step(copy, images, tiny.rows(0), program=program)))
     assert len(found) == 1
 
 
@@ -179,6 +179,6 @@ def test_a_batch_that_was_copied_to_the_device_is_independent_of_its_buffer():
         buffer[:] = rows
         batch = jnp.array(buffer)
         buffer[:] = 0
-        state, _ = dispatch.run_step(state, images, batch, program=program)
-        other, _ = dispatch.run_step(other, images, rows.copy(), program=program)
+        state, _ = multi_step.run_step(state, images, batch, program=program)
+        other, _ = multi_step.run_step(other, images, rows.copy(), program=program)
     assert fingerprint(state) == fingerprint(other)

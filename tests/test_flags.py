@@ -8,29 +8,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn import config, fields, layers
-from cnn.commands import COMMANDS, FLAGS, SWITCHES, completion, flags
+from cnn import fields, layers
+from cnn.cli import COMMANDS, FLAGS, SWITCHES, completion, parser
+from cnn.config import config
 
 
 def test_nothing_typed_is_train():
-    invocation = flags.parse([])
+    invocation = parser.parse([])
     assert (invocation.command, invocation.flags, invocation.overrides) == ("train", {}, [])
     assert invocation.problems == []
 
 
 def test_command_flags_and_overrides_are_read_in_any_order():
-    invocation = flags.parse(["--config.seed=3", "--workdir", "runs/a", "eval", "-split=valid"])
+    invocation = parser.parse(["--config.seed=3", "--workdir", "runs/a", "eval", "-split=valid"])
     assert invocation.command == "eval"
     assert invocation.flags == {"workdir": "runs/a", "split": "valid"}
     assert invocation.overrides == [("seed", "3")]
-    typed = flags.parse(["--config.optimizer.name=sgd", "--config.seed", "-1", "--config.model.layers=a(b=1) | c"])
+    typed = parser.parse(["--config.optimizer.name=sgd", "--config.seed", "-1", "--config.model.layers=a(b=1) | c"])
     assert typed.overrides == [("optimizer.name", "sgd"), ("seed", "-1"), ("model.layers", "a(b=1) | c")]
     assert typed.problems == []
 
 
 @pytest.mark.parametrize("spelling", ["-h", "-help", "--help", "--helpfull", "--helpshort"])
 def test_help_is_asked_for(spelling):
-    assert flags.parse(["train", spelling]).help
+    assert parser.parse(["train", spelling]).help
 
 
 @pytest.mark.parametrize(
@@ -66,25 +67,25 @@ def test_help_is_asked_for(spelling):
     ],
 )
 def test_a_mistake_is_one_line(arguments, message):
-    (problem,) = flags.parse(arguments).problems
+    (problem,) = parser.parse(arguments).problems
     assert problem.startswith(message)
     assert "\n" not in problem
 
 
 def test_all_mistakes_are_collected():
-    invocation = flags.parse(["eval", "x", "--config=a", "--config=b", "--split", "--nonsense=1", "--weights=?"])
+    invocation = parser.parse(["eval", "x", "--config=a", "--config=b", "--split", "--nonsense=1", "--weights=?"])
     assert len(invocation.problems) == 6
 
 
 @given(st.lists(st.one_of(st.text(max_size=8), st.sampled_from([*COMMANDS, *(f"--{name}" for name in FLAGS)]))))
 def test_any_command_line_is_read_without_an_error(arguments):
-    invocation = flags.parse(arguments)
+    invocation = parser.parse(arguments)
     assert invocation.command in COMMANDS
     assert all(isinstance(problem, str) and problem for problem in invocation.problems)
 
 
 def test_help_fits_on_one_screen_and_names_everything():
-    lines = flags.usage().splitlines()
+    lines = parser.usage().splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 120
     assert all(any(line.startswith(f"  {name} ") for line in lines) for name in COMMANDS)
@@ -93,7 +94,7 @@ def test_help_fits_on_one_screen_and_names_everything():
 
 def test_a_commands_help_lists_its_own_flags_and_no_others():
     for name, command in COMMANDS.items():
-        lines = flags.usage(flags.parse([name, "--help"])).splitlines()
+        lines = parser.usage(parser.parse([name, "--help"])).splitlines()
         assert lines[0].startswith(f"python main.py {name}")
         assert command.help in lines
         assert max(map(len, lines)) <= 120
@@ -107,7 +108,7 @@ def test_every_flag_belongs_to_a_command():
 
 
 def test_words_are_kept_for_a_command_that_takes_them_and_two_dashes_end_the_flags():
-    invocation = flags.parse(["filters", "--weighted", "a.png", "--filter", "-1 0 1", "--", "--pool=max", "-b.png"])
+    invocation = parser.parse(["filters", "--weighted", "a.png", "--filter", "-1 0 1", "--", "--pool=max", "-b.png"])
     assert invocation.problems == []
     assert invocation.flags == {"weighted": "on", "filter": "-1 0 1"}
     assert invocation.words == ["a.png", "--pool=max", "-b.png"]
@@ -118,9 +119,9 @@ SECTIONS = (*config.SECTIONS, *config.NAMED, *config.SCALARS, "model")
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_help_of_a_section_lists_every_field_with_what_it_may_hold(section):
-    invocation = flags.parse([f"--config.{section}.help", "summary"])
+    invocation = parser.parse([f"--config.{section}.help", "summary"])
     assert (invocation.command, invocation.problems) == ("summary", [])
-    lines = flags.answer(invocation).splitlines()
+    lines = parser.answer(invocation).splitlines()
     assert max(map(len, lines)) <= 120
     kinds = [*config.NAMED.get(section, {}).values(), *filter(None, [config.SECTIONS.get(section)])]
     for kind in kinds:
@@ -131,34 +132,34 @@ def test_the_help_of_a_section_lists_every_field_with_what_it_may_hold(section):
 
 
 def test_the_help_of_fields_tells_type_range_default_and_meaning():
-    told = " ".join(flags.answer(flags.parse(["--config.train.help"])).split())
+    told = " ".join(parser.answer(parser.parse(["--config.train.help"])).split())
     assert told.startswith(
         "config.train: How the network is trained. batch_size = 32 an integer of at least 1. Pictures"
     )
     assert 'clip = "none" one of none, global_norm(max_norm), value(limit).' in told
-    told = flags.answer(flags.parse(["--config.optimizer.help", "--config.optimizer.name=momentum"]))
+    told = parser.answer(parser.parse(["--config.optimizer.help", "--config.optimizer.name=momentum"]))
     assert "adam" not in told.partition("\n")[2]
     assert "momentum = 0.9" in told and "a finite number in [0, 1)" in told
     assert "a finite number above 0; must be set" in told
-    told = " ".join(flags.answer(flags.parse(["--config.schedule.help"])).split())
+    told = " ".join(parser.answer(parser.parse(["--config.schedule.help"])).split())
     assert "constant by default" in told and "the warmup comes first, and the epochs are counted from its end" in told
 
 
 def test_the_help_of_a_config_names_every_section_and_field():
-    told = flags.answer(flags.parse(["--config.help"]))
+    told = parser.answer(parser.parse(["--config.help"]))
     words = set(told.replace(",", " ").split())
     assert {*SECTIONS, "learning_rate", "warmup_steps", "accumulate_steps", "valid_fraction"} <= words
 
 
 def test_the_help_of_no_section_is_a_mistake():
-    invocation = flags.parse(["--config.optimzer.help"])
-    assert flags.answer(invocation) is None
+    invocation = parser.parse(["--config.optimzer.help"])
+    assert parser.answer(invocation) is None
     assert invocation.problems[0].startswith("--config.optimzer.help: is no section. Did you mean 'optimizer'? Known: ")
-    assert flags.answer(flags.parse(["--config.optimizer.name=adam"])) is None
+    assert parser.answer(parser.parse(["--config.optimizer.name=adam"])) is None
 
 
 def test_the_version_names_the_commit_and_the_packages():
-    first, *packages = flags.answer(flags.parse(["--version"])).splitlines()
+    first, *packages = parser.answer(parser.parse(["--version"])).splitlines()
     assert first.startswith(("cnn commit ", "cnn, whose commit is not known"))
     assert [line.split()[0] for line in packages] == ["jax", "flax", "optax"]
 
@@ -193,4 +194,4 @@ def test_bash_completes_commands_flags_and_fields(line, offered):
 
 
 def test_completion_is_printed_as_it_stands(capsys):
-    assert flags.answer(flags.parse(["--completion"])) == completion.text()
+    assert parser.answer(parser.parse(["--completion"])) == completion.text()

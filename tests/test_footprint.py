@@ -11,8 +11,15 @@ import pytest
 
 import runs
 import tiny
-from cnn import checks, config, data, devices, experiment, footprint, hyper, optim, settings, train
-from cnn.config import ConfigError
+from cnn import hyperparams
+from cnn.config import config
+from cnn.config.config import ConfigError
+from cnn.config.resolve import resolve as resolve_resolve
+from cnn.data import loader, types
+from cnn.optim import optimizer_specs, optimizers
+from cnn.system import sharding
+from cnn.train import checks, memory_estimate
+from cnn.train.step import _create, train_step
 from tests import networks
 
 NETWORKS = {
@@ -33,17 +40,17 @@ def resolve(layers, *overrides):
         "optimizer": {"name": "adam", "learning_rate": 0.1},
         "train": {"batch_size": 64},
     }
-    return config.resolve(sections, [config.Override(*text.split("=", 1)) for text in overrides])
+    return resolve_resolve(sections, [config.Override(*text.split("=", 1)) for text in overrides])
 
 
 def compiled_bytes(values):
     """Returns what XLA says that the compiled step takes: its arguments and all between them."""
     program, shape = tiny.program(values), values.data.image_shape
-    create = functools.partial(train._create, image_shape=shape, program=program)
-    state = jax.eval_shape(create, hyper.from_values(values), jax.random.key_data(jax.random.key(0)))
+    create = functools.partial(_create, image_shape=shape, program=program)
+    state = jax.eval_shape(create, hyperparams.from_values(values), jax.random.key_data(jax.random.key(0)))
     count = values.train.batch_size
-    batch = train.Images(jax.ShapeDtypeStruct((count, *shape), jnp.uint8), jax.ShapeDtypeStruct((count,), jnp.int32))
-    step = jax.jit(functools.partial(train.train_step, program=program), donate_argnums=0)
+    batch = loader.Images(jax.ShapeDtypeStruct((count, *shape), jnp.uint8), jax.ShapeDtypeStruct((count,), jnp.int32))
+    step = jax.jit(functools.partial(train_step, program=program), donate_argnums=0)
     analysis = step.lower(state, batch).compile().memory_analysis()
     return analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
 
@@ -55,19 +62,21 @@ def test_the_estimate_is_within_its_factor_of_what_xla_says(name, platform, monk
     values = resolve(NETWORKS[name])
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
     found = compiled_bytes(values)
-    assert found / footprint.WITHIN <= footprint.need(values, platform).total <= found * footprint.WITHIN
+    assert (
+        found / memory_estimate.WITHIN <= memory_estimate.need(values, platform).total <= found * memory_estimate.WITHIN
+    )
 
 
-@pytest.mark.parametrize("name", settings.OPTIMIZERS)
+@pytest.mark.parametrize("name", optimizer_specs.OPTIMIZERS)
 def test_the_memory_of_an_optimizer_is_what_its_state_takes(name):
     values = resolve(NETWORKS["normed"], f"optimizer.name={name}", "train.average=ema(0.9)")
-    tx = optim.make_tx(values.optimizer, values.schedule, values.train.clip, total_steps=9, steps_per_epoch=3)
+    tx = optimizers.make_tx(values.optimizer, values.schedule, values.train.clip, total_steps=9, steps_per_epoch=3)
     variables = networks.variables(values.layers, values.data.image_shape)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(variables["params"]))
     state = sum(
         leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(tx.init, variables["params"]))
     )
-    need = footprint.need(values, "cpu")
+    need = memory_estimate.need(values, "cpu")
     # Muon keeps a second array for biases and scales, and all keep a count or two.
     assert abs(need.optimizer - state - size) < (0.05 * size if name == "muon" else 64)
     assert need.parameters == sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
@@ -75,52 +84,56 @@ def test_the_memory_of_an_optimizer_is_what_its_state_takes(name):
 
 def test_parts_devices_and_a_second_computation_need_less():
     deep = NETWORKS["deep"]
-    whole = footprint.need(resolve(deep), "gpu")
-    parts = footprint.need(resolve(deep, "train.accumulate_steps=4"), "gpu")
-    assert (whole.examples, parts.examples, footprint.need(resolve(deep), "gpu", devices=4).examples) == (64, 16, 16)
+    whole = memory_estimate.need(resolve(deep), "gpu")
+    parts = memory_estimate.need(resolve(deep, "train.accumulate_steps=4"), "gpu")
+    assert (whole.examples, parts.examples, memory_estimate.need(resolve(deep), "gpu", devices=4).examples) == (
+        64,
+        16,
+        16,
+    )
     assert parts.activations < whole.activations / 2
     layers, blocks = (
-        footprint.need(resolve(deep, f"train.remat={remat}"), "gpu").activations for remat in ("layers", "blocks")
+        memory_estimate.need(resolve(deep, f"train.remat={remat}"), "gpu").activations for remat in ("layers", "blocks")
     )
     assert blocks < 0.7 * whole.activations
     assert layers <= whole.activations
-    halved = footprint.need(resolve(deep, "train.compute_dtype=bfloat16"), "gpu")
+    halved = memory_estimate.need(resolve(deep, "train.compute_dtype=bfloat16"), "gpu")
     assert halved.activations < 0.6 * whole.activations
 
 
 def test_what_cannot_fit_is_refused_with_the_remedies_and_what_may_not_is_said():
     values = resolve(NETWORKS["deep"])
-    need = footprint.need(values, "gpu")
-    assert footprint.refusal(need, values, need.total // 2 + 1) is None
-    line = footprint.refusal(need, values, need.total // 3)
+    need = memory_estimate.need(values, "gpu")
+    assert memory_estimate.refusal(need, values, need.total // 2 + 1) is None
+    line = memory_estimate.refusal(need, values, need.total // 3)
     assert line.startswith(f"config.train.batch_size: training needs about {need} on each device, got ")
     assert line.endswith(
         'Use a smaller batch, more devices or config.train.accumulate_steps = 2 or config.train.remat = "blocks".'
     )
-    assert footprint.warning(need, need.total) is None
-    assert footprint.warning(need, need.total - 1).startswith("this may not fit: training needs about ")
+    assert memory_estimate.warning(need, need.total) is None
+    assert memory_estimate.warning(need, need.total - 1).startswith("this may not fit: training needs about ")
     big = resolve(NETWORKS["dense"])
-    assert footprint.refusal(footprint.need(big, "gpu"), big, 10_000).endswith("Use a smaller network.")
+    assert memory_estimate.refusal(memory_estimate.need(big, "gpu"), big, 10_000).endswith("Use a smaller network.")
 
 
 def test_a_batch_beyond_the_host_is_refused_before_there_is_a_run(tmp_path):
     layers = "model.layers=12 * (conv(4096, 1) | batch_norm) | global_avg_pool | dense(classes)"
     values = runs.tiny(layers, "train.batch_size=1200", "data.image_shape=(512,512,1)", "data.fit=nearest")
-    need = footprint.need(values, "cpu")
+    need = memory_estimate.need(values, "cpu")
     assert need.activations > 2**40, "no host has as much"
-    empty = data.Split(*(networks.np.zeros(shape, networks.np.uint8) for shape in ((0, 1, 1, 1), (0,))))
-    dataset = data.Dataset(empty, empty, empty, ("a",), "")
+    empty = types.Split(*(networks.np.zeros(shape, networks.np.uint8) for shape in ((0, 1, 1, 1), (0,))))
+    dataset = types.Dataset(empty, empty, empty, ("a",), "")
     with pytest.raises(ConfigError, match=r"config\.train\.batch_size: training needs about .* on each device, got "):
         checks.check_memory(values, dataset, 1)
-    assert experiment.check_memory is checks.check_memory
+    assert checks.check_memory is checks.check_memory
 
 
 def test_the_limit_is_what_this_machine_has():
-    assert 2**20 < devices.memory_limit() < 2**50
+    assert 2**20 < sharding.memory_limit() < 2**50
 
 
 def test_bytes_are_shown_as_people_read_them():
-    assert [footprint.show(n) for n in (5, 2048, 3 * 2**20, 5 * 2**30, 2**41)] == [
+    assert [memory_estimate.show(n) for n in (5, 2048, 3 * 2**20, 5 * 2**30, 2**41)] == [
         "5 B",
         "2 KiB",
         "3 MiB",
@@ -133,8 +146,8 @@ def test_summary_says_what_training_takes_and_touches_no_device(capsys):
     assert runs.start("summary") == 0
     out = capsys.readouterr().out
     for device, platform in ("an accelerator", "gpu"), ("a CPU", "cpu"):
-        need = footprint.need(runs.tiny(), platform)
+        need = memory_estimate.need(runs.tiny(), platform)
         assert f"training on {device} needs about {need} of memory, and what the pictures of the data set take" in out
     assert "(parameters 2.54 KiB, optimizer 5.08 KiB, step 7.62 KiB, activations of 100 images " in out
-    code = "import sys; from cnn import footprint; assert 'jax' not in sys.modules"
+    code = "import sys; from cnn.train import memory_estimate; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from cnn import ops
-from cnn.ops import forms, winograd
+from cnn.ops import conv, layout, winograd, winograd_forms
 from tests import oracles
 
-each_form = pytest.mark.parametrize("form", [forms.TWO, forms.FOUR], ids=["two", "four"])
+each_form = pytest.mark.parametrize("form", [winograd_forms.TWO, winograd_forms.FOUR], ids=["two", "four"])
 
 
 def products(form, kernel):
@@ -25,10 +24,16 @@ def test_a_block_is_what_sliding_the_kernel_makes(form, tap):
 
 @pytest.mark.parametrize(
     ("height", "width", "form"),
-    [(32, 32, forms.FOUR), (6, 6, forms.TWO), (7, 8, forms.FOUR), (2, 2, forms.TWO), (1, 40, forms.TWO)],
+    [
+        (32, 32, winograd_forms.FOUR),
+        (6, 6, winograd_forms.TWO),
+        (7, 8, winograd_forms.FOUR),
+        (2, 2, winograd_forms.TWO),
+        (1, 40, winograd_forms.TWO),
+    ],
 )
 def test_the_algorithm_is_the_one_of_fewer_products(height, width, form):
-    assert forms.form_of(height, width) is form
+    assert winograd_forms.form_of(height, width) is form
 
 
 @pytest.mark.slow
@@ -37,7 +42,7 @@ def test_rounding_stays_near_that_of_the_plain_convolution(size, most):
     images, kernel = (np.random.default_rng(0).normal(size=shape) for shape in [(1, size, size, 64), (3, 3, 64, 8)])
     exact = oracles.conv2d(images, kernel)
     images, kernel = images.astype(np.float32), kernel.astype(np.float32)
-    plain = ops.conv(images, kernel, ops.Window(), layout="NHWC")
-    ours = ops.leave(winograd.conv(ops.enter(images, "CHWN"), kernel), "CHWN")
+    plain = conv.conv(images, kernel, conv.Window(), layout="NHWC")
+    ours = layout.leave(winograd.conv(layout.enter(images, "CHWN"), kernel), "CHWN")
     error, expected = (np.sqrt(np.mean((np.asarray(each) - exact) ** 2)) for each in (ours, plain))
     assert error < most * expected

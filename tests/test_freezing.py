@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 
 import tiny
-from cnn import config, dispatch, evaluate, footprint, settings
+from cnn import evaluate
+from cnn.config import config
+from cnn.optim import optimizer_specs
+from cnn.train import memory_estimate, multi_step
 
 NETWORK = (
     "conv(2, 3) | batch_norm | relu | residual(conv(2, 1) | batch_norm) | max_pool(2) | flatten | dense(4) | relu | "
@@ -30,7 +33,7 @@ def changed(values, steps=3):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", settings.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", optimizer_specs.OPTIMIZERS)
 def test_frozen_parameters_keep_every_bit_under_every_optimizer(optimizer):
     decay = {} if optimizer in ("adam", "nadam") else {"optimizer__weight_decay": 0.1, "optimizer__decayed": "all"}
     raw = {**tiny.RAW, "model": {"layers": SMALL}, "optimizer": {"name": optimizer, "learning_rate": 0.1}}
@@ -57,7 +60,7 @@ def test_a_frozen_batch_normalisation_normalises_as_in_evaluation_and_keeps_its_
 def flops(freeze):
     raw = {**tiny.RAW, "model": {"layers": "conv(8, 3) | relu | conv(8, 3) | relu | flatten | dense(classes)"}}
     state, program = tiny.start(tiny.resolve(raw, train__freeze=freeze))
-    compiled = dispatch.run_step.lower(state, tiny.split(), tiny.rows(0), program=program).compile()
+    compiled = multi_step.run_step.lower(state, tiny.split(), tiny.rows(0), program=program).compile()
     return compiled.cost_analysis()["flops"]
 
 
@@ -83,8 +86,8 @@ def test_a_pattern_that_cannot_be_meant_is_refused_with_the_names_that_exist(fre
 
 def test_what_is_frozen_is_counted_and_takes_no_memory_of_the_optimizer():
     values = tiny.resolve(optimizer__name="adam", train__freeze="conv1")
-    assert footprint.split(values) == "57 parameters are trained, 20 frozen: conv1"
+    assert memory_estimate.split(values) == "57 parameters are trained, 20 frozen: conv1"
     typed = tiny.resolve(optimizer__name="adam", train__freeze="conv*")
-    assert footprint.split(typed) == "57 parameters are trained, 20 frozen: conv*"
-    assert footprint.need(values, "gpu").optimizer == 4 * 2 * 57
-    assert footprint.split(tiny.resolve()) is None
+    assert memory_estimate.split(typed) == "57 parameters are trained, 20 frozen: conv*"
+    assert memory_estimate.need(values, "gpu").optimizer == 4 * 2 * 57
+    assert memory_estimate.split(tiny.resolve()) is None

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import processes
-from cnn import donor, hosts, transfer
+from cnn.system import multihost
+from cnn.train import init_from, load_init_from
 from processes import Running, events, flags, outcome, steps
 
 pytestmark = pytest.mark.slow
@@ -75,7 +76,8 @@ def test_two_processes_start_from_another_run_and_end_with_the_same_state(straig
     found = [line for text in texts for line in text.splitlines() if line.startswith("FINGERPRINT")]
     assert found == [f"FINGERPRINT {outcome(tmp_path / 'run')[0]}"] * 2
     given, begun, ended = (
-        transfer._read(donor.find(name))[0] for name in (f"{straight}@39", f"{tmp_path}/run@0", f"{tmp_path}/run@13")
+        load_init_from._read(init_from.find(name))[0]
+        for name in (f"{straight}@39", f"{tmp_path}/run@0", f"{tmp_path}/run@13")
     )
     kept = {path: [np.array_equal(given[path], other[path]) for other in (begun, ended)] for path in given}
     assert kept == {"dense1/kernel": [True, True], "dense1/bias": [True, False]}
@@ -192,6 +194,6 @@ def test_what_ends_the_first_process_ends_the_others_with_its_reason(straight):
 
 
 def test_a_flag_is_read_as_the_processes_of_a_run():
-    assert hosts.parse("off") is None
-    assert hosts.parse("auto") == hosts.Members()
-    assert hosts.parse("[::1]:1234,4,3,9") == hosts.Members("[::1]:1234", 4, 3, 9)
+    assert multihost.parse("off") is None
+    assert multihost.parse("auto") == multihost.Members()
+    assert multihost.parse("[::1]:1234,4,3,9") == multihost.Members("[::1]:1234", 4, 3, 9)

@@ -8,8 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import dispatch, fields, hyper, layers, settings, train
+from cnn import fields, hyperparams, layers
+from cnn.data import loader
 from cnn.data.augment_kinds import AUGMENTATIONS
+from cnn.optim import optimizer_specs, schedule_specs, update_specs
+from cnn.train import multi_step
+from cnn.train.step import _create, _create_on_cpu, create_state, train_step
 from tests import networks, tiny
 
 FULL = {
@@ -52,11 +56,11 @@ STRUCTURAL = {
 
 
 def structure(values):
-    return jax.tree.structure(hyper.from_values(values))
+    return jax.tree.structure(hyperparams.from_values(values))
 
 
 def compiled():
-    return dispatch.run_step._cache_size(), train._create._cache_size() + train._create_on_cpu._cache_size()
+    return multi_step.run_step._cache_size(), _create._cache_size() + _create_on_cpu._cache_size()
 
 
 @functools.cache
@@ -99,7 +103,7 @@ def test_another_width_compiles():
 
 
 def test_every_number_is_a_float32_array():
-    leaves = jax.tree.leaves(hyper.from_values(tiny.resolve(FULL)))
+    leaves = jax.tree.leaves(hyperparams.from_values(tiny.resolve(FULL)))
     assert all(isinstance(leaf, jax.Array) and leaf.dtype == jnp.float32 and leaf.shape == () for leaf in leaves)
     # batch_norm 2, dropout 1, flip and mixup 2, adamw 5, cosine 1, clip 1, average 1, smoothing 1, mean 1, std 1
     assert len(leaves) == 16
@@ -108,10 +112,10 @@ def test_every_number_is_a_float32_array():
 TABLES = {
     **layers.KINDS,
     **AUGMENTATIONS,
-    **settings.OPTIMIZERS,
-    **settings.SCHEDULES,
-    **settings.CLIPS,
-    **settings.AVERAGES,
+    **optimizer_specs.OPTIMIZERS,
+    **schedule_specs.SCHEDULES,
+    **update_specs.CLIPS,
+    **update_specs.AVERAGES,
 }
 
 
@@ -142,7 +146,7 @@ def test_records_of_different_kinds_are_different_structures():
 
 
 def test_a_path_to_a_number_names_its_field():
-    paths, _ = jax.tree_util.tree_flatten_with_path(hyper.from_values(tiny.resolve()))
+    paths, _ = jax.tree_util.tree_flatten_with_path(hyperparams.from_values(tiny.resolve()))
     assert ".optimizer.learning_rate" in [jax.tree_util.keystr(path) for path, _ in paths]
 
 
@@ -150,15 +154,15 @@ def test_a_path_to_a_number_names_its_field():
 def test_learning_rates_train_side_by_side_as_they_do_alone():
     rates = (0.01, 0.1, 0.5)
     every = [tiny.resolve(optimizer__learning_rate=rate) for rate in rates]
-    hypers = [hyper.from_values(values) for values in every]
+    hypers = [hyperparams.from_values(values) for values in every]
     stacked = jax.tree.map(lambda *numbers: jnp.stack(numbers), *hypers)
     program, images = tiny.program(every[0]), tiny.split()
-    together = jax.vmap(lambda hypers: train.create_state(hypers, tiny.SHAPE, 0, program))(stacked)
+    together = jax.vmap(lambda hypers: create_state(hypers, tiny.SHAPE, 0, program))(stacked)
 
     @networks.jit
     def step(states, rows):
-        batch = train.Images(images.images[rows], images.labels[rows])
-        return jax.vmap(train.train_step, in_axes=(0, None, None))(states, batch, program)
+        batch = loader.Images(images.images[rows], images.labels[rows])
+        return jax.vmap(train_step, in_axes=(0, None, None))(states, batch, program)
 
     for number in range(4):
         together, metrics = step(together, tiny.rows(number))

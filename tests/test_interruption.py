@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from cnn.interruption import BUSY, FORCED, Interruption, Preempted
+from cnn.system.preemption import BUSY, FORCED, Preempted, Preemption
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
@@ -20,7 +20,7 @@ def send(number):
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_is_an_exception_at_once(number):
-    with Interruption() as interruption:
+    with Preemption() as interruption:
         with pytest.raises(Preempted):
             send(number)
         assert interruption.requested
@@ -28,7 +28,7 @@ def test_a_signal_is_an_exception_at_once(number):
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_deferred_signal_waits_until_it_is_asked_for(number):
-    with Interruption() as interruption:
+    with Preemption() as interruption:
         interruption.defer(True)
         interruption.check()
         send(number)
@@ -46,7 +46,7 @@ def test_nobody_takes_it_for_an_error():
 
 def test_the_handlers_of_before_come_back():
     before = [signal.getsignal(number) for number in SIGNALS]
-    with contextlib.suppress(KeyError), Interruption():
+    with contextlib.suppress(KeyError), Preemption():
         assert all(signal.getsignal(number) not in before for number in SIGNALS)
         raise KeyError
     assert [signal.getsignal(number) for number in SIGNALS] == before
@@ -56,7 +56,7 @@ def test_outside_the_main_thread_nothing_is_handled():
     found = []
 
     def enter():
-        with Interruption() as interruption:
+        with Preemption() as interruption:
             interruption.check()
             found.append([signal.getsignal(number) for number in SIGNALS])
 
@@ -68,8 +68,8 @@ def test_outside_the_main_thread_nothing_is_handled():
 
 SECOND = """
 import os, signal, sys
-from cnn.interruption import Interruption
-with Interruption() as interruption:
+from cnn.system.preemption import Preemption
+with Preemption() as interruption:
     interruption.defer(True)
     os.kill(os.getpid(), signal.{0})
     print("still here", flush=True)
@@ -96,13 +96,13 @@ def test_the_second_signal_leaves_at_once(first, second):
 
 BLOCKED = """
 import hashlib, os, signal, sys, threading
-from cnn import interruption
+from cnn.system.preemption import Preemption
 
 # A thread gets its turn only when the main one gives it away, which is in C: "ready" says that it is there.
 sys.setswitchinterval(1000)
 started = threading.Event()
 threading.Thread(target=lambda: (started.wait(), print("ready", flush=True)), daemon=True).start()
-with interruption.Interruption() as asked:
+with Preemption() as asked:
     asked.defer(True)
     if {handled}:
         os.kill(os.getpid(), signal.SIGINT)

@@ -7,7 +7,11 @@ import pytest
 
 import networks
 import runs
-from cnn import config, data, journey, model, stages
+from cnn.config import resolve
+from cnn.data import types
+from cnn.explain import journey
+from cnn.model import network
+from cnn.report.journey import record
 
 KINDS = """
     conv(8, 3, padding="same", strides=2) | batch_norm | relu |
@@ -20,7 +24,7 @@ KINDS = """
 def section(layers, shape=(12, 11, 3), classes=3):
     data = {"name": "folder", "data_dir": "x", "image_shape": shape, "classes": classes, "mean": (0.4,), "std": (0.3,)}
     values = {"model": {"layers": layers}, "data": data, "optimizer": {"name": "adam", "learning_rate": 0.01}}
-    return config.resolve(values)
+    return resolve.resolve(values)
 
 
 def pictures(shape, count=2, seed=0):
@@ -66,7 +70,7 @@ def test_what_is_captured_is_what_the_network_answers():
     variables = networks.variables(values.layers, values.data.image_shape)
     found = followed(values, variables=variables)
     images = (pictures(values.data.image_shape).astype(np.float32) / 255 - np.float32(0.4)) / np.float32(0.3)
-    logits = model.apply(values.layers, variables, jnp.asarray(images))
+    logits = network.apply(values.layers, variables, jnp.asarray(images))
     for picture, expected in zip(found.pictures, logits, strict=True):
         np.testing.assert_allclose(picture.outputs["dense1"], expected, rtol=0, atol=1e-4)
         np.testing.assert_allclose(picture.outputs["softmax1"].sum(), 1, atol=1e-6)
@@ -85,7 +89,7 @@ LABELS = np.array([0, 1, 0, 2, 2], np.int32)
 
 
 def test_the_most_confused_come_first():
-    split = data.Split(pictures((4, 4, 1), 5), LABELS)
+    split = types.Split(pictures((4, 4, 1), 5), LABELS)
     chosen = journey.choose("confused", "test", split, LOGITS, 3)
     assert [each.name for each in chosen] == ["test/4", "test/2", "test/3"]
     assert [each.why for each in chosen] == ["mistaken", "mistaken", "right, not sure"]
@@ -94,7 +98,7 @@ def test_the_most_confused_come_first():
 
 
 def test_one_of_each_class_is_the_surest():
-    split = data.Split(pictures((4, 4, 1), 5), LABELS)
+    split = types.Split(pictures((4, 4, 1), 5), LABELS)
     chosen = journey.choose("classes", "valid", split, LOGITS, 8)
     assert [each.name for each in chosen] == ["valid/0", "valid/1", "valid/3"]
     assert {each.why for each in chosen} == {"the surest of its class"}
@@ -107,10 +111,10 @@ def test_explain_follows_what_it_is_asked_to(tmp_path, capsys):
     text = "conv(4, 3) | relu | max_pool(2) | flatten | dense(classes) | softmax"
     page = "--config.report.page=end"
     assert runs.start("train", f"--workdir={tmp_path}/a", f"--{layers}={text}", page) == 0
-    found = stages.read(tmp_path / "a" / "journey.npz")
+    found = record.read(tmp_path / "a" / "journey.npz")
     assert len(found.pictures) == 8 and found.pictures[0].why == "mistaken", "training ends with a journey"
     assert runs.start("explain", f"--workdir={tmp_path}/a", "--images=3", "--choose=classes", "--split=valid") == 0
-    found = stages.read(tmp_path / "a" / "journey.npz")
+    found = record.read(tmp_path / "a" / "journey.npz")
     assert [picture.label for picture in found.pictures] == [0, 1, 2]
     assert all(picture.recorded is not None for picture in found.pictures)
     out = capsys.readouterr().out
@@ -125,7 +129,7 @@ def test_explain_follows_what_it_is_asked_to(tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     words = (tmp_path / "broken.png", tmp_path / "mine.png")
     assert runs.start("explain", f"--workdir={tmp_path}/a", *words) == 0
-    found = stages.read(tmp_path / "a" / "journey.npz")
+    found = record.read(tmp_path / "a" / "journey.npz")
     assert [(picture.name, picture.label) for picture in found.pictures] == [("mine.png", None)]
     assert "broken.png': cannot be read" in capsys.readouterr().err
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 import main
 import runs
-from cnn.api import configs
-from cnn.commands import flags, launch
+from cnn.cli import launch, parser
+from cnn.config import files
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def copied(finished, tmp_path):
 
 
 def summary(path):
-    return launch.launch(flags.parse(["summary", f"--config={path}"]), main._read_config)
+    return launch.launch(parser.parse(["summary", f"--config={path}"]), main._read_config)
 
 
 def refused(capsys, code=2):
@@ -80,8 +80,8 @@ def test_the_folder_of_a_config_file_may_have_a_colon_in_its_name(tmp_path, caps
     assert summary(path) == 0
     assert summary(f"{argued}:flatten | dense(classes)") == 0
     assert capsys.readouterr().out.count("dense1") == 2
-    assert configs.resolved(path).json == configs.resolved(runs.SECTIONS).json
-    assert configs.file_of(f"{path}:x:y") == path
+    assert files.resolved(path).json == files.resolved(runs.SECTIONS).json
+    assert files.file_of(f"{path}:x:y") == path
     assert summary(folder / "no.py") == 2
     assert refused(capsys).startswith(f"--config: no such file, got {folder}/no.py. ")
 
@@ -228,7 +228,7 @@ def test_an_interruption_outside_training_is_no_traceback(capsys):
     def interrupted(path):
         raise KeyboardInterrupt
 
-    assert launch.launch(flags.parse(["train"]), interrupted) == 75
+    assert launch.launch(parser.parse(["train"]), interrupted) == 75
     assert refused(capsys) == "interrupted. The same command starts it again, from what is saved\n"
 
 

@@ -12,8 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import config, dispatch, hyper, layers, model, train
-from cnn.config import ConfigError
+from cnn import hyperparams, layers
+from cnn.config import resolve
+from cnn.config.config import ConfigError
+from cnn.data import loader
+from cnn.model import network
+from cnn.train import gradient, multi_step, step
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (REPOSITORY / "configs").glob("*.py"))
@@ -29,7 +33,7 @@ def through(text, pictures, **arrays):
     chain = layers.parse(text, {}).items
     params = {name: {"kernel": jnp.asarray(kernel, jnp.float32)[:, :, None, None]} for name, kernel in arrays.items()}
     pictures = jnp.asarray(pictures, jnp.float32)[None, :, :, None]
-    return np.asarray(model.apply(chain, {"params": params}, pictures))[0, ..., 0]
+    return np.asarray(network.apply(chain, {"params": params}, pictures))[0, ..., 0]
 
 
 def filtered(picture, kernel):
@@ -121,7 +125,7 @@ def test_shapes_declared_and_computed(text, before, after):
     chain = layers.parse(text, {}).items
     assert layers.network_output(chain, before) == after
     traced = jax.eval_shape(
-        lambda key: model.apply(chain, model.init(chain, before, key), jnp.zeros((2, *before))), jax.random.key(0)
+        lambda key: network.apply(chain, network.init(chain, before, key), jnp.zeros((2, *before))), jax.random.key(0)
     )
     assert traced.shape == (2, *after)
 
@@ -129,7 +133,7 @@ def test_shapes_declared_and_computed(text, before, after):
 def resolved(name):
     scope = {}
     exec((REPOSITORY / "configs" / f"{name}.py").read_text(), scope)
-    return config.resolve(scope["get_config"]().to_dict())
+    return resolve.resolve(scope["get_config"]().to_dict())
 
 
 def test_the_journey_of_the_lessons_network():
@@ -152,7 +156,7 @@ def test_the_journey_of_the_lessons_network():
 )
 def test_the_networks_own_the_parameters_that_the_lesson_counts(name, total):
     values = resolved(name)
-    variables = jax.eval_shape(lambda key: model.init(values.layers, values.data.image_shape, key), jax.random.key(0))
+    variables = jax.eval_shape(lambda key: network.init(values.layers, values.data.image_shape, key), jax.random.key(0))
     assert sum(array.size for array in jax.tree.leaves(variables)) == total
 
 
@@ -174,13 +178,13 @@ def test_a_picture_without_its_channel_axis_is_a_clear_error(shape):
         rf"images: must be batch x height x width x channels, got {size}\. .* channel axis: images\[\.\.\., None\]"
     )
     with pytest.raises(ValueError, match=message):
-        model.apply(values.layers, {}, jnp.zeros(shape))
+        network.apply(values.layers, {}, jnp.zeros(shape))
     with pytest.raises(ValueError, match=message):
-        model.capture(values.layers, {}, jnp.zeros(shape))
+        network.capture(values.layers, {}, jnp.zeros(shape))
     with pytest.raises(ValueError, match=message):
-        model.apply_train(values.layers, {}, jnp.zeros(shape), jax.random.key(0))
+        network.apply_train(values.layers, {}, jnp.zeros(shape), jax.random.key(0))
     with pytest.raises(ValueError, match="images: must be batch x height x width x channels, got 1x28x28"):
-        model.init(values.layers, (28, 28), jax.random.key(0))
+        network.init(values.layers, (28, 28), jax.random.key(0))
 
 
 def test_an_image_shape_without_its_channel_axis_is_a_clear_config_error():
@@ -191,7 +195,7 @@ def test_an_image_shape_without_its_channel_axis_is_a_clear_config_error():
     }
     message = re.escape("config.data.image_shape: must be 3 integers in [1, 16384], got (28, 28).")
     with pytest.raises(ConfigError, match=message):
-        config.resolve(raw)
+        resolve.resolve(raw)
 
 
 @pytest.mark.slow
@@ -208,11 +212,13 @@ def test_one_filter_trained_on_lines_of_one_direction_finds_an_oriented_edge_fil
         "data": {"name": "lines", "image_shape": (10, 10, 1), "classes": 2},
         "optimizer": {"name": "adam", "learning_rate": 0.1},
     }
-    program = train.Program(classes=2, total_steps=150, steps_per_epoch=4, accumulate_steps=1, compute_dtype="float32")
-    state = train.create_state(hyper.from_values(config.resolve(raw)), (10, 10, 1), seed, program)
-    split = train.Images(jnp.asarray(images), jnp.asarray(labels))
+    program = gradient.StepConfig(
+        classes=2, total_steps=150, steps_per_epoch=4, accumulate_steps=1, compute_dtype="float32"
+    )
+    state = step.create_state(hyperparams.from_values(resolve.resolve(raw)), (10, 10, 1), seed, program)
+    split = loader.Images(jnp.asarray(images), jnp.asarray(labels))
     for _ in range(150):
-        state, metrics = dispatch.run_step(state, split, jnp.asarray(rng.integers(0, 256, 64)), program=program)
+        state, metrics = multi_step.run_step(state, split, jnp.asarray(rng.integers(0, 256, 64)), program=program)
     assert float(metrics["correct"] / metrics["count"]) > 0.9
     kernel = np.asarray(state.params["conv1"]["kernel"])[:, :, 0, 0]
     along_rows, along_columns = np.ptp(kernel.mean(axis=1)), np.ptp(kernel.mean(axis=0))

@@ -6,8 +6,8 @@ import os
 import pytest
 
 import runs
-from cnn import lock
-from cnn.commands import launch
+from cnn.cli import launch
+from cnn.runs import lock
 
 
 def test_who_else_wants_a_held_run_is_told_who_has_it(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import runs
-from cnn.commands import launch
+from cnn.api import reading
 
 MAIN = Path(__file__).resolve().parents[1] / "main.py"
 TINY = (
@@ -180,7 +180,7 @@ def test_a_run_that_was_stopped_continues_to_the_same_bytes(straight, tmp_path, 
         assert said.endswith("interrupted. The same command continues from what is saved\n")
     assert not (workdir / "result.json").exists()
     assert start(*LONG, f"--workdir={workdir}")[0] == 0
-    values = launch.read_run(straight)
+    values = reading.read_run(straight)
     assert runs.final(values, workdir) == runs.final(values, straight)
     events = [json.loads(line)["event"] for line in (workdir / "events.jsonl").read_text().splitlines()]
     assert events == (["start", "preempted", "resume", "end"] if expected == 75 else ["start", "resume", "end"])

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnn import layers, model
-from cnn.config import ConfigError
+from cnn import layers
+from cnn.config.config import ConfigError
 from cnn.layers import LayerError
+from cnn.model.network import apply, apply_train, capture, init
 from tests import networks, oracles
 
 SIDE = st.integers(1, 4)
@@ -90,12 +91,12 @@ def check_declared_equals_traced(network, shape):
     captured = []
 
     def run(key):
-        variables = model.init(network, shape, key)
+        variables = init(network, shape, key)
         images = jnp.zeros((2, *shape))
-        outputs = model.capture(network, variables, images)
+        outputs = capture(network, variables, images)
         captured.extend(outputs)
-        trained, stats = model.apply_train(network, variables, images, key)
-        return variables, outputs, model.apply(network, variables, images), trained, stats
+        trained, stats = apply_train(network, variables, images, key)
+        return variables, outputs, apply(network, variables, images), trained, stats
 
     variables, outputs, logits, trained, stats = jax.eval_shape(run, jax.random.key(0))
     assert {path: output.shape[1:] for path, output in outputs.items()} == {row.path: row.output for row in rows}
@@ -115,7 +116,7 @@ class Strange(layers.Layer):
 
 def test_a_layer_that_nothing_computes_says_where_its_line_goes():
     with pytest.raises(ConfigError, match=r"strange is a layer that nothing computes. Add a line for Strange to _COMP"):
-        model.init((Strange(),), (4, 4, 1), jax.random.key(0))
+        init((Strange(),), (4, 4, 1), jax.random.key(0))
 
 
 @settings(max_examples=8, deadline=None)
@@ -217,7 +218,7 @@ def test_every_layer_of_a_network_of_all_kinds_computes_what_numpy_does():
     network, shape = networks.chain(EVERYTHING), (13, 11, 2)
     variables, images = networks.variables(network, shape), networks.pictures(shape)
     outputs, logits = networks.jit(
-        lambda images: (model.capture(network, variables, images), model.apply(network, variables, images))
+        lambda images: (capture(network, variables, images), apply(network, variables, images))
     )(images)
     expected = numpy_chain(network, variables, np.asarray(images, np.float64))
     assert set(outputs) == set(expected)
@@ -231,14 +232,14 @@ def test_every_layer_of_a_network_of_all_kinds_computes_what_numpy_does():
 def test_softmax_changes_what_is_captured_and_not_the_logits():
     bare, shown = networks.chain("flatten | dense(4)"), networks.chain("flatten | dense(4) | softmax")
     variables, images = networks.variables(bare, (3, 3, 1)), networks.pictures((3, 3, 1))
-    assert (model.apply(bare, variables, images) == model.apply(shown, variables, images)).all()
-    captured = model.capture(shown, variables, images)["softmax1"]
-    assert (captured == jax.nn.softmax(model.apply(shown, variables, images))).all()
+    assert (apply(bare, variables, images) == apply(shown, variables, images)).all()
+    captured = capture(shown, variables, images)["softmax1"]
+    assert (captured == jax.nn.softmax(apply(shown, variables, images))).all()
 
 
 def test_new_kernels_are_glorot_uniform_biases_zero_scales_one():
     network = networks.chain("conv(32, 3) | batch_norm | flatten | dense(50)")
-    variables = networks.jit(lambda key: model.init(network, (8, 8, 4), key))(jax.random.key(0))
+    variables = networks.jit(lambda key: init(network, (8, 8, 4), key))(jax.random.key(0))
     params = variables["params"]
     for kernel, fans in ((params["conv1"]["kernel"], 9 * 4 + 9 * 32), (params["dense1"]["kernel"], 36 * 32 + 50)):
         limit = np.sqrt(6 / fans)
@@ -251,10 +252,10 @@ def test_new_kernels_are_glorot_uniform_biases_zero_scales_one():
 
 def test_a_network_without_parameters_has_empty_variables():
     network = networks.chain("global_max_pool")
-    variables = model.init(network, (3, 3, 5), jax.random.key(0))
+    variables = init(network, (3, 3, 5), jax.random.key(0))
     assert variables == {"params": {}, "batch_stats": {}}
     images = networks.pictures((3, 3, 5))
-    assert (model.apply(network, variables, images) == images.max((1, 2))).all()
+    assert (apply(network, variables, images) == images.max((1, 2))).all()
 
 
 NORM = "batch_norm(momentum=0.75, epsilon=0.01)"
@@ -272,7 +273,7 @@ def test_batch_norm_normalises_by_the_batch_in_training_and_by_running_statistic
     for step in range(3):
         images = 3 + 2 * networks.pictures(shape, count=5, seed=step)
         x = np.asarray(images, np.float64).reshape((5, *layers.network_output(network, shape)))
-        trained, stats = model.apply_train(network, variables, images, jax.random.key(0))
+        trained, stats = apply_train(network, variables, images, jax.random.key(0))
         np.testing.assert_allclose(
             trained, numpy_batch_norm(layer, arrays, x, x.mean(axes), x.var(axes)), rtol=1e-4, atol=1e-4
         )
@@ -280,7 +281,7 @@ def test_batch_norm_normalises_by_the_batch_in_training_and_by_running_statistic
         np.testing.assert_allclose(stats["batch_norm1"]["mean"], mean, rtol=1e-5)
         np.testing.assert_allclose(stats["batch_norm1"]["var"], var, rtol=1e-5)
         variables = {**variables, "batch_stats": stats}
-        evaluated = model.apply(network, variables, images)
+        evaluated = apply(network, variables, images)
         np.testing.assert_allclose(evaluated, numpy_batch_norm(layer, arrays, x, mean, var), rtol=1e-4, atol=1e-4)
     assert not np.allclose(trained, evaluated, atol=0.1)
 
@@ -288,19 +289,19 @@ def test_batch_norm_normalises_by_the_batch_in_training_and_by_running_statistic
 def test_evaluation_of_an_image_does_not_depend_on_the_rest_of_the_batch():
     network = networks.chain("conv(2, 3) | batch_norm | relu | group_norm(2) | dropout(0.5) | flatten | dense(3)")
     variables, images = networks.variables(network, (5, 5, 1)), networks.pictures((5, 5, 1), count=4)
-    together, alone = networks.jit(lambda: [model.apply(network, variables, part) for part in (images, images[2:3])])()
+    together, alone = networks.jit(lambda: [apply(network, variables, part) for part in (images, images[2:3])])()
     np.testing.assert_allclose(together[2:3], alone, rtol=1e-5, atol=1e-6)
 
 
 def test_group_norm_is_the_same_in_training_and_has_nothing_to_measure():
     network = networks.chain("group_norm(2, epsilon=0.1)")
     variables, images = networks.variables(network, (4, 3, 6)), networks.pictures((4, 3, 6))
-    trained, stats = model.apply_train(network, variables, images, jax.random.key(0))
+    trained, stats = apply_train(network, variables, images, jax.random.key(0))
     arrays = {name: np.asarray(array, np.float64) for name, array in variables["params"]["group_norm1"].items()}
     np.testing.assert_allclose(
         trained, numpy_group_norm(network[0], arrays, np.asarray(images, np.float64)), rtol=1e-4, atol=1e-5
     )
-    assert (trained == model.apply(network, variables, images)).all()
+    assert (trained == apply(network, variables, images)).all()
     assert stats == {}
 
 
@@ -308,7 +309,7 @@ def test_group_norm_is_the_same_in_training_and_has_nothing_to_measure():
 def training(text):
     """Returns the compiled network of layers without parameters, as training computes it."""
     network = networks.chain(text)
-    return networks.jit(lambda images, key: model.apply_train(network, {"params": {}}, images, key)[0])
+    return networks.jit(lambda images, key: apply_train(network, {"params": {}}, images, key)[0])
 
 
 def dropped(text, images, seed=0):
@@ -318,7 +319,7 @@ def dropped(text, images, seed=0):
 def test_dropout_of_rate_zero_and_dropout_in_evaluation_change_nothing():
     images = networks.pictures((4, 4, 2))
     assert (dropped("dropout(0)", images) == images).all()
-    assert (model.apply(networks.chain("dropout(0.9)"), {}, images) == images).all()
+    assert (apply(networks.chain("dropout(0.9)"), {}, images) == images).all()
 
 
 @pytest.mark.parametrize("rate", [0.25, 0.9])
@@ -343,9 +344,9 @@ def test_dropout_draws_by_the_key_and_anew_for_each_layer():
 
 def test_a_residual_is_the_sum_of_its_sides():
     images = networks.pictures((4, 4, 2))
-    assert (model.apply(networks.chain("residual(relu)"), {}, images) == images + jax.nn.relu(images)).all()
-    both = model.apply(networks.chain("residual(relu | max_pool(2), shortcut=avg_pool(2))"), {}, images)
-    apart = [model.apply(networks.chain(text), {}, images) for text in ("relu | max_pool(2)", "avg_pool(2)")]
+    assert (apply(networks.chain("residual(relu)"), {}, images) == images + jax.nn.relu(images)).all()
+    both = apply(networks.chain("residual(relu | max_pool(2), shortcut=avg_pool(2))"), {}, images)
+    apart = [apply(networks.chain(text), {}, images) for text in ("relu | max_pool(2)", "avg_pool(2)")]
     assert (both == apart[0] + apart[1]).all()
 
 
@@ -354,16 +355,14 @@ def test_bfloat16_computes_nearly_the_same_and_returns_float32():
     network, shape = networks.chain(EVERYTHING), (13, 11, 2)
     variables, images = networks.variables(network, shape), networks.pictures(shape)
     run = networks.jit(
-        lambda images: [model.apply(network, variables, images, dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16)]
+        lambda images: [apply(network, variables, images, dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16)]
     )
     exact, rough = run(images)
     assert exact.dtype == rough.dtype == jnp.float32
     assert (exact != rough).any()
     networks.agree(rough, exact, 0.05)
     assert (
-        jax.eval_shape(lambda: model.apply_train(network, variables, images, jax.random.key(0), dtype=jnp.bfloat16))[
-            0
-        ].dtype
+        jax.eval_shape(lambda: apply_train(network, variables, images, jax.random.key(0), dtype=jnp.bfloat16))[0].dtype
         == jnp.float32
     )
 
@@ -373,4 +372,4 @@ def test_images_of_another_size_or_depth_are_refused():
     variables = networks.variables(network, (5, 5, 1))
     for shape in ((5, 5, 2), (6, 5, 1)):
         with pytest.raises(flax.errors.ScopeParamShapeError, match=re.escape("expected to generate shape")):
-            model.apply(network, variables, networks.pictures(shape))
+            apply(network, variables, networks.pictures(shape))

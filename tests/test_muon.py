@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from cnn import muon
+from cnn.optim import muon
 
 SHAPES = [
     (1, 1),

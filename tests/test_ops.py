@@ -8,8 +8,10 @@ import scipy.signal
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnn import ops
-from cnn.ops.apart import apart
+from cnn.model import fusion
+from cnn.ops import batch_norm, conv, pooling
+from cnn.ops.layout import enter, leave
+from cnn.ops.noinline import noinline
 from tests import oracles
 
 CONVS = {
@@ -104,7 +106,7 @@ def integers(*shape, most, seed=0):
 
 
 def slide(images, kernel, layout="NHWC", **options):
-    return ops.leave(ops.conv(ops.enter(images, layout), kernel, ops.Window(**options), layout=layout), layout)
+    return leave(conv.conv(enter(images, layout), kernel, conv.Window(**options), layout=layout), layout)
 
 
 def conv_pool(case, layout):
@@ -113,19 +115,19 @@ def conv_pool(case, layout):
 
     def compute(images, kernel):
         if layout == "NHWC":
-            return ops.max_pool(ops.conv(images, kernel, window), **pool)
-        images = ops.enter(images, layout)
-        return ops.leave(ops.conv_max_pool(images, kernel, window, ops.Pool(**pool), layout=layout), layout)
+            return pooling.max_pool(conv.conv(images, kernel, window), **pool)
+        images = enter(images, layout)
+        return leave(conv.conv_max_pool(images, kernel, window, conv.Pool(**pool), layout=layout), layout)
 
     return compute
 
 
 def window_of(case):
-    return ops.Window(**{name: case[name] for name in ops.Window._fields if name in case})
+    return conv.Window(**{name: case[name] for name in conv.Window._fields if name in case})
 
 
 def conv_case(case, lanes=()):
-    options = {name: case[name] for name in ops.Window._fields if name in case}
+    options = {name: case[name] for name in conv.Window._fields if name in case}
     channels = case["kernel"][2] * options.get("groups", 1)
     return normal(*lanes, 2, *case["size"], channels), normal(*lanes, *case["kernel"], seed=1), options
 
@@ -227,9 +229,9 @@ def test_convolution_in_bfloat16_is_close_to_the_oracle(case, layout):
 def test_a_convolution_is_computed_as_suits_its_channels(name):
     kernel, window = jnp.zeros(CONVS[name]["kernel"]), window_of(CONVS[name])
     winograd = name.startswith("eight channels") and "group" not in name
-    assert ops.choose(kernel, window, None, "NHWC") == "lax"
-    assert ops.choose(kernel, window, None, "CHWN") == ("winograd" if winograd else "products")
-    assert ops.choose(kernel.astype(jnp.bfloat16), window, None, "CHWN") == "products"
+    assert conv.choose(kernel, window, None, "NHWC") == "lax"
+    assert conv.choose(kernel, window, None, "CHWN") == ("winograd" if winograd else "products")
+    assert conv.choose(kernel.astype(jnp.bfloat16), window, None, "CHWN") == "products"
 
 
 def assert_conv_pools_agree(case, images, kernel, tolerance, grads=None, lanes=False):
@@ -237,7 +239,7 @@ def assert_conv_pools_agree(case, images, kernel, tolerance, grads=None, lanes=F
     together = pool["window"] == pool["strides"] and "padding" not in pool
     sample = kernel[0] if lanes else kernel
     if kernel.dtype == jnp.float32:
-        how = ops.choose(sample, window_of(case), pool["window"] if together else None, "CHWN")
+        how = conv.choose(sample, window_of(case), pool["window"] if together else None, "CHWN")
         assert how == case["how"]
     (value, by), grads = value_and_grads(conv_pool(case, "CHWN"), images, kernel, grads=grads, lanes=lanes)
     (plain, plain_by), _ = value_and_grads(conv_pool(case, "NHWC"), images, kernel, grads=grads, lanes=lanes)
@@ -294,23 +296,23 @@ def test_written_out_pooling_finds_the_largest_output_however_sums_are_rounded(s
 @pytest.mark.parametrize("shape", [(6, 5, 7, 3), (4, 5, 7, 2)])
 def test_images_leave_a_layout_as_they_entered_it(shape):
     images = normal(*shape)
-    assert ops.enter(images, "CHWN").shape == (shape[3], 5, 7, shape[0])
-    assert ops.enter(images, "CHWN", 2).shape == (shape[0] // 2, shape[3], 5, 7, 2)
+    assert enter(images, "CHWN").shape == (shape[3], 5, 7, shape[0])
+    assert enter(images, "CHWN", 2).shape == (shape[0] // 2, shape[3], 5, 7, 2)
     for layout, piece in ("NHWC", 2), ("CHWN", None), ("CHWN", 2), ("CHWN", shape[0]):
-        np.testing.assert_array_equal(ops.leave(ops.enter(images, layout, piece), layout), images)
+        np.testing.assert_array_equal(leave(enter(images, layout, piece), layout), images)
 
 
 @given(
     examples=st.integers(1, 5000), numbers=st.integers(1, 10_000_000), platform=st.sampled_from(["cpu", "gpu", "tpu"])
 )
 def test_pieces_divide_the_batch_and_are_fewer_where_maps_are_larger(examples, numbers, platform):
-    size = ops.piece(examples, numbers, platform)
+    size = fusion.piece(examples, numbers, platform)
     assert examples % size == 0
     assert size == examples or (platform == "cpu" and 8 <= size <= 64)
     if platform == "cpu" and examples % 64 == 0:
         assert size == (64 if numbers <= 2**14 else 32 if numbers <= 2**15 else size)
         assert numbers < 2**16 or size == 16
-    assert ops.piece(examples, numbers, platform, devices=2) == ops.piece(examples, -(-numbers // 2), platform)
+    assert fusion.piece(examples, numbers, platform, devices=2) == fusion.piece(examples, -(-numbers // 2), platform)
 
 
 def scaled(images, scale):
@@ -327,7 +329,7 @@ def test_what_is_compiled_apart_stays_a_call_and_computes_the_same(lanes):
         compiled = jax.jit(jax.vmap(gradient) if lanes else gradient).lower(images, scale).compile()
         return compiled.as_text(), compiled(images, scale)
 
-    text, ours = run(apart(scaled))
+    text, ours = run(noinline(scaled))
     plain_text, plain = run(scaled)
     assert " call(" in text
     assert " call(" not in plain_text
@@ -349,7 +351,7 @@ def test_the_passes_over_the_images_stay_calls_of_their_own(name, lanes):
 def test_pooling_agrees_with_the_oracle_in_values_and_gradients(kind, case):
     options = {name: case[name] for name in case if name != "size"}
     images = distinct(2, *case["size"], 3)
-    (value, (by,)), grads = value_and_grads(lambda x: getattr(ops, kind)(x, **options), images)
+    (value, (by,)), grads = value_and_grads(lambda x: getattr(conv, kind)(x, **options), images)
     assert_close(value, getattr(oracles, kind)(images, **options), 1e-6)
     assert_close(by, getattr(oracles, f"{kind}_grads")(images, grads, **options), 1e-6)
 
@@ -360,7 +362,7 @@ def test_pooling_agrees_with_the_oracle_in_values_and_gradients(kind, case):
 def test_pooling_agrees_with_the_oracle_in_every_lane_and_in_bfloat16(kind, case):
     options = {name: case[name] for name in case if name != "size"}
     images = jnp.asarray(distinct(6, *case["size"], 1), jnp.bfloat16).reshape(3, 2, *case["size"], 1)
-    (value, (by,)), grads = value_and_grads(lambda x: getattr(ops, kind)(x, **options), images, lanes=True)
+    (value, (by,)), grads = value_and_grads(lambda x: getattr(conv, kind)(x, **options), images, lanes=True)
     assert value.dtype == by.dtype == jnp.bfloat16
     for lane in range(3):
         assert_close(value[lane], getattr(oracles, kind)(images[lane], **options), 2e-2)
@@ -370,7 +372,7 @@ def test_pooling_agrees_with_the_oracle_in_every_lane_and_in_bfloat16(kind, case
 def test_the_first_of_four_equal_numbers_gets_the_whole_gradient():
     images = jnp.full((2, 4, 6, 3), 7.0)
     grads = normal(2, 2, 3, 3)
-    (_, (by,)), _ = value_and_grads(lambda x: ops.max_pool(x, (2, 2), (2, 2)), images, grads=grads)
+    (_, (by,)), _ = value_and_grads(lambda x: pooling.max_pool(x, (2, 2), (2, 2)), images, grads=grads)
     expected = np.zeros(images.shape)
     expected[:, ::2, ::2] = grads
     np.testing.assert_array_equal(by, expected)
@@ -386,7 +388,7 @@ def test_ties_go_as_in_select_and_scatter(case):
     images = integers(4, *case["size"], 2, most=1)
     # Whole numbers, so that the order in which overlapping windows are added does not matter.
     grads = integers(*oracles.max_pool(images, **options).shape, most=9, seed=2)
-    (value, (by,)), _ = value_and_grads(lambda x: ops.max_pool(x, **options), images, grads=grads)
+    (value, (by,)), _ = value_and_grads(lambda x: pooling.max_pool(x, **options), images, grads=grads)
     (plain, (plain_by,)), _ = value_and_grads(lambda x: reduced(x, **options), images, grads=grads)
     np.testing.assert_array_equal(value, plain)
     np.testing.assert_array_equal(by, plain_by)
@@ -394,7 +396,7 @@ def test_ties_go_as_in_select_and_scatter(case):
 
 def test_the_first_largest_pixel_of_an_image_gets_the_whole_gradient():
     images = integers(3, 4, 5, 6, most=2)
-    (value, (by,)), grads = value_and_grads(ops.global_max_pool, images)
+    (value, (by,)), grads = value_and_grads(pooling.global_max_pool, images)
     flat = images.reshape(3, 20, 6)
     expected = (np.arange(20)[:, None] == flat.argmax(1)[:, None]) * np.asarray(grads)[:, None]
     np.testing.assert_array_equal(value, flat.max(1))
@@ -406,7 +408,7 @@ def test_tied_gradients_go_to_largest_pixels_only_and_sum_to_the_incoming_ones(c
     options = {name: case[name] for name in case if name != "size"}
     images = np.random.default_rng(0).integers(0, 3, (4, *case["size"], 2)).astype(np.float32)
     grads = np.abs(normal(*oracles.max_pool(images, **options).shape, seed=2))
-    (_, (by,)), _ = value_and_grads(lambda x: ops.max_pool(x, **options), images, grads=grads)
+    (_, (by,)), _ = value_and_grads(lambda x: pooling.max_pool(x, **options), images, grads=grads)
     np.testing.assert_allclose(by.sum(axis=(1, 2)), grads.sum(axis=(1, 2)), rtol=1e-5)
     # Without ties every largest pixel gets the whole gradient, so that is the most it can get here.
     most = oracles.max_pool_grads(images, grads, **options)
@@ -416,7 +418,7 @@ def test_tied_gradients_go_to_largest_pixels_only_and_sum_to_the_incoming_ones(c
 
 def test_dense_agrees_with_the_oracle_in_values_and_gradients():
     vectors, kernel, bias = normal(5, 7), normal(7, 3, seed=1), normal(3, seed=3)
-    (value, by), grads = value_and_grads(lambda x, k, b: ops.dense(x, k) + b, vectors, kernel, bias)
+    (value, by), grads = value_and_grads(lambda x, k, b: conv.dense(x, k) + b, vectors, kernel, bias)
     assert_close(value, oracles.dense(vectors, kernel, bias))
     for ours, expected in zip(by, oracles.dense_grads(vectors, kernel, grads), strict=True):
         assert_close(ours, expected)
@@ -425,7 +427,7 @@ def test_dense_agrees_with_the_oracle_in_values_and_gradients():
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
 def test_dense_agrees_with_the_oracle_in_every_lane(dtype, tolerance):
     vectors, kernels = jnp.asarray(normal(3, 5, 7), dtype), jnp.asarray(normal(3, 7, 4, seed=1), dtype)
-    (value, by), grads = value_and_grads(ops.dense, vectors, kernels, lanes=True)
+    (value, by), grads = value_and_grads(conv.dense, vectors, kernels, lanes=True)
     assert value.dtype == dtype
     for lane in range(3):
         assert_close(value[lane], oracles.dense(vectors[lane], kernels[lane]), tolerance)
@@ -457,15 +459,15 @@ def test_output_sizes_follow_their_formulas(size, window, stride, dilation, padd
     )
     assert len(oracles.taps(size, window, stride, padding, dilation)) == expected
     if dilation == 1:
-        for pool in ops.max_pool, ops.avg_pool:
+        for pool in pooling.max_pool, pooling.avg_pool:
             pooled = jax.eval_shape(lambda x, p=pool: p(x, (window,) * 2, (stride,) * 2, padding), image)
             assert pooled.shape == (1, expected, expected, 1)
 
 
 def test_same_padding_never_wins_a_maximum_and_is_not_averaged():
     image = grey([[-1, -2, -3], [-4, -5, -6], [-7, -8, -9]])
-    largest = ops.max_pool(image, (2, 2), (2, 2), "same")[0, :, :, 0]
-    average = ops.avg_pool(image, (2, 2), (2, 2), "same")[0, :, :, 0]
+    largest = pooling.max_pool(image, (2, 2), (2, 2), "same")[0, :, :, 0]
+    average = pooling.avg_pool(image, (2, 2), (2, 2), "same")[0, :, :, 0]
     np.testing.assert_array_equal(largest, [[-1, -3], [-7, -9]])
     np.testing.assert_array_equal(average, [[-3, -4.5], [-7.5, -9]])
 
@@ -476,7 +478,7 @@ def test_pooling_an_odd_size_rounds_down_and_never_reads_the_last_row_and_column
     images = np.zeros((4, 11, 11, 4), np.float32)
     for number in range(4):
         images[number, number // 2 :: 2, number % 2 :: 2] = 1
-    (value, (by,)), _ = value_and_grads(lambda x: getattr(ops, kind)(x, (2, 2), (2, 2)), images)
+    (value, (by,)), _ = value_and_grads(lambda x: getattr(conv, kind)(x, (2, 2), (2, 2)), images)
     assert value.shape == (4, 5, 5, 4)
     read = np.abs(by).sum(axis=(0, 3)) > 0
     assert not read[10].any()
@@ -507,7 +509,7 @@ def test_batch_norm_agrees_with_the_mean_and_variance_of_float64_and_its_gradien
         return middle / np.sqrt((middle**2).mean(axes, keepdims=True) + 0.1) * scale + bias
 
     def ours(x, scale, bias):
-        return ops.batch_norm(x, scale, bias, 0.1, channel, None)[0]
+        return batch_norm.batch_norm(x, scale, bias, 0.1, channel, None)[0]
 
     (value, by), grads = value_and_grads(ours, *arrays, lanes=bool(lanes))
     wide = [array.astype(np.float64) for array in arrays]
@@ -518,14 +520,14 @@ def test_batch_norm_agrees_with_the_mean_and_variance_of_float64_and_its_gradien
         slope = (ends[0] - ends[1]) / (2 * step)
         assert_close((np.asarray(by[place], np.float64) * direction).sum(), (slope * grads).sum(), 1e-4)
     if not lanes:
-        _, mean, var = ops.batch_norm(*arrays, 0.1, channel, None)
+        _, mean, var = batch_norm.batch_norm(*arrays, 0.1, channel, None)
         assert_close(mean, wide[0].mean(axes))
         assert_close(var, wide[0].var(axes))
 
 
 def test_batch_norm_of_bfloat16_measures_in_float32():
     x = jnp.asarray(normal(512, 4) + 100, jnp.bfloat16)
-    normalised, mean, var = ops.batch_norm(x, jnp.ones(4), jnp.zeros(4), 1e-3, -1, None)
+    normalised, mean, var = batch_norm.batch_norm(x, jnp.ones(4), jnp.zeros(4), 1e-3, -1, None)
     assert normalised.dtype == jnp.bfloat16
     assert mean.dtype == var.dtype == jnp.float32
     assert_close(mean, np.asarray(x, np.float64).mean(0), 1e-6)

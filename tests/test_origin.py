@@ -12,8 +12,10 @@ from PIL import Image
 import cnn
 import data_files
 import runs
-from cnn import checks, config, data, experiment, origin, rundir
-from cnn.data import pictures
+from cnn.config import resolve
+from cnn.data import decode, load, types
+from cnn.runs import recorded_data, run_dir
+from cnn.train import checks, experiment
 
 FRUIT = ("apple", "kiwi", "plum")
 
@@ -42,7 +44,7 @@ def trained(tmp_path_factory):
     """A folder with the fruit, and a run on it that knows every one of them."""
     folder = tmp_path_factory.mktemp("origin")
     write(folder / "fruit")
-    experiment.run(config.resolve(sections(folder / "fruit")), folder / "run")
+    experiment.run(resolve.resolve(sections(folder / "fruit")), folder / "run")
     assert runs.saved(folder / "run", "result.json")["test"]["accuracy"] == 1
     return folder
 
@@ -91,7 +93,7 @@ def test_the_api_refuses_them_too(copied):
     rename(copied / "fruit", "kiwi", "fig")
     run = cnn.load(copied / "run")
     for ask in (run.evaluate, lambda: run.data):
-        with pytest.raises(data.DataError, match=r"the run has 'kiwi', which they lack; they have 'fig'"):
+        with pytest.raises(types.DataError, match=r"the run has 'kiwi', which they lack; they have 'fig'"):
             ask()
 
 
@@ -137,7 +139,7 @@ def test_the_same_classes_in_another_order_are_counted_as_the_run_counts_them(co
     order = ("plum", "apple", "kiwi")
     made = runs.saved(copied / "run", "run.json")
     (copied / "run" / "run.json").write_text(json.dumps({**made, "data": {**made["data"], "classes": order}}))
-    turned = origin.in_order(copied / "run", dataset)
+    turned = recorded_data.in_order(copied / "run", dataset)
     assert turned.class_names == order
     for part in ("train", "valid", "test"):
         before, after = getattr(dataset, part), getattr(turned, part)
@@ -190,7 +192,7 @@ def test_a_finished_run_whose_data_changed_is_refused(copied, capsys, change):
 
 
 def test_a_finished_run_is_read_without_decoding_a_picture(copied, capsys, monkeypatch):
-    monkeypatch.setattr("cnn.data.folder.read_picture", None)
+    monkeypatch.setattr("cnn.data.decode.read_picture", None)
     assert again(copied) == 0
     said = capsys.readouterr()
     assert said.out.startswith(f"{copied / 'run'} is finished. Its result:\n")
@@ -218,7 +220,7 @@ def test_a_finished_run_that_does_not_tell_its_data_is_read_as_before(copied, ca
 
 
 def test_a_finished_run_is_checked_against_data_that_are_loaded_already(copied):
-    values = config.resolve(sections(copied / "fruit"))
+    values = resolve.resolve(sections(copied / "fruit"))
     known = cnn.load(copied / "run").data
     assert not experiment.run(values, copied / "run", known=known).fresh
     other = dataclasses.replace(known, identity="another")
@@ -227,7 +229,7 @@ def test_a_finished_run_is_checked_against_data_that_are_loaded_already(copied):
         lambda: experiment.prepare(values, copied / "run", other),
     ):
         with pytest.raises(
-            data.DataError, match=r"^config\.data: the data are not those that .* was trained with, got "
+            types.DataError, match=r"^config\.data: the data are not those that .* was trained with, got "
         ):
             ask()
 
@@ -238,27 +240,27 @@ def test_tfds_data_are_known_again_without_being_read_and_are_never_prepared_for
     loaded = data_files.load_from(tmp_path / "root").identity
     fields = {"name": "mnist", "manual_dir": str(tmp_path / "files"), "image_shape": (28, 28, 1), "fit": "exact"}
     fields |= {"valid_fraction": 0.0, "train_on": "train"}
-    assert data.identity(data_dir=str(tmp_path / "root"), **fields) == loaded
-    assert data.identity(data_dir=str(tmp_path / "elsewhere"), **fields) is None
+    assert load.identity(data_dir=str(tmp_path / "root"), **fields) == loaded
+    assert load.identity(data_dir=str(tmp_path / "elsewhere"), **fields) is None
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_class_is_the_same_in_either_unicode_form(tmp_path):
     write(tmp_path / "fruit", names=("caf\u00e9", "kiwi", "plum"))
-    dataset = checks.load_data(config.resolve(sections(tmp_path / "fruit")).data)
-    rundir.write_json(tmp_path / "run.json", {"data": {"classes": ["cafe\u0301", "kiwi", "plum"]}})
-    assert origin.in_order(tmp_path, dataset).class_names == ("caf\u00e9", "kiwi", "plum")
-    rundir.write_json(tmp_path / "run.json", {"data": {"classes": ["kiwi", "cafe\u0301", "plum"]}})
-    turned = origin.in_order(tmp_path, dataset)
+    dataset = checks.load_data(resolve.resolve(sections(tmp_path / "fruit")).data)
+    run_dir.write_json(tmp_path / "run.json", {"data": {"classes": ["cafe\u0301", "kiwi", "plum"]}})
+    assert recorded_data.in_order(tmp_path, dataset).class_names == ("caf\u00e9", "kiwi", "plum")
+    run_dir.write_json(tmp_path / "run.json", {"data": {"classes": ["kiwi", "cafe\u0301", "plum"]}})
+    turned = recorded_data.in_order(tmp_path, dataset)
     assert turned.test.labels.tolist() == [1] * 8 + [0] * 8 + [2] * 8
 
 
 def test_a_run_whose_pictures_an_earlier_version_read_otherwise_says_so(copied, capsys):
     run = runs.saved(copied / "run", "run.json")
-    assert run["numerics"]["reader"] == pictures.READER
+    assert run["numerics"]["reader"] == decode.READER
     assert runs.start("eval", f"--workdir={copied / 'run'}") == 0
     assert "read some transparent PNG" not in capsys.readouterr().err
-    rundir.write_json(copied / "run" / "run.json", {**run, "numerics": {"optimizer": 2}})
+    run_dir.write_json(copied / "run" / "run.json", {**run, "numerics": {"optimizer": 2}})
     assert runs.start("eval", f"--workdir={copied / 'run'}") == 0
     assert f"{copied / 'run'} was begun by a version that read some transparent PNG" in capsys.readouterr().err
     (copied / "run" / "result.json").unlink()

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 import runs
-from cnn import stages
-from cnn.report import bench, packing, page, text
-from cnn.report import journey as section
-from cnn.report.files import Run
-from cnn.report.packing import HARD_STOP, Packer, Plan, plan, said, shuffled
+from cnn.report import escape, filter_bench, html
+from cnn.report.journey import packing, record, section
+from cnn.report.journey.packing import HARD_STOP, Packer, Plan, plan, said, shuffled
+from cnn.report.run_files import Run
 from test_stages import journey_of
 
 
@@ -90,8 +89,8 @@ def test_bytes_are_shuffled_by_their_place_in_a_number():
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 1000])
 def test_bytes_come_back_from_a_page_and_mean_nothing_in_html(count):
     content = np.random.default_rng(count).bytes(count)
-    written = page.packed(content)
-    assert page.unpacked(written) == content
+    written = html.packed(content)
+    assert html.unpacked(written) == content
     assert not set(written) & set(b"<>&\"'\\\n")
 
 
@@ -100,7 +99,7 @@ def test_images_leave_room_for_the_other_sections(tmp_path):
     classes, about = tuple(map(str, range(18))), {"max_mb": 1, "backend": "cpu", "precision": "highest", "jax": "0"}
     about |= {"weights": "last", "step": 3, "trained": "float32"}
     many = dataclasses.replace(one, pictures=one.pictures * 8, classes=classes, about=about)
-    stages.write(tmp_path / stages.JOURNEY, many)
+    record.write(tmp_path / record.JOURNEY, many)
     run = Run(tmp_path, runs.tiny())
 
     def images(others):
@@ -110,22 +109,24 @@ def test_images_leave_room_for_the_other_sections(tmp_path):
 
     whole, part = images(0)
     assert whole == 8
-    shared = [text.source(name) for name in bench.SCRIPTS]  # stand in the page once, and count among the others
-    scripts = sum(len(page.compact_script(script)) for script in part.scripts if script not in shared)
-    data = sum(len(page.packed(content)) for content in part.data.values() if isinstance(content, bytes))
+    shared = [
+        escape.source(name) for name in filter_bench.SCRIPTS
+    ]  # stand in the page once, and count among the others
+    scripts = sum(len(html.compact_script(script)) for script in part.scripts if script not in shared)
+    data = sum(len(html.packed(content)) for content in part.data.values() if isinstance(content, bytes))
     few, part = images(1_000_000 - scripts - len(part.html) - data - section.MARKUP)
     assert 1 <= few < 8 and f"{few} of 8 images are in this page" in part.html
 
 
 def test_a_script_in_a_page_is_without_comments_and_with_every_name():
     source = 'const long_name = (x) => {\r\n  // says\r\n  return `a // ${x ? "b  c" : ""}  d` + " /* e */ ";\r\n};\r\n'
-    script = page.compact_script(source)
+    script = html.compact_script(source)
     assert script.startswith("const long_name=(x)=>{return") and "says" not in script and "\r" not in script
     assert '`a // ${x ? "b  c" : ""}  d`' in script and '" /* e */ "' in script
-    assert page.compact_style("a {\r\n  color: red; /* why */\n}\n") == "a{color:red}"
+    assert html.compact_style("a {\r\n  color: red; /* why */\n}\n") == "a{color:red}"
 
 
-@pytest.mark.parametrize("path", sorted((text.FOLDER / "templates").glob("*.js")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((escape.FOLDER / "templates").glob("*.js")), ids=lambda path: path.name)
 def test_no_script_holds_what_compacting_would_spoil(path):
     nested = re.findall(r"`[^`]*\$\{[^}`]*`", path.read_text())
     assert not nested, "a template inside of a template: spaces of the inner one would be lost"

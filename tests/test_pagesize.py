@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import processes
-from cnn import pagesize
+from cnn.system import huge_pages
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def system(monkeypatch, tmp_path):
     """Stands for a system that gives huge pages to those who ask; collects the restarts."""
     enabled = tmp_path / "enabled"
     enabled.write_text("always [madvise] never\n")
-    monkeypatch.setattr(pagesize, "ENABLED", enabled)
+    monkeypatch.setattr(huge_pages, "ENABLED", enabled)
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     monkeypatch.setattr(os, "confstr", lambda name: "glibc 2.36", raising=False)
     monkeypatch.setattr(sys, "gettrace", lambda: None)
@@ -26,7 +26,7 @@ def system(monkeypatch, tmp_path):
 
 
 def test_the_same_command_starts_again_with_the_setting(system):
-    pagesize.restart(["train"])
+    huge_pages.restart(["train"])
     ((program, command, environment),) = system[2]
     assert (program, command) == (sys.executable, [sys.executable, "-X", "dev", "main.py", "train"])
     assert environment == {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -35,13 +35,13 @@ def test_the_same_command_starts_again_with_the_setting(system):
 def test_other_settings_of_the_person_stay(system):
     monkeypatch, _, restarts = system
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=9")
-    pagesize.restart([])
+    huge_pages.restart([])
     assert restarts[0][2]["GLIBC_TUNABLES"] == "glibc.malloc.tcache_count=9:glibc.malloc.hugetlb=1"
 
 
 @pytest.mark.parametrize("arguments", [["--huge_pages=off"], ["train", "--huge_pages", "off", "--workdir=a"]])
 def test_it_can_be_switched_off(system, arguments):
-    pagesize.restart(arguments)
+    huge_pages.restart(arguments)
     assert not system[2]
 
 
@@ -49,18 +49,18 @@ def test_it_can_be_switched_off(system, arguments):
 def test_a_setting_of_the_person_wins_and_there_is_no_second_restart(system, given):
     monkeypatch, _, restarts = system
     monkeypatch.setenv("GLIBC_TUNABLES", given)
-    pagesize.restart([])
+    huge_pages.restart([])
     assert not restarts
-    assert pagesize.huge() is given.endswith("=1")
+    assert huge_pages.huge() is given.endswith("=1")
 
 
 @pytest.mark.parametrize("mode", ["[always] madvise never", "always madvise [never]", ""])
 def test_a_system_that_does_not_ask_is_left_alone(system, mode):
     _, enabled, restarts = system
     enabled.write_text(mode)
-    pagesize.restart([])
+    huge_pages.restart([])
     assert not restarts
-    assert pagesize.huge() is mode.startswith("[always]")
+    assert huge_pages.huge() is mode.startswith("[always]")
 
 
 @pytest.mark.parametrize("library", ["glibc 2.34", "glibc", "musl 1.2", None, ValueError, OSError])
@@ -73,27 +73,27 @@ def test_an_older_or_another_library_is_left_alone(system, library):
         return library
 
     monkeypatch.setattr(os, "confstr", confstr)
-    pagesize.restart([])
+    huge_pages.restart([])
     monkeypatch.delattr(os, "confstr")
-    pagesize.restart([])
+    huge_pages.restart([])
     assert not restarts
 
 
 def test_a_system_without_huge_pages_and_a_debugger_are_left_alone(system):
     monkeypatch, enabled, restarts = system
     monkeypatch.setattr(sys, "gettrace", lambda: print)
-    pagesize.restart([])
+    huge_pages.restart([])
     monkeypatch.setattr(sys, "gettrace", lambda: None)
     enabled.unlink()
-    pagesize.restart([])
+    huge_pages.restart([])
     assert not restarts
-    assert not pagesize.huge()
+    assert not huge_pages.huge()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["on", "off"])
 def test_a_run_tells_whether_it_had_them(tmp_path, how):
-    expected = pagesize._mode() == "always" or (how == "on" and pagesize._offered())
+    expected = huge_pages._mode() == "always" or (how == "on" and huge_pages._offered())
     arguments = processes.flags(train__epochs="1")
     done = processes.start(*arguments, f"--workdir={tmp_path}", f"--huge_pages={how}", GLIBC_TUNABLES="")
     assert done.code == 0, done.err

@@ -92,11 +92,13 @@ def test_another_framework_computes_the_same_logits(exported, tmp_path, package,
 @pytest.mark.slow
 def test_the_parameters_by_their_names_are_those_of_the_network(exported):
     """Holds without another framework: the tests' own loops give what `predict` says."""
-    from cnn import chosen, config, predict
+    from cnn import evaluate
+    from cnn.config import resolve
+    from cnn.train import checkpointer
 
-    values = config.resolve(runs.saved(exported.parents[1], "config.json"))
+    values = resolve.resolve(runs.saved(exported.parents[1], "config.json"))
     pictures = np.random.default_rng(1).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
-    _, variables = chosen.variables(values, exported.parents[1], "last")
-    ours = predict.predict_images(values, variables, pictures)
+    _, variables = checkpointer.restore_variables(values, exported.parents[1], "last")
+    ours = evaluate.predict_images(values, variables, pictures)
     plain = (pictures.astype(np.float32) / 255).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(ours, logits_of(load_file(exported), plain), rtol=0, atol=1e-4)

@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import layers, model, plan
+from cnn import layers
 from cnn.layers import Conv, MaxPool, Relu
+from cnn.model import fusion
+from cnn.model.network import _Chain
+from cnn.model.network import apply as network_apply
 from tests import networks
 
 TAIL = " | flatten | dense(3)"
@@ -60,7 +63,7 @@ def values_and_grads(network, variables, images, *, plain, dtype=jnp.float32):
     """Returns the logits and the gradients of a weighted sum of them, of the plain or the fast plan."""
 
     def loss(params):
-        module = model._Chain(network, plain=plain)
+        module = _Chain(network, plain=plain)
         logits = module.apply({**variables, "params": params}, images.astype(dtype)).astype(jnp.float32)
         return (logits * jnp.cos(jnp.arange(logits.size)).reshape(logits.shape)).sum(), logits
 
@@ -80,7 +83,7 @@ INDEPENDENT = {
 
 @pytest.mark.parametrize("text", INDEPENDENT)
 def test_examples_depend_on_each_other_only_through_the_statistics_of_a_batch(text):
-    assert plan.independent(chain(text)) == INDEPENDENT[text]
+    assert fusion.independent(chain(text)) == INDEPENDENT[text]
 
 
 # The rest of the cases run with the slow tests.
@@ -152,7 +155,7 @@ def distance(found, expected):
 
 
 def fused(text):
-    return [group for group in plan.fast(chain(text)) if isinstance(group, plan.ConvPool)]
+    return [group for group in fusion.fast(chain(text)) if isinstance(group, fusion.ConvPool)]
 
 
 @pytest.mark.parametrize("text", FUSED)
@@ -166,21 +169,21 @@ def test_a_convolution_with_functions_that_never_decrease_is_pooled_first(text):
 @pytest.mark.parametrize("text", APART)
 def test_what_does_not_commute_stays_apart(text):
     assert fused(text) == []
-    assert plan.fast(chain(text)) == plan.plain(chain(text))
+    assert fusion.fast(chain(text)) == fusion.plain(chain(text))
 
 
 def test_the_plain_plan_is_one_group_a_layer_under_its_stable_name():
     network = chain("conv(4, 3) | relu | max_pool(2) | conv(4, 1)")
-    assert [(group.name, group.layer) for group in plan.plain(network)] == layers.named(network)
+    assert [(group.name, group.layer) for group in fusion.plain(network)] == layers.named(network)
 
 
 def test_a_plan_holds_every_layer_once_and_in_order():
     network = chain("relu | conv(4, 3) | relu | max_pool(2) | conv(4, 1) | conv(4, 1) | max_pool(1) | relu")
     held = []
-    for group in plan.fast(network):
-        held += [group.conv, *group.activations, group.pool] if isinstance(group, plan.ConvPool) else [group.layer]
+    for group in fusion.fast(network):
+        held += [group.conv, *group.activations, group.pool] if isinstance(group, fusion.ConvPool) else [group.layer]
     assert tuple(held) == network
-    assert [group.name for group in plan.fast(network)] == [
+    assert [group.name for group in fusion.fast(network)] == [
         "relu1",
         "conv1",
         "conv2",
@@ -189,7 +192,7 @@ def test_a_plan_holds_every_layer_once_and_in_order():
         "flatten1",
         "dense1",
     ]
-    assert plan.fast(()) == ()
+    assert fusion.fast(()) == ()
 
 
 @pytest.mark.parametrize("text", [*FUSED, *NESTED])
@@ -198,7 +201,7 @@ def test_both_plans_own_the_same_parameters(text):
 
     def init(plain):
         return jax.eval_shape(
-            lambda key: model._Chain(network, plain=plain).init(key, jnp.zeros((1, *shape))),
+            lambda key: _Chain(network, plain=plain).init(key, jnp.zeros((1, *shape))),
             jax.random.key(0),
         )
 
@@ -207,23 +210,23 @@ def test_both_plans_own_the_same_parameters(text):
 
 def test_rows_and_columns_that_the_pooling_leaves_unread_are_not_computed():
     pool = MaxPool((2, 2))
-    assert plan.ConvPool("conv1", Conv(4, (3, 3)), (Relu(),), pool).crop((13, 13, 1)) == (12, 12)
-    assert plan.ConvPool("conv1", Conv(4, (3, 3)), (Relu(),), pool).crop((28, 27, 1)) == (28, 26)
-    assert plan.ConvPool("conv1", Conv(4, (3, 3), (2, 2)), (), pool).crop((12, 15, 1)) == (9, 13)
-    assert plan.ConvPool("conv1", Conv(4, (3, 3), padding="same"), (), pool).crop((13, 13, 1)) == (13, 13)
-    assert plan.ConvPool("conv1", Conv(4, (3, 3)), (), MaxPool((2, 2), padding="same")).crop((13, 13, 1)) == (13, 13)
+    assert fusion.ConvPool("conv1", Conv(4, (3, 3)), (Relu(),), pool).crop((13, 13, 1)) == (12, 12)
+    assert fusion.ConvPool("conv1", Conv(4, (3, 3)), (Relu(),), pool).crop((28, 27, 1)) == (28, 26)
+    assert fusion.ConvPool("conv1", Conv(4, (3, 3), (2, 2)), (), pool).crop((12, 15, 1)) == (9, 13)
+    assert fusion.ConvPool("conv1", Conv(4, (3, 3), padding="same"), (), pool).crop((13, 13, 1)) == (13, 13)
+    assert fusion.ConvPool("conv1", Conv(4, (3, 3)), (), MaxPool((2, 2), padding="same")).crop((13, 13, 1)) == (13, 13)
 
 
 def test_unread_rows_do_not_reach_the_logits():
     network, variables, images = setup("conv(4, 3) | relu | max_pool(2)", (9, 9, 1))
     changed = images.at[:, 8].set(1e6).at[:, :, 8].set(-1e6)
-    apply = networks.jit(lambda images: model.apply(network, variables, images))
+    apply = networks.jit(lambda images: network_apply(network, variables, images))
     assert (apply(images) == apply(changed)).all()
 
 
 def test_a_picture_that_is_not_finite_is_not_hidden_by_the_pooling():
     network, variables, images = setup("conv(4, 3) | relu | max_pool(2)", (8, 8, 1))
-    apply = networks.jit(lambda images: model.apply(network, variables, images))
+    apply = networks.jit(lambda images: network_apply(network, variables, images))
     logits = apply(images.at[0, 3, 3].set(jnp.nan))
     assert np.isnan(logits[0]).all()
     assert np.isfinite(logits[1:]).all()
@@ -241,4 +244,4 @@ def test_a_picture_that_is_not_finite_is_not_hidden_by_the_pooling():
     ],
 )
 def test_the_widest_map_is_that_between_two_groups(text, shape, largest):
-    assert plan.widest(chain(text), shape) == largest
+    assert fusion.widest(chain(text), shape) == largest

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 import runs
-from cnn import checks, chosen, terminal
-from cnn.data import background, own, pictures
-from cnn.data.own import Unread, Wanted
+from cnn.cli import printing
+from cnn.data import decode, user_images
+from cnn.data.user_images import Unread, Wanted
+from cnn.train import checkpointer, checks
 from test_terminal import ESCAPES, screen  # noqa: F401
 
 GREY, COLOUR = Wanted((8, 8, 1), "exact"), Wanted((8, 8, 3), "exact")
@@ -41,8 +42,8 @@ def save(path, array, mode=None):
 
 
 def prepared(path, wanted):
-    with pictures.bombs_are_errors():
-        return own.prepare(path, wanted)
+    with decode.bombs_are_errors():
+        return user_images.prepare(path, wanted)
 
 
 def predict(finished, *arguments):
@@ -54,7 +55,7 @@ def records(capsys):
 
 
 def test_the_logits_are_those_of_evaluation(finished, digits, capsys):
-    assert predict(finished, digits, "--json", "--top=10") == 0
+    assert evaluate(finished, digits, "--json", "--top=10") == 0
     said = records(capsys)
     evaluated = np.load(finished / "predictions-test.npz")
     assert len(said) == len(evaluated["label"])
@@ -74,15 +75,15 @@ def test_the_logits_are_those_of_evaluation(finished, digits, capsys):
 def test_many_pictures_and_broken_ones_go_through_in_order_chunk_by_chunk(finished, digits, here, capsys):
     (here / "broken.png").write_bytes(b"\x89PNG")
     values = runs.tiny("eval.batch_size=3")
-    _, variables = chosen.variables(values, finished, "last")
-    from cnn import predict
+    _, variables = checkpointer.restore_variables(values, finished, "last")
+    from cnn import evaluate
 
     names = [str(digits / f"{row:03}.png") for row in range(8)]
     files = [names[0], "broken.png", *names[1:], Unread("x.gif", "no")]
-    found = list(predict.predict(values, variables, files, GREY))
+    found = list(evaluate.predict(values, variables, files, GREY))
     assert [outcome.path for outcome in found] == [names[0], "broken.png", *names[1:], "x.gif"]
     assert [isinstance(outcome, Unread) for outcome in found] == [False, True, *[False] * 7, True]
-    alone = [next(predict.predict(values, variables, [name], GREY)).logits for name in names]
+    alone = [next(evaluate.predict(values, variables, [name], GREY)).logits for name in names]
     together = [outcome.logits for outcome in found if not isinstance(outcome, Unread)]
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)
 
@@ -92,13 +93,13 @@ def test_many_pictures_and_broken_ones_go_through_in_order_chunk_by_chunk(finish
 def test_a_picture_of_the_exact_size_goes_in_as_evaluation_reads_it(here, wanted, mode, background):
     Image.fromarray(RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)).convert(mode).save("a.png")
     image = prepared("a.png", wanted._replace(background=background)).image
-    assert (image == pictures.open_picture("a.png", image_shape=wanted.image_shape, fit="exact")).all()
+    assert (image == decode.open_picture("a.png", image_shape=wanted.image_shape, fit="exact")).all()
 
 
 def test_sixteen_bits_are_read_as_evaluation_reads_them(here):
     save("deep.png", (RNG.integers(0, 65536, (8, 8))).astype(np.uint16))
     assert (
-        prepared("deep.png", GREY).image == pictures.open_picture("deep.png", image_shape=(8, 8, 1), fit="exact")
+        prepared("deep.png", GREY).image == decode.open_picture("deep.png", image_shape=(8, 8, 1), fit="exact")
     ).all()
 
 
@@ -108,7 +109,7 @@ def test_what_is_transparent_is_read_as_evaluation_reads_it(here, wanted, mode):
     image = Image.fromarray(RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)).convert(mode)
     image.putalpha(Image.fromarray(SMALL))
     image.save("a.png")
-    expected = pictures.open_picture("a.png", image_shape=wanted.image_shape, fit="exact")
+    expected = decode.open_picture("a.png", image_shape=wanted.image_shape, fit="exact")
     assert (prepared("a.png", wanted).image == expected).all()
 
 
@@ -124,7 +125,7 @@ def test_another_size_is_made_to_fit_as_in_training(here, fit, shape, note):
     save("a.png", RNG.integers(0, 256, shape, dtype=np.uint8))
     found = prepared("a.png", Wanted((8, 8, 1), fit))
     assert found.notes == (note,)
-    assert (found.image == pictures.open_picture("a.png", image_shape=(8, 8, 1), fit=fit)).all()
+    assert (found.image == decode.open_picture("a.png", image_shape=(8, 8, 1), fit=fit)).all()
 
 
 @pytest.mark.parametrize(
@@ -204,15 +205,15 @@ def test_colours_and_transparency_are_said(here):
 
 def test_the_background_of_a_data_set_is_known_from_its_borders(finished):
     split = checks.load_data(runs.tiny().data).train
-    assert background.of_pictures(split.images) == 0
+    assert user_images.of_pictures(split.images) == 0
     assert runs.saved(finished, "run.json")["data"]["background"] == 0
-    assert background.of_pictures(255 - split.images) == 255
-    assert background.of_pictures(RNG.integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)) is None
+    assert user_images.of_pictures(255 - split.images) == 255
+    assert user_images.of_pictures(RNG.integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)) is None
     shades = np.repeat(np.arange(0, 256, 5, dtype=np.uint8), 64).reshape(-1, 8, 8, 1)
-    assert background.of_pictures(shades) is None, "each is uniform, but they are not alike"
-    turned = np.mean([background.is_inverted(255 - image, 0) for image in split.images])
+    assert user_images.of_pictures(shades) is None, "each is uniform, but they are not alike"
+    turned = np.mean([user_images.is_inverted(255 - image, 0) for image in split.images])
     assert turned > 0.9
-    assert not any(background.is_inverted(image, 0) for image in split.images)
+    assert not any(user_images.is_inverted(image, 0) for image in split.images)
 
 
 def test_a_folder_is_read_in_order_with_its_folders_and_without_what_is_no_picture(here):
@@ -220,7 +221,7 @@ def test_a_folder_is_read_in_order_with_its_folders_and_without_what_is_no_pictu
         (here / name).parent.mkdir(exist_ok=True, parents=True)
         (here / name).touch()
     (here / "empty").mkdir()
-    assert list(own.listed([".", "empty", "no", "a.webp"])) == [
+    assert list(user_images.listed([".", "empty", "no", "a.webp"])) == [
         "./a.webp",
         "./b/1.jpg",
         "./b/2.PNG",
@@ -235,7 +236,7 @@ def test_a_folder_is_read_in_order_with_its_folders_and_without_what_is_no_pictu
 def test_one_bad_file_stops_no_other(finished, here, capsys):
     save("good.png", SMALL)
     (here / "broken.png").write_bytes(b"\x89PNG")
-    assert predict(finished, "broken.png", "good.png", "nosuch.png") == 2
+    assert evaluate(finished, "broken.png", "good.png", "nosuch.png") == 2
     said = capsys.readouterr()
     assert said.out.startswith("good.png\n")
     assert len(said.out.splitlines()) == 6
@@ -244,7 +245,7 @@ def test_one_bad_file_stops_no_other(finished, here, capsys):
         "Name a PNG, JPEG, BMP or WebP file",
         "picture 'nosuch.png': cannot be read, got: No such file or directory. Name a PNG, JPEG, BMP or WebP file",
     ]
-    assert predict(finished, "broken.png", "good.png", "--json") == 2
+    assert evaluate(finished, "broken.png", "good.png", "--json") == 2
     first, second = records(capsys)
     assert first == {
         "picture": "broken.png",
@@ -258,7 +259,7 @@ def test_one_bad_file_stops_no_other(finished, here, capsys):
 def test_a_table_holds_a_line_for_each_picture_and_no_formula(finished, here, capsys):
     save("=a,b.png", dark_on_light())
     save("c.png", SMALL)
-    assert predict(finished, "=a,b.png", "nosuch", "c.png", "--csv", "--top=2") == 2
+    assert evaluate(finished, "=a,b.png", "nosuch", "c.png", "--csv", "--top=2") == 2
     header, first, missing, second = csv.reader(io.StringIO(capsys.readouterr().out))
     assert header == ["picture", "class1", "probability1", "class2", "probability2", "notes", "error"]
     assert first[0] == "'=a,b.png"
@@ -278,7 +279,7 @@ def test_hostile_names_put_no_control_character_on_the_terminal(finished, here, 
     for name in HOSTILE[::2]:
         save("plain.png", SMALL)
         (here / "plain.png").rename(here / name)
-    assert predict(finished, *HOSTILE, *([form] if form else [])) == 2
+    assert evaluate(finished, *HOSTILE, *([form] if form else [])) == 2
     said = capsys.readouterr()
     assert all(letter == "\n" or letter.isprintable() for letter in said.out + said.err)
     assert len(said.err.splitlines()) == 2
@@ -297,7 +298,7 @@ def test_hostile_names_put_no_control_character_on_the_terminal(finished, here, 
     ],
 )
 def test_a_wrong_command_line_is_refused(finished, capsys, arguments, messages):
-    assert predict(finished, *arguments) == 2
+    assert evaluate(finished, *arguments) == 2
     said = capsys.readouterr()
     assert said.out == ""
     for line, message in zip(said.err.splitlines(), messages, strict=True):
@@ -320,7 +321,7 @@ def test_a_prediction_fits_a_terminal_of_any_width(screen, monkeypatch, columns,
     if not colour:
         monkeypatch.setenv("NO_COLOR", "1")
     image = np.zeros((28, 28, 1), np.uint8)
-    lines, text = screen(columns, terminal.prediction, "a.png", image, ["28x28 it was"], BEST)
+    lines, text = screen(columns, printing.prediction, "a.png", image, ["28x28 it was"], BEST)
     assert max(map(len, lines)) <= columns
     shown = "\n".join(lines)
     assert all(word in shown for word in ("0.7654", "0.2000", "0.0346", "Ankle boot", "..."))
@@ -330,7 +331,7 @@ def test_a_prediction_fits_a_terminal_of_any_width(screen, monkeypatch, columns,
 
 
 def test_a_pipe_gets_bars_and_no_picture(capsys):
-    terminal.prediction("a.png", np.zeros((28, 28, 1), np.uint8), [], BEST[::2])
+    printing.prediction("a.png", np.zeros((28, 28, 1), np.uint8), [], BEST[::2])
     assert capsys.readouterr().out == ("a.png\n  Ankle boot  0.7654  ██████████████████▍\n  x           0.0346  ▉\n")
 
 
@@ -340,7 +341,7 @@ def test_a_linked_folder_is_looked_into_once(tmp_path):
         Image.fromarray(SMALL).save(tmp_path / name, "JPEG" if name.endswith("jfif") else "PNG")
     (tmp_path / "here/linked").symlink_to(tmp_path / "there")
     (tmp_path / "there/back").symlink_to(tmp_path / "here")
-    found = list(own.listed([str(tmp_path / "here")]))
+    found = list(user_images.listed([str(tmp_path / "here")]))
     assert [str(path)[len(str(tmp_path)) + 1 :] for path in found] == [
         *("here/a.png", "here/linked/b", "here/linked/deep/c.jfif"),
     ]

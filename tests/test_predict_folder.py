@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import runs
-from cnn import config, evaluate
+from cnn import evaluate
+from cnn.config import resolve
 from test_data_png_matrix import HEIGHT, MANY, WIDTH
 
 LAYERS = 'conv(4, 3, padding="same") | relu | flatten | dense(classes) | softmax'
@@ -66,7 +67,7 @@ def test_the_logits_are_those_of_evaluation_to_the_bit_beside_broken_pictures(fo
     for name in ("a/000.png", "b/001.png", "a/100.png"):
         (tmp_path / "pictures/test" / name).write_bytes(b"\x89PNG")
     given = sections(tmp_path / "pictures", 1, on_error="skip")
-    assert config.resolve(given).data.on_error == "skip"
+    assert resolve.resolve(given).data.on_error == "skip"
     sizes, compute = [], evaluate._forward
 
     def forward(hyperparameters, variables, images, rows, **how):

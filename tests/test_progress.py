@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn import settings
-from cnn.progress import Progress, Sums
+from cnn.config import sections
+from cnn.optim import update_specs
+from cnn.train.loop_state import LoopState, Sums
 
 
 def stacked(**series):
@@ -33,15 +34,15 @@ def test_sums_are_in_float64():
 
 
 def test_it_survives_json():
-    progress = Progress(seconds=1.5, stopped="why", last_epoch={"loss": 0.1}, metrics_bytes=7)
+    progress = LoopState(seconds=1.5, stopped="why", last_epoch={"loss": 0.1}, metrics_bytes=7)
     progress.judge(0.5, 12)
     progress.judge(0.4, 24)
     progress.window.add(stacked(loss=[1 / 3], correct=[1], count=[3], grad_norm=[0.1]), 0)
-    assert Progress.from_json(json.loads(json.dumps(progress.to_json(), allow_nan=False))) == progress
+    assert LoopState.from_json(json.loads(json.dumps(progress.to_json(), allow_nan=False))) == progress
 
 
 def test_equal_is_not_better():
-    progress = Progress()
+    progress = LoopState()
     for step, accuracy in enumerate([0.5, 0.5, 0.4], 1):
         progress.judge(accuracy, step)
     assert (progress.best_accuracy, progress.best_step, progress.stale_evaluations) == (0.5, 1, 2)
@@ -51,7 +52,7 @@ def test_equal_is_not_better():
 
 @given(st.lists(st.floats(0, 1), min_size=1))
 def test_the_best_is_the_first_largest(accuracies):
-    progress = Progress()
+    progress = LoopState()
     for step, accuracy in enumerate(accuracies):
         progress.judge(accuracy, step)
     assert progress.best_accuracy == max(accuracies)
@@ -63,15 +64,15 @@ def test_the_best_is_the_first_largest(accuracies):
 @pytest.mark.parametrize(
     ("rule", "train", "valid", "reason"),
     [
-        (settings.Off(), 1.0, 1.0, None),
-        (settings.Target(0.998), 0.998, 1.0, None),
-        (settings.Target(0.998), math.nextafter(0.998, 1), None, "train accuracy 0.9980 is above the target 0.998"),
-        (settings.Target(0.9, "valid"), 1.0, None, None),
-        (settings.Target(0.9, "valid"), 1.0, 0.9, None),
-        (settings.Target(0.9, "valid"), 0.0, 0.95, "valid accuracy 0.9500 is above the target 0.9"),
-        (settings.Patience(3), 1.0, 1.0, None),
-        (settings.Patience(2), 1.0, 1.0, "no better validation accuracy in 2 evaluations"),
+        (update_specs.Off(), 1.0, 1.0, None),
+        (sections.Target(0.998), 0.998, 1.0, None),
+        (sections.Target(0.998), math.nextafter(0.998, 1), None, "train accuracy 0.9980 is above the target 0.998"),
+        (sections.Target(0.9, "valid"), 1.0, None, None),
+        (sections.Target(0.9, "valid"), 1.0, 0.9, None),
+        (sections.Target(0.9, "valid"), 0.0, 0.95, "valid accuracy 0.9500 is above the target 0.9"),
+        (sections.Patience(3), 1.0, 1.0, None),
+        (sections.Patience(2), 1.0, 1.0, "no better validation accuracy in 2 evaluations"),
     ],
 )
 def test_rules_stop_when_they_say(rule, train, valid, reason):
-    assert Progress(stale_evaluations=2).reason_to_stop(rule, train, valid) == reason
+    assert LoopState(stale_evaluations=2).reason_to_stop(rule, train, valid) == reason

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import yaml
 
-from cnn import compute, config, expression, layers, settings
-from cnn.commands import COMMANDS, flags
+from cnn import expression, layers
+from cnn.cli import COMMANDS, parser
+from cnn.config import config, resolve
 from cnn.data.augment_kinds import AUGMENTATIONS
+from cnn.model import compute
+from cnn.optim import optimizer_specs, schedule_specs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -70,7 +73,7 @@ def test_every_command_line_is_understood_and_its_config_valid(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     assert TOUR
     for arguments in TOUR:
-        invocation = flags.parse(arguments[1:])
+        invocation = parser.parse(arguments[1:])
         assert invocation.problems == []
         path = Path(invocation.flags.get("config", "configs/digits.py"))
         assert path.is_file()
@@ -87,7 +90,7 @@ def test_the_config_in_the_readme_is_valid():
     source = next(block for block in PYTHON if "def get_config" in block)
     scope = {}
     exec(source, scope)
-    values = config.resolve(scope["get_config"]().to_dict())
+    values = resolve.resolve(scope["get_config"]().to_dict())
     assert values.rows[-1].output == (10,)
     assert [type(kind).__name__ for kind in values.data.augment] == ["RandomCrop", "Erase"]
 
@@ -116,7 +119,7 @@ def test_every_kind_command_section_and_config_is_in_the_readme():
     for table in (layers.KINDS, AUGMENTATIONS):
         for name, kind in table.items():
             assert f"`{expression.signature(name, kind)}`" in README, name
-    for name in (*settings.OPTIMIZERS, *settings.SCHEDULES):
+    for name in (*optimizer_specs.OPTIMIZERS, *schedule_specs.SCHEDULES):
         assert re.search(rf"\b{name}\b", README), name
     for section in (*config.SECTIONS, *config.NAMED, "model", "seed"):
         assert f"| `{section}` |" in README

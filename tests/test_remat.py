@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from cnn import model, plan
+from cnn.model import fusion
+from cnn.model.network import apply_train
 from tests import networks, tiny
 
 LAYERS = (
@@ -16,7 +17,7 @@ SHAPE = (8, 8, 1)
 
 def loss(network, variables, remat, platform):
     def compute(params):
-        logits, batch_stats = model.apply_train(
+        logits, batch_stats = apply_train(
             network,
             {**variables, "params": params},
             networks.pictures(SHAPE, count=4),
@@ -76,13 +77,15 @@ def test_the_compiler_of_an_accelerator_is_told_to_compute_it_again():
 
 def test_blocks_are_about_the_square_root_of_the_layers():
     def lengths(count, remat):
-        return [len(block) for block in plan.blocks(plan.plain(networks.chain(" | ".join(["relu"] * count))), remat)]
+        return [
+            len(block) for block in fusion.blocks(fusion.plain(networks.chain(" | ".join(["relu"] * count))), remat)
+        ]
 
     assert lengths(9, "none") == [9]
     assert lengths(3, "layers") == [1, 1, 1]
     assert lengths(9, "blocks") == [3, 3, 3]
     assert lengths(10, "blocks") == [4, 4, 2]
-    assert plan.blocks((), "blocks") == plan.blocks((), "none") == []
+    assert fusion.blocks((), "blocks") == fusion.blocks((), "none") == []
 
 
 @pytest.mark.slow

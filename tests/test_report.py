@@ -16,10 +16,26 @@ from PIL import Image
 
 import runs
 from browser import driven, needs_chromium, needs_driver, proof
-from cnn import config, layers, pages, report, rundir
+from cnn import layers
+from cnn.config import config
 from cnn.data import digits
-from cnn.report import chart, colour, confusion, curves, files, filters, history, mistakes, network, page, text
-from cnn.report.part import Part
+from cnn.report import (
+    charts,
+    colormap,
+    confusion,
+    curve_data,
+    curves,
+    escape,
+    first_layer,
+    hand_convolution,
+    mistakes,
+    network,
+    page_writer,
+    run_files,
+    run_page,
+)
+from cnn.report.html import Part, assemble
+from cnn.runs import run_dir
 from report_files import HOSTILE, make
 
 
@@ -44,7 +60,7 @@ class Tree(HTMLParser):
 
 def written(folder, **settings):
     """Returns the page of a made run."""
-    return report.write(make(folder, **settings)).read_text()
+    return run_page.write(make(folder, **settings)).read_text()
 
 
 def visible(content):
@@ -54,10 +70,10 @@ def visible(content):
 @pytest.mark.slow
 def test_two_writes_of_a_run_are_the_same_bytes(tmp_path):
     folder = make(tmp_path / "run")
-    first = report.write(folder).read_bytes()
+    first = run_page.write(folder).read_bytes()
     figures = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
-    report.write(folder)
-    assert report.write(folder).read_bytes() == first
+    run_page.write(folder)
+    assert run_page.write(folder).read_bytes() == first
     assert {path.name: path.read_bytes() for path in (folder / "figures").iterdir()} == figures
     assert {"curves.svg", "curves.png", "network.svg", "confusion.png", "filters.svg"} <= set(figures)
 
@@ -65,30 +81,30 @@ def test_two_writes_of_a_run_are_the_same_bytes(tmp_path):
 @pytest.mark.slow
 def test_a_figure_is_drawn_again_only_where_its_drawing_changed(tmp_path):
     folder = make(tmp_path / "run")
-    report.write(folder)
+    run_page.write(folder)
     png, svg = folder / "figures" / "curves.png", folder / "figures" / "curves.svg"
     png.write_bytes(b"kept")
-    report.write(folder)
+    run_page.write(folder)
     assert png.read_bytes() == b"kept"
     svg.write_text("another")  # as if the process had been killed between the two
-    report.write(folder)
+    run_page.write(folder)
     assert png.read_bytes().startswith(b"\x89PNG") and svg.read_text() != "another"
     png.unlink()
-    report.write(folder)
+    run_page.write(folder)
     assert png.is_file()
 
 
 def test_a_drawing_in_other_colours_is_that_of_the_other_ink(tmp_path):
-    recorded = history.read(files.read(make(tmp_path / "run", epochs=2, result="diverged", bad_step=20)))
+    recorded = curve_data.read(run_files.read(make(tmp_path / "run", epochs=2, result="diverged", bad_step=20)))
     light, dark = (
-        chart._paint("x", curves.SIZE, lambda figure, ink: curves._paint(figure, ink, recorded), chart.INKS[theme])[0]
+        charts._paint("x", curves.SIZE, lambda figure, ink: curves._paint(figure, ink, recorded), charts.INKS[theme])[0]
         for theme in ("light", "dark")
     )
     marks = re.compile(rb"[mhp][0-9a-f]{10}")  # matplotlib names markers after a hash of what they look like
-    again = chart.recoloured(light, chart.INKS["light"], chart.INKS["dark"])
+    again = charts.recoloured(light, charts.INKS["light"], charts.INKS["dark"])
     assert marks.sub(b"", again) == marks.sub(b"", dark) != marks.sub(b"", light)
     named = b'<text style="fill: #1a1a1a">#1a1a1a stroke</text>'
-    assert chart.recoloured(named, chart.INKS["light"], chart.INKS["dark"]).endswith(b'">#1a1a1a stroke</text>')
+    assert charts.recoloured(named, charts.INKS["light"], charts.INKS["dark"]).endswith(b'">#1a1a1a stroke</text>')
 
 
 def test_classes_that_get_mixed_up_can_stand_side_by_side():
@@ -104,10 +120,10 @@ def test_classes_that_get_mixed_up_can_stand_side_by_side():
 
 
 def test_seconds_and_epochs_follow_from_the_steps(tmp_path):
-    run = files.read(make(tmp_path / "run"))
-    assert curves.redrawn(history.read(run), run)["pace"] == {"epoch": 0.1, "seconds": pytest.approx(7.25 / 30)}
-    run = files.read(make(tmp_path / "none", epochs=0, examples=0, result=None))
-    assert curves.redrawn(history.read(run), run)["pace"] == {"epoch": None, "seconds": None}
+    run = run_files.read(make(tmp_path / "run"))
+    assert curves.redrawn(curve_data.read(run), run)["pace"] == {"epoch": 0.1, "seconds": pytest.approx(7.25 / 30)}
+    run = run_files.read(make(tmp_path / "none", epochs=0, examples=0, result=None))
+    assert curves.redrawn(curve_data.read(run), run)["pace"] == {"epoch": None, "seconds": None}
 
 
 def test_the_head_says_how_good_how_large_how_long_and_on_what(tmp_path):
@@ -153,13 +169,13 @@ def test_survives_many_classes(tmp_path, count):
 
 def test_a_page_of_curves_alone_is_small(tmp_path):
     folder = make(tmp_path / "run", examples=0, epochs=100)
-    assert report.write(folder).stat().st_size <= 250_000
+    assert run_page.write(folder).stat().st_size <= 250_000
 
 
 def test_a_page_is_never_seen_half_written(tmp_path):
     path, contents, seen = tmp_path / "report.html", [letter * 300_000 for letter in (b"a", b"b")], set()
-    rundir.write(path, contents[0])
-    writer = threading.Thread(target=lambda: [rundir.write(path, contents[n % 2]) for n in range(200)])
+    run_dir.write(path, contents[0])
+    writer = threading.Thread(target=lambda: [run_dir.write(path, contents[n % 2]) for n in range(200)])
     writer.start()
     while writer.is_alive():
         seen.add(path.read_bytes())
@@ -168,18 +184,18 @@ def test_a_page_is_never_seen_half_written(tmp_path):
 
 def test_survives_files_that_a_killed_process_left(tmp_path):
     folder = make(tmp_path / "run")
-    with (folder / rundir.METRICS).open("a") as file:
+    with (folder / run_dir.METRICS).open("a") as file:
         file.write('{"kind": "train", "st')
-    (folder / rundir.confused("test")).write_bytes(b"PK\x03\x04 cut")
-    (folder / rundir.RESULT).unlink()
-    (folder / rundir.EVENTS).unlink()
-    said = visible(report.write(folder, running=True).read_text())
+    (folder / run_dir.confused("test")).write_bytes(b"PK\x03\x04 cut")
+    (folder / run_dir.RESULT).unlink()
+    (folder / run_dir.EVENTS).unlink()
+    said = visible(run_page.write(folder, running=True).read_text())
     assert "running" in said and "The most confused images" not in said
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(config.ConfigError, match=r"holds no run \(no config.json\)"):
-        report.write(tmp_path)
+        run_page.write(tmp_path)
 
 
 @pytest.mark.slow
@@ -188,7 +204,7 @@ def test_hostile_names_leave_the_element_tree_unchanged(tmp_path):
     pages = {}
     for kind, names in (("benign", benign), ("hostile", HOSTILE)):
         folder = make(tmp_path / kind / "run", names=names, examples=300)
-        pages[kind] = Tree(report.write(folder).read_text())
+        pages[kind] = Tree(run_page.write(folder).read_text())
     assert pages["benign"].elements == pages["hostile"].elements
     said = "".join(pages["hostile"].texts)
     assert "</script><script>alert(1)</s" in said and "\\u202egnp.exe" in said and "\\x1b]0;x\\x07" in said
@@ -206,16 +222,16 @@ def test_the_policy_names_every_script_and_style_and_the_page_has_no_handler(tmp
 
 
 def test_a_script_that_would_end_its_element_is_refused():
-    bad = Part("x", "X", text.Markup("<p>x</p>"), scripts=("'</script>'",))
+    bad = Part("x", "X", escape.Markup("<p>x</p>"), scripts=("'</script>'",))
     with pytest.raises(ValueError, match="would end its element"):
-        page.assemble("x", text.Markup(""), [bad], kind="run")
-    twice = [Part("x", "X", text.Markup("")), Part("x", "Y", text.Markup(""))]
+        assemble("x", escape.Markup(""), [bad], kind="run")
+    twice = [Part("x", "X", escape.Markup("")), Part("x", "Y", escape.Markup(""))]
     with pytest.raises(ValueError, match="ids must be unique"):
-        page.assemble("x", text.Markup(""), twice, kind="run")
+        assemble("x", escape.Markup(""), twice, kind="run")
 
 
 def test_json_in_a_page_can_neither_end_nor_hide_anything():
-    island = text.island({"a": "</script><!--&", "b": [1.0, float("nan")], "__proto__": float("inf")})
+    island = escape.island({"a": "</script><!--&", "b": [1.0, float("nan")], "__proto__": float("inf")})
     assert not set("<>&") & set(island)
     assert json.loads(island) == {
         "a": "</script><!--&",
@@ -226,15 +242,15 @@ def test_json_in_a_page_can_neither_end_nor_hide_anything():
 
 
 def test_only_our_own_markup_is_unescaped():
-    for path in (text.FOLDER / "templates").glob("*.j2"):
+    for path in (escape.FOLDER / "templates").glob("*.j2"):
         assert not re.search(r"\|\s*safe|autoescape\s+false", path.read_text()), path.name
 
 
 def test_every_vertex_of_a_curve_is_a_recorded_number(tmp_path):
     folder = make(tmp_path / "run", epochs=7)
-    run = files.read(folder)
-    recorded = history.read(run)
-    svg = ElementTree.fromstring(report.write(folder) and (folder / "figures" / "curves.svg").read_bytes())
+    run = run_files.read(folder)
+    recorded = curve_data.read(run)
+    svg = ElementTree.fromstring(run_page.write(folder) and (folder / "figures" / "curves.svg").read_bytes())
     space = "{http://www.w3.org/2000/svg}"
     group = next(each for each in svg.iter(f"{space}g") if each.get("id") == "accuracy-valid")
     path = group.find(f".//{space}path").get("d")
@@ -253,8 +269,8 @@ def test_every_vertex_of_a_curve_is_a_recorded_number(tmp_path):
 
 def test_the_crosshair_reads_exactly_what_was_recorded(tmp_path):
     folder = make(tmp_path / "run", epochs=4)
-    read = curves.pointed(history.read(files.read(folder)))
-    records = [json.loads(line) for line in (folder / rundir.METRICS).read_text().splitlines()]
+    read = curves.pointed(curve_data.read(run_files.read(folder)))
+    records = [json.loads(line) for line in (folder / run_dir.METRICS).read_text().splitlines()]
     for record in records:
         row = next(row for row in read["rows"] if row[0] == record["step"])
         numbers = dict(zip(read["names"], row, strict=True))
@@ -269,22 +285,22 @@ def test_the_best_evaluation_is_the_earliest_of_the_greatest(tmp_path):
     accuracies = [0.5, 0.75, 0.75, 0.5]
     means = [{"loss": 1, "accuracy": accuracy} for accuracy in accuracies]
     lines = [{"kind": "epoch", "step": 10 * n, "epoch": n, "train": m, "valid": m} for n, m in enumerate(means, 1)]
-    (folder / rundir.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert history.read(files.read(folder)).best == (20, 0.75)
+    (folder / run_dir.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert curve_data.read(run_files.read(folder)).best == (20, 0.75)
 
 
 def test_a_long_line_keeps_its_extremes():
     rng = np.random.default_rng(0)
     points = [(step, float(value)) for step, value in enumerate(rng.normal(size=50_000))]
-    drawn = history.thinned(points)
-    assert len(drawn) <= history.MOST_POINTS + 1 and drawn[0] == points[0] and drawn[-1] == points[-1]
+    drawn = curve_data.thinned(points)
+    assert len(drawn) <= curve_data.MOST_POINTS + 1 and drawn[0] == points[0] and drawn[-1] == points[-1]
     assert {max(points, key=lambda p: p[1]), min(points, key=lambda p: p[1])} <= set(drawn) <= set(points)
 
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_is_a_band_with_words(tmp_path):
     folder = make(tmp_path / "run", epochs=3, result="diverged", bad_step=30)
-    report.write(folder)
+    run_page.write(folder)
     drawing = (folder / "figures" / "curves.svg").read_text()
     assert "loss not finite from step 30" in drawing and "<pattern" in drawing
 
@@ -295,7 +311,7 @@ LENET = "conv(6, 5) | tanh | avg_pool(2) | conv(16, 5) | tanh | avg_pool(2) | fl
 
 def test_the_network_table_has_the_lessons_numbers(tmp_path):
     folder = make(tmp_path / "run", names="0123456789", shape=(28, 28, 1), layers=LESSON)
-    said = visible(network.build(files.read(folder)).html)
+    said = visible(network.build(run_files.read(folder)).html)
     for words in (
         "3*3*1*64 + 64 = 640",
         "3*3*64*64 + 64 = 36,928",
@@ -313,13 +329,13 @@ def test_the_network_table_has_the_lessons_numbers(tmp_path):
     ):
         assert words in said, words
     folder = make(tmp_path / "lenet", names="0123456789", shape=(32, 32, 1), layers=LENET)
-    assert "28x28x6" in visible(network.build(files.read(folder)).html)
+    assert "28x28x6" in visible(network.build(run_files.read(folder)).html)
 
 
 def test_a_residual_network_is_drawn_with_its_inner_layers_in_the_table(tmp_path):
     body = "residual(conv(3, 3, padding='same') | batch_norm | relu)".replace("'", '"')
     folder = make(tmp_path / "run", shape=(8, 6, 3), layers=f"{body} | global_avg_pool | dense(classes)")
-    run = files.read(folder)
+    run = run_files.read(folder)
     said = visible(network.build(run).html)
     assert "residual1/conv1" in said and "body + input" in said and "batch statistics" in said
     assert [names for names, _ in network.volumes(run.values.rows, (8, 6, 3))][1] == ("residual1",)
@@ -328,7 +344,7 @@ def test_a_residual_network_is_drawn_with_its_inner_layers_in_the_table(tmp_path
 
 def test_every_layer_of_the_table_has_its_place_in_the_drawing(tmp_path):
     body = 'residual(conv(3, 3, padding="same") | relu)'
-    run = files.read(make(tmp_path / "run", shape=(8, 6, 3), layers=f"{body} | flatten | dense(classes)"))
+    run = run_files.read(make(tmp_path / "run", shape=(8, 6, 3), layers=f"{body} | flatten | dense(classes)"))
     boxes = network.build(run).data["network-data"]
     named = {name for names, _, _ in boxes for name in names}
     assert named == {"image", *(row.path for row in run.values.rows if not row.depth)}
@@ -338,7 +354,7 @@ def test_every_layer_of_the_table_has_its_place_in_the_drawing(tmp_path):
 
 def test_the_confusion_matrix_counts_every_image_once(tmp_path):
     folder = make(tmp_path / "run", names="abcd", examples=500)
-    run = files.read(folder)
+    run = run_files.read(folder)
     counts = np.asarray(run.evaluations["test"]["confusion"])
     part = confusion.build(run)
     pattern = r'<td class="(\w+)" data-true="(\d)" data-seen="(\d)">([^<]*)(?:<small>([\d,]+)</small>)?'
@@ -360,14 +376,14 @@ def oklab(rgb):
     return 100 * lms @ np.array([[0.2105, 1.978, 0.0259], [0.7936, -2.4286, 0.7828], [-0.0041, 0.4506, -0.8087]])
 
 
-@pytest.mark.parametrize("theme", colour.THEMES)
+@pytest.mark.parametrize("theme", colormap.THEMES)
 def test_an_error_of_half_a_percent_is_visible_and_its_text_legible(theme):
     sheet = confusion.sheet()
-    column = colour.THEMES.index(theme)
+    column = colormap.THEMES.index(theme)
     rules = dict(re.findall(r"\.(e\d+) \{.*?background: light-dark\((.*?)\)", sheet))
     shades = {name: rgb(pair.split(", ")[column]) for name, pair in rules.items()}
     inks = dict(re.findall(r"\.(e\d+) \{.*?; color: light-dark\((.*?)\)", sheet))
-    paper = colour.table(theme)[colour.STEPS]
+    paper = colormap.table(theme)[colormap.STEPS]
     assert np.linalg.norm(oklab(shades[confusion.shade(0.005)]) - oklab(paper)) >= 2
     for name, shade in shades.items():
         assert contrast(shade, rgb(inks[name].split(", ")[column])) >= 4.5, name
@@ -382,36 +398,36 @@ def contrast(first, second):
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("theme", colour.THEMES)
+@pytest.mark.parametrize("theme", colormap.THEMES)
 def test_the_scale_is_paper_at_zero_and_as_dark_on_one_side_as_on_the_other(theme):
-    table = colour.table(theme)
+    table = colormap.table(theme)
     assert "#{:02x}{:02x}{:02x}".format(*table[255]) == {"light": "#f5f5f5", "dark": "#1f1f1f"}[theme]
     luminance = [confusion.luminance(row) for row in table]
     assert max(abs(luminance[255 + i] - luminance[255 - i]) for i in range(256)) <= 0.021
-    scale = colour.Scale(2.0)
+    scale = colormap.Scale(2.0)
     assert (scale.colours(np.array([0.0, np.nan, 5.0]), theme) == table[[255, 255, 510]]).all()
     assert "+2" in scale.legend() and "-2" in scale.legend()
 
 
-@pytest.mark.parametrize("theme", colour.THEMES)
+@pytest.mark.parametrize("theme", colormap.THEMES)
 def test_text_and_lines_have_contrast(theme):
-    sheet = text.source("page.css")
-    column = colour.THEMES.index(theme)
+    sheet = escape.source("page.css")
+    column = colormap.THEMES.index(theme)
     colours = {
         name: rgb(pair.split(", ")[column]) for name, pair in re.findall(r"--(\w+): light-dark\((#\w+, #\w+)\)", sheet)
     }
     for ground in ("paper", "card"):
         for name in ("text", "muted", "link", "bad", "good", "orange"):
             assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
-    ink = chart.INKS[theme]
+    ink = charts.INKS[theme]
     for line in (ink.blue, ink.orange, ink.muted):
         assert contrast(rgb(line), colours["paper"]) >= 3
 
 
 def test_the_most_confused_images_stand_in_order_of_their_loss(tmp_path):
     folder = make(tmp_path / "run", examples=200, shape=(5, 4, 1))
-    run = files.read(folder)
-    predictions, kept = run.arrays(rundir.predictions("test")), run.arrays(rundir.confused("test"))
+    run = run_files.read(folder)
+    predictions, kept = run.arrays(run_dir.predictions("test")), run.arrays(run_dir.confused("test"))
     logits = predictions["logits"].astype(np.float64)
     losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(200), predictions["label"]]
     expected = np.argsort(-losses, kind="stable")[:96]
@@ -430,22 +446,22 @@ def test_pictures_are_the_very_pixels(tmp_path):
 
 
 def test_a_filter_has_a_name_only_where_it_resembles_one():
-    vertical = np.array(filters.FILTERS["vertical"].kernel, float)[..., None]
-    assert filters.looks_like(-2 * vertical) == ("vertical", pytest.approx(-1))
+    vertical = np.array(hand_convolution.FILTERS["vertical"].kernel, float)[..., None]
+    assert first_layer.looks_like(-2 * vertical) == ("vertical", pytest.approx(-1))
     rng = np.random.default_rng(0)
     for kernel in rng.normal(size=(200, 3, 3, 3)):
-        named = filters.looks_like(kernel)
-        patterns = {name: np.repeat(filters.FILTERS[name].kernel, 3) for name in filters.NAMED}
+        named = first_layer.looks_like(kernel)
+        patterns = {name: np.repeat(hand_convolution.FILTERS[name].kernel, 3) for name in first_layer.NAMED}
         unit = kernel.ravel() / np.linalg.norm(kernel)
         cosines = {said: float(unit @ pattern / np.linalg.norm(pattern)) for said, pattern in patterns.items()}
         best = max(cosines, key=lambda said: abs(cosines[said]))
         assert named == ((best, pytest.approx(cosines[best])) if abs(cosines[best]) >= 0.8 else None)
-    assert filters.looks_like(rng.normal(size=(5, 5, 1))) is None
-    assert filters.looks_like(np.zeros((3, 3, 1))) is None
+    assert first_layer.looks_like(rng.normal(size=(5, 5, 1))) is None
+    assert first_layer.looks_like(np.zeros((3, 3, 1))) is None
 
 
 def test_unused_filters_are_counted_and_hatched(tmp_path):
-    html = filters.build(files.read(make(tmp_path / "run"))).html
+    html = first_layer.build(run_files.read(make(tmp_path / "run"))).html
     assert "2 of 4 filters are unused" in visible(html) and html.count('class="dead"') == 2
     assert "vertical 1.00" in visible(html)
 
@@ -456,7 +472,7 @@ def test_secrets_are_hidden_and_the_command_can_be_pasted(tmp_path):
     said = reproduce.command(["main.py", "--config.model.api_key=abc", "--workdir=runs/a b"])
     assert said == "python main.py '--config.model.api_key=(hidden)' '--workdir=runs/a b'"
     assert reproduce.masked({"model": {"token": 1, "width": 2}}) == {"model": {"token": "(hidden)", "width": 2}}
-    run = files.read(make(tmp_path / "run"))
+    run = run_files.read(make(tmp_path / "run"))
     assert ("config.optimizer.learning_rate", "none", "0.01") in reproduce.differences(run)
 
 
@@ -464,7 +480,7 @@ def test_secrets_are_hidden_and_the_command_can_be_pasted(tmp_path):
 def test_a_page_that_fails_leaves_the_run_finished_and_says_so(tmp_path, capsys):
     folder = tmp_path / "run"
     (folder / "report.html").mkdir(parents=True)  # in the place of the page: it cannot be written
-    rundir.write(folder / rundir.CONFIG, runs.tiny("report.page=end", "train.epochs=1").json.encode())
+    run_dir.write(folder / run_dir.CONFIG, runs.tiny("report.page=end", "train.epochs=1").json.encode())
     assert runs.train(folder, "report.page=end", "train.epochs=1") == 0
     assert runs.saved(folder, "result.json")["status"] == "finished"
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("report.html: not written")]
@@ -474,32 +490,32 @@ def test_a_page_that_fails_leaves_the_run_finished_and_says_so(tmp_path, capsys)
 @pytest.mark.slow
 def test_the_page_follows_evaluations_but_takes_a_twentieth_of_the_time_at_most(tmp_path, monkeypatch):
     folder, said, looked = make(tmp_path / "run", result=None), [], []
-    monkeypatch.setattr(pages, "SECONDS", 0)
-    writer = pages.Pages(folder, "evaluations", said.append)
+    monkeypatch.setattr(page_writer, "SECONDS", 0)
+    writer = page_writer.Pages(folder, "evaluations", said.append)
     writer.evaluated({"valid": {}})
-    first = (folder / report.PAGE).read_text()
+    first = (folder / run_page.PAGE).read_text()
     assert "running" in visible(first)
-    (folder / report.PAGE).unlink()
+    (folder / run_page.PAGE).unlink()
     writer.evaluated({"valid": {}})
-    assert not (folder / report.PAGE).exists()
+    assert not (folder / run_page.PAGE).exists()
     writer.ended(lambda: looked.append(True))
-    assert looked == [True] and (folder / report.PAGE).is_file() and said == []
-    (folder / report.PAGE).unlink()
-    pages.Pages(folder, "never", said.append).ended(lambda: looked.append(True))
-    assert looked == [True] and not (folder / report.PAGE).exists()
+    assert looked == [True] and (folder / run_page.PAGE).is_file() and said == []
+    (folder / run_page.PAGE).unlink()
+    page_writer.Pages(folder, "never", said.append).ended(lambda: looked.append(True))
+    assert looked == [True] and not (folder / run_page.PAGE).exists()
 
 
 @pytest.mark.slow
 def test_a_run_measures_its_first_layer_as_numpy_does(tmp_path):
     network = "model.layers=conv(5, 3) | relu | flatten | dense(classes)"
     assert runs.train(tmp_path / "run", "report.page=end", "train.epochs=1", network) == 0
-    run = files.read(tmp_path / "run")
-    stored = run.arrays(rundir.FIRST_LAYER)
+    run = run_files.read(tmp_path / "run")
+    stored = run.arrays(run_dir.FIRST_LAYER)
     images = digits.read(image_shape=(8, 8, 1), fit="exact").test.images[: int(stored["images"])] / 255.0
     windows = np.lib.stride_tricks.sliding_window_view(images[..., 0], (3, 3), axis=(1, 2))
     maps = np.einsum("nrcij,ijf->nrcf", windows, stored["kernel"][:, :, 0].astype(np.float64)) + stored["bias"]
     assert np.abs((maps <= 0).mean((0, 1, 2)) - stored["zero_share"]).max() < 1e-3
-    assert "What the filters look like" in visible((tmp_path / "run" / report.PAGE).read_text())
+    assert "What the filters look like" in visible((tmp_path / "run" / run_page.PAGE).read_text())
 
 
 @pytest.mark.slow
@@ -510,7 +526,7 @@ def test_writing_a_page_again_loads_no_jax(tmp_path):
         f"assert main.main(main.parse_flags(['main.py', 'report', '--workdir={folder}'])) == 0\n"
         "assert not {'jax', 'flax', 'optax', 'orbax', 'tensorflow'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=text.FOLDER.parents[1], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=escape.FOLDER.parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(folder / "report.html") and (folder / "report.html").is_file()
 
@@ -519,7 +535,7 @@ def test_writing_a_page_again_loads_no_jax(tmp_path):
 @needs_chromium
 @pytest.mark.parametrize("names", [list("abc"), HOSTILE, ["only"]], ids=["plain", "hostile", "one class"])
 def test_the_page_proves_itself_in_a_browser(tmp_path, names):
-    path = report.write(make(tmp_path / "run", names=names, examples=300, wrong=0.2 if len(names) > 1 else 0))
+    path = run_page.write(make(tmp_path / "run", names=names, examples=300, wrong=0.2 if len(names) > 1 else 0))
     said = proof(path, tmp_path / "chromium")
     assert said["selftest"] == "ok" and said["errors"] == "0", said
 
@@ -530,12 +546,12 @@ def test_a_person_points_filters_narrows_and_prints(tmp_path):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    path = report.write(make(tmp_path / "run", names="abcd", examples=300, epochs=5))
+    path = run_page.write(make(tmp_path / "run", names="abcd", examples=300, epochs=5))
     with driven(tmp_path / "chromium") as browser:
         browser.get(path.as_uri())
         crosshair = browser.find_element(By.ID, "crosshair")
         crosshair.send_keys(Keys.HOME, Keys.ARROW_RIGHT)
-        first = json.loads((path.parent / rundir.METRICS).read_text().splitlines()[1])
+        first = json.loads((path.parent / run_dir.METRICS).read_text().splitlines()[1])
         shown = [
             entry.get_attribute("data-value") for entry in browser.find_elements(By.CSS_SELECTOR, "#crosshair-read dd")
         ]
@@ -548,7 +564,7 @@ def test_a_person_points_filters_narrows_and_prints(tmp_path):
         browser.switch_to.active_element.send_keys(Keys.ENTER)
         items = [item for item in browser.find_elements(By.CSS_SELECTOR, ".gallery > li") if item.is_displayed()]
         places = {(item.get_attribute("data-true"), item.get_attribute("data-seen")) for item in items}
-        count = files.read(path.parent).evaluations["test"]["confusion"][0][1]
+        count = run_files.read(path.parent).evaluations["test"]["confusion"][0][1]
         assert places == {("0", "1")} and len(items) == count
         size = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": True}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -621,7 +637,7 @@ def _ranges(browser, run):
     """Checks the filters' colours over the range of each, and that the legend says so."""
     from selenium.webdriver.support.ui import Select, WebDriverWait
 
-    kernel = run.arrays(rundir.FIRST_LAYER)["kernel"]
+    kernel = run.arrays(run_dir.FIRST_LAYER)["kernel"]
     css = "css selector"
     ends = browser.find_elements(css, "#filters .legend > span:not(.muted)")
     together = [end.text for end in ends]
@@ -635,7 +651,7 @@ def _ranges(browser, run):
     seen = np.reshape(browser.execute_script(script), (kernel.shape[3], *kernel.shape[:2], 4))[..., :3]
     for number, colours in enumerate(seen):
         own = kernel[..., 0, number]
-        assert np.abs(colours - colour.Scale.over(own).colours(own, "light").astype(int)).max() <= 2
+        assert np.abs(colours - colormap.Scale.over(own).colours(own, "light").astype(int)).max() <= 2
         note = browser.find_elements(css, ".filters li")[number].text
         assert f"up to {np.abs(own).max():.3g}" in note
     choice.select_by_value("layer")
@@ -648,7 +664,7 @@ def _switches(browser, path):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import Select
 
-    run = files.read(path.parent)
+    run = run_files.read(path.parent)
     across = Select(browser.find_element(By.ID, "curves-x"))
     drawn = browser.find_element(By.ID, "curves-drawn")
     for unit, per_step in (("epoch", 0.1), ("seconds", 7.25 / 50)):
@@ -661,7 +677,7 @@ def _switches(browser, path):
     browser.find_element(By.ID, "curves-log").click()
     line = drawn.find_element(By.CSS_SELECTOR, '[data-curve="train loss"]').get_attribute("d")
     heights = [float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", line)]
-    losses = np.log([loss for _, loss in history.read(run).loss["train"]])
+    losses = np.log([loss for _, loss in curve_data.read(run).loss["train"]])
     slope, offset = np.polyfit(losses, heights, 1)
     assert slope < 0 and np.abs(slope * losses + offset - heights).max() < 0.5
     browser.find_element(By.ID, "curves-log").click()

@@ -9,8 +9,9 @@ import pytest
 
 import main
 import runs
-from cnn import config
-from cnn.commands import flags, launch
+from cnn.cli import launch, parser
+from cnn.config import resolve
+from cnn.config.config import Override
 
 NEEDS_DATA = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR names no prepared data")
 
@@ -18,13 +19,13 @@ NEEDS_DATA = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_
 def trained(workdir, config, *overrides):
     """Returns the result of a config's run, started as a person starts it."""
     arguments = [f"--config=configs/{config}.py", f"--workdir={workdir}", *(f"--config.{text}" for text in overrides)]
-    assert launch.launch(flags.parse(arguments), main._read_config) == 0
+    assert launch.launch(parser.parse(arguments), main._read_config) == 0
     return runs.saved(workdir, "result.json")
 
 
 @pytest.fixture(autouse=True)
 def in_the_repository(monkeypatch):
-    monkeypatch.chdir(flags.REPOSITORY)
+    monkeypatch.chdir(parser.REPOSITORY)
 
 
 @pytest.mark.slow(seconds=60)
@@ -58,7 +59,7 @@ def test_one_convolution_stops_by_itself_above_its_target_and_says_so(tmp_path, 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     """Returns `benchmarks/results.py`, which keeps and writes in a folder of the test's own."""
-    monkeypatch.syspath_prepend(str(flags.REPOSITORY / "benchmarks"))
+    monkeypatch.syspath_prepend(str(parser.REPOSITORY / "benchmarks"))
     module = importlib.import_module("results")
     places = {"results": tmp_path / "README.md", "choices": tmp_path / "recipes.md"}
     assert places.keys() == module.PLACES.keys()
@@ -129,11 +130,11 @@ def test_a_sweep_is_kept_as_its_ranking(tmp_path, monkeypatch, results):
 
 
 def kept():
-    return json.loads((flags.REPOSITORY / "benchmarks" / "results.json").read_text())
+    return json.loads((parser.REPOSITORY / "benchmarks" / "results.json").read_text())
 
 
 def test_the_readme_shows_what_is_recorded(monkeypatch):
-    monkeypatch.syspath_prepend(str(flags.REPOSITORY / "benchmarks"))
+    monkeypatch.syspath_prepend(str(parser.REPOSITORY / "benchmarks"))
     with pytest.raises(SystemExit, match=r"^0$"):
         called(importlib.import_module("results"), monkeypatch, "--check")
 
@@ -143,7 +144,7 @@ def test_what_is_recorded_was_measured_with_the_configs_of_today(name):
     for run in kept()["runs"]:
         if run["config"] != name:
             continue
-        overrides = [config.Override(*text.removeprefix("--config.").split("=", 1)) for text in run["overrides"]]
-        now = json.loads(config.resolve(main._read_config(name), overrides).json)
+        overrides = [Override(*text.removeprefix("--config.").split("=", 1)) for text in run["overrides"]]
+        now = json.loads(resolve.resolve(main._read_config(name), overrides).json)
         for section, fields in run["settings"].items():
             assert {field: now[section][field] for field in fields} == fields, f"{name}, {section}: measure it again"

@@ -16,10 +16,15 @@ import pytest
 from PIL import Image
 
 import runs
-from cnn import checkpoint, checks, config, dispatch, experiment, fingerprint, rundir, starting, train
-from cnn.commands import launch
-from cnn.data import DataError, order
-from cnn.interruption import Preempted
+from cnn.cli import launch
+from cnn.config import config, resolve
+from cnn.data import loader, splits
+from cnn.data.types import DataError
+from cnn.runs import checkpoint_format, checkpoints, checksum, run_dir
+from cnn.system.preemption import Preempted
+from cnn.train import checks, experiment, multi_step
+from cnn.train.state import create_train_state, make_step_config
+from cnn.train.step import train_step
 from tests import tiny
 
 
@@ -107,8 +112,8 @@ def test_a_checkpoint_of_another_network_exits_2_with_the_differing_arrays(unfin
 def test_a_checkpoint_of_another_version_exits_2(unfinished, capsys, schema):
     path = newest(unfinished) / "meta" / "metadata"
     content = {**json.loads(path.read_text())["content"], "schema": schema}
-    path.write_text(json.dumps(checkpoint.format.seal(content)))
-    checkpoint.format.write_sums(newest(unfinished))
+    path.write_text(json.dumps(checkpoint_format.seal(content)))
+    checkpoint_format.write_sums(newest(unfinished))
     assert runs.train(unfinished) == 2
     assert f"/00000036: has schema {schema}, expected 1. Use the version that wrote it\n" in capsys.readouterr().err
     assert runs.steps(unfinished) == [24, 36]
@@ -178,7 +183,7 @@ def test_changes_that_cannot_change_the_numbers_are_noted_and_allowed(reference,
         "config.data.data_dir": "",
         "config.data.manual_dir": "",
     }
-    assert config.resolve(runs.saved(unfinished, "config.json")) == runs.tiny(*HARMLESS)
+    assert resolve.resolve(runs.saved(unfinished, "config.json")) == runs.tiny(*HARMLESS)
     # What is noted is the config from then on: nothing changes at the next start.
     (unfinished / "result.json").unlink()
     assert runs.train(unfinished, *HARMLESS) == 0
@@ -210,10 +215,10 @@ def test_any_other_change_is_refused_with_both_values(unfinished, capsys, overri
 def of_a_version(workdir, optimizer, version, commit="c0ffee"):
     """Makes a run one of an optimizer and of a version of our arithmetic, 1 of which says nothing."""
     saved = runs.saved(workdir, "config.json")
-    rundir.write_json(workdir / "config.json", {**saved, "optimizer": {"name": optimizer, "learning_rate": 0.01}})
+    run_dir.write_json(workdir / "config.json", {**saved, "optimizer": {"name": optimizer, "learning_rate": 0.01}})
     made = {name: value for name, value in runs.saved(workdir, "run.json").items() if name != "numerics"}
     made["git"] = {**(made["git"] or {}), "commit": commit} if commit else None
-    rundir.write_json(workdir / "run.json", made if version == 1 else {**made, "numerics": {"optimizer": version}})
+    run_dir.write_json(workdir / "run.json", made if version == 1 else {**made, "numerics": {"optimizer": version}})
 
 
 @pytest.mark.parametrize("name", ["nadam", "muon"])
@@ -277,8 +282,8 @@ def test_other_versions_are_said_in_one_line_and_go_on(unfinished):
     path = newest(unfinished) / "meta" / "metadata"
     content = json.loads(path.read_text())["content"]
     content["numerics"] |= {"jax": "0.0.1", "device": "abacus"}
-    path.write_text(json.dumps(checkpoint.format.seal(content)))
-    checkpoint.format.write_sums(newest(unfinished))
+    path.write_text(json.dumps(checkpoint_format.seal(content)))
+    checkpoint_format.write_sums(newest(unfinished))
     experiment.run(runs.tiny(), unfinished)
     (event,) = events(unfinished, "not bit-identical from here")
     assert event["reason"].startswith("jax 0.0.1 -> ")
@@ -296,7 +301,7 @@ def test_other_data_are_refused_before_anything_is_written(tmp_path, fault):
     sections = {**runs.SECTIONS, "data": {"name": "folder", "image_shape": (4, 4, 1), "classes": 2}}
     sections["data"] |= {"data_dir": str(root), "valid_fraction": 0.2}
     sections["train"] = {"batch_size": 5, "epochs": 2}
-    values, workdir = config.resolve(sections), tmp_path / "run"
+    values, workdir = resolve.resolve(sections), tmp_path / "run"
     fault("step:term:2")
     with pytest.raises(Preempted):
         experiment.run(values, workdir)
@@ -434,7 +439,7 @@ def test_the_time_spent_saving_is_told_and_grows_over_starts(unfinished, capsys)
 
 
 def test_no_batch_is_written_to_again_once_it_was_handed_over(reference, tmp_path, monkeypatch):
-    run_loop, handed, steps = dispatch.run_loop, [], 0
+    run_loop, handed, steps = multi_step.run_loop, [], 0
 
     def loop(state, split, rows, count, **kwargs):
         nonlocal steps
@@ -442,7 +447,7 @@ def test_no_batch_is_written_to_again_once_it_was_handed_over(reference, tmp_pat
         steps += count
         return run_loop(state, split, rows, count, **kwargs)
 
-    monkeypatch.setattr(dispatch, "run_loop", loop)
+    monkeypatch.setattr(multi_step, "run_loop", loop)
     experiment.run(runs.tiny(), tmp_path / "run")
     assert runs.outcome(tmp_path / "run") == runs.outcome(reference)
     assert steps == 36
@@ -457,15 +462,15 @@ def test_no_batch_is_written_to_again_once_it_was_handed_over(reference, tmp_pat
 def simulated(values, steps):
     """Returns the state after so many steps, made by calls of the training step alone."""
     dataset = checks.load_data(values.data)
-    split = train.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
+    split = loader.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
     per_epoch = len(split.labels) // values.train.batch_size
-    program = starting.make_program(values, per_epoch * values.train.epochs, per_epoch)
-    state = starting.make_state(values, program)
+    program = make_step_config(values, per_epoch * values.train.epochs, per_epoch)
+    state = create_train_state(values, program)
     for step in range(steps):
         epoch, position = divmod(step, per_epoch)
-        rows = order.permutation(values.seed, epoch, len(split.labels)).astype(np.int32)
+        rows = splits.permutation(values.seed, epoch, len(split.labels)).astype(np.int32)
         batch = rows[position * values.train.batch_size :][: values.train.batch_size]
-        state, _ = dispatch.run_step(state, split, batch, program=program)
+        state, _ = multi_step.run_step(state, split, batch, program=program)
     return state
 
 
@@ -484,11 +489,11 @@ def test_a_diverged_run_names_the_step_and_keeps_the_state_before_it(tmp_path, c
     assert runs.steps(workdir)[-1] == bad
     before, after = simulated(values, bad), simulated(values, bad + 1)
     assert (int(before.bad_step), int(after.bad_step)) == (-1, bad)
-    restored = checkpoint.read(workdir / "checkpoints", before)
+    restored = checkpoints.read(workdir / "checkpoints", before)
     assert restored is not None
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(restored.state.params)))
     assert int(restored.state.bad_step) == bad
-    assert fingerprint.fingerprint(restored.state._replace(bad_step=before.bad_step)) == fingerprint.fingerprint(before)
+    assert checksum.fingerprint(restored.state._replace(bad_step=before.bad_step)) == checksum.fingerprint(before)
     (event,) = events(workdir, "diverged")
     assert event["step"] == bad
     assert all(record["step"] <= bad for record in runs.records(workdir))
@@ -524,14 +529,14 @@ def test_a_gradient_that_is_not_finite_is_caught_also_where_the_loss_is(pixel, l
     state, program = tiny.start(tiny.resolve())
     images = tiny.split()
     pictures = images.images[:8].astype(jnp.float32)
-    step = jax.jit(lambda state, pictures: train.train_step(state, train.Images(pictures, images.labels[:8]), program))
+    step = jax.jit(lambda state, pictures: train_step(state, loader.Images(pictures, images.labels[:8]), program))
     state, _ = step(state, pictures)
-    kept = fingerprint.fingerprint(state._replace(step=0, bad_step=0))
+    kept = checksum.fingerprint(state._replace(step=0, bad_step=0))
     state, metrics = step(state, pictures.at[0, 3, 3, 0].set(pixel))
     assert bool(np.isfinite(metrics["loss"])) == loss_is_finite
     assert not np.isfinite(metrics["grad_norm"])
     assert int(state.bad_step) == 1
-    assert fingerprint.fingerprint(state._replace(step=0, bad_step=0)) == kept
+    assert checksum.fingerprint(state._replace(step=0, bad_step=0)) == kept
 
 
 @pytest.mark.slow
@@ -546,5 +551,5 @@ def test_a_validation_that_is_not_finite_is_never_the_best(tmp_path, capsys):
     assert runs.start("eval", f"--workdir={tmp_path / 'run'}", "--weights=best") == launch.IO_ERROR
     assert "holds no step that was the best of an evaluation. Use --weights=last\n" in capsys.readouterr().err
     with pytest.raises(ValueError, match="not JSON compliant"):
-        rundir.append(tmp_path / "x.jsonl", {"loss": math.nan})
+        run_dir.append(tmp_path / "x.jsonl", {"loss": math.nan})
     assert not (tmp_path / "x.jsonl").exists()

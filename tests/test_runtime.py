@@ -2,7 +2,8 @@
 
 import pytest
 
-from cnn import runtime
+from cnn.system import environment as environment_module
+from cnn.system.environment import available, prepare, threads
 
 
 @pytest.fixture
@@ -14,21 +15,21 @@ def environment(monkeypatch):
 
 
 def test_the_threads_are_those_that_this_process_may_use(environment):
-    assert runtime.threads() == runtime.available() >= 1
-    runtime.prepare()
-    assert runtime.os.environ["NPROC"] == str(runtime.available())
-    assert runtime.os.environ["TF_CPP_MIN_LOG_LEVEL"] == "2"
+    assert threads() == available() >= 1
+    prepare()
+    assert environment_module.os.environ["NPROC"] == str(environment_module.available())
+    assert environment_module.os.environ["TF_CPP_MIN_LOG_LEVEL"] == "2"
 
 
 def test_what_a_person_set_stays(environment):
     environment.setenv("NPROC", "7")
     environment.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    runtime.prepare()
-    assert runtime.threads() == 7
-    assert (runtime.os.environ["NPROC"], runtime.os.environ["TF_CPP_MIN_LOG_LEVEL"]) == ("7", "0")
+    environment_module.prepare()
+    assert environment_module.threads() == 7
+    assert (environment_module.os.environ["NPROC"], environment_module.os.environ["TF_CPP_MIN_LOG_LEVEL"]) == ("7", "0")
 
 
 @pytest.mark.parametrize("given", ["", "0", "-1", "many"])
 def test_a_number_of_threads_that_is_none_is_passed_over(environment, given):
     environment.setenv("NPROC", given)
-    assert runtime.threads() == runtime.available()
+    assert environment_module.threads() == environment_module.available()

@@ -10,11 +10,13 @@ import pytest
 import runs
 import sweep_files
 import sweeps
-from cnn import lock, provenance, secrecy
-from cnn.config import ConfigError
+from cnn.cli import sweep_table
+from cnn.config.config import ConfigError
 from cnn.report import reproduce
-from cnn.report.trials import again
-from cnn.sweep import outcome, show, storage
+from cnn.report.sweep import again
+from cnn.runs import lock, provenance
+from cnn.sweep import outcome, storage
+from cnn.system import redaction
 
 URL = "postgresql+psycopg://user:secret@host/db"
 
@@ -24,7 +26,7 @@ def test_a_password_is_in_no_record_of_the_command_line(tmp_path, monkeypatch, p
     typed = ["main.py", "sweep", f"--storage=postgresql+psycopg://user:{password}@host/db?password=secret&x=1"]
     kept = "--storage=postgresql+psycopg://user:***@host/db?password=***&x=1"
     monkeypatch.setattr(sys, "argv", typed)
-    assert secrecy.words(typed)[2] == kept
+    assert redaction.words(typed)[2] == kept
     assert provenance.describe()["argv"][2] == kept
     with lock.hold(tmp_path):
         assert kept in (tmp_path / lock.NAME).read_text()
@@ -32,8 +34,8 @@ def test_a_password_is_in_no_record_of_the_command_line(tmp_path, monkeypatch, p
 
 
 def test_a_text_loses_its_passwords_only():
-    assert secrecy.hide('+a = "x://u:p@h/d"\n+b = "http://h:80/x"') == '+a = "x://u:***@h/d"\n+b = "http://h:80/x"'
-    assert secrecy.hide("postgresql://user@host/db") == "postgresql://user@host/db"
+    assert redaction.hide('+a = "x://u:p@h/d"\n+b = "http://h:80/x"') == '+a = "x://u:***@h/d"\n+b = "http://h:80/x"'
+    assert redaction.hide("postgresql://user@host/db") == "postgresql://user@host/db"
 
 
 def test_a_password_in_the_url_of_a_database_is_warned_of_without_showing_it(capsys):
@@ -70,7 +72,7 @@ def test_the_recorded_changes_of_the_code_hide_passwords(tmp_path):
 
 
 def test_what_a_trial_said_and_was_made_with_hides_passwords():
-    assert outcome.of_error(OSError(f"no answer from {URL}")).error == f"OSError: no answer from {secrecy.hide(URL)}"
+    assert outcome.of_error(OSError(f"no answer from {URL}")).error == f"OSError: no answer from {redaction.hide(URL)}"
     assert again.hidden(f"python main.py --config.data.data_dir={URL}").endswith("//user:***@host/db'")
     assert again.hidden(f"python 'main.py --config.data.data_dir={URL}").endswith("//user:***@host/db")
 
@@ -90,5 +92,5 @@ def test_the_page_of_an_older_sweep_hides_the_passwords_in_its_record(tmp_path, 
     assert "secret" not in page and page.count("user:***@host") >= 5
     capsys.readouterr()
     about["engine"], about["seconds"] = {}, 1.0
-    show.ranking(about, Path("somewhere"))
+    sweep_table.ranking(about, Path("somewhere"))
     assert "user:***@host" in (said := capsys.readouterr().out) and "secret" not in said

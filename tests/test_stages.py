@@ -8,7 +8,9 @@ import pytest
 
 import networks
 import oracles
-from cnn import layers, rundir, stages
+from cnn import layers
+from cnn.report.journey import graph, record, reference
+from cnn.runs import run_dir
 
 SIDE = (9, 8, 4)
 
@@ -18,7 +20,7 @@ def one(text, shape=SIDE, seed=0):
     rng = np.random.default_rng(seed)
     network = networks.chain(text)
     variables = networks.variables(network, shape, seed)
-    stage = stages.build(network, shape)[1]
+    stage = graph.build(network, shape)[1]
     found = {**variables["params"].get(stage.name, {}), **variables["batch_stats"].get(stage.name, {})}
     arrays = {name: np.asarray(found[name]) for name in stage.arrays}
     return stage, rng.normal(size=shape).astype(np.float32), arrays
@@ -38,7 +40,7 @@ CONVS = [
 def test_a_convolution_is_what_a_person_would_work_out(options):
     written = "".join(f", {name}={value!r}" for name, value in options.items())
     stage, x, arrays = one(f"conv(6, (3, 2){written})")
-    right, allowed = stages.expected(stage, [x], arrays)
+    right, allowed = reference.expected(stage, [x], arrays)
     by_hand = oracles.conv2d(x[None], arrays["kernel"], arrays["bias"], **options)[0]
     np.testing.assert_allclose(right, by_hand, rtol=0, atol=1e-12)
     assert (allowed > 0).all() and allowed.max() < 1e-4
@@ -50,32 +52,34 @@ def test_pooling_is_what_a_person_would_work_out(padding, strides):
     options = f'(3, 2), strides={strides}, padding="{padding}"'
     for kind, oracle in (("max_pool", oracles.max_pool), ("avg_pool", oracles.avg_pool)):
         stage, x, _ = one(f"{kind}({options})")
-        right, _ = stages.expected(stage, [x], {})
+        right, _ = reference.expected(stage, [x], {})
         np.testing.assert_allclose(right, oracle(x[None], (3, 2), strides, padding)[0], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("text", ["conv(5, 3)", "avg_pool(2)", "batch_norm", "group_norm(2)", "global_avg_pool"])
 def test_one_wrong_number_is_found_and_named(text):
     stage, x, arrays = one(text)
-    right, _ = stages.expected(stage, [x], arrays)
+    right, _ = reference.expected(stage, [x], arrays)
     output = right.astype(np.float32)
-    stages.verify(stage, [x], output, arrays)
+    reference.verify(stage, [x], output, arrays)
     output.ravel()[3] += 0.01
-    with pytest.raises(stages.Disagreement, match=rf"{stage.name}: 1 of {output.size} numbers do not follow .* got "):
-        stages.verify(stage, [x], output, arrays)
+    with pytest.raises(
+        reference.Disagreement, match=rf"{stage.name}: 1 of {output.size} numbers do not follow .* got "
+    ):
+        reference.verify(stage, [x], output, arrays)
 
 
 def test_a_window_shifted_by_one_is_found():
     stage, x, arrays = one("conv(5, 3)")
-    right, _ = stages.expected(stage, [x], arrays)
-    with pytest.raises(stages.Disagreement):
-        stages.verify(stage, [np.roll(x, 1, axis=1)], right.astype(np.float32), arrays)
+    right, _ = reference.expected(stage, [x], arrays)
+    with pytest.raises(reference.Disagreement):
+        reference.verify(stage, [np.roll(x, 1, axis=1)], right.astype(np.float32), arrays)
 
 
 def test_a_kind_that_nobody_taught_the_oracle_is_left_alone():
-    stage = stages.Stage("leaky_relu1", "leaky_relu", (0,), SIDE, SIDE)
-    assert stages.expected(stage, [np.zeros(SIDE)], {}) is None
-    assert stages.verify(stage, [np.zeros(SIDE)], np.ones(SIDE), {}) == (0, 0.0)
+    stage = graph.Stage("leaky_relu1", "leaky_relu", (0,), SIDE, SIDE)
+    assert reference.expected(stage, [np.zeros(SIDE)], {}) is None
+    assert reference.verify(stage, [np.zeros(SIDE)], np.ones(SIDE), {}) == (0, 0.0)
 
 
 def test_stages_say_what_they_read():
@@ -83,7 +87,7 @@ def test_stages_say_what_they_read():
         'conv(4, 3, padding="same") | residual(conv(8, 3, strides=2, padding="same") | relu | '
         "residual(batch_norm), shortcut=conv(8, 1, strides=2)) | relu | global_avg_pool | dense(3) | softmax"
     )
-    built = stages.build(network, SIDE)
+    built = graph.build(network, SIDE)
     names = [stage.name for stage in built]
     by_name = dict(zip(names, built, strict=True))
     assert names == ["input", *(row.path for row in layers.trace(network, SIDE))]
@@ -93,20 +97,20 @@ def test_stages_say_what_they_read():
     assert inner == ["residual1/residual1/batch_norm1", "residual1/relu1"]
     assert names[by_name["residual1/shortcut/conv1"].sources[0]] == "conv1"
     assert by_name["residual1/conv1"].pads == ((1, 1), (0, 1)), "the odd row of zeros stands at the end"
-    assert tuple(stages.Stage.from_json(stage.to_json()) for stage in built) == built
+    assert tuple(graph.Stage.from_json(stage.to_json()) for stage in built) == built
 
 
 def test_the_lessons_fields_are_three_four_eight_ten():
     text = "conv(2, 3) | relu | max_pool(2) | conv(2, 3) | relu | max_pool(2) | flatten | dense(3)"
-    built = stages.build(networks.chain(text), (28, 28, 1))
+    built = graph.build(networks.chain(text), (28, 28, 1))
     sizes = []
     for number in (1, 3, 4, 6):
-        (top, bottom), (left, right) = stages.reach_back(built, number, 2, 1)[0]
+        (top, bottom), (left, right) = graph.reach_back(built, number, 2, 1)[0]
         assert bottom - top == right - left
         sizes.append(bottom - top)
     assert sizes == [3, 4, 8, 10]
-    assert stages.reach_back(built, 6, 4, 0)[5] == ((8, 10), (0, 2))
-    seen = stages.reach_back(built, 8, 0, 0)[0]
+    assert graph.reach_back(built, 6, 4, 0)[5] == ((8, 10), (0, 2))
+    seen = graph.reach_back(built, 8, 0, 0)[0]
     assert seen == ((0, 26), (0, 26)), (
         "the second pooling leaves a row and a column unread, and with them two of pixels"
     )
@@ -129,8 +133,8 @@ class Own(layers.Layer):
 
 @pytest.mark.parametrize(("window", "seen"), [((3, 3), ((4, 7), (2, 5))), (None, ((0, 9), (0, 8)))])
 def test_a_layer_of_ones_own_sees_what_it_says_it_reads(window, seen):
-    built = stages.build([Own(window)], SIDE)
-    assert stages.reach_back(built, 1, 4, 2)[0] == seen
+    built = graph.build([Own(window)], SIDE)
+    assert graph.reach_back(built, 1, 4, 2)[0] == seen
     assert not built[1].exact, "so its numbers are stored"
 
 
@@ -145,7 +149,7 @@ def test_a_field_is_exactly_where_a_change_can_matter(text):
     shape, rng = (13, 12, 2), np.random.default_rng(0)
     network = networks.chain(text)
     variables = networks.variables(network, shape)
-    built = stages.build(network, shape)
+    built = graph.build(network, shape)
     arrays = [
         {name: abs(np.asarray(_at(variables["params"], stage.name)[name])) for name in stage.arrays} for stage in built
     ]
@@ -153,14 +157,14 @@ def test_a_field_is_exactly_where_a_change_can_matter(text):
     def last(x):
         outputs = [x]
         for stage, own in zip(built[1:], arrays[1:], strict=True):
-            outputs.append(stages.expected(stage, [outputs[source] for source in stage.sources], own)[0])
+            outputs.append(reference.expected(stage, [outputs[source] for source in stage.sources], own)[0])
         return outputs[-1]
 
     x = rng.uniform(0.1, 0.2, shape)
     before = last(x)
     for _ in range(20):
         row, column = (int(rng.integers(side)) for side in before.shape[:2])
-        (top, bottom), (left, right) = stages.reach_back(built, len(built) - 1, row, column)[0]
+        (top, bottom), (left, right) = graph.reach_back(built, len(built) - 1, row, column)[0]
         outside = np.ones(shape, bool)
         outside[top:bottom, left:right] = False
         assert (last(x + 5.0 * outside)[row, column] == before[row, column]).all()
@@ -179,8 +183,8 @@ def _at(tree, path):
 
 def journey_of(seed=0):
     rng = np.random.default_rng(seed)
-    built = stages.build(networks.chain("conv(2, 3, use_bias=False) | relu | flatten"), (5, 5, 1))
-    picture = stages.Picture(
+    built = graph.build(networks.chain("conv(2, 3, use_bias=False) | relu | flatten"), (5, 5, 1))
+    picture = record.Picture(
         name="test/1",
         why="mistaken",
         pixels=rng.integers(0, 255, (5, 5, 1), dtype=np.uint8),
@@ -191,16 +195,16 @@ def journey_of(seed=0):
     )
     arrays = {"conv1/kernel": rng.normal(size=(3, 3, 1, 2)).astype(np.float32)}
     table = np.linspace(0, 1, 256, dtype=np.float32)[None]
-    return stages.Journey(built, arrays, table, (picture,), ("<a>", "b"), {"step": 3})
+    return record.Journey(built, arrays, table, (picture,), ("<a>", "b"), {"step": 3})
 
 
 def test_a_journey_reads_back_and_its_file_is_the_same_bytes_each_time(tmp_path):
     path, journey = tmp_path / "journey.npz", journey_of()
-    stages.write(path, journey)
+    record.write(path, journey)
     first = path.read_bytes()
-    stages.write(path, journey)
+    record.write(path, journey)
     assert path.read_bytes() == first
-    back = stages.read(path)
+    back = record.read(path)
     assert (back.stages, back.classes, back.about) == (journey.stages, journey.classes, journey.about)
     np.testing.assert_array_equal(back.arrays["conv1/kernel"], journey.arrays["conv1/kernel"])
     given, found = dataclasses.asdict(journey.pictures[0]), dataclasses.asdict(back.pictures[0])
@@ -211,10 +215,10 @@ def test_a_journey_reads_back_and_its_file_is_the_same_bytes_each_time(tmp_path)
 
 def test_what_is_no_journey_is_refused_by_name(tmp_path):
     path = tmp_path / "journey.npz"
-    assert stages.read(path) is None
-    stages.write(path, journey_of())
+    assert record.read(path) is None
+    record.write(path, journey_of())
     whole = path.read_bytes()
     for content in (b"", b"nonsense", whole[: len(whole) // 2]):
         path.write_bytes(content)
-        with pytest.raises(rundir.BrokenFile, match=r"journey\.npz: is not a journey .* Write it again with explain"):
-            stages.read(path)
+        with pytest.raises(run_dir.BrokenFile, match=r"journey\.npz: is not a journey .* Write it again with explain"):
+            record.read(path)

@@ -11,11 +11,12 @@ import pytest
 
 import networks
 import runs
-from cnn import checks, data, dispatch, experiment, feed, memory, train
-from cnn.data.loading import stays_stored
-from cnn.data.stream import Stream
-from cnn.data.usable import stand_in
-from cnn.interruption import Preempted
+from cnn.data import loader, types
+from cnn.data.loader import Stream, stand_in
+from cnn.data.parts import stays_stored
+from cnn.system import host_memory
+from cnn.system.preemption import Preempted
+from cnn.train import checks, experiment, multi_step
 from tests import tiny
 
 WORKERS = [0, 1, 4]
@@ -64,7 +65,7 @@ def test_a_run_may_go_on_with_its_pictures_elsewhere_and_ends_with_the_same_byte
 
 @pytest.mark.slow
 def test_a_scan_over_a_stream_has_the_bytes_of_one_over_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(feed, "SCAN_BYTES", 5 * 100 * 64)  # five steps at a time: 4, 4 and 4
+    monkeypatch.setattr(loader, "SCAN_BYTES", 5 * 100 * 64)  # five steps at a time: 4, 4 and 4
     for name, values in (("memory", runs.tiny), ("stream", streamed)):
         experiment.run(values(*DRAWS, "train.dispatch=scan"), tmp_path / name)
     assert runs.outcome(tmp_path / "stream") == runs.outcome(tmp_path / "memory")
@@ -125,12 +126,12 @@ def test_no_thread_outlives_a_run(tmp_path):
 def test_what_goes_wrong_while_reading_ahead_is_raised_where_it_is_needed():
     def element(number):
         if number == 3:
-            raise data.DataError("a broken one")
+            raise types.DataError("a broken one")
         return number
 
     stream = Stream(element, 9, workers=2)
     assert [next(stream) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(data.DataError, match=r"^a broken one") as caught:
+    with pytest.raises(types.DataError, match=r"^a broken one") as caught:
         next(stream)
     assert str(caught.value) == "a broken one"
     stream.close()
@@ -138,16 +139,16 @@ def test_what_goes_wrong_while_reading_ahead_is_raised_where_it_is_needed():
 
 def splits():
     held = tiny.split()
-    split = data.Split(np.asarray(held.images), np.asarray(held.labels))
+    split = types.Split(np.asarray(held.images), np.asarray(held.labels))
     unusable = np.zeros(len(split), dtype=bool)
-    stored = data.Stored(tiny.SHAPE, np.arange(len(split)), lambda rows: split.images[rows], unusable)
-    return split, data.Split(stored, split.labels)
+    stored = types.Stored(tiny.SHAPE, np.arange(len(split)), lambda rows: split.images[rows], unusable)
+    return split, types.Split(stored, split.labels)
 
 
 @pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("most", [1, 3, None])
 def test_every_step_is_fed_the_same_batch_from_wherever_it_begins(workers, most):
-    feeds = [feed.Feed(split, seed=7, batch_size=8, epochs=3, workers=workers) for split in splits()]
+    feeds = [loader.Loader(split, seed=7, batch_size=8, epochs=3, workers=workers) for split in splits()]
     for step, count in ((0, 4), (4, 2), (6, 2), (2, 2), (9, 3)):
         batches = []
         for one in feeds:
@@ -169,7 +170,7 @@ def test_every_step_is_fed_the_same_batch_from_wherever_it_begins(workers, most)
 def test_an_evaluation_is_fed_every_picture_once_in_order(batch_size, workers):
     held, stored = splits()
     for images in (jnp.asarray(held.images), stored.images):
-        batches = [np.asarray(some)[rows] for some, rows in feed.in_order(images, batch_size, workers)]
+        batches = [np.asarray(some)[rows] for some, rows in loader.in_order(images, batch_size, workers)]
         assert all(len(batch) == batch_size for batch in batches)
         assert np.array_equal(np.concatenate(batches)[: len(held)], held.images)
 
@@ -193,7 +194,7 @@ def test_what_does_not_fit_streams_unless_asked_otherwise(loading, room, stored)
 
 
 def test_the_share_of_memory_decides(tmp_path):
-    assert memory.host_bytes() > 2**28
+    assert host_memory.host_bytes() > 2**28
     assert not checks.load_data(runs.tiny().data).streams
     assert checks.load_data(runs.tiny("data.memory_share=0").data).streams
 
@@ -206,7 +207,7 @@ def test_an_unusable_picture_changes_nothing_but_the_number_of_examples():
     values = tiny.resolve()
     whole, without = tiny.split(8), tiny.split(8)
     bad = [0, 5]
-    labels = whole.labels.at[jnp.array(bad)].set(data.UNUSABLE)
+    labels = whole.labels.at[jnp.array(bad)].set(types.UNUSABLE)
     images = whole.images.at[jnp.array(bad)].set(255)
     good = jnp.array([row for row in range(8) if row not in bad])
     program = tiny.program(values)
@@ -214,10 +215,10 @@ def test_an_unusable_picture_changes_nothing_but_the_number_of_examples():
 
     def step(pictures, *, skips):
         rows = jnp.arange(len(pictures.labels))
-        return dispatch.run_step(jax.tree.map(jnp.copy, state), pictures, rows, program=program._replace(skips=skips))
+        return multi_step.run_step(jax.tree.map(jnp.copy, state), pictures, rows, program=program._replace(skips=skips))
 
-    skips = step(train.Images(images, labels), skips=True)
-    alone = step(train.Images(without.images[good], without.labels[good]), skips=False)
+    skips = step(loader.Images(images, labels), skips=True)
+    alone = step(loader.Images(without.images[good], without.labels[good]), skips=False)
     assert float(skips[1]["count"]) == 6
     networks.agree(skips[0].params, alone[0].params, 1e-6)
     networks.agree(skips[1], alone[1], 1e-6)
@@ -236,8 +237,8 @@ def test_another_picture_of_the_batch_stands_in():
 def test_a_batch_without_any_usable_picture_teaches_nothing():
     values = tiny.resolve()
     state, program = tiny.start(values)
-    batch = train.Images(tiny.split(8).images, jnp.full(8, data.UNUSABLE))
+    batch = loader.Images(tiny.split(8).images, jnp.full(8, types.UNUSABLE))
     before = jax.tree.map(np.array, state.params)
-    after, metrics = dispatch.run_step(state, batch, jnp.arange(8), program=program._replace(skips=True))
+    after, metrics = multi_step.run_step(state, batch, jnp.arange(8), program=program._replace(skips=True))
     networks.agree(after.params, before, 0)
     assert (float(metrics["count"]), float(metrics["loss"]), int(after.bad_step)) == (0, 0, -1)

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 import runs
-from cnn import experiment
-from cnn.data import DataError, listing, loading
-from cnn.interruption import Preempted
+from cnn.data import folder, parts
+from cnn.data.types import DataError
+from cnn.system.preemption import Preempted
+from cnn.train import experiment
 from test_data_folder import load_folder, write
 
 BAD = ("train/a/03.png", "train/b/07.png", "train/b/11.png", "test/a/01.png")
@@ -48,7 +49,7 @@ def listed(workdir):
 @pytest.fixture
 def small_samples(monkeypatch):
     """Looks at no more than the first few pictures before a run, as with many of them."""
-    monkeypatch.setattr(loading, "SAMPLE", 2)
+    monkeypatch.setattr(parts, "SAMPLE", 2)
 
 
 @pytest.mark.slow
@@ -141,8 +142,8 @@ def test_a_streamed_folder_decodes_no_more_than_a_sample_before_it_begins(tmp_pa
 
 
 def test_the_identity_of_many_pictures_follows_their_names_and_sizes_and_a_sample(tmp_path, monkeypatch):
-    monkeypatch.setattr(listing, "HASHED_WHOLE", 3)
-    monkeypatch.setattr(listing, "SAMPLE", 1)
+    monkeypatch.setattr(folder, "HASHED_WHOLE", 3)
+    monkeypatch.setattr(folder, "SAMPLE", 1)
     root = write(tmp_path, [*(f"train/cat/{n}.bmp" for n in range(9)), "test/cat/a.bmp"])
     identity = load_folder(root, classes=1).identity
     os.utime(root / "train/cat/0.bmp", (0, 0))

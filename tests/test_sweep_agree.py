@@ -8,7 +8,8 @@ from PIL import Image
 
 import runs
 import sweeps
-from cnn import config, experiment
+from cnn.config import config, resolve
+from cnn.train import experiment
 
 LAYERS = """
     conv(8, 3) | relu | max_pool(2) | conv(8, 3) | relu | max_pool(2) |
@@ -34,7 +35,7 @@ def solo(tmp_path_factory):
     for number, typed in enumerate(({"learning_rate": "0.0003", "seed": "0"}, {"learning_rate": "0.003", "seed": "1"})):
         folder = tmp_path_factory.mktemp("solo") / str(number)
         rate = config.Override("optimizer.learning_rate", typed["learning_rate"])
-        experiment.run(config.resolve(SECTIONS, [rate, config.Override("seed", typed["seed"])]), folder)
+        experiment.run(resolve.resolve(SECTIONS, [rate, config.Override("seed", typed["seed"])]), folder)
         found.append((sweeps.losses(folder), runs.saved(folder, "result.json")))
     return found
 

@@ -18,7 +18,7 @@ import json, sys
 import numpy as np
 sys.path[:0] = ["tests", "."]
 import runs, sweeps
-from cnn.starting import make_program, make_state
+from cnn.train.state import make_program, make_state
 from cnn.sweep import programs, stacked
 
 values = runs.tiny("model.layers=conv(2, 3) | relu | max_pool(2) | flatten | dense(classes)")

@@ -16,10 +16,12 @@ import scipy.stats
 import runs
 import sweeps
 from browser import driven, needs_chromium, needs_driver, proof
-from cnn import config, pages, report
-from cnn.report import plot, text
-from cnn.report.sweeps import drawn, write
-from cnn.report.trials import axes, curves, parallel, ranking, record, single, timeline
+from cnn.config import config
+from cnn.report import escape, page_writer, run_page
+from cnn.report.axes import Span
+from cnn.report.axes import written as axes_written
+from cnn.report.sweep import axes, curves, parallel, ranking, record, single, timeline
+from cnn.report.sweep.page import drawn, write
 from report_files import HOSTILE
 from report_files import make as make_run
 from sweep_files import LAYERS, make
@@ -125,7 +127,7 @@ def test_the_colours_of_ranks_and_choices_are_seen_on_the_paper(theme):
     assert len(pairs) == record.SHADES
     for pair in pairs:
         assert contrast(rgb(pair[theme == "dark"]), paper) >= 3
-    for pair in re.findall(r"--pick: light-dark\((#\w+), (#\w+)\)", text.source("sweep.css")):
+    for pair in re.findall(r"--pick: light-dark\((#\w+), (#\w+)\)", escape.source("sweep.css")):
         assert contrast(rgb(pair[theme == "dark"]), paper) >= 3
 
 
@@ -208,7 +210,7 @@ def test_pages_link_to_one_another_whatever_their_folder_is_called(tmp_path):
     folder = make(tmp_path / "a b#c%d'e", configurations=3)
     sweep = record.read(folder)
     workdir = make_run(folder / sweep.by_number[sweep.best["number"]]["folder"])
-    page = report.write(workdir)
+    page = run_page.write(workdir)
     for start, end in ((write(folder), page), (page, folder / "report.html")):
         tree = Tree(start.read_text())
         links = [value for tag, name, value in tree.attributes if (tag, name) == ("a", "href") and value[0] != "#"]
@@ -276,7 +278,7 @@ def test_the_page_while_a_sweep_runs_says_so(tmp_path):
     folder = make(tmp_path / "sweep", states=("running", "waiting"))
     assert "18 of 20 trials have ended" in visible(content_of(folder, running=True))
     said = []
-    pages.Pages(folder / "nothing", "end", said.append, pages.of_sweep).ended()
+    page_writer.Pages(folder / "nothing", "end", said.append, page_writer.of_sweep).ended()
     assert len(said) == 1 and said[0].startswith("report.html: not written, ConfigError")
 
 
@@ -291,15 +293,15 @@ def _fixtures(folder):
         given = [(int(at), sorted(rng.uniform(-0.2, 1.2, 2).tolist())) for at in chosen]
         kept = [t["n"] for t in data["trials"] if all(low <= _place(data, t, at) <= high for at, (low, high) in given)]
         brushes.append({"brushes": given, "kept": kept})
-    spans = [plot.Span.over(rng.uniform(-1, 1, 3) * 10.0**power) for power in range(-6, 6)]
-    spans += [plot.Span.over(10.0 ** rng.uniform(-7, width, 3), log=True) for width in (-6, -3, 0, 3)]
+    spans = [Span.over(rng.uniform(-1, 1, 3) * 10.0**power) for power in range(-6, 6)]
+    spans += [Span.over(10.0 ** rng.uniform(-7, width, 3), log=True) for width in (-6, -3, 0, 3)]
     numbers = [0, 1, 0.1, 0.001, 0.0001, 12500, 1.5e-7, -0.25, 123456.7, 0.30000000000000004, 1e9, 2e-3]
     return {
         "axes": data["axes"],
         "trials": data["trials"],
         "brushes": brushes,
         "spans": [{"span": {"low": s.low, "high": s.high, "log": s.log}, "ticks": s.ticks()} for s in spans],
-        "written": [[number, plot.written(number)] for number in numbers],
+        "written": [[number, axes_written(number)] for number in numbers],
     }
 
 
@@ -319,19 +321,19 @@ def _place(data, trial, at):
 @pytest.mark.skipif(NODE is None and not os.environ.get("REQUIRE_BROWSER"), reason="Node.js is not installed")
 def test_the_scripts_keep_sort_and_write_as_python_does(tmp_path):
     (tmp_path / "fixtures.json").write_text(json.dumps(_fixtures(tmp_path / "sweep")))
-    command = [NODE, "--test", str(text.FOLDER.parents[1] / "tests" / "sweep.test.js")]
+    command = [NODE, "--test", str(escape.FOLDER.parents[1] / "tests" / "sweep.test.js")]
     environment = {**os.environ, "FIXTURES": str(tmp_path / "fixtures.json")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout[-4000:]
 
 
 def test_a_page_prepared_for_compiles_no_template(tmp_path, monkeypatch):
-    pages.prepare_for_sweep()
+    page_writer.prepare_for_sweep()
 
     def compiled(*_, **__):
         raise AssertionError("compiled")
 
-    monkeypatch.setattr(text._ENVIRONMENT, "compile", compiled)
+    monkeypatch.setattr(escape._ENVIRONMENT, "compile", compiled)
     assert "<html" in written(tmp_path / "sweep", configurations=3)
 
 
@@ -353,7 +355,7 @@ def test_a_sweep_ends_in_its_page_and_those_of_its_best_trials(tmp_path, capsys)
         f"assert main.main(main.parse_flags(['main.py', 'report', '--workdir={folder}'])) == 0\n"
         "assert not {'jax', 'flax', 'optax', 'orbax', 'optuna', 'tensorflow'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=text.FOLDER.parents[1], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=escape.FOLDER.parents[1], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (folder / "report.html").read_text() == content
     assert {path.name: path.read_bytes() for path in (folder / "figures").iterdir()} == figures

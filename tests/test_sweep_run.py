@@ -13,10 +13,11 @@ import pytest
 
 import runs
 import sweeps
-from cnn import config, experiment
-from cnn.commands import launch
-from cnn.sweep import driver, engines, making, measure, options, programs, ranking, reading, stats, storage
+from cnn.cli import launch
+from cnn.config import config
+from cnn.sweep import driver, engines, grouping, making, measure, options, programs, reading, stats, storage
 from cnn.sweep.plan import Trial
+from cnn.train import experiment
 
 SPACE = f"{sweeps.RATES};seed=0,1"
 
@@ -316,7 +317,7 @@ def test_copies_of_a_trial_are_no_further_seeds():
         {"number": number, "status": "finished", "value": value, "fields": {"train.label_smoothing": smoothing}}
         for number, (smoothing, value) in enumerate([(0.0, 0.8), (0.0, 0.8), (0.1, 0.9), (0.1, 0.9)])
     ]
-    groups = ranking.groups(rows, "maximize")
+    groups = grouping.groups(rows, "maximize")
     assert [(group["n"], group["of"], group["sd"], group["trials"]) for group in groups] == [
         (1, 1, None, [2, 3]),
         (1, 1, None, [0, 1]),

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import runs
-from cnn import config
-from cnn.commands import flags, launch
+from cnn.cli import launch, parser
+from cnn.config import config, resolve
 from cnn.sweep import declare, grid, making, reading
 from cnn.sweep.space import Choices, Range, paths, product, sample
 
@@ -201,9 +201,9 @@ def test_the_printed_commands_make_the_very_configs(capsys, tmp_path):
     assert len(commands) == 12
     made = plan(grid.read(space, []), "train.epochs=2")
     for trial, arguments in zip(made.trials, commands, strict=True):
-        invocation = flags.parse(arguments)
+        invocation = parser.parse(arguments)
         assert invocation.problems == []
-        assert config.resolve(runs.SECTIONS, invocation.overrides).json == trial.values.json
+        assert resolve.resolve(runs.SECTIONS, invocation.overrides).json == trial.values.json
         assert invocation.flags["workdir"] == str(tmp_path / "s" / trial.folder)
     assert not (tmp_path / "s").exists()
 

@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 
 import runs
-from cnn import config, metrics, terminal
-from cnn.reporter import Reporter
+from cnn import metrics
+from cnn.cli import printing
+from cnn.config import resolve
+from cnn.layers import show as layers_show
+from cnn.layers import written
+from cnn.train.progress_bar import ProgressBar
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def network(layers="conv(4, 3) | relu | max_pool(2) | flatten | dense(classes)"):
-    values = config.resolve({**runs.SECTIONS, "model": {"layers": layers}})
+    values = resolve.resolve({**runs.SECTIONS, "model": {"layers": layers}})
     return values.rows, values.data.image_shape
 
 
@@ -46,7 +50,7 @@ def screen(monkeypatch, capsys):
 
 def cells(rows):
     for row in rows:
-        yield from filter(None, (row.path, terminal.written(row.layer), terminal.show(row.output), row.formula))
+        yield from filter(None, (row.path, written(row.layer), layers_show(row.output), row.formula))
         yield from (parameter.arithmetic for parameter in row.parameters)
         yield from (f"{number:,}" for number in (row.macs, row.count()) if number)
 
@@ -54,7 +58,7 @@ def cells(rows):
 def test_a_pipe_gets_the_whole_table_whatever_the_width(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "20")
     rows, shape = network()
-    terminal.journey(rows, shape)
+    printing.journey(rows, shape)
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "…" not in text
@@ -67,7 +71,7 @@ def test_a_pipe_gets_the_whole_table_whatever_the_width(monkeypatch, capsys):
 
 def test_eighty_columns_hold_the_journey_as_two_tables(screen):
     rows, shape = network("conv(64, 3) | relu | max_pool(2) | flatten | dense(128) | relu | dense(classes)")
-    lines, _ = screen(80, terminal.journey, rows, shape)
+    lines, _ = screen(80, printing.journey, rows, shape)
     assert [line.split() for line in lines if line.startswith("layer")] == [
         ["layer", "output", "how", "parameters", "="],
         ["layer", "MACs", "bytes", "sees", "jump"],
@@ -78,7 +82,7 @@ def test_eighty_columns_hold_the_journey_as_two_tables(screen):
 @pytest.mark.parametrize("columns", [20, 40, 80, 97, 200])
 def test_the_journey_is_whole_on_a_terminal_of_any_width(screen, columns):
     rows, shape = network()
-    lines, _ = screen(columns, terminal.journey, rows, shape)
+    lines, _ = screen(columns, printing.journey, rows, shape)
     text = "\n".join(lines)
     assert "…" not in text
     assert all(cell in text for cell in cells(rows))
@@ -88,7 +92,7 @@ def test_the_journey_is_whole_on_a_terminal_of_any_width(screen, columns):
 @pytest.mark.parametrize("columns", [20, 40, 52, 80, 200])
 def test_an_evaluation_is_whole_on_a_terminal_of_any_width(screen, columns):
     names = [f"class number {n}" for n in range(7)]
-    lines, _ = screen(columns, terminal.evaluation, evaluation(names))
+    lines, _ = screen(columns, printing.evaluation, evaluation(names))
     text = "\n".join(lines)
     assert "…" not in text
     assert all(text.count(name) >= 2 for name in names)
@@ -98,7 +102,7 @@ def test_an_evaluation_is_whole_on_a_terminal_of_any_width(screen, columns):
 
 
 def test_many_classes_are_listed_by_their_confusions(screen):
-    lines, _ = screen(200, terminal.evaluation, evaluation([f"c{n}" for n in range(21)]))
+    lines, _ = screen(200, printing.evaluation, evaluation([f"c{n}" for n in range(21)]))
     assert "most confused:" in lines
     assert "  1 x c0 taken for c1" in lines
     assert sum(" taken for " in line for line in lines) == 10
@@ -107,39 +111,39 @@ def test_many_classes_are_listed_by_their_confusions(screen):
 def test_no_confusion_is_said_too(screen):
     record = evaluation(["a", "b"])
     record["confusion"] = [[4, 0], [0, 4]]
-    lines, _ = screen(10, terminal.evaluation, record)
+    lines, _ = screen(10, printing.evaluation, record)
     assert lines[-1] == "none confused"
 
 
 def test_a_ratio_without_a_denominator_is_a_dash(screen):
     record = evaluation(["a", "b"])
     record["classes"][0]["precision"] = None
-    lines, _ = screen(100, terminal.evaluation, record)
+    lines, _ = screen(100, printing.evaluation, record)
     assert any(line.split()[:3] == ["a", "-", "0.7500"] for line in lines)
 
 
 @pytest.mark.parametrize("name", ["\x1b[31mred", "a\nb", "a\rb", "\x9b31m", "\u202etxt", "a\tb", "\x07"])
 @pytest.mark.parametrize("columns", [30, 200])
 def test_a_hostile_name_cannot_steer_the_terminal(screen, columns, name):
-    _, text = screen(columns, terminal.evaluation, evaluation([name, "other"]))
+    _, text = screen(columns, printing.evaluation, evaluation([name, "other"]))
     assert all(letter == "\n" or letter.isprintable() for letter in ESCAPES.sub("", text))
     assert set(ESCAPES.findall(text)) <= {"\x1b[0m", "\x1b[1m"}
 
 
 @pytest.mark.parametrize("name", ["[red]x[/red]", "[link=http://x]x", ":smile:", "[/]"])
 def test_names_are_shown_as_they_are(screen, name):
-    lines, _ = screen(200, terminal.evaluation, evaluation([name, "other"]))
+    lines, _ = screen(200, printing.evaluation, evaluation([name, "other"]))
     assert any(line.startswith(f"{name} ") for line in lines)
 
 
 def test_no_colour_is_shown_where_none_is_wanted(screen, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
-    _, text = screen(200, terminal.evaluation, evaluation(["a", "b"]))
+    _, text = screen(200, printing.evaluation, evaluation(["a", "b"]))
     assert not re.search(r"\x1b\[[0-9;]*(3|4|9|10)[0-7]m", text)
 
 
 def report():
-    reporter = Reporter(total=30, batch_size=1)
+    reporter = ProgressBar(total=30, batch_size=1)
     with reporter.running(0):
         reporter.advance(10)
         reporter.line("epoch 1/3  [red]x")
@@ -206,7 +210,7 @@ def test_elsewhere_there_are_plain_lines_and_no_bar(capsys):
 def clock(monkeypatch):
     """A clock of the reporter's that moves when it is told to."""
     moving = types.SimpleNamespace(now=100.0)
-    monkeypatch.setattr("cnn.reporter.time", types.SimpleNamespace(monotonic=lambda: moving.now))
+    monkeypatch.setattr("cnn.train.progress_bar.time", types.SimpleNamespace(monotonic=lambda: moving.now))
     return moving
 
 
@@ -220,7 +224,7 @@ def dispatch(reporter, clock, *calls):
 
 
 def test_throughput_leaves_out_what_compiles_and_what_trains_nothing(clock):
-    reporter = Reporter(total=100, batch_size=8, quiet=True)
+    reporter = ProgressBar(total=100, batch_size=8, quiet=True)
     with reporter.running(0):
         dispatch(reporter, clock, (30, 1), (2, 4))
         assert reporter.images_per_second() == 4 * 8 / 2
@@ -230,7 +234,7 @@ def test_throughput_leaves_out_what_compiles_and_what_trains_nothing(clock):
 
 
 def test_throughput_of_whole_epochs_leaves_out_the_first_once_there_is_another(clock):
-    reporter = Reporter(total=60, batch_size=8, quiet=True)
+    reporter = ProgressBar(total=60, batch_size=8, quiet=True)
     with reporter.running(0):
         dispatch(reporter, clock, (10, 20))
         assert reporter.images_per_second() == 20 * 8 / 10
@@ -240,7 +244,7 @@ def test_throughput_of_whole_epochs_leaves_out_the_first_once_there_is_another(c
 
 
 def test_an_epoch_says_no_speed_before_a_step_was_made(capsys):
-    reporter = Reporter(total=60, batch_size=8)
+    reporter = ProgressBar(total=60, batch_size=8)
     record = {"train": {"loss": 0.5, "accuracy": 0.75}}
     with reporter.running(20):
         reporter.epoch(1, 3, record, None)

@@ -9,7 +9,14 @@ import numpy as np
 import optax
 import pytest
 
-from cnn import compute, dispatch, gradient, hyper, model, ops, settings, train
+from cnn import hyperparams
+from cnn.data import loader
+from cnn.model import compute, fusion
+from cnn.model.network import apply, apply_train
+from cnn.optim import optimizer_specs, update_specs
+from cnn.train import multi_step
+from cnn.train.gradient import of_batch
+from cnn.train.step import _create, normalised, train_step
 from tests import networks, tiny
 
 RICH = {
@@ -39,7 +46,7 @@ def finite(tree):
 
 
 def forward(values, params, images):
-    return model.apply(values.layers, {"params": params}, images.astype(jnp.float32) / 255)
+    return apply(values.layers, {"params": params}, images.astype(jnp.float32) / 255)
 
 
 @functools.cache
@@ -101,13 +108,16 @@ def gradients(text, count):
     values = tiny.resolve({**tiny.RAW, "model": {"layers": text}})
     compiled, images = tiny.program(values), tiny.split(count)
     variables = networks.variables(values.layers, tiny.SHAPE)
-    state = train._create(
-        hyper.from_values(values), jax.random.key_data(jax.random.key(0)), image_shape=tiny.SHAPE, program=compiled
+    state = _create(
+        hyperparams.from_values(values),
+        jax.random.key_data(jax.random.key(0)),
+        image_shape=tiny.SHAPE,
+        program=compiled,
     )._replace(**variables)
-    pictures, labels = train.normalised(state.hyper, images.images), jax.nn.one_hot(images.labels, tiny.CLASSES)
+    pictures, labels = normalised(state.hyper, images.images), jax.nn.one_hot(images.labels, tiny.CLASSES)
 
     def loss_fn(params):
-        logits, batch_stats = model.apply_train(
+        logits, batch_stats = apply_train(
             values.layers, {**variables, "params": params}, pictures, jax.random.key(0), platform="gpu"
         )
         correct = (logits.argmax(-1) == images.labels).sum(dtype=jnp.float32)
@@ -118,7 +128,7 @@ def gradients(text, count):
     def both(params):
         grads, others = jax.grad(loss_fn, has_aux=True)(params)
         given = {**variables, "params": params}
-        ours = gradient.of_batch(state.hyper, given, images.images, images.labels, jax.random.key(0), compiled)
+        ours = of_batch(state.hyper, given, images.images, images.labels, jax.random.key(0), compiled)
         return tuple(ours), (grads, *others)
 
     return both(variables["params"])
@@ -137,8 +147,8 @@ def gradients(text, count):
 )
 @pytest.mark.parametrize("count", [96, pytest.param(67, marks=pytest.mark.slow)])
 def test_gradients_by_pieces_are_those_of_the_whole_batch(text, count):
-    assert ops.piece(96, 1000, "cpu") == 48
-    assert ops.piece(67, 1000, "cpu") == 67
+    assert fusion.piece(96, 1000, "cpu") == 48
+    assert fusion.piece(67, 1000, "cpu") == 67
     ours, whole = gradients(text, count)
     # Not relative to each leaf: the bias before a batch normalisation has no gradient but rounding.
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5), ours, whole)
@@ -161,13 +171,13 @@ def test_layers_that_take_a_batch_by_pieces_compute_and_draw_what_they_do_at_onc
     @networks.jit
     def run(variables, images):
         def loss(params, **options):
-            logits, batch_stats = model.apply_train(
+            logits, batch_stats = apply_train(
                 network, {**variables, "params": params}, images, jax.random.key(0), **options
             )
             return (logits * jnp.cos(jnp.arange(logits.size)).reshape(logits.shape)).sum(), batch_stats
 
         gradient = jax.value_and_grad(loss, has_aux=True)
-        ways = {"share": compute.Share(piece=2), "platform": "cpu"}, {"platform": "cpu"}, {"platform": "gpu"}
+        ways = {"share": compute.Shard(piece=2), "platform": "cpu"}, {"platform": "cpu"}, {"platform": "gpu"}
         return [gradient(variables["params"], **options) for options in ways]
 
     pieces, at_once, plain = run(variables, images)
@@ -191,10 +201,10 @@ def test_a_step_scatters_nothing(platform, monkeypatch):
         raw["data"] = {**tiny.RAW["data"], "image_shape": (17, 16, 3), "augment": augment}
         values = tiny.resolve(raw)
         compiled = tiny.program(values)
-        abstract = functools.partial(train._create, image_shape=(17, 16, 3), program=compiled)
-        state = jax.eval_shape(abstract, hyper.from_values(values), jax.random.key_data(jax.random.key(0)))
-        batch = train.Images(jax.ShapeDtypeStruct((64, 17, 16, 3), jnp.uint8), jax.ShapeDtypeStruct((64,), jnp.int32))
-        step = jax.jit(functools.partial(train.train_step, program=compiled))
+        abstract = functools.partial(_create, image_shape=(17, 16, 3), program=compiled)
+        state = jax.eval_shape(abstract, hyperparams.from_values(values), jax.random.key_data(jax.random.key(0)))
+        batch = loader.Images(jax.ShapeDtypeStruct((64, 17, 16, 3), jnp.uint8), jax.ShapeDtypeStruct((64,), jnp.int32))
+        step = jax.jit(functools.partial(train_step, program=compiled))
         text = step.trace(state, batch).lower(lowering_platforms=(platform,)).as_text()
         assert "stablehlo.convolution" in text or platform == "cpu"
         assert "scatter" not in text
@@ -204,7 +214,7 @@ def test_a_scan_of_steps_equals_the_steps_one_by_one_within_rounding():
     values, _, after, history = plain()
     state, compiled = tiny.start(values)
     rows = jnp.stack([tiny.rows(step) for step in range(5)])
-    scanned, metrics = dispatch.run_scan(state, tiny.split(), rows, program=compiled)
+    scanned, metrics = multi_step.run_scan(state, tiny.split(), rows, program=compiled)
     networks.agree(host(scanned.params), after.params, 1e-5)
     stacked = jax.tree.map(lambda *numbers: np.stack(numbers), *history)
     networks.agree(host(metrics), stacked, 1e-5)
@@ -228,12 +238,12 @@ def test_weights_average_as_a_loop_in_numpy_does():
     mean = host(state.average)
     assert same_bits(mean, state.params)
     for step in range(5):
-        state, _ = dispatch.run_step(state, tiny.split(), tiny.rows(step), program=compiled)
+        state, _ = multi_step.run_step(state, tiny.split(), tiny.rows(step), program=compiled)
         decay = min(0.3, (2 + step) / (11 + step))
         mean = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new), mean, state.params)
         networks.agree(host(state.average), mean, 1e-6)
     assert not same_bits(state.average, state.params)
-    assert settings.Ema(0.3) == values.train.average
+    assert update_specs.Ema(0.3) == values.train.average
 
 
 def test_no_average_is_kept_unless_asked():
@@ -256,12 +266,12 @@ def poisoned(step):
     for number in itertools.count():
         rows = tiny.rows(number)
         pictures = images.images[rows].astype(jnp.float32)
-        yield train.Images(jnp.where(number == step, jnp.nan, pictures), images.labels[rows])
+        yield loader.Images(jnp.where(number == step, jnp.nan, pictures), images.labels[rows])
 
 
 @functools.cache
 def float_step(compiled):
-    return networks.jit(lambda state, batch: train.train_step(state, batch, compiled))
+    return networks.jit(lambda state, batch: train_step(state, batch, compiled))
 
 
 @pytest.mark.parametrize("bad", [0, 2])
@@ -284,13 +294,13 @@ def test_a_huge_learning_rate_leaves_the_last_finite_state_and_its_number():
     state, compiled = tiny.start(tiny.resolve(optimizer__learning_rate="3e38"))
     for step in range(4):
         kept = host(learned(state))
-        state, _ = dispatch.run_step(state, tiny.split(), tiny.rows(step), program=compiled)
+        state, _ = multi_step.run_step(state, tiny.split(), tiny.rows(step), program=compiled)
         assert finite(learned(state))
         if int(state.bad_step) >= 0:
             break
     assert int(state.bad_step) == step
     assert same_bits(learned(state), kept)
-    again, _ = dispatch.run_step(state, tiny.split(), tiny.rows(0), program=compiled)
+    again, _ = multi_step.run_step(state, tiny.split(), tiny.rows(0), program=compiled)
     assert int(again.bad_step) == step
     assert same_bits(learned(again), kept)
 
@@ -300,7 +310,7 @@ def test_an_update_that_would_overflow_is_not_made():
     raw = {**tiny.RAW, "model": {"layers": "flatten | dense(classes)"}}
     state, compiled = tiny.start(tiny.resolve(raw, optimizer__learning_rate="3e38", data__std="(0.01,)"))
     kept = host(state.params)
-    batch = train.Images(tiny.split().images[:8].astype(jnp.float32), tiny.split().labels[:8])
+    batch = loader.Images(tiny.split().images[:8].astype(jnp.float32), tiny.split().labels[:8])
     after, metrics = float_step(compiled)(state, batch)
     assert np.isfinite([metrics["loss"], metrics["grad_norm"]]).all()
     assert int(after.bad_step) == 0
@@ -320,14 +330,14 @@ def test_bfloat16_computes_nearly_the_same_and_keeps_float32():
 def test_augmentation_and_dropout_draw_anew_at_each_step_and_nowhere_else():
     values = tiny.resolve(RICH)
     compiled = tiny.program(values)
-    batch = train.Images(tiny.split().images[:8], tiny.split().labels[:8])
+    batch = loader.Images(tiny.split().images[:8], tiny.split().labels[:8])
 
     @networks.jit
     def metrics_at(step, seed):
         key = jax.random.key_data(jax.random.key(0))
-        state = train._create(hyper.from_values(values), key, image_shape=tiny.SHAPE, program=compiled)
+        state = _create(hyperparams.from_values(values), key, image_shape=tiny.SHAPE, program=compiled)
         state = state._replace(step=step, key=jax.random.key_data(jax.random.key(seed)))
-        return train.train_step(state, batch, compiled)[1]["loss"]
+        return train_step(state, batch, compiled)[1]["loss"]
 
     losses = [float(metrics_at(step, 1)) for step in range(4)]
     assert len(set(losses)) == 4
@@ -338,10 +348,10 @@ def test_augmentation_and_dropout_draw_anew_at_each_step_and_nowhere_else():
 def test_pictures_are_standardised_by_mean_and_deviation():
     values = tiny.resolve(data__mean="(0.25,)", data__std="(0.5,)")
     images = tiny.split().images
-    found = train.normalised(hyper.from_values(values), images)
+    found = normalised(hyperparams.from_values(values), images)
     np.testing.assert_allclose(found, (np.asarray(images) / 255 - 0.25) / 0.5, rtol=1e-5, atol=1e-6)
     raw = {**tiny.RAW, "data": {**tiny.RAW["data"], "image_shape": (8, 8, 2), "mean": (0.1, 0.2), "std": (1.0, 2.0)}}
-    found = train.normalised(hyper.from_values(tiny.resolve(raw)), jnp.full((1, 8, 8, 2), 255, jnp.uint8))
+    found = normalised(hyperparams.from_values(tiny.resolve(raw)), jnp.full((1, 8, 8, 2), 255, jnp.uint8))
     np.testing.assert_allclose(found[0, 0, 0], [0.9, 0.4], rtol=1e-6)
 
 
@@ -354,17 +364,17 @@ def test_batch_statistics_move_with_the_batches_and_stand_still_once_diverged():
     before = host(state.batch_stats["batch_norm1"])
     step = float_step(compiled)
     pictures = images.images[:8].astype(jnp.float32)
-    state, _ = step(state, train.Images(pictures, images.labels[:8]))
+    state, _ = step(state, loader.Images(pictures, images.labels[:8]))
     flat = np.asarray(pictures).reshape(8, -1) / 255
     found = host(state.batch_stats["batch_norm1"])
     np.testing.assert_allclose(found["mean"], 0.5 * before["mean"] + 0.5 * flat.mean(0), rtol=1e-4)
     np.testing.assert_allclose(found["var"], 0.5 * before["var"] + 0.5 * flat.var(0), rtol=1e-4)
-    state, _ = step(state, train.Images(pictures * jnp.nan, images.labels[:8]))
+    state, _ = step(state, loader.Images(pictures * jnp.nan, images.labels[:8]))
     assert same_bits(state.batch_stats["batch_norm1"], found)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", settings.OPTIMIZERS)
+@pytest.mark.parametrize("name", optimizer_specs.OPTIMIZERS)
 def test_every_optimizer_trains_a_network_with_convolutions(name):
     rate = {"sgd": 0.1, "momentum": 0.1, "nesterov": 0.1, "muon": 0.05}.get(name, 0.02)
     raw = {**tiny.RAW, "optimizer": {"name": name, "learning_rate": rate}}
@@ -378,8 +388,8 @@ def test_a_network_without_parameters_can_be_stepped():
     raw = {**tiny.RAW, "model": {"layers": "global_avg_pool"}}
     raw["data"] = {**tiny.RAW["data"], "image_shape": (8, 8, 3)}
     state, compiled = tiny.start(tiny.resolve(raw))
-    images = train.Images(jnp.zeros((8, 8, 8, 3), jnp.uint8), jnp.zeros(8, jnp.int32))
-    state, metrics = dispatch.run_step(state, images, tiny.rows(0), program=compiled)
+    images = loader.Images(jnp.zeros((8, 8, 8, 3), jnp.uint8), jnp.zeros(8, jnp.int32))
+    state, metrics = multi_step.run_step(state, images, tiny.rows(0), program=compiled)
     assert int(state.bad_step) == -1
     assert float(metrics["loss"]) == pytest.approx(8 * np.log(3), rel=1e-5)
 
@@ -390,7 +400,7 @@ def test_a_network_without_parameters_can_be_stepped():
 def test_where_the_calls_of_a_loop_end_leaves_no_trace(layers):
     values = tiny.resolve(model__layers=layers)
     rows = np.stack([tiny.rows(step) for step in range(6)]).astype(np.int32)
-    way = dispatch.Dispatch("loop", 6)
+    way = multi_step.Dispatch("loop", 6)
     outcomes = []
     for ends in (6,), (2, 3, 6), (1, 2, 3, 4, 5, 6):
         state, compiled = tiny.start(values)
@@ -401,7 +411,7 @@ def test_where_the_calls_of_a_loop_end_leaves_no_trace(layers):
             calls.append(metrics)
             lengths.append(end - before)
             before = end
-        outcomes.append((host(state), dispatch.joined(calls, lengths)))
+        outcomes.append((host(state), multi_step.joined(calls, lengths)))
     assert int(outcomes[0][0].step) == 6
     assert outcomes[0][1]["loss"].shape == (6,)
     for outcome in outcomes[1:]:
@@ -421,7 +431,7 @@ def test_where_the_calls_of_a_loop_end_leaves_no_trace(layers):
     ],
 )
 def test_a_call_makes_as_many_steps_as_take_a_moment(overrides, way):
-    assert dispatch.dispatch_of(tiny.resolve(train__batch_size=64, **overrides)) == way
+    assert multi_step.dispatch_of(tiny.resolve(train__batch_size=64, **overrides)) == way
 
 
 @pytest.mark.slow
@@ -430,9 +440,9 @@ def test_an_epoch_in_one_dispatch_moves_nothing_between_host_and_device_and_reus
     values = tiny.resolve(train__compute_dtype=dtype)
     state, program = tiny.start(values)
     split, rows = tiny.split(), jnp.stack([tiny.rows(step) for step in range(4)])
-    state, _ = dispatch.run_scan(state, split, rows, program=program)
+    state, _ = multi_step.run_scan(state, split, rows, program=program)
     with jax.transfer_guard("disallow"):
-        after, metrics = dispatch.run_scan(state, split, rows, program=program)
+        after, metrics = multi_step.run_scan(state, split, rows, program=program)
         with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
             jax.block_until_ready(jnp.add(rows, np.ones(2, np.int32)[0]))
     assert metrics["loss"].shape == (4,)

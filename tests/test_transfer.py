@@ -10,7 +10,12 @@ from safetensors.numpy import load_file, save_file
 
 import runs
 import sweeps
-from cnn import chosen, config, dispatch, donor, experiment, patterns, rundir, starting, transfer
+from cnn import patterns
+from cnn.config import config
+from cnn.config.resolve import resolve as resolve_resolve
+from cnn.runs import run_dir
+from cnn.train import checkpointer, experiment, init_from, load_init_from, multi_step
+from cnn.train.state import create_train_state, make_step_config
 
 LAYERS = "flatten | dense(6) | batch_norm | relu | dense(classes) | softmax"
 SECTIONS = {**runs.SECTIONS, "model": {"layers": LAYERS}, "train": {**runs.SECTIONS["train"], "epochs": 1}}
@@ -25,15 +30,15 @@ def source(tmp_path_factory):
 
 
 def resolve(*overrides):
-    return config.resolve(SECTIONS, [config.Override(*text.split("=", 1)) for text in overrides])
+    return resolve_resolve(SECTIONS, [config.Override(*text.split("=", 1)) for text in overrides])
 
 
 def arrays(workdir, step=None):
     """Returns every array of a run by its path: its weights as its config says, or of a step."""
-    values = config.resolve(runs.saved(workdir, "config.json"))
+    values = resolve_resolve(runs.saved(workdir, "config.json"))
     if step is None:
-        return transfer.flatten(chosen.variables(values, workdir, "last")[1])
-    found, _ = transfer._read(donor.find(f"{workdir}@{step}"))
+        return load_init_from.flatten(checkpointer.restore_variables(values, workdir, "last")[1])
+    found, _ = load_init_from._read(init_from.find(f"{workdir}@{step}"))
     return found
 
 
@@ -77,7 +82,7 @@ def test_a_run_that_continues_never_reads_the_source_again(source, tmp_path, mon
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(dispatch, "run_loop", killed)
+        patched.setattr(multi_step, "run_loop", killed)
         with pytest.raises(Killed):
             experiment.run(values, tmp_path / "resumed")
     assert runs.steps(tmp_path / "resumed") == [0]
@@ -101,7 +106,7 @@ def test_every_array_that_does_not_fit_is_listed_with_the_pattern_that_does(sour
         "    dense3/bias: nothing there, 10 here\n"
     )
     patterned = resolve(f"init_from={source}", f"model.layers={NARROW}", "init_layers=!dense2 !dense3")
-    assert len(donor.fit(patterned, donor.find(str(source))).loaded) == 6
+    assert len(init_from.fit(patterned, init_from.find(str(source))).loaded) == 6
 
 
 def test_a_checkpoint_a_step_and_a_file_name_the_same_arrays(source, tmp_path):
@@ -109,7 +114,7 @@ def test_a_checkpoint_a_step_and_a_file_name_the_same_arrays(source, tmp_path):
     save_file({path: np.asarray(array) for path, array in arrays(source).items()}, file)
     abouts = []
     for name in (source, f"{source}@12", source / "checkpoints" / "00000012", file):
-        found, about = transfer._read(donor.find(str(name)))
+        found, about = load_init_from._read(init_from.find(str(name)))
         assert same(found, load_file(file), found) == list(found)
         abouts.append(about)
     assert len({about["fingerprint"] for about in abouts}) == 1
@@ -125,7 +130,8 @@ def test_a_run_gives_the_weights_that_its_config_chose_and_a_step_its_own(weight
     assert runs.train(given, *changes) == 0
     steps = {"best": 12, "ema": 36}
     expected = {
-        name: transfer.flatten(chosen.variables(runs.tiny(*changes), given, name)[1]) for name in ("last", weights)
+        name: load_init_from.flatten(checkpointer.restore_variables(runs.tiny(*changes), given, name)[1])
+        for name in ("last", weights)
     }
     assert not same(expected["last"], expected[weights], expected["last"])
 
@@ -135,10 +141,10 @@ def test_a_run_gives_the_weights_that_its_config_chose_and_a_step_its_own(weight
     assert (about["step"], about["weights"]) == (steps[weights], weights)
     assert same(arrays(workdir, 0), expected[weights], expected["last"]) == list(expected["last"])
     values = runs.tiny(f"init_from={given}@36", averaged)
-    state, about, _ = transfer.begin(values, starting.make_state(values, starting.make_program(values, 12, 12)))
+    state, about, _ = load_init_from.begin(values, create_train_state(values, make_step_config(values, 12, 12)))
     assert (about["step"], about["weights"]) == (36, "last")
     for params in (state.params, state.average):
-        found = transfer.flatten({"params": params, "batch_stats": {}})
+        found = load_init_from.flatten({"params": params, "batch_stats": {}})
         assert same(found, expected["last"], found) == list(expected["last"])
 
 
@@ -170,9 +176,9 @@ def test_a_run_without_a_checkpoint_and_a_damaged_step_are_refused(source, tmp_p
     shutil.copytree(source, empty)
     shutil.rmtree(empty / "checkpoints")
     with pytest.raises(config.ConfigError, match=r"config.init_from: .*empty has no checkpoint yet"):
-        transfer._read(donor.find(str(empty)))
+        load_init_from._read(init_from.find(str(empty)))
     with pytest.raises(config.ConfigError, match=r"config.init_from: .*missing"):
-        transfer._read(donor.find(f"{source}@7"))
+        load_init_from._read(init_from.find(f"{source}@7"))
 
 
 def test_patterns_without_a_source_are_refused():
@@ -190,9 +196,9 @@ def test_a_run_older_than_the_fields_continues(tmp_path):
     saved = runs.saved(workdir, "config.json")
     del saved["init_from"], saved["init_layers"], saved["train"]["freeze"]
     (workdir / "config.json").write_text(json.dumps(saved))
-    assert rundir.check_same_config(runs.tiny(), workdir) == []
+    assert run_dir.check_same_config(runs.tiny(), workdir) == []
     with pytest.raises(config.ConfigError, match="holds a run of another config"):
-        rundir.check_same_config(runs.tiny("train.freeze=dense1/bias"), workdir)
+        run_dir.check_same_config(runs.tiny("train.freeze=dense1/bias"), workdir)
 
 
 @pytest.mark.slow

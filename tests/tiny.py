@@ -3,8 +3,13 @@
 import jax.numpy as jnp
 import numpy as np
 
-from cnn import config, dispatch, hyper, starting, train
-from cnn.config import Override
+from cnn import hyperparams
+from cnn.config.config import Override
+from cnn.config.resolve import resolve as resolve_resolve
+from cnn.data import loader
+from cnn.train import multi_step
+from cnn.train.state import make_step_config
+from cnn.train.step import create_state
 
 SHAPE, CLASSES, BATCH = (8, 8, 1), 3, 8
 RAW = {
@@ -18,17 +23,17 @@ RAW = {
 def resolve(raw=RAW, **overrides):
     """Returns the values of the tiny config; `optimizer__learning_rate="0.2"` sets a field as a flag does."""
     given = [Override(path.replace("__", "."), str(value)) for path, value in overrides.items()]
-    return config.resolve(raw, given)
+    return resolve_resolve(raw, given)
 
 
 def program(values, total_steps=20, steps_per_epoch=4):
-    return starting.make_program(values, total_steps, steps_per_epoch)
+    return make_step_config(values, total_steps, steps_per_epoch)
 
 
 def start(values, seed=0, **lengths):
     """Returns the state before the first update, and the program."""
     compiled = program(values, **lengths)
-    return train.create_state(hyper.from_values(values), values.data.image_shape, seed, compiled), compiled
+    return create_state(hyperparams.from_values(values), values.data.image_shape, seed, compiled), compiled
 
 
 def split(count=32, seed=0):
@@ -38,7 +43,7 @@ def split(count=32, seed=0):
     images = rng.integers(0, 100, (count, *SHAPE))
     for image, label in zip(images, labels, strict=True):
         image[:, 1 + 2 * label : 3 + 2 * label] += 150
-    return train.Images(jnp.asarray(images, jnp.uint8), jnp.asarray(labels, jnp.int32))
+    return loader.Images(jnp.asarray(images, jnp.uint8), jnp.asarray(labels, jnp.int32))
 
 
 def rows(step, count=32):
@@ -52,6 +57,6 @@ def run(values, steps, seed=0, images=None, **lengths):
     images = split() if images is None else images
     history = []
     for step in range(steps):
-        state, metrics = dispatch.run_step(state, images, rows(step), program=compiled)
+        state, metrics = multi_step.run_step(state, images, rows(step), program=compiled)
         history.append(metrics)
     return state, history

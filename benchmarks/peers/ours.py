@@ -8,29 +8,34 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 
 import worker
 
-from cnn import runtime
+from cnn.system import environment
 
 
 def build(spec):
-    runtime.prepare()
+    environment.prepare()
     import jax
     import jax.numpy as jnp
     import numpy as np
 
-    from cnn import config, cores, data, devices, dispatch, evaluate, feed, starting
+    from cnn import evaluate
+    from cnn.config import resolve
+    from cnn.data import loader, types
+    from cnn.system import sharding
+    from cnn.train import cpu_devices, multi_step
+    from cnn.train.state import create_train_state, make_step_config
     from networks import sections
 
-    values = config.resolve(sections(spec["config"]), spec["overrides"])
-    cores.prepare(values)
-    halves = cores.count(values)
-    place = functools.partial(devices.replicate, count=halves)
+    values = resolve.resolve(sections(spec["config"]), spec["overrides"])
+    cpu_devices.prepare(values)
+    halves = cpu_devices.count(values)
+    place = functools.partial(sharding.replicate, count=halves)
     images, labels = worker.examples(spec)
     placed = place(images)
-    size, way = spec["batch_size"], dispatch.dispatch_of(values)
-    split = data.Split(images, labels.astype(np.int32))
-    given = feed.Feed(split, seed=0, batch_size=size, epochs=10_000, workers=0, place=place)
-    program = starting.make_program(values, 100_000, 100, halves)
-    state, made = starting.make_state(values, program), 0
+    size, way = spec["batch_size"], multi_step.dispatch_of(values)
+    split = types.Split(images, labels.astype(np.int32))
+    given = loader.Loader(split, seed=0, batch_size=size, epochs=10_000, workers=0, place=place)
+    program = make_step_config(values, 100_000, 100, halves)
+    state, made = create_train_state(values, program), 0
 
     def train_steps(count):
         nonlocal state, made

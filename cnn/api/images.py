@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from cnn.config import ConfigError
+from cnn.config.config import ConfigError
 from cnn.layers import Shape, show
 
 Pictures = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray

@@ -5,42 +5,43 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn import config, origin, rundir
-from cnn.config import ConfigError, Values
-from cnn.data import own
-from cnn.data.own import Unread, Wanted
+from cnn.config import resolve
+from cnn.config.config import Config, ConfigError
+from cnn.data import user_images
+from cnn.data.user_images import Unread, Wanted
+from cnn.runs import recorded_data, run_dir
 
 if TYPE_CHECKING:
-    from cnn.data import Dataset
-    from cnn.predict import Prediction
+    from cnn.data.types import Dataset
+    from cnn.evaluate import Prediction
 
 SPLITS = ("train", "valid", "test")
 WEIGHTS = ("last", "best", "ema")
 
 
-def read_run(workdir: Path) -> Values:
+def read_run(workdir: Path) -> Config:
     """Returns the config of a run, from its `config.json`; no config file is executed.
 
     Raises:
       ConfigError: the directory holds no run, or its config is not valid.
     """
-    saved = rundir.read_config(workdir)
+    saved = run_dir.read_config(workdir)
     try:
-        return config.resolve(saved, recorded=True)
+        return resolve.resolve(saved, recorded=True)
     except ConfigError as error:
-        raise ConfigError([f"{workdir / rundir.CONFIG}: {problem}" for problem in error.problems]) from None
+        raise ConfigError([f"{workdir / run_dir.CONFIG}: {problem}" for problem in error.problems]) from None
 
 
-def class_names(values: Values, workdir: Path) -> list[str]:
+def class_names(values: Config, workdir: Path) -> list[str]:
     """Returns a name for each logit; numbers where the run does not say.
 
     Raises:
       BrokenFile: `run.json` is not what this software wrote.
     """
-    return origin.class_names(workdir, values.data.classes)
+    return recorded_data.class_names(workdir, values.data.classes)
 
 
-def dataset(values: Values, workdir: Path, split: str, data_dir: str | None = None) -> "Dataset":
+def dataset(values: Config, workdir: Path, split: str, data_dir: str | None = None) -> "Dataset":
     """Returns the data of a run, or others with the same classes, whose labels count them as the run does.
 
     Args:
@@ -53,18 +54,19 @@ def dataset(values: Values, workdir: Path, split: str, data_dir: str | None = No
       ConfigError: the split is empty.
       DataError: the data are missing or unlike the config, or their classes have other names than the run's.
     """
-    from cnn import badlist, checks  # JAX takes seconds to import
+    from cnn.runs import bad_examples_file
+    from cnn.train import checks  # JAX takes seconds to import
 
     _one_of("split", split, SPLITS)
     found = checks.load_data(dataclasses.replace(values.data, data_dir=data_dir or values.data.data_dir))
-    found = origin.in_order(workdir, found)
+    found = recorded_data.in_order(workdir, found)
     if not len(getattr(found, split)):
         raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])
-    badlist.recall(workdir, found)
+    bad_examples_file.recall(workdir, found)
     return found
 
 
-def variables(values: Values, workdir: Path, weights: str | None = None) -> tuple[int, dict[str, Any]]:
+def variables(values: Config, workdir: Path, weights: str | None = None) -> tuple[int, dict[str, Any]]:
     """Returns the step and the variables of a run.
 
     Args:
@@ -75,13 +77,13 @@ def variables(values: Values, workdir: Path, weights: str | None = None) -> tupl
     Raises:
       ConfigError: nothing is saved yet, or not these weights.
     """
-    from cnn import chosen  # JAX takes seconds to import
+    from cnn.train import checkpointer  # JAX takes seconds to import
 
-    return chosen.variables(values, workdir, _one_of("weights", weights or values.eval.weights, WEIGHTS))
+    return checkpointer.restore_variables(values, workdir, _one_of("weights", weights or values.eval.weights, WEIGHTS))
 
 
 def evaluate(
-    values: Values, workdir: Path, split: str = "test", weights: str | None = None, data_dir: str | None = None
+    values: Config, workdir: Path, split: str = "test", weights: str | None = None, data_dir: str | None = None
 ) -> dict[str, Any]:
     """Evaluates a run on every example of a split, once; writes and returns what `evaluation-<split>.json` holds.
 
@@ -98,10 +100,11 @@ def evaluate(
       ConfigError: the split is empty, nothing is saved yet, or not these weights.
       DataError: the data are missing or unlike the config, or their classes have other names than the run's.
     """
-    from cnn import arithmetic, evaluate
+    from cnn import evaluate
+    from cnn.runs import numerics
 
     _one_of("split", split, SPLITS)
-    arithmetic.tell(values, workdir)
+    numerics.tell(values, workdir)
     weights = weights or values.eval.weights
     step, found = variables(values, workdir, weights)
     given = dataset(values, workdir, split, data_dir)
@@ -109,7 +112,7 @@ def evaluate(
 
 
 def predict_files(
-    values: Values, workdir: Path, files: Iterable[str], weights: str | None = None, invert: str = "auto"
+    values: Config, workdir: Path, files: Iterable[str], weights: str | None = None, invert: str = "auto"
 ) -> "Iterator[Prediction | Unread]":
     """Yields what a run's network makes of each picture, in order, and why where one cannot be read.
 
@@ -123,13 +126,13 @@ def predict_files(
     Raises:
       ConfigError: nothing is saved yet, or not these weights.
     """
-    from cnn import predict
+    from cnn import evaluate
 
-    about = origin.recorded(workdir)
-    _one_of("invert", invert, own.INVERT)
+    about = recorded_data.recorded(workdir)
+    _one_of("invert", invert, user_images.INVERT)
     wanted = Wanted(values.data.image_shape, values.data.fit, about.get("background"), invert)
     _, found = variables(values, workdir, weights)
-    return predict.predict(values, found, own.listed(files), wanted)
+    return evaluate.predict(values, found, user_images.listed(files), wanted)
 
 
 def _one_of(name: str, given: str, known: tuple[str, ...]) -> str:

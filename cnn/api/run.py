@@ -1,7 +1,15 @@
-"""A run as an object: opened from its directory, asked for arrays, predictions, evaluations and journeys."""
+"""A run as an object: opened from its directory, asked for arrays, predictions, evaluations and journeys.
 
+Runs a config.
+
+What a config makes, before anything runs: its network, its data.
+
+Ctrl-C, or a notebook's stop button: what is worth keeping is saved, and Python's own handlers come back.
+"""
+
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,18 +18,73 @@ import numpy as np
 from markupsafe import Markup
 from ml_collections import ConfigDict
 
-from cnn import lock, origin, report, rundir
-from cnn.api import images, looking, reading, signals
+from cnn.api import images, reading
 from cnn.api.images import Pictures
-from cnn.api.records import Curves, Evaluation, Journey, Line, Maps, Predictions, Summary
-from cnn.config import ConfigError
-from cnn.data import DataError
-from cnn.data.own import Unread
+from cnn.api.results import Curves, Evaluation, Journey, Line, Maps, Predictions, Summary
+from cnn.config import files
+from cnn.config.config import Config, ConfigError
+from cnn.config.files import ConfigLike
+from cnn.data.types import DataError
+from cnn.data.user_images import Unread
 from cnn.layers import Conv
-from cnn.report import files, head, history, story
+from cnn.report import curve_data, headline, run_files, run_page
+from cnn.report.journey import walkthrough
+from cnn.runs import lock, recorded_data, run_dir
+from cnn.system import environment
+from cnn.system.preemption import Preempted, Preemption
 
 if TYPE_CHECKING:
-    from cnn.data import Dataset
+    from cnn.data.types import Dataset
+
+
+def summary(config: ConfigLike = "digits") -> Summary:
+    """Returns the journey table of a config, without its data.
+
+    >>> table = summary("fashion_mnist")
+    >>> f"{table.parameters:,} parameters, {table.macs:,} multiply-accumulates"
+    '243,786 parameters, 5,056,000 multiply-accumulates'
+
+    Raises:
+      ConfigError: lists everything that is wrong with the config.
+    """
+    values = files.resolved(config)
+    return Summary(values.data.image_shape, values.rows)
+
+
+def load_data(config: ConfigLike = "digits") -> "Dataset":
+    """Returns a config's pictures: `train`, `valid` and `test`, each with `images` (uint8) and `labels`.
+
+    Raises:
+      ConfigError: lists everything that is wrong with the config.
+      DataError: the data are missing or unlike the config.
+    """
+    from cnn.train import checks  # JAX takes seconds to import
+
+    return checks.load_data(files.resolved(config).data)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Preemption]:
+    """Turns a first signal within the block into a `KeyboardInterrupt` once all is saved, a second one at once.
+
+    In any thread but the main one, which alone hears signals, it changes nothing.
+
+    Raises:
+      ConfigError: the environment is wrong; it is completed where it says nothing and JAX has not read it yet.
+      KeyboardInterrupt: a signal came.
+    """
+    environment.prepare()
+    if problems := environment.problems():
+        raise ConfigError(problems)
+    with Preemption(leaves=False) as interruption:
+        try:
+            yield interruption
+        except Preempted:
+            raise KeyboardInterrupt("interrupted and saved; the same call continues from there") from None
+
+
+if TYPE_CHECKING:
+    from cnn.data.types import Dataset
 
 
 def load(workdir: str | os.PathLike[str]) -> "Run":
@@ -45,7 +108,7 @@ class Run:
     @property
     def config(self) -> ConfigDict:
         """Every field of the run's config; a copy, of which another run can be made."""
-        return ConfigDict(rundir.read_json(self.workdir / rundir.CONFIG))
+        return ConfigDict(run_dir.read_json(self.workdir / run_dir.CONFIG))
 
     @property
     def result(self) -> Mapping[str, Any] | None:
@@ -53,8 +116,8 @@ class Run:
         return self._files.result
 
     @property
-    def _files(self) -> files.Run:
-        return files.Run(self.workdir, self._values, running=lock.is_held(self.workdir))
+    def _files(self) -> run_files.Run:
+        return run_files.Run(self.workdir, self._values, running=lock.is_held(self.workdir))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -64,7 +127,7 @@ class Run:
     @property
     def curves(self) -> Curves:
         """The learning curves, raw."""
-        recorded = history.read(self._files)
+        recorded = curve_data.read(self._files)
         points = {f"{split} loss": recorded.loss[split] for split in ("train", "valid")}
         points |= {f"{split} accuracy": recorded.accuracy[split] for split in ("train", "valid")}
         points["learning rate"] = recorded.learning_rate
@@ -91,7 +154,7 @@ class Run:
         """
         import jax
 
-        with signals.interruptible():
+        with interruptible():
             return jax.tree.map(np.asarray, reading.variables(self._values, self.workdir, weights)[1])
 
     @cached_property
@@ -118,7 +181,7 @@ class Run:
     @cached_property
     def data(self) -> "Dataset":
         """The pictures and labels that the run was made with; see `cnn.load_data`."""
-        return origin.in_order(self.workdir, looking.load_data(self.config))
+        return recorded_data.in_order(self.workdir, load_data(self.config))
 
     def evaluate(self, split: str = "test", weights: str | None = None, data_dir: str | None = None) -> Evaluation:
         """Evaluates every example of a split, once, as `main.py eval` does; writes the same files.
@@ -132,7 +195,7 @@ class Run:
           ConfigError: the split is empty, nothing is saved yet, or not these weights.
           DataError: the data are missing or unlike the config.
         """
-        with signals.interruptible():
+        with interruptible():
             return Evaluation(reading.evaluate(self._values, self.workdir, split, weights, data_dir))
 
     def predict(self, pictures: Pictures, weights: str | None = None, invert: str = "auto") -> Predictions:
@@ -148,7 +211,7 @@ class Run:
           DataError: files cannot be read; all of them are named.
         """
         paths = images.paths_of(pictures)
-        with signals.interruptible():
+        with interruptible():
             if paths is None:
                 return self._predict_arrays(np.asarray(pictures), weights)
             outcomes = list(reading.predict_files(self._values, self.workdir, paths, weights, invert))
@@ -160,11 +223,11 @@ class Run:
         return Predictions(seen, logits, self.classes, names, notes)
 
     def _predict_arrays(self, given: np.ndarray, weights: str | None) -> Predictions:
-        from cnn import predict
+        from cnn import evaluate
 
         pixels = images.checked(given, self._values.data.image_shape)
         _, variables = reading.variables(self._values, self.workdir, weights)
-        logits = predict.predict_images(self._values, variables, pixels)
+        logits = evaluate.predict_images(self._values, variables, pixels)
         names = tuple(f"image {row}" for row in range(len(pixels)))
         return Predictions(pixels, logits, self.classes, names, ((),) * len(pixels))
 
@@ -180,25 +243,85 @@ class Run:
           DataError: the file cannot be read.
           FloatingPointError: an output is not finite.
         """
-        from cnn import journey
+        from cnn.explain import journey
 
         given = self.predict(picture).images if images.paths_of(picture) else np.asarray(picture)
         image = images.checked(given, self._values.data.image_shape)
-        with signals.interruptible():
+        with interruptible():
             _, variables = reading.variables(self._values, self.workdir, weights)
             chosen = [journey.Chosen("image", "your own picture", image[0])]
             followed = journey.capture(self._values, variables, chosen, self.classes, {})
-        outputs = story.forward(followed, followed.pictures[0])
-        (name, _), *_ = story.chances(followed, outputs)
+        outputs = walkthrough.forward(followed, followed.pictures[0])
+        (name, _), *_ = walkthrough.chances(followed, outputs)
         return Journey(image[0], outputs, name, followed.about["numbers"])
 
     def write_page(self) -> Path:
         """Writes `report.html` again from the run's files, as `main.py report` does, and returns its path."""
-        return report.write(self.workdir, running=lock.is_held(self.workdir))
+        return run_page.write(self.workdir, running=lock.is_held(self.workdir))
 
     def __repr__(self) -> str:
-        state, reason = head.status(self._files)
-        return f"{self.workdir}: {state}{f', {reason}' if reason else ''}. {head.sentence(self._files)}"
+        state, reason = headline.status(self._files)
+        return f"{self.workdir}: {state}{f', {reason}' if reason else ''}. {headline.sentence(self._files)}"
 
     def _repr_html_(self) -> str:
         return Markup("<p>{}</p>{}").format(repr(self), Markup(self.curves._repr_html_()))
+
+
+if TYPE_CHECKING:
+    from cnn.system.preemption import Preemption
+    from cnn.train.experiment import Finished
+
+
+def run(
+    config: ConfigLike = "digits", workdir: str | os.PathLike[str] | None = None, *, devices: int | None = None
+) -> "Run":
+    """Trains, evaluates and writes a run, as `python main.py` does; continues one that was interrupted.
+
+    A finished run of the same config is only read. An interruption (`KeyboardInterrupt`) leaves a run that the same
+    call continues, to the same bits. A run that diverged is returned, too: its `result` says so.
+
+    Args:
+      config: a name, a file or a `ConfigDict`.
+      workdir: the run's directory; `runs/<name>` for a config that has one.
+      devices: how many share each batch; `None` for as many as `main.py` takes.
+
+    Raises:
+      ConfigError: lists everything that is wrong, or says what other run the directory holds.
+      DataError: the data are missing or unlike the config.
+      Held: another process holds the run.
+      NoValidCheckpoint: what was saved is damaged.
+      OSError: the disk is full, or the directory cannot be written.
+      KeyboardInterrupt: a signal asked to stop, and what was done is saved.
+    """
+    values, folder = files.resolved(config), _folder(config, workdir)
+    with interruptible() as interruption:
+        train(values, folder, devices, interruption)
+    return load(folder)
+
+
+def train(
+    values: Config, workdir: Path, devices: int | None = None, interruption: "Preemption | None" = None
+) -> "Finished":
+    """Runs an experiment on so many devices, or as many as `cores.count` says; see `experiment.run`.
+
+    Raises:
+      ConfigError: there are not as many devices, or what `experiment.run` says.
+    """
+    import jax
+
+    from cnn.train import cpu_devices, experiment
+
+    if devices != 1:
+        cpu_devices.prepare(values)
+    available = jax.device_count()
+    if devices is not None and not 1 <= devices <= available:
+        raise ConfigError([f"--devices: there are {available}, got {devices}. Use at most those"])
+    return experiment.run(values, workdir, devices or cpu_devices.count(values), interruption=interruption)
+
+
+def _folder(config: ConfigLike, workdir: str | os.PathLike[str] | None) -> Path:
+    if workdir is not None:
+        return Path(workdir)
+    if isinstance(config, (str, os.PathLike)):
+        return Path("runs") / Path(files.path_of(config)).stem
+    raise ConfigError(["workdir: a config without a name needs a directory, got None. Name one, such as 'runs/a'"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn.data.fitting import fit_images
+from cnn.data.resize import fit_images
 from cnn.data.splits import TEST_KEY, cut
 from cnn.data.types import Source, Split
 

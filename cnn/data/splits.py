@@ -1,10 +1,28 @@
-"""How `valid` is cut from `train`, and `test` from a source that has none."""
+"""How `valid` is cut from `train`, and `test` from a source that has none.
+
+The order of examples: a pure function of the seed and the epoch.
+"""
 
 import numpy as np
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool, Int32, Int64
 
-from cnn.data.order import permutation
 from cnn.data.types import Split
+
+
+def permutation(seed: int, epoch: int, n: int) -> Int64[np.ndarray, " n"]:
+    """Shuffles the numbers from 0 to n - 1.
+
+    NumPy promises that the raw words of a bit generator never change, which it does not promise of
+    `Generator.permutation`; so the words are sorted here.
+
+    Args:
+      seed: at least 0 and below 2**64.
+      epoch: at least 0 and below 2**64; every (seed, epoch) is its own stream.
+      n: how many.
+    """
+    words = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)).random_raw(n)
+    return np.argsort(words, kind="stable").astype(np.int64)
+
 
 # Fixed words outside the range of ordinary seeds: runs of every seed share their splits.
 VALID_KEY = 0x76616C6964_000001

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
-from cnn.data.rejects import Rejects
+from cnn.data.bad_examples import BadExamples
 
 # TFDS also takes names with a namespace, which reach for the network; and a name must not leave the data folder.
 NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]*\w)?(:\d+\.\d+\.\d+)?", re.ASCII)
@@ -153,7 +153,7 @@ class Dataset:
     test: Split
     class_names: tuple[str, ...]
     identity: str
-    rejects: Rejects = dataclasses.field(default_factory=Rejects)
+    rejects: BadExamples = dataclasses.field(default_factory=BadExamples)
     notes: tuple[str, ...] = ()
     """What a person should hear about the data, a line each."""
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Num
 
-from cnn import evaluate, hyper
+from cnn import evaluate, hyperparams
 from cnn.export.artefact import Trained
 
 Probabilities = Callable[[np.ndarray], Any]
@@ -64,7 +64,7 @@ def expected(trained: Trained, images: np.ndarray) -> Float32[np.ndarray, "image
     """Returns the logits of evaluation's own program, in float32 on the CPU."""
     with jax.default_device(cpu()), jax.default_matmul_precision("highest"):
         variables = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)), dict(trained.variables))
-        hyperparameters = hyper.from_values(trained.values)
+        hyperparameters = hyperparams.from_values(trained.values)
         return evaluate.predict_logits(hyperparameters, variables, jnp.asarray(images), batch_size=len(images))
 
 

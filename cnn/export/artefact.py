@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cnn import layers, model
-from cnn.config import ConfigError, Values
+from cnn import layers
+from cnn.config.config import Config, ConfigError
+from cnn.model import network
 
 LARGEST = 2_000_000_000
 """Bytes of weights; what both formats are stored in ends at 2 GiB."""
@@ -22,8 +23,8 @@ class Trained(NamedTuple):
       intensities: the type of the pictures that go in: uint8, or float32 that holds 0..255 too.
     """
 
-    values: Values
-    variables: model.Variables
+    values: Config
+    variables: network.Variables
     classes: tuple[str, ...]
     step: int
     weights: str

@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import ArrayLike
 
 from cnn import layers as kinds
-from cnn.config import ConfigError
+from cnn.config.config import ConfigError
 from cnn.layers import Layer, Shape
 
 Arrays = Mapping[str, Any]

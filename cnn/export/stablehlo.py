@@ -7,9 +7,11 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array, Float, Num
 
-from cnn import hyper, layers, model, train
+from cnn import hyperparams, layers
 from cnn.export import agreement
 from cnn.export.artefact import Artefact, Trained, check_size, pictures, precision
+from cnn.model import network
+from cnn.train import step
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -45,12 +47,12 @@ def write(trained: Trained) -> Artefact:
 
 def _probabilities(trained: Trained) -> Any:
     values = trained.values
-    hyperparameters = hyper.from_values(values)
+    hyperparameters = hyperparams.from_values(values)
     last = layers.named(values.layers)[-1][0]
 
     def probabilities(images: Num[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
-        standardised = train.normalised(hyperparameters, images)
-        outputs = model.capture(values.layers, trained.variables, standardised)
+        standardised = step.normalised(hyperparameters, images)
+        outputs = network.capture(values.layers, trained.variables, standardised)
         ends = isinstance(values.layers[-1], layers.Softmax)
         return outputs[last] if ends else jax.nn.softmax(outputs[last])
 

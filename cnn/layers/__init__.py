@@ -1,7 +1,7 @@
 """The layer kinds: frozen records that know their shapes, formulas, parameters, MACs and receptive fields, without JAX.
 
 To add one, write its record in the module it belongs to, list it in `KINDS`, and give it its computation in
-`cnn/compute.py`.
+`cnn/model/compute.py`.
 """
 
 from collections.abc import Mapping

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from cnn.ops.apart import apart
+from cnn.ops.noinline import noinline
 
 Vector = Float[Array, " channels"]
 
@@ -72,7 +72,7 @@ class _Sums:
         self.axes = tuple(each for each in range(x.ndim) if each != channel % x.ndim)
         self.count = x.size // x.shape[channel]
         self.mesh_axis = axis
-        self.call = (lambda function: function) if self.axes[-1] == x.ndim - 2 else apart
+        self.call = (lambda function: function) if self.axes[-1] == x.ndim - 2 else noinline
 
     def along(self, vector: Vector) -> jax.Array:
         """Returns a number for each channel in the shape that meets the arrays'."""

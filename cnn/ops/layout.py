@@ -9,8 +9,6 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from cnn.pieces import piece as piece  # re-exported
-
 _WRITTEN_OUT = 4
 """The most pieces that are written out."""
 _PRODUCTS: ContextVar[bool] = ContextVar("products", default=False)

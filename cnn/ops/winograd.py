@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from cnn.ops.apart import apart
-from cnn.ops.forms import Form, Matrix, form_of
-from cnn.ops.products import by_columns, by_rows
+from cnn.ops.im2col import matmul_nn, matmul_nt
+from cnn.ops.noinline import noinline
+from cnn.ops.winograd_forms import Form, Matrix, form_of
 
 Maps = Float[Array, "channels height width batch"]
 Kernel = Float[Array, "3 3 channels features"]
@@ -47,7 +47,7 @@ def _bwd(residuals: tuple[Maps, Kernel], grads: Maps) -> tuple[Maps, Kernel]:
     form = form_of(*grads.shape[1:3])
     spread = _split(grads, _transposed(form.outputs), form.step, 0)
     kernel_grads = [
-        [by_columns(_flat(tile), _flat(grad)) for tile, grad in zip(*rows, strict=True)]
+        [matmul_nt(_flat(tile), _flat(grad)) for tile, grad in zip(*rows, strict=True)]
         for rows in zip(_tiles(form, images), spread, strict=True)
     ]
     image_grads = _joined(_products(_kernels(form)(kernel), spread), _transposed(form.inputs), form.step)
@@ -65,7 +65,7 @@ def _products(matrices: Places, places: Places) -> Places:
     """Multiplies what stands at each place by a matrix of its own."""
     shape = places[0][0].shape[1:]
     return [
-        [by_rows(matrix, _flat(place)).reshape(-1, *shape) for matrix, place in zip(*rows, strict=True)]
+        [matmul_nn(matrix, _flat(place)).reshape(-1, *shape) for matrix, place in zip(*rows, strict=True)]
         for rows in zip(matrices, places, strict=True)
     ]
 
@@ -106,7 +106,7 @@ def _split(maps: Maps, matrix: Matrix, step: int, more: int) -> Places:
 
 @functools.cache
 def _along(matrix: Matrix, step: int, axis: int, count: int) -> Callable[[Maps], list[jax.Array]]:
-    @apart
+    @noinline
     def along(maps: Maps) -> list[jax.Array]:
         last = (count - 1) * step + 1
         return _sums(matrix, [_slice(maps, axis, pixel, pixel + last, step) for pixel in range(len(matrix[0]))])
@@ -136,7 +136,7 @@ def _merged(maps: jax.Array, axis: int) -> jax.Array:
 
 @functools.cache
 def _woven(matrix: Matrix, step: int, axis: int) -> Callable[[list[jax.Array]], jax.Array]:
-    @apart
+    @noinline
     def woven(places: list[jax.Array]) -> jax.Array:
         pixels = _sums(matrix, places)
         if len(pixels) > step:
@@ -157,7 +157,7 @@ def _moved(maps: jax.Array, axis: int, before: int) -> jax.Array:
 
 @functools.cache
 def _kernels(form: Form) -> Callable[[Float[Array, "3 3 a b"]], Places]:
-    @apart
+    @noinline
     def kernels(kernel: Float[Array, "3 3 a b"]) -> Places:
         rows = _sums(form.kernel, list(kernel))
         return [_sums(form.kernel, list(row)) for row in rows]
@@ -170,7 +170,7 @@ def _kernel_gradient(form: Form) -> Callable[[Places], Kernel]:
     """Transposes `_kernels`."""
     matrix = _transposed(form.kernel)
 
-    @apart
+    @noinline
     def gradient(grads: Places) -> Kernel:
         rows = [jnp.stack(_sums(matrix, row)) for row in grads]
         return jnp.stack(_sums(matrix, rows))

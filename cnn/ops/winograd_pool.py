@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from cnn.ops.apart import apart
+from cnn.ops.im2col import matmul_nn, matmul_nt
+from cnn.ops.noinline import noinline
 from cnn.ops.pooling import by_place, first_place, shifts
-from cnn.ops.products import by_columns, by_rows
 
 Maps = Float[Array, "channels height width batch"]
 Kernel = Float[Array, "3 3 channels features"]
@@ -52,15 +52,15 @@ conv_max_pool.defvjp(_conv_max_pool_fwd, _conv_max_pool_bwd)
 
 
 def _products(tiles: Places, kernel: Kernel) -> list[Matrix]:
-    return [by_rows(matrix, _flat(tile)) for matrix, tile in zip(_kernels(kernel, True), tiles, strict=True)]
+    return [matmul_nn(matrix, _flat(tile)) for matrix, tile in zip(_kernels(kernel, True), tiles, strict=True)]
 
 
 def _backwards(images: Maps, kernel: Kernel, grads: Places) -> tuple[Maps, Kernel]:
     """Returns the gradients by images and kernel, from those by the 16 products."""
     tiles, grads = _tiles(images), [_flat(grad) for grad in grads]
     _, down, right, batch = tiles[0].shape
-    kernel_grads = [by_columns(_flat(tile), grad) for tile, grad in zip(tiles, grads, strict=True)]
-    image_grads = [by_rows(matrix, grad) for matrix, grad in zip(_kernels(kernel, False), grads, strict=True)]
+    kernel_grads = [matmul_nt(_flat(tile), grad) for tile, grad in zip(tiles, grads, strict=True)]
+    image_grads = [matmul_nn(matrix, grad) for matrix, grad in zip(_kernels(kernel, False), grads, strict=True)]
     whole = _untiled([grad.reshape(-1, down, right, batch) for grad in image_grads])
     whole = whole.reshape(-1, 2 * down + 2, 2 * right + 2, batch)
     return whole[:, : images.shape[1], : images.shape[2]], _kernel_gradient(kernel_grads)
@@ -76,7 +76,7 @@ def _twice(transform: Any, size: int, places: Places) -> Places:
     return [out for row in range(len(columns[0])) for out in transform([column[row] for column in columns])]
 
 
-@apart
+@noinline
 def _tiles(images: Maps) -> Places:
     """Returns the transformed 4x4 blocks, two pixels apart; zeros stand where the last ones leave the image."""
     down, right = ((size - 1) // 2 for size in images.shape[1:3])
@@ -88,7 +88,7 @@ def _tiles(images: Maps) -> Places:
     )
 
 
-@apart
+@noinline
 def _untiled(grads: Places) -> Float[Array, "channels down 2 right 2 batch"]:
     """Transposes `_tiles`: each pixel sums what the blocks that hold it give it."""
     blocks = _twice(lambda d: [d[0], d[1] - d[2] + d[3], d[1] - d[0] + d[2], -d[3]], 4, grads)
@@ -109,13 +109,13 @@ def _kernels(kernel: Kernel, transposed: bool) -> Places:
     return _kernel_transform(jnp.swapaxes(kernel, 2, 3) if transposed else kernel)
 
 
-@apart
+@noinline
 def _kernel_transform(kernel: Kernel) -> Places:
     taps = [kernel[row, column] for row in range(3) for column in range(3)]
     return _twice(lambda g: [g[0], (g[0] + g[1] + g[2]) / 2, (g[0] - g[1] + g[2]) / 2, g[2]], 3, taps)
 
 
-@apart
+@noinline
 def _kernel_gradient(grads: Places) -> Kernel:
     """Transposes `_kernel_transform`."""
     taps = _twice(lambda g: [g[0] + (g[1] + g[2]) / 2, (g[1] - g[2]) / 2, (g[1] + g[2]) / 2 + g[3]], 4, grads)
@@ -131,17 +131,17 @@ def _unblock(block: Places) -> Places:
     return _twice(lambda y: [y[0], y[0] + y[1], y[0] - y[1], -y[1]], 2, block)
 
 
-@apart
+@noinline
 def _largest(products: Places) -> Matrix:
     return functools.reduce(jnp.maximum, _block(products))
 
 
-@apart
+@noinline
 def _largest_and_place(products: Places) -> tuple[Matrix, UInt8[Array, "features places"]]:
     block = _block(products)
     return functools.reduce(jnp.maximum, block), first_place(block)
 
 
-@apart
+@noinline
 def _spread_places(grads: Matrix, place: UInt8[Array, "features places"]) -> Places:
     return _unblock(by_place(grads, place, 4))

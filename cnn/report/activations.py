@@ -7,13 +7,15 @@ import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
 
-from cnn import rundir, stages
-from cnn.report import text
-from cnn.report.colour import SHADES, Scale, enclosed
-from cnn.report.files import Run
-from cnn.report.part import Part
-from cnn.report.story import forward
-from cnn.stages import Journey, Stage
+from cnn.report import escape
+from cnn.report.colormap import SHADES, Scale, enclosed
+from cnn.report.html import Part
+from cnn.report.journey import record
+from cnn.report.journey.graph import Stage
+from cnn.report.journey.record import Journey
+from cnn.report.journey.walkthrough import forward
+from cnn.report.run_files import Run
+from cnn.runs import run_dir
 
 MOST_MAPS, MOST_STAGES, MOST_PIXELS = 64, 8, 200_000
 """Drawn of each stage (the strongest), of the network (spread over its depth), and of all together."""
@@ -35,8 +37,8 @@ class Sheet(NamedTuple):
 def build(run: Run) -> Part | None:
     """Returns the maps of the journey's first image; `None` where no image was followed or there are no maps."""
     try:
-        journey = stages.read(run.workdir / stages.JOURNEY)
-    except rundir.BrokenFile:
+        journey = record.read(run.workdir / record.JOURNEY)
+    except run_dir.BrokenFile:
         return None  # the journey's section says what is wrong with it
     if journey is None or not journey.pictures:
         return None
@@ -53,7 +55,7 @@ def build(run: Run) -> Part | None:
         name = f"activations-{stage.name.replace('/', '-')}"
         figures |= {f"{name}.png": file, f"{name}.svg": enclosed(file)}
         sheets.append(_sheet(stage, maps, numbers, scale))
-    html = text.render(
+    html = escape.render(
         "activations.html.j2", sheets=sheets, first=journey.pictures[0], left_out=_left_out(journey, drawn)
     )
     return Part("activations", "Activation maps", html, figures=figures, short="Maps")

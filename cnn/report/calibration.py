@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from cnn.report import chart, text
+from cnn.report import charts, escape
 from cnn.report.confusion import percent
-from cnn.report.files import Run
-from cnn.report.part import Part
+from cnn.report.html import Part
+from cnn.report.run_files import Run
 
 SIZE = (430, 420)
 OPEN = 30
@@ -18,8 +18,10 @@ def build(run: Run) -> Part | None:
         return None
     _, evaluation = run.main
     label = sentence(evaluation)
-    image, figures = chart.draw("calibration", SIZE, label, lambda figure, ink: _paint(figure, ink, evaluation["bins"]))
-    html = text.render(
+    image, figures = charts.draw(
+        "calibration", SIZE, label, lambda figure, ink: _paint(figure, ink, evaluation["bins"])
+    )
+    html = escape.render(
         "calibration.html.j2", image=image, label=label, bins=[entry for entry in evaluation["bins"] if entry["count"]]
     )
     title = f"Can its confidence be trusted: calibration error {evaluation['ece']:.4f}"
@@ -39,7 +41,7 @@ def sentence(evaluation: dict[str, Any]) -> str:
     )
 
 
-def _paint(figure: Any, ink: chart.Ink, bins: list[dict[str, Any]]) -> None:
+def _paint(figure: Any, ink: charts.Ink, bins: list[dict[str, Any]]) -> None:
     axes = figure.add_axes((0.15, 0.32, 0.82, 0.65))
     below = figure.add_axes((0.15, 0.11, 0.82, 0.15))
     width = bins[0]["high"] - bins[0]["low"]
@@ -91,5 +93,5 @@ def build_classes(run: Run) -> Part | None:
                 "times": most,
             }
         )
-    html = text.render("classes.html.j2", rows=rows, split=name, open=len(rows) <= OPEN)
-    return Part("classes", "Class by class", html, scripts=(text.source("classes.js"),), short="Classes")
+    html = escape.render("classes.html.j2", rows=rows, split=name, open=len(rows) <= OPEN)
+    return Part("classes", "Class by class", html, scripts=(escape.source("classes.js"),), short="Classes")

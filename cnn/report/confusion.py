@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from cnn.report import chart, text
-from cnn.report.colour import STEPS, THEMES, Scale, table, themed
-from cnn.report.files import Run
-from cnn.report.part import Figure, Part
+from cnn.report import charts, escape
+from cnn.report.colormap import STEPS, THEMES, Scale, table, themed
+from cnn.report.html import Figure, Part
+from cnn.report.run_files import Run
 
 LEVELS = 32
 """Shades of an error; a share's is that of its square root."""
@@ -50,7 +50,7 @@ def build(run: Run) -> Part | None:
     counts = np.asarray(evaluation["confusion"], np.int64)
     names = run.class_names
     classes = len(counts)
-    html = text.render(
+    html = escape.render(
         "confusion.html.j2",
         split=name,
         names=names,
@@ -64,7 +64,7 @@ def build(run: Run) -> Part | None:
         steps=[(share, shade(share)) for share in (0.005, 0.02, 0.1, 0.5, 1.0)],
     )
     written = classes <= WRITTEN
-    scripts = (text.source("confusion.js"), text.source("confusion_shown.js")) if written else ()
+    scripts = (escape.source("confusion.js"), escape.source("confusion_shown.js")) if written else ()
     data = (
         {"confusion-data": {"counts": counts.tolist(), "grouped": grouped(counts), "levels": LEVELS}} if written else {}
     )
@@ -139,7 +139,7 @@ def sentence(counts: np.ndarray, names: Sequence[str]) -> str:
         return "No image is taken for another class."
     wrong, count = int(counts.sum() - np.trace(counts)), pairs[0].count
     alike = sum(pair.count == count for pair in pairs)
-    first = f"{text.shortened(pairs[0].true)} for {text.shortened(pairs[0].seen)}"
+    first = f"{escape.shortened(pairs[0].true)} for {escape.shortened(pairs[0].seen)}"
     times = "once" if count == 1 else f"{count:,} times"
     most = f"most often {first}, {times}" if alike == 1 else f"none more often than {times}, as {first}"
     return f"{wrong:,} of {int(counts.sum()):,} images {'is' if wrong == 1 else 'are'} taken for another class; {most}."
@@ -188,10 +188,10 @@ def _figures(counts: np.ndarray, names: Sequence[str]) -> dict[str, Figure]:
     if len(counts) > WRITTEN:
         return {}
     side = 140 + 36 * len(counts)
-    return chart.files("confusion", (side, side), lambda figure, ink: _paint(figure, ink, counts, names))
+    return charts.files("confusion", (side, side), lambda figure, ink: _paint(figure, ink, counts, names))
 
 
-def _paint(figure: Any, ink: chart.Ink, counts: np.ndarray, names: Sequence[str]) -> None:
+def _paint(figure: Any, ink: charts.Ink, counts: np.ndarray, names: Sequence[str]) -> None:
     axes = figure.add_subplot()
     colours = Scale(1.0).colours(signed(counts), ink.theme)
     axes.imshow(colours, interpolation="nearest")
@@ -200,7 +200,7 @@ def _paint(figure: Any, ink: chart.Ink, counts: np.ndarray, names: Sequence[str]
             ground = luminance(colours[true, seen])
             axes.text(seen, true, f"{count:,}", ha="center", va="center", color="white" if ground < 0.179 else "black")
     places = range(len(counts))
-    labels = [text.shortened(name, 16) for name in names]
+    labels = [escape.shortened(name, 16) for name in names]
     axes.set_xticks(places, labels, rotation=90)
     axes.set_yticks(places, labels)
     axes.grid(visible=False)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from cnn.report import chart, history, text
-from cnn.report.files import Run
-from cnn.report.history import History, Points
-from cnn.report.part import Part
+from cnn.report import charts, curve_data, escape
+from cnn.report.curve_data import History, Points
+from cnn.report.html import Part
+from cnn.report.run_files import Run
 
 SIZE = (760, 520)
 LEFT, RIGHT = 0.085, 0.91
@@ -16,19 +16,19 @@ MOST_ROWS = 200
 
 def build(run: Run) -> Part | None:
     """Returns loss, accuracy and learning rate over the steps; `None` before the first record."""
-    recorded = history.read(run)
+    recorded = curve_data.read(run)
     if not (recorded.loss["train"] or recorded.loss["valid"] or recorded.bad_step is not None):
         return None
     label = sentence(recorded)
-    image, figures = chart.draw("curves", SIZE, label, lambda figure, ink: _paint(figure, ink, recorded))
-    rows = history.epochs(run)
+    image, figures = charts.draw("curves", SIZE, label, lambda figure, ink: _paint(figure, ink, recorded))
+    rows = curve_data.epochs(run)
     shown = rows if len(rows) <= MOST_ROWS else rows[:: -(-len(rows) // MOST_ROWS)]
-    html = text.render("curves.html.j2", image=image, label=label, rows=shown, left_out=len(rows) - len(shown))
+    html = escape.render("curves.html.j2", image=image, label=label, rows=shown, left_out=len(rows) - len(shown))
     return Part(
         "curves",
         "Learning curves",
         html,
-        scripts=(text.source("plot.js"), text.source("curves.js"), text.source("curves_drawn.js")),
+        scripts=(escape.source("plot.js"), escape.source("curves.js"), escape.source("curves_drawn.js")),
         data={"curves-data": pointed(recorded) | {"redrawn": redrawn(recorded, run)}},
         figures=figures,
         short="Curves",
@@ -62,11 +62,11 @@ def limits(recorded: History) -> tuple[float, float]:
 def pointed(recorded: History) -> dict[str, Any]:
     """Returns what pointing at the curves reads: where the panels lie, and every recorded step with its numbers."""
     curves = {
-        f"{split} {what}": history.thinned(getattr(recorded, what)[split])
+        f"{split} {what}": curve_data.thinned(getattr(recorded, what)[split])
         for what in ("loss", "accuracy")
         for split in ("train", "valid")
     }
-    curves["learning rate"] = history.thinned(recorded.learning_rate)
+    curves["learning rate"] = curve_data.thinned(recorded.learning_rate)
     curves = {name: points for name, points in curves.items() if points}
     steps = sorted({step for points in curves.values() for step, _ in points})
     columns = [dict(points) for points in curves.values()]
@@ -94,7 +94,7 @@ def redrawn(recorded: History, run: Run) -> dict[str, Any]:
     }
 
 
-def _paint(figure: Any, ink: chart.Ink, recorded: History) -> None:
+def _paint(figure: Any, ink: charts.Ink, recorded: History) -> None:
     top, middle, strip = (figure.add_axes((LEFT, low, RIGHT - LEFT, high)) for low, high in PANELS.values())
     for panel in (top, middle):
         panel.tick_params(labelbottom=False)
@@ -102,7 +102,7 @@ def _paint(figure: Any, ink: chart.Ink, recorded: History) -> None:
     top.set_ylabel("loss (nats)")
     _lines(middle, ink, recorded.accuracy, "accuracy")
     middle.set_ylabel("accuracy")
-    rates = history.thinned(recorded.learning_rate)
+    rates = curve_data.thinned(recorded.learning_rate)
     strip.plot([x for x, _ in rates], [y for _, y in rates], color=ink.muted, linewidth=1.2, gid="learning_rate")
     strip.set_ylabel("rate", color=ink.muted)
     strip.set_ylim(bottom=0)
@@ -120,7 +120,7 @@ def _paint(figure: Any, ink: chart.Ink, recorded: History) -> None:
     _marks(top, middle, strip, ink, recorded)
 
 
-def _marks(top: Any, middle: Any, strip: Any, ink: chart.Ink, recorded: History) -> None:
+def _marks(top: Any, middle: Any, strip: Any, ink: charts.Ink, recorded: History) -> None:
     """Marks the best evaluation, and from where on the loss is not finite."""
     end = limits(recorded)[1]
     for panel in (top, middle, strip):
@@ -136,7 +136,7 @@ def _marks(top: Any, middle: Any, strip: Any, ink: chart.Ink, recorded: History)
         _beside(top, ink, recorded.bad_step, 0.88, words, late=recorded.bad_step > 0.5 * end)
 
 
-def _beside(panel: Any, ink: chart.Ink, step: int, height: float, words: str, *, late: bool) -> None:
+def _beside(panel: Any, ink: charts.Ink, step: int, height: float, words: str, *, late: bool) -> None:
     """Writes words beside a step, on its left where the step is late."""
     panel.annotate(
         words,
@@ -150,7 +150,7 @@ def _beside(panel: Any, ink: chart.Ink, step: int, height: float, words: str, *,
     )
 
 
-def _lines(panel: Any, ink: chart.Ink, curves: dict[str, Points], what: str) -> None:
+def _lines(panel: Any, ink: charts.Ink, curves: dict[str, Points], what: str) -> None:
     styles = {
         "train": {"color": ink.blue, "linewidth": 1.3},
         "valid": {"color": ink.orange, "linewidth": 1.5, "linestyle": (0, (4, 2)), "marker": "o", "markersize": 3.5},
@@ -159,7 +159,7 @@ def _lines(panel: Any, ink: chart.Ink, curves: dict[str, Points], what: str) -> 
     for split, points in curves.items():
         if not points:
             continue
-        drawn = history.thinned(points)
+        drawn = curve_data.thinned(points)
         style = dict(styles[split])
         if len(drawn) == 1:
             style |= {"marker": "o", "markersize": 5}

@@ -6,11 +6,11 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from cnn import rundir
-from cnn.report import text
-from cnn.report.colour import picture
-from cnn.report.files import Run
-from cnn.report.part import Part
+from cnn.report import escape
+from cnn.report.colormap import picture
+from cnn.report.html import Part
+from cnn.report.run_files import Run
+from cnn.runs import run_dir
 
 OPEN = 24
 """With fewer mistaken images, so many are shown at first; the rest, all of them right, is folded."""
@@ -36,13 +36,13 @@ def build(run: Run) -> Part | None:
     if run.main is None:
         return None
     name, _ = run.main
-    predictions, kept = run.arrays(rundir.predictions(name)), run.arrays(rundir.confused(name))
+    predictions, kept = run.arrays(run_dir.predictions(name)), run.arrays(run_dir.confused(name))
     if predictions is None or kept is None or not len(kept["index"]):
         return None
     mistakes = ranked(predictions, kept, run.class_names)
     shape = kept["images"].shape[1:3]
     wrong = [place for place, mistake in enumerate(mistakes) if mistake.label != mistake.seen]
-    html = text.render(
+    html = escape.render(
         "mistakes.html.j2",
         mistakes=mistakes,
         names=run.class_names,
@@ -53,7 +53,7 @@ def build(run: Run) -> Part | None:
         smaller=max(shape) > LARGEST,
         shape="x".join(map(str, shape)),
     )
-    return Part("mistakes", "The most confused images", html, scripts=(text.source("mistakes.js"),), short="Images")
+    return Part("mistakes", "The most confused images", html, scripts=(escape.source("mistakes.js"),), short="Images")
 
 
 def ranked(predictions: dict[str, np.ndarray], kept: dict[str, np.ndarray], names: list[str]) -> list[Mistake]:
@@ -69,7 +69,7 @@ def ranked(predictions: dict[str, np.ndarray], kept: dict[str, np.ndarray], name
     for place in np.argsort(-losses, kind="stable"):
         label, seen = int(labels[place]), int(logits[place].argmax())
         chances = np.exp(logs[place])
-        said = f"example {int(kept['index'][place])}, {text.shortened(names[label])}"
+        said = f"example {int(kept['index'][place])}, {escape.shortened(names[label])}"
         image = thumbnail(kept["images"][place], said)
         mistakes.append(
             Mistake(

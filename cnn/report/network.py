@@ -7,9 +7,9 @@ from typing import Any
 from markupsafe import Markup
 
 from cnn.layers import Residual, Row, Shape, activation_bytes, count_parameters, show, written
-from cnn.report import chart, text
-from cnn.report.files import Run
-from cnn.report.part import Figure, Part
+from cnn.report import charts, escape
+from cnn.report.html import Figure, Part
+from cnn.report.run_files import Run
 
 Boxes = tuple[tuple[tuple[str, ...], Shape], ...]
 """The layers that make each volume, and its shape."""
@@ -26,7 +26,7 @@ def build(run: Run) -> Part:
     total = count_parameters(rows)
     width = max(360, sum(_width(shape, boxes) + GAP for _, shape in boxes) + GAP)
     drawing, figures = _draw(boxes, width)
-    html = text.render(
+    html = escape.render(
         "network.html.j2",
         image=show(image),
         values=f"{math.prod(image):,}",
@@ -40,14 +40,14 @@ def build(run: Run) -> Part:
         nested=any(isinstance(row.layer, Residual) for row in rows),
     )
     data = {"network-data": placed(boxes, width)}
-    return Part("network", "The network", html, (), (text.source("network.js"),), data, figures, "Network")
+    return Part("network", "The network", html, (), (escape.source("network.js"),), data, figures, "Network")
 
 
 @functools.lru_cache(maxsize=1)
 def _draw(boxes: Boxes, width: int) -> tuple[Markup, dict[str, Figure]]:
     """Returns the drawing and its files; a sweep's trials, which mostly have one network, draw it once."""
     label = "Volumes to scale: " + ", ".join(f"{'/'.join(names)} {show(shape)}" for names, shape in boxes)
-    return chart.draw("network", (width, HEIGHT), label, lambda figure, ink: _paint(figure, ink, boxes))
+    return charts.draw("network", (width, HEIGHT), label, lambda figure, ink: _paint(figure, ink, boxes))
 
 
 def placed(boxes: Boxes, width: int) -> list[tuple[tuple[str, ...], float, float]]:
@@ -122,8 +122,8 @@ def _width(shape: Shape, boxes: Boxes) -> int:
     return max(64, round(into * 0.7 + across))
 
 
-def _paint(figure: Any, ink: chart.Ink, boxes: Boxes) -> None:
-    width = round(figure.get_figwidth() * chart.INCH)
+def _paint(figure: Any, ink: charts.Ink, boxes: Boxes) -> None:
+    width = round(figure.get_figwidth() * charts.INCH)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, width)

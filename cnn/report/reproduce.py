@@ -6,10 +6,12 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from cnn import config, fields, secrecy
-from cnn.report import text
-from cnn.report.files import Run
-from cnn.report.part import Part
+from cnn import fields
+from cnn.config import config
+from cnn.report import escape
+from cnn.report.html import Part
+from cnn.report.run_files import Run
+from cnn.system import redaction
 
 SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
 HIDDEN = "(hidden)"
@@ -19,12 +21,12 @@ def build(run: Run) -> Part:
     """Returns the section."""
     full = masked(json.loads(run.values.json))
     about = run.about
-    html = text.render(
+    html = escape.render(
         "reproduce.html.j2",
         command=command(about.get("argv") or []),
         changed=differences(run),
-        full=text.visible_lines(secrecy.hide(json.dumps(full, indent=2, sort_keys=True, ensure_ascii=False))),
-        rows=[(what, text.visible(value)) for what, value in facts(run).items() if value],
+        full=escape.visible_lines(redaction.hide(json.dumps(full, indent=2, sort_keys=True, ensure_ascii=False))),
+        rows=[(what, escape.visible(value)) for what, value in facts(run).items() if value],
         diff=bool((about.get("git") or {}).get("dirty")),
     )
     return Part("reproduce", "Reproduce", html)
@@ -35,10 +37,10 @@ def command(argv: list[str]) -> str:
     if not argv:
         return ""
     words = []
-    for word in secrecy.words(argv[1:]):
+    for word in redaction.words(argv[1:]):
         name, equals, _ = word.partition("=")
         words.append(f"{name}={HIDDEN}" if equals and SECRET.search(name) else word)
-    return text.visible(shlex.join(["python", argv[0], *words]))
+    return escape.visible(shlex.join(["python", argv[0], *words]))
 
 
 def differences(run: Run) -> list[tuple[str, str, str]]:
@@ -85,7 +87,7 @@ def facts(run: Run) -> dict[str, str]:
 def _shown(path: str, value: Any) -> str:
     if value == "(not set)":
         return "none"
-    return HIDDEN if SECRET.search(path) else text.shortened(secrecy.hide(_said(value)), 400)
+    return HIDDEN if SECRET.search(path) else escape.shortened(redaction.hide(_said(value)), 400)
 
 
 def _said(value: Any) -> str:

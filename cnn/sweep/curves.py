@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from cnn import rundir
+from cnn.runs import run_dir
 
 MOST_POINTS = 200
 NAMES = ("train.loss", "valid.loss", "valid.accuracy")
@@ -14,7 +14,7 @@ def read(workdir: Path) -> dict[str, Curve]:
     """Returns [step, value] pairs of each metric at the ends of epochs; empty where there are none yet."""
     found: dict[str, Curve] = {}
     try:
-        lines = (workdir / rundir.METRICS).read_text().splitlines()
+        lines = (workdir / run_dir.METRICS).read_text().splitlines()
     except FileNotFoundError:
         return found
     for line in lines:

@@ -7,18 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn import config, rundir
-from cnn.config import ConfigError
-from cnn.interruption import Interruption
+from cnn.config import config, resolve
+from cnn.config.config import ConfigError
+from cnn.runs import run_dir
 from cnn.sweep import workers
 from cnn.sweep.plan import RECORD, TRIALS, Plan
 from cnn.sweep.programs import Datasets
 from cnn.sweep.warming import Warming
+from cnn.system.preemption import Preemption
 
-DECLARATION = rundir.DECLARATION
+DECLARATION = run_dir.DECLARATION
 
 
-def run(plan: Plan, folder: Path, url: str, interruption: Interruption | None = None) -> dict[str, Any]:
+def run(plan: Plan, folder: Path, url: str, interruption: Preemption | None = None) -> dict[str, Any]:
     """Runs what is missing of a sweep; writes and returns the ranking, `sweep.json`, and `sweep.csv` beside it.
 
     Args:
@@ -34,7 +35,7 @@ def run(plan: Plan, folder: Path, url: str, interruption: Interruption | None = 
     """
     token = declare(plan, folder)
     # The study is named after what was declared first, which may say the same in other words.
-    declared = rundir.read_json(folder / DECLARATION) or {}
+    declared = run_dir.read_json(folder / DECLARATION) or {}
     plan = dataclasses.replace(plan, json=declared.get("sweep", plan.json))
     warming = Warming(plan, Datasets())
     if plan.options.engine != "process" and not (folder / RECORD).exists():
@@ -51,7 +52,7 @@ def declare(plan: Plan, folder: Path) -> str:
       ConfigError: the folder holds another sweep, or something else.
     """
     free = next(f"{folder}-{n}" for n in range(2, 1_000_000) if not Path(f"{folder}-{n}").exists())
-    known = rundir.read_json(folder / DECLARATION)
+    known = run_dir.read_json(folder / DECLARATION)
     if known is None:
         # Whoever was killed in its first moment left hidden files only.
         other = folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir()))
@@ -60,9 +61,9 @@ def declare(plan: Plan, folder: Path) -> str:
             raise ConfigError([f"--workdir: {folder} exists and holds no sweep. Use --workdir={free}"])
         (folder / TRIALS).parent.mkdir(parents=True, exist_ok=True)
         with workers.alone(folder):
-            if (known := rundir.read_json(folder / DECLARATION)) is None:
+            if (known := run_dir.read_json(folder / DECLARATION)) is None:
                 known = {"token": secrets.token_hex(8), "sweep": plan.json}
-                rundir.write_json(folder / DECLARATION, known)
+                run_dir.write_json(folder / DECLARATION, known)
     changed = config.differences(*_comparable(known.get("sweep", {}), plan.json))
     if changed:
         table = [f"    {path}: {before!r} there, {now!r} here" for path, before, now in changed]
@@ -78,7 +79,7 @@ def _comparable(*declared: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             {
                 **{name: value for name, value in each.items() if name not in ("base", "overrides")},
                 "config": json.loads(
-                    config.resolve(each["base"], [config.Override(*pair) for pair in each["overrides"]]).json
+                    resolve.resolve(each["base"], [config.Override(*pair) for pair in each["overrides"]]).json
                 ),
             }
             for each in declared

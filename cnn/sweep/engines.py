@@ -7,13 +7,14 @@ from typing import Any
 
 import jax
 
-from cnn import dispatch, rundir
-from cnn.config import ConfigError
-from cnn.settings import Off
+from cnn.config.config import ConfigError
+from cnn.optim.update_specs import Off
+from cnn.runs import run_dir
 from cnn.sweep import lanes, measure, processes, programs, ranking, solo, stacked
 from cnn.sweep.options import CmaEs, Tpe
 from cnn.sweep.plan import RECORD, Trial
 from cnn.sweep.session import Session
+from cnn.train import multi_step
 
 ATTRIBUTE = "engine on "
 """Before the kind of device: under this name the study remembers the choice."""
@@ -36,14 +37,14 @@ def run(session: Session) -> None:
             solo.run(session)
         session.about["compilations"] = compilations()
     else:
-        record = rundir.read_json(session.queue.folder / RECORD) or {}
+        record = run_dir.read_json(session.queue.folder / RECORD) or {}
         session.about |= record.get("engine") or _remembered(session)
 
 
 def compilations() -> dict[str, int]:
     """Returns how many training programs this process has compiled, by engine."""
     return {
-        "map": sum(run._cache_size() for run in (dispatch.run_step, dispatch.run_loop, dispatch.run_scan)),  # type: ignore[attr-defined]
+        "map": sum(run._cache_size() for run in (multi_step.run_step, multi_step.run_loop, multi_step.run_scan)),  # type: ignore[attr-defined]
         "vmap": stacked.run_step._cache_size() + stacked.run_scan._cache_size(),  # type: ignore[attr-defined]
     }
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn import rundir
+from cnn.runs import run_dir
 from cnn.sweep import distinct, outcome, stats
 from cnn.sweep.plan import RECORD, SEED
 
@@ -59,7 +59,7 @@ def recount(folder: Path) -> None:
     Raises:
       BrokenFile: `sweep.json` is not what this software wrote.
     """
-    record = rundir.read_json(folder / RECORD)
+    record = run_dir.read_json(folder / RECORD)
     if record is None or not {"trials", "groups", "direction", "importance"} <= set(record):
         return
     counted = {group["n"] for group in record["groups"]}
@@ -74,4 +74,4 @@ def recount(folder: Path) -> None:
         "winner": stats.winner(ranked),
         "importance": stats.importance(fields, values, grid=False),
     }
-    rundir.write_json(folder / RECORD, {**record, **again})
+    run_dir.write_json(folder / RECORD, {**record, **again})

@@ -4,16 +4,17 @@ import contextlib
 
 import numpy as np
 
-from cnn import checks, experiment, lock
-from cnn.interruption import Preempted
+from cnn.runs import lock
 from cnn.sweep import outcome
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.queue import Claimed
 from cnn.sweep.session import Session
 from cnn.sweep.storage import Away
-from cnn.train import TrainState
-from cnn.trainer import Trainer
-from cnn.watch import Watch
+from cnn.system.preemption import Preempted
+from cnn.train import checks, experiment
+from cnn.train.callbacks import Callbacks
+from cnn.train.loop import Trainer
+from cnn.train.step import TrainState
 
 FULL = "out of memory"
 
@@ -38,7 +39,7 @@ class Lane:
             if finished is not None:
                 self._settle(outcome.of_result(finished, session.plan.options.objective))
                 return False
-            watch = Watch(session.screen.reporter(self.claimed.trial), session.judge(self.claimed), pages=False)
+            watch = Callbacks(session.screen.reporter(self.claimed.trial), session.judge(self.claimed), pages=False)
             self.trainer = Trainer(values, workdir, self.dataset, session.interruption, watch=watch, how=self.how)
             self._held.enter_context(self.trainer.opened())
         except lock.Held as error:

@@ -12,14 +12,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn import faults
-from cnn.interruption import Preempted
 from cnn.sweep import programs, stacked
 from cnn.sweep.lane import Lane
 from cnn.sweep.measure import equal_parts
 from cnn.sweep.queue import Claimed
 from cnn.sweep.session import Session
 from cnn.sweep.solo import POLL_SECONDS
+from cnn.system import fault_injection
+from cnn.system.preemption import Preempted
 
 FULL = "RESOURCE_EXHAUSTED"
 """In the message of an error that less memory would avoid."""
@@ -154,7 +154,7 @@ class Group:
             self.state, of_step = stacked.run_step(self.state, self.split, batch, **static)
             collected.append(of_step)
             self._tell(1)
-            faults.point("step")
+            fault_injection.point("step")
             if self.session.interruption.requested:
                 break
         steps = jax.tree.map(lambda *values: np.stack(values, axis=1), *jax.device_get(collected))

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cnn.fields import to_text
 from cnn.sweep.plan import Plan
 from cnn.sweep.space import Axis, Chain, Choices, Part
-from cnn.typed import to_text
 
 
 def lines(plan: Plan, workdir: Path) -> Iterator[str]:

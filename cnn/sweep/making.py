@@ -7,13 +7,13 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cnn.config import ConfigError
+from cnn.config.config import ConfigError
+from cnn.fields import to_text
 from cnn.sweep import declare, distinct
 from cnn.sweep.options import CHANGEABLE, Grid, Options
 from cnn.sweep.plan import SEED, Plan, Trial
 from cnn.sweep.reading import Asked, read_options
 from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, paths, product, sample
-from cnn.typed import to_text
 
 MOST_TRIALS = 20_000
 CHECKED = 2_000

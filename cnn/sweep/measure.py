@@ -14,13 +14,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cnn import hyper, runtime, train
-from cnn.data import order
-from cnn.devices import memory_limit
-from cnn.dispatch import dispatch_of
-from cnn.starting import make_program, make_state
+from cnn import hyperparams
+from cnn.data import loader, splits
 from cnn.sweep import stacked
 from cnn.sweep.plan import Trial
+from cnn.system import environment
+from cnn.system.sharding import memory_limit
+from cnn.train import gradient
+from cnn.train.multi_step import dispatch_of
+from cnn.train.state import create_train_state, make_step_config
+from cnn.train.step import create_state
 
 STEPS = 5
 """So many steps are timed, the median counts."""
@@ -35,7 +38,7 @@ class Work(NamedTuple):
 
     trial: Trial
     """One of them."""
-    images: train.Images
+    images: loader.Images
     trials: int
     steps: int
     """Of a trial."""
@@ -76,8 +79,8 @@ def equal_parts(trials: int, most: int, devices: int) -> int:
 def trial_bytes(work: Work) -> float:
     """Returns about how many bytes of memory a trial takes: its state, gradients and updates, and its activations."""
     values, program = work.trial.values, _program(work)
-    traced = hyper.from_values(values)
-    state = jax.eval_shape(lambda traced: train.create_state(traced, values.data.image_shape, 0, program), traced)
+    traced = hyperparams.from_values(values)
+    state = jax.eval_shape(lambda traced: create_state(traced, values.data.image_shape, 0, program), traced)
     numbers = sum(int(np.prod(row.output)) for row in work.trial.values.rows)
     own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return 3.0 * own + 4.0 * 3 * numbers * work.trial.values.train.batch_size
@@ -86,7 +89,7 @@ def trial_bytes(work: Work) -> float:
 def by_map(work: Work) -> Measured:
     """Measures a loop over one compiled step."""
     program, dispatch = _program(work), dispatch_of(work.trial.values)
-    box = [make_state(work.trial.values, program)]
+    box = [create_train_state(work.trial.values, program)]
     rows = _rows(work)[: dispatch.most]
     run, arguments = dispatch.call(rows)
 
@@ -102,7 +105,7 @@ def by_map(work: Work) -> Measured:
 def by_vmap(work: Work, lanes: int) -> Measured:
     """Measures steps of so many trials together."""
     program, devices = _program(work), stacked.mesh()
-    box = [stacked.stack([make_state(work.trial.values, program)] * lanes, devices)]
+    box = [stacked.stack([create_train_state(work.trial.values, program)] * lanes, devices)]
     rows = np.stack([_rows(work)] * lanes, axis=1)
     scan = jax.default_backend() != "cpu"
     static: dict[str, Any] = {"program": program, "devices": devices, "shared": False}
@@ -135,7 +138,7 @@ def by_processes(work: Work, jobs: int, start: float, fastest: float) -> Measure
         begins = "one start" if rounds == 1 else f"{rounds} starts one after another"
         note = f" or more, as {begins} would take that long ({start:.1f} s each)"
         return Measured("process", start, float("inf"), rounds * start, note)
-    env = {**os.environ, "NPROC": str(max(1, runtime.threads() // jobs))}
+    env = {**os.environ, "NPROC": str(max(1, environment.threads() // jobs))}
     probe = [sys.executable, "-m", "cnn.sweep.probe", repr(time.time())]
     running = [
         subprocess.Popen(probe, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, cwd=MAIN.parent)
@@ -172,16 +175,16 @@ def timed(step: Callable[[], Any]) -> tuple[float, float]:
     return seconds[0], float(np.median(seconds[1:]))
 
 
-def _program(work: Work) -> train.Program:
+def _program(work: Work) -> gradient.StepConfig:
     values = work.trial.values
     per_epoch = len(work.images.labels) // values.train.batch_size
-    return make_program(values, per_epoch * values.train.epochs, per_epoch)
+    return make_step_config(values, per_epoch * values.train.epochs, per_epoch)
 
 
 def _rows(work: Work) -> np.ndarray:
     """Returns the rows of a few first steps, (steps, batch)."""
     values = work.trial.values
     size, count = values.train.batch_size, len(work.images.labels)
-    rows = order.permutation(values.order_seed, 0, count).astype(np.int32)
+    rows = splits.permutation(values.order_seed, 0, count).astype(np.int32)
     steps = min(STEPS, count // size)
     return rows[: steps * size].reshape(steps, size)

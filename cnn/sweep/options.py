@@ -3,8 +3,9 @@
 import dataclasses
 from typing import Annotated, Any, Literal
 
+from cnn.config.sections import Seed
 from cnn.fields import Bounds, Count, Language, Natural
-from cnn.settings import Off, Seed
+from cnn.optim.update_specs import Off
 
 
 @dataclasses.dataclass(frozen=True)

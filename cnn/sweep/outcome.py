@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn import rundir, secrecy
+from cnn.runs import run_dir
+from cnn.system import redaction
 
 FINISHED, PRUNED, DIVERGED, FAILED, PREEMPTED = "finished", "pruned", "diverged", "failed", "preempted"
 DIED = "died"
@@ -36,7 +37,7 @@ def of_result(result: dict[str, Any], objective: str) -> Outcome:
 
 def of_folder(workdir: Path, objective: str) -> Outcome | None:
     """Returns the outcome of a run directory, `None` where it has not ended."""
-    result = rundir.read_json(workdir / rundir.RESULT)
+    result = run_dir.read_json(workdir / run_dir.RESULT)
     return None if result is None else of_result(result, objective)
 
 
@@ -44,12 +45,12 @@ def of_error(error: Exception) -> Outcome:
     """Returns the outcome of a run that raised; what the config or the data did wrong, they would do again."""
     said = " ".join((str(error) or type(error).__name__).split())
     return Outcome(
-        FAILED, error=f"{type(error).__name__}: {secrecy.hide(said)}"[:500], final=isinstance(error, ValueError)
+        FAILED, error=f"{type(error).__name__}: {redaction.hide(said)}"[:500], final=isinstance(error, ValueError)
     )
 
 
 def newest_step(workdir: Path) -> int:
     """Returns the step up to which a run is saved, 0 where nothing is."""
-    folder = workdir / rundir.CHECKPOINTS
+    folder = workdir / run_dir.CHECKPOINTS
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return max((int(name) for name in names if name.isdigit()), default=0)

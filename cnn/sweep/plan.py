@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn import config, secrecy
-from cnn.config import ConfigError, Override, Values
+from cnn.config import resolve
+from cnn.config.config import Config, ConfigError, Override
+from cnn.fields import to_text
 from cnn.sweep.options import Grid, Options
 from cnn.sweep.reading import Asked
 from cnn.sweep.space import Choices, Part, Range, sample
-from cnn.typed import to_text
+from cnn.system import redaction
 
 SEED = "seed"
 TRIALS = "trials"
@@ -28,7 +29,7 @@ class Trial:
     number: int
     fields: Mapping[str, Any]
     """What the sweep set, in the order declared."""
-    values: Values
+    values: Config
     params: Mapping[str, Any]
     """The point as Optuna knows it."""
 
@@ -85,7 +86,7 @@ class Plan:
         Raises:
           ConfigError: it is none.
         """
-        return Trial(number, fields, config.resolve(self.base, self._overrides(fields)), params)
+        return Trial(number, fields, resolve.resolve(self.base, self._overrides(fields)), params)
 
     def _overrides(self, fields: Mapping[str, Any]) -> list[Override]:
         return [*self.asked.overrides, *(Override(path, to_text(value)) for path, value in fields.items())]
@@ -97,7 +98,7 @@ class Plan:
 
     def line(self, fields: Mapping[str, Any], workdir: Path) -> str:
         """Returns what a person types to run a point alone, in its place; passwords in URLs are hidden."""
-        return shlex.join(["python", "main.py", *secrecy.words(self.flags(fields)), f"--workdir={workdir}"])
+        return shlex.join(["python", "main.py", *redaction.words(self.flags(fields)), f"--workdir={workdir}"])
 
     def again(self, fields: Mapping[str, Any], workdir: Path) -> str:
         """Returns what a person types to train a point anew; the test split is read at its end, as choosing is over."""
@@ -108,7 +109,7 @@ class Plan:
     def base_values(self) -> dict[str, Any] | None:
         """Returns the config that nothing was swept of, `None` where it is none by itself."""
         try:
-            return json.loads(config.resolve(self.base, list(self.asked.overrides)).json)
+            return json.loads(resolve.resolve(self.base, list(self.asked.overrides)).json)
         except ConfigError:
             return None
 

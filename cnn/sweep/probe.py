@@ -4,17 +4,17 @@ import json
 import sys
 import time
 
-from cnn import runtime
+from cnn.system import environment
 
 
 def main(spawned: float) -> None:
     """Reads a config from stdin, makes steps, and prints a line of JSON: seconds to the first step, and of a step."""
-    runtime.prepare()
-    from cnn import config
+    environment.prepare()
+    from cnn.config import resolve
     from cnn.sweep import measure, programs
     from cnn.sweep.plan import Trial
 
-    trial = Trial(0, {}, config.resolve(json.load(sys.stdin)), {})
+    trial = Trial(0, {}, resolve.resolve(json.load(sys.stdin)), {})
     work = measure.Work(trial, programs.images(programs.Datasets().of(trial.values)), 1, 1)
     first = time.time() - spawned
     measured = measure.by_map(work)

@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from cnn import runtime, secrecy
-from cnn.interruption import Preempted
 from cnn.sweep import outcome
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.queue import Claimed
 from cnn.sweep.session import Session
 from cnn.sweep.storage import Away
+from cnn.system import environment, redaction
+from cnn.system.preemption import Preempted
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 LOG = "process.log"
@@ -34,7 +34,7 @@ class Job(NamedTuple):
 
 def jobs(asked: int) -> int:
     """Returns how many processes run at a time: as asked, or two where there are processors for them."""
-    return asked or min(2, runtime.available())
+    return asked or min(2, environment.available())
 
 
 def run(session: Session, limit: int) -> None:
@@ -72,7 +72,7 @@ def _start(session: Session, claimed: Claimed, limit: int) -> Job:
     log = claimed.workdir.parent / f".{claimed.workdir.name}.{LOG}"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(MAIN), *session.plan.flags(claimed.trial.fields), f"--workdir={claimed.workdir}"]
-    threads = max(1, runtime.threads() // limit)
+    threads = max(1, environment.threads() // limit)
     with log.open("wb") as file:
         # Its own group: a Ctrl-C at the terminal is passed on once, not heard twice.
         process = subprocess.Popen(
@@ -104,7 +104,7 @@ def _ended(session: Session, job: Job) -> Outcome:
     if code in (PREEMPTED, FORCED, HELD):
         return Outcome(outcome.PREEMPTED, final=False)
     lines = job.log.read_text(errors="replace").strip().splitlines()
-    said = secrecy.hide(lines[-1])[:400] if lines else "it said nothing"
+    said = redaction.hide(lines[-1])[:400] if lines else "it said nothing"
     if code < 0:
         return Outcome(outcome.DIED, error=f"its process died of signal {-code}; {said}", final=False)
     return Outcome(outcome.FAILED, error=f"exit code {code}: {said}", final=code == WRONG)

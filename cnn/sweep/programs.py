@@ -6,9 +6,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from cnn import checks, data, hyper, train
-from cnn.config import Values
+from cnn import hyperparams
+from cnn.config.config import Config
+from cnn.data import loader, types
 from cnn.sweep.plan import Trial
+from cnn.train import checks
 
 _LOADED = (
     *("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on"),
@@ -21,10 +23,10 @@ def key(trial: Trial) -> str:
     section = trial.values.train
     names = ("batch_size", "epochs", "accumulate_steps", "compute_dtype", "dispatch", "freeze", "remat")
     lengths = tuple(getattr(section, name) for name in names)
-    return repr((_source(trial.values), lengths, hyper.structure(trial.values)))
+    return repr((_source(trial.values), lengths, hyperparams.structure(trial.values)))
 
 
-def _source(values: Values) -> tuple[object, ...]:
+def _source(values: Config) -> tuple[object, ...]:
     return tuple(getattr(values.data, name) for name in _LOADED)
 
 
@@ -32,10 +34,10 @@ class Datasets:
     """The data of the trials, each read once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], data.Dataset] = {}
+        self._known: dict[tuple[object, ...], types.Dataset] = {}
         self._lock = threading.Lock()
 
-    def of(self, values: Values) -> data.Dataset:
+    def of(self, values: Config) -> types.Dataset:
         """Returns a config's data.
 
         Raises:
@@ -52,13 +54,13 @@ class Datasets:
             return self._known[source]
 
 
-def _on_device(split: data.Split) -> data.Split:
-    if isinstance(split.images, data.Stored):
+def _on_device(split: types.Split) -> types.Split:
+    if isinstance(split.images, types.Stored):
         return split
     images: Any = jnp.asarray(split.images)
     return dataclasses.replace(split, images=images)
 
 
-def images(dataset: data.Dataset) -> train.Images:
+def images(dataset: types.Dataset) -> loader.Images:
     """Returns the training split as the compiled step takes it."""
-    return train.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.marked()))
+    return loader.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.marked()))

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from cnn import faults, secrecy
-from cnn.config import ConfigError
+from cnn.config.config import ConfigError
 from cnn.sweep import distinct, options, outcome, repair, samplers, workers
 from cnn.sweep.board import Board, to_text
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import SEED, Trial, drawn
+from cnn.system import fault_injection, redaction
 
 Key = Callable[[Trial], str]
 """Names the compiled program that a trial needs."""
@@ -81,7 +81,7 @@ class Queue:
 
     def _take(self, trial: Trial) -> Claimed:
         asked = self.study.ask()
-        faults.point("taken")
+        fault_injection.point("taken")
         asked.set_user_attr("worker", self.worker)
         assert asked.user_attrs["number"] == trial.number
         return Claimed(trial, asked, self.folder / trial.folder)
@@ -102,7 +102,7 @@ class Queue:
         try:
             self.plan.trial(about["number"], json.loads(about["fields"]), {})
         except ConfigError as error:
-            about |= {"status": outcome.FAILED, "error": secrecy.hide("; ".join(error.problems))[:500], "final": True}
+            about |= {"status": outcome.FAILED, "error": redaction.hide("; ".join(error.problems))[:500], "final": True}
         for name, value in about.items():
             asked.set_user_attr(name, value)
         if "final" in about:

@@ -9,12 +9,14 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from cnn import config, rundir, secrecy
+from cnn.config import config
+from cnn.runs import run_dir
 from cnn.sweep import curves, outcome, stats
 from cnn.sweep.board import Board
 from cnn.sweep.grouping import groups, once
 from cnn.sweep.plan import RECORD, TRIALS
 from cnn.sweep.session import Session
+from cnn.system import redaction
 
 CSV = "sweep.csv"
 ENDED = (outcome.FINISHED, outcome.PRUNED, outcome.DIVERGED, outcome.FAILED)
@@ -36,7 +38,7 @@ def rows(board: Board) -> list[dict[str, Any]]:
 
 def _row(board: Board, number: int, tries: list[FrozenTrial]) -> dict[str, Any]:
     last, folder = tries[-1], f"{TRIALS}/{number:04}"
-    result = rundir.read_json(board.folder / folder / rundir.RESULT)
+    result = run_dir.read_json(board.folder / folder / run_dir.RESULT)
     fields = json.loads(last.user_attrs["fields"])
     objective = board.plan.options.objective
     ended = outcome.of_result(result, objective) if result else None
@@ -56,7 +58,7 @@ def _row(board: Board, number: int, tries: list[FrozenTrial]) -> dict[str, Any]:
         "train_seconds": result["train_seconds"] if result else None,
         "parameters": result["parameters"] if result else None,
         "stopped": result["stopped"] if result else None,
-        "error": secrecy.hide((ended.error if ended else "") or last.user_attrs.get("error", "")),
+        "error": redaction.hide((ended.error if ended else "") or last.user_attrs.get("error", "")),
         "attempts": len(began),
         "worker": last.user_attrs.get("worker"),
         "started": _time(began[-1]) if began else None,
@@ -106,8 +108,8 @@ def write(board: Board, session: Session, follow: Callable[[], None] = lambda: N
         ),
         "best": _best(board, ranked, found),
     }
-    rundir.write_json(board.folder / RECORD, record)
-    rundir.write(board.folder / CSV, _csv(record).encode())
+    run_dir.write_json(board.folder / RECORD, record)
+    run_dir.write(board.folder / CSV, _csv(record).encode())
     follow()
     return record
 
@@ -131,7 +133,7 @@ def _best(board: Board, ranked: list[dict[str, Any]], found: list[dict[str, Any]
     members = [row for row in found if row["number"] in ranked[0]["trials"] and row["value"] is not None]
     choose = max if board.plan.options.direction == "maximize" else min
     row = choose(members, key=lambda row: row["value"])
-    saved = rundir.completed(rundir.read_json(board.folder / row["folder"] / rundir.CONFIG) or {})
+    saved = run_dir.completed(run_dir.read_json(board.folder / row["folder"] / run_dir.CONFIG) or {})
     base = board.plan.base_values()
     changed = config.differences(base, saved) if base else [(path, None, new) for path, new in row["fields"].items()]
     diff = [{"path": path, "base": before, "best": now} for path, before, now in changed]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn import fields
-from cnn.config import Override, Problems, Section, Typed
+from cnn.config.config import Override
+from cnn.config.problems import Problems, Section, Typed
 from cnn.sweep import grid
 from cnn.sweep.options import Options
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from cnn import faults
 from cnn.sweep import outcome, workers
 from cnn.sweep.board import Board
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import SEED, TRIALS
+from cnn.system import fault_injection
 
 MOST_DEATHS = 10
 """A trial whose process dies so often, without having saved a further step, is given up."""
@@ -90,7 +90,7 @@ def _enough(board: Board, trial: FrozenTrial, ended: Outcome, workdir: Any) -> b
 
 
 def _again(board: Board, trial: FrozenTrial) -> None:
-    faults.point("again")
+    fault_injection.point("again")
     board.add(dict(trial.params), {name: trial.user_attrs[name] for name in ABOUT if name in trial.user_attrs})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from cnn.settings import Off
+from cnn.optim.update_specs import Off
 from cnn.sweep import options
 from cnn.sweep.space import Choices, Range
 

@@ -7,11 +7,11 @@ from functools import partial
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cnn.plaintext import plain
-from cnn.reporter import Reporter
 from cnn.sweep.listing import shown
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Trial
+from cnn.system.text import plain
+from cnn.train.progress_bar import ProgressBar
 
 
 class Screen:
@@ -47,7 +47,7 @@ class Screen:
         """Prints a line above the bar."""
         self._console.print(plain(text), markup=False, soft_wrap=True)
 
-    def reporter(self, trial: Trial) -> Callable[..., Reporter]:
+    def reporter(self, trial: Trial) -> Callable[..., ProgressBar]:
         """Returns what a trial reports its steps to."""
         return partial(_Quiet, self._advance, f"{trial.folder}: ")
 
@@ -66,7 +66,7 @@ class Screen:
         self.line(f"{count} {trial.folder} {outcome.status}{value}{error}{again}  {shown(trial.fields)}")
 
 
-class _Quiet(Reporter):
+class _Quiet(ProgressBar):
     """Counts a trial's steps for the bar and shows only what went wrong."""
 
     def __init__(self, advance: Callable[[float], None], prefix: str, *, total: int, batch_size: int) -> None:

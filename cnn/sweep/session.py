@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cnn import faults, rundir
-from cnn.config import Values
-from cnn.interruption import Interruption
-from cnn.settings import Checkpoint, Epochs, Minutes
+from cnn.config.config import Config
+from cnn.config.sections import Checkpoint, Epochs, Minutes
+from cnn.runs import run_dir
 from cnn.sweep import outcome, programs, storage
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan, Trial
 from cnn.sweep.queue import Claimed, Queue
 from cnn.sweep.screen import Screen
 from cnn.sweep.warming import Warming
+from cnn.system import fault_injection
+from cnn.system.preemption import Preemption
 
 RECORD_SECONDS = 30
 """Between two writings of the ranking while a sweep runs."""
@@ -29,7 +30,7 @@ class Session:
     plan: Plan
     queue: Queue
     screen: Screen
-    interruption: Interruption
+    interruption: Preemption
     warming: Warming
     """What is compiled beside other work."""
     train_seconds: float = 0.0
@@ -56,14 +57,14 @@ class Session:
           limit: how many trials of a program may be claimed.
         """
         claimed = self.ask(lambda: self.queue.claim(limit, programs.key))
-        faults.point("claimed")
+        fault_injection.point("claimed")
         return claimed
 
     def settle(self, claimed: Claimed, ended: Outcome) -> None:
         """Stores how a trial ended, and shows it."""
-        result = rundir.read_json(claimed.workdir / rundir.RESULT) or {}
+        result = run_dir.read_json(claimed.workdir / run_dir.RESULT) or {}
         stored = self.ask(lambda: self.queue.settle(claimed, ended))
-        faults.point("settled")
+        fault_injection.point("settled")
         self.screen.ended(claimed.trial, stored, self.plan.options.objective)
         with self._lock:
             self.train_seconds += result.get("train_seconds", 0.0)
@@ -81,7 +82,7 @@ class Session:
             return {}
         return {"time": {"seconds": seconds, "steps": steps, "other": max(0.0, 1 - steps / seconds)}}
 
-    def values(self, trial: Trial) -> Values:
+    def values(self, trial: Trial) -> Config:
         """Returns a trial's config as it is trained here: saved every minute, where it says after every so many epochs.
 
         Trials are short, and what is lost is little. Nothing else changes, nor what `config.json` says.

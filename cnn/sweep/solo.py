@@ -10,9 +10,8 @@ import errno
 import threading
 from typing import Any
 
-from cnn import experiment, lock
-from cnn.interruption import Preempted
-from cnn.settings import Off
+from cnn.optim.update_specs import Off
+from cnn.runs import lock
 from cnn.sweep import outcome, warming
 from cnn.sweep.options import CmaEs, Tpe
 from cnn.sweep.outcome import Outcome
@@ -20,7 +19,9 @@ from cnn.sweep.plan import Plan
 from cnn.sweep.queue import Claimed
 from cnn.sweep.session import Session
 from cnn.sweep.storage import Away
-from cnn.watch import Watch
+from cnn.system.preemption import Preempted
+from cnn.train import experiment
+from cnn.train.callbacks import Callbacks
 
 POLL_SECONDS = 1.0
 """How often a worker without a trial looks whether another one died."""
@@ -104,7 +105,7 @@ def _work(session: Session, threads: _Threads, *, first: bool) -> None:
 
 def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextManager[Any]) -> None:
     """Trains one trial, making its steps within `turn`, and stores how it ended."""
-    watch = Watch(session.screen.reporter(claimed.trial), session.judge(claimed), pages=False, turn=turn)
+    watch = Callbacks(session.screen.reporter(claimed.trial), session.judge(claimed), pages=False, turn=turn)
     values = session.values(claimed.trial)
     try:
         finished = experiment.run(

@@ -14,8 +14,11 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int
 
-from cnn import ops, train
-from cnn.train import Images, Metrics, Program, TrainState
+from cnn.data.loader import Images
+from cnn.ops import layout
+from cnn.train import step
+from cnn.train.gradient import StepConfig
+from cnn.train.step import Metrics, TrainState
 
 AXIS = "trials"
 
@@ -56,7 +59,7 @@ def run_step(
     split: Images,
     rows: Int[Array, "*trials batch"],
     *,
-    program: Program,
+    program: StepConfig,
     devices: Mesh | None,
     shared: bool,
 ) -> tuple[TrainState, Metrics]:
@@ -79,7 +82,7 @@ def run_scan(
     split: Images,
     rows: Int[Array, "steps *trials batch"],
     *,
-    program: Program,
+    program: StepConfig,
     devices: Mesh | None,
     shared: bool,
 ) -> tuple[TrainState, Metrics]:
@@ -93,10 +96,10 @@ def run_scan(
     return _spread(steps, devices, shared, scanned=True)(state, split, rows)
 
 
-def _steps(program: Program, shared: bool) -> Any:
+def _steps(program: StepConfig, shared: bool) -> Any:
     def one(state: TrainState, split: Images, rows: jax.Array) -> tuple[TrainState, Metrics]:
-        with ops.as_products():
-            return train.train_step(state, Images(split.images[rows], split.labels[rows]), program)
+        with layout.as_products():
+            return step.train_step(state, Images(split.images[rows], split.labels[rows]), program)
 
     return jax.vmap(one, in_axes=(0, None, None if shared else 0))
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from cnn import donor
-from cnn.config import ConfigError
+from cnn.config.config import ConfigError
 from cnn.sweep.plan import TRIALS, Plan, Trial
+from cnn.train import init_from
 
 
 def check(plan: Plan, folder: Path) -> None:
@@ -25,7 +25,7 @@ def check(plan: Plan, folder: Path) -> None:
     problems: dict[str, None] = {}
     for values in starts.values():
         try:
-            donor.fit(values, donor.find(values.init_from))
+            init_from.fit(values, init_from.find(values.init_from))
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:
@@ -35,6 +35,6 @@ def check(plan: Plan, folder: Path) -> None:
 def _left(plan: Plan, folder: Path) -> tuple[Trial, ...]:
     """Returns the trials that have not begun; where a sampler draws these, such as it may draw."""
     if plan.is_grid:
-        return tuple(trial for trial in plan.trials if not donor.has_begun(folder / trial.folder))
-    begun = sum(map(donor.has_begun, (folder / TRIALS).glob("*")))
+        return tuple(trial for trial in plan.trials if not init_from.has_begun(folder / trial.folder))
+    begun = sum(map(init_from.has_begun, (folder / TRIALS).glob("*")))
     return plan.checked if begun < plan.size else ()

@@ -11,8 +11,8 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 
-from cnn import secrecy
-from cnn.config import ConfigError
+from cnn.config.config import ConfigError
+from cnn.system import redaction
 
 DATABASE = "study.db"
 LONGEST_SECONDS = 600
@@ -44,7 +44,7 @@ def connect(url: str, folder: Path) -> optuna.storages.RDBStorage:
     except ImportError as error:
         if "psycopg" in str(error) or "psycopg" in url:
             raise ConfigError(["--storage: needs a driver. Run: pip install 'psycopg[binary]'"]) from None
-        raise ConfigError([f"--storage: its driver cannot be imported: {secrecy.hide(str(error))}"]) from None
+        raise ConfigError([f"--storage: its driver cannot be imported: {redaction.hide(str(error))}"]) from None
     except (sqlalchemy.exc.ArgumentError, ValueError):
         raise ConfigError(["--storage: is no database URL. Write postgresql+psycopg://USER@HOST/NAME"]) from None
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
@@ -54,8 +54,8 @@ def connect(url: str, folder: Path) -> optuna.storages.RDBStorage:
 
 def _check(url: str) -> None:
     """Warns of a password in the URL; refuses one that the driver would take for a part of the host, and show."""
-    if secrecy.hide(url) != url:
-        print(secrecy.HINT, file=sys.stderr)
+    if redaction.hide(url) != url:
+        print(redaction.HINT, file=sys.stderr)
     host = None
     with contextlib.suppress(sqlalchemy.exc.ArgumentError, ValueError):
         host = sqlalchemy.make_url(url).host
@@ -97,4 +97,4 @@ def asking(question: Callable[[], Answer], line: Callable[[str], None], stop: Ca
 
 def _reason(error: Any) -> str:
     cause = getattr(error, "orig", None) or error.__cause__ or error
-    return secrecy.hide(" ".join(str(cause).split()))[:200]
+    return redaction.hide(" ".join(str(cause).split()))[:200]

@@ -8,14 +8,15 @@ import time
 import jax
 
 from cnn import evaluate
-from cnn.dispatch import dispatch_of
-from cnn.feed import Feed
-from cnn.fingerprint import fingerprint
-from cnn.starting import describe, make_program, make_state
+from cnn.data.loader import Loader
+from cnn.runs.checksum import fingerprint
 from cnn.sweep import programs
 from cnn.sweep.plan import Plan
 from cnn.sweep.programs import Datasets
-from cnn.train import Program, TrainState
+from cnn.train.gradient import StepConfig
+from cnn.train.multi_step import dispatch_of
+from cnn.train.state import create_train_state, describe, make_step_config
+from cnn.train.step import TrainState
 
 
 class Warming(threading.Thread):
@@ -52,8 +53,8 @@ class Warming(threading.Thread):
         try:
             with contextlib.suppress(Exception), concurrent.futures.ThreadPoolExecutor(1) as beside:
                 program = program_of(self.plan, self.datasets)
-                shapes = jax.eval_shape(lambda: make_state(values, program))
-                state = beside.submit(make_state, values, program)
+                shapes = jax.eval_shape(lambda: create_train_state(values, program))
+                state = beside.submit(create_train_state, values, program)
                 state.add_done_callback(lambda _: self.opened.set())
                 if self._is_sure():
                     self._make_step(program, shapes, state)
@@ -73,11 +74,11 @@ class Warming(threading.Thread):
         key = programs.key(self.plan.example)
         return all(programs.key(trial) == key for trial in self.plan.checked)
 
-    def _make_step(self, program: Program, shapes: TrainState, state: concurrent.futures.Future[TrainState]) -> None:
+    def _make_step(self, program: StepConfig, shapes: TrainState, state: concurrent.futures.Future[TrainState]) -> None:
         """Compiles the step while the state, of these shapes, is compiled and made; then makes the step."""
         values = self.plan.example.values
         size, epochs = values.train.batch_size, values.train.epochs
-        feed = Feed(self.datasets.of(values).train, seed=values.order_seed, batch_size=size, epochs=epochs, workers=0)
+        feed = Loader(self.datasets.of(values).train, seed=values.order_seed, batch_size=size, epochs=epochs, workers=0)
         split, rows = next(feed.pieces(0, 1, 1))
         run, arguments = dispatch_of(values).call(rows)
         started = time.monotonic()
@@ -88,20 +89,20 @@ class Warming(threading.Thread):
         self.seconds = time.monotonic() - started
 
 
-def program_of(plan: Plan, datasets: Datasets) -> Program:
+def program_of(plan: Plan, datasets: Datasets) -> StepConfig:
     """Returns what the sweep's example compiles in; its data are read and described."""
     values = plan.example.values
     dataset = datasets.of(values)
     describe(dataset)
     length = len(dataset.train) // values.train.batch_size
-    return make_program(values, length * values.train.epochs, length)
+    return make_step_config(values, length * values.train.epochs, length)
 
 
 def after_steps(plan: Plan, datasets: Datasets) -> None:
     """Compiles what the trial needs when its steps are made."""
     values = plan.example.values
     with contextlib.suppress(Exception):  # which the trial itself will meet, and tell
-        state = make_state(values, program_of(plan, datasets))
+        state = create_train_state(values, program_of(plan, datasets))
         images = evaluate.placed(datasets.of(values).valid)
         evaluate.predict_logits(state.hyper, evaluate.variables_of(state), images, **evaluate.options(values, 1))
         fingerprint(state)

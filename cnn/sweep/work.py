@@ -7,9 +7,9 @@ from typing import Any
 
 import optuna
 
-from cnn import pages, rundir
-from cnn.config import ConfigError
-from cnn.interruption import Interruption
+from cnn.config.config import ConfigError
+from cnn.report import page_writer
+from cnn.runs import run_dir
 from cnn.sweep import engines, listing, measure, programs, ranking, samplers, storage, workers
 from cnn.sweep.board import Board
 from cnn.sweep.plan import TRIALS, Plan
@@ -17,10 +17,11 @@ from cnn.sweep.queue import Queue
 from cnn.sweep.screen import Screen
 from cnn.sweep.session import Session
 from cnn.sweep.warming import Warming
+from cnn.system.preemption import Preemption
 
 
 def run(
-    plan: Plan, folder: Path, url: str, token: str, warming: Warming, interruption: Interruption | None
+    plan: Plan, folder: Path, url: str, token: str, warming: Warming, interruption: Preemption | None
 ) -> dict[str, Any]:
     """Does what `driver.run` promises.
 
@@ -36,7 +37,7 @@ def run(
         connected = storage.connect(url, folder)
     screen = Screen(plan.size)
     with contextlib.ExitStack() as held, workers.present(folder) as worker:
-        stops = interruption or held.enter_context(Interruption())
+        stops = interruption or held.enter_context(Preemption())
 
         def asking(question: Callable[[], Any]) -> Any:
             return storage.asking(question, screen.line, lambda: stops.requested)
@@ -44,8 +45,8 @@ def run(
         study = asking(lambda: _study(plan, folder, connected, token))
         session = Session(plan, Queue(Board(plan, folder, study), worker), screen, stops, warming)
         when = plan.example.values.report.page
-        page = pages.Pages(folder, when, screen.line, pages.of_sweep)
-        session.meanwhile = pages.prepare_for_sweep if when != "never" else session.meanwhile
+        page = page_writer.Pages(folder, when, screen.line, page_writer.of_sweep)
+        session.meanwhile = page_writer.prepare_for_sweep if when != "never" else session.meanwhile
         session.record = lambda: ranking.write(session.queue.board, session, page.follow)
         if line := listing.fewer(plan):
             screen.line(line)
@@ -55,14 +56,14 @@ def run(
             return _work(session, folder, page)
 
 
-def _work(session: Session, folder: Path, page: pages.Pages) -> dict[str, Any]:
+def _work(session: Session, folder: Path, page: page_writer.Pages) -> dict[str, Any]:
     """Lets the engine work; returns the ranking, which is also written where the work did not come to its end."""
     try:
         engines.run(session)
         session.about |= session.spent(measure.age())
         record = session.ask(session.record)
     except storage.Away as away:
-        done = len(list(folder.glob(f"{TRIALS}/*/{rundir.RESULT}")))
+        done = len(list(folder.glob(f"{TRIALS}/*/{run_dir.RESULT}")))
         kept = f"Kept in {folder}: {done} of {session.plan.size} trials with their results, the others as last saved"
         remedy = "When the database answers again, start the same command: it continues from there, nothing twice"
         raise storage.Away(f"--storage: {away}. {kept}. {remedy}") from None

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cnn import lock
+from cnn.runs import lock
 
 FOLDER = "workers"
 BEAT_SECONDS = 15

@@ -1,5 +1,5 @@
 "use strict";
-// Axes as cnn/report/plot.py lays them: where numbers lie, and which are written beside them.
+// Axes as cnn/report/axes.py lays them: where numbers lie, and which are written beside them.
 const plot = (() => {
   const TICKS = 6;
   const share = (span, number) =>

@@ -1,0 +1,35 @@
+"""`eval`: a run's checkpoint on every example of a split."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cnn.api import reading
+from cnn.cli import printing
+from cnn.config.config import Config
+from cnn.runs import recorded_data, run_dir
+from cnn.system.preemption import Preemption
+from cnn.system.text import plain
+
+
+def run(values: Config, workdir: Path, flags: Mapping[str, str]) -> int:
+    """Evaluates, writes `evaluation-<split>.json` and `predictions-<split>.npz`, and prints the result.
+
+    Of other data than the run's, the files have the data's identity in their names, and the run's own stay.
+
+    Raises:
+      ConfigError: the split is empty, nothing is saved yet, or not these weights.
+      DataError: the data are missing or unlike the config, or their classes have other names than the run's.
+    """
+    split = flags.get("split", "test")
+    with Preemption():
+        record = reading.evaluate(values, workdir, split, flags.get("weights"), flags.get("data_dir"))
+    print(f"{plain(str(workdir))} at step {record['step']:,}, {record['weights']} weights")
+    if recorded_data.is_other(workdir, record["data"]):
+        from cnn import evaluate
+
+        name = evaluate.written_as(values, workdir, split, record["weights"], record["data"])
+        print(f"these are other data than the run was trained with; written to {run_dir.evaluation(name)}")
+    if split == "train" or (split == "valid" and values.data.train_on == "train+valid"):
+        print(f"training saw the {split} split: this is no estimate for new pictures")
+    printing.evaluation(record)
+    return 0

@@ -1,0 +1,136 @@
+"""`explain`: what every layer did to chosen images, checked, as a page."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnn.api import reading
+from cnn.cli import printing
+from cnn.config.config import Config, ConfigError
+from cnn.data import decode, user_images
+from cnn.data.user_images import Unread, Wanted
+from cnn.report import hand_convolution, run_page
+from cnn.report.journey import packing, record, walkthrough
+from cnn.report.journey.record import Journey
+from cnn.runs import lock, recorded_data
+from cnn.system.preemption import Preemption
+from cnn.system.text import plain
+
+if TYPE_CHECKING:
+    from cnn.explain.journey import Chosen
+
+MOST_IMAGES = 64
+
+
+def run(values: Config, workdir: Path, flags: Mapping[str, str], *, words: Sequence[str]) -> int:
+    """Writes `journey.npz` and the page, and prints one number's arithmetic.
+
+    Raises:
+      ConfigError: a flag is wrong, the split is empty, or nothing is saved yet.
+      DataError: the data are missing, or a picture cannot be read.
+      FloatingPointError: an output is not finite, or does not follow from what it is made of.
+    """
+    count, max_mb = _checked(values, flags, words)
+    with Preemption():
+        journey = _follow(values, workdir, flags, words, count, max_mb)
+    path = run_page.write(workdir, running=lock.is_held(workdir))
+    _print(journey)
+    print(f"the journeys are in {plain(str(path))}")
+    return 0
+
+
+def _checked(values: Config, flags: Mapping[str, str], words: Sequence[str]) -> tuple[int, float]:
+    problems = []
+    count, text = flags.get("images", "8"), flags.get("max_mb", "3")
+    if not (count.isdecimal() and count.isascii() and 1 <= int(count[:9]) <= MOST_IMAGES):
+        problems.append(f"--images: must be a whole number from 1 to {MOST_IMAGES}, got {count!r}")
+    try:
+        largest = float(text)
+    except ValueError:
+        largest = 0.0
+    most = packing.HARD_STOP / packing.MEGABYTE
+    if not 1 <= largest <= most:
+        problems.append(f"--max_mb: must be a number of megabytes from 1 to {most:g}, got {text!r}")
+    for name in ("choose", "split", "data_dir", "images"):
+        if words and name in flags:
+            problems.append(f"--{name}: is given with pictures of your own. Leave one or the other out")
+    if words and values.data.image_shape[2] not in (1, 3):
+        channels = values.data.image_shape[2]
+        problems.append(f"--workdir: pictures have 1 channel (grey) or 3 (colour), and the run's images {channels}")
+    if problems:
+        raise ConfigError(problems)
+    return int(count), largest
+
+
+def _follow(
+    values: Config, workdir: Path, flags: Mapping[str, str], words: Sequence[str], count: int, max_mb: float
+) -> Journey:
+    from cnn.explain.journey import (
+        capture,
+        follow_split,  # JAX takes seconds to import, and the checks above need none
+    )
+    from cnn.train import checkpointer
+
+    weights = flags.get("weights", values.eval.weights)
+    own = _own(values, workdir, flags, words) if words else []
+    step, variables = checkpointer.restore_variables(values, workdir, weights)
+    about: dict[str, Any] = {"step": step, "weights": weights, "max_mb": max_mb}
+    if own:
+        classes = reading.class_names(values, workdir)
+        followed = capture(values, variables, own, classes, about)
+        record.write(workdir / record.JOURNEY, followed)
+        return followed
+    split = flags.get("split", "test")
+    dataset = reading.dataset(values, workdir, split, flags.get("data_dir"))
+    how = flags.get("choose", "confused")
+    return follow_split(values, workdir, variables, dataset, split, about, how=how, count=count)
+
+
+def _own(values: Config, workdir: Path, flags: Mapping[str, str], words: Sequence[str]) -> list["Chosen"]:
+    """Returns a person's own pictures; one that cannot be read is said, and stops no other."""
+    from cnn.explain.journey import Chosen
+
+    about = recorded_data.recorded(workdir)
+    wanted = Wanted(values.data.image_shape, values.data.fit, about.get("background"), flags.get("invert", "auto"))
+    chosen: list[Chosen] = []
+    problems = []
+    with decode.bombs_are_errors():
+        for file in user_images.listed(words):
+            reason = file.reason if isinstance(file, Unread) else ""
+            path = file.path if isinstance(file, Unread) else str(file)
+            try:
+                made = None if reason else user_images.prepare(path, wanted)
+            except decode.BrokenPicture as error:
+                made, reason = None, f"cannot be read, got: {error}. Name a PNG, JPEG, BMP or WebP file"
+            if made is None:
+                problems.append(f"picture {path!r}: {reason}")
+            elif len(chosen) < MOST_IMAGES:
+                chosen.append(Chosen(Path(path).name, "; ".join(made.notes) or "your own picture", made.image))
+    if not chosen:
+        raise ConfigError(problems)
+    for problem in problems:
+        print(plain(problem), file=sys.stderr)
+    return chosen
+
+
+def _print(journey: Journey) -> None:
+    about = journey.about
+    for picture in journey.pictures:
+        outputs = walkthrough.forward(journey, picture)
+        (name, share), *_ = walkthrough.chances(journey, outputs)
+        true = "" if picture.label is None else f", truly {plain(journey.classes[picture.label])}"
+        print(f"{plain(picture.name)} ({picture.why}): {plain(name)} {share:.2f}{true}")
+    outputs = walkthrough.forward(journey, journey.pictures[0])
+    example = walkthrough.example(journey, outputs)
+    if example is not None:
+        place = f"filter {example.feature}, row {example.row}, column {example.column}"
+        print(f"\n{example.stage.name} of {plain(journey.pictures[0].name)}, {place}; it sees {example.sees}")
+        channels = [hand_convolution.Pixel(example.row, example.column, *parts) for parts in example.parts]
+        printing.sums(channels)
+        print(f"{' '.join(f'{label} {value}' for label, value in example.terms)} = {example.total}")
+        print(f"jax {about['jax']} computed {example.found:.9g}\n")
+    print(
+        f"{about['numbers']:,} of {about['numbers']:,} numbers of each image agree with the float64 sums, "
+        "within what rounding may make"
+    )

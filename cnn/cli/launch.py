@@ -1,0 +1,123 @@
+"""From a command line to an exit code: every mistake becomes a line, never a traceback."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from cnn.api.reading import read_run
+from cnn.cli import COMMANDS
+from cnn.cli.parser import Invocation
+from cnn.config import files, resolve
+from cnn.config.config import Config, ConfigError
+from cnn.config.files import DEFAULT as DEFAULT_CONFIG
+from cnn.config.files import ReadConfig
+from cnn.data.types import DataError
+from cnn.runs import lock, run_dir
+from cnn.sweep import making, reading
+from cnn.sweep.plan import Plan
+from cnn.system import environment, multihost, preemption, redaction
+from cnn.system.text import plain
+
+DONE, WRONG, DIVERGED, HELD, IO_ERROR, PREEMPTED = 0, 2, 3, 73, 74, 75
+
+
+def launch(invocation: Invocation, read_config: ReadConfig) -> int:
+    """Runs a command.
+
+    Args:
+      invocation: what was typed.
+      read_config: executes a config file and returns its sections.
+
+    Returns:
+      The exit code: 0 done, 2 wrong config or data, 3 diverged, 73 held, 74 input or output failed, 75 preempted.
+    """
+    return multihost.leave(_run(invocation, read_config))
+
+
+def _run(invocation: Invocation, read_config: ReadConfig) -> int:
+    try:
+        prepared = _prepare(invocation, read_config)
+        module = importlib.import_module(f"cnn.cli.{invocation.command}")
+        words = {"words": invocation.words} if COMMANDS[invocation.command].words else {}
+        return module.run(*prepared, invocation.flags, **words)
+    except ConfigError as error:
+        return _fail(error.problems, WRONG)
+    except (DataError, run_dir.BrokenFile, multihost.Unlike) as error:
+        return _fail([str(error)], WRONG)
+    except lock.Held as error:
+        return _fail([str(error)], HELD)
+    except preemption.Preempted:
+        return _fail(["interrupted. The same command continues from what is saved"], PREEMPTED)
+    except multihost.Elsewhere as error:
+        return _fail([str(error)], IO_ERROR)
+    except FloatingPointError as error:
+        return _fail([str(error)], DIVERGED)
+    except OSError as error:
+        return _fail([_said(error, invocation.flags.get("workdir", ""))], IO_ERROR)
+    except KeyboardInterrupt:
+        return _fail(["interrupted. The same command starts it again, from what is saved"], PREEMPTED)
+
+
+def _said(error: OSError, workdir: str) -> str:
+    """Returns what the system refused, and the flag where it is that directory, or one above it, which it lacks."""
+    if not error.filename:
+        return str(error.strerror or error)
+    place = Path(str(error.filename)).absolute()
+    flag = "--workdir: " if workdir and Path(workdir).absolute().is_relative_to(place) else ""
+    return f"{flag}{error.filename}: {error.strerror or error}"
+
+
+def _fail(problems: list[str], code: int) -> int:
+    for problem in problems:
+        # Names of files and classes stand in them, which may hold what steers a terminal.
+        print("\n".join(plain(line) for line in redaction.hide(problem).split("\n")), file=sys.stderr)
+    return code
+
+
+def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Config | Plan | None, Path] | tuple[()]:
+    """Returns the values and the run's directory; nothing for a command that needs neither."""
+    problems = [*invocation.problems, *environment.problems()]
+    command = COMMANDS[invocation.command]
+    prepared: tuple[Config | Plan | None, Path] | tuple[()] = ()
+    try:
+        if invocation.command == "sweep":
+            prepared = _sweep(invocation, read_config)
+        elif command.takes_config:
+            prepared = _from_file(invocation, read_config)
+        elif command.takes_run:
+            prepared = _from_run(invocation)
+    except ConfigError as error:
+        raise ConfigError(problems + error.problems) from None
+    if problems:
+        raise ConfigError(problems)
+    return prepared
+
+
+def _from_file(invocation: Invocation, read_config: ReadConfig) -> tuple[Config, Path]:
+    path = files.named(invocation.flags.get("config", str(DEFAULT_CONFIG)))
+    values = resolve.resolve(files.execute(path, read_config), invocation.overrides)
+    return values, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}")
+
+
+def _sweep(invocation: Invocation, read_config: ReadConfig) -> tuple[Plan, Path]:
+    typed = invocation.flags.get("config", "")
+    path = files.named(typed) if typed else str(DEFAULT_CONFIG)
+    asked = reading.ask(typed, invocation.overrides, invocation.flags)
+    try:
+        base = files.execute(path, read_config)
+    except ConfigError as error:
+        raise ConfigError(error.problems + asked.problems) from None
+    plan = making.make(base, asked)
+    space = Path(invocation.flags["sweep"]).stem if "sweep" in invocation.flags else "grid"
+    return plan, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}-{space}")
+
+
+def _from_run(invocation: Invocation) -> tuple[Config | None, Path]:
+    if "workdir" not in invocation.flags:
+        raise ConfigError([f"--workdir: {invocation.command} needs a run's directory. Write --workdir=runs/NAME"])
+    workdir = Path(invocation.flags["workdir"])
+    return (None if invocation.command == "report" and _holds_sweep(workdir) else read_run(workdir)), workdir
+
+
+def _holds_sweep(workdir: Path) -> bool:
+    return not (workdir / run_dir.CONFIG).is_file() and (workdir / run_dir.DECLARATION).is_file()

@@ -1,0 +1,206 @@
+"""Reads the command line: every problem is collected, none is fatal by itself.
+
+Where a run is computed, as two flags say: on how many devices, and by which processes. Imports no JAX.
+"""
+
+import dataclasses
+import textwrap
+from collections.abc import Mapping
+
+from cnn.cli import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Command, completion, fields_help, version
+from cnn.config.config import Override
+from cnn.config.files import DEFAULT as DEFAULT_CONFIG
+from cnn.fields import did_you_mean
+from cnn.system import multihost
+
+
+def problems(flags: Mapping[str, str]) -> list[str]:
+    """Returns what is wrong with `--devices` and `--distributed`."""
+    found = []
+    devices, distributed = flags.get("devices", "all"), flags.get("distributed", "off")
+    if devices != "all" and not (devices.isascii() and devices.isdecimal() and int(devices)):
+        found.append(f"--devices: must be all or a number of devices, got {devices!r}")
+    try:
+        many = multihost.parse(distributed) is not None
+    except ValueError as error:
+        return [*found, f"--distributed: {error}"]
+    if many and devices != "all":
+        found.append(f"--devices: many processes use all that they have, got {devices!r}. Leave it out")
+    return found
+
+
+def members(flags: Mapping[str, str]) -> multihost.Members | None:
+    """Returns the processes of the run, `None` for one alone."""
+    return multihost.parse(flags.get("distributed", "off"))
+
+
+def devices(flags: Mapping[str, str]) -> int | None:
+    """Returns how many devices share a batch, `None` where the flags leave it open."""
+    given = flags.get("devices", "all")
+    return None if given == "all" else int(given)
+
+
+REPOSITORY = DEFAULT_CONFIG.parents[1]
+ANSWERS = {"--version": version.text, "--completion": completion.text}
+"""Flags that print something and do nothing else."""
+PRINT = "sweep.print"
+"""The one flag that needs no value."""
+
+
+@dataclasses.dataclass
+class Invocation:
+    """What was typed after `main.py`."""
+
+    command: str = "train"
+    flags: dict[str, str] = dataclasses.field(default_factory=dict)
+    overrides: list[Override] = dataclasses.field(default_factory=list)
+    words: list[str] = dataclasses.field(default_factory=list)
+    problems: list[str] = dataclasses.field(default_factory=list)
+    help: bool = False
+    asked: str = ""
+    """One of `ANSWERS`, empty where none of them was typed."""
+    section: str | None = None
+    """The section of the config whose fields were asked about, empty for all."""
+    named: bool = False
+    """Whether the command was typed, not assumed."""
+
+
+def parse(arguments: list[str]) -> Invocation:
+    """Reads the arguments after the program's name; after `--` come no flags, only words."""
+    invocation = Invocation()
+    words: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        if argument == "--" and words:
+            words += waiting
+            break
+        if argument in ("-h", "-help", "--help", "--helpshort", "--helpfull"):
+            invocation.help = True
+        elif argument in ANSWERS:
+            invocation.asked = argument
+        elif (section := fields_help.section_of(argument.lstrip("-"))) is not None and argument[0] == "-":
+            invocation.section = section
+            invocation.problems += filter(None, [fields_help.problem(section)])
+        elif argument.startswith("-") and argument.strip("-"):
+            name, equals, value = argument.lstrip("-").partition("=")
+            if name == PRINT and not equals:
+                value, equals = "true", "="
+            elif not equals and name not in SWITCHES and waiting and not waiting[0].startswith("--"):
+                value, equals = waiting.pop(0), "="
+            _flag(invocation, name, value if equals else None)
+        else:
+            words.append(argument)
+    _words(invocation, words)
+    _check_flags(invocation)
+    return invocation
+
+
+def _flag(invocation: Invocation, name: str, value: str | None) -> None:
+    problems = invocation.problems
+    if name in SWITCHES and value is not None:
+        problems.append(f"--{name}: takes no value, got {value!r}. Write --{name}")
+    elif name in SWITCHES:
+        invocation.flags[name] = "on"
+    elif value is None:
+        problems.append(f"--{name}: has no value. Write --{name}=VALUE")
+    elif name.startswith("config."):
+        path = name.removeprefix("config.")
+        if any(override.path == path for override in invocation.overrides):
+            problems.append(f"--{name}: is given twice. Keep one")
+        invocation.overrides.append(Override(path, value))
+    elif name in invocation.flags:
+        problems.append(f"--{name}: is given twice. Keep one")
+    else:
+        invocation.flags[name] = value
+
+
+def _words(invocation: Invocation, words: list[str]) -> None:
+    if words and words[0] in COMMANDS:
+        invocation.command, invocation.named = words.pop(0), True
+    elif words:
+        known = did_you_mean(words[0], COMMANDS)
+        invocation.problems.append(f"{words.pop(0)!r}: unknown command. {known}")
+    if COMMANDS[invocation.command].words:
+        invocation.words = words
+        return
+    for word in words:
+        invocation.problems.append(f"{word!r}: {invocation.command} takes no such argument. Flags begin with --")
+
+
+def _check_flags(invocation: Invocation) -> None:
+    command = COMMANDS[invocation.command]
+    instead = "reads the run's own config" if command.takes_run else "takes no config"
+    for name, value in invocation.flags.items():
+        if name == "config" and not command.takes_config:
+            invocation.problems.append(f"--config: {invocation.command} {instead}. Leave it out")
+        elif name not in FLAGS and name not in SWITCHES and not name.startswith("sweep."):
+            known = did_you_mean(f"--{name.partition('.')[0]}", [f"--{flag}" for flag in _flags_of(command)])
+            invocation.problems.append(f"--{name}: is no flag. {known}")
+        elif name != "config" and name.partition(".")[0] not in command.flags:
+            invocation.problems.append(f"--{name}: is no flag of {invocation.command}. Leave it out")
+        elif not value:
+            invocation.problems.append(f"--{name}: is empty. Write --{name}=VALUE")
+        elif name == PRINT and value not in ("true", "false"):
+            invocation.problems.append(f"--{name}: must be true or false, got {value!r}")
+        elif value not in CHOICES.get(name, (value,)):
+            invocation.problems.append(f"--{name}: must be one of {', '.join(CHOICES[name])}, got {value!r}")
+    invocation.problems += problems({name: value for name, value in invocation.flags.items() if value})
+    if invocation.overrides and not command.takes_config:
+        invocation.problems.append(
+            f"--config.{invocation.overrides[0].path}: {invocation.command} {instead}. Leave it out"
+        )
+
+
+def answer(invocation: Invocation) -> str | None:
+    """Returns what is to be printed, and nothing else done, where only help or the version was asked for."""
+    if invocation.help:
+        return usage(invocation)
+    if invocation.asked:
+        return ANSWERS[invocation.asked]()
+    if invocation.section is None or fields_help.problem(invocation.section):
+        return None
+    return fields_help.text(invocation.section, {override.path: override.text for override in invocation.overrides})
+
+
+def usage(invocation: Invocation | None = None) -> str:
+    """Returns the help, on one screen; where a command was typed, that command's."""
+    if invocation is not None and invocation.named:
+        return _usage_of(invocation.command)
+    lines = ["python main.py [COMMAND] [--FLAG=VALUE ...]", "", "commands (train if none is given):"]
+    lines += [f"  {name:<9}{command.help}" for name, command in COMMANDS.items()]
+    lines += [
+        "",
+        "COMMAND --help: the flags of a command; --config.help: the fields of a config; --version; --completion (bash)",
+        "",
+        "examples:",
+        "  python main.py summary --config=configs/lenet5.py",
+        "  python main.py --config=configs/fashion_mnist.py --config.optimizer.learning_rate=3e-4 --workdir=runs/a",
+        "  python main.py eval --workdir=runs/a --split=test",
+        "  python main.py sweep --grid='optimizer.learning_rate=log(1e-4,1e-2,8);seed=0,1,2' --workdir=runs/sweep",
+        "",
+        "exit codes: 0 done, 2 wrong config or data, 3 diverged, 73 run held by another process,",
+        "            74 input or output failed, 75 interrupted and saved, 143 interrupted twice",
+    ]
+    return "\n".join(lines)
+
+
+def _usage_of(name: str) -> str:
+    command = COMMANDS[name]
+    flags = _flags_of(command)
+    words = f" {command.words}" if command.words else ""
+    lines = [f"python main.py {name}{words}{' [--FLAG=VALUE ...]' if flags else ''}", "", command.help]
+    if flags:
+        lines += ["", "flags:"]
+    for flag in flags:
+        value, _, text = FLAGS.get(flag, "").partition(" ")
+        text = WORKDIRS.get(name, text) if flag == "workdir" else text
+        shown = f"--{flag}" if flag in SWITCHES else f"--{flag}={value}"
+        lines += textwrap.wrap(
+            SWITCHES.get(flag) or text.strip(), 118, initial_indent=f"  {shown:<20} ", subsequent_indent=" " * 23
+        )
+    return "\n".join(lines)
+
+
+def _flags_of(command: Command) -> tuple[str, ...]:
+    return ("config", *command.flags) if command.takes_config else command.flags

@@ -1,0 +1,162 @@
+"""Results as text on stdout: the journey table, an evaluation. Nothing is cut off, whatever the width."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from cnn.cli import tables
+from cnn.cli.pixels import bar, picture, sum_of
+from cnn.layers import Row, Shape, activation_bytes, count_parameters, show, written
+from cnn.report import filter_strip, hand_convolution
+from cnn.system.text import plain
+
+SHOWN_CLASSES = 20
+"""The most classes whose confusion matrix is shown whole."""
+
+
+def journey(rows: Sequence[Row], image_shape: Shape) -> None:
+    """Prints what every layer makes of one image, how its shape follows, what it costs and what it sees."""
+    console = tables.console()
+    header: tuple[str, ...] = ("layer", "", "output", "how", "parameters", "=", "MACs", "bytes", "sees", "jump")
+    image = ("input", "", show(image_shape), f"{math.prod(image_shape):,} values", "", "", "", "", "1x1", "1")
+    lines = [image, *map(_line, rows)]
+    right, parts = ("=", "MACs", "bytes"), (slice(1, 10), slice(1, 6), slice(6, 10))
+    fits = (
+        tables.tabulated(console, header[:1] + header[part], [row[:1] + row[part] for row in lines], right=right)
+        for part in parts
+    )
+    if not next(fits) and not all(fits):
+        tables.stacked(console, header, lines, title=2, hidden=("", "0"))
+    trained, measured = count_parameters(rows), count_parameters(rows, "batch_stats")
+    also = f"; {measured:,} batch statistics" if measured else ""
+    console.print(f"{trained:,} parameters = {4 * trained:,} bytes of float32{also}")
+    console.print(f"{sum(row.macs for row in rows):,} multiply-accumulates an image")
+    total = activation_bytes(image_shape) + sum(activation_bytes(row.output) for row in rows)
+    console.print(f"{total:,} bytes of float32 activations an image, input included")
+
+
+def _line(row: Row) -> tuple[str, ...]:
+    trained = " + ".join(parameter.arithmetic for parameter in row.parameters if parameter.collection == "params")
+    size, jump = row.field.size, row.field.jump
+    return (
+        row.path,
+        written(row.layer),
+        show(row.output),
+        row.formula,
+        trained,
+        f"{row.count():,}" if row.parameters else "0",
+        f"{row.macs:,}" if row.macs else "0",
+        f"{activation_bytes(row.output):,}",
+        "all" if size is None else show(size),
+        "" if jump is None else str(jump[0]) if jump[0] == jump[1] else show(jump),
+    )
+
+
+def evaluation(record: dict[str, Any]) -> None:
+    """Prints an evaluation as `evaluation-<split>.json` holds it."""
+    console = tables.console()
+    low, high = record["interval"]
+    console.print(
+        f"{record['split']} accuracy {record['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+        f"{record['correct']:,} of {record['count']:,} right"
+    )
+    if record.get("skipped"):
+        one = record["skipped"] == 1
+        console.print(
+            f"{record['skipped']:,} {'picture' if one else 'pictures'} could not be used and "
+            f"{'is' if one else 'are'} not counted"
+        )
+    top5 = "" if record["top5_accuracy"] is None else f"top-5 {record['top5_accuracy']:.4f}, "
+    console.print(
+        f"{top5}loss {record['loss']:.4f}, macro F1 {record['macro_f1']:.4f}, "
+        f"expected calibration error {record['ece']:.4f}"
+    )
+    names = [plain(entry["name"]) for entry in record["classes"]]
+    header = ("class", "precision", "recall", "F1", "examples")
+    lines = [
+        (name, *(_ratio(entry[key]) for key in ("precision", "recall", "f1")), f"{entry['support']:,}")
+        for name, entry in zip(names, record["classes"], strict=True)
+    ]
+    if not tables.tabulated(console, header, lines, right=header[1:]):
+        tables.stacked(console, header, lines, title=1)
+    _confusion(console, names, record["confusion"])
+
+
+def _confusion(console: Console, names: list[str], counts: list[list[int]]) -> None:
+    if len(names) <= SHOWN_CLASSES:
+        numbers = [str(index) for index in range(len(names))]
+        lines = [
+            (name if name == str(index) else f"{index} {name}", *(str(count) if count else "." for count in row))
+            for index, (name, row) in enumerate(zip(names, counts, strict=True))
+        ]
+        if tables.tabulated(console, ("true \\ predicted", *numbers), lines, right=numbers):
+            return
+    cells = [(count, true, seen) for true, row in enumerate(counts) for seen, count in enumerate(row)]
+    wrong = sorted((-count, true, seen) for count, true, seen in cells if true != seen and count)
+    console.print("most confused:" if wrong else "none confused")
+    for count, true, seen in wrong[:10]:
+        console.print(f"  {-count:,} x {names[true]} taken for {names[seen]}")
+
+
+def filtered(made: filter_strip.Strip, *, strongest: bool) -> None:
+    """Prints the sizes and the range of a filter's map, and the sum of its explained pixel."""
+    console, found, pixel = tables.console(), made.map, made.pixel
+    low, high = hand_convolution.shown(float(found.min())), hand_convolution.shown(float(found.max()))
+    pooled = ""
+    if made.pool != "none":
+        rest = zip(("row", "column"), (side % filter_strip.POOL for side in found.shape), strict=True)
+        unread = " and one ".join(name for name, left in rest if left)
+        pooled = (
+            f"; {filter_strip.POOLED[made.pool]}: {show(made.pooled.shape)}{f', one {unread} unread' if unread else ''}"
+        )
+    console.print(f"map {show(found.shape)}, numbers from {low} to {high}{pooled}")
+    console.print(f"row {pixel.row}, column {pixel.column} of the map{', the strongest' if strongest else ''}:")
+    sums([pixel])
+    console.print("\n".join(textwrap.wrap(hand_convolution.formula(pixel), console.width, break_long_words=False)))
+
+
+def sums(pixels: Sequence[hand_convolution.Pixel]) -> None:
+    """Prints window x kernel = products, for each channel in turn."""
+    console = tables.console()
+    for line in (line for pixel in pixels for line in sum_of(pixel, console)):
+        console.print(line)
+
+
+def prediction(name: str, image: np.ndarray, notes: Sequence[str], best: Sequence[tuple[str, float]]) -> None:
+    """Prints the picture as the network got it, where colours can be seen, and the best classes with bars."""
+    console = tables.console()
+    console.print(Text(plain(name), "bold"))
+    for note in notes:
+        console.print(Text(f"  {note}"))
+    pixels = picture(image, console)
+    names = [_shortened(plain(label), 40) for label, _ in best]
+    wide, across = max(map(len, names)), pixels[0].cell_len + 2 if pixels else 0
+    beside = console.width - 2 - across >= wide + 18
+    room = min(24, console.width - 2 - wide - 10 - across * beside)
+    lines = []
+    for label, (_, share) in zip(names, best, strict=True):
+        line = f"{label:<{wide}}  {share:.4f}  {bar(share, room, console) if room >= 6 else ''}".rstrip()
+        lines.append(line if room > -2 else f"{share:.4f} {_shortened(label, console.width - 9)}")
+    if beside:
+        for row in range(max(len(pixels), len(lines))):
+            left = pixels[row] if row < len(pixels) else Text(" " * (across - 2) if pixels else "")
+            right = lines[row] if row < len(lines) else ""
+            console.print(Text("  ").append_text(left).append(f"  {right}" if pixels else right))
+    else:
+        for text in (*pixels, *map(Text, lines)):
+            console.print(Text("  ").append_text(text))
+    if pixels:
+        console.print()
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: max(1, width - 3)]}..."
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,20 @@
+"""`summary`: the journey table, from the config alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cnn.cli import printing
+from cnn.config.config import Config
+from cnn.train import memory_estimate
+
+
+def run(values: Config, workdir: Path, flags: Mapping[str, str]) -> int:
+    """Prints the table; reads no data and imports no JAX."""
+    del workdir, flags
+    printing.journey(values.rows, values.data.image_shape)
+    if line := memory_estimate.split(values):
+        print(line)
+    for device, platform in (("an accelerator", "gpu"), ("a CPU", "cpu")):
+        need = memory_estimate.need(values, platform)
+        print(f"training on {device} needs about {need} of memory, and what the pictures of the data set take")
+    return 0

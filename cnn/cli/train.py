@@ -1,0 +1,83 @@
+"""`train`: one run from its config to its result; again, it continues or reports."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cnn.api.run import train
+from cnn.cli import parser, printing
+from cnn.config.config import Config
+from cnn.runs import numerics, run_dir
+from cnn.system import multihost
+from cnn.system.text import plain
+from cnn.train import init_from, memory_estimate
+
+
+def run(values: Config, workdir: Path, flags: Mapping[str, str]) -> int:
+    """Trains, evaluates and prints the result."""
+    members = parser.members(flags)
+    if members is None:
+        _announce(values, workdir)
+    with multihost.join(members):
+        if members is not None:
+            multihost.from_leader(lambda: _announce(values, workdir))
+        return _train(values, workdir, flags)
+
+
+def _announce(values: Config, workdir: Path) -> None:
+    run_dir.check_same_config(values, workdir)
+    if not (workdir / run_dir.RESULT).exists():
+        numerics.check(values, workdir)
+        init_from.check(values, workdir)
+        printing.journey(values.rows, values.data.image_shape)
+        if line := memory_estimate.split(values):
+            print(line)
+        sys.stdout.flush()
+
+
+def _train(values: Config, workdir: Path, flags: Mapping[str, str]) -> int:
+    finished = train(values, workdir, parser.devices(flags))
+    return (
+        _print(finished.result, workdir, values, fresh=finished.fresh) if multihost.leads() else _code(finished.result)
+    )
+
+
+def _code(result: Mapping[str, Any]) -> int:
+    return 3 if result["status"] == "diverged" else 0
+
+
+def _print(result: dict[str, Any], workdir: Path, values: Config, *, fresh: bool) -> int:
+    place = plain(str(workdir))
+    if not fresh:
+        print(f"{place} is finished. Its result:")
+    if result["status"] == "diverged":
+        print(
+            f"diverged: the loss, a gradient or the update of step {result['bad_step']} is not finite; "
+            f"the state before it is saved in {place}. "
+            "Lower config.optimizer.learning_rate or set config.train.clip, in another --workdir"
+        )
+        return _code(result)
+    if result["stopped"]:
+        print(f"stopped after {_epochs(result)}: {result['stopped']}")
+    split = "test" if values.eval.test else "valid"
+    record = run_dir.read_json(workdir / run_dir.evaluation(split))
+    if record is None:
+        print(f"its evaluation is missing; write it again: python main.py eval --workdir={place} --split={split}")
+    else:
+        printing.evaluation(record)
+    seconds, saving = result["train_seconds"], result["save_seconds"]
+    # What a group of trials compiled together may be more than the share of one.
+    compiling = result["compile_seconds"]
+    parts = [f"{compiling:.1f} s of them compiling"] if 0 < compiling < seconds else []
+    if result["wait_seconds"]:
+        parts.append(f"{100 * result['wait_seconds'] / max(1e-9, seconds):.1f} % waiting for pictures")
+    print(
+        f"{result['step']:,} steps, {_epochs(result)} in {', '.join([f'{seconds:.1f} s', *parts])}, and {saving:.1f} s "
+        f"of saving ({100 * saving / max(1e-9, seconds + saving):.1f} %); everything is in {place}"
+    )
+    return _code(result)
+
+
+def _epochs(result: dict[str, Any]) -> str:
+    return f"{result['epochs']:g} epoch{'' if result['epochs'] == 1 else 's'}"

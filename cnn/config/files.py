@@ -1,0 +1,182 @@
+"""What a person may mean by a config: a name, a file, a `ConfigDict`; read, changed and checked. Imports no JAX."""
+
+import json
+import os
+import runpy
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ml_collections import ConfigDict
+
+from cnn.config import config as fields_of
+from cnn.config import resolve
+from cnn.config.config import Config, ConfigError, Override
+from cnn.fields import did_you_mean, to_text
+
+FOLDER = Path(__file__).resolve().parents[2] / "configs"
+DEFAULT = FOLDER / "digits.py"
+
+ConfigLike: TypeAlias = str | os.PathLike[str] | ConfigDict | Mapping[str, Any]
+"""The name of a config (`"digits"`), a file (`.py`, or `.json` as a run's), or the sections themselves."""
+ReadConfig = Callable[[str], Mapping[str, Any]]
+"""Executes a config file and returns its sections."""
+
+
+def configure(base: ConfigLike = "digits", /, **changes: Any) -> ConfigDict:
+    """Returns a config with some fields changed, checked as a whole.
+
+    >>> config = configure("digits", **{"optimizer.learning_rate": 3e-3, "train.epochs": 2})
+    >>> config.train.epochs
+    2
+
+    Args:
+      base: a config; the name of one of `configs/` (`"fashion/two_conv"`), a file, or a `ConfigDict`, which is copied.
+      changes: values by the path of their field, as after `--config.`; `model={"layers": ...}` is `model.layers`.
+
+    Raises:
+      ConfigError: lists everything that is wrong with it.
+    """
+    given, changes = sections(base), dict(_paths(changes))
+    plain = json.loads(_resolved(given, changes).json)
+    copied = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
+    for name in plain:
+        copied.setdefault(name, plain[name] if name in fields_of.SCALARS else {})
+    for path in changes:
+        section, _, field = path.partition(".")
+        if field and section != "model":  # other layers may leave names without use
+            copied[section][field] = plain[section][field]
+        else:
+            copied[section] = plain[section]
+    return ConfigDict(copied)
+
+
+def _paths(changes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in changes.items():
+        if isinstance(value, (Mapping, ConfigDict)):
+            yield from _paths(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def resolved(config: ConfigLike) -> Config:
+    """Returns the checked values of a config.
+
+    Raises:
+      ConfigError: lists everything that is wrong with it.
+    """
+    return _resolved(sections(config), {})
+
+
+def _resolved(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
+    return resolve.resolve(raw, [Override(path, to_text(_plain(value))) for path, value in changes.items()])
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value  # NumPy's numbers print their type
+
+
+def sections(config: ConfigLike) -> Mapping[str, Any]:
+    """Returns the sections of a config as nested dicts.
+
+    Raises:
+      ConfigError: there is no such config, or its file is wrong.
+    """
+    if isinstance(config, ConfigDict):
+        return config.to_dict()
+    if isinstance(config, Mapping):
+        return config
+    if not isinstance(config, (str, os.PathLike)):
+        raise ConfigError([f"config: must be a name, a file or a ConfigDict, got {config!r:.80}"])
+    return execute(path_of(config), run_file)
+
+
+def named(given: str) -> str:
+    """Returns the file of a config that is given by its name, such as `lenet5`; anything else as it is."""
+    return str(FOLDER / f"{given}.py") if given in names() else given
+
+
+def names() -> list[str]:
+    """Returns the names of the configs that come with this software."""
+    files = (path.relative_to(FOLDER).with_suffix("") for path in FOLDER.rglob("*.py"))
+    return sorted(path.as_posix() for path in files if path.parts[0] != "sweeps")
+
+
+def path_of(config: str | os.PathLike[str]) -> str:
+    """Returns the file of a config that is given as one, or by its name.
+
+    Raises:
+      ConfigError: no config has this name.
+    """
+    given = os.fspath(config)
+    if not given.endswith((".py", ".json")) and given not in names():
+        raise ConfigError([f"config: unknown name {given!r}. {did_you_mean(given, names())}"])
+    return named(given)
+
+
+def file_of(path: str) -> Path:
+    """Returns the file of `file.py:argument`; a folder or a file may have a colon in its name."""
+    parts = path.split(":")
+    begins = [":".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    # Of a file that is missing, the longest that looks like one.
+    looks = [begin for begin in begins if begin.endswith((".py", ".json"))]
+    return Path(next((begin for begin in begins if Path(begin).is_file()), looks[0] if looks else path))
+
+
+def run_file(path: str) -> Mapping[str, Any]:
+    """Returns what `get_config` of a Python file returns, as nested dicts; in `file.py:argument` it takes one."""
+    name = str(file_of(path))
+    scope = runpy.run_path(name)
+    if "get_config" not in scope:
+        raise AttributeError("no attribute 'get_config'")
+    returned = scope["get_config"](*([path[len(name) + 1 :]] if len(path) > len(name) else []))
+    return returned.to_dict() if hasattr(returned, "to_dict") else returned
+
+
+def execute(path: str, read_config: ReadConfig) -> Mapping[str, Any]:
+    """Returns the sections of a config file.
+
+    Args:
+      path: the file, perhaps with an argument after a colon; JSON, such as a run's `config.json`, is not executed.
+      read_config: executes the file.
+
+    Raises:
+      ConfigError: there is no such file, or it fails.
+    """
+    name = file_of(path)
+    if not name.is_file():
+        raise ConfigError([f"--config: no such file, got {path}. {did_you_mean(name.stem, names())}"])
+    if name.suffix == ".json":
+        try:
+            content = json.loads(name.read_text())
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(
+                [f"--config: {name}: is not valid JSON ({error}). Restore it or use another file"]
+            ) from None
+        if not isinstance(content, dict):
+            raise ConfigError([f"--config: {name}: must hold a JSON object, got {type(content).__name__}"])
+        return content
+    try:
+        returned = read_config(path)
+    except (Exception, SystemExit) as error:  # A config file is a person's code and may raise anything.
+        raise ConfigError([f"--config: {name}{_reason(error, name)}. Mend it or use another file"]) from None
+    if not isinstance(returned, Mapping):
+        raise ConfigError([f"--config: {name}: get_config() must return a ConfigDict, got {returned!r}"])
+    return returned
+
+
+def _reason(error: BaseException, name: Path) -> str:
+    """Returns where and how a config file failed, in one line."""
+    while error.__context__ is not None and "whilst parsing config file" in str(error):
+        error = error.__context__  # config_flags wraps some errors, and their tracebacks, in others
+    if isinstance(error, AttributeError) and "no attribute 'get_config'" in str(error):
+        return ": defines no get_config()"
+    if isinstance(error, SyntaxError):
+        lines = [error.lineno]
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in reversed(frames) if frame.filename.endswith(name.name)]
+    line = f" line {lines[0]}" if lines and lines[0] else ""
+    message = " ".join(str(error).split())[:300]
+    return f"{line}: {type(error).__name__}{': ' if message else ''}{message}"

@@ -1,0 +1,142 @@
+"""A whole config: flags over sections, every section resolved, all problems together.
+
+The section `model`: the layer expression and the names that it uses.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cnn import fields, layers
+from cnn.config import sections, validate
+from cnn.config.config import DEFAULT_NAMES, KNOWN, NAMED, SCALARS, SECTIONS, Config, ConfigError, Override
+from cnn.config.problems import Problems, Section, Typed, parse_field
+from cnn.expression import ExpressionError
+from cnn.layers import Layer, Row
+
+RESERVED = frozenset({"layers", "classes", *layers.KINDS})
+
+
+class Network(NamedTuple):
+    """The layers of a config, traced, and the section's plain JSON values."""
+
+    layers: tuple[Layer, ...]
+    rows: tuple[Row, ...]
+    plain: dict[str, Any]
+
+
+def resolve_network(given: Mapping[str, Any], data: sections.Data | None, problems: Problems) -> Network | None:
+    """Returns the network of the section `model`; on a problem notes it and returns `None`.
+
+    Args:
+      given: `layers` and names, some still `Typed`.
+      data: gives the image shape and the classes; where that section has problems, shapes are not checked.
+      problems: of the whole config.
+    """
+    plain = {name: _plain(name, value) for name, value in given.items()}
+    text = plain.get("layers")
+    if not isinstance(text, str):
+        problems.note("model.layers", f"must be a layer expression, got {text!r}.")
+        return None
+    names = {name: value for name, value in plain.items() if name != "layers"}
+    if not _check_names(names, problems):
+        return None
+    try:
+        built = layers.parse(text, {**names, "classes": data.classes if data else 1})
+        rows = layers.fit(built, text, data.image_shape, data.classes) if data else ()
+    except ExpressionError as error:
+        problems.note("model.layers", str(error))
+        return None
+    for name in sorted(set(names) - built.used):
+        if isinstance(given["layers"], Typed) and not isinstance(given[name], Typed):
+            # A flag replaced the file's layers, and no flag could take away the names they used.
+            del plain[name]
+        else:
+            known = fields.did_you_mean(name, ["layers", *(other for other in names if other in built.used)])
+            problems.note(f"model.{name}", f"is not used by model.layers. Remove it or name it there. {known}")
+    return Network(built.items, rows, plain)
+
+
+def _plain(name: str, value: Any) -> Any:
+    if not isinstance(value, Typed):
+        return value
+    return value.text if name == "layers" else fields.literal(value.text)
+
+
+def _check_names(names: Mapping[str, Any], problems: Problems) -> bool:
+    before = len(problems)
+    for name, value in names.items():
+        if name in RESERVED or not name.isidentifier():
+            problems.note(f"model.{name}", "is taken by the layer expression. Choose another name.")
+        elif not isinstance(value, (int, float, str)) or (isinstance(value, float) and not math.isfinite(value)):
+            problems.note(f"model.{name}", f"must be a finite number, True, False or a text, got {value!r}.")
+    return len(problems) == before
+
+
+def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = (), *, recorded: bool = False) -> Config:
+    """Returns the checked values of a config with flags applied.
+
+    Args:
+      raw: sections as nested plain dicts, as `ConfigDict.to_dict()` gives.
+      overrides: applied in order.
+      recorded: whether a run was made with it, which can be read even where nothing would be trained with it today.
+
+    Raises:
+      ConfigError: lists every problem.
+    """
+    problems = Problems()
+    scalars, sections = _given(raw, overrides, problems)
+    built: dict[str, Any] = {name: parse_field(name, SCALARS[name][0], scalars[name], problems) for name in SCALARS}
+    plain: dict[str, Any] = dict(built)
+    for name, kind in SECTIONS.items():
+        section = Section(name, sections[name], problems)
+        built[name], plain[name] = section.record(kind), section.plain
+    for name, kinds in NAMED.items():
+        section = Section(name, sections[name], problems)
+        built[name], plain[name] = section.named(kinds, DEFAULT_NAMES.get(name)), section.plain
+    model = resolve_network(sections["model"], built["data"], problems)
+    if not problems and model is not None:
+        validate.check(built["data"], built["train"], built["eval"], problems)
+        validate.check_patterns(built, model.rows, problems)
+        if not recorded:
+            validate.check_statistics(built["train"], model.rows, problems)
+    if problems or model is None:
+        raise ConfigError(problems)
+    plain["model"] = model.plain
+    text = json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    return Config(**built, layers=model.layers, rows=model.rows, json=text)
+
+
+def _given(
+    raw: Mapping[str, Any], overrides: Sequence[Override], problems: Problems
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Returns the fields of no section and the sections with flags applied, a flag's value as `Typed`."""
+    scalars = {name: raw.get(name, default) for name, (_, default) in SCALARS.items()}
+    sections: dict[str, dict[str, Any]] = {}
+    for name in KNOWN[len(SCALARS) :]:
+        section = raw.get(name, {})
+        if not isinstance(section, Mapping):
+            problems.note(name, f"must be a section with fields, got {section!r}")
+        sections[name] = dict(section) if isinstance(section, Mapping) else {}
+    for path, text in overrides:
+        section_name, _, field_name = path.partition(".")
+        if path in SCALARS:
+            scalars[path] = Typed(text)
+        elif message := _refusal(section_name, field_name, text, sections):
+            problems.note(path, message)
+        else:
+            sections[section_name][field_name] = Typed(text)
+    for name in raw:
+        if name not in KNOWN:
+            problems.note(name, f"unknown section. {fields.did_you_mean(name, KNOWN)}")
+    return scalars, sections
+
+
+def _refusal(section: str, name: str, text: str, sections: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns why there is no such field, empty where there may be one."""
+    if section in sections and not name:
+        return f"is a section, got {text!r}. Set one of its fields."
+    if section not in sections or "." in name:
+        return f"unknown field. {fields.did_you_mean(section, KNOWN)}"
+    return ""

@@ -1,0 +1,98 @@
+"""What only several fields together can get wrong, each right by itself."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cnn import patterns
+from cnn.config import sections
+from cnn.config.config import array_paths
+from cnn.config.problems import Problems
+from cnn.data.types import NAME
+from cnn.layers import BatchNorm, Row
+from cnn.optim import update_specs
+
+
+def check(data: sections.Data, train: sections.Train, evaluation: sections.Eval, problems: Problems) -> None:
+    """Notes every contradiction between the fields of three sections, and a dataset's name that can be none."""
+    if not NAME.fullmatch(data.name):
+        like = re.sub(r"\W+", "_", data.name, flags=re.ASCII)
+        hint = f" Did you mean {like!r}?" if NAME.fullmatch(like) else ""
+        problems.note("data.name", f"must be digits, folder, lines/KIND or a TFDS name, got {data.name!r}.{hint}")
+    for name in ("mean", "std"):
+        given, channels = len(getattr(data, name)), data.image_shape[2]
+        if given not in (1, channels):
+            problems.note(f"data.{name}", f"must have 1 number or one for each of {channels} channels, got {given}.")
+    for kind in data.augment:
+        side = min(data.image_shape[:2])
+        if _reach(kind) >= side:
+            problems.note("data.augment", f"must move by less than the image's {side} pixels, got {_reach(kind)}.")
+    if train.batch_size % train.accumulate_steps:
+        problems.note(
+            "train.accumulate_steps",
+            f"must divide train.batch_size = {train.batch_size}, got {train.accumulate_steps}.",
+        )
+    if evaluation.weights == "ema" and isinstance(train.average, update_specs.Off):
+        problems.note("eval.weights", 'is "ema" but none is kept. Set train.average = "ema(0.999)".')
+    if data.valid_fraction == 0 or data.train_on != "train":
+        _check_without_validation(data, train, evaluation, problems)
+
+
+def check_patterns(built: Mapping[str, Any], rows: Sequence[Row], problems: Problems) -> None:
+    """Notes patterns that match no array, and those that leave nothing to train."""
+    trained, freeze = array_paths(rows, "params"), built["train"].freeze
+    if message := patterns.problem(freeze, trained):
+        problems.note("train.freeze", message)
+    elif trained and len(patterns.matching(freeze, trained)) == len(trained):
+        problems.note("train.freeze", f"leaves nothing to train, got {freeze!r}. Leave a layer out of it.")
+    source, wanted = built["init_from"], built["init_layers"]
+    if not source and wanted == "*":
+        return
+    if message := patterns.problem(wanted, array_paths(rows, "params", "batch_stats")):
+        problems.note("init_layers", message)
+    elif not source:
+        problems.note("init_layers", f"has no use without config.init_from, got {wanted!r}. Set that too.")
+    elif source and not patterns.split(wanted):
+        problems.note("init_layers", 'names nothing to start from, got an empty text. Write "*" for all.')
+
+
+def check_statistics(train: sections.Train, rows: Sequence[Row], problems: Problems) -> None:
+    """Notes the first batch normalisation that would see one value a channel at a time, and make 0 of each.
+
+    The statistics are those of a part of the batch, over all devices. One whose parameters are all frozen has none.
+    """
+    size, parts = train.batch_size, train.accumulate_steps
+    frozen = patterns.matching(train.freeze, array_paths(rows, "params"))
+    for row in rows:
+        height, width = row.input[:2] if len(row.input) == 3 else (1, 1)
+        if not isinstance(row.layer, BatchNorm) or size // parts * height * width > 1 or size % parts:
+            continue
+        if set(array_paths([row], "params")) <= set(frozen):
+            continue
+        field, got = ("accumulate_steps", parts) if parts > 1 else ("batch_size", size)
+        remedy = f"an accumulate_steps of at most {parts // 2}" if parts > 1 else "a batch_size of at least 2"
+        problems.note(
+            f"train.{field}",
+            f"{row.path} would normalise over one value a channel, {size} / {parts} x {height} x {width} = 1 "
+            f"(batch_size / accumulate_steps x height x width), got {got}. Use {remedy}, or group_norm.",
+        )
+        return
+
+
+def _reach(kind: Any) -> int:
+    """Returns how many pixels an augmentation may move an image."""
+    return getattr(kind, "pad", getattr(kind, "pixels", 0))
+
+
+def _check_without_validation(
+    data: sections.Data, train: sections.Train, evaluation: sections.Eval, problems: Problems
+) -> None:
+    reason = "data.train_on holds the validation split" if data.valid_fraction else "data.valid_fraction is 0"
+    remedy = 'Set data.valid_fraction above 0 and data.train_on = "train".'
+    if evaluation.weights == "best":
+        problems.note("eval.weights", f'is "best" but nothing chooses it: {reason}. {remedy}')
+    if not evaluation.test:
+        problems.note("eval.test", f"is False and there is nothing else to evaluate: {reason}. {remedy}")
+    stop = train.stop
+    if isinstance(stop, sections.Patience) or (isinstance(stop, sections.Target) and stop.split == "valid"):
+        problems.note("train.stop", f"needs a validation split: {reason}. {remedy}")

@@ -1,0 +1,44 @@
+"""The pictures of a dataset that cannot be used, where the person chose to go on without them."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+
+class BadExample(NamedTuple):
+    """One picture: which part of the source it lies in, its row there, its name, and what is wrong with it."""
+
+    part: str
+    row: int
+    picture: str
+    reason: str
+
+
+class BadExamples:
+    """A list that many threads may add to; each picture is on it once."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int], BadExample] = {}
+        self._told: set[tuple[str, int]] = set()
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, reject: BadExample) -> None:
+        """Adds a picture, unless it is listed."""
+        self._found.setdefault((reject.part, reject.row), reject)
+
+    def fresh(self) -> list[BadExample]:
+        """Returns those that this did not return before, in order."""
+        new = [key for key in list(self._found) if key not in self._told]
+        self._told.update(new)
+        return [self._found[key] for key in sorted(new)]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Returns all of them, in order."""
+        return [self._found[key]._asdict() for key in sorted(self._found)]
+
+    def recall(self, listed: Iterable[dict[str, Any]]) -> None:
+        """Adds those that an earlier process listed, and told the person about."""
+        for entry in listed:
+            self.add(BadExample(**entry))
+            self._told.add((entry["part"], entry["row"]))

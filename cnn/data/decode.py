@@ -1,0 +1,277 @@
+"""Opens pictures that anybody may have made, safely.
+
+Decodes many encoded pictures of one source.
+"""
+
+import contextlib
+import io
+import os
+import stat
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cnn.data.png import MODES, decode_together
+from cnn.data.resize import fit_images
+from cnn.data.types import DataError
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp")
+# Passing over these in silence would train on less than the person believes.
+UNREAD_SUFFIXES = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".jp2", ".jxl", ".ppm", ".pgm", ".ico")
+MAX_PIXELS = 50_000_000
+_BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
+READER = 2
+"""The version of the reader, for whoever records what a run read: it rises when the same files give other pixels.
+
+Since 2, a transparent shade is black in grey PNG files of 1, 2, 4 and 16 bits and colour ones of 16 bits, and
+PNG pictures of a dataset are read the same whatever lies beside them.
+"""
+# What Pillow multiplies the values of a PNG file by, by how it stores them; it leaves the transparent one as it was.
+_SCALES = {"1": 255.0, "L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
+
+
+class BrokenPicture(DataError):
+    """Says why a file is no picture that can be used; the caller knows which file."""
+
+
+def kind(path: str) -> Literal["picture", "unread", "other"]:
+    """Tells whether a file is a picture that is read, a picture that is not, or something else, by its suffix.
+
+    A file without a suffix is told by its first bytes.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in SUFFIXES:
+        return "picture"
+    if suffix:
+        return "unread" if suffix in UNREAD_SUFFIXES else "other"
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return "other"
+        with open(path, "rb") as file:
+            beginning = file.read(12)
+    except OSError:
+        return "other"
+    webp = beginning[:4] == b"RIFF" and beginning[8:] == b"WEBP"
+    return "picture" if webp or beginning.startswith(_BEGINNINGS) else "other"
+
+
+@contextlib.contextmanager
+def bombs_are_errors() -> Iterator[None]:
+    """Turns Pillow's warning about huge pictures into an error; for the thread that starts the others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def bombs_stay_errors() -> None:
+    """Does the same for good: pictures that stream are opened by threads for as long as the process lives."""
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def open_picture(
+    path: str | Path, *, image_shape: tuple[int, int, int], fit: str
+) -> UInt8[np.ndarray, "height width channels"]:
+    """Reads one picture file as the network wants it: turned upright, grey or colour, and of the right size.
+
+    Args:
+      path: a PNG, JPEG, BMP or WebP file; of an animation the first frame is read.
+      image_shape: the height, width and channels wanted, 1 channel for grey and 3 for colour.
+      fit: how another size is brought to this one, one of `FITS`.
+
+    Raises:
+      DataError: if the file is missing or no such picture, or is too large, or does not fit.
+    """
+    try:
+        with bombs_are_errors():
+            return read_picture(path, image_shape, fit)
+    except BrokenPicture as error:
+        raise DataError(f"picture {str(path)!r}: cannot be read, got: {error}. Use {', '.join(FORMATS)}.") from error
+
+
+def read_picture(path: str | Path, image_shape: tuple[int, int, int], fit: str) -> np.ndarray:
+    """Does what `open_picture` does, inside `bombs_are_errors`.
+
+    Raises:
+      BrokenPicture: if the file is missing or no picture that can be used.
+      DataError: if the picture does not fit `image_shape`.
+    """
+    image = read_whole(path, image_shape[2])
+    return fit_images(image[None], image_shape=image_shape, fit=fit, what=f"picture {str(path)!r}")[0]
+
+
+def read_whole(path: str | Path, channels: int, *, behind: int = 0) -> UInt8[np.ndarray, "h w c"]:
+    """Reads one picture file at its own size, turned upright, inside `bombs_are_errors`.
+
+    Args:
+      path: a PNG, JPEG, BMP or WebP file; of an animation the first frame is read.
+      channels: 1 for grey and 3 for colour.
+      behind: the grey, 0..255, that shows where the picture is transparent.
+
+    Raises:
+      BrokenPicture: if the file is missing or no picture that can be used.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise BrokenPicture("not a regular file")  # opening a pipe would wait for ever
+        with open(path, "rb") as file:
+            return decode(file, channels, behind)
+    except OSError as error:
+        raise BrokenPicture(error.strerror or str(error)) from error
+
+
+def decode(file: io.BytesIO | io.BufferedReader, channels: int, behind: int = 0) -> UInt8[np.ndarray, "h w c"]:
+    """Decodes one picture at its own size, as grey (1 channel) or colour (3), transparency on the grey `behind` it.
+
+    Grey of 16 bits is scaled to 8 and rounded. Of 16-bit colours, and of 16-bit grey beside alpha, Pillow gives the
+    upper 8 bits alone: these are the pixels, and a transparent colour is one that shares them.
+
+    Raises:
+      BrokenPicture: if it is no picture of the known formats, is cut short, or has more than `MAX_PIXELS` pixels.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BrokenPicture(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS}")
+            scale = _scale(image)
+            image.load()
+            transparent = image.info.get("transparency")
+            if scale != 1 and isinstance(transparent, int | tuple):
+                values = transparent if isinstance(transparent, tuple) else (transparent,)
+                scaled = tuple(min(255, int(value * scale)) for value in values)  # of 1 bit it may be scaled already
+                image.info["transparency"] = scaled if isinstance(transparent, tuple) else scaled[0]
+            upright = ImageOps.exif_transpose(image)
+            array = np.asarray(_plain(upright, behind).convert("L" if channels == 1 else "RGB"))
+    except BrokenPicture:
+        raise
+    except Exception as error:  # Pillow raises nearly anything on hostile bytes
+        raise BrokenPicture(_reason(error)) from error
+    return array.reshape(*array.shape[:2], channels)
+
+
+def _scale(image: Image.Image) -> float:
+    """Returns what the transparent shade of a picture not yet loaded must be multiplied by to be that of its pixels."""
+    tiles = getattr(image, "tile", ())
+    stored = tiles[0].args if image.format == "PNG" and tiles else ""
+    return _SCALES.get(stored if isinstance(stored, str) else str(stored[0] if stored else ""), 1.0)
+
+
+def _plain(image: Image.Image, behind: int) -> Image.Image:
+    """Returns the picture in 8 bits without transparency."""
+    if image.mode.startswith("I"):
+        # Pillow's own conversion clips at 255 instead of scaling.
+        deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        shades = ((deep * 255 + 32767) // 65535).astype(np.uint8)
+        transparent = image.info.get("transparency")
+        return Image.fromarray(
+            shades if transparent is None else np.where(deep == transparent, np.uint8(behind), shades)
+        )
+    if image.has_transparency_data:
+        if image.mode == "1":  # Pillow compares its two shades with nothing but 0 and 1
+            info, image = image.info, Image.fromarray(np.asarray(image) * np.uint8(255))
+            image.info["transparency"] = info["transparency"]
+        colours = image.convert("RGBA")
+        ground = Image.new("RGBA", colours.size, (behind, behind, behind, 255))
+        return Image.alpha_composite(ground, colours).convert("RGB")
+    return image.convert("RGB") if image.mode not in ("1", "L") else image
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return f"not a picture in {', '.join(FORMATS)}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def decode_all(
+    pictures: Sequence[bytes],
+    *,
+    shape: tuple[int | None, int | None, int],
+    image_shape: tuple[int, int, int],
+    fit: str,
+    what: str,
+    rows: Sequence[int] = (),
+    threads: int = 1,
+) -> tuple[UInt8[np.ndarray, "n height width channels"], dict[int, DataError]]:
+    """Decodes pictures and fits them to `image_shape`.
+
+    Args:
+      pictures: the bytes of PNG, JPEG, BMP or WebP files.
+      shape: height, width and channels of all of them, `None` where they differ.
+      image_shape: the height, width and channels wanted.
+      fit: one of `FITS`.
+      what: whose pictures these are, for the errors.
+      rows: their numbers there, for the errors; empty where they are all, in order.
+      threads: how many decode at the same time those pictures that are opened one by one.
+
+    Returns:
+      The pictures, and what is wrong with those that are broken or do not fit, by their place; these are zeros.
+
+    Raises:
+      DataError: if pictures that all have one shape do not fit.
+    """
+    height, width, channels = shape
+    names = [f"picture {row} of {what}" for row in (rows or range(len(pictures)))]
+    if height is None or width is None:
+        return _decode_each(pictures, (channels, None), image_shape, fit, names, threads)
+    # A picture that is no plain PNG, or a broken one, sends all of them the slow way, which names it.
+    errors: dict[int, DataError] = {}
+    images = decode_together(pictures, (height, width, channels))
+    if images is None:
+        stored = height, width, channels
+        images, errors = _decode_each(pictures, (channels, stored), stored, "exact", names, threads)
+    return fit_images(images, image_shape=image_shape, fit=fit, what=what), errors
+
+
+def check_channels(channels: int, what: str) -> None:
+    """Refuses pictures that are neither grey nor coloured.
+
+    Raises:
+      DataError: if there are other than 1 or 3 channels.
+    """
+    if channels not in MODES:
+        raise DataError(f"config.data.name: pictures must have 1 or 3 channels, {what} got {channels}. Use other data.")
+
+
+def _decode_each(
+    pictures: Sequence[bytes],
+    stored: tuple[int, tuple[int, int, int] | None],
+    image_shape: tuple[int, int, int],
+    fit: str,
+    names: Sequence[str],
+    threads: int,
+) -> tuple[np.ndarray, dict[int, DataError]]:
+    """Decodes one by one; `stored` holds the channels, and the shape of all pictures where they have the same."""
+    images = np.zeros((len(pictures), *image_shape), dtype=np.uint8)
+    channels, shape = stored
+
+    def attempt(place: int) -> None:
+        image = decode(io.BytesIO(pictures[place]), channels)
+        if shape is not None and image.shape != shape:
+            raise BrokenPicture(f"{image.shape} in place of {shape}")
+        images[place] = fit_images(image[None], image_shape=image_shape, fit=fit, what=names[place])[0]
+
+    return images, collect(attempt, len(pictures), threads)
+
+
+def collect(attempt: Callable[[int], None], count: int, threads: int) -> dict[int, DataError]:
+    """Attempts something with each of so many pictures; returns what went wrong, by place."""
+
+    def tried(place: int) -> DataError | None:
+        try:
+            attempt(place)
+        except DataError as error:
+            return error
+        return None
+
+    if threads == 1:
+        outcomes = list(map(tried, range(count)))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            outcomes = list(pool.map(tried, range(count)))
+    return {place: error for place, error in enumerate(outcomes) if error is not None}

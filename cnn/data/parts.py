@@ -1,0 +1,153 @@
+"""Where pictures are while a run needs them: read once into memory, or stored until a batch asks for them."""
+
+import os
+
+import numpy as np
+
+from cnn.data.bad_examples import BadExample, BadExamples
+from cnn.data.decode import bombs_are_errors, bombs_stay_errors
+from cnn.data.splits import permutation
+from cnn.data.types import DataError, Part, Source, Split, Stored
+
+CHUNK_BYTES = 1 << 26
+"""What is decoded at a time."""
+SAMPLE = 64
+"""How many pictures of a part are looked at before a run that streams begins."""
+SAMPLE_KEY = 0x73616D706C65_0001
+
+
+class Held:
+    """A part that its source gives as arrays."""
+
+    def __init__(self, name: str, split: Split) -> None:
+        self.name, self._split = name, split
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def labels(self) -> np.ndarray:
+        return self._split.labels
+
+    def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
+        del threads
+        return self._split.images[rows], self._split.labels[rows], {}
+
+    def title(self, row: int) -> str:
+        return f"picture {row} of {self.name}"
+
+    def refusal(self, errors: dict[int, DataError]) -> DataError:
+        return next(iter(errors.values()))
+
+
+class Joined:
+    """A source's train and its own validation split as one part, the rows of train first."""
+
+    def __init__(self, train: Part, valid: Part) -> None:
+        self.name, self._parts, self._first = train.name, (train, valid), len(train)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def labels(self) -> np.ndarray:
+        return np.concatenate([part.labels() for part in self._parts])
+
+    def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
+        if (rows < self._first).all():
+            return self._parts[0].read(rows, threads)
+        images, labels = [], np.empty(len(rows), np.int32)
+        errors: dict[int, DataError] = {}
+        places = [np.flatnonzero(rows < self._first), np.flatnonzero(rows >= self._first)]
+        for part, at, offset in zip(self._parts, places, (0, self._first), strict=True):
+            some, labels[at], found = part.read(rows[at] - offset, threads)
+            images.append(some)
+            errors |= {row + offset: error for row, error in found.items()}
+        back = np.argsort(np.concatenate(places), kind="stable")
+        return np.concatenate(images)[back], labels, errors
+
+    def title(self, row: int) -> str:
+        part, offset = self._of(row)
+        return part.title(row - offset)
+
+    def refusal(self, errors: dict[int, DataError]) -> DataError:
+        """Speaks of the pictures of the split that the first of them lies in."""
+        part, offset = self._of(min(errors))
+        return part.refusal({row - offset: error for row, error in errors.items() if self._of(row)[0] is part})
+
+    def _of(self, row: int) -> tuple[Part, int]:
+        return (self._parts[0], 0) if row < self._first else (self._parts[1], self._first)
+
+
+def parts_of(source: Source) -> tuple[Part, Part]:
+    """Returns train, with the source's own validation split behind it, and test, whichever way they are given."""
+    given = zip(("train", "test"), (source.train, source.test), strict=True)
+    train, test = (Held(name, part) if isinstance(part, Split) else part for name, part in given)
+    return (train if source.valid is None else Joined(train, source.valid)), test
+
+
+def stays_stored(loading: str, count: int, image_shape: tuple[int, int, int], room: float) -> bool:
+    """Tells whether pictures stay stored.
+
+    Args:
+      loading: "memory", "stream", or "auto" to stream what does not fit.
+      count: how many pictures there are.
+      image_shape: height, width and channels of each, a byte a number.
+      room: the bytes that all of them may take.
+    """
+    return loading == "stream" or (loading == "auto" and count * int(np.prod(image_shape)) > room)
+
+
+def into_memory(part: Part, image_shape: tuple[int, int, int], rejects: BadExamples | None) -> Split:
+    """Reads a whole part.
+
+    Args:
+      part: read in its own order.
+      image_shape: height, width and channels of every picture.
+      rejects: lists the pictures that cannot be used; `None` refuses them.
+
+    Raises:
+      DataError: a picture cannot be used and may not be passed over, or all of them cannot.
+    """
+    count = len(part)
+    images, labels = np.zeros((count, *image_shape), dtype=np.uint8), np.empty(count, dtype=np.int32)
+    step = max(1, CHUNK_BYTES // int(np.prod(image_shape)))
+    errors: dict[int, DataError] = {}
+    with bombs_are_errors():
+        for start in range(0, count, step):
+            rows = np.arange(start, min(start + step, count))
+            images[rows], labels[rows], found = part.read(rows, os.cpu_count() or 1)
+            errors |= found
+    _settle(part, errors, rejects, count)
+    unusable = np.zeros(count, dtype=bool)
+    unusable[list(errors)] = True
+    return Split(images, labels, unusable if errors else None)
+
+
+def on_demand(part: Part, image_shape: tuple[int, int, int], rejects: BadExamples | None) -> Split:
+    """Returns a part whose pictures are read when they are asked for; a sample of them is read here.
+
+    Raises:
+      DataError: as `into_memory`, as far as the sample tells; reading others may raise it later.
+    """
+    count = len(part)
+    unusable = np.zeros(count, dtype=bool)
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        images, _, errors = part.read(rows, 1)
+        _settle(part, errors, rejects)
+        unusable[list(errors)] = True
+        return images
+
+    bombs_stay_errors()
+    sample = np.sort(permutation(SAMPLE_KEY, 0, count)[:SAMPLE])
+    _, _, errors = part.read(sample, os.cpu_count() or 1)
+    _settle(part, errors, rejects, len(sample))
+    return Split(Stored(image_shape, np.arange(count), read, unusable), part.labels())
+
+
+def _settle(part: Part, errors: dict[int, DataError], rejects: BadExamples | None, of: int = 0) -> None:
+    """Refuses what cannot be used, or lists it; where nothing of `of` pictures can be used, the config is wrong."""
+    if errors and (rejects is None or len(errors) == of):
+        raise part.refusal(errors)
+    for row, error in errors.items():
+        assert rejects is not None
+        rejects.add(BadExample(part.name, row, part.title(row), str(error)))

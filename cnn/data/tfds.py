@@ -1,0 +1,200 @@
+"""Reads prepared TFDS datasets over ArrayRecord, without TensorFlow."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
+from tensorflow_datasets.proto import tf_example_pb2 as protos
+
+from cnn.data import tfds_catalog, tfds_prepare
+from cnn.data.decode import BrokenPicture, check_channels, decode_all
+from cnn.data.parts import CHUNK_BYTES
+from cnn.data.types import DataError, Source
+
+# The class is made while importing, so type checkers do not see it.
+Example: Any = getattr(protos, "Example")  # noqa: B009
+VALID_USED = (
+    "config.data.valid_fraction: is not used, as {name} has a validation split of its own, which earlier versions "
+    "passed over; a run that one of them began cannot go on with it."
+)
+RAW = tfds.decode.DeserializeMethod.RAW_BYTES
+
+
+def read(*, name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int, int], fit: str) -> Source:
+    """Reads a TFDS dataset, preparing it first where that is needed.
+
+    `test` is the split of that name, or `validation` where there is none; with both, `validation` is `valid`.
+
+    Raises:
+      DataError: if the dataset is unknown, cannot be prepared, is damaged, or is not one of labelled pictures.
+    """
+    root = tfds_catalog.data_root(data_dir)
+    builder = tfds_catalog.find(name, root)
+    if not tfds_catalog.is_prepared(builder):
+        tfds_prepare.prepare(builder, name, root, manual_dir)
+        builder = tfds_catalog.find(name, root)
+    keys = _keys(builder, name)
+    parts = _parts(builder, name)
+    for part in parts:
+        _probe(builder, part, name)
+    train, test, *valid = (Records(builder, part, keys, name, image_shape, fit) for part in parts)
+    features: Any = builder.info.features
+    notes = (VALID_USED.format(name=name),) if valid else ()
+    return Source(train, test, tuple(features[keys[1]].names), fingerprint(builder, parts), notes, *valid)
+
+
+def fingerprint(builder: tfds.core.DatasetBuilder, parts: Sequence[str]) -> str:
+    """Hashes what describes the stored data: TFDS's two description files, the names and sizes of the shards."""
+    digest = hashlib.sha256()
+    for file in ("dataset_info.json", "features.json"):
+        path = Path(builder.data_path) / file
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    for part in parts:
+        for shard in _shards(builder, part):
+            path = Path(shard.filename)
+            digest.update(f"{part} {path.name} {path.stat().st_size}\n".encode())
+    return f"tfds:{digest.hexdigest()}"
+
+
+def _keys(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, str]:
+    """Returns the names of the picture's and of the class's feature."""
+    features: Any = builder.info.features
+    keys: Any = builder.info.supervised_keys or ("image", "label")
+    kinds = (tfds.features.Image, tfds.features.ClassLabel)
+    fitting = len(keys) == 2 and all(
+        isinstance(key, str) and key in features and isinstance(features[key], kind)
+        for key, kind in zip(keys, kinds, strict=True)
+    )
+    if not fitting or features[keys[0]].np_dtype != np.uint8 or not features[keys[1]].num_classes:
+        raise DataError(
+            f"config.data.name: not a dataset of 8-bit pictures with one class each, got {name!r} with the features "
+            f"{', '.join(features)}. Choose an image classification dataset."
+        )
+    return keys[0], keys[1]
+
+
+def _parts(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, ...]:
+    """Returns the names of the splits to use as `train` and `test`, and as `valid` if there is one."""
+    found = list(builder.info.splits)
+    test = next((part for part in ("test", "validation") if part in found), None)
+    if "train" not in found or test is None:
+        raise DataError(
+            f"config.data.name: {name} must have the splits train and test, got {', '.join(found) or 'none'}. "
+            "Choose another dataset, or write its pictures into folders and use config.data.name='folder'."
+        )
+    return ("train", test, "validation") if test == "test" and "validation" in found else ("train", test)
+
+
+def _shards(builder: tfds.core.DatasetBuilder, part: str) -> list[Any]:
+    return builder.info.splits[part].file_instructions
+
+
+def _probe(builder: tfds.core.DatasetBuilder, part: str, name: str) -> None:
+    """Counts the records of every shard; ArrayRecord itself notices nothing before it reads."""
+    file_format = getattr(builder.info.file_format, "value", "")
+    if file_format != "array_record":
+        raise DataError(
+            f"config.data.data_dir: {name} is stored as {file_format}, which needs TensorFlow to read, "
+            f"got {str(builder.data_path)!r}. Prepare it as array_record, in another folder."
+        )
+    for shard in _shards(builder, part):
+        path = Path(shard.filename)
+        if not path.is_file():
+            raise _damaged(path, name, "no such file")
+        reader = ArrayRecordReader(str(path))
+        count = reader.num_records()
+        try:
+            reader.close()  # only now it tells what was wrong
+        except RuntimeError as error:
+            raise _damaged(path, name, str(error).splitlines()[0]) from error
+        if count != shard.examples_in_shard:
+            raise _damaged(path, name, f"{count} records where {tfds_catalog.INFO_FILE} says {shard.examples_in_shard}")
+
+
+class Records:
+    """The records of one split, an encoded picture and a class each."""
+
+    def __init__(
+        self, builder: Any, part: str, keys: tuple[str, str], name: str, image_shape: tuple[int, int, int], fit: str
+    ) -> None:
+        self.name = "train" if part == "train" else "test"
+        self._dataset, self._what = name, f"{name} ({part})"
+        self._keys, self._image_shape, self._fit = keys, image_shape, fit
+        self._shape = builder.info.features[keys[0]].shape
+        self._shards = _shards(builder, part)
+        self._count = sum(shard.take for shard in self._shards)
+        self._source: Any = builder.as_data_source(split=part, deserialize_method=RAW) if self._count else ()
+        check_channels(self._shape[2], self._what)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def labels(self) -> np.ndarray:
+        """Reads every record once, which checks it too; a few at a time."""
+        size = sum(Path(shard.filename).stat().st_size for shard in self._shards)
+        step = max(1, CHUNK_BYTES * self._count // size)
+        labels = np.empty(self._count, dtype=np.int32)
+        for start in range(0, self._count, step):
+            rows = range(start, min(start + step, self._count))
+            labels[rows.start : rows.stop] = [self._label(example) for example in self._examples(rows)]
+        return labels
+
+    def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
+        wanted = [int(row) for row in rows]
+        examples = self._examples(wanted)
+        pictures = [example[self._keys[0]].bytes_list.value[0] for example in examples]
+        images, errors = decode_all(
+            pictures,
+            shape=self._shape,
+            image_shape=self._image_shape,
+            fit=self._fit,
+            what=self._what,
+            rows=wanted,
+            threads=threads,
+        )
+        labels = np.array([self._label(example) for example in examples], dtype=np.int32)
+        return images, labels, {wanted[place]: error for place, error in errors.items()}
+
+    def title(self, row: int) -> str:
+        return f"picture {row} of {self._what}"
+
+    def refusal(self, errors: dict[int, DataError]) -> DataError:
+        """Names the first picture that cannot be decoded."""
+        row, error = next(iter(errors.items()))
+        if not isinstance(error, BrokenPicture):
+            return error
+        return DataError(
+            f"config.data.data_dir: {self.title(row)} cannot be read, got: {error}. "
+            "Prepare the dataset again, or go on without it by config.data.on_error=skip."
+        )
+
+    def _label(self, example: Any) -> int:
+        return example[self._keys[1]].int64_list.value[0]
+
+    def _examples(self, rows: Sequence[int]) -> list[Any]:
+        try:
+            return [Example.FromString(record).features.feature for record in self._source.__getitems__(rows)]
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise self._named(rows, error) from error
+
+    def _named(self, rows: Sequence[int], error: Exception) -> DataError:
+        """Finds the shard that a record cannot be read from."""
+        last = np.cumsum([shard.take for shard in self._shards])
+        for row in sorted(rows):
+            try:
+                Example.FromString(self._source[row])
+            except (RuntimeError, ValueError, IndexError) as found:
+                shard = self._shards[int(np.searchsorted(last, row, side="right"))]
+                return _damaged(Path(shard.filename), self._dataset, str(found).splitlines()[0])
+        return _damaged(Path(self._shards[0].filename), self._dataset, str(error).splitlines()[0])
+
+
+def _damaged(path: Path, name: str, reason: str) -> DataError:
+    return DataError(
+        f"config.data.data_dir: a shard of {name} is damaged, got {str(path)!r}: {reason}. "
+        f"Copy it again, or remove {str(path.parent)!r} and prepare {name} again."
+    )

@@ -1,0 +1,242 @@
+"""Captures what every layer did to chosen images: on a CPU, in float32, by the plain plan; checked in float64.
+
+A look into a network that is trained: what only its page reads.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from cnn import evaluate, hyperparams
+from cnn import metrics as examples_of
+from cnn.config.config import Config
+from cnn.data import types
+from cnn.explain import first_layer
+from cnn.model import network
+from cnn.report.journey import record, reference
+from cnn.report.journey.graph import Stage, build
+from cnn.report.journey.record import Journey, Picture
+from cnn.runs import recorded_data, run_dir
+from cnn.train import step
+
+IMAGES = 8
+"""How many are followed where nobody says."""
+UNEVALUATED = 1000
+"""Of a split that was never evaluated, so many are looked at."""
+
+
+class Chosen(NamedTuple):
+    """An image to follow, before it has been followed."""
+
+    name: str
+    why: str
+    pixels: UInt8[np.ndarray, "height width channels"]
+    label: int | None = None
+    recorded: int | None = None
+
+
+def choose(
+    how: str, split: str, examples: types.Split, logits: Float[np.ndarray, "examples classes"], count: int
+) -> list[Chosen]:
+    """Returns images of a split that are worth following.
+
+    Args:
+      how: `confused`, the largest loss first; or `classes`, of each class in turn the image with the smallest.
+      split: its name.
+      examples: the split.
+      logits: of every example.
+      count: the most images.
+    """
+    if how == "confused":
+        rows = examples_of.most_confused(logits, examples.labels)[:count].tolist()
+    else:
+        surest = np.argsort(examples_of.losses(logits, examples.labels), kind="stable")
+        labels = examples.labels[surest].tolist()
+        rows = [int(surest[labels.index(label)]) for label in sorted(set(labels))][:count]
+    seen = logits.argmax(1)
+    chosen = []
+    for row in rows:
+        label = int(examples.labels[row])
+        why = "mistaken" if seen[row] != label else "the surest of its class" if how == "classes" else "right, not sure"
+        chosen.append(Chosen(f"{split}/{row}", why, examples.images[row], label, int(seen[row])))
+    return chosen
+
+
+def follow_split(
+    values: Config,
+    workdir: Path,
+    variables: Mapping[str, Any],
+    dataset: types.Dataset,
+    split: str,
+    about: Mapping[str, Any],
+    *,
+    how: str = "confused",
+    count: int = IMAGES,
+) -> Journey:
+    """Follows images of a split and writes `journey.npz`.
+
+    Args:
+      values: the run's config.
+      workdir: the run's directory; its predictions of the split are read where there are any.
+      variables: `params` and `batch_stats`.
+      dataset: holds the split, which is not empty.
+      split: train, valid or test.
+      about: see `capture`.
+      how: see `choose`.
+      count: the most images.
+
+    Raises:
+      FloatingPointError: a logit or a layer's output is not finite.
+    """
+    examples: types.Split = getattr(dataset, split)
+    name = recorded_data.file_name(workdir, split, dataset.identity)
+    logits = _predictions(workdir / run_dir.predictions(name), examples)
+    if logits is None:
+        examples = examples.take(np.arange(min(len(examples), UNEVALUATED)))
+        hyperparameters, images = hyperparams.from_values(values), evaluate.placed(examples)
+        dtype = values.train.compute_dtype
+        logits = evaluate.predict_logits(
+            hyperparameters, dict(variables), images, batch_size=values.eval.batch_size, compute_dtype=dtype
+        )
+    chosen = choose(how, split, examples, logits, count)
+    journey = capture(values, variables, chosen, dataset.class_names, about)
+    record.write(workdir / record.JOURNEY, journey)
+    return journey
+
+
+def _predictions(path: Path, examples: types.Split) -> np.ndarray | None:
+    """Returns the logits that an evaluation of these very examples left."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            labels, logits = stored["label"], stored["logits"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return logits if np.array_equal(labels, examples.labels) and np.isfinite(logits).all() else None
+
+
+def capture(
+    values: Config,
+    variables: Mapping[str, Any],
+    chosen: Sequence[Chosen],
+    classes: Sequence[str],
+    about: Mapping[str, Any],
+) -> Journey:
+    """Follows the images through the network and checks every number.
+
+    Args:
+      values: the run's config.
+      variables: `params` and `batch_stats`.
+      chosen: at least one image, of the config's shape.
+      classes: their names.
+      about: what else the page shall say: the step, the weights.
+
+    Raises:
+      FloatingPointError: a layer's output is not finite.
+      Disagreement: a number does not follow from what it is made of.
+    """
+    graph = build(values.layers, values.data.image_shape)
+    table, arrays, outputs = _captured(values, variables, graph, np.stack([each.pixels for each in chosen]))
+    pictures = []
+    numbers, worst = 0, 0.0
+    for row, each in enumerate(chosen):
+        own = {name: output[row] for name, output in outputs.items()}
+        numbers, share = _checked(graph, own, arrays, each.name)
+        worst = max(worst, share)
+        pictures.append(_picture(each, graph, own))
+    own_words = {
+        "backend": "cpu",
+        "precision": "highest",
+        "jax": jax.__version__,
+        "trained": values.train.compute_dtype,
+    }
+    found = {**about, **own_words, "numbers": numbers, "worst": worst}
+    return Journey(graph, arrays, table, tuple(pictures), tuple(classes), found)
+
+
+def _captured(
+    values: Config,
+    variables: Mapping[str, Any],
+    graph: Sequence[Stage],
+    pixels: UInt8[np.ndarray, "n height width channels"],
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Returns what the network reads for each intensity, its arrays, and what every stage made of the images."""
+    # Op by op, not jitted: fused, a layer might read another rounding of a number than the one that is stored.
+    with jax.default_device(jax.devices("cpu")[0]), jax.default_matmul_precision("highest"):
+        table = _table(values)
+        images = np.stack([table[channel][pixels[..., channel]] for channel in range(len(table))], axis=-1)
+        local = jax.tree.map(lambda array: jnp.asarray(np.asarray(array), jnp.float32), dict(variables))
+        captured = network.capture(values.layers, local, jnp.asarray(images))
+    outputs = {"input": images, **{name: np.asarray(output) for name, output in captured.items()}}
+    arrays = {f"{stage.name}/{name}": _array(local, stage.name, name) for stage in graph for name in stage.arrays}
+    return table, arrays, outputs
+
+
+def _table(values: Config) -> Float32[np.ndarray, "channels 256"]:
+    channels = values.data.image_shape[2]
+    ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, None, :, None], (1, 1, 256, channels))
+    return np.asarray(step.normalised(hyperparams.from_values(values), jnp.asarray(ramp)))[0, 0].T.copy()
+
+
+def _array(variables: Mapping[str, Any], path: str, name: str) -> np.ndarray:
+    for collection in ("params", "batch_stats"):
+        place: Any = variables.get(collection, {})
+        for part in (*path.split("/"), name):
+            place = place.get(part) if isinstance(place, Mapping) else None
+        if place is not None:
+            return np.asarray(place)
+    raise KeyError(f"{path}/{name}")
+
+
+def _checked(
+    graph: Sequence[Stage], outputs: Mapping[str, np.ndarray], arrays: Mapping[str, np.ndarray], image: str
+) -> tuple[int, float]:
+    """Returns how many numbers the page will check, and the largest part of an allowed difference."""
+    numbers, worst = 0, 0.0
+    for stage in graph[1:]:
+        output = outputs[stage.name]
+        if not np.isfinite(output).all():
+            raise FloatingPointError(
+                f"{stage.name}: not finite for image {image}. The run has diverged; explain another"
+            )
+        own = {name: arrays[f"{stage.name}/{name}"] for name in stage.arrays}
+        verdict = reference.verify(stage, [outputs[graph[source].name] for source in stage.sources], output, own)
+        if not stage.exact and stage.op != "softmax":
+            numbers += verdict.numbers
+        worst = max(worst, verdict.worst)
+    return numbers, worst
+
+
+def _picture(each: Chosen, graph: Sequence[Stage], outputs: Mapping[str, np.ndarray]) -> Picture:
+    stored = {stage.name: outputs[stage.name] for stage in graph[1:] if not stage.exact}
+    digests = {stage.name: zlib.crc32((outputs[stage.name] + 0.0).tobytes()) for stage in graph[1:] if stage.exact}
+    return Picture(*each, outputs=stored, digests=digests)
+
+
+def look(
+    values: Config, workdir: Path, variables: network.Variables, dataset: types.Dataset, *, step: int, judged: bool
+) -> None:
+    """Writes `first_layer.npz` and `journey.npz`, from the split that the run was evaluated on last.
+
+    Args:
+      values: the run's config.
+      workdir: the run's directory.
+      variables: the weights that the config chose.
+      dataset: the run's.
+      step: the updates behind the variables.
+      judged: whether there is a validation split that training did not see.
+
+    Raises:
+      FloatingPointError: a layer's output is not finite.
+      Disagreement: a number does not follow from what it is made of.
+    """
+    name = "test" if values.eval.test else "valid" if judged else "train"
+    first_layer.write(values, workdir, variables, getattr(dataset, name).images)
+    about = {"step": step, "weights": values.eval.weights}
+    follow_split(values, workdir, variables, dataset, name, about)

@@ -1,0 +1,403 @@
+"""What is wrong with an expression, shown with a caret under the place.
+
+A text, its syntax tree, and where in the text each node was written.
+
+From a text to calls: what was written, before it is known what it means.
+
+From calls to frozen records: names looked up, arguments bound and checked.
+"""
+
+import ast
+import dataclasses
+import operator
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
+
+from cnn import fields
+
+Span = tuple[int, int]
+
+
+class ExpressionError(ValueError):
+    """A wrong expression; its text ends with the line at fault and a caret under the place."""
+
+    def __init__(self, message: str, text: str = "", span: Span | None = None) -> None:
+        self.message = message
+        self.span = span
+        super().__init__(message if span is None else f"{message}\n{point_at(text, span)}")
+
+
+def point_at(text: str, span: Span) -> str:
+    """Returns the line of `text` that holds the span, cut to a readable width, with carets under the span."""
+    start, end = span
+    first = text.rfind("\n", 0, start) + 1
+    last = text.find("\n", start)
+    line = text[first : last if last >= 0 else len(text)]
+    left = max(0, start - first - 40)
+    shown = "".join(letter if letter.isprintable() else "?" for letter in line[left : left + 100])
+    column = start - first - left
+    width = max(1, min(end, first + len(line)) - start)
+    return f"    {shown}\n    {' ' * column}{'^' * min(width, 100 - column)}"
+
+
+MAX_CHARACTERS = 10_000
+
+_QUOTED = re.compile(r"""'[^'\n]*'|"[^"\n]*"|#[^\n]*""")
+"""Texts and comments, whose parentheses do not count."""
+
+
+class Source:
+    """What a person wrote; it is parsed inside one pair of parentheses, so that it may span lines."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text.replace("\r\n", "\n").replace("\r", "\n")
+
+    def fail(self, message: str, span: Span) -> NoReturn:
+        raise ExpressionError(message, self.text, span)
+
+    def parse(self) -> ast.expr | None:
+        """Returns the tree, `None` for an empty text."""
+        if not self.text.strip():
+            return None
+        if len(self.text) > MAX_CHARACTERS:
+            raise ExpressionError(f"longer than {MAX_CHARACTERS} characters. Use repetition: 3 * (a | b)")
+        self._check_parentheses()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return ast.parse(f"({self.text}\n)", mode="eval").body
+        except SyntaxError as error:
+            start = self._offset(error.lineno or 1, (error.offset or 1) - 1, in_bytes=False)
+            start = min(start, max(0, len(self.text.rstrip()) - 1))
+            self.fail(f"not an expression: {error.msg}", (start, start + 1))
+        except (ValueError, MemoryError, RecursionError):
+            raise ExpressionError("not an expression: unreadable characters, or nested too deeply") from None
+
+    def span(self, node: ast.expr | ast.keyword) -> Span:
+        """Returns where a node was written, in characters of the text."""
+        end_line, end_column = node.end_lineno or node.lineno, node.end_col_offset or node.col_offset + 1
+        return self._offset(node.lineno, node.col_offset), self._offset(end_line, end_column)
+
+    def _check_parentheses(self) -> None:
+        opened: list[int] = []
+        for position, letter in enumerate(_QUOTED.sub(lambda quoted: " " * len(quoted.group()), self.text)):
+            if letter == "(":
+                opened.append(position)
+            elif letter == ")" and not opened:
+                self.fail("unmatched ')'", (position, position + 1))
+            elif letter == ")":
+                opened.pop()
+        if opened:
+            self.fail("'(' was never closed", (opened[-1], opened[-1] + 1))
+
+    def _offset(self, line: int, column: int, *, in_bytes: bool = True) -> int:
+        """Returns the index into the text of a place in the parsed source, which has one parenthesis in front."""
+        lines = f"({self.text}\n)".split("\n")
+        line = min(line, len(lines))
+        before = sum(len(earlier) + 1 for earlier in lines[: line - 1])
+        characters = len(lines[line - 1].encode()[:column].decode(errors="ignore")) if in_bytes else column
+        return min(max(0, before + characters - 1), len(self.text))
+
+
+MAX_CALLS = 1_000
+MAX_NESTING = 20
+MAX_NAMES_DEEP = 10
+"""How far a name may stand for a text whose names stand for texts, and so on."""
+
+
+class Call(NamedTuple):
+    """One call or bare name: what was written, before it is known what it means."""
+
+    name: str
+    args: tuple["Value | tuple[Call, ...]", ...]
+    kwargs: tuple[tuple[str, "Value | tuple[Call, ...]"], ...]
+    span: Span
+
+
+class Value(NamedTuple):
+    """A literal, or what a name stands for."""
+
+    value: Any
+    span: Span
+    name: str = ""
+    inside: tuple[str, ...] = ()
+    """The fields whose texts the name was written in, outermost first."""
+
+
+_ARITHMETIC = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+}
+
+
+class Reader:
+    """Turns a text into calls; holds the text for the carets and the names that were used."""
+
+    def __init__(self, text: str, names: Mapping[str, Any], inside: tuple[str, ...] = ()) -> None:
+        self.source = Source(text)
+        self.names = names
+        self.used: set[str] = set()
+        self.inside = inside
+        self.calls = 0
+
+    def fail(self, message: str, span: Span) -> NoReturn:
+        self.source.fail(message, span)
+
+    def count(self, chain: tuple[Call, ...]) -> None:
+        """Counts the calls of a chain, those inside calls included, and refuses too many."""
+        self.calls += len(chain)
+        if self.calls > MAX_CALLS:
+            self.fail(f"more than {MAX_CALLS} calls", chain[0].span)
+
+    def read(self) -> tuple[Call, ...]:
+        tree = self.source.parse()
+        if tree is None:
+            return ()
+        return self._limited(self.chain(self._evaluate(tree, 0)), tree)
+
+    def chain(self, result: Value | tuple[Call, ...]) -> tuple[Call, ...]:
+        """Returns calls; a name that stands for a text is an expression of its own, read in its place."""
+        if not isinstance(result, Value):
+            return result
+        if not result.name or not isinstance(result.value, str):
+            self.fail(f"expected calls joined by '|', got {result.value!r}", result.span)
+        if result.name in result.inside:
+            self.fail(f"{result.name!r} contains itself", result.span)
+        if len(result.inside) >= MAX_NAMES_DEEP:
+            self.fail(f"names stand for names more than {MAX_NAMES_DEEP} deep", result.span)
+        reader = Reader(result.value, self.names, (*result.inside, result.name))
+        try:
+            calls = reader.read()
+        except ExpressionError as error:
+            raise ExpressionError(f"in {result.name!r}: {error}") from None
+        self.used |= reader.used
+        return _moved(calls, result.span, {})
+
+    def _evaluate(self, node: ast.expr, depth: int) -> Value | tuple[Call, ...]:
+        if depth > MAX_NESTING:
+            self.fail(f"nested more than {MAX_NESTING} deep", self.source.span(node))
+        match node:
+            case ast.BinOp(op=ast.BitOr()):
+                return self._chain(node, depth)
+            case ast.BinOp():
+                return self._arithmetic(node, depth)
+            case ast.Call():
+                return (self._call(node, depth),)
+            case ast.Name():
+                return self._name(node)
+            case ast.Tuple() | ast.List():
+                return Value(tuple(self._value(item, depth) for item in node.elts), self.source.span(node))
+            case ast.UnaryOp(op=ast.USub()):
+                number = self._value(node.operand, depth)
+                if isinstance(number, (int, float)) and not isinstance(number, bool):
+                    return Value(-number, self.source.span(node))
+            case ast.Constant():
+                return self._constant(node)
+        return self.fail(
+            "only calls, names, numbers, texts, tuples and + - * // | may stand here", self.source.span(node)
+        )
+
+    def _constant(self, node: ast.Constant) -> Value:
+        if not isinstance(node.value, (bool, int, float, str)):
+            self.fail(f"{node.value!r} may not stand here. Leave an optional argument out", self.source.span(node))
+        if isinstance(node.value, int) and node.value > fields.MAX_INTEGER:
+            self.fail(f"integers go up to {fields.MAX_INTEGER}", self.source.span(node))
+        return Value(node.value, self.source.span(node))
+
+    def _name(self, node: ast.Name) -> Value | tuple[Call, ...]:
+        if node.id in self.names:
+            self.used.add(node.id)
+            return Value(self.names[node.id], self.source.span(node), node.id, self.inside)
+        return (Call(node.id, (), (), self.source.span(node)),)
+
+    def _value(self, node: ast.expr, depth: int) -> Any:
+        result = self._evaluate(node, depth + 1)
+        if not isinstance(result, Value):
+            self.unknown_value(result, self.source.span(node))
+        return result.value
+
+    def unknown_value(self, chain: tuple[Call, ...], span: Span) -> NoReturn:
+        if len(chain) == 1 and not chain[0].args and not chain[0].kwargs:
+            known = fields.did_you_mean(chain[0].name, self.names) if self.names else "No names are defined here."
+            self.fail(f"unknown name {chain[0].name!r}. {known}", chain[0].span)
+        self.fail("expected a value, got a call", chain[0].span if chain else span)
+
+    def _chain(self, node: ast.expr, depth: int) -> tuple[Call, ...]:
+        links: list[ast.expr] = []
+        while isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+            links.append(node.right)
+            node = node.left
+        calls: list[Call] = []
+        for link in [node, *reversed(links)]:
+            calls.extend(self.chain(self._evaluate(link, depth + 1)))
+        return self._limited(tuple(calls), node)
+
+    def _arithmetic(self, node: ast.BinOp, depth: int) -> Value | tuple[Call, ...]:
+        left, right = self._evaluate(node.left, depth + 1), self._evaluate(node.right, depth + 1)
+        is_chain = not isinstance(right, Value) or isinstance(right.value, str)
+        if isinstance(left, Value) and is_chain and isinstance(node.op, ast.Mult):
+            return self._repeat(left, self.chain(right), node)
+        if isinstance(right, Value) and not isinstance(left, Value) and isinstance(node.op, ast.Mult):
+            self.fail("the number of repetitions comes first: 2 * relu", right.span)
+        for side in (left, right):
+            if not isinstance(side, Value):
+                self.unknown_value(side, self.source.span(node))
+            if type(side.value) is not int:
+                self.fail(f"arithmetic takes integers, got {side.value!r}", side.span)
+        operation = _ARITHMETIC.get(type(node.op))
+        if operation is None:
+            self.fail("only + - * // and | are understood", self.source.span(node))
+        assert isinstance(left, Value) and isinstance(right, Value)
+        if operation is operator.floordiv and right.value == 0:
+            self.fail("division by zero", right.span)
+        number = operation(left.value, right.value)
+        if abs(number) > fields.MAX_INTEGER:
+            self.fail(f"integers go up to {fields.MAX_INTEGER}", self.source.span(node))
+        return Value(number, self.source.span(node))
+
+    def _repeat(self, times: Value, chain: tuple[Call, ...], node: ast.expr) -> tuple[Call, ...]:
+        if type(times.value) is not int or times.value < 1:
+            self.fail(f"a repetition must be an integer of at least 1, got {times.value!r}", times.span)
+        if times.value * len(chain) > MAX_CALLS:
+            self.fail(f"more than {MAX_CALLS} calls", self.source.span(node))
+        return chain * times.value
+
+    def _limited(self, calls: tuple[Call, ...], node: ast.expr) -> tuple[Call, ...]:
+        if len(calls) > MAX_CALLS:
+            self.fail(f"more than {MAX_CALLS} calls", self.source.span(node))
+        return calls
+
+    def _call(self, node: ast.Call, depth: int) -> Call:
+        if not isinstance(node.func, ast.Name):
+            self.fail("only a plain name can be called", self.source.span(node.func))
+        args = []
+        for item in node.args:
+            if isinstance(item, ast.Starred):
+                self.fail("'*' cannot unpack arguments here", self.source.span(item))
+            args.append(self._evaluate(item, depth + 1))
+        kwargs: dict[str, Value | tuple[Call, ...]] = {}
+        for keyword in node.keywords:
+            if keyword.arg is None or keyword.arg in kwargs:
+                self.fail("'**' and repeated arguments are not understood", self.source.span(keyword))
+            kwargs[keyword.arg] = self._evaluate(keyword.value, depth + 1)
+        return Call(node.func.id, tuple(args), tuple(kwargs.items()), self.source.span(node))
+
+
+def _moved(part: Any, span: Span, done: dict[int, Call]) -> Any:
+    """Returns a value or a chain as if written at `span`; `done` keeps repeated calls one object and the work small."""
+    if isinstance(part, Value):
+        return part._replace(span=span)
+    for call in part:
+        if id(call) not in done:
+            args = tuple(_moved(item, span, done) for item in call.args)
+            kwargs = tuple((name, _moved(item, span, done)) for name, item in call.kwargs)
+            done[id(call)] = Call(call.name, args, kwargs, span)
+    return tuple(done[id(call)] for call in part)
+
+
+class Built(NamedTuple):
+    """The records of a chain, where each was written, and the chains inside each by the name of their field."""
+
+    items: tuple[Any, ...]
+    spans: tuple[Span, ...]
+    inner: tuple[dict[str, "Built"], ...]
+    used: frozenset[str]
+
+    def span(self, position: tuple[int | str, ...]) -> Span:
+        """Returns where the record at `position` was written; (2, "body", 0) is the first of the third's body."""
+        if len(position) == 1:
+            return self.spans[int(position[0])]
+        return self.inner[int(position[0])][str(position[1])].span(position[2:])
+
+
+def build(text: str, kinds: Mapping[str, type], names: Mapping[str, Any] | None = None) -> Built:
+    """Reads `text` into frozen records.
+
+    Args:
+      text: the expression; empty text is an empty chain.
+      kinds: the dataclass behind each name that may be called.
+      names: what a bare name among the arguments stands for.
+
+    Raises:
+      ExpressionError: the text is no such expression; the message says where and what would be right.
+    """
+    reader = Reader(text, names or {})
+    return _build_chain(reader.read(), reader, kinds, depth=0)
+
+
+def build_one(text: str, kinds: Mapping[str, type], names: Mapping[str, Any] | None = None) -> Any:
+    """Reads `text` into exactly one record.
+
+    Raises:
+      ExpressionError: as `build`, and when the text is empty or a chain.
+    """
+    built = build(text, kinds, names)
+    if len(built.items) != 1:
+        raise ExpressionError(f"expected one of {', '.join(kinds)}, got {len(built.items)} of them")
+    return built.items[0]
+
+
+def _build_chain(chain: tuple[Call, ...], reader: Reader, kinds: Mapping[str, type], depth: int) -> Built:
+    reader.count(chain)
+    built = [_build_call(call, reader, kinds, depth) for call in chain]
+    # Only now is known which names the texts inside used.
+    return Built(
+        tuple(item for item, _ in built),
+        tuple(call.span for call in chain),
+        tuple(inner for _, inner in built),
+        frozenset(reader.used),
+    )
+
+
+def _build_call(call: Call, reader: Reader, kinds: Mapping[str, type], depth: int) -> tuple[Any, dict[str, Built]]:
+    if depth > MAX_NESTING:
+        reader.fail(f"nested more than {MAX_NESTING} deep", call.span)
+    if call.name not in kinds:
+        reader.fail(f"unknown name {call.name!r}. {fields.did_you_mean(call.name, kinds)}", call.span)
+    kind = kinds[call.name]
+    annotations, defaults = fields.options(kind), fields.defaults(kind)
+    arguments = _bind(call, reader, list(annotations))
+    values: dict[str, Any] = {}
+    inner: dict[str, Built] = {}
+    for name, argument in arguments.items():
+        if fields.is_nested(annotations[name]):
+            inner[name] = _build_chain(reader.chain(argument), reader, kinds, depth + 1)
+            values[name] = inner[name].items
+            continue
+        if not isinstance(argument, Value):
+            reader.unknown_value(argument, call.span)
+        try:
+            values[name] = fields.parse(annotations[name], argument.value)
+        except ValueError as error:
+            reader.fail(f"{call.name}: {name} {error}", argument.span)
+    missing = [name for name, default in defaults.items() if default is fields.REQUIRED and name not in values]
+    if missing:
+        reader.fail(f"{call.name} needs {' and '.join(missing)}: {signature(call.name, kind)}", call.span)
+    return kind(**values), inner
+
+
+def _bind(call: Call, reader: Reader, names: list[str]) -> dict[str, Value | tuple[Call, ...]]:
+    if len(call.args) > len(names):
+        reader.fail(f"{call.name} takes at most {len(names)} arguments, got {len(call.args)}", call.span)
+    arguments = dict(zip(names, call.args, strict=False))
+    for name, argument in call.kwargs:
+        if name in arguments:
+            reader.fail(f"{call.name} got {name} twice", call.span)
+        if name not in names:
+            known = fields.did_you_mean(name, names) if names else "It takes none."
+            reader.fail(f"{call.name} has no argument {name!r}. {known}", call.span)
+        arguments[name] = argument
+    return arguments
+
+
+def signature(name: str, kind: type) -> str:
+    """Returns how a kind is called, with its defaults: `max_pool(window, strides=window)`."""
+    shown = []
+    for field in dataclasses.fields(kind):
+        has_default = field.default is not dataclasses.MISSING
+        shown.append(f"{field.name}={field.default!r}" if has_default else field.name)
+    return f"{name}({', '.join(shown)})" if shown else name

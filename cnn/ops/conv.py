@@ -1,0 +1,158 @@
+"""Convolution, pooling and dense products, as the hardware at hand runs them fastest.
+
+Two layouts. `NHWC` (batch, height, width, channels) is plain: `lax.conv`, what accelerators want, and the oracle of the
+rest. `CHWN` (channels, height, width, batch) is for CPUs: whatever the number of channels, the innermost axis is long,
+every step of a window is a contiguous copy, and all products of a convolution are matrix products that need no
+transposing. `choose` says which convolution is computed how. Height and width are axes 1 and 2 in both.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from cnn.ops import direct_conv, im2col, winograd, winograd_pool
+from cnn.ops.pooling import Maps, Pair, max_pool
+
+Kernel = Float[Array, "kernel_height kernel_width group_channels features"]
+
+_FEW = 128
+"""The most products of a sum that is written out."""
+
+
+class Window(NamedTuple):
+    """How the kernels of a convolution slide.
+
+    Attributes:
+      strides: how far the window moves, in pixels.
+      padding: `valid` reads only whole windows; `same` pads with zeros to ceil(size / stride) outputs, the odd one
+        at the end.
+      dilation: the distance of two neighbouring numbers of the window, in pixels.
+      groups: the channels are split into so many parts, each seen by its own share of the features.
+    """
+
+    strides: Pair = (1, 1)
+    padding: str = "valid"
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    @property
+    def plain(self) -> bool:
+        """Whether it moves by single pixels and sees neighbouring pixels of all channels."""
+        return self.strides == self.dilation == (1, 1) and self.groups == 1
+
+
+class Pool(NamedTuple):
+    """How maximum pooling slides, as `max_pool` takes it."""
+
+    window: Pair
+    strides: Pair
+    padding: str = "valid"
+
+
+def choose(kernel: Kernel, window: Window, pool: Pair | None, layout: str) -> str:
+    """Returns how a convolution is computed, and with it the maximum pooling by `pool` pixels that may follow.
+
+    Returns:
+      `lax`, `winograd`, `direct` or `products`; `direct` only with pooling.
+    """
+    height, width, channels, features = kernel.shape
+    if layout == "NHWC":
+        return "lax"
+    if window.plain and pool is not None and height * width * channels * pool[0] * pool[1] <= _FEW:
+        return "direct"
+    # In bfloat16 the transforms would lose what the products keep; with few channels they cost more than they save.
+    if window.plain and (height, width) == (3, 3) and min(channels, features) >= 8 and kernel.dtype == jnp.float32:
+        return "winograd"
+    return "products"
+
+
+def conv(images: Maps, kernel: Kernel, window: Window = Window(), *, layout: str = "NHWC") -> Maps:  # noqa: B008
+    """Slides the kernels over the images, unflipped, and sums the products of each window.
+
+    Args:
+      images: any scale.
+      kernel: one filter for each feature.
+      window: how they slide.
+      layout: that of the images, and of what is returned.
+    """
+    how = choose(kernel, window, None, layout)
+    if how == "lax":
+        return _lax_conv(images, kernel, window)
+    images = _padded(images, kernel, window)
+    if how == "winograd":
+        return winograd.conv(images, kernel)
+    slide = _slide(images, kernel, window)
+    if window.groups == 1:
+        return im2col.conv(images, kernel, slide)
+    parts = images.reshape(window.groups, -1, *images.shape[1:])
+    kernels = kernel.reshape(*kernel.shape[:3], window.groups, -1)
+    out = jax.vmap(lambda part, kernel: im2col.conv(part, kernel, slide), (0, 3))(parts, kernels)
+    return out.reshape(-1, *out.shape[2:])
+
+
+def conv_max_pool(
+    images: Maps,
+    kernel: Kernel,
+    window: Window,
+    pool: Pool,
+    *,
+    layout: str = "NHWC",
+) -> Maps:
+    """Convolves and keeps the largest number of each window of outputs of each feature.
+
+    Args:
+      images: any scale.
+      kernel: one filter for each feature.
+      window: how they slide.
+      pool: how the maximum is taken.
+      layout: that of the images, and of what is returned.
+    """
+    together = pool.window == pool.strides and pool.padding == "valid"
+    how = choose(kernel, window, pool.window if together else None, layout)
+    if how == "direct":
+        return direct_conv.conv_max_pool(_padded(images, kernel, window), kernel, pool.window)
+    if how == "winograd" and together and pool.window == (2, 2):
+        images = _padded(images, kernel, window)
+        return winograd_pool.conv_max_pool(images[:, : images.shape[1] // 2 * 2, : images.shape[2] // 2 * 2], kernel)
+    return max_pool(conv(images, kernel, window, layout=layout), *pool)
+
+
+def dense(
+    vectors: Float[Array, "batch inputs"], kernel: Float[Array, "inputs features"]
+) -> Float[Array, "batch features"]:
+    """Multiplies vectors by a matrix."""
+    return vectors @ kernel
+
+
+def _lax_conv(images: Maps, kernel: Kernel, window: Window) -> Maps:
+    return lax.conv_general_dilated(
+        images,
+        kernel,
+        window_strides=window.strides,
+        padding=window.padding.upper(),
+        rhs_dilation=window.dilation,
+        feature_group_count=window.groups,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _reach(kernel: Kernel, window: Window) -> Pair:
+    height, width = ((k - 1) * d + 1 for k, d in zip(kernel.shape[:2], window.dilation, strict=True))
+    return height, width
+
+
+def _padded(images: Maps, kernel: Kernel, window: Window) -> Maps:
+    if window.padding == "valid":
+        return images
+    pads = lax.padtype_to_pads(images.shape[1:3], _reach(kernel, window), window.strides, "SAME")
+    return jnp.pad(images, ((0, 0), *pads, (0, 0)))
+
+
+def _slide(images: Maps, kernel: Kernel, window: Window) -> im2col.Slide:
+    height, width = (
+        (n - k) // s + 1 for n, k, s in zip(images.shape[1:3], _reach(kernel, window), window.strides, strict=True)
+    )
+    return im2col.Slide(window.strides, window.dilation, (height, width))

@@ -1,0 +1,1 @@
+"""What makes updates of gradients: optimizers, schedules, clips, averages."""

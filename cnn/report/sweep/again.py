@@ -1,0 +1,73 @@
+"""What failed and how to try it alone; how to get the best trial, and the whole sweep, again."""
+
+import json
+import re
+import shlex
+from typing import Any
+
+from cnn.report import escape
+from cnn.report.html import Part
+from cnn.report.reproduce import HIDDEN, SECRET
+from cnn.report.sweep.record import DIVERGED, FAILED, SEED, Sweep
+from cnn.system import redaction
+
+MOST = 200
+"""So many trials that failed are listed; the rest is counted."""
+
+
+def build_failures(sweep: Sweep) -> Part | None:
+    """Returns the trials that failed or diverged, each with the command that runs it alone; `None` without any."""
+    found = [trial for trial in sweep.trials if trial["status"] in (FAILED, DIVERGED)]
+    if not found:
+        return None
+    rows = [
+        {
+            "number": trial["number"],
+            "status": trial["status"],
+            "error": escape.visible(trial["error"] or "nothing was said"),
+            "step": trial["step"],
+            "attempts": trial["attempts"],
+            "command": hidden(trial["command"]),
+        }
+        for trial in found[:MOST]
+    ]
+    html = escape.render("sweep_failures.html.j2", rows=rows, left_out=len(found) - len(rows))
+    return Part("failures", "What failed", html, short="Failures")
+
+
+def build_again(sweep: Sweep) -> Part:
+    """Returns the best configuration as a difference and a command, and what the sweep was asked for."""
+    best = sweep.about.get("best")
+    diff = [(f"config.{row['path']}", _shown(row, "base"), _shown(row, "best")) for row in (best or {}).get("diff", [])]
+    asked = {"space": sweep.about.get("space"), **(sweep.about.get("options") or {})}
+    html = escape.render(
+        "sweep_again.html.j2",
+        best=best and best["trial"],
+        trial=best and sweep.by_number[best["trial"]]["folder"],
+        diff=[row for row in diff if row[0] != f"config.{SEED}"] or diff,
+        command=hidden(best["command"]) if best else "",
+        asked=escape.visible_lines(json.dumps(asked, indent=2, ensure_ascii=False)),
+        folder=escape.visible(sweep.folder),
+        study=escape.visible(sweep.about.get("study", "")),
+    )
+    return Part("reproduce", "Reproduce", html)
+
+
+def hidden(command: str) -> str:
+    """Returns a command for a shell with secrets hidden; in one that cannot be split, the passwords in URLs."""
+    try:
+        words = redaction.words(shlex.split(command))
+    except ValueError:
+        return escape.visible(redaction.hide(command))
+    for index, word in enumerate(words):
+        name, equals, _ = word.partition("=")
+        if equals and re.match(r"--", word) and SECRET.search(name):
+            words[index] = f"{name}={HIDDEN}"
+    return escape.visible(shlex.join(words))
+
+
+def _shown(row: dict[str, Any], key: str) -> str:
+    if SECRET.search(row["path"]):
+        return HIDDEN
+    value = row[key]
+    return escape.shortened(" ".join(value.split()) if isinstance(value, str) else json.dumps(value), 400)

@@ -1,0 +1,117 @@
+"""All trials' curves in one picture, and how the best so far rose from trial to trial."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cnn.report import curve_data, escape
+from cnn.report.axes import Span
+from cnn.report.html import Part
+from cnn.report.sweep.record import DIVERGED, FINISHED, PRUNED, Sweep
+
+LEFT, TOP, WIDTH, HEIGHT = 62, 12, 560, 270
+"""Of the panel in CSS pixels; to its right stands who ends where."""
+MOST_NUMBERS = 36_000
+"""Of all curves together, each as long as this allows."""
+LEAST, MOST = 12, 200
+"""Points of one curve."""
+
+
+def build(sweep: Sweep) -> Part | None:
+    """Returns the section; `None` before the first epoch of any trial has ended."""
+    metrics = list(dict.fromkeys(name for trial in sweep.trials for name, curve in trial["curves"].items() if curve))
+    if not metrics:
+        return None
+    metrics.sort(key=lambda name: name != sweep.objective)
+    points = {name: [shortened(trial, name, sweep, len(metrics)) for trial in sweep.trials] for name in metrics}
+    shown = points[metrics[0]]
+    x = Span(0, max(step for curve in shown for step, _ in curve) if any(shown) else 1)
+    y = Span.over((value for curve in shown for _, value in curve), room=0.04)
+    html = escape.render(
+        "sweep_curves.html.j2",
+        frame={"left": LEFT, "top": TOP, "width": WIDTH, "height": HEIGHT},
+        x=x.ticks(),
+        y=y.ticks(),
+        metric=metrics[0],
+        metrics=metrics,
+        lines=_lines(sweep, shown, x, y),
+        label=sentence(sweep),
+        so_far=_so_far(sweep),
+    )
+    data = {
+        "metrics": metrics,
+        "frame": [LEFT, TOP, WIDTH, HEIGHT],
+        "points": {
+            name: [[[round(step), float(f"{value:.6g}")] for step, value in curve] for curve in curves]
+            for name, curves in points.items()
+        },
+    }
+    scripts = (escape.source("plot.js"), escape.source("sweep_curves.js"))
+    return Part("curves", "All curves", html, scripts=scripts, data={"curves-data": data}, short="Curves")
+
+
+def shortened(trial: Mapping[str, Any], name: str, sweep: Sweep, metrics: int) -> curve_data.Points:
+    """Returns a trial's curve, its extremes kept, with as many points as all of the sweep's may have."""
+    most = min(MOST, max(LEAST, MOST_NUMBERS // (len(sweep.trials) * metrics)))
+    return curve_data.thinned([(step, value) for step, value in trial["curves"].get(name, [])], most)
+
+
+def sentence(sweep: Sweep) -> str:
+    """Returns what the picture shows, in words."""
+    if sweep.best is None:
+        return f"{len(sweep.trials)} trials, none of which has finished yet."
+    worst = next(trial for n in reversed(sweep.ranked) if (trial := sweep.by_number[n])["status"] == FINISHED)
+    first = f"trial {sweep.best['number']} reached the best {sweep.objective}, {sweep.best['value']:.4f}"
+    if worst is sweep.best:
+        return f"Of the trials that finished, {first}."
+    return f"Of the trials that finished, {first}, and trial {worst['number']} the worst, {worst['value']:.4f}."
+
+
+def _lines(sweep: Sweep, curves: Sequence[Sequence[tuple[float, float]]], x: Span, y: Span) -> list[dict[str, Any]]:
+    """Returns the drawn lines, the best trial's last and marked."""
+    best = sweep.best["number"] if sweep.best else None
+    lines = []
+    for trial, curve in zip(sweep.trials, curves, strict=True):
+        if not curve:
+            continue
+        points = [(LEFT + WIDTH * x.share(step), TOP + HEIGHT * (1 - y.share(value))) for step, value in curve]
+        lines.append(
+            {
+                "number": trial["number"],
+                "path": path(points),
+                "end": [round(number, 1) for number in points[-1]],
+                "cut": trial["status"] in (PRUNED, DIVERGED),
+                "best": trial["number"] == best,
+            }
+        )
+    return sorted(lines, key=lambda line: line["best"])
+
+
+def path(points: Sequence[tuple[float, float]]) -> str:
+    """Returns the line through points, each in a tenth of a pixel; one alone is a dot."""
+    if len(points) == 1:
+        return f"M{points[0][0]:.1f} {points[0][1]:.1f}h0"
+    return "M" + "L".join(f"{across:.1f} {down:.1f}" for across, down in points)
+
+
+def _so_far(sweep: Sweep) -> dict[str, Any] | None:
+    """Returns a small panel: each trial's value by its number, and the best up to it as steps."""
+    valued = [(trial["number"], trial["value"]) for trial in sweep.trials if trial["value"] is not None]
+    if len(valued) < 2:
+        return None
+    choose = max if sweep.maximize else min
+    x, y = Span(-0.5, sweep.trials[-1]["number"] + 0.5), Span.over((value for _, value in valued), room=0.05)
+
+    def at(number: float, value: float) -> tuple[float, float]:
+        return LEFT + WIDTH * x.share(number), 8 + 120 * (1 - y.share(value))
+
+    best, steps = valued[0][1], list[str]()
+    for number, value in valued:
+        best = choose(best, value)
+        steps.append(
+            f"{'H' if steps else 'M'}{at(number, best)[0]:.1f}{' ' if not steps else 'V'}{at(number, best)[1]:.1f}"
+        )
+    dots = [
+        (number, *(round(place, 1) for place in at(number, value)), sweep.shades[number]) for number, value in valued
+    ]
+    ticks = [tick for tick in x.ticks() if tick.text.isdigit()]
+    return {"dots": dots, "steps": f"{''.join(steps)}H{LEFT + WIDTH}", "x": ticks, "y": y.ticks()[::2]}

@@ -1,0 +1,80 @@
+"""What the numbers allow one to say: what mattered, and whether the winner is real."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cnn.report import escape
+from cnn.report.axes import Span
+from cnn.report.html import Part
+from cnn.report.sweep import axes
+from cnn.report.sweep.record import Sweep
+
+TOP_GROUPS = 5
+LEFT, WIDTH, HEIGHT = 80, 480, 26
+"""Of the winners' panel: names to the left, and the height of a row, in CSS pixels."""
+
+
+def build_mattered(sweep: Sweep) -> Part:
+    """Returns how much each field went with the objective; in words why not, below ten finished trials."""
+    importance = sweep.about["importance"]
+    html = escape.render(
+        "sweep_mattered.html.j2",
+        factors=[
+            {**factor, "bar": [100 * min(1.0, max(0.0, factor[key])) for key in ("share", "low", "high")]}
+            for factor in importance["factors"]
+        ],
+        method=importance.get("method", ""),
+        caveat=importance.get("caveat", ""),
+        hidden=importance.get("text", ""),
+        n=importance["n"],
+    )
+    return Part("mattered", "What mattered", html)
+
+
+def build_winner(sweep: Sweep) -> Part:
+    """Returns the five best configurations with their seeds and what their distances are worth."""
+    groups = [group for group in sweep.groups[:TOP_GROUPS] if group["mean"] is not None]
+    x = Span.over([number for group in groups for number in (*group["values"], *_ends(sweep, group))], room=0.05)
+    html = escape.render(
+        "sweep_winner.html.j2",
+        sentence=sweep.about["winner"]["text"],
+        rows=[_row(sweep, group, rank, x) for rank, group in enumerate(groups)],
+        x=[(_x(tick.share), tick.text) for tick in x.ticks()],
+        frame={"left": LEFT, "width": WIDTH, "row": HEIGHT, "height": HEIGHT * len(groups)},
+        objective=sweep.objective,
+        seeds=any(group["n"] > 1 for group in groups),
+    )
+    return Part("winner", "Is the winner real?", html, short="Winner")
+
+
+def _x(share: float) -> float:
+    return round(LEFT + WIDTH * share, 1)
+
+
+def _row(sweep: Sweep, group: Mapping[str, Any], rank: int, x: Span) -> dict[str, Any]:
+    low, high = _ends(sweep, group)
+    fields = ", ".join(
+        f"{path.rpartition('.')[2]} {axes.shown(value)}"
+        for path, value in group["fields"].items()
+        if path in sweep.paths
+    )
+    return {
+        "rank": rank + 1,
+        "name": fields or "the one configuration",
+        "y": HEIGHT * rank + HEIGHT / 2,
+        "mean": _x(x.share(group["mean"])),
+        "ends": (_x(x.share(low)), _x(x.share(high))),
+        "dots": [_x(x.share(value)) for value in group["values"]],
+        "said": f"{group['mean']:.4f}",
+        "spread": "-" if group["sd"] is None else f"{group['sd']:.4f}",
+        "n": group["n"],
+    }
+
+
+def _ends(sweep: Sweep, group: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns a deviation on both sides of the mean; of one seed, the interval that so many examples allow."""
+    mean = group["mean"]
+    if group["sd"] is not None:
+        return mean - group["sd"], mean + group["sd"]
+    intervals = [sweep.by_number[number]["interval"] for number in group["trials"]]
+    return next(((low, high) for low, high in filter(None, intervals)), (mean, mean))

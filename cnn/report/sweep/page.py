@@ -1,0 +1,85 @@
+"""Writes the page of a sweep, `report.html` in its folder: one file, from `sweep.json` alone, without JAX.
+
+A section is a function of the sweep's record in a module of this folder that returns a `Part`, or `None` where there
+is nothing to show; `SECTIONS` lists them in the order of the page.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cnn.report import charts, escape, html, run_page
+from cnn.report.html import Part
+from cnn.report.sweep import again, curves, figures, findings, headline, parallel, ranking, record, single, timeline
+from cnn.report.sweep.record import Sweep
+from cnn.runs import run_dir
+
+BEST = 3
+"""The best trial of so many configurations gets a page of its own with the sweep's."""
+
+SECTIONS: tuple[Callable[[Sweep], Part | None], ...] = (
+    ranking.build,
+    parallel.build,
+    curves.build,
+    single.build,
+    findings.build_mattered,
+    findings.build_winner,
+    timeline.build,
+    again.build_failures,
+    again.build_again,
+)
+
+
+def prepare() -> None:
+    """Compiles the templates and draws something, which the first page of a process waits for otherwise."""
+    escape.compile_templates()
+    charts.files("axes", (96, 96), _axes)
+
+
+def _axes(figure: Any, _: charts.Ink) -> None:
+    figure.subplots()
+
+
+def write(folder: Path, *, running: bool = False) -> Path:
+    """Writes a sweep's page, each file at once; equal files of the sweep give equal bytes.
+
+    Args:
+      folder: the sweep's directory.
+      running: whether a process works at it; figures for papers are drawn when it has ended.
+
+    Returns:
+      The page's path.
+
+    Raises:
+      ConfigError: the directory holds no sweep, or one that nothing was recorded of.
+      BrokenFile: its record is damaged.
+      OSError: the page cannot be written.
+    """
+    sweep = record.read(folder, running=running)
+    if not running:
+        run_page.write_figures(folder / run_page.FIGURES, figures.draw(sweep))
+    run_dir.write(folder / run_page.PAGE, drawn(sweep))
+    return folder / run_page.PAGE
+
+
+def drawn(sweep: Sweep) -> bytes:
+    """Returns the page as the bytes of a file."""
+    parts = [part for build in SECTIONS if (part := build(sweep)) is not None]
+    return html.assemble(sweep.name, headline.build(sweep), parts, kind="sweep")
+
+
+def write_best(folder: Path) -> None:
+    """Writes the pages of the best trials, as far as they have none, so that the sweep's links to them.
+
+    Not their figures: these take as long as all else, and are drawn with the page that somebody asks for.
+
+    Raises:
+      ConfigError: the directory holds no sweep, or one that nothing was recorded of.
+      OSError: a page cannot be written.
+    """
+    sweep = record.read(folder)
+    for group in sweep.groups[:BEST]:
+        number = next((number for number in sweep.ranked if number in group["trials"]), None)
+        workdir = folder / sweep.by_number[number]["folder"] if number is not None else None
+        if workdir and (workdir / run_dir.CONFIG).is_file() and not (workdir / run_page.PAGE).is_file():
+            run_page.write(workdir, figures=False)

@@ -1,0 +1,105 @@
+"""One field at a time: what each trial set against what came of it, with the median of equal or near values."""
+
+import itertools
+import statistics
+from typing import Any
+
+from cnn.report import escape
+from cnn.report.html import Part
+from cnn.report.sweep import axes
+from cnn.report.sweep.axes import Axis
+from cnn.report.sweep.parallel import places
+from cnn.report.sweep.record import Sweep
+
+LEFT, TOP, WIDTH, HEIGHT = 60, 26, 200, 150
+"""Of a panel's inside, in CSS pixels; above it is the row of what diverged, below it that of what has no value."""
+BINS = 6
+LETTER = 6.5
+"""About as wide as a letter, in CSS pixels."""
+
+
+def build(sweep: Sweep) -> Part | None:
+    """Returns the section; `None` where nothing but the seed varies."""
+    if not sweep.paths or not sweep.trials:
+        return None
+    listed = [*axes.axes(sweep), axes.objective(sweep)]
+    crossed = [(trial, places(trial, listed)) for trial in sweep.trials]
+    panels = [_panel(sweep, axis, index, crossed) for index, axis in enumerate(listed[:-1])]
+    html = escape.render(
+        "sweep_single.html.j2",
+        panels=panels,
+        y=[(round(_y(tick.share), 1), tick.text) for tick in listed[-1].ticks()],
+        frame={"left": LEFT, "top": TOP, "width": WIDTH, "height": HEIGHT},
+        objective=sweep.objective,
+        diverged=_y(axes.DIVERGED),
+        unset=_y(axes.UNSET),
+        any_diverged=any(place[-1] == axes.DIVERGED for _, place in crossed),
+        any_unset=any(place[-1] == axes.UNSET for _, place in crossed),
+    )
+    return Part("single", "One field at a time", html, short="One by one")
+
+
+def _y(share: float) -> float:
+    return round(TOP + HEIGHT * (1 - share), 1)
+
+
+def _x(share: float) -> float:
+    return round(LEFT + WIDTH * (0.1 + 0.85 * share), 1)
+
+
+def _panel(sweep: Sweep, axis: Axis, index: int, crossed: list[tuple[Any, list[float]]]) -> dict[str, Any]:
+    dots = [
+        (trial["number"], _x(place[index]), _y(place[-1]), sweep.shades.get(trial["number"], "none"))
+        for trial, place in crossed
+    ]
+    return {
+        "axis": axis,
+        "label": escape.shortened(axis.label, 30),
+        "dots": dots,
+        "medians": [(_x(low), _x(high), _y(middle)) for low, high, middle in medians(axis, index, crossed)],
+        "x": _apart(axis),
+        "unset": _x(axes.UNSET),
+    }
+
+
+def _apart(axis: Axis) -> list[tuple[float, str, str]]:
+    """Returns the ticks that have room beside one another."""
+    kept: list[tuple[float, str, str]] = []
+    end = _x(axes.UNSET) + 24 if axis.unset else 0.0
+    for tick in axis.ticks():
+        written = tick.text.partition(":")[0] if axis.numbered() else tick.text
+        half = LETTER * len(written) / 2
+        if _x(tick.share) - half > end:
+            kept.append((_x(tick.share), written, tick.full))
+            end = _x(tick.share) + half + LETTER
+    return kept
+
+
+def medians(axis: Axis, index: int, crossed: list[tuple[Any, list[float]]]) -> list[tuple[float, float, float]]:
+    """Returns from where to where on the axis, and the median place of the objective, of each choice or bin.
+
+    A bin is a choice, one of a few different numbers, or else a sixth of the axis; trials without a value do not count.
+    """
+    bins: dict[float, list[float]] = {}
+    few = sorted({axis.span.share(value) for value in axis.values}) if axis.span else []
+    count = len(axis.choices) or BINS
+    half = 0.3 / count if not axis.span else 0.5 / count
+    for trial, place in crossed:
+        if trial["value"] is None:
+            continue
+        own = axis.place(trial["fields"].get(axis.path))
+        if own == axes.UNSET or axis.span is None or few:
+            middle = own
+        else:
+            middle = (min(count - 1, int(own * count)) + 0.5) / count
+        bins.setdefault(middle, []).append(place[-1])
+    if few:
+        half = min(0.08, 0.4 * min((after - before for before, after in itertools.pairwise(few)), default=0.2))
+    return [
+        (middle - min(half, _room(middle)), middle + min(half, _room(middle)), statistics.median(found))
+        for middle, found in sorted(bins.items())
+    ]
+
+
+def _room(middle: float) -> float:
+    return 0.04 if middle == axes.UNSET else 1.0

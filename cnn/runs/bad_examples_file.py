@@ -1,0 +1,44 @@
+"""The list of pictures that cannot be used, as a file of the run: `bad-pictures.json`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cnn.data.types import Dataset
+from cnn.runs import recorded_data, run_dir
+from cnn.system import multihost
+
+SHOWN = 10
+
+
+def recall(workdir: Path, dataset: Dataset) -> None:
+    """Adds what an earlier process of this run listed of the same data."""
+    saved = run_dir.read_json(workdir / _file(workdir, dataset))
+    if saved is not None:
+        dataset.rejects.recall(saved["pictures"])
+
+
+def keep(workdir: Path, dataset: Dataset, tell: Callable[..., None] | None = None) -> None:
+    """Writes the list, if there is anything new on it, and tells about that.
+
+    Args:
+      workdir: the run's directory.
+      dataset: the run's; another has a list of its own.
+      tell: takes the name of an event and its details.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    rejects = dataset.rejects
+    fresh = rejects.fresh()
+    if not fresh or not multihost.leads():
+        return
+    run_dir.write_json(workdir / _file(workdir, dataset), {"count": len(rejects), "pictures": rejects.to_json()})
+    if tell is not None:
+        names = [f"{reject.picture} ({reject.reason})" for reject in fresh[:SHOWN]]
+        more = [f"and {len(fresh) - SHOWN} more in {run_dir.BAD_PICTURES}"] if len(fresh) > SHOWN else []
+        tell("bad pictures", count=len(fresh), reason="; ".join(names + more))
+
+
+def _file(workdir: Path, dataset: Dataset) -> str:
+    name = Path(run_dir.BAD_PICTURES)
+    return recorded_data.file_name(workdir, name.stem, dataset.identity) + name.suffix

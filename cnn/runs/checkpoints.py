@@ -1,0 +1,298 @@
+"""Reads a step, whole and verified, also while somebody else writes others.
+
+Writes steps, one at a time and synchronously; opens a run at its newest whole step.
+"""
+
+import math
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import jax
+import orbax.checkpoint as ocp
+
+from cnn.runs.checkpoint_format import (
+    CORRUPT,
+    SCHEMA,
+    TRASH,
+    Damaged,
+    Foreign,
+    NoValidCheckpoint,
+    alone,
+    folder,
+    inspect,
+    leaves,
+    score,
+    seal,
+    steps,
+    write_sums,
+)
+from cnn.runs.checksum import fingerprint
+from cnn.system import fault_injection
+from cnn.system.text import plain
+
+RESCANS = 20
+"""How often a reader looks again when the writer removed the step it was about to read."""
+
+
+class Restored(NamedTuple):
+    """A state and what was written beside it."""
+
+    step: int
+    state: Any
+    meta: dict[str, Any]
+
+
+def load(directory: Path, step: int, like: Any) -> Restored:
+    """Returns a step whose every bit is as it was saved.
+
+    Args:
+      directory: the run's checkpoints.
+      step: which.
+      like: a state of the same structure.
+
+    Raises:
+      Damaged: it is not what was saved.
+      Foreign: it belongs to another network.
+    """
+    path = folder(directory, step)
+    meta = inspect(path)
+    _compare(path, meta["leaves"], leaves(like))
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    try:
+        with ocp.StandardCheckpointer(multiprocessing_options=alone()) as checkpointer:
+            state = checkpointer.restore(path / "state", abstract)
+    except Exception as error:  # Damaged files make the libraries below raise anything.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Damaged(f"the arrays cannot be read: {reason[:200]}") from None
+    if leaves(state) != meta["leaves"] or fingerprint(state) != meta["fingerprint"]:
+        raise Damaged("the arrays are not those that were saved: their fingerprint differs")
+    return Restored(step, state, meta)
+
+
+def read(directory: Path, like: Any, *, best: bool = False) -> Restored | None:
+    """Returns the latest or the best step for somebody who does not write; `None` where nothing is saved.
+
+    A damaged latest step is passed over with a warning. A damaged best step is an error, as there is no second best;
+    so is that no step is marked as the best.
+
+    Raises:
+      NoValidCheckpoint: steps exist and none can be used.
+      Foreign: the steps belong to another network.
+    """
+    for _ in range(RESCANS):
+        found = {step: _identity(directory, step) for step in steps(directory)}
+        if not found:
+            return None
+        try:
+            return _best(directory, found, like) if best else _latest(directory, found, like)
+        except _Gone:
+            continue
+    raise NoValidCheckpoint(f"{directory}: steps vanish while they are read. Try again")
+
+
+class _Gone(Exception):
+    """The writer removed or replaced the step meanwhile."""
+
+
+Found = dict[int, tuple[int, int] | None]
+
+
+def _latest(directory: Path, found: Found, like: Any) -> Restored:
+    for step in sorted(found, reverse=True):
+        try:
+            return load(directory, step, like)
+        except Damaged as error:
+            _still_there(directory, step, found)
+            print(plain(f"{folder(directory, step)}: passed over: {error}"), file=sys.stderr)
+    raise NoValidCheckpoint(f"{directory}: none of {len(found)} saved steps is whole. Restore one from a copy")
+
+
+def _best(directory: Path, found: Found, like: Any) -> Restored:
+    scores: dict[int, float] = {}
+    for step in found:
+        try:
+            scores[step] = score(inspect(folder(directory, step)))
+        except Damaged as error:
+            _still_there(directory, step, found)
+            raise NoValidCheckpoint(f"{folder(directory, step)}: damaged: {error}. Use --weights=last") from None
+    step = max(found, key=lambda step: (scores[step], step))
+    if scores[step] == -math.inf:
+        raise NoValidCheckpoint(f"{directory}: holds no step that was the best of an evaluation. Use --weights=last")
+    try:
+        return load(directory, step, like)
+    except Damaged as error:
+        _still_there(directory, step, found)
+        raise NoValidCheckpoint(f"{folder(directory, step)}: damaged: {error}. Use --weights=last") from None
+
+
+def _identity(directory: Path, step: int) -> tuple[int, int] | None:
+    try:
+        about = folder(directory, step).stat()
+    except FileNotFoundError:
+        return None
+    return about.st_ino, about.st_ctime_ns
+
+
+def _still_there(directory: Path, step: int, found: Found) -> None:
+    if found[step] is None or _identity(directory, step) != found[step]:
+        raise _Gone
+
+
+def _compare(path: Path, stored: dict[str, str], wanted: dict[str, str]) -> None:
+    differing = [
+        f"    {name}: {stored.get(name, 'nothing')} there, {wanted.get(name, 'nothing')} here"
+        for name in sorted({*stored, *wanted})
+        if stored.get(name) != wanted.get(name)
+    ]
+    if differing:
+        more = [f"    and {len(differing) - 10} more"] if len(differing) > 10 else []
+        heading = f"{path}: holds another network's state. Choose another --workdir"
+        raise Foreign("\n".join([heading, *differing[:10], *more]))
+
+
+TRIES = 3
+"""So many saves in a row may fail before the run ends."""
+
+CLEARINGS = 100
+"""How often a folder is removed into which somebody may still write."""
+
+
+class Writer:
+    """The only writer of a run's checkpoints; whoever makes one holds the run's lock."""
+
+    def __init__(self, directory: Path, tell: Callable[..., None]) -> None:
+        """Clears what a killed process left behind.
+
+        Args:
+          directory: the run's checkpoints; made where missing.
+          tell: called with an event's name and details.
+        """
+        self.directory, self.tell = directory.absolute(), tell
+        self._manager: ocp.CheckpointManager | None = None
+        self._failed = 0
+        directory.mkdir(parents=True, exist_ok=True)
+        self._clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._manager is not None:
+            self._manager.close()
+        self._clear()
+
+    def open(self, like: Any) -> Restored | None:
+        """Returns the newest whole step, `None` where nothing was ever saved; moves damaged ones to `_corrupt`.
+
+        Raises:
+          NoValidCheckpoint: steps exist and none can be used.
+          Foreign: a step belongs to another network.
+        """
+        found = steps(self.directory)
+        restored: Restored | None = None
+        for step in reversed(found):
+            try:
+                if restored is None:
+                    restored = load(self.directory, step, like)
+                else:
+                    inspect(folder(self.directory, step))
+            except Damaged as error:
+                self._quarantine(step, str(error))
+        if restored is None and (found or self._quarantined()):
+            raise NoValidCheckpoint(
+                f"{self.directory}: steps were saved and none is whole; they are in {CORRUPT}. "
+                "Restore one from a copy, or choose another --workdir"
+            )
+        # Only now: the manager takes any folder named like a step for one, and skips saves below the newest.
+        self._manager = ocp.CheckpointManager(self.directory, options=_options())
+        return restored
+
+    def save(self, state: Any, meta: dict[str, Any], *, best: float | None, again: bool = False) -> bool:
+        """Saves the state under its step, unless that is saved already; tells whether it is saved now.
+
+        Args:
+          state: its `step` names it.
+          meta: plain JSON, sealed beside it.
+          best: the score, if this step is the best so far.
+          again: replaces the step if it is saved already.
+
+        Raises:
+          OSError: the third failure in a row.
+        """
+        assert self._manager is not None
+        step = int(state.step)
+        if step in steps(self.directory):
+            if not again:
+                return True
+            self._manager.delete(step)
+        sealed = seal(
+            {**meta, "schema": SCHEMA, "score": best, "leaves": leaves(state), "fingerprint": fingerprint(state)}
+        )
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(sealed))
+        try:
+            fault_injection.point("before_save")
+            self._manager.save(step, args=items, metrics={"score": best}, force=True)
+            fault_injection.point("after_commit")
+            write_sums(folder(self.directory, step))
+        except Exception as error:  # A full disk shows as many types, according to which library meets it.
+            self._failure(step, error)
+            return False
+        self._failed = 0
+        self._clear()
+        return True
+
+    def _failure(self, step: int, error: Exception) -> None:
+        self._failed += 1
+        replaced = self.directory / TRASH / folder(self.directory, step).name
+        if replaced.exists() and step not in steps(self.directory):
+            replaced.rename(folder(self.directory, step))
+        self._clear()  # first of all: what follows needs room on the disk, too
+        reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        self.tell("save failed", step=step, reason=reason)
+        if self._manager is not None:
+            self._manager.reload()
+        if self._failed >= TRIES:
+            raise OSError(f"{self.directory}: step {step} could not be saved, {TRIES} times in a row: {reason}")
+
+    def _clear(self) -> None:
+        """Removes what Orbax moved away to delete, and what a killed or failed save left."""
+        shutil.rmtree(self.directory / TRASH, ignore_errors=True)
+        for leftover in self.directory.glob("*.orbax-checkpoint-tmp*"):
+            # Of a save that failed, TensorStore may still write other arrays.
+            for _ in range(CLEARINGS):
+                shutil.rmtree(leftover, ignore_errors=True)
+                if not leftover.exists():
+                    break
+
+    def _quarantine(self, step: int, reason: str) -> None:
+        corrupt = self.directory / CORRUPT
+        corrupt.mkdir(exist_ok=True)
+        target = next(corrupt / f"{step}-{n}" for n in range(1_000_000) if not (corrupt / f"{step}-{n}").exists())
+        folder(self.directory, step).rename(target)
+        self.tell("step quarantined", step=step, reason=reason, where=str(target))
+
+    def _quarantined(self) -> bool:
+        corrupt = self.directory / CORRUPT
+        return corrupt.is_dir() and any(corrupt.iterdir())
+
+
+def _options() -> ocp.CheckpointManagerOptions:
+    policies = ocp.checkpoint_managers
+    return ocp.CheckpointManagerOptions(
+        step_format_fixed_length=8,
+        preservation_policy=policies.AnyPreservationPolicy(
+            [policies.LatestN(2), policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
+        ),
+        # Orbax saves the metrics, by which the best is known, only when it is given this too.
+        best_fn=score,
+        todelete_subdir=TRASH,
+        enable_async_checkpointing=False,
+        create=False,
+        multiprocessing_options=alone(),
+    )

@@ -1,0 +1,186 @@
+"""Two runs side by side, from their files alone: config, software, data, results, and a test on the same examples."""
+
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Bool
+
+from cnn.config import config
+from cnn.runs import run_dir
+
+SWEEP = "sweep.json"
+FILES = ("folder",)
+"""Data whose name does not say what they hold."""
+SOFTWARE = ("python", "platform", "backend", "devices", "cpu_threads")
+RESULTS = ("status", "epochs", "step", "parameters", "fingerprint", "train_seconds", "compile_seconds")
+MEASURES = ("accuracy", "loss", "macro_f1", "ece")
+CONFIDENT = 1.959963984540054
+"""Standard deviations of a 95 % interval."""
+
+
+class Difference(NamedTuple):
+    """What one name stands for in either run; `None` where a run says nothing."""
+
+    name: str
+    a: Any
+    b: Any
+
+
+class Paired(NamedTuple):
+    """How two networks did on the same examples, and McNemar's exact test of whether either is better.
+
+    Only examples that one of them got right say something: were both equally good, each would be a toss of a coin.
+    Source: McNemar 1947, https://doi.org/10.1007/BF02295996.
+
+    Attributes:
+      examples: how many.
+      both: right in both.
+      only_a: right in the first one alone.
+      only_b: right in the second one alone.
+      p: the two-sided probability of a difference at least as large, by the binomial distribution.
+      difference: the second one's accuracy minus the first one's.
+      interval: where that difference lies with 95 % confidence, by the normal approximation.
+      rows: the split's rows that only one of them got right: those of the first, then those of the second.
+    """
+
+    examples: int
+    both: int
+    only_a: int
+    only_b: int
+    p: float
+    difference: float
+    interval: tuple[float, float]
+    rows: tuple[list[int], list[int]]
+
+
+class Comparison(NamedTuple):
+    """Everything that two runs differ in, and the paired test, or why there is none."""
+
+    config: list[Difference]
+    software: list[Difference]
+    data: list[Difference]
+    results: list[Difference]
+    paired: Paired | None
+    note: str
+
+
+def paired(
+    a: Bool[np.ndarray, " examples"], b: Bool[np.ndarray, " examples"], rows: np.ndarray | None = None
+) -> Paired:
+    """Tests whether two networks that saw the same examples are equally good.
+
+    Args:
+      a: whether the first one got each example right.
+      b: whether the second one did.
+      rows: the examples' rows in their split; by default they are counted from 0.
+    """
+    rows = np.arange(len(a)) if rows is None else rows
+    first, second = int((a & ~b).sum()), int((b & ~a).sum())
+    only = first + second
+    p = float(scipy.stats.binomtest(first, only).pvalue) if only else 1.0
+    difference = (second - first) / len(a)
+    half = CONFIDENT * math.sqrt(max(0.0, only - (second - first) ** 2 / len(a))) / len(a)
+    alone = (rows[a & ~b].tolist(), rows[b & ~a].tolist())
+    return Paired(
+        len(a), int((a & b).sum()), first, second, p, difference, (difference - half, difference + half), alone
+    )
+
+
+def runs(a: Path, b: Path, split: str = "test") -> Comparison:
+    """Compares two runs, finished or not.
+
+    Args:
+      a: the first run's directory.
+      b: the second one's.
+      split: on whose examples the paired test is made: train, valid or test.
+
+    Raises:
+      ConfigError: a directory holds no run.
+      BrokenFile: a file cannot be what this software wrote.
+    """
+    configs = [run_dir.completed(run_dir.read_config(each, "diff")) for each in (a, b)]
+    abouts = [run_dir.read_json(each / run_dir.RUN) or {} for each in (a, b)]
+    results = [_results(each) for each in (a, b)]
+    found = [
+        config.differences(*configs),
+        *(_differences(*pair) for pair in (map(_software, abouts), map(_data, abouts))),
+    ]
+    fields, software, data = ([Difference(*each) for each in differences] for differences in found)
+    both = [
+        Difference(name, *(each.get(name) for each in results)) for name in dict.fromkeys([*results[0], *results[1]])
+    ]
+    return Comparison(fields, software, data, both, *_paired(a, b, configs, split))
+
+
+def _software(about: Mapping[str, Any]) -> dict[str, Any]:
+    git = about.get("git") or {}
+    code = {"commit": git.get("commit"), "uncommitted changes": git.get("dirty")}
+    return {**{name: about.get(name) for name in SOFTWARE}, **about.get("packages", {}), **code}
+
+
+def _data(about: Mapping[str, Any]) -> dict[str, Any]:
+    data = about.get("data", {})
+    counts = {f"{split} examples": count for split, count in data.get("examples", {}).items()}
+    start = about.get(run_dir.INIT) or {}
+    return {
+        "started from": start.get("from"),
+        "at its step": start.get("step"),
+        "arrays from there": start.get("loaded"),
+        "initialised": start.get("initialised"),
+        "identity": data.get("identity"),
+        "classes": data.get("classes"),
+        **counts,
+    }
+
+
+def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    return [(name, a.get(name), b.get(name)) for name in dict.fromkeys([*a, *b]) if a.get(name) != b.get(name)]
+
+
+def _results(workdir: Path) -> dict[str, Any]:
+    """Returns what a run says of itself, by name; of one that has not ended, only that."""
+    result = run_dir.read_json(workdir / run_dir.RESULT) or {"status": "not finished"}
+    found = {name: result[name] for name in RESULTS if name in result}
+    for split in ("train", "valid", "test"):
+        part = result.get(split) or {}
+        found |= {f"{split} {name}": part[name] for name in MEASURES if part.get(name) is not None}
+    return found
+
+
+def _paired(a: Path, b: Path, configs: list[dict[str, Any]], split: str) -> tuple[Paired | None, str]:
+    """Returns the test and what must be said of it, or why none can be made."""
+    kept = []
+    for workdir in (a, b):
+        record = run_dir.read_json(workdir / run_dir.evaluation(split))
+        arrays = _predictions(workdir / run_dir.predictions(split))
+        if record is None or arrays is None:
+            return (
+                None,
+                f"{workdir} has no predictions of {split} yet: python main.py eval --workdir={workdir} --split={split}",
+            )
+        kept.append((record["data"], *arrays))
+    (first, rows, labels, right), (second, *other) = kept
+    names = [each["data"]["name"] for each in configs]
+    if names[0] != names[1] or (first != second and names[0] in FILES):
+        return None, f"no paired test: the runs read other data ({names[0]} and {names[1]})"
+    if not np.array_equal(rows, other[0]) or not np.array_equal(labels, other[1]):
+        return None, f"no paired test: the {split} splits hold other examples"
+    note = "" if first == second else "the same examples, though the data were prepared or split otherwise"
+    return paired(right, other[2], rows), note
+
+
+def _predictions(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Returns the rows, the labels, and whether each was right; `None` where there is no file."""
+    try:
+        with np.load(path) as arrays:
+            index, label, logits = (arrays[name] for name in ("index", "label", "logits"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise run_dir.BrokenFile(f"{path}: cannot be read ({error}). Write it again with eval") from None
+    return index, label, logits.argmax(axis=1) == label

@@ -1,0 +1,143 @@
+"""Where a run's records go: `metrics.jsonl` (no clock, the same bytes again), `events.jsonl`, TensorBoard."""
+
+import datetime
+import json
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from google.protobuf.message import DecodeError
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+from cnn.runs import run_dir
+
+FLUSH_SECONDS = 30
+FILES = "events"
+"""What the names of TensorBoard's files begin with."""
+HEADER, CHECKSUM = 12, 4
+"""The bytes before an event, which begin with its length, and those after it."""
+
+
+class MetricWriter:
+    """Writes the metrics of one run from a step on; TensorBoard drops what was recorded after it.
+
+    What TensorBoard lacks up to that step, since a process was killed before it was written, is written again.
+
+    TensorBoard's files are written here and now: tensorboardX's `SummaryWriter` leaves them to a thread, and once a
+    full disk ends that thread, the next record waits for it for ever.
+    """
+
+    def __init__(self, workdir: Path, *, step: int) -> None:
+        self.workdir = workdir
+        self._folder = workdir / run_dir.TENSORBOARD
+        self._folder.mkdir(exist_ok=True)
+        missing = _missing(_records(workdir / run_dir.METRICS), _shown(self._folder))
+        # The count in the name keeps a start within the same second from replacing the file before it.
+        count = len(list(self._folder.iterdir()))
+        self._tensorboard = EventsWriter(str(self._folder / FILES), f".{count:04}.{step:08}")
+        self._flushed = 0.0
+        with run_dir.naming(self._folder):
+            first = missing[0]["step"] if missing else step + 1
+            self._event(step=first, session_log=SessionLog(status=SessionLog.START))
+            for record in missing:
+                self._curves(record)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with run_dir.naming(self._folder):
+                self._tensorboard.close()
+        except OSError:
+            if error is None:  # what went wrong before tells more
+                raise
+
+    def metrics(self, kind: str, step: int, epoch: int, values: dict[str, float | dict[str, float]]) -> int:
+        """Adds a record; `values` may hold one level of splits. Returns the size of the file, in bytes."""
+        path = self.workdir / run_dir.METRICS
+        record = {"kind": kind, "step": step, "epoch": epoch, **values}
+        run_dir.append(path, record)
+        with run_dir.naming(self._folder):
+            self._curves(record)
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+        return path.stat().st_size
+
+    def flush(self) -> None:
+        """Waits until what TensorBoard was given is on disk."""
+        with run_dir.naming(self._folder):
+            self._tensorboard.flush()
+        self._flushed = time.monotonic()
+
+    def _curves(self, record: Mapping[str, Any]) -> None:
+        for tag, number in _scalars(record):
+            self._event(step=record["step"], summary=summary.scalar(tag, number))
+
+    def _event(self, **fields: Any) -> None:
+        self._tensorboard.write_event(Event(wall_time=time.time(), **fields))
+
+
+def _scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yields the numbers of a record by the names that TensorBoard shows: `train/loss`, and `loss/valid` of epochs.
+
+    So what the splits have of one kind stands together.
+    """
+    for name, value in record.items():
+        if name not in ("kind", "step", "epoch"):
+            if isinstance(value, dict):
+                yield from ((f"{part}/{name}", number) for part, number in value.items())
+            else:
+                yield f"{record['kind']}/{name}", value
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _missing(records: list[dict[str, Any]], shown: set[tuple[str, int]]) -> list[dict[str, Any]]:
+    """Returns the records from the first step on of which something is not shown."""
+    lacking = (
+        record["step"] for record in records if any((tag, record["step"]) not in shown for tag, _ in _scalars(record))
+    )
+    first = min(lacking, default=None)
+    return [] if first is None else [record for record in records if record["step"] >= first]
+
+
+def _shown(folder: Path) -> set[tuple[str, int]]:
+    """Returns the names and steps of the numbers that TensorBoard finds in a folder."""
+    found: set[tuple[str, int]] = set()
+    for path in sorted(folder.glob(f"{FILES}.*")):
+        for written in _events(path.read_bytes()):
+            if written.HasField("session_log") and written.session_log.status == SessionLog.START:
+                found = {(tag, step) for tag, step in found if step < written.step}
+            found |= {(value.tag, written.step) for value in written.summary.value}
+    return found
+
+
+def _events(content: bytes) -> Iterator[Event]:
+    """Yields the events of a file up to the first that was not written whole."""
+    start = 0
+    while len(content) - start >= HEADER:
+        (length,) = struct.unpack_from("<Q", content, start)
+        end = start + HEADER + length
+        if end + CHECKSUM > len(content):
+            return
+        try:
+            yield Event.FromString(content[start + HEADER : end])
+        except DecodeError:
+            return
+        start = end + CHECKSUM
+
+
+def event(workdir: Path, what: str, **details: Any) -> None:
+    """Adds a record with the time to a run's `events.jsonl`."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    run_dir.append(workdir / run_dir.EVENTS, {"time": now, "event": what, **details})

@@ -1,0 +1,74 @@
+"""Versions of our own arithmetic: an unfinished run goes on only with what it began with.
+
+`run.json` holds them as `numerics`; a run without them is of the first version of everything.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from cnn.config import config
+from cnn.data.decode import READER
+from cnn.optim import optimizer_specs
+from cnn.runs import run_dir
+from cnn.system.text import plain
+
+NUMERICS = "numerics"
+VERSIONS = {"optimizer": 2, "reader": READER}
+"""Version 2 of the optimizers: nadam's momentum follows Dozat's schedule, and muon moves biases and scales by AdamW.
+
+Of the reader of picture files see `cnn.data.decode.READER`.
+"""
+CHANGED: dict[str, dict[int, tuple[type, ...]]] = {"optimizer": {2: (optimizer_specs.Nadam, optimizer_specs.Muon)}}
+"""What each version computes otherwise than the one before."""
+
+
+def check(values: config.Config, workdir: Path) -> None:
+    """Refuses to go on with an unfinished run that an earlier version began with other arithmetic.
+
+    Raises:
+      ConfigError: names the optimizer, the commit that the run was last trained with, and a directory that is free.
+    """
+    run = run_dir.read_json(workdir / run_dir.RUN)
+    if run is None:
+        return
+    began = run.get(NUMERICS, {}).get("optimizer", 1)
+    later = {kind for version, kinds in CHANGED["optimizer"].items() if version > began for kind in kinds}
+    if began <= VERSIONS["optimizer"] and type(values.optimizer) not in later:
+        return
+    name = next(name for name, kind in optimizer_specs.OPTIMIZERS.items() if kind is type(values.optimizer))
+    commit = (run.get("git") or {}).get("commit")
+    source = f"Check out commit {commit}" if commit else "Use the version that began it, whose commit is not recorded,"
+    relation = "an earlier" if began <= VERSIONS["optimizer"] else "a later"
+    raise config.ConfigError(
+        [
+            f"--workdir: {workdir} holds an unfinished run of {relation} version, whose {name} computes otherwise. "
+            f"{source} to continue it, or start again with --workdir={run_dir.free(workdir)}"
+        ]
+    )
+
+
+def tell(values: config.Config, workdir: Path) -> None:
+    """Says on stderr where an earlier version read some picture files of a run's data otherwise."""
+    run = run_dir.read_json(workdir / run_dir.RUN)
+    made = values.data.name == "digits" or values.data.name.partition("/")[0] == "lines"
+    if run is None or made or run.get(NUMERICS, {}).get("reader", 1) >= READER:
+        return
+    print(
+        f"{plain(str(workdir))} was begun by a version that read some transparent PNG files otherwise: where "
+        "its data have such, what follows is not bit-identical to what that version computed",
+        file=sys.stderr,
+    )
+
+
+def as_saved(values: config.Config, workdir: Path) -> config.Config:
+    """Returns a run's config with an optimizer whose state has the arrays that the run's checkpoints have.
+
+    Only for reading what was trained: before version 2, nadam kept what adam keeps.
+    """
+    began = (run_dir.read_json(workdir / run_dir.RUN) or {}).get(NUMERICS, {}).get("optimizer", 1)
+    if began > 1 or not isinstance(values.optimizer, optimizer_specs.Nadam):
+        return values
+    names = [field.name for field in dataclasses.fields(optimizer_specs.Adam)]
+    adam = optimizer_specs.Adam(**{name: getattr(values.optimizer, name) for name in names})
+    return dataclasses.replace(values, optimizer=adam)

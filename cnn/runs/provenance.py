@@ -1,0 +1,96 @@
+"""What a run was made with: versions, commit, devices, threads."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from cnn.system import environment, huge_pages, redaction
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "ml-collections")
+
+OPTIONS = (
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_disable_most_optimizations",
+    "jax_enable_x64",
+    "jax_threefry_partitionable",
+)
+
+
+def describe() -> dict[str, Any]:
+    """Returns plain JSON about the software and the machine."""
+    return {
+        "argv": redaction.words(sys.argv),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _git(Path(__file__).resolve().parent),
+        "devices": [device.device_kind for device in jax.devices()],
+        "backend": jax.default_backend(),
+        "cpu_threads": environment.threads(),
+        "huge_pages": huge_pages.huge(),
+    }
+
+
+def numerics() -> dict[str, Any]:
+    """Returns what the last digits of results depend on, beside the config and the seed."""
+    return {
+        **versions(),
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
+        "processor": _processor(),
+        "cpu_threads": environment.threads(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        **{name: jax.config.values[name] for name in OPTIONS},
+    }
+
+
+def versions() -> dict[str, Any]:
+    """Returns what all processes of one run must have alike."""
+    return {
+        **{name: _version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
+        "backend": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Returns the commit, whether files differ from it, and how; `None` outside a repository."""
+    commit = _output(["git", "-C", str(folder), "rev-parse", "HEAD"])
+    if not commit:
+        return None
+    diff = _output(["git", "-C", str(folder), "diff", "HEAD"]) or ""
+    status = _output(["git", "-C", str(folder), "status", "--porcelain"]) or ""
+    return {"commit": commit, "dirty": bool(status), "diff": redaction.hide(diff)[:100_000]}
+
+
+def _output(command: list[str]) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, errors="replace")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,93 @@
+"""The data that a run was made with, as its `run.json` tells: their identity and the names of their classes."""
+
+import dataclasses
+import unicodedata
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn.data import types
+from cnn.runs import run_dir
+
+SHOWN = 5
+DIGITS = 12
+"""How many digits of an identity tell it in a message or the name of a file."""
+
+
+def recorded(workdir: Path) -> dict[str, Any]:
+    """Returns what a run says of its data; nothing where it does not say.
+
+    Raises:
+      BrokenFile: `run.json` is not what this software wrote.
+    """
+    return (run_dir.read_json(workdir / run_dir.RUN) or {}).get("data", {})
+
+
+def class_names(workdir: Path, count: int) -> list[str]:
+    """Returns a name for each of so many logits; numbers where the run does not say.
+
+    Raises:
+      BrokenFile: `run.json` is not what this software wrote.
+    """
+    names = recorded(workdir).get("classes", ())
+    return list(names) if len(names) == count else list(map(str, range(count)))
+
+
+def is_other(workdir: Path, identity: str) -> bool:
+    """Tells whether data are known to be others than those of the run."""
+    return recorded(workdir).get("identity", identity) != identity
+
+
+def check_same(workdir: Path, identity: str) -> None:
+    """Refuses other data than the run began with.
+
+    Raises:
+      DataError: they are others.
+    """
+    if is_other(workdir, identity):
+        raise types.DataError(
+            f"config.data: the data are not those that {workdir} was trained with, got {identity[:DIGITS]}. "
+            "Restore them, or choose another --workdir."
+        )
+
+
+def file_name(workdir: Path, name: str, identity: str) -> str:
+    """Returns the name for what is written about data: others than the run's do not replace what it says of its own."""
+    return f"{name}-{identity[:DIGITS]}" if is_other(workdir, identity) else name
+
+
+def in_order(workdir: Path, dataset: types.Dataset) -> types.Dataset:
+    """Returns a dataset whose labels count the classes in the order in which the run learned them.
+
+    Raises:
+      DataError: the classes have other names than the run's.
+    """
+    names = _composed(recorded(workdir).get("classes", ())) or _composed(dataset.class_names)
+    dataset = dataclasses.replace(dataset, class_names=_composed(dataset.class_names))
+    if names == dataset.class_names:
+        return dataset
+    if sorted(names) != sorted(dataset.class_names):
+        lacking, unknown = (set(names) - set(dataset.class_names)), (set(dataset.class_names) - set(names))
+        parts = [f"the run has {_some(lacking)}, which they lack"] * bool(lacking)
+        parts += [f"they have {_some(unknown)}, which the run lacks"] * bool(unknown)
+        said = "; ".join(parts) or f"the run has {len(names)} and they have {len(dataset.class_names)}"
+        raise types.DataError(
+            f"config.data: the classes are not those that {workdir} was trained with: {said}. "
+            "Name the classes as the run does, or train another run on these data."
+        )
+    places = np.array([names.index(name) for name in dataset.class_names], dtype=np.int32)
+    splits = {part: getattr(dataset, part) for part in ("train", "valid", "test")}
+    renumbered = {part: dataclasses.replace(split, labels=places[split.labels]) for part, split in splits.items()}
+    return dataclasses.replace(dataset, class_names=names, **renumbered)
+
+
+def _composed(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns names in NFC: earlier versions recorded them as the disk spells them."""
+    return tuple(unicodedata.normalize("NFC", str(name)) for name in names)
+
+
+def _some(names: Collection[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(map(repr, sorted(names)[:SHOWN]))}{more}"

@@ -1,0 +1,210 @@
+"""The files of a run: written whole or not at all, always valid JSON."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cnn.config import config, resolve
+
+CONFIG = "config.json"
+RUN = "run.json"
+METRICS = "metrics.jsonl"
+EVENTS = "events.jsonl"
+CHECKPOINTS = "checkpoints"
+TENSORBOARD = "tensorboard"
+RESULT = "result.json"
+HISTORY = "config_history.jsonl"
+FIRST_LAYER = "first_layer.npz"
+DECLARATION = "declaration.json"
+"""Of a sweep, in its own directory."""
+INIT = "init"
+"""In `run.json`: what trained arrays the run started from."""
+BAD_PICTURES = "bad-pictures.json"
+HARMLESS = (
+    "checkpoint.every",
+    "report.page",
+    *(f"data.{name}" for name in ("data_dir", "manual_dir", "loading", "memory_share", "workers", "on_error")),
+)
+"""Fields that cannot change the numbers: when to save or draw, where data of one identity lie, how they come.
+
+Going on without broken pictures changes nothing as long as there are none; roundings do, which is said aloud.
+"""
+
+
+class BrokenFile(ValueError):
+    """Reports a file of a run that cannot be what this software wrote."""
+
+
+def evaluation(split: str) -> str:
+    """Returns the name of the file with a split's evaluation."""
+    return f"evaluation-{split}.json"
+
+
+def predictions(split: str) -> str:
+    """Returns the name of the file with a split's logits."""
+    return f"predictions-{split}.npz"
+
+
+def confused(split: str) -> str:
+    """Returns the name of the file with the images of a split that were the most confused."""
+    return f"confused-{split}.npz"
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Names the file in what the system raises within the block, where it says only that the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replaces a file at once: whoever reads it sees the old or the new content, never a part."""
+    # The process in its name, since `eval` may write beside a run that ends just then.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with naming(path), temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replaces a file by readable JSON.
+
+    Raises:
+      ValueError: `value` holds NaN or an infinity.
+    """
+    write(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Returns the object that a JSON file holds, `None` where there is no file.
+
+    Raises:
+      BrokenFile: the file holds something else; the message names it.
+    """
+    remedy = "Restore it or choose another --workdir."
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BrokenFile(f"{path}: is not valid JSON ({error}). {remedy}") from None
+    if not isinstance(content, dict):
+        raise BrokenFile(f"{path}: must hold a JSON object, got {type(content).__name__}. {remedy}")
+    return content
+
+
+def append(path: Path, record: dict[str, Any]) -> None:
+    """Adds one line of JSON, or nothing: half a line would spoil the next."""
+    line = json.dumps(record, allow_nan=False) + "\n"
+    before = path.stat().st_size if path.exists() else 0
+    try:
+        with naming(path), path.open("a") as file:
+            file.write(line)
+    except OSError:
+        if path.exists():
+            os.truncate(path, before)
+        raise
+
+
+def truncate(path: Path, size: int) -> None:
+    """Cuts a file back to its first `size` bytes, on disk before this returns; a missing file of none is made.
+
+    Raises:
+      BrokenFile: the file has fewer bytes.
+    """
+    path.touch()
+    if path.stat().st_size < size:
+        raise BrokenFile(f"{path}: lost records, {size} bytes expected. Restore it or choose another --workdir.")
+    with path.open("r+b") as file:
+        file.truncate(size)
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's content is on disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def read_config(workdir: Path, asked: str = "--workdir") -> dict[str, Any]:
+    """Returns what the `config.json` of a run holds.
+
+    Args:
+      workdir: the run's directory.
+      asked: the flag or command that named it, for the error.
+
+    Raises:
+      ConfigError: there is no run; the message says what there is, and which run may be meant.
+      BrokenFile: the file is not what this software wrote.
+    """
+    saved = read_json(workdir / CONFIG)
+    if saved is not None:
+        return saved
+    inside = next((path.parent for glob in ("trials/*/", "*/") for path in sorted(workdir.glob(glob + CONFIG))), None)
+    if (workdir / DECLARATION).is_file():
+        what = "is a sweep's directory, not a run's"
+        remedy = f"Name one of its trials, such as {inside}" if inside else "Start its command again"
+    elif workdir.exists() and not workdir.is_dir():
+        what, remedy = "is a file", "Name a run's directory"
+    elif workdir.exists():
+        what, remedy = f"holds no run (no {CONFIG})", f"Name a run's directory{f', such as {inside}' if inside else ''}"
+    else:
+        what, remedy = "does not exist", "Name a run's directory, or train one there first"
+    raise config.ConfigError([f"{asked}: {workdir} {what}. {remedy}"])
+
+
+def free(workdir: Path) -> str:
+    """Returns the name of a directory beside another that does not exist yet."""
+    return next(f"{workdir}-{n}" for n in range(2, 1_000_000) if not Path(f"{workdir}-{n}").exists())
+
+
+def completed(saved: dict[str, Any]) -> dict[str, Any]:
+    """Returns a run's config with the defaults of fields that are newer than the run, where it is valid."""
+    try:
+        return json.loads(resolve.resolve(saved, recorded=True).json)
+    except config.ConfigError:
+        return saved
+
+
+def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, Any, Any]]:
+    """Refuses a directory that holds another run, or files that are no run's.
+
+    Returns:
+      The harmless changes: path, old and new value of fields that cannot change the numbers.
+
+    Raises:
+      ConfigError: with each field's old and new value, and a directory that is free.
+    """
+    old = read_json(workdir / CONFIG)
+    if old is None:
+        # A process killed in its first moment leaves no more than hidden files.
+        if workdir.exists() and (not workdir.is_dir() or any(path.name[0] != "." for path in workdir.iterdir())):
+            raise config.ConfigError([f"--workdir: {workdir} exists and holds no run. Use --workdir={free(workdir)}"])
+        return []
+    changed = config.differences(completed(old), json.loads(values.json))
+    if any(path not in HARMLESS for path, _, _ in changed):
+        table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
+        heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free(workdir)}"
+        raise config.ConfigError(["\n".join([heading, *table])])
+    return changed

@@ -1,0 +1,1 @@
+"""One run: its state, step, loop and checkpoints."""

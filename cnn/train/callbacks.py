@@ -1,0 +1,19 @@
+"""Who looks on while a run trains."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from cnn.train.progress_bar import ProgressBar
+
+
+class Callbacks(NamedTuple):
+    """What of a run is shown, and who may end it at the end of an epoch."""
+
+    reporter: Callable[..., ProgressBar] = ProgressBar
+    judge: Callable[[int, dict[str, float]], str | None] = lambda epoch, valid: None
+    """Called with the epoch and its validation loss and accuracy; returns why training ends here, or `None`."""
+    pages: bool = True
+    """Whether the run draws its page; trials draw theirs when they are asked for."""
+    turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    """Held during the steps of an epoch, released after them: of runs that share it, one makes its steps at a time."""

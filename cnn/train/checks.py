@@ -1,0 +1,179 @@
+"""The data of a config, and what only they and the machine can tell to be wrong with it.
+
+What a person should hear of a run before it trains: what it leaves out, and what it will not have learnt. No JAX.
+"""
+
+import math
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import jax
+
+from cnn import layers
+from cnn.config import sections
+from cnn.config.config import Config, ConfigError, array_paths
+from cnn.data import load, types
+from cnn.fields import MAX_INTEGER
+from cnn.runs import recorded_data
+from cnn.system import host_memory, multihost, sharding
+from cnn.system.text import plain
+from cnn.train import init_from, memory_estimate
+
+LEFT_OUT = 0.01
+"""So large a part of the training pictures may be left out of each epoch without a word."""
+MEMORIES = 5
+"""A running mean has forgotten its start, but for 1 %, after so many times 1 / (1 - momentum) moves."""
+
+
+def remarks(values: Config, examples: int) -> list[str]:
+    """Returns a line for each thing that may surprise.
+
+    Args:
+      values: the whole config.
+      examples: how many training pictures there are, at least a batch.
+    """
+    return [line for line in (_left_out(values, examples), _unsettled(values, examples)) if line]
+
+
+def _left_out(values: Config, examples: int) -> str:
+    size = values.train.batch_size
+    left = examples % size
+    if left <= LEFT_OUT * examples:
+        return ""
+    return (
+        f"config.train.batch_size: each epoch leaves out {left:,} of {examples:,} training pictures "
+        f"({100 * left / examples:.1f} %), a last batch that is not full; which ones, each epoch draws anew"
+    )
+
+
+def _unsettled(values: Config, examples: int) -> str:
+    """Says of the batch normalisation with the longest memory that the run is too short for it."""
+    frozen = set(values.frozen)
+    rows = [row for row in values.rows if isinstance(row.layer, layers.BatchNorm)]
+    momenta = {row.path: row.layer.momentum for row in rows if not set(array_paths([row], "params")) <= frozen}  # type: ignore[attr-defined]
+    moves = values.train.epochs * (examples // values.train.batch_size) * values.train.accumulate_steps
+    slow = {path: momentum for path, momentum in momenta.items() if moves * (1 - momentum) < MEMORIES * (1 - 1e-9)}
+    if not slow:
+        return ""
+    path = max(slow, key=lambda path: slow[path])
+    momentum = slow[path]
+    others = f" and {len(slow) - 1} more" if len(slow) > 1 else ""
+    enough = math.floor(100 * (1 - MEMORIES / moves) + 1e-9) / 100
+    remedy = f"a momentum of at most {enough:g} or more epochs" if enough > 0 else "more epochs"
+    return (
+        f"config.model.layers: {path}{others}: the running statistics, by which evaluation normalises, will not have "
+        f"settled: with momentum {momentum:g} that takes about {math.ceil(MEMORIES / (1 - momentum) - 1e-6):,} moves, "
+        f"and the run makes {moves:,}. Use {remedy}"
+    )
+
+
+def load_data(section: sections.Data) -> types.Dataset:
+    """Returns the dataset that a config names.
+
+    Raises:
+      DataError: it is missing or unlike the config.
+    """
+    names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
+    fields = {name: getattr(section, name) for name in (*names, "loading", "on_error")}
+    return load.load(**fields, room=section.memory_share * min([host_memory.host_bytes(), *_device_bytes()]))
+
+
+def tell(lines: Iterable[str]) -> None:
+    """Says something on stderr, once for all processes."""
+    if multihost.leads():
+        for line in lines:
+            print(plain(line), file=sys.stderr)
+
+
+def check_still_same(values: Config, workdir: Path, known: types.Dataset | None = None) -> None:
+    """Checks that the data of a finished run are those that it was trained with, as far as they are at hand.
+
+    Args:
+      values: the run's config.
+      workdir: the run's directory.
+      known: the config's data, where they are loaded already; otherwise no picture is decoded.
+
+    Raises:
+      DataError: they are others, or broken.
+    """
+    section = values.data
+    if known is None and ("identity" not in recorded_data.recorded(workdir) or load.never_changes(section.name)):
+        return
+    names = ("name", "data_dir", "manual_dir", "image_shape", "fit", "valid_fraction", "train_on")
+    identity = known.identity if known else load.identity(**{name: getattr(section, name) for name in names})
+    if identity is not None:
+        recorded_data.check_same(workdir, identity)
+        return
+    where = f" in {plain(section.data_dir)}" if section.data_dir else ""
+    print(f"its data are not there any more{where}, so whether they changed is not known", file=sys.stderr)
+
+
+def _device_bytes() -> list[int]:
+    """Returns the memory of the accelerators at hand; a CPU has the host's."""
+    statistics = [device.memory_stats() or {} for device in jax.local_devices()]
+    return [entry["bytes_limit"] for entry in statistics if "bytes_limit" in entry]
+
+
+def check_share(values: Config, count: int) -> None:
+    """Checks that so many devices can share a batch.
+
+    Raises:
+      ConfigError: they do not divide it, or each part of it.
+    """
+    batch_size, parts = values.train.batch_size, values.train.accumulate_steps
+    whole = count * parts
+    if batch_size % whole:
+        of = f"{count} devices" + (f" x train.accumulate_steps = {parts}, {whole}" if parts > 1 else "")
+        below = batch_size // whole * whole
+        near = f"{below} or {below + whole}" if below else f"{whole}"
+        raise ConfigError(
+            [f"config.train.batch_size: must be a multiple of {of}, got {batch_size}. Use {near}, or fewer --devices."]
+        )
+
+
+def check_memory(values: Config, dataset: types.Dataset, count: int) -> None:
+    """Checks that training can fit; warns on stderr where it may not.
+
+    Raises:
+      ConfigError: it cannot.
+    """
+    shapes = [] if dataset.streams else [split.images.shape for split in (dataset.train, dataset.valid)]
+    resident = sum(math.prod(shape) for shape in shapes)
+    need = memory_estimate.need(values, jax.default_backend(), devices=count, data=resident)
+    available = sharding.memory_limit()
+    if problem := memory_estimate.refusal(need, values, available):
+        raise ConfigError([problem])
+    line = memory_estimate.warning(need, available)
+    if line and multihost.leads():
+        print(line, file=sys.stderr)
+
+
+def tell_remarks(values: Config, workdir: Path, dataset: types.Dataset) -> None:
+    """Says on stderr what may surprise of a run that begins, and of its data, see `cnn.train.checks`."""
+    if not init_from.has_begun(workdir):
+        tell([*dataset.notes, *remarks(values, len(dataset.train))])
+
+
+def check_lengths(values: Config, dataset: types.Dataset) -> None:
+    """Checks what only the size of the data can tell.
+
+    Raises:
+      ConfigError: a batch is larger than the training split, or warmup and cooldown than the run.
+    """
+    examples, batch_size = len(dataset.train), values.train.batch_size
+    if batch_size > examples:
+        raise ConfigError(
+            [f"config.train.batch_size: must be at most the {examples} training examples, got {batch_size}."]
+        )
+    total = values.train.epochs * (examples // batch_size)
+    if total > MAX_INTEGER:
+        raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])
+    schedule = values.schedule
+    if schedule.warmup_steps + schedule.cooldown_steps > total:
+        raise ConfigError(
+            [
+                f"config.schedule.warmup_steps: warmup and cooldown are longer than the run's {total} steps, "
+                f"got {schedule.warmup_steps} + {schedule.cooldown_steps}. Use shorter ones or more epochs."
+            ]
+        )

@@ -1,0 +1,200 @@
+"""Runs one experiment in its directory: train, evaluate, write; the same call again continues or reports."""
+
+import contextlib
+import functools
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cnn import evaluate, layers
+from cnn.config.config import Config
+from cnn.data import types
+from cnn.explain import journey
+from cnn.runs import bad_examples_file, lock, numerics, provenance, recorded_data, run_dir
+from cnn.runs.checksum import fingerprint
+from cnn.system import fault_injection, multihost, sharding
+from cnn.system.compile_times import compilations
+from cnn.system.preemption import Preemption
+from cnn.train import checkpointer, state
+from cnn.train.callbacks import Callbacks
+from cnn.train.checks import check_lengths, check_memory, check_share, check_still_same, load_data, tell_remarks
+from cnn.train.loop import Trainer
+from cnn.train.progress_bar import ProgressBar
+
+
+class Finished(NamedTuple):
+    """A run's result, and whether this call computed it."""
+
+    result: dict[str, Any]
+    fresh: bool
+
+
+def run(
+    values: Config,
+    workdir: Path,
+    count: int = 1,
+    *,
+    known: types.Dataset | None = None,
+    watch: Callbacks | None = None,
+    interruption: Preemption | None = None,
+) -> Finished:
+    """Trains and evaluates, continuing from the last checkpoint; a finished run of the same data is only read.
+
+    Args:
+      values: the whole config.
+      workdir: the run's directory; made where missing. Of several processes only the first one uses it.
+      count: how many devices, of all processes, share each batch.
+      known: the config's data, where they are loaded already.
+      watch: looks on while training.
+      interruption: of whoever runs this among other things; made where there is none.
+
+    Raises:
+      ConfigError: the directory holds a run of another config, or the data are too few for it.
+      DataError: the data are missing, unlike the config, or others than the run began with.
+      Held, NoValidCheckpoint: another process holds the run; what was saved is damaged.
+      Preempted: a signal asked to stop.
+      Elsewhere, Unlike: of several processes, the first one ended, or they differ in config, data or versions.
+    """
+    check_share(values, count)
+    if (finished := multihost.from_leader(lambda: _finished(values, workdir, known))) is not None:
+        return Finished(finished, fresh=False)
+    with contextlib.ExitStack() as held:
+        interruption = interruption or held.enter_context(Preemption(multihost.agreement()))
+        fault_injection.point("load")
+        dataset = known or load_data(values.data)
+        _check(values, dataset, count)
+        if (over := multihost.from_leader(lambda: _open(values, workdir, dataset, held))) is not None:
+            return Finished(over, fresh=False)
+        if watch is None:
+            tell_remarks(values, workdir, dataset)
+        seen = watch or Callbacks(functools.partial(ProgressBar, quiet=not multihost.leads()))
+        trainer = Trainer(values, workdir, dataset, interruption, count=count, watch=seen)
+        trainer.train()
+        return Finished(finish(values, workdir, trainer, dataset), fresh=True)
+
+
+def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> dict[str, Any] | None:
+    """Returns the result of a finished run of this config and data; checks that an unfinished one may go on."""
+    run_dir.check_same_config(values, workdir)
+    finished = run_dir.read_json(workdir / run_dir.RESULT)
+    if finished is None:
+        numerics.check(values, workdir)
+        numerics.tell(values, workdir)
+        lock.probe(workdir)
+    else:
+        check_still_same(values, workdir, known)
+    return finished
+
+
+def _check(values: Config, dataset: types.Dataset, count: int) -> None:
+    check_lengths(values, dataset)
+    check_memory(values, dataset, count)
+    facts = {
+        "the configs": values.json,
+        "the data": dataset.identity,
+        "the ways to load data": str(dataset.streams),
+        "the versions": json.dumps(provenance.versions()),
+    }
+    multihost.check_same(facts)
+
+
+def _open(values: Config, workdir: Path, dataset: types.Dataset, held: contextlib.ExitStack) -> dict[str, Any] | None:
+    """Takes the directory, until `held` closes, and prepares it; returns the result of a run that is over."""
+    held.enter_context(lock.hold(workdir))
+    return prepare(values, workdir, dataset)
+
+
+def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> dict[str, Any] | None:
+    """Writes what a run is made with, before it trains; returns the result of a run that is finished already.
+
+    Whoever calls it holds the run's lock.
+
+    Raises:
+      ConfigError: the directory holds a run of another config, or of a version with other arithmetic.
+      DataError: the data are not those that the run began with.
+    """
+    changed = run_dir.check_same_config(values, workdir)
+    recorded_data.check_same(workdir, dataset.identity)
+    finished = run_dir.read_json(workdir / run_dir.RESULT)
+    if finished is not None:
+        return finished
+    numerics.check(values, workdir)
+    bad_examples_file.recall(workdir, dataset)
+    for path, before, now in changed:
+        run_dir.append(workdir / run_dir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
+    run_dir.write(workdir / run_dir.CONFIG, values.json.encode())
+    before = run_dir.read_json(workdir / run_dir.RUN) or {}
+    kept = {run_dir.INIT: before[run_dir.INIT]} if run_dir.INIT in before else {}
+    made = {**provenance.describe(), numerics.NUMERICS: numerics.VERSIONS, "data": state.describe(dataset)}
+    run_dir.write_json(workdir / run_dir.RUN, {**made, **kept})
+    return None
+
+
+def finish(values: Config, workdir: Path, trainer: Trainer, dataset: types.Dataset) -> dict[str, Any]:
+    """Evaluates a run whose training ended; writes and returns its result."""
+    # Whatever the devices do to the numbers, they have to do it to all copies.
+    multihost.check_same({"the final states": fingerprint(trainer.state)}, "Check the hardware, and start again")
+    result, step, variables = _result(values, workdir, trainer, dataset)
+    if not multihost.leads():
+        return result
+    fault_injection.point("before_result")
+    run_dir.write_json(workdir / run_dir.RESULT, result)
+
+    def look_into() -> None:
+        if variables:
+            journey.look(values, workdir, sharding.local(variables), dataset, step=step, judged=trainer.judged)
+
+    with trainer.reporter.stage("writing the page") if trainer.pages.wanted else contextlib.nullcontext():
+        trainer.pages.ended(look_into)
+    return result
+
+
+def _result(
+    values: Config, workdir: Path, trainer: Trainer, dataset: types.Dataset
+) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    """Evaluates the chosen weights and returns the summary of the run, their step, and them unless they are no use."""
+    progress = trainer.progress
+    summary: dict[str, Any] = {
+        "status": "finished",
+        "step": trainer.step,
+        "epochs": trainer.step / trainer.steps_per_epoch,
+        "stopped": progress.stopped,
+        "parameters": layers.count_parameters(values.rows),
+        "train": progress.last_epoch,
+        "fingerprint": fingerprint(trainer.state),
+        "train_seconds": round(progress.seconds, 3),
+        "compile_seconds": round(compilations.seconds("run_step", "run_loop", "run_scan"), 3),
+        "save_seconds": round(progress.save_seconds, 3),
+        "wait_seconds": round(progress.wait_seconds, 3),
+        "bad_pictures": len(dataset.rejects),
+        "best": {"step": progress.best_step, "valid_accuracy": progress.best_accuracy},
+        "weights": values.eval.weights,
+    }
+    if progress.bad_step is not None:
+        return {**summary, "status": "diverged", "bad_step": progress.bad_step}, 0, {}
+    weights, step = values.eval.weights, trainer.step
+    variables = evaluate.variables_of(trainer.state, averaged=weights == "ema")
+    if weights == "best":
+        like = sharding.local(evaluate.variables_of(trainer.state))
+        step, variables = multihost.from_leader_with(
+            lambda: checkpointer.restore_variables(values, workdir, weights), like
+        )
+        variables = sharding.replicate(variables, trainer.count)
+    try:
+        for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
+            summary[split] = _evaluation(values, workdir, trainer, variables, split, step)
+    except FloatingPointError:
+        return {**summary, "status": "diverged", "bad_step": step}, 0, {}
+    return summary, step, variables
+
+
+def _evaluation(
+    values: Config, workdir: Path, trainer: Trainer, variables: dict[str, Any], split: str, step: int
+) -> dict[str, Any]:
+    """Evaluates a split and returns what the summary says of it."""
+    how: dict[str, Any] = {"step": step, "weights": values.eval.weights, "devices": trainer.count}
+    how |= {"tell": trainer.keeper.tell, "check": trainer.interruption.check}
+    with trainer.reporter.stage(f"evaluating {split}"):
+        evaluation = evaluate.evaluate_split(values, workdir, variables, trainer.dataset, split, **how)
+    names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
+    return {name: evaluation[name] for name in names}

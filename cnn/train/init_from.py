@@ -1,0 +1,126 @@
+"""What `config.init_from` names: a run, one of its checkpoints or a `.safetensors` file; and whether its arrays fit.
+
+Reads names and shapes alone, without JAX, so that what does not fit is said before anything is computed.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
+
+from cnn import layers, patterns
+from cnn.config import resolve
+from cnn.config.config import Config, ConfigError
+from cnn.runs import run_dir
+
+SUFFIX = ".safetensors"
+FLOAT32 = "F32"
+SHOWN = 20
+
+
+class Donor(NamedTuple):
+    """Trained arrays of some network.
+
+    Attributes:
+      place: the run's directory, or the file.
+      shapes: of every array by its path, `conv1/kernel`; with its type where that is not float32.
+      values: the run's config; `None` for a file.
+      step: which of the run's; `None` for the one that its `eval.weights` names.
+    """
+
+    place: Path
+    shapes: dict[str, str]
+    values: Config | None = None
+    step: int | None = None
+
+
+class Fit(NamedTuple):
+    """The paths of a network's arrays that come from a donor, and of those that are initialised."""
+
+    loaded: tuple[str, ...]
+    initialised: tuple[str, ...]
+
+
+def find(text: str) -> Donor:
+    """Returns what `config.init_from` names.
+
+    Raises:
+      ConfigError: there is no such thing, or it cannot be read.
+    """
+    path, step = Path(text), None
+    if path.suffix == SUFFIX and path.is_file():
+        return Donor(path, _of_file(path))
+    if path.parent.name == run_dir.CHECKPOINTS and path.name.isdecimal() and path.is_dir():
+        path, step = path.parent.parent, int(path.name)
+    elif not path.exists() and text.rpartition("@")[2].isdecimal():
+        path, step = Path(text.rpartition("@")[0]), int(text.rpartition("@")[2])
+    saved = run_dir.read_json(path / run_dir.CONFIG)
+    if saved is None:
+        raise _wrong(f"is no run, checkpoint or {SUFFIX} file, got {text!r}. Name runs/NAME, runs/NAME@STEP or a file.")
+    try:
+        values = resolve.resolve(saved, recorded=True)
+    except ConfigError as error:
+        raise _wrong(f"the config of {path} is not valid: {error.problems[0]}") from None
+    return Donor(path, _of_network(values), values, step)
+
+
+def fit(values: Config, donor: Donor) -> Fit:
+    """Returns which arrays of a config's network come from the donor.
+
+    Raises:
+      ConfigError: lists every array that is asked for and is not there, or has another shape, and what does fit.
+    """
+    own = _of_network(values)
+    wanted = patterns.matching(values.init_layers, list(own))
+    wrong = {path: donor.shapes.get(path, "nothing") for path in wanted if donor.shapes.get(path) != own[path]}
+    if not wrong:
+        return Fit(wanted, tuple(path for path in own if path not in wanted))
+    remedy = "None of them does. Start from another network."
+    if fitting := [path for path in own if donor.shapes.get(path) == own[path]]:
+        remedy = f"Take what does: config.init_layers = {patterns.naming(fitting, list(own))!r}."
+    lines = [f"    {path}: {there} there, {own[path]} here" for path, there in wrong.items()]
+    more = [f"    and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    heading = f"{donor.place} does not fit {len(wrong)} of {len(wanted)} arrays. {remedy}"
+    raise _wrong("\n".join([heading, *lines[:SHOWN], *more]))
+
+
+def check(values: Config, workdir: Path) -> None:
+    """Refuses a start that cannot be, for a run that has not begun; one that has does not read it again.
+
+    Raises:
+      ConfigError: what `config.init_from` names is missing or does not fit.
+    """
+    if values.init_from and not has_begun(workdir):
+        fit(values, find(values.init_from))
+
+
+def has_begun(workdir: Path) -> bool:
+    """Tells whether a run has saved what it starts from, so that it needs its source no more."""
+    return any((workdir / run_dir.CHECKPOINTS).glob("[0-9]*"))
+
+
+def _of_network(values: Config) -> dict[str, str]:
+    return {
+        f"{row.path}/{parameter.name}": layers.show(parameter.shape)
+        for row in values.rows
+        for parameter in row.parameters
+    }
+
+
+def _of_file(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, "numpy") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            types = {name: part.get_dtype() for name, part in slices.items()}
+            return {
+                name: layers.show(tuple(part.get_shape())) + ("" if types[name] == FLOAT32 else f" of {types[name]}")
+                for name, part in slices.items()
+            }
+    except (SafetensorError, OSError) as error:
+        raise _wrong(
+            f"{path} cannot be read as safetensors: {' '.join(str(error).split())[:200]}. Use another."
+        ) from None
+
+
+def _wrong(message: str) -> ConfigError:
+    return ConfigError([f"config.init_from: {message}"])

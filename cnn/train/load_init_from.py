@@ -1,0 +1,116 @@
+"""The start of a run from trained arrays: all of another network's, or some of its layers."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import load_file
+
+from cnn.config.config import Config, ConfigError
+from cnn.optim import update_specs
+from cnn.runs import checkpoint_format, checkpoints, numerics, run_dir
+from cnn.runs.checksum import fingerprint
+from cnn.train import init_from
+from cnn.train.init_from import Donor
+from cnn.train.state import create_train_state, make_step_config
+from cnn.train.step import TrainState
+
+
+def load_init_from(values: Config) -> Callable[[TrainState], tuple[TrainState, dict[str, Any], str]] | None:
+    """Returns what makes the state that a run starts from of one that is only initialised, where `init_from` is set."""
+    return functools.partial(begin, values) if values.init_from else None
+
+
+def begin(values: Config, state: TrainState) -> tuple[TrainState, dict[str, Any], str]:
+    """Returns a state before its first update with the arrays that `config.init_from` gives.
+
+    Returns:
+      The state, what `run.json` says of its start, and that in a line.
+
+    Raises:
+      ConfigError: the source is missing, is damaged or does not fit.
+    """
+    source = init_from.find(values.init_from)
+    fit = init_from.fit(values, source)
+    arrays, about = _read(source)
+    params = _replaced(state.params, arrays, fit.loaded)
+    average = (
+        () if isinstance(values.train.average, update_specs.Off) else jax.tree.map(lambda array: array.copy(), params)
+    )
+    batch_stats = _replaced(state.batch_stats, arrays, fit.loaded)
+    about |= {"loaded": list(fit.loaded), "initialised": list(fit.initialised)}
+    about["unused"] = sorted(set(arrays) - set(fit.loaded))
+    return state._replace(params=params, batch_stats=batch_stats, average=average), about, _said(about)
+
+
+def _said(about: Mapping[str, Any]) -> str:
+    step = "" if about["step"] is None else f" (step {about['step']:,}, {about['weights']} weights)"
+    count, fresh = len(about["loaded"]), about["initialised"]
+    rest = f"; initialised: {', '.join(_layers(fresh))}" if fresh else ""
+    unused = f"; not used of it: {', '.join(_layers(about['unused']))}" if about["unused"] else ""
+    return f"starts from {about['from']}{step}: {count} of {count + len(fresh)} arrays{rest}{unused}"
+
+
+def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns every array of `params` and `batch_stats` by its path: `conv1/kernel`, `batch_norm1/mean`."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): array
+        for collection in ("params", "batch_stats")
+        for path, array in jax.tree_util.tree_leaves_with_path(variables[collection])
+    }
+
+
+def _read(source: Donor) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the arrays by their paths, every bit as it was saved, and what is said of where they come from."""
+    if source.values is None:
+        arrays: dict[str, Any] = dict(load_file(source.place))
+        step, weights = None, None
+    else:
+        weights = source.values.eval.weights if source.step is None else "last"
+        step, variables = _of_run(source, source.values, weights)
+        arrays = flatten(variables)
+    about = {"from": str(source.place), "step": step, "weights": weights, "fingerprint": fingerprint(arrays)}
+    return arrays, about
+
+
+def _of_run(source: Donor, values: Config, weights: str) -> tuple[int, dict[str, Any]]:
+    values = numerics.as_saved(values, source.place)
+    # The lengths of the run are compiled in, but are no part of the state's structure: any that the schedule fits.
+    shortest = values.schedule.warmup_steps + values.schedule.cooldown_steps + 1
+    like = create_train_state(values, make_step_config(values, shortest, 1))
+    place = source.place / run_dir.CHECKPOINTS
+    try:
+        if source.step is None:
+            restored = checkpoints.read(place, like, best=weights == "best")
+        else:
+            restored = checkpoints.load(place, source.step, like)
+    except (checkpoint_format.Damaged, checkpoint_format.Foreign, checkpoint_format.NoValidCheckpoint) as error:
+        raise ConfigError([f"config.init_from: {error}. Use another step or run."]) from None
+    if restored is None:
+        raise ConfigError([f"config.init_from: {source.place} has no checkpoint yet. Train it first."])
+    state = restored.state
+    return restored.step, {
+        "params": state.average if weights == "ema" else state.params,
+        "batch_stats": state.batch_stats,
+    }
+
+
+def _replaced(tree: Any, arrays: Mapping[str, Any], paths: Sequence[str]) -> Any:
+    chosen = set(paths)
+
+    def one(path: Any, array: Any) -> Any:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if name not in chosen:
+            return array
+        # A copy: the arrays of a file that is read may share its memory. NumPy's where several devices share the run.
+        given = np.array(arrays[name])
+        return given if isinstance(array, np.ndarray) else jnp.array(given)
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def _layers(paths: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(path.rpartition("/")[0] for path in paths))

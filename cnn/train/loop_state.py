@@ -1,0 +1,97 @@
+"""What the host remembers of a run between steps: sums, the best so far, patience. Saved with every checkpoint."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from cnn import fields
+from cnn.config import sections
+
+
+@dataclasses.dataclass
+class Sums:
+    """Sums over steps, in float64; divided once, when they are reported."""
+
+    loss: float = 0.0
+    correct: float = 0.0
+    count: float = 0.0
+    grad_norm: float = 0.0
+    steps: int = 0
+
+    def add(self, metrics: dict[str, np.ndarray], step: int) -> None:
+        """Adds the step at index `step` of metrics stacked over steps."""
+        for name in ("loss", "correct", "count", "grad_norm"):
+            setattr(self, name, getattr(self, name) + float(metrics[name][step]))
+        self.steps += 1
+
+    def means(self) -> dict[str, float]:
+        """Returns the loss in nats and the accuracy, an example, and the gradient norm, a step."""
+        # Where no picture of a window could be used, nothing was learned and nothing lost.
+        count = max(1.0, self.count)
+        return {
+            "loss": self.loss / count,
+            "accuracy": self.correct / count,
+            "grad_norm": self.grad_norm / self.steps,
+        }
+
+
+@dataclasses.dataclass
+class LoopState:
+    """Everything about a run that is not in its `TrainState`."""
+
+    window: Sums = dataclasses.field(default_factory=Sums)
+    """Since the last `train` record."""
+    epoch: Sums = dataclasses.field(default_factory=Sums)
+    best_accuracy: float | None = None
+    best_step: int | None = None
+    stale_evaluations: int = 0
+    """Evaluations in a row without a better validation accuracy."""
+    stopped: str | None = None
+    """Why training ended before its last epoch."""
+    bad_step: int | None = None
+    """The step whose loss or gradient was not finite, where training ended."""
+    last_epoch: dict[str, float] | None = None
+    """The means of the last whole epoch."""
+    seconds: float = 0.0
+    """Spent in training steps, and waiting for their pictures."""
+    wait_seconds: float = 0.0
+    """Of these, the device had nothing to do for want of pictures."""
+    save_seconds: float = 0.0
+    """Spent saving; the save under way not included."""
+    metrics_bytes: int = 0
+    """The size of `metrics.jsonl`."""
+
+    def to_json(self) -> dict[str, Any]:
+        return fields.to_json(self)
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> "LoopState":
+        sums = {name: Sums(**saved[name]) for name in ("window", "epoch")}
+        return cls(**{**saved, **sums})
+
+    def waiting(self) -> float:
+        """Returns the share of the training time that went by waiting for pictures."""
+        return self.wait_seconds / max(1e-9, self.seconds)
+
+    @property
+    def ended(self) -> bool:
+        """Whether something ended training before its last step."""
+        return self.stopped is not None or self.bad_step is not None
+
+    def judge(self, accuracy: float, step: int) -> None:
+        """Notes a validation accuracy; equal is not better."""
+        if self.best_accuracy is None or accuracy > self.best_accuracy:
+            self.best_accuracy, self.best_step, self.stale_evaluations = accuracy, step, 0
+        else:
+            self.stale_evaluations += 1
+
+    def reason_to_stop(self, rule: Any, train_accuracy: float, valid_accuracy: float | None) -> str | None:
+        """Returns why the rule of `train.stop` ends training here, `None` where it does not."""
+        if isinstance(rule, sections.Target):
+            accuracy = train_accuracy if rule.split == "train" else valid_accuracy
+            if accuracy is not None and accuracy > rule.accuracy:
+                return f"{rule.split} accuracy {accuracy:.4f} is above the target {rule.accuracy:g}"
+        if isinstance(rule, sections.Patience) and self.stale_evaluations >= rule.evaluations:
+            return f"no better validation accuracy in {rule.evaluations} evaluations"
+        return None

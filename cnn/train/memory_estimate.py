@@ -1,0 +1,169 @@
+"""How much memory a device needs to train: reckoned from the layer list, without JAX, before anything is compiled.
+
+What the state takes is exact. What is kept between the layers follows a simple model: every layer's output, once for
+the gradient, and what its gradient needs beside it. Tests hold it within a factor `WITHIN` of what XLA's own analysis
+of the compiled step says. Not counted: what evaluation needs, which is less, and what the runtime takes for itself.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cnn import layers
+from cnn.config.config import Config
+from cnn.layers import Row
+from cnn.model import fusion
+from cnn.optim import optimizer_specs, update_specs
+
+WITHIN = 2
+"""The estimate is at most so many times too high or too low."""
+FLOAT = 4
+"""Bytes of a float32."""
+
+_KEPT: dict[type, float] = {layers.Gelu: 2, layers.Silu: 2, layers.GroupNorm: 2, layers.Softmax: 0, layers.Flatten: 0}
+"""How many arrays like its output a layer's gradient needs, where it is not one."""
+_SLOTS: dict[type, int] = {
+    optimizer_specs.Sgd: 0,
+    optimizer_specs.Momentum: 1,
+    optimizer_specs.Nesterov: 1,
+    optimizer_specs.Rmsprop: 1,
+    optimizer_specs.Lion: 1,
+    optimizer_specs.Muon: 1,
+}
+"""How many arrays like the parameters an optimizer keeps, where it is not two."""
+_WORK = 3
+"""Gradients, updates and new parameters stand side by side when a step ends."""
+
+
+class Need(NamedTuple):
+    """Bytes on one device."""
+
+    parameters: int
+    optimizer: int
+    """With the moving average, where one is kept."""
+    step: int
+    """Gradients and updates."""
+    activations: int
+    """What is kept between forward and backward, of `examples` at a time."""
+    data: int
+    examples: int
+
+    @property
+    def total(self) -> int:
+        return self.parameters + self.optimizer + self.step + self.activations + self.data
+
+    def __str__(self) -> str:
+        parts = [f"{name} {show(getattr(self, name))}" for name in ("parameters", "optimizer", "step")]
+        parts.append(f"activations of {self.examples} images {show(self.activations)}")
+        parts += [f"data {show(self.data)}"] if self.data else []
+        return f"{show(self.total)} ({', '.join(parts)})"
+
+
+def need(values: Config, platform: str, *, devices: int = 1, data: int = 0) -> Need:
+    """Returns what training takes on each device.
+
+    Args:
+      values: the config.
+      platform: cpu, gpu or tpu.
+      devices: how many share a batch.
+      data: bytes of the data set that lie on each.
+    """
+    everything = layers.count_parameters(values.rows)
+    measured = layers.count_parameters(values.rows, "batch_stats")
+    trained = everything - frozen(values)
+    averaged = 0 if isinstance(values.train.average, update_specs.Off) else everything
+    slots = _SLOTS.get(type(values.optimizer), 2)
+    share = values.train.batch_size // devices
+    part = share // values.train.accumulate_steps
+    widest = fusion.widest(values.layers, values.data.image_shape)
+    examples = fusion.piece(part, widest, platform, devices=devices) if fusion.independent(values.layers) else part
+    # The pictures of the whole share are prepared at once: as bytes, and twice as numbers.
+    pictures = share * math.prod(values.data.image_shape) * (1 + 2 * FLOAT)
+    return Need(
+        parameters=FLOAT * (everything + measured),
+        optimizer=FLOAT * (slots * trained + averaged),
+        step=_WORK * FLOAT * trained,
+        activations=pictures + examples * _of_one(values, platform),
+        data=data,
+        examples=examples,
+    )
+
+
+def frozen(values: Config) -> int:
+    """Returns how many numbers of the parameters training leaves as they are."""
+    kept = set(values.frozen)
+    return sum(
+        parameter.size for row in values.rows for parameter in row.parameters if f"{row.path}/{parameter.name}" in kept
+    )
+
+
+def split(values: Config) -> str | None:
+    """Returns a line about what is trained and what is frozen, `None` where nothing is frozen."""
+    if not values.frozen:
+        return None
+    kept, everything = frozen(values), layers.count_parameters(values.rows)
+    return f"{everything - kept:,} parameters are trained, {kept:,} frozen: {values.train.freeze}"
+
+
+def refusal(need: Need, values: Config, available: int) -> str | None:
+    """Returns why training cannot fit into so many bytes a device, `None` where it can or might."""
+    if need.total <= WITHIN * available:
+        return None
+    parts = values.train.accumulate_steps
+    remedies = ["a smaller batch, more devices", f"config.train.accumulate_steps = {2 * parts}"]
+    if values.train.remat == "none":
+        remedies.append('config.train.remat = "blocks"')
+    if need.parameters + need.optimizer + need.step > WITHIN * available:
+        remedies = ["a smaller network"]
+    return (
+        f"config.train.batch_size: training needs about {need} on each device, got {show(available)} there. "
+        f"Use {' or '.join(remedies)}."
+    )
+
+
+def warning(need: Need, available: int) -> str | None:
+    """Returns a line where training may not fit."""
+    if need.total <= available:
+        return None
+    return f"this may not fit: training needs about {need} on each device, which has {show(available)}"
+
+
+def show(count: float) -> str:
+    """Returns a number of bytes as people read it."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:,.0f} GiB" if count >= 100 else f"{count:.3g} GiB"
+
+
+def _of_one(values: Config, platform: str) -> int:
+    """Returns the bytes that one example needs between forward and backward."""
+    size = 2 if values.train.compute_dtype == "bfloat16" else FLOAT
+    rows = [row for row in values.rows if not isinstance(row.layer, layers.Residual)]
+    kept = [size * _numbers(row, platform) for row in rows]
+    if platform == "cpu" or values.train.remat == "none" or not rows:
+        return math.ceil(sum(kept))
+    # What goes into each block, and one block at a time while it is computed again.
+    length = 1 if values.train.remat == "layers" else math.isqrt(max(0, len(rows) - 1)) + 1
+    blocks = range(0, len(rows), length)
+    inputs = sum(size * math.prod(rows[start].input) for start in blocks)
+    return math.ceil(min(sum(kept), inputs + max(sum(kept[start : start + length]) for start in blocks)))
+
+
+def _numbers(row: Row, platform: str) -> float:
+    outputs = math.prod(row.output)
+    if platform == "cpu" and isinstance(row.layer, layers.Conv):
+        return outputs + _beside_conv(row.layer, row.input, outputs)
+    return outputs * _KEPT.get(type(row.layer), 1)
+
+
+def _beside_conv(conv: layers.Conv, shape: Sequence[int], outputs: int) -> float:
+    """Returns the numbers beside its output that a convolution on a CPU writes down, see `cnn.ops.conv.choose`."""
+    height, width = conv.kernel
+    window = height * width * shape[2] // conv.groups
+    if (height, width) == (3, 3) and conv.strides == conv.dilation == (1, 1) and min(shape[2], conv.features) >= 8:
+        return 2.0 * outputs  # Winograd's transforms
+    if window <= 32:
+        return 0.0  # written out, with the pooling after it
+    return outputs / conv.features * window * conv.groups

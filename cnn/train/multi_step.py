@@ -1,0 +1,122 @@
+"""How training steps are called: one by one, as many as fill a moment, or all up to the next boundary.
+
+On a CPU every call asks the system for the memory of its intermediate results anew, and waits for Python; so one call
+makes several steps there. Their number is an argument of the compiled program: where calls end leaves no trace in the
+bits, and no number compiles anew. An accelerator is told the number beforehand, and never asks between two steps.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from cnn.config.config import Config
+from cnn.data.loader import Images, stand_in
+from cnn.system import sharding
+from cnn.train import gradient
+from cnn.train.gradient import StepConfig
+from cnn.train.step import Metrics, TrainState, train_step
+
+MOST_STEPS = 64
+"""Of a loop: with more, nothing is gained, and a signal waits for all of them."""
+OPERATIONS = 160e9
+"""Of a loop, in floating point: two CPU cores take about a second for them."""
+
+
+class Dispatch(NamedTuple):
+    """One way of calling the steps."""
+
+    how: str
+    """`step`, `loop` or `scan`."""
+    most: int | None
+    """The most steps of a call; `None`: any number."""
+
+    def call(self, rows: Int[np.ndarray, "steps batch"]) -> tuple[Any, tuple[Any, ...]]:
+        """Returns the function that makes the steps on these rows, and what it takes of them after state and split."""
+        if self.how == "scan":
+            return run_scan, (rows,)
+        if self.how == "step":
+            return run_step, (rows[0],)
+        assert self.most is not None
+        return run_loop, (np.pad(rows, ((0, self.most - len(rows)), (0, 0))), np.int32(len(rows)))
+
+
+def dispatch_of(values: Config) -> Dispatch:
+    """Returns how a config's steps are called on this platform."""
+    how = values.train.dispatch
+    if how == "auto":
+        how = "loop" if jax.default_backend() == "cpu" else "scan"
+    if how != "loop":
+        return Dispatch(how, {"step": 1, "scan": None}[how])
+    operations = 6 * values.train.batch_size * sum(row.macs or 0 for row in values.rows)
+    return Dispatch(how, int(max(1, min(MOST_STEPS, OPERATIONS // max(1, operations)))))
+
+
+def joined(calls: Sequence[Metrics], lengths: Sequence[int]) -> dict[str, np.ndarray]:
+    """Returns the metrics of calls of so many steps each, one step after another."""
+
+    def steps(*metrics: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.atleast_1d(one)[:length] for one, length in zip(metrics, lengths, strict=True)])
+
+    return jax.tree.map(steps, *jax.device_get(calls))
+
+
+@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
+def run_step(
+    state: TrainState, split: Images, rows: Int[Array, " batch"], *, program: StepConfig
+) -> tuple[TrainState, Metrics]:
+    """Makes the update on these rows of the split; the state is consumed."""
+    return train_step(state, _taken(split, rows, program), program)
+
+
+@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
+def run_scan(
+    state: TrainState, split: Images, rows: Int[Array, "steps batch"], *, program: StepConfig
+) -> tuple[TrainState, Metrics]:
+    """Makes an update for each row of `rows` in one call; the state is consumed."""
+
+    def body(state: TrainState, batch_rows: jax.Array) -> tuple[TrainState, Metrics]:
+        return train_step(state, _taken(split, batch_rows, program), program)
+
+    return jax.lax.scan(body, state, rows)
+
+
+@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
+def run_loop(
+    state: TrainState, split: Images, rows: Int[Array, "most batch"], count: Int[Array, ""], *, program: StepConfig
+) -> tuple[TrainState, Metrics]:
+    """Makes an update for each of the first `count` of `rows` in one call; the state is consumed.
+
+    The metrics have an axis of `most`; those beyond `count` are 0.
+    """
+
+    def body(index: jax.Array, carried: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+        state, metrics = carried
+        state, of_step = train_step(state, _taken(split, rows[index], program), program)
+        return state, jax.tree.map(functools.partial(_with, index), metrics, of_step)
+
+    shapes = jax.eval_shape(lambda: train_step(state, _taken(split, rows[0], program), program)[1])
+    metrics = jax.tree.map(lambda value: jnp.zeros((len(rows), *value.shape), value.dtype), shapes)
+    return jax.lax.fori_loop(0, count, body, (state, metrics))
+
+
+def _with(index: jax.Array, values: jax.Array, value: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_index_in_dim(values, value, index, 0)
+
+
+def _taken(split: Images, rows: Int[Array, " batch"], program: StepConfig) -> Images:
+    """Returns the rows of the split, each where the device is that computes it."""
+    weights = None
+    if program.skips:
+        places, weights = stand_in(split.labels[rows])
+        rows = rows[places]
+    if program.devices > 1:
+        order = gradient.device_permutation(len(rows), program)
+        rows = sharding.constrain(rows[order], program.devices)
+        weights = None if weights is None else sharding.constrain(weights[order], program.devices)
+    # Whether the split is the whole one or the batch that was streamed: what follows is compiled alike, to the bit.
+    return Images(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows], weights)))
