@@ -202,7 +202,8 @@ def test_halves_are_for_networks_with_batch_normalisation_several_threads_and_ev
 def test_a_cpu_is_two_devices_for_who_gains_and_what_the_environment_says_for_everyone(environment, counts):
     code = (
         "from cnn.train import cpu_devices; from runs import tiny; values = tiny(sys.argv[1]); "
-        "cpu_devices.prepare(values); print(cpu_devices.count(values), cpu_devices.count(tiny())); cpu_devices.prepare(values)"
+        "cpu_devices.prepare(values); print(cpu_devices.count(values), cpu_devices.count(tiny())); "
+        "cpu_devices.prepare(values)"
     )
     folder = Path(__file__).parent
     done = subprocess.run(

@@ -17,6 +17,7 @@ SOURCES = {
 ORDER = (
     # Each imports only what stands before it; what lies in one folder may import one another, but not in a circle.
     "system",
+    "registry",
     "fields",
     "expression",
     "patterns",
@@ -40,6 +41,7 @@ ORDER = (
     "main",
 )
 WITHOUT_JAX = (
+    "registry",
     "fields",
     "expression",
     "patterns",
