@@ -351,7 +351,7 @@ def test_the_passes_over_the_images_stay_calls_of_their_own(name, lanes):
 def test_pooling_agrees_with_the_oracle_in_values_and_gradients(kind, case):
     options = {name: case[name] for name in case if name != "size"}
     images = distinct(2, *case["size"], 3)
-    (value, (by,)), grads = value_and_grads(lambda x: getattr(conv, kind)(x, **options), images)
+    (value, (by,)), grads = value_and_grads(lambda x: getattr(pooling, kind)(x, **options), images)
     assert_close(value, getattr(oracles, kind)(images, **options), 1e-6)
     assert_close(by, getattr(oracles, f"{kind}_grads")(images, grads, **options), 1e-6)
 
@@ -362,7 +362,7 @@ def test_pooling_agrees_with_the_oracle_in_values_and_gradients(kind, case):
 def test_pooling_agrees_with_the_oracle_in_every_lane_and_in_bfloat16(kind, case):
     options = {name: case[name] for name in case if name != "size"}
     images = jnp.asarray(distinct(6, *case["size"], 1), jnp.bfloat16).reshape(3, 2, *case["size"], 1)
-    (value, (by,)), grads = value_and_grads(lambda x: getattr(conv, kind)(x, **options), images, lanes=True)
+    (value, (by,)), grads = value_and_grads(lambda x: getattr(pooling, kind)(x, **options), images, lanes=True)
     assert value.dtype == by.dtype == jnp.bfloat16
     for lane in range(3):
         assert_close(value[lane], getattr(oracles, kind)(images[lane], **options), 2e-2)
@@ -478,7 +478,7 @@ def test_pooling_an_odd_size_rounds_down_and_never_reads_the_last_row_and_column
     images = np.zeros((4, 11, 11, 4), np.float32)
     for number in range(4):
         images[number, number // 2 :: 2, number % 2 :: 2] = 1
-    (value, (by,)), _ = value_and_grads(lambda x: getattr(conv, kind)(x, (2, 2), (2, 2)), images)
+    (value, (by,)), _ = value_and_grads(lambda x: getattr(pooling, kind)(x, (2, 2), (2, 2)), images)
     assert value.shape == (4, 5, 5, 4)
     read = np.abs(by).sum(axis=(0, 3)) > 0
     assert not read[10].any()
