@@ -1,4 +1,4 @@
-"""Times whole sweeps under each engine, in turns, and asks which one the sweep would choose by itself.
+"""Times whole sweeps under each engine, in turns.
 
     python benchmarks/sweep_speed.py --rounds=3
     python benchmarks/sweep_speed.py --rounds=3 -- --config.train.epochs=20 --config.train.batch_size=32
@@ -6,9 +6,8 @@
 Eight learning rates x four seeds on the digits: 32 trials of 51 steps, unless flags after `--` say otherwise. A sweep
 is timed from the start of its process to its end: imports, compilations, checkpoints, evaluations, ranking, pages.
 `steps` is what the sweep reports as its training steps' time: the wall clock from handing a step over to having its
-metrics, the compilation of the step included (and nothing else that is compiled), which under `map` begins while the
-database is opened; of processes, which overlap, the sum is divided by how many run at a time. `other` is the share of
-the rest. Python may keep the bytecode of this software, as it does where nothing forbids it.
+metrics, the compilation of the step included (and nothing else that is compiled). `other` is the share of the rest.
+Python may keep the bytecode of this software, as it does where nothing forbids it.
 """
 
 import argparse
@@ -49,7 +48,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--grid", default=GRID.removeprefix("--grid="))
-    parser.add_argument("--engines", default="map,vmap,process,auto")
+    parser.add_argument("--engines", default="map,vmap")
     parser.add_argument("arguments", nargs="*", default=SHORT, help="flags for main.py, after --")
     options = parser.parse_args()
     rows = {engine: [] for engine in options.engines.split(",")}
@@ -59,8 +58,7 @@ def main():
                 place = f"{folder}/{engine}-{turn}"
                 seconds, record = sweep(engine, place, f"--grid={options.grid}", options.arguments)
                 rows[engine].append(row(engine, seconds, record))
-                chosen = f" chose {record['engine']['engine']}" if engine == "auto" else ""
-                print(f"round {turn + 1}: {engine} {seconds:.1f} s{chosen}", file=sys.stderr, flush=True)
+                print(f"round {turn + 1}: {engine} {seconds:.1f} s", file=sys.stderr, flush=True)
     print(f"{record['size']} trials of {record['trials'][0]['step']} steps")
     best = min(statistics.median(one["seconds"] for one in found) for found in rows.values())
     for engine, found in rows.items():

@@ -341,6 +341,8 @@ def test_a_wrong_space_is_one_error_with_all_that_is_wrong(tmp_path):
     assert len(raised.value.problems) == 2
     with pytest.raises(cnn.ConfigError, match=r"^config.optimizer.learning_rat: unknown"):
         cnn.run_sweep("digits", {"optimizer.learning_rat": [1]}, tmp_path / "sweep")
+    with pytest.raises(cnn.ConfigError, match=r"^--sweep.workers: are copies of a command. Leave it out, or "):
+        cnn.run_sweep("digits", {"seed": [0]}, tmp_path / "sweep", workers=2)
     assert not (tmp_path / "sweep").exists()
 
 

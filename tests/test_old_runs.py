@@ -43,11 +43,26 @@ def test_an_unfinished_run_goes_on(old, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sweep", "sweep-copies"])
+@pytest.mark.parametrize("name", ["sweep", "sweep-copies", "sweep-process"])
 def test_a_sweep_is_reported_and_its_trials_evaluated(old, name, capsys):
     assert runs.start("report", f"--workdir={old / name}") == 0
     assert (old / name / "report.html").stat().st_size > 10_000
     assert runs.start("eval", f"--workdir={old / name / 'trials/0001'}") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sweep", "sweep-process"])
+def test_a_sweep_goes_on_whose_engine_was_measured_or_is_no_more(old, name):
+    before, declared = runs.saved(old / name, "sweep.json"), runs.saved(old / name, "declaration.json")["sweep"]
+    assert "measured" in before["engine"] or before["engine"]["engine"] == "process"
+    typed = [f"--config.{path}={value}" for path, value in declared["overrides"]]
+    grid = "--grid=optimizer.learning_rate=1e-3,1e-2;seed=0,1"
+    assert runs.start("sweep", grid, *typed, f"--workdir={old / name}", sections=declared["base"]) == 0
+    after = runs.saved(old / name, "sweep.json")
+    assert after["counts"] == {"finished": 4}
+    assert after["engine"]["engine"] == "map"
+    done = [row["value"] for row in before["trials"] if row["status"] == "finished"]
+    assert [row["value"] for row in after["trials"]][: len(done)] == done
 
 
 def test_copies_of_a_trial_count_once_in_the_report_of_an_earlier_sweep(old):

@@ -41,7 +41,7 @@ def solo(tmp_path_factory):
 
 
 @pytest.mark.slow(seconds=60)
-@pytest.mark.parametrize("engine", ["map", "vmap", "process"])
+@pytest.mark.parametrize("engine", ["map", "vmap"])
 def test_a_trial_agrees_with_the_solo_run_over_fifty_steps_and_every_command_works_on_it(tmp_path, solo, engine):
     base = tmp_path / "base.py"
     base.write_text(

@@ -15,8 +15,7 @@ import runs
 import sweeps
 from cnn.cli import launch
 from cnn.config import config
-from cnn.sweep import driver, engines, grouping, making, measure, options, programs, reading, stats, storage
-from cnn.sweep.plan import Trial
+from cnn.sweep import driver, engines, group_size, grouping, making, options, reading, stats, storage
 from cnn.train import experiment
 
 SPACE = f"{sweeps.RATES};seed=0,1"
@@ -231,40 +230,29 @@ def blocked(workdir):
     return file
 
 
-@pytest.mark.slow
-def test_the_engine_chosen_is_the_fastest_measured(tmp_path, capsys):
-    assert sweeps.sweep(tmp_path / "s", SPACE, "config.train.epochs=1") == 0
-    about = sweeps.record(tmp_path / "s")["engine"]
-    fastest = min(about["measured"], key=lambda one: one["total"])
-    assert about["engine"] == fastest["engine"]
-    assert all(one["total"] >= fastest["total"] > 0 for one in about["measured"])
-    assert {one["engine"] for one in about["measured"]} == {"map", "vmap", "process"}
-    assert (
-        f"engine: {about['engine']}, expected to be the fastest for the 4 trials of 12 steps: map "
-        in capsys.readouterr().err
-    )
-
-
-@pytest.mark.slow
-def test_processes_are_measured_where_their_starts_do_not_decide():
-    values = runs.tiny()
-    dataset = programs.Datasets().of(values)
-    work = measure.Work(Trial(0, {}, values, {}), programs.images(dataset), trials=4, steps=10**9)
-    measured = {one.engine: one for one in engines.measured_engines(work, 2, 2, processes=True)}
-    process = measured["process"]
-    assert 0 < process.start < 200
-    assert 0 < process.step < 10
-    assert process.total == pytest.approx(2 * (process.start + 10**9 * 2 * process.step))
+def test_the_engine_is_vmap_on_accelerators_and_map_on_a_cpu_unless_one_is_asked_for(tmp_path):
+    auto, mapped, vmapped = (options.Options(engine=engine) for engine in ("auto", "map", "vmap"))
+    for platform in ("cpu", "gpu", "tpu"):
+        assert engines.choose(auto, platform, streams=False) == ("map" if platform == "cpu" else "vmap")
+        assert engines.choose(auto, platform, streams=True) == "map"
+        assert [engines.choose(asked, platform, streams=False) for asked in (mapped, vmapped)] == ["map", "vmap"]
+        with pytest.raises(config.ConfigError, match=r"--sweep.engine: vmap needs data in memory, got .*\. Use map"):
+            engines.choose(vmapped, platform, streams=True)
+    assert engines.choose(options.Options(workers=2), "cpu", streams=False) == "map"
+    with pytest.raises(config.ConfigError, match=r"--sweep.workers: is for CPUs, got 2 on gpu, .* Leave it out"):
+        engines.choose(options.Options(workers=2), "gpu", streams=False)
+    assert sweeps.sweep(tmp_path / "s", "seed=0", "config.train.epochs=1") == 0
+    assert sweeps.record(tmp_path / "s")["engine"]["engine"] == "map"
 
 
 def test_a_group_fits_the_memory_in_equal_parts_and_a_multiple_of_the_devices(monkeypatch):
-    monkeypatch.setattr(measure, "memory_limit", lambda: 1e9)
-    assert measure.lanes_for(1e6, 32, 1) == measure.MOST_LANES_CPU
-    assert measure.lanes_for(1e6, 6, 1) == 6
-    assert measure.lanes_for(1e6, 9, 1) == 5
-    assert measure.lanes_for(2e8, 32, 1) == 3
-    assert measure.lanes_for(1e12, 32, 1) == 1
-    assert measure.lanes_for(1e6, 30, 4) % 4 == 0
+    monkeypatch.setattr(group_size, "memory_limit", lambda: 1e9)
+    assert group_size.lanes_for(1e6, 32, 1) == group_size.MOST_LANES_CPU
+    assert group_size.lanes_for(1e6, 6, 1) == 6
+    assert group_size.lanes_for(1e6, 9, 1) == 5
+    assert group_size.lanes_for(2e8, 32, 1) == 3
+    assert group_size.lanes_for(1e12, 32, 1) == 1
+    assert group_size.lanes_for(1e6, 30, 4) % 4 == 0
 
 
 @pytest.mark.slow

@@ -173,9 +173,11 @@ def test_contradictions_between_options_are_refused():
     assert "a grid needs the number of points" in problems({RATE: {"log": [0.1, 1]}})
     assert "--sweep.trials: is not set" in problems({RATE: [0.1]}, sampler="random")
     assert "--sweep.trials: a grid has its own" in problems({RATE: [0.1]}, trials=3)
-    assert "a pruner needs map or vmap" in problems({RATE: [0.1]}, pruner="halving", engine="process")
     assert "--config.seed: is swept too" in problems({"seed": [1]}, "seed=3")
     assert "--sweep.engine: must be one of 'auto'" in problems({"seed": [1]}, engine="ray")
+    told = problems({"seed": [1]}, engine="process")
+    assert "got 'process'. Use --sweep.workers=N, which starts N copies of the command" in told
+    assert "--sweep.workers: must be an integer of at least 1, got 0" in problems({"seed": [1]}, workers=0)
     assert "unknown name 'tpx'. Did you mean 'tpe'?" in problems({"seed": [1]}, sampler="tpx")
     assert "trials 0 and 1 are the same" in problems({"trials": {"a": {"seed": 1}, "b": {"seed": 1}}})
     assert "nothing but seeds" in problems({"seed": [1]}, sampler="random", trials=2)
@@ -215,6 +217,10 @@ def test_flags_of_a_sweep_are_checked_together(capsys, tmp_path):
     assert "--sweep.engin: unknown field. Did you mean 'engine'?" in told
     assert runs.start("sweep") == launch.WRONG
     assert "--sweep: needs a space" in capsys.readouterr().err
+    assert runs.start("sweep", "--grid=seed=0", "--sweep.engine=process") == launch.WRONG
+    assert capsys.readouterr().err.count("\n") == 1
+    assert runs.start("sweep", "--grid=seed=0", "--sweep.workers=2", "--distributed=auto") == launch.WRONG
+    assert "--distributed: is no flag of sweep" in capsys.readouterr().err
     assert runs.start("train", "--sweep.engine=map") == launch.WRONG
     assert "--sweep.engine: is no flag of train" in capsys.readouterr().err
 

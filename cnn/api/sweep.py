@@ -17,6 +17,7 @@ from cnn.report import escape
 from cnn.runs import run_dir
 from cnn.sweep import grid, making, reading, starts
 
+COPIES = "--sweep.workers: are copies of a command. Leave it out, or run python main.py sweep"
 BASE = ".config.json"
 """The config that a sweep began with, where no file holds it; hidden, since a sweep declares its folder first."""
 
@@ -92,7 +93,7 @@ def run_sweep(
     base, folder = files.sections(config), Path(workdir)
     named = isinstance(config, (str, os.PathLike))
     typed = _near(files.path_of(config)) if isinstance(config, (str, os.PathLike)) else str(folder / BASE)
-    problems: list[str] = []
+    problems = [COPIES] if options.get("workers", 1) != 1 else []
     declared = grid.read(space, problems) if isinstance(space, str) else space
     written = {name: Typed(to_text(value)) for name, value in options.items()}
     plan = making.make(base, reading.Asked(typed, (), declared, written, problems))

@@ -86,7 +86,8 @@ FLAGS = {
     "workdir": "DIR      the run's directory",
     "split": "NAME       train, valid or test (default test)",
     "weights": "NAME     last, best or ema (default: what the run's config says)",
-    "sweep": "FILE       a file of configs/sweeps; --sweep.OPTION=VALUE (engine, ...); --sweep.print only lists",
+    "sweep": "FILE       a file of configs/sweeps; --sweep.OPTION=VALUE (engine, workers, ...); --sweep.print only "
+    "lists",
     "grid": "SPACE       the space in one line: 'optimizer.learning_rate=log(1e-4,1e-2,8);seed=0,1,2'",
     "storage": "URL      a database for several machines: postgresql+psycopg://USER@HOST/NAME; its "
     "password belongs into PGPASSWORD or ~/.pgpass",

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cnn.cli import sweep_table
-from cnn.sweep import listing, starts
-from cnn.sweep.plan import Plan
+from cnn.runs import run_dir
+from cnn.sweep import copies, listing, starts
+from cnn.sweep.plan import RECORD, Plan
+from cnn.system.preemption import Preemption
 from cnn.system.text import plain
 
 
@@ -14,15 +16,24 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
     """Runs what is missing of a sweep and prints the ranking; with `sweep.print` only lists the trials.
 
     Returns:
-      0; or 1 where a trial could not be run.
+      0; or 1 where a trial could not be run; of several workers the worst exit code.
     """
     if flags.get("sweep.print") == "true":
         print("\n".join(plain(line) for line in listing.lines(plan, workdir)))
         return 0
     starts.check(plan, workdir)
     sys.stdout.flush()
+    if plan.options.workers > 1 and not copies.is_copy():
+        codes = copies.run(plan.options.workers)
+        record = run_dir.read_json(workdir / RECORD)
+        if record and min(codes) <= 1:  # to whom nothing was left to do
+            sweep_table.ranking(record, workdir)
+        return max(codes)
     from cnn.sweep import driver  # JAX takes seconds to import
 
-    record = driver.run(plan, workdir, flags.get("storage", ""))
+    with Preemption() as interruption:
+        if copies.is_copy():
+            copies.follow(interruption)
+        record = driver.run(plan, workdir, flags.get("storage", ""), interruption)
     sweep_table.ranking(record, workdir)
     return 1 if record["counts"].get("failed") else 0

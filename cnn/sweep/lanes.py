@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from cnn.sweep import programs, stacked
+from cnn.sweep import group_size, programs, stacked
+from cnn.sweep.group_size import equal_parts
 from cnn.sweep.lane import Lane
-from cnn.sweep.measure import equal_parts
 from cnn.sweep.queue import Claimed
 from cnn.sweep.session import Session
 from cnn.sweep.solo import POLL_SECONDS
@@ -25,8 +25,8 @@ FULL = "RESOURCE_EXHAUSTED"
 """In the message of an error that less memory would avoid."""
 
 
-def run(session: Session, most: int) -> None:
-    """Runs trials, up to `most` together, until none is left.
+def run(session: Session) -> None:
+    """Runs trials, groups of them together, until none is left.
 
     Raises:
       Preempted: a signal asked to stop; the trials under way are saved and wait again.
@@ -34,6 +34,7 @@ def run(session: Session, most: int) -> None:
     """
     counts = Counter(programs.key(trial) for trial in session.plan.trials)
     devices = jax.local_device_count()
+    most = session.about["lanes"] = group_size.most(session, counts)
 
     def places(program: str) -> int:
         # Of what the plan holds, not of what is left: who continues must not compute another program.

@@ -83,8 +83,6 @@ def _check_options(options: Options, space: tuple[Part, ...], grid: bool, proble
             problems.append("--sweep.trials: a grid has its own number of trials. Leave it out, or use a sampler")
     elif not options.trials:
         problems.append("--sweep.trials: is not set. Say how many configurations the sampler draws")
-    if options.engine == "process" and options.pruner != Options.pruner and hasattr(options.pruner, "reduction"):
-        problems.append("--sweep.engine: process runs each trial to its end, and a pruner needs map or vmap. Use one")
 
 
 def _numbered(points: Iterator[Point], problems: list[str]) -> list[Point]:

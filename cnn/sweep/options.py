@@ -82,11 +82,11 @@ class Options:
     pruner: Annotated[Any, Language(PRUNERS)] = "none"
     tries: Count = 3
     """How often a trial that ends with an error is begun."""
-    engine: Literal["auto", "vmap", "map", "process"] = "auto"
+    engine: Literal["auto", "vmap", "map"] = "auto"
     lanes: Natural = 0
     """How many trials train together under vmap; 0 is as many as the memory holds."""
-    jobs: Natural = 0
-    """How many processes run at a time; 0 is two, or one on a single processor."""
+    workers: Count = 1
+    """How many copies of the command work at the sweep, each with its share of the cores."""
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
@@ -94,5 +94,5 @@ class Options:
         return "maximize" if self.objective == "valid.accuracy" else "minimize"
 
 
-CHANGEABLE = ("tries", "engine", "lanes", "jobs")
+CHANGEABLE = ("tries", "engine", "lanes", "workers")
 """Options that a sweep may continue with differently: they say how, not what."""

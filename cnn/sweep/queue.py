@@ -143,10 +143,12 @@ class Queue:
         claimed.asked.report(value, epoch)
         return claimed.asked.should_prune()
 
-    def settle(self, claimed: Claimed, ended: Outcome) -> Outcome:
-        """Stores and returns how a trial ended; one that failed and may be tried again waits once more."""
+    def settle(self, claimed: Claimed, ended: Outcome) -> tuple[Outcome, int]:
+        """Stores and returns how a trial ended, and how many have; one that may be tried again waits once more."""
         with workers.alone(self.folder):
-            return repair.settle(self.board, self.study._storage.get_trial(claimed.asked._trial_id), ended)
+            stored = repair.settle(self.board, self.study._storage.get_trial(claimed.asked._trial_id), ended)
+            final = {one.user_attrs["number"] for one in self.board.trials() if one.user_attrs.get("final")}
+            return stored, len(final)
 
 
 def _waiting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

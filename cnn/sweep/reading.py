@@ -13,6 +13,8 @@ from cnn.config.problems import Problems, Section, Typed
 from cnn.sweep import grid
 from cnn.sweep.options import Options
 
+COPIES = "Use --sweep.workers=N, which starts N copies of the command"
+
 
 class Asked(NamedTuple):
     """A sweep as a person declared it, read but not checked."""
@@ -87,5 +89,5 @@ def read_options(given: Mapping[str, Any], problems: list[str]) -> Options | Non
     """Returns the checked options; on a problem notes it and returns `None`."""
     noted = _Noted()
     options = Section("sweep", given, noted).record(Options)
-    problems += noted
+    problems += [f"{problem} {COPIES}" if "got 'process'" in problem else problem for problem in noted]
     return options

@@ -19,7 +19,7 @@ class Screen:
 
     def __init__(self, total: int) -> None:
         self._console = Console(stderr=True, highlight=False)
-        self._total, self._ended = total, 0
+        self._total = total
         self._bar = Progress(
             TextColumn("trials"),
             BarColumn(),
@@ -36,7 +36,6 @@ class Screen:
     @contextmanager
     def running(self, ended: int) -> Iterator[None]:
         """Shows the bar while the block runs, of whose trials `ended` are done."""
-        self._ended = ended
         self._bar.update(self._task, completed=ended, ended=ended)
         if not self._console.is_terminal and ended < self._total:
             self.line(f"{self._total - ended:,} of {self._total:,} trials to run")
@@ -54,16 +53,15 @@ class Screen:
     def _advance(self, share: float) -> None:
         self._bar.update(self._task, advance=share)
 
-    def ended(self, trial: Trial, outcome: Outcome, objective: str) -> None:
-        """Notes that a trial ended."""
-        if outcome.status in ("finished", "pruned", "diverged") or outcome.final:
-            self._ended += 1
-        self._bar.update(self._task, completed=self._ended, ended=self._ended)
+    def ended(self, trial: Trial, outcome: Outcome, objective: str, count: int) -> None:
+        """Shows that a trial ended, and how many have, whoever trained them."""
+        self._bar.update(self._task, completed=count, ended=count)
         value = "" if outcome.value is None else f" {objective} {outcome.value:.4g}"
         error = f": {outcome.error}" if outcome.error else ""
         again = "" if outcome.final else ", to be tried again"
-        count = f"[{self._ended}/{self._total}]"
-        self.line(f"{count} {trial.folder} {outcome.status}{value}{error}{again}  {shown(trial.fields)}")
+        self.line(
+            f"[{count}/{self._total}] {trial.folder} {outcome.status}{value}{error}{again}  {shown(trial.fields)}"
+        )
 
 
 class _Quiet(ProgressBar):

@@ -1,9 +1,11 @@
 """What an engine works with: claims, verdicts and ends of trials, through a database that may be away for a while."""
 
 import dataclasses
+import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from cnn.config.config import Config
@@ -14,7 +16,6 @@ from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan, Trial
 from cnn.sweep.queue import Claimed, Queue
 from cnn.sweep.screen import Screen
-from cnn.sweep.warming import Warming
 from cnn.system import fault_injection
 from cnn.system.preemption import Preemption
 
@@ -31,24 +32,19 @@ class Session:
     queue: Queue
     screen: Screen
     interruption: Preemption
-    warming: Warming
-    """What is compiled beside other work."""
+    datasets: programs.Datasets = dataclasses.field(default_factory=programs.Datasets)
+    """The data of the trials."""
     train_seconds: float = 0.0
     """Spent in training steps, by trials of this worker."""
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Which engine runs, and what was measured to choose it."""
+    """Which engine runs, on what device, and how long it took."""
     record: Callable[[], dict[str, Any]] = dict
     """Writes and returns the ranking as far as it is known."""
     meanwhile: Callable[[], None] = lambda: None
-    """What can be done while XLA compiles."""
+    """What can be done while the first trial is compiled."""
     _recorded: float = dataclasses.field(default_factory=time.monotonic)
     _told: bool = False
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
-
-    @property
-    def datasets(self) -> programs.Datasets:
-        """The data of the trials."""
-        return self.warming.datasets
 
     def claim(self, limit: Callable[[str], int] = lambda program: 1) -> list[Claimed] | None:
         """Returns trials of one program that are ours now; `None` when nothing is left, empty while others work.
@@ -63,23 +59,23 @@ class Session:
     def settle(self, claimed: Claimed, ended: Outcome) -> None:
         """Stores how a trial ended, and shows it."""
         result = run_dir.read_json(claimed.workdir / run_dir.RESULT) or {}
-        stored = self.ask(lambda: self.queue.settle(claimed, ended))
+        stored, count = self.ask(lambda: self.queue.settle(claimed, ended))
         fault_injection.point("settled")
-        self.screen.ended(claimed.trial, stored, self.plan.options.objective)
+        self.screen.ended(claimed.trial, stored, self.plan.options.objective, count)
         with self._lock:
             self.train_seconds += result.get("train_seconds", 0.0)
             if time.monotonic() - self._recorded > RECORD_SECONDS:
                 self.ask(self.record)
                 self._recorded = time.monotonic()
 
-    def spent(self, seconds: float) -> dict[str, Any]:
-        """Returns, where this worker ended trials in so many seconds, how much of that were no training steps.
+    def spent(self) -> dict[str, Any]:
+        """Returns, where this worker ended trials, how long its process has run and how much were no training steps.
 
-        A step's first call compiles it and counts. Steps of processes, which overlap, count by how many run at a time.
+        A step's first call compiles it and counts.
         """
-        steps = self.train_seconds / (self.about["jobs"] if self.about.get("engine") == "process" else 1)
-        if not steps:
+        if not self.train_seconds:
             return {}
+        seconds, steps = _age(), self.train_seconds
         return {"time": {"seconds": seconds, "steps": steps, "other": max(0.0, 1 - steps / seconds)}}
 
     def values(self, trial: Trial) -> Config:
@@ -112,3 +108,12 @@ class Session:
     def ask(self, question: Callable[[], Any]) -> Any:
         """Returns the database's answer, asked again while it is away."""
         return storage.asking(question, self.screen.line, lambda: self.interruption.requested)
+
+
+def _age() -> float:
+    """Returns for how many seconds this process has run."""
+    try:
+        began = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return float(Path("/proc/uptime").read_text().split()[0]) - began
+    except (OSError, ValueError, IndexError):
+        return time.process_time()

@@ -12,7 +12,7 @@ from typing import Any
 
 from cnn.optim.update_specs import Off
 from cnn.runs import lock
-from cnn.sweep import outcome, warming
+from cnn.sweep import outcome
 from cnn.sweep.options import CmaEs, Tpe
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan
@@ -34,7 +34,7 @@ class _Threads:
     def __init__(self, working: int) -> None:
         self.working = working
         self.begun, self.over = threading.Event(), threading.Event()
-        """The first one has its turn, so that what a trial opens with is compiled; one met what ends the sweep."""
+        """The first one makes steps, and what a trial needs before is compiled; one met what ends the sweep."""
         self._turn, self._lock = threading.Lock(), threading.Lock()
 
     def __enter__(self) -> None:
@@ -59,15 +59,11 @@ def run(session: Session) -> None:
       Preempted: a signal asked to stop; the trials under way are saved and wait again.
       OSError: the disk is full, or the database away for too long.
     """
-    session.warming.begin()
-    session.warming.opened.wait()  # here, where a signal ends it at once
     session.interruption.defer(True)
     threads = _Threads(together(session.plan))
     with concurrent.futures.ThreadPoolExecutor(threads.working) as pool:
-        with threads:  # meanwhile trials are opened, and what comes after the steps is compiled
-            working = [pool.submit(_work, session, threads, first=not number) for number in range(threads.working)]
-            session.meanwhile()
-            session.train_seconds += session.warming.finish()
+        working = [pool.submit(_work, session, threads, first=not number) for number in range(threads.working)]
+        session.meanwhile()
         while concurrent.futures.wait(working, POLL_SECONDS).not_done:
             pass  # only a thread that comes back to Python hears of a signal
     session.interruption.defer(False)
@@ -85,7 +81,6 @@ def _work(session: Session, threads: _Threads, *, first: bool) -> None:
     try:
         if not first:
             threads.begun.wait()
-            warming.after_steps(session.plan, session.datasets)
         while not threads.over.is_set():
             session.interruption.check()
             if (claimed := session.claim()) is None:
