@@ -1,74 +1,8 @@
-"""Launches the commands of the package `cnn`; `python main.py --help` lists them."""
+"""Starts the program `cnn` from its repository; `python main.py --help` lists its commands."""
 
-import atexit
-import gc
-import signal
-import sys
-from typing import Any
+from cnn.__main__ import main, parse_flags, read_config, run
 
-from cnn.system import environment, huge_pages
+__all__ = ["main", "parse_flags", "read_config", "run"]
 
 if __name__ == "__main__":
-    # Before what takes long to import.
-    huge_pages.restart(sys.argv[1:])
-
-from absl import app, flags, logging
-from ml_collections import config_flags
-
-from cnn.cli import COMMANDS
-from cnn.cli import parser as command_line
-
-environment.prepare()
-# Importing and tracing make a million objects to stay, and Python would look through all of them several times.
-gc.set_threshold(300_000, 20, 20)
-
-# Without an argv of its own it would read ours for --config.*, and stop at the first that the file does not name.
-CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True, sys_argv=["main.py"])
-
-
-def parse_flags(arguments: list[str]) -> command_line.Invocation:
-    """Reads the command line with a parser of ours, so that all its problems show at once."""
-    invocation = command_line.parse(arguments[1:])
-    answer = command_line.answer(invocation)
-    if answer is not None or COMMANDS[invocation.command].only_prints:
-        # Ends like any Unix command where whoever read its output, such as `head`, has left.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    if answer is not None:
-        print(answer)
-        sys.exit(0)
-    flags.FLAGS(arguments[:1])
-    return invocation
-
-
-def main(invocation: command_line.Invocation) -> int:
-    """Runs the command; returns the exit code."""
-    from cnn.cli import launch
-
-    # Orbax logs with tracebacks what it raises as well, and we report in a line.
-    logging.set_verbosity(logging.FATAL)
-    sys.unraisablehook = _unraisable
-    # Until training takes over, and after it, a termination is the same interruption as Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return launch.launch(invocation, _read_config)
-
-
-def _unraisable(unraisable: Any) -> None:
-    # What a read or write that failed leaves, once for each array; that it failed was raised.
-    if not any(text in str(unraisable.exc_value) for text in ("Event loop is closed", "TensorStore")):
-        sys.__unraisablehook__(unraisable)
-
-
-def _read_config(path: str) -> Any:
-    from cnn.config import files
-
-    if ":" in str(files.file_of(path)):
-        return files.run_file(path)  # absl's flag would take the rest of the name for an argument
-    flags.FLAGS(["main.py", f"--config={path}"])
-    returned = CONFIG.value
-    return returned.to_dict() if hasattr(returned, "to_dict") else returned
-
-
-if __name__ == "__main__":
-    # On its way out Python would look through millions of objects for garbage, for most of a second.
-    atexit.register(gc.freeze)
-    app.run(main, flags_parser=parse_flags)
+    run()

@@ -20,7 +20,7 @@ from pathlib import Path
 MAIN = Path(__file__).resolve().parents[1] / "main.py"
 SMALL = (
     "--config.data.image_shape=(8,8,1)",
-    "--config.data.fit=exact",
+    "--config.data.resize=exact",
     "--config.model.layers=conv(4, 3) | batch_norm | relu | flatten | dropout(0.1) | dense(classes)",
     "--config.train.batch_size=100",
     "--config.train.epochs=8",

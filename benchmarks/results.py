@@ -16,6 +16,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from cnn.config.config import renamed
+
 KEPT = ROOT / "benchmarks" / "results.json"
 PLACES = {"results": ROOT / "README.md", "choices": ROOT / "docs" / "recipes.md"}
 """Where each table stands, between its marks."""
@@ -62,6 +66,7 @@ def flags(argv: list[str], source: Path) -> tuple[str, list[str]]:
 
 def settings_of(config: dict) -> dict:
     """Returns the settings that a result depends on; its seed stands beside."""
+    config = renamed(config)
     sections = {name: dict(config[name]) for name in ("model", "data", "optimizer", "schedule", "train")}
     for name in ("data_dir", "manual_dir", "loading", "workers", "memory_share"):
         del sections["data"][name]

@@ -83,7 +83,7 @@ def save_data(path):
     from networks import sections
 
     values = resolve.resolve(sections(str(ROOT / "configs" / "fashion_mnist.py")), [])
-    names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction")
+    names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "resize", "valid_fraction")
     dataset = load.load(**{name: getattr(values.data, name) for name in names}, train_on="train+valid")
     arrays = {
         f"{name}_{part}": getattr(getattr(dataset, name), part)

@@ -6,8 +6,8 @@
 Same network, data, batch, optimizer and number of threads for everyone; each competitor is a process of its own that
 waits while another one runs. The peers live in virtual environments of their own, `.peers/` by default, which are made
 on first use. Ratios are taken round by round, and their spread is that over the rounds: absolute numbers drift with the
-machine. "As they come" is ours as `main.py` starts it, with huge pages where the system gives them; "huge pages" gives
-every process the allocator settings that help the peers most.
+machine. "As they come" leaves the allocator as it is; "huge pages" gives every process the settings that help the
+peers most.
 """
 
 import argparse
@@ -25,7 +25,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "peers")]
 import networks
 from cnn.config import resolve
 from cnn.config.config import Override
-from cnn.system.huge_pages import asking
 
 CONFIGS = {"lesson": "fashion_mnist", "lenet5": "lenet5", "cifar10": "cifar10"}
 PACKAGES = {"keras": ["tensorflow-cpu", "keras"], "torch": ["torch==2.13.0", "numpy"]}
@@ -51,8 +50,6 @@ class Competitor:
         variables = {**os.environ, "NPROC": str(spec["threads"]), "OMP_NUM_THREADS": str(spec["threads"])}
         if huge_pages:
             variables["GLIBC_TUNABLES"] = HUGE_PAGES
-        elif name == OURS:
-            variables = asking(variables) or variables
         self.process = subprocess.Popen(
             [pythons[environment], str(ROOT / "benchmarks" / "peers" / script), json.dumps(spec)],
             stdin=subprocess.PIPE,

@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.data.name = "digits"
     config.data.image_shape = (28, 28, 1)
     config.data.classes = 10
-    config.data.fit = "bilinear"
+    config.data.resize = "bilinear"
     config.data.augment = "shift(2)"
 
     config.optimizer = ConfigDict()

@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.data.name = "mnist"
     config.data.image_shape = (32, 32, 1)
     config.data.classes = 10
-    config.data.fit = "pad"
+    config.data.resize = "pad"
     config.data.augment = "rotate(10) | shift(2)"
 
     config.optimizer = ConfigDict()

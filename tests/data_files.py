@@ -81,7 +81,7 @@ def load_from(root, name="mnist", **changes):
         "manual_dir": "",
         "image_shape": (28, 28, 1),
         "classes": 10,
-        "fit": "exact",
+        "resize": "exact",
         "valid_fraction": 0.0,
         "train_on": "train",
     }

@@ -14,7 +14,7 @@ from typing import NamedTuple
 MAIN = Path(__file__).resolve().parents[1] / "main.py"
 NETWORK = {
     "config.data.image_shape": "(8,8,1)",
-    "config.data.fit": "exact",
+    "config.data.resize": "exact",
     "config.data.augment": "",
     "config.model.layers": "flatten | dropout(0.1) | dense(classes)",
     "config.train.batch_size": "100",

@@ -88,7 +88,7 @@ def test_anything_else_is_left_to_others(other):
 
 def test_other_formats_among_them_are_read_all_the_same():
     pictures = [GOOD, encoded(np.full((4, 9, 3), 90, np.uint8), "JPEG")]
-    images, errors = decode_all(pictures, shape=(4, 9, 3), image_shape=(4, 9, 3), fit="exact", what="x")
+    images, errors = decode_all(pictures, shape=(4, 9, 3), image_shape=(4, 9, 3), resize="exact", what="x")
     assert images[:, 0, 0, 0].tolist() == [0, 90]
     assert not errors
 
@@ -96,10 +96,10 @@ def test_other_formats_among_them_are_read_all_the_same():
 def test_pictures_of_many_sizes_are_fitted_one_by_one():
     arrays = [np.full((height, 9, 3), height, np.uint8) for height in (4, 9, 12)]
     pictures = [encoded(array) for array in arrays]
-    images, errors = decode_all(pictures, shape=(None, None, 3), image_shape=(6, 6, 3), fit="bilinear", what="x")
+    images, errors = decode_all(pictures, shape=(None, None, 3), image_shape=(6, 6, 3), resize="bilinear", what="x")
     assert images[:, 0, 0, 0].tolist() == [4, 9, 12]
     assert not errors
-    fields = {"shape": (None, None, 3), "image_shape": (4, 9, 3), "fit": "exact", "what": "x"}
+    fields = {"shape": (None, None, 3), "image_shape": (4, 9, 3), "resize": "exact", "what": "x"}
     images, errors = decode_all(pictures, **fields, rows=[5, 7, 6], threads=2)
     assert images[:, 0, 0, 0].tolist() == [4, 0, 0]
     assert [str(errors[place]).partition(", got")[0] for place in (1, 2)] == [
@@ -111,7 +111,7 @@ def test_pictures_of_many_sizes_are_fitted_one_by_one():
 @pytest.mark.parametrize("shape", [(4, 9, 3), (None, None, 3)])
 def test_a_picture_that_cannot_be_decoded_is_told_and_left_black(shape):
     good = encoded(np.full((4, 9, 3), 7, np.uint8))
-    fields = {"shape": shape, "image_shape": (4, 9, 3), "fit": "exact", "what": "x"}
+    fields = {"shape": shape, "image_shape": (4, 9, 3), "resize": "exact", "what": "x"}
     images, errors = decode_all([good, good[:-30]], **fields)
     assert (images[0] == 7).all() and not images[1].any()
     assert list(errors) == [1]
@@ -120,7 +120,7 @@ def test_a_picture_that_cannot_be_decoded_is_told_and_left_black(shape):
 
 def test_a_picture_unlike_the_features_is_told():
     pictures = [encoded(np.zeros((9, 4, 3), np.uint8))]
-    _, errors = decode_all(pictures, shape=(4, 9, 3), image_shape=(4, 9, 3), fit="exact", what="x")
+    _, errors = decode_all(pictures, shape=(4, 9, 3), image_shape=(4, 9, 3), resize="exact", what="x")
     assert str(errors[0]) == "(9, 4, 3) in place of (4, 9, 3)"
     with pytest.raises(DataError, match=r"config\.data\.name: pictures must have 1 or 3 channels, x got 4"):
         check_channels(4, "x")
@@ -149,7 +149,7 @@ def test_a_transparent_grey_is_black_whatever_lies_beside_it():
     pixels[0] = 7
     transparent = encoded(pixels, transparency=7)
     Image.fromarray(pixels[..., 0]).convert("P").save(palette := io.BytesIO(), format="PNG")
-    fields = {"shape": (8, 8, 1), "image_shape": (8, 8, 1), "fit": "exact", "what": "x"}
+    fields = {"shape": (8, 8, 1), "image_shape": (8, 8, 1), "resize": "exact", "what": "x"}
     alone, _ = decode_all([transparent], **fields)
     among, _ = decode_all([transparent, palette.getvalue()], **fields)
     assert np.array_equal(alone[0], among[0])

@@ -21,7 +21,7 @@ def load_folder(root, **changes):
         "manual_dir": "",
         "image_shape": (8, 8, 1),
         "classes": 2,
-        "fit": "exact",
+        "resize": "exact",
         "valid_fraction": 0.0,
         "train_on": "train",
     }
@@ -60,7 +60,7 @@ def photographs(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_photographs_and_digits_are_loaded(photographs, channels):
-    data = load_folder(photographs, image_shape=(24, 32, channels), classes=3, fit="lanczos", valid_fraction=0.2)
+    data = load_folder(photographs, image_shape=(24, 32, channels), classes=3, resize="lanczos", valid_fraction=0.2)
     assert data.class_names == ("china", "digit", "flower")
     assert np.bincount(data.train.labels).tolist() == [7, 6, 7]
     assert np.bincount(data.valid.labels).tolist() == [2, 1, 2]
@@ -79,7 +79,7 @@ def test_a_network_trains_on_photographs_and_digits_and_is_evaluated(photographs
         "optimizer": {"name": "adam", "learning_rate": 0.01},
         "train": {"batch_size": 5, "epochs": 30},
     }
-    sections["data"] |= {"fit": "lanczos", "valid_fraction": 0.2}
+    sections["data"] |= {"resize": "lanczos", "valid_fraction": 0.2}
     assert runs.train(workdir, sections=sections) == 0
     result = runs.saved(workdir, "result.json")
     assert result["train"]["accuracy"] > 0.9

@@ -31,11 +31,11 @@ def png_header(width, height):
 
 
 def grey(path):
-    return open_picture(path, image_shape=(3, 4, 1), fit="exact")[..., 0]
+    return open_picture(path, image_shape=(3, 4, 1), resize="exact")[..., 0]
 
 
 def colour(path):
-    return open_picture(path, image_shape=(3, 4, 3), fit="exact")
+    return open_picture(path, image_shape=(3, 4, 3), resize="exact")
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "webp"])
@@ -95,7 +95,7 @@ def test_a_camera_held_sideways_is_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     path = save(tmp_path / "a.png", Image.fromarray(RAMP), exif=exif)
-    upright = open_picture(path, image_shape=(4, 3, 1), fit="exact")[..., 0]
+    upright = open_picture(path, image_shape=(4, 3, 1), resize="exact")[..., 0]
     assert np.array_equal(upright, np.rot90(RAMP, -1))
 
 
@@ -108,8 +108,8 @@ def test_the_first_frame_of_an_animation_is_read(tmp_path, suffix):
 
 def test_the_smallest_picture_is_read_and_fitted(tmp_path):
     path = save(tmp_path / "a.png", Image.new("L", (1, 1), 9))
-    assert np.all(open_picture(path, image_shape=(3, 4, 1), fit="bicubic") == 9)
-    assert open_picture(path, image_shape=(3, 3, 1), fit="pad").ravel().tolist() == [0, 0, 0, 0, 9, 0, 0, 0, 0]
+    assert np.all(open_picture(path, image_shape=(3, 4, 1), resize="bicubic") == 9)
+    assert open_picture(path, image_shape=(3, 3, 1), resize="pad").ravel().tolist() == [0, 0, 0, 0, 9, 0, 0, 0, 0]
 
 
 def test_another_size_is_refused_by_the_picture_s_name(tmp_path):

@@ -105,18 +105,23 @@ def expected(found, channels):
 def test_every_kind_is_read_alone_as_worked_out_here(tmp_path, channels):
     for case, found in MANY.items():
         for shape in ((HEIGHT, WIDTH), (None, None)):
-            how = {"shape": (*shape, channels), "image_shape": (HEIGHT, WIDTH, channels), "fit": "exact", "what": "x"}
+            how = {
+                "shape": (*shape, channels),
+                "image_shape": (HEIGHT, WIDTH, channels),
+                "resize": "exact",
+                "what": "x",
+            }
             images, errors = decode_all([found[0]], **how)
             assert not errors, case
             assert np.array_equal(images[0], expected(found, channels)), case
         (path := tmp_path / "a.png").write_bytes(found[0])
-        opened = open_picture(path, image_shape=(HEIGHT, WIDTH, channels), fit="exact")
+        opened = open_picture(path, image_shape=(HEIGHT, WIDTH, channels), resize="exact")
         assert np.array_equal(opened, expected(found, channels)), case
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_kind_is_read_the_same_among_others(channels):
-    how = {"image_shape": (HEIGHT, WIDTH, channels), "fit": "exact", "what": "x"}
+    how = {"image_shape": (HEIGHT, WIDTH, channels), "resize": "exact", "what": "x"}
     for case, found in MANY.items():
         for beside in ([PLAIN], [COLOURFUL], [PALETTE], [PLAIN, PALETTE, COLOURFUL]):
             among = [*beside, found, *beside]
@@ -133,7 +138,7 @@ def test_a_folder_of_every_kind_is_read_as_worked_out_here(tmp_path, channels, l
         (tmp_path / part / name).mkdir(parents=True)
         for number, found in enumerate((*MANY.values(), PLAIN, PALETTE, COLOURFUL)):
             (tmp_path / part / name / f"{number:03}.png").write_bytes(found[0])
-    fields = {"name": "folder", "data_dir": str(tmp_path), "manual_dir": "", "classes": 2, "fit": "exact"}
+    fields = {"name": "folder", "data_dir": str(tmp_path), "manual_dir": "", "classes": 2, "resize": "exact"}
     fields |= {"image_shape": (HEIGHT, WIDTH, channels), "valid_fraction": 0.0, "train_on": "train"}
     read = load(**fields, loading=loading).test.images
     wanted = np.stack([expected(found, channels) for found in (*MANY.values(), PLAIN, PALETTE, COLOURFUL)])
@@ -149,7 +154,7 @@ def spoilt(content, name):
 
 @pytest.mark.parametrize("shape", [(HEIGHT, WIDTH, 1), (None, None, 1)])
 def test_a_wrong_checksum_comes_to_the_same_alone_and_among_others(shape):
-    how = {"shape": shape, "image_shape": (HEIGHT, WIDTH, 1), "fit": "exact", "what": "x"}
+    how = {"shape": shape, "image_shape": (HEIGHT, WIDTH, 1), "resize": "exact", "what": "x"}
     timed = PLAIN[0].replace(chunk(b"IEND", b""), chunk(b"tIME", bytes(7)) + chunk(b"IEND", b""))
     body = PLAIN[0][PLAIN[0].index(b"IDAT") + 4 : -16]
     ended = PLAIN[0].replace(chunk(b"IDAT", body), chunk(b"IDAT", body[:-1] + bytes([body[-1] ^ 1])))
@@ -168,7 +173,7 @@ def test_a_wrong_checksum_comes_to_the_same_alone_and_among_others(shape):
 
 def test_a_file_with_nothing_but_a_header_is_broken_in_both_ways():
     empty = io.BytesIO(PLAIN[0]).read(33)
-    how = {"image_shape": (HEIGHT, WIDTH, 1), "fit": "exact", "what": "x"}
+    how = {"image_shape": (HEIGHT, WIDTH, 1), "resize": "exact", "what": "x"}
     for shape, beside in itertools.product(((HEIGHT, WIDTH, 1), (None, None, 1)), ([], [PLAIN[0]])):
         _, errors = decode_all([*beside, empty], shape=shape, **how)
         assert list(errors) == [len(beside)]

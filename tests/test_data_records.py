@@ -35,7 +35,7 @@ def test_the_folder_may_come_from_the_environment(prepared, monkeypatch):
 
 
 def test_pictures_are_fitted(prepared):
-    plain, padded = load_from(prepared), load_from(prepared, image_shape=(32, 32, 1), fit="pad")
+    plain, padded = load_from(prepared), load_from(prepared, image_shape=(32, 32, 1), resize="pad")
     assert np.array_equal(padded.train.images[:, 2:30, 2:30], plain.train.images)
     assert plain.identity != padded.identity
     message = r"config\.data\.image_shape: mnist \(train\) is 28x28x1, got \(32, 32, 1\)\. Set it to \(28, 28, 1\), or"

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from cnn import fields
 from cnn.config.sections import Data
 from cnn.data.load import load
-from cnn.data.resize import FILTERS, FITS, fit_images
+from cnn.data.resize import FILTERS, RESIZES, fit_images
 from cnn.data.splits import VALID_KEY, cut, stratified
 from cnn.data.types import DataError, Split
 
@@ -23,7 +23,7 @@ DIGITS = {
     "manual_dir": "",
     "image_shape": (8, 8, 1),
     "classes": 10,
-    "fit": "exact",
+    "resize": "exact",
     "valid_fraction": 0.1,
     "train_on": "train",
 }
@@ -91,7 +91,7 @@ def test_the_cut_never_changes():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"image_shape": (9, 8, 1), "fit": "pad"}, {"valid_fraction": 0.2}, {"train_on": "train+valid"}],
+    [{"image_shape": (9, 8, 1), "resize": "pad"}, {"valid_fraction": 0.2}, {"train_on": "train+valid"}],
 )
 def test_the_identity_tells_data_apart(changes):
     identity = load_digits_with().identity
@@ -111,13 +111,16 @@ def test_the_identity_of_digits_never_changes():
         (
             {"image_shape": (32, 32, 1)},
             r"config\.data\.image_shape: digits is 8x8x1, got \(32, 32, 1\)\. Set it to \(8, 8, 1\), "
-            r"or choose config\.data\.fit=pad or nearest or bilinear or bicubic or lanczos",
+            r"or choose config\.data\.resize=pad or nearest or bilinear or bicubic or lanczos",
         ),
         (
             {"image_shape": (8, 8, 3)},
             r"config\.data\.image_shape: digits is 8x8x1, got \(8, 8, 3\)\. Set its last number to 1",
         ),
-        ({"image_shape": (7, 9, 1), "fit": "pad"}, r"config\.data\.fit: 'pad' cannot shrink, and digits is 8x8x1"),
+        (
+            {"image_shape": (7, 9, 1), "resize": "pad"},
+            r"config\.data\.resize: 'pad' cannot shrink, and digits is 8x8x1",
+        ),
         ({"valid_fraction": 0.001}, r"config\.data\.valid_fraction: digits has 1438 .* 0 in valid, got 0\.001"),
     ],
 )
@@ -127,37 +130,39 @@ def test_a_config_unlike_the_data_is_refused_by_field(changes, message):
 
 
 def test_a_config_may_name_every_fit_and_no_other():
-    assert get_args(fields.options(Data)["fit"]) == FITS
+    assert get_args(fields.options(Data)["resize"]) == RESIZES
 
 
-@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_of_the_right_size_stay_as_they_are(fit, channels):
+def test_pictures_of_the_right_size_stay_as_they_are(resize, channels):
     images = np.random.default_rng(0).integers(0, 256, (3, 5, 4, channels), dtype=np.uint8)
-    fitted = fit_images(images, image_shape=(5, 4, channels), fit=fit, what="x")
+    fitted = fit_images(images, image_shape=(5, 4, channels), resize=resize, what="x")
     assert fitted.tobytes() == images.tobytes()
 
 
 @given(st.integers(0, 7), st.integers(0, 7))
 def test_padding_puts_zeros_around_the_picture_with_an_odd_one_after_it(rows, columns):
     images = np.full((2, 3, 4, 1), 7, np.uint8)
-    fitted = fit_images(images, image_shape=(3 + rows, 4 + columns, 1), fit="pad", what="x")
+    fitted = fit_images(images, image_shape=(3 + rows, 4 + columns, 1), resize="pad", what="x")
     before, left = rows // 2, columns // 2
     edges = ((0, 0), (before, rows - before), (left, columns - left), (0, 0))
     assert np.array_equal(fitted, np.pad(images, edges))
 
 
-@pytest.mark.parametrize("fit", FILTERS)
+@pytest.mark.parametrize("resize", FILTERS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_resizing_keeps_a_plain_picture_plain(fit, channels):
-    fitted = fit_images(np.full((2, 8, 8, channels), 99, np.uint8), image_shape=(11, 5, channels), fit=fit, what="x")
+def test_resizing_keeps_a_plain_picture_plain(resize, channels):
+    fitted = fit_images(
+        np.full((2, 8, 8, channels), 99, np.uint8), image_shape=(11, 5, channels), resize=resize, what="x"
+    )
     assert fitted.shape == (2, 11, 5, channels)
     assert np.all(fitted == 99)
 
 
 def test_nearest_doubles_every_pixel():
     images = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
-    fitted = fit_images(images, image_shape=(4, 4, 3), fit="nearest", what="x")
+    fitted = fit_images(images, image_shape=(4, 4, 3), resize="nearest", what="x")
     assert np.array_equal(fitted, images.repeat(2, axis=1).repeat(2, axis=2))
 
 

@@ -369,10 +369,10 @@ def test_the_scripts_of_the_readme_say_what_predict_says_without_this_code(pictu
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fit", ["exact", "lanczos"])
-def test_the_readmes_classifier_reads_turned_deep_and_transparent_pictures_as_predict_does(tmp_path, capsys, fit):
-    resized = fit != "exact"
-    sections = {**SECTIONS, "data": {**SECTIONS["data"], "fit": fit}}
+@pytest.mark.parametrize("resize", ["exact", "lanczos"])
+def test_the_readmes_classifier_reads_turned_deep_and_transparent_pictures_as_predict_does(tmp_path, capsys, resize):
+    resized = resize != "exact"
+    sections = {**SECTIONS, "data": {**SECTIONS["data"], "resize": resize}}
     sections["data"] |= {"image_shape": (12, 12, 1)} if resized else {}
     assert runs.train(tmp_path / "run", sections=sections) == 0
     shades = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
@@ -390,7 +390,14 @@ def test_the_readmes_classifier_reads_turned_deep_and_transparent_pictures_as_pr
     assert runs.start("predict", f"--workdir={tmp_path / 'run'}", "--json", "--invert=no", *files) == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     expected = [(record["class"], record["probability"]) for record in records]
-    same(output([*script("classify.py", tmp_path), tmp_path / "run/exports/model.onnx", *names], tmp_path), expected)
+    classify, file = script("classify.py", tmp_path), tmp_path / "run/exports/model.onnx"
+    same(output([*classify, file, *names], tmp_path), expected)
+    model = onnx.load(file)
+    (entry,) = (entry for entry in model.metadata_props if entry.key == "resize")
+    assert entry.value == resize
+    entry.key = "fit"  # as earlier versions wrote it
+    onnx.save(model, tmp_path / "older.onnx")
+    same(output([*classify, tmp_path / "older.onnx", *names], tmp_path), expected)
 
 
 @pytest.mark.slow

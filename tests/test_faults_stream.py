@@ -77,7 +77,7 @@ import resource, sys
 import numpy as np
 from cnn.data.types import load
 from cnn.data.loader import Stream
-fields = dict(name="folder", data_dir=sys.argv[1], manual_dir="", image_shape=(128, 128, 3), classes=1, fit="exact",
+fields = dict(name="folder", data_dir=sys.argv[1], manual_dir="", image_shape=(128, 128, 3), classes=1, resize="exact",
               valid_fraction=0.0, train_on="train")
 split = load(**fields, loading="stream").train
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -118,7 +118,7 @@ def test_what_cannot_fit_is_refused_with_the_remedies_and_what_may_not_is_said()
 
 def test_a_batch_beyond_the_host_is_refused_before_there_is_a_run(tmp_path):
     layers = "model.layers=12 * (conv(4096, 1) | batch_norm) | global_avg_pool | dense(classes)"
-    values = runs.tiny(layers, "train.batch_size=1200", "data.image_shape=(512,512,1)", "data.fit=nearest")
+    values = runs.tiny(layers, "train.batch_size=1200", "data.image_shape=(512,512,1)", "data.resize=nearest")
     need = memory_estimate.need(values, "cpu")
     assert need.activations > 2**40, "no host has as much"
     empty = types.Split(*(networks.np.zeros(shape, networks.np.uint8) for shape in ((0, 1, 1, 1), (0,))))

@@ -38,6 +38,7 @@ ORDER = (
     "sweep",
     "api",
     "cli",
+    "__main__",
     "main",
 )
 WITHOUT_JAX = (

@@ -20,7 +20,7 @@ def copied(finished, tmp_path):
 
 
 def summary(path):
-    return launch.launch(parser.parse(["summary", f"--config={path}"]), main._read_config)
+    return launch.launch(parser.parse(["summary", f"--config={path}"]), main.read_config)
 
 
 def refused(capsys, code=2):

@@ -17,7 +17,7 @@ from cnn.api import reading
 MAIN = Path(__file__).resolve().parents[1] / "main.py"
 TINY = (
     "--config.data.image_shape=(8,8,1)",
-    "--config.data.fit=exact",
+    "--config.data.resize=exact",
     "--config.data.augment=",
     "--config.model.layers=flatten | dense(classes) | softmax",
     "--config.train.batch_size=100",

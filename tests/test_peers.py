@@ -46,7 +46,7 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     sections = runs.SECTIONS | {
         "model": {"width": 64, "layers": LESSON},
-        "data": {"name": "digits", "image_shape": (28, 28, 1), "classes": 10, "fit": "bilinear"},
+        "data": {"name": "digits", "image_shape": (28, 28, 1), "classes": 10, "resize": "bilinear"},
         "train": {"epochs": 1, "batch_size": 200},
         "eval": {"test": False},
     }

@@ -93,13 +93,13 @@ def test_many_pictures_and_broken_ones_go_through_in_order_chunk_by_chunk(finish
 def test_a_picture_of_the_exact_size_goes_in_as_evaluation_reads_it(here, wanted, mode, background):
     Image.fromarray(RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)).convert(mode).save("a.png")
     image = prepared("a.png", wanted._replace(background=background)).image
-    assert (image == decode.open_picture("a.png", image_shape=wanted.image_shape, fit="exact")).all()
+    assert (image == decode.open_picture("a.png", image_shape=wanted.image_shape, resize="exact")).all()
 
 
 def test_sixteen_bits_are_read_as_evaluation_reads_them(here):
     save("deep.png", (RNG.integers(0, 65536, (8, 8))).astype(np.uint16))
     assert (
-        prepared("deep.png", GREY).image == decode.open_picture("deep.png", image_shape=(8, 8, 1), fit="exact")
+        prepared("deep.png", GREY).image == decode.open_picture("deep.png", image_shape=(8, 8, 1), resize="exact")
     ).all()
 
 
@@ -109,27 +109,27 @@ def test_what_is_transparent_is_read_as_evaluation_reads_it(here, wanted, mode):
     image = Image.fromarray(RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)).convert(mode)
     image.putalpha(Image.fromarray(SMALL))
     image.save("a.png")
-    expected = decode.open_picture("a.png", image_shape=wanted.image_shape, fit="exact")
+    expected = decode.open_picture("a.png", image_shape=wanted.image_shape, resize="exact")
     assert (prepared("a.png", wanted).image == expected).all()
 
 
 @pytest.mark.parametrize(
-    ("fit", "shape", "note"),
+    ("resize", "shape", "note"),
     [
         ("bilinear", (20, 30), "20x30 (height x width) resized to 8x8 as in training"),
         ("nearest", (4, 4), "4x4 (height x width) resized to 8x8 as in training"),
         ("pad", (6, 5), "6x5 (height x width) padded to 8x8 as in training"),
     ],
 )
-def test_another_size_is_made_to_fit_as_in_training(here, fit, shape, note):
+def test_another_size_is_made_to_fit_as_in_training(here, resize, shape, note):
     save("a.png", RNG.integers(0, 256, shape, dtype=np.uint8))
-    found = prepared("a.png", Wanted((8, 8, 1), fit))
+    found = prepared("a.png", Wanted((8, 8, 1), resize))
     assert found.notes == (note,)
-    assert (found.image == decode.open_picture("a.png", image_shape=(8, 8, 1), fit=fit)).all()
+    assert (found.image == decode.open_picture("a.png", image_shape=(8, 8, 1), resize=resize)).all()
 
 
 @pytest.mark.parametrize(
-    ("fit", "shape", "note", "rows"),
+    ("resize", "shape", "note", "rows"),
     [
         ("exact", (40, 20), "40x20 (height x width) resized to 8x4 and padded to 8x8", slice(0, 8)),
         ("pad", (10, 40), "10x40 (height x width) resized to 2x8 and padded to 8x8", slice(3, 5)),
@@ -137,14 +137,14 @@ def test_another_size_is_made_to_fit_as_in_training(here, fit, shape, note):
         ("exact", (1, 500), "1x500 (height x width) resized to 1x8 and padded to 8x8", slice(3, 4)),
     ],
 )
-def test_where_training_knows_no_way_the_picture_keeps_its_proportions(here, fit, shape, note, rows):
+def test_where_training_knows_no_way_the_picture_keeps_its_proportions(here, resize, shape, note, rows):
     save("a.png", np.full(shape, 77, np.uint8))
-    found = prepared("a.png", Wanted((8, 8, 1), fit))
+    found = prepared("a.png", Wanted((8, 8, 1), resize))
     assert found.notes == (note,)
     assert (found.image == 77).all(), "it is padded with the shade of its border"
     drawing = np.full(shape, 77, np.uint8)
     drawing[shape[0] // 2, shape[1] // 2] = 255
-    image = prepared(save("b.png", drawing), Wanted((8, 8, 1), fit)).image
+    image = prepared(save("b.png", drawing), Wanted((8, 8, 1), resize)).image
     changed = np.flatnonzero((image != 77).any(axis=(1, 2)))
     assert set(changed) <= set(range(8)[rows])
 

@@ -19,7 +19,7 @@ LAYERS = """
 SECTIONS = {
     "seed": 0,
     "model": {"layers": LAYERS},
-    "data": {"name": "digits", "image_shape": (28, 28, 1), "classes": 10, "fit": "bilinear", "augment": "shift(2)"},
+    "data": {"name": "digits", "image_shape": (28, 28, 1), "classes": 10, "resize": "bilinear", "augment": "shift(2)"},
     "optimizer": {"name": "adam", "learning_rate": 1e-3},
     "schedule": {"name": "cosine"},
     "train": {"batch_size": 25, "epochs": 1, "log_every_steps": 1},

@@ -161,7 +161,7 @@ def read_picture(path: Path) -> tuple[Float[np.ndarray, "height width"], str]:
     if max(grey.shape) > LARGEST_SIDE:
         part = LARGEST_SIDE / max(grey.shape)
         height, width = (max(1, round(side * part)) for side in grey.shape[:2])
-        grey = fit_images(grey[None], image_shape=(height, width, 1), fit="bilinear", what="picture")[0]
+        grey = fit_images(grey[None], image_shape=(height, width, 1), resize="bilinear", what="picture")[0]
         about.append(f"reduced to {height}x{width}")
     return grey[..., 0].astype(np.float64), ", ".join(about)
 

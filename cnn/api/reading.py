@@ -130,7 +130,7 @@ def predict_files(
 
     about = recorded_data.recorded(workdir)
     _one_of("invert", invert, user_images.INVERT)
-    wanted = Wanted(values.data.image_shape, values.data.fit, about.get("background"), invert)
+    wanted = Wanted(values.data.image_shape, values.data.resize, about.get("background"), invert)
     _, found = variables(values, workdir, weights)
     return evaluate.predict(values, found, user_images.listed(files), wanted)
 

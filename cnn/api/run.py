@@ -22,7 +22,7 @@ from cnn.api import images, reading
 from cnn.api.images import Pictures
 from cnn.api.results import Curves, Evaluation, Journey, Line, Maps, Predictions, Summary
 from cnn.config import files
-from cnn.config.config import Config, ConfigError
+from cnn.config.config import Config, ConfigError, renamed
 from cnn.config.files import ConfigLike
 from cnn.data.types import DataError
 from cnn.data.user_images import Unread
@@ -108,7 +108,7 @@ class Run:
     @property
     def config(self) -> ConfigDict:
         """Every field of the run's config; a copy, of which another run can be made."""
-        return ConfigDict(run_dir.read_json(self.workdir / run_dir.CONFIG))
+        return ConfigDict(renamed(run_dir.read_config(self.workdir)))
 
     @property
     def result(self) -> Mapping[str, Any] | None:

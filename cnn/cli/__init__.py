@@ -22,7 +22,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command(
         "train, evaluate and write the run; again: continue it, or print its result",
-        ("workdir", "devices", "distributed", "huge_pages"),
+        ("workdir", "devices", "distributed"),
         True,
     ),
     "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True, only_prints=True),
@@ -65,7 +65,7 @@ COMMANDS = {
     ),
     "sweep": Command(
         "run the trials of a space and rank them; again: continue them, or print the ranking",
-        ("workdir", "sweep", "grid", "storage", "huge_pages"),
+        ("workdir", "sweep", "grid", "storage"),
         True,
     ),
 }
@@ -78,7 +78,6 @@ CHOICES = {
     "choose": ("confused", "classes"),
     "format": ("stablehlo", "onnx", "safetensors"),
     "input": ("uint8", "float32"),
-    "huge_pages": ("on", "off"),
 }
 
 FLAGS = {
@@ -93,7 +92,6 @@ FLAGS = {
     "password belongs into PGPASSWORD or ~/.pgpass",
     "devices": "N        how many devices share each batch, or all (default)",
     "distributed": "HOW  off (default), auto (Slurm, Open MPI, TPU), or HOST:PORT,N,I for process I of N",
-    "huge_pages": "HOW   on (default): faster steps on CPUs whose system gives them to those who ask; or off",
     "data_dir": "DIR     where the data are, if they have moved",
     "top": "N            how many classes to show of each picture, the likeliest first (default 5)",
     "invert": "WHEN      turn light for dark: yes, no, or auto (default: where a picture is light around and the run's "

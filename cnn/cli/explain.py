@@ -92,7 +92,7 @@ def _own(values: Config, workdir: Path, flags: Mapping[str, str], words: Sequenc
     from cnn.explain.journey import Chosen
 
     about = recorded_data.recorded(workdir)
-    wanted = Wanted(values.data.image_shape, values.data.fit, about.get("background"), flags.get("invert", "auto"))
+    wanted = Wanted(values.data.image_shape, values.data.resize, about.get("background"), flags.get("invert", "auto"))
     chosen: list[Chosen] = []
     problems = []
     with decode.bombs_are_errors():

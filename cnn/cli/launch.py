@@ -2,13 +2,15 @@
 
 import importlib
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cnn.api.reading import read_run
 from cnn.cli import COMMANDS
 from cnn.cli.parser import Invocation
-from cnn.config import files, resolve
-from cnn.config.config import Config, ConfigError
+from cnn.config import config, files, resolve
+from cnn.config.config import Config, ConfigError, Override
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.config.files import ReadConfig
 from cnn.data.types import DataError
@@ -95,8 +97,17 @@ def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Config | 
 
 def _from_file(invocation: Invocation, read_config: ReadConfig) -> tuple[Config, Path]:
     path = files.named(invocation.flags.get("config", str(DEFAULT_CONFIG)))
-    values = resolve.resolve(files.execute(path, read_config), invocation.overrides)
+    raw = files.execute(path, read_config)
+    _tell_old_names(path, raw, invocation.overrides)
+    values = resolve.resolve(raw, invocation.overrides)
     return values, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}")
+
+
+def _tell_old_names(path: str, raw: Mapping[str, Any], overrides: Sequence[Override]) -> None:
+    """Says on stderr which fields have another name now, unless a run's own file gives them."""
+    written = {} if path.endswith(".json") else raw
+    for old in config.old_names(written, overrides):
+        print(f"config.{old}: is called config.{config.RENAMED[old]} now; read as that", file=sys.stderr)
 
 
 def _sweep(invocation: Invocation, read_config: ReadConfig) -> tuple[Plan, Path]:
@@ -107,6 +118,7 @@ def _sweep(invocation: Invocation, read_config: ReadConfig) -> tuple[Plan, Path]
         base = files.execute(path, read_config)
     except ConfigError as error:
         raise ConfigError(error.problems + asked.problems) from None
+    _tell_old_names(path, base, invocation.overrides)
     plan = making.make(base, asked)
     space = Path(invocation.flags["sweep"]).stem if "sweep" in invocation.flags else "grid"
     return plan, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}-{space}")

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping
 
 from cnn.cli import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Command, completion, fields_help, version
-from cnn.config.config import Override
+from cnn.config.config import RENAMED, Override
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.fields import did_you_mean
 from cnn.system import multihost
@@ -106,7 +106,8 @@ def _flag(invocation: Invocation, name: str, value: str | None) -> None:
         problems.append(f"--{name}: has no value. Write --{name}=VALUE")
     elif name.startswith("config."):
         path = name.removeprefix("config.")
-        if any(override.path == path for override in invocation.overrides):
+        now = RENAMED.get(path, path)
+        if any(RENAMED.get(override.path, override.path) == now for override in invocation.overrides):
             problems.append(f"--{name}: is given twice. Keep one")
         invocation.overrides.append(Override(path, value))
     elif name in invocation.flags:

@@ -5,23 +5,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cnn import patterns
-from cnn.config import sections
+from cnn.config.sections import Checkpoint, Data, Eval, Report, Seed, Shared, Train
 from cnn.layers import Layer, Row
 from cnn.optim import optimizer_specs, schedule_specs
 
 SECTIONS: dict[str, type] = {
-    "data": sections.Data,
-    "train": sections.Train,
-    "eval": sections.Eval,
-    "checkpoint": sections.Checkpoint,
-    "report": sections.Report,
+    "data": Data,
+    "train": Train,
+    "eval": Eval,
+    "checkpoint": Checkpoint,
+    "report": Report,
 }
 NAMED: dict[str, dict[str, type]] = {"optimizer": optimizer_specs.OPTIMIZERS, "schedule": schedule_specs.SCHEDULES}
 """Sections whose `name` chooses the record."""
 DEFAULT_NAMES = {"schedule": "constant"}
-SCALARS: dict[str, tuple[Any, Any]] = {"seed": (sections.Seed, 0), "init_from": (str, ""), "init_layers": (str, "*")}
+SCALARS: dict[str, tuple[Any, Any]] = {"seed": (Seed, 0), "init_from": (str, ""), "init_layers": (str, "*")}
 """Fields of no section: their annotations and defaults."""
 KNOWN = (*SCALARS, "model", *SECTIONS, *NAMED)
+RENAMED = {"data.fit": "data.resize"}
+"""Fields that had another name, and the one they have: configs of earlier runs, files and flags may say either."""
 
 
 class Override(NamedTuple):
@@ -42,13 +44,13 @@ class Config:
     """Which arrays come from there, as patterns over their paths, see `cnn.patterns`; the others are initialised."""
     layers: tuple[Layer, ...]
     rows: tuple[Row, ...]
-    data: sections.Data
+    data: Data
     optimizer: Any
     schedule: Any
-    train: sections.Train
-    eval: sections.Eval
-    checkpoint: sections.Checkpoint
-    report: sections.Report
+    train: Train
+    eval: Eval
+    checkpoint: Checkpoint
+    report: Report
     json: str
     """Every field with its value, expressions as text: what `config.json` holds."""
 
@@ -61,7 +63,7 @@ class Config:
     def order_seed(self) -> int:
         """The seed of the data order."""
         order = self.data.order
-        return order.seed if isinstance(order, sections.Shared) else self.seed
+        return order.seed if isinstance(order, Shared) else self.seed
 
 
 def array_paths(rows: Sequence[Row], *collections: str) -> tuple[str, ...]:
@@ -72,6 +74,28 @@ def array_paths(rows: Sequence[Row], *collections: str) -> tuple[str, ...]:
         for parameter in row.parameters
         if parameter.collection in collections
     )
+
+
+def renamed(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the sections of a config with the names that fields have today.
+
+    A section that holds a field under both names keeps both; `resolve` refuses it.
+    """
+    named = dict(raw)
+    for old, new in RENAMED.items():
+        section, _, before = old.partition(".")
+        now = new.partition(".")[2]
+        fields = named.get(section)
+        if isinstance(fields, Mapping) and before in fields and now not in fields:
+            named[section] = {now if name == before else name: value for name, value in fields.items()}
+    return named
+
+
+def old_names(raw: Mapping[str, Any], overrides: Sequence[Override] = ()) -> list[str]:
+    """Returns the paths of the fields that a config or its flags give under the name they had before."""
+    sections = {name: section for name, section in raw.items() if isinstance(section, Mapping)}
+    given = {f"{name}.{field}" for name, section in sections.items() for field in section}
+    return [old for old in RENAMED if old in given or any(override.path == old for override in overrides)]
 
 
 class ConfigError(ValueError):

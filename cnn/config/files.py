@@ -15,7 +15,9 @@ from cnn.config import resolve
 from cnn.config.config import Config, ConfigError, Override
 from cnn.fields import did_you_mean, to_text
 
-FOLDER = Path(__file__).resolve().parents[2] / "configs"
+_PACKAGE = Path(__file__).resolve().parents[1]
+FOLDER = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.with_name("configs")
+"""The configs that come with this software: inside the package where it is installed, beside it in the repository."""
 DEFAULT = FOLDER / "digits.py"
 
 ConfigLike: TypeAlias = str | os.PathLike[str] | ConfigDict | Mapping[str, Any]
@@ -38,7 +40,8 @@ def configure(base: ConfigLike = "digits", /, **changes: Any) -> ConfigDict:
     Raises:
       ConfigError: lists everything that is wrong with it.
     """
-    given, changes = sections(base), dict(_paths(changes))
+    given = fields_of.renamed(sections(base))
+    changes = {fields_of.RENAMED.get(path, path): value for path, value in _paths(changes)}
     plain = json.loads(_resolved(given, changes).json)
     copied = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
     for name in plain:

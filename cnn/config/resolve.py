@@ -10,7 +10,19 @@ from typing import Any, NamedTuple
 
 from cnn import fields, layers
 from cnn.config import sections, validate
-from cnn.config.config import DEFAULT_NAMES, KNOWN, NAMED, SCALARS, SECTIONS, Config, ConfigError, Override
+from cnn.config.config import (
+    DEFAULT_NAMES,
+    KNOWN,
+    NAMED,
+    RENAMED,
+    SCALARS,
+    SECTIONS,
+    Config,
+    ConfigError,
+    Override,
+    old_names,
+    renamed,
+)
 from cnn.config.problems import Problems, Section, Typed, parse_field
 from cnn.expression import ExpressionError
 from cnn.layers import Layer, Row
@@ -78,7 +90,8 @@ def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = (), *, recor
     """Returns the checked values of a config with flags applied.
 
     Args:
-      raw: sections as nested plain dicts, as `ConfigDict.to_dict()` gives.
+      raw: sections as nested plain dicts, as `ConfigDict.to_dict()` gives; its fields, and those of the flags, may have
+        the names that they had in earlier versions.
       overrides: applied in order.
       recorded: whether a run was made with it, which can be read even where nothing would be trained with it today.
 
@@ -112,6 +125,7 @@ def _given(
     raw: Mapping[str, Any], overrides: Sequence[Override], problems: Problems
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Returns the fields of no section and the sections with flags applied, a flag's value as `Typed`."""
+    raw = renamed(raw)
     scalars = {name: raw.get(name, default) for name, (_, default) in SCALARS.items()}
     sections: dict[str, dict[str, Any]] = {}
     for name in KNOWN[len(SCALARS) :]:
@@ -119,7 +133,12 @@ def _given(
         if not isinstance(section, Mapping):
             problems.note(name, f"must be a section with fields, got {section!r}")
         sections[name] = dict(section) if isinstance(section, Mapping) else {}
-    for path, text in overrides:
+    for old in old_names(raw):
+        section_name, _, field_name = old.partition(".")
+        del sections[section_name][field_name]
+        problems.note(old, f"is what config.{RENAMED[old]} was called, and both are set. Leave it out.")
+    for typed, text in overrides:
+        path = RENAMED.get(typed, typed)
         section_name, _, field_name = path.partition(".")
         if path in SCALARS:
             scalars[path] = Typed(text)

@@ -75,7 +75,7 @@ class Data:
     image_shape: Annotated[tuple[int, int, int], Bounds(1, 16_384)]
     """Height, width, channels."""
     classes: Classes
-    fit: Literal["exact", "pad", "nearest", "bilinear", "bicubic", "lanczos"] = "exact"
+    resize: Literal["exact", "pad", "nearest", "bilinear", "bicubic", "lanczos"] = "exact"
     """How a picture of another size becomes `image_shape`."""
     mean: tuple[float, ...] = (0.0,)
     """Subtracted from intensities in [0, 1]; one number, or one a channel."""

@@ -76,26 +76,26 @@ def bombs_stay_errors() -> None:
 
 
 def open_picture(
-    path: str | Path, *, image_shape: tuple[int, int, int], fit: str
+    path: str | Path, *, image_shape: tuple[int, int, int], resize: str
 ) -> UInt8[np.ndarray, "height width channels"]:
     """Reads one picture file as the network wants it: turned upright, grey or colour, and of the right size.
 
     Args:
       path: a PNG, JPEG, BMP or WebP file; of an animation the first frame is read.
       image_shape: the height, width and channels wanted, 1 channel for grey and 3 for colour.
-      fit: how another size is brought to this one, one of `FITS`.
+      resize: how another size is brought to this one, one of `RESIZES`.
 
     Raises:
       DataError: if the file is missing or no such picture, or is too large, or does not fit.
     """
     try:
         with bombs_are_errors():
-            return read_picture(path, image_shape, fit)
+            return read_picture(path, image_shape, resize)
     except BrokenPicture as error:
         raise DataError(f"picture {str(path)!r}: cannot be read, got: {error}. Use {', '.join(FORMATS)}.") from error
 
 
-def read_picture(path: str | Path, image_shape: tuple[int, int, int], fit: str) -> np.ndarray:
+def read_picture(path: str | Path, image_shape: tuple[int, int, int], resize: str) -> np.ndarray:
     """Does what `open_picture` does, inside `bombs_are_errors`.
 
     Raises:
@@ -103,7 +103,7 @@ def read_picture(path: str | Path, image_shape: tuple[int, int, int], fit: str) 
       DataError: if the picture does not fit `image_shape`.
     """
     image = read_whole(path, image_shape[2])
-    return fit_images(image[None], image_shape=image_shape, fit=fit, what=f"picture {str(path)!r}")[0]
+    return fit_images(image[None], image_shape=image_shape, resize=resize, what=f"picture {str(path)!r}")[0]
 
 
 def read_whole(path: str | Path, channels: int, *, behind: int = 0) -> UInt8[np.ndarray, "h w c"]:
@@ -193,7 +193,7 @@ def decode_all(
     *,
     shape: tuple[int | None, int | None, int],
     image_shape: tuple[int, int, int],
-    fit: str,
+    resize: str,
     what: str,
     rows: Sequence[int] = (),
     threads: int = 1,
@@ -204,7 +204,7 @@ def decode_all(
       pictures: the bytes of PNG, JPEG, BMP or WebP files.
       shape: height, width and channels of all of them, `None` where they differ.
       image_shape: the height, width and channels wanted.
-      fit: one of `FITS`.
+      resize: one of `RESIZES`.
       what: whose pictures these are, for the errors.
       rows: their numbers there, for the errors; empty where they are all, in order.
       threads: how many decode at the same time those pictures that are opened one by one.
@@ -218,14 +218,14 @@ def decode_all(
     height, width, channels = shape
     names = [f"picture {row} of {what}" for row in (rows or range(len(pictures)))]
     if height is None or width is None:
-        return _decode_each(pictures, (channels, None), image_shape, fit, names, threads)
+        return _decode_each(pictures, (channels, None), image_shape, resize, names, threads)
     # A picture that is no plain PNG, or a broken one, sends all of them the slow way, which names it.
     errors: dict[int, DataError] = {}
     images = decode_together(pictures, (height, width, channels))
     if images is None:
         stored = height, width, channels
         images, errors = _decode_each(pictures, (channels, stored), stored, "exact", names, threads)
-    return fit_images(images, image_shape=image_shape, fit=fit, what=what), errors
+    return fit_images(images, image_shape=image_shape, resize=resize, what=what), errors
 
 
 def check_channels(channels: int, what: str) -> None:
@@ -242,7 +242,7 @@ def _decode_each(
     pictures: Sequence[bytes],
     stored: tuple[int, tuple[int, int, int] | None],
     image_shape: tuple[int, int, int],
-    fit: str,
+    resize: str,
     names: Sequence[str],
     threads: int,
 ) -> tuple[np.ndarray, dict[int, DataError]]:
@@ -254,7 +254,7 @@ def _decode_each(
         image = decode(io.BytesIO(pictures[place]), channels)
         if shape is not None and image.shape != shape:
             raise BrokenPicture(f"{image.shape} in place of {shape}")
-        images[place] = fit_images(image[None], image_shape=image_shape, fit=fit, what=names[place])[0]
+        images[place] = fit_images(image[None], image_shape=image_shape, resize=resize, what=names[place])[0]
 
     return images, collect(attempt, len(pictures), threads)
 

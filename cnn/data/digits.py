@@ -15,7 +15,7 @@ TEST_FRACTION = 0.2
 BRIGHTEST = 16
 
 
-def read(*, image_shape: tuple[int, int, int], fit: str) -> Source:
+def read(*, image_shape: tuple[int, int, int], resize: str) -> Source:
     """Reads the digits; a fixed, stratified fifth of them is `test`.
 
     Raises:
@@ -28,7 +28,7 @@ def read(*, image_shape: tuple[int, int, int], fit: str) -> Source:
     images = np.round(stored[:, :-1].reshape(-1, 8, 8, 1) * (255 / BRIGHTEST)).astype(np.uint8)
     labels = stored[:, -1].astype(np.int32)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    fitted = Split(fit_images(images, image_shape=image_shape, fit=fit, what="digits"), labels)
+    fitted = Split(fit_images(images, image_shape=image_shape, resize=resize, what="digits"), labels)
     train, test = cut(fitted, TEST_FRACTION, TEST_KEY)
     return Source(train, test, tuple("0123456789"), f"digits:{digest}")
 

@@ -114,7 +114,7 @@ VALID_USED = (
 )
 
 
-def read(*, data_dir: str, image_shape: tuple[int, int, int], fit: str) -> Source:
+def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str) -> Source:
     """Lists a folder of pictures; the classes are the sorted names of the folders in `train`.
 
     Raises:
@@ -136,7 +136,7 @@ def read(*, data_dir: str, image_shape: tuple[int, int, int], fit: str) -> Sourc
     ignored = _ignored(root, tuple(folders))
     listings = [_list(root / part, names, folders[part], ignored) for part in folders]
     lacking = [line for listing in listings[1:] for line in _lacking(listing)]
-    train, test, *valid = (Pictures(listing, image_shape, fit) for listing in listings)
+    train, test, *valid = (Pictures(listing, image_shape, resize) for listing in listings)
     identity, copies = fingerprint(listings)
     notes = (*([VALID_USED] if own else []), *lacking, *_said(ignored, root), *_leaked(copies, root))
     return Source(train, test, names, f"folder:{identity}", notes, *valid)
@@ -145,8 +145,8 @@ def read(*, data_dir: str, image_shape: tuple[int, int, int], fit: str) -> Sourc
 class Pictures:
     """The picture files of `train` or `test`."""
 
-    def __init__(self, listing: Listing, image_shape: tuple[int, int, int], fit: str) -> None:
-        self.name, self._listing, self._shape, self._fit = listing.folder.name, listing, image_shape, fit
+    def __init__(self, listing: Listing, image_shape: tuple[int, int, int], resize: str) -> None:
+        self.name, self._listing, self._shape, self._resize = listing.folder.name, listing, image_shape, resize
 
     def __len__(self) -> int:
         return len(self._listing)
@@ -158,7 +158,7 @@ class Pictures:
         images = np.zeros((len(rows), *self._shape), dtype=np.uint8)
 
         def attempt(place: int) -> None:
-            images[place] = read_picture(self._listing.path(int(rows[place])), self._shape, self._fit)
+            images[place] = read_picture(self._listing.path(int(rows[place])), self._shape, self._resize)
 
         errors = collect(attempt, len(rows), threads)
         return images, self._listing.classes(rows), {int(rows[place]): error for place, error in errors.items()}

@@ -25,7 +25,7 @@ def load(
     manual_dir: str,
     image_shape: tuple[int, int, int],
     classes: int,
-    fit: str,
+    resize: str,
     valid_fraction: float,
     train_on: str,
     loading: str = "memory",
@@ -40,7 +40,7 @@ def load(
       manual_dir: where source files lie that were fetched by hand; empty for none.
       image_shape: height, width and channels of every picture.
       classes: how many classes the data have.
-      fit: how pictures of another size are brought to `image_shape`, one of `FITS`.
+      resize: how pictures of another size are brought to `image_shape`, one of `RESIZES`.
       valid_fraction: which part of every class of `train` becomes `valid`, at least 0 and below 1; not used where the
         data have a validation split of their own.
       train_on: "train", or "train+valid" to leave the rows of `valid` in `train` too.
@@ -51,11 +51,11 @@ def load(
     Raises:
       DataError: if the data are missing, broken, or unlike what the config says.
     """
-    source = _read(name, data_dir, manual_dir, image_shape, fit)
+    source = _read(name, data_dir, manual_dir, image_shape, resize)
     rejects = BadExamples()
     whole, test = _splits(source, name, classes, image_shape, loading, room, rejects if on_error == "skip" else None)
     train, valid = _cut(whole, source, name, valid_fraction, train_on)
-    identity = _identity(source, image_shape, fit, valid_fraction, train_on)
+    identity = _identity(source, image_shape, resize, valid_fraction, train_on)
     return Dataset(train, valid, test, source.class_names, identity, rejects, source.notes)
 
 
@@ -65,7 +65,7 @@ def identity(
     data_dir: str,
     manual_dir: str,
     image_shape: tuple[int, int, int],
-    fit: str,
+    resize: str,
     valid_fraction: float,
     train_on: str,
 ) -> str | None:
@@ -76,8 +76,8 @@ def identity(
     """
     if not _at_hand(name, data_dir):
         return None
-    source = _read(name, data_dir, manual_dir, image_shape, fit)
-    return _identity(source, image_shape, fit, valid_fraction, train_on)
+    source = _read(name, data_dir, manual_dir, image_shape, resize)
+    return _identity(source, image_shape, resize, valid_fraction, train_on)
 
 
 def never_changes(name: str) -> bool:
@@ -117,22 +117,22 @@ def _cut(whole: Split, source: Source, name: str, valid_fraction: float, train_o
     return train, valid
 
 
-def _identity(source: Source, image_shape: tuple[int, ...], fit: str, valid_fraction: float, train_on: str) -> str:
+def _identity(source: Source, image_shape: tuple[int, ...], resize: str, valid_fraction: float, train_on: str) -> str:
     rule = ["own", train_on] if source.valid else ["stratified", VALID_KEY, float(valid_fraction), train_on]
-    facts = [source.fingerprint, source.class_names, [int(n) for n in image_shape], fit, rule]
+    facts = [source.fingerprint, source.class_names, [int(n) for n in image_shape], resize, rule]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _read(name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int, int], fit: str) -> Source:
+def _read(name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int, int], resize: str) -> Source:
     if name == "digits":
-        return digits.read(image_shape=image_shape, fit=fit)
+        return digits.read(image_shape=image_shape, resize=resize)
     if name == "folder":
-        return folder.read(data_dir=data_dir, image_shape=image_shape, fit=fit)
+        return folder.read(data_dir=data_dir, image_shape=image_shape, resize=resize)
     if name == "lines" or name.startswith("lines/"):
         return synthetic_lines.read(name=name, image_shape=image_shape)
     from cnn.data import tfds  # TFDS takes a second to import
 
-    return tfds.read(name=name, data_dir=data_dir, manual_dir=manual_dir, image_shape=image_shape, fit=fit)
+    return tfds.read(name=name, data_dir=data_dir, manual_dir=manual_dir, image_shape=image_shape, resize=resize)
 
 
 def _splits(

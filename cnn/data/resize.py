@@ -14,22 +14,22 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-FITS = ("exact", "pad", *FILTERS)
+RESIZES = ("exact", "pad", *FILTERS)
 
 
 def fit_images(
-    images: UInt8[np.ndarray, "n h w c"], *, image_shape: tuple[int, int, int], fit: str, what: str
+    images: UInt8[np.ndarray, "n h w c"], *, image_shape: tuple[int, int, int], resize: str, what: str
 ) -> UInt8[np.ndarray, "n height width channels"]:
     """Pads or resizes pictures to `image_shape`.
 
     Args:
       images: pictures of one size.
       image_shape: the height, width and channels wanted.
-      fit: one of `FITS`.
+      resize: one of `RESIZES`.
       what: whose pictures these are, for the error.
 
     Raises:
-      DataError: if the channels differ, or if `fit` cannot bring this size to that one.
+      DataError: if the channels differ, or if `resize` cannot bring this size to that one.
     """
     height, width, channels = images.shape[1:]
     if channels != image_shape[2]:
@@ -39,19 +39,19 @@ def fit_images(
         )
     if (height, width) == tuple(image_shape[:2]):
         return images
-    if fit == "exact":
+    if resize == "exact":
         raise _mismatch(images.shape[1:], image_shape, what)
-    if fit == "pad":
+    if resize == "pad":
         return _pad(images, image_shape, what)
-    return _resize(images, image_shape, FILTERS[fit])
+    return _resize(images, image_shape, FILTERS[resize])
 
 
 def _pad(images: np.ndarray, image_shape: tuple[int, int, int], what: str) -> np.ndarray:
     rows, columns = (wanted - given for wanted, given in zip(image_shape[:2], images.shape[1:3], strict=True))
     if rows < 0 or columns < 0:
         raise DataError(
-            f"config.data.fit: 'pad' cannot shrink, and {what} is {_size(images.shape[1:])}, "
-            f"got image_shape {tuple(image_shape)}. Resize with config.data.fit={_choices(FILTERS)}."
+            f"config.data.resize: 'pad' cannot shrink, and {what} is {_size(images.shape[1:])}, "
+            f"got image_shape {tuple(image_shape)}. Resize with config.data.resize={_choices(FILTERS)}."
         )
     padded = np.zeros((len(images), *image_shape), dtype=np.uint8)
     top, left = rows // 2, columns // 2
@@ -71,7 +71,7 @@ def _resize(images: np.ndarray, image_shape: tuple[int, int, int], kernel: Image
 def _mismatch(given: tuple[int, ...], image_shape: tuple[int, int, int], what: str) -> DataError:
     return DataError(
         f"config.data.image_shape: {what} is {_size(given)}, got {tuple(image_shape)}. "
-        f"Set it to {tuple(int(n) for n in given)}, or choose config.data.fit={_choices(FITS[1:])}."
+        f"Set it to {tuple(int(n) for n in given)}, or choose config.data.resize={_choices(RESIZES[1:])}."
     )
 
 

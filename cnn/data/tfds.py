@@ -24,7 +24,7 @@ VALID_USED = (
 RAW = tfds.decode.DeserializeMethod.RAW_BYTES
 
 
-def read(*, name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int, int], fit: str) -> Source:
+def read(*, name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int, int], resize: str) -> Source:
     """Reads a TFDS dataset, preparing it first where that is needed.
 
     `test` is the split of that name, or `validation` where there is none; with both, `validation` is `valid`.
@@ -41,7 +41,7 @@ def read(*, name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, i
     parts = _parts(builder, name)
     for part in parts:
         _probe(builder, part, name)
-    train, test, *valid = (Records(builder, part, keys, name, image_shape, fit) for part in parts)
+    train, test, *valid = (Records(builder, part, keys, name, image_shape, resize) for part in parts)
     features: Any = builder.info.features
     notes = (VALID_USED.format(name=name),) if valid else ()
     return Source(train, test, tuple(features[keys[1]].names), fingerprint(builder, parts), notes, *valid)
@@ -119,11 +119,11 @@ class Records:
     """The records of one split, an encoded picture and a class each."""
 
     def __init__(
-        self, builder: Any, part: str, keys: tuple[str, str], name: str, image_shape: tuple[int, int, int], fit: str
+        self, builder: Any, part: str, keys: tuple[str, str], name: str, image_shape: tuple[int, int, int], resize: str
     ) -> None:
         self.name = "train" if part == "train" else "test"
         self._dataset, self._what = name, f"{name} ({part})"
-        self._keys, self._image_shape, self._fit = keys, image_shape, fit
+        self._keys, self._image_shape, self._resize = keys, image_shape, resize
         self._shape = builder.info.features[keys[0]].shape
         self._shards = _shards(builder, part)
         self._count = sum(shard.take for shard in self._shards)
@@ -151,7 +151,7 @@ class Records:
             pictures,
             shape=self._shape,
             image_shape=self._image_shape,
-            fit=self._fit,
+            resize=self._resize,
             what=self._what,
             rows=wanted,
             threads=threads,

@@ -65,13 +65,13 @@ class Wanted(NamedTuple):
 
     Attributes:
       image_shape: height, width and channels (1 or 3).
-      fit: how its pictures were brought to that size, one of `FITS`.
+      resize: how its pictures were brought to that size, one of `RESIZES`.
       background: the shade around what they show, 0..255, `None` where there is no such.
       invert: "auto" turns a picture with the opposite background around, unless it has the exact size.
     """
 
     image_shape: tuple[int, int, int]
-    fit: str
+    resize: str
     background: int | None = None
     invert: str = "auto"
 
@@ -126,7 +126,7 @@ def _not_yet(folder: str, names: Iterable[str], entered: set[str]) -> list[str]:
 def prepare(path: str | Path, wanted: Wanted) -> UserImage:
     """Reads a picture, inside `bombs_are_errors`; one of the exact size goes in as it is, any other is made to fit.
 
-    The run's own way to fit is used where it can be. Where it cannot (`exact`, or `pad` of a larger picture) the
+    The run's own `resize` is used where it can be. Where it cannot (`exact`, or `pad` of a larger picture) the
     picture keeps its proportions and is padded with the shade of its border.
 
     Raises:
@@ -166,13 +166,13 @@ def _fitted(image: np.ndarray, wanted: Wanted) -> tuple[np.ndarray, str]:
     (height, width), shape = image.shape[:2], wanted.image_shape
     smaller = height <= shape[0] and width <= shape[1]
     before, after = f"{height}x{width} (height x width)", f"{shape[0]}x{shape[1]}"
-    if wanted.fit in resize.FILTERS or (wanted.fit == "pad" and smaller):
-        fitted = resize.fit_images(image[None], image_shape=shape, fit=wanted.fit, what="picture")[0]
-        verb = "padded" if wanted.fit == "pad" else "resized"
+    if wanted.resize in resize.FILTERS or (wanted.resize == "pad" and smaller):
+        fitted = resize.fit_images(image[None], image_shape=shape, resize=wanted.resize, what="picture")[0]
+        verb = "padded" if wanted.resize == "pad" else "resized"
         return fitted, f"{before} {verb} to {after} as in training"
     part = min(shape[0] / height, shape[1] / width)
     inner = (max(1, round(height * part)), max(1, round(width * part)), shape[2])
-    resized = resize.fit_images(image[None], image_shape=inner, fit="bilinear", what="picture")[0]
+    resized = resize.fit_images(image[None], image_shape=inner, resize="bilinear", what="picture")[0]
     padded = np.empty(shape, np.uint8)
     padded[:] = np.median(border(resized), axis=0)
     top, left = (shape[0] - inner[0]) // 2, (shape[1] - inner[1]) // 2

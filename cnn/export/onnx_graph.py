@@ -32,7 +32,7 @@ def write(trained: Trained) -> Artefact:
         for key, value in {
             "classes": list(trained.classes),
             "image_shape": list(trained.values.data.image_shape),
-            "fit": trained.values.data.fit,
+            "resize": trained.values.data.resize,
             "weights": trained.weights,
             "step": trained.step,
         }.items()

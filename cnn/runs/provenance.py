@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from cnn.system import environment, huge_pages, redaction
+from cnn.system import environment, redaction
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "ml-collections")
 
@@ -35,7 +35,6 @@ def describe() -> dict[str, Any]:
         "devices": [device.device_kind for device in jax.devices()],
         "backend": jax.default_backend(),
         "cpu_threads": environment.threads(),
-        "huge_pages": huge_pages.huge(),
     }
 
 

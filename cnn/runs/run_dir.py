@@ -184,7 +184,7 @@ def completed(saved: dict[str, Any]) -> dict[str, Any]:
     try:
         return json.loads(resolve.resolve(saved, recorded=True).json)
     except config.ConfigError:
-        return saved
+        return config.renamed(saved)
 
 
 def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, Any, Any]]:

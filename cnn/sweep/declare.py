@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cnn.config.config import RENAMED
 from cnn.fields import did_you_mean
 from cnn.sweep.space import Axis, Chain, Choices, Part, Range, Rows, paths
 
@@ -48,9 +49,10 @@ def _refuse_twice(parts: Sequence[Part], problems: list[str], where: str) -> Non
     seen: set[str] = set()
     for part in parts:
         for path in paths((part,)):
-            if path in seen:
+            now = RENAMED.get(path, path)
+            if now in seen:
                 problems.append(f"{where}.{path}: is swept twice. Keep one")
-            seen.add(path)
+            seen.add(now)
 
 
 def _axis(path: str, value: Any, problems: list[str], where: str, before: tuple[str, ...]) -> Axis:

@@ -150,4 +150,4 @@ def _comparable(*declared: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             for each in declared
         ]
     except (KeyError, ConfigError):
-        return list(declared)
+        return [{**each, "base": config.renamed(each.get("base", {}))} for each in declared]

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cnn.config.config import ConfigError
+from cnn.config.config import RENAMED, ConfigError
 from cnn.fields import to_text
 from cnn.sweep import declare, distinct
 from cnn.sweep.options import CHANGEABLE, Grid, Options
@@ -33,8 +33,9 @@ def make(base: Mapping[str, Any], asked: Asked) -> Plan:
     problems = list(asked.problems)
     options = read_options(asked.options, problems)
     space = declare.read(asked.space, problems) if asked.space is not None else ()
-    swept = {override.path for override in asked.overrides} & set(paths(space))
-    problems += [f"--config.{path}: is swept too. Leave one out" for path in sorted(swept)]
+    swept = {RENAMED.get(path, path) for path in paths(space)}
+    typed = sorted(path for path, _ in asked.overrides if RENAMED.get(path, path) in swept)
+    problems += [f"--config.{path}: is swept too. Leave one out" for path in typed]
     if not problems and options is not None:
         plan = _arranged(base, asked, options, space, problems)
         if not problems:

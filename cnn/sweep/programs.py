@@ -13,7 +13,7 @@ from cnn.sweep.plan import Trial
 from cnn.train import checks
 
 _LOADED = (
-    *("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on"),
+    *("name", "data_dir", "manual_dir", "image_shape", "classes", "resize", "valid_fraction", "train_on"),
     *("loading", "memory_share", "on_error"),
 )
 

@@ -74,7 +74,7 @@ def load_data(section: sections.Data) -> types.Dataset:
     Raises:
       DataError: it is missing or unlike the config.
     """
-    names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "fit", "valid_fraction", "train_on")
+    names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "resize", "valid_fraction", "train_on")
     fields = {name: getattr(section, name) for name in (*names, "loading", "on_error")}
     return load.load(**fields, room=section.memory_share * min([host_memory.host_bytes(), *_device_bytes()]))
 
@@ -100,7 +100,7 @@ def check_still_same(values: Config, workdir: Path, known: types.Dataset | None 
     section = values.data
     if known is None and ("identity" not in recorded_data.recorded(workdir) or load.never_changes(section.name)):
         return
-    names = ("name", "data_dir", "manual_dir", "image_shape", "fit", "valid_fraction", "train_on")
+    names = ("name", "data_dir", "manual_dir", "image_shape", "resize", "valid_fraction", "train_on")
     identity = known.identity if known else load.identity(**{name: getattr(section, name) for name in names})
     if identity is not None:
         recorded_data.check_same(workdir, identity)
