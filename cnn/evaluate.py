@@ -89,7 +89,9 @@ def _forward(
             batch = normalised(hyperparameters, jax.lax.optimization_barrier(images[rows]))
             return network.apply(hyperparameters.layers, variables, batch, dtype=jnp.dtype(compute_dtype))
 
-        size = fusion.piece(len(rows), fusion.widest(hyperparameters.layers, images.shape[1:]), jax.default_backend())
+        size = fusion.microbatch(
+            len(rows), fusion.widest(hyperparameters.layers, images.shape[1:]), jax.default_backend()
+        )
         return jax.lax.map(logits_of_piece, rows.reshape(-1, size)).reshape(len(rows), -1)
 
     if devices == 1:

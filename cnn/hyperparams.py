@@ -9,16 +9,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cnn import fields, layers
+from cnn import fields
 from cnn.config.config import Config
 from cnn.data.augment_kinds import AUGMENTATIONS
+from cnn.layers.base import Layer
 from cnn.optim import optimizer_specs, schedule_specs, update_specs
+from cnn.registry import LAYERS
 
 
 class Hyperparams(NamedTuple):
     """What of a config the compiled step reads."""
 
-    layers: tuple[layers.Layer, ...]
+    layers: tuple[Layer, ...]
     augment: tuple[Any, ...]
     optimizer: Any
     schedule: Any
@@ -51,7 +53,7 @@ def _register(kind: type) -> None:
 
 
 _TABLES = (
-    layers.KINDS,
+    LAYERS,
     AUGMENTATIONS,
     optimizer_specs.OPTIMIZERS,
     schedule_specs.SCHEDULES,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn import layers
+from cnn.model import summary
 
 jit = functools.partial(
     jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -15,14 +15,14 @@ jit = functools.partial(
 
 
 def chain(text, **names):
-    return layers.parse(text, names).items
+    return summary.parse(text, names).items
 
 
 def variables(network, image_shape, seed=0):
     """Returns random variables in the tree that `cnn.model.network` reads: no zero biases, no unit scales."""
     rng = np.random.default_rng(seed)
     tree = {"params": {}, "batch_stats": {}}
-    for row in layers.trace(network, image_shape):
+    for row in summary.trace(network, image_shape):
         for parameter in row.parameters:
             place = tree[parameter.collection]
             for name in row.path.split("/"):

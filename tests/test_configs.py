@@ -12,7 +12,7 @@ import networks
 from cnn.config import resolve
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.data import loader
-from cnn.layers import count_parameters
+from cnn.model.summary import count_parameters
 from cnn.train.state import create_train_state, make_step_config
 from cnn.train.step import train_step
 

@@ -23,11 +23,14 @@ import networks
 import runs
 import test_configs
 import test_model
-from cnn import hyperparams, layers
+from cnn import hyperparams, registry
 from cnn.cli import CHOICES, export
 from cnn.config.config import ConfigError
 from cnn.config.resolve import resolve as resolve_resolve
-from cnn.export import Trained, agreement, artefact, onnx_graph, onnx_layers, safetensors_file, stablehlo
+from cnn.export import Trained, agreement, artefact, onnx_graph, safetensors_file, stablehlo
+from cnn.layers.base import OnnxGraph
+from cnn.layers.dense import Dense, Flatten
+from cnn.model import summary
 from cnn.model.network import apply
 from cnn.train import load_init_from, step
 
@@ -58,10 +61,10 @@ def resolve(text, shape=(9, 8, 6), **sections):
 
 def of_layers(network, shape):
     """Returns a network of these layers that ends in three classes."""
-    network = (*network, *([layers.Flatten()] if len(layers.network_output(network, shape)) == 3 else []))
-    network = (*network, layers.Dense(3))
+    network = (*network, *([Flatten()] if len(summary.network_output(network, shape)) == 3 else []))
+    network = (*network, Dense(3))
     values = resolve("flatten | dense(3)", shape)
-    return trained(dataclasses.replace(values, layers=network, rows=layers.trace(network, shape)))
+    return trained(dataclasses.replace(values, layers=network, rows=summary.trace(network, shape)))
 
 
 def logits_of(network, images):
@@ -120,12 +123,15 @@ def test_every_layer_and_option_is_the_same_in_onnx(text):
 
 def test_the_layers_above_are_all_there_are():
     named = set(re.findall(r"[a-z_]+", " ".join(LAYERS)))
-    assert set(layers.KINDS) - named == {"softmax", "dense"} - named
+    assert set(registry.LAYERS) - named == {"softmax", "dense"} - named
 
 
 def test_a_layer_without_its_line_says_where_it_goes():
-    with pytest.raises(ConfigError, match=r"no line yet for the layer strange\. Add one for Strange to _LAYERS"):
-        onnx_layers.add(onnx_layers.Graph(), [test_model.Strange()], {}, (4, 4, 1), "images")
+    with pytest.raises(
+        ConfigError,
+        match=r"^--format: onnx has no operators yet for the layer strange\. Give its class Str",
+    ):
+        onnx_graph.add(OnnxGraph(), [test_model.Strange()], {}, (4, 4, 1), "images")
 
 
 def test_a_network_of_all_layers_is_the_same_in_onnx():

@@ -10,10 +10,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cnn import expression, layers
+from cnn import expression
 from cnn.data.augment_kinds import AUGMENTATIONS
 from cnn.expression import ExpressionError
 from cnn.fields import Bounds, Chain, Count, Pair, Rate
+from cnn.layers.pooling import MaxPool
+from cnn.model import summary
+from cnn.registry import LAYERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -358,7 +361,7 @@ def test_control_characters_are_not_shown():
 def test_signatures_show_the_defaults():
     assert expression.signature("relu", Relu) == "relu"
     assert expression.signature("conv", Conv) == "conv(features, kernel, padding='valid', use_bias=True)"
-    assert expression.signature("max_pool", layers.MaxPool) == "max_pool(window, strides=window, padding='valid')"
+    assert expression.signature("max_pool", MaxPool) == "max_pool(window, strides=window, padding='valid')"
 
 
 # Fuzzing: nothing but ExpressionError may come out, and its text is safe to print.
@@ -434,7 +437,7 @@ TOKENS = (
         "f'{x}'",
     ),
     *("not", "lambda", "if", "else", "for", "in", "yield", "await", "is", "and", "_", "print", "__import__"),
-    *(*layers.KINDS, "features=", "kernel=", "strides=", "padding=", "body=", "shortcut=", '"same"', "classes"),
+    *(*LAYERS, "features=", "kernel=", "strides=", "padding=", "body=", "shortcut=", '"same"', "classes"),
     *("width", "block", "loop", "deep", "none", "num", "text"),
 )
 CONFIG = {
@@ -472,8 +475,8 @@ def check_nothing_but_an_expression_error(text):
         expression.build(text, AUGMENTATIONS)
     error = None
     try:
-        built = layers.parse(text, CONFIG)
-        layers.fit(built, text, (9, 8, 2), 3)
+        built = summary.parse(text, CONFIG)
+        summary.fit(built, text, (9, 8, 2), 3)
     except ExpressionError as caught:
         error = caught
     if error is None or error.span is None:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn import fields, layers
+from cnn import fields
 from cnn.cli import COMMANDS, FLAGS, SWITCHES, completion, parser
 from cnn.config import config
+from cnn.registry import LAYERS
 
 
 def test_nothing_typed_is_train():
@@ -127,7 +128,7 @@ def test_the_help_of_a_section_lists_every_field_with_what_it_may_hold(section):
     for kind in kinds:
         for name in fields.options(kind):
             assert any(line.startswith((f"  {name} = ", f"  {name} ")) for line in lines), name
-    for name in layers.KINDS if section == "model" else ():
+    for name in LAYERS if section == "model" else ():
         assert any(line.startswith(f"  {name}") for line in lines), name
 
 

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import fields, hyperparams, layers
+from cnn import fields, hyperparams
 from cnn.data import loader
 from cnn.data.augment_kinds import AUGMENTATIONS
 from cnn.optim import optimizer_specs, schedule_specs, update_specs
+from cnn.registry import LAYERS
 from cnn.train import multi_step
 from cnn.train.step import _create, _create_on_cpu, create_state, train_step
 from tests import networks, tiny
@@ -110,7 +111,7 @@ def test_every_number_is_a_float32_array():
 
 
 TABLES = {
-    **layers.KINDS,
+    **LAYERS,
     **AUGMENTATIONS,
     **optimizer_specs.OPTIMIZERS,
     **schedule_specs.SCHEDULES,

@@ -7,22 +7,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnn import layers
 from cnn.expression import ExpressionError
-from cnn.layers import (
-    Conv,
-    Dense,
-    Dropout,
-    Field,
-    Flatten,
-    GroupNorm,
-    LayerError,
-    MaxPool,
-    Reach,
-    Relu,
-    Residual,
-    Softmax,
-)
+from cnn.layers.activation import Relu, Softmax
+from cnn.layers.base import LayerError, Reach, written
+from cnn.layers.combine import Dropout, Residual
+from cnn.layers.convolution import Conv
+from cnn.layers.dense import Dense, Flatten
+from cnn.layers.normalisation import BatchNorm, GroupNorm
+from cnn.layers.pooling import GlobalAvgPool, MaxPool
+from cnn.model import summary
+from cnn.model.summary import Field
+from cnn.registry import LAYERS
 from tests import oracles
 
 SHAPES = {
@@ -143,7 +138,7 @@ MISFITS = {
 
 
 def one(text):
-    (layer,) = layers.parse(text, {}).items
+    (layer,) = summary.parse(text, {}).items
     return layer
 
 
@@ -152,7 +147,7 @@ def test_shapes_and_formulas_of(text):
     before, after, formula = SHAPES[text]
     assert one(text).output(before) == after
     assert one(text).formula(before) == formula
-    assert layers.network_output((one(text),), before) == after
+    assert summary.network_output((one(text),), before) == after
 
 
 @pytest.mark.parametrize("text", COSTS)
@@ -163,8 +158,8 @@ def test_parameters_and_macs_of(text):
 
 
 def test_every_kind_is_covered_by_a_shape():
-    assert {type(one(text)) for text in SHAPES} == set(layers.KINDS.values())
-    assert all(name == kind.kind for name, kind in layers.KINDS.items())
+    assert {type(one(text)) for text in SHAPES} == set(LAYERS.values())
+    assert all(name == kind.kind for name, kind in LAYERS.items())
 
 
 def test_defaults_are_keras():
@@ -176,25 +171,25 @@ def test_defaults_are_keras():
 
 
 def test_only_functions_that_never_decrease_commute_with_a_maximum():
-    assert {name for name, kind in layers.KINDS.items() if kind.monotone} == {"relu", "tanh", "sigmoid"}
+    assert {name for name, kind in LAYERS.items() if kind.monotone} == {"relu", "tanh", "sigmoid"}
 
 
 @pytest.mark.parametrize("text", MISFITS)
 def test_refuses_with_a_caret(text):
     place, message = MISFITS[text]
-    built = layers.parse(text, {"pool": "max_pool(2)"})
+    built = summary.parse(text, {"pool": "max_pool(2)"})
     with pytest.raises(ExpressionError, match=re.escape(message)) as caught:
-        layers.fit(built, text, (8, 8, 3), 10)
+        summary.fit(built, text, (8, 8, 3), 10)
     *_, line, carets = str(caught.value).split("\n")
     assert line[carets.index("^") : len(carets)] == place
 
 
 def test_an_empty_network_is_refused():
     with pytest.raises(ExpressionError, match=re.escape("is empty. Write at least flatten | dense(classes)")):
-        layers.fit(layers.parse("", {}), "", (8, 8, 3), 10)
+        summary.fit(summary.parse("", {}), "", (8, 8, 3), 10)
 
 
-@pytest.mark.parametrize("layer", [Conv(4, (3, 3)), MaxPool((2, 2)), layers.GlobalAvgPool()], ids=layers.written)
+@pytest.mark.parametrize("layer", [Conv(4, (3, 3)), MaxPool((2, 2)), GlobalAvgPool()], ids=written)
 def test_a_picture_without_its_channel_axis_is_refused(layer):
     message = r"needs a map \(height x width x channels\), got 28x28\. Place it before flatten"
     with pytest.raises(LayerError, match=message):
@@ -205,7 +200,7 @@ def test_names_count_each_kind_and_paths_follow_the_nesting():
     text = (
         "conv(4, 1) | relu | conv(4, 1) | residual(conv(4, 1) | relu, shortcut=conv(4, 1)) | relu | flatten | dense(2)"
     )
-    rows = layers.trace(layers.parse(text, {}).items, (4, 4, 1))
+    rows = summary.trace(summary.parse(text, {}).items, (4, 4, 1))
     paths = [
         *("conv1", "relu1", "conv2"),
         *("residual1/conv1", "residual1/relu1", "residual1/shortcut/conv1", "residual1"),
@@ -213,28 +208,28 @@ def test_names_count_each_kind_and_paths_follow_the_nesting():
     ]
     assert [row.path for row in rows] == paths
     assert [row.depth for row in rows] == [0, 0, 0, 1, 1, 2, 0, 0, 0, 0]
-    assert layers.count_parameters(rows) == 8 + 20 + 20 + 20 + 64 * 2 + 2
+    assert summary.count_parameters(rows) == 8 + 20 + 20 + 20 + 64 * 2 + 2
     assert sum(row.macs for row in rows) == 16 * (4 + 16 + 16 + 16) + 128
 
 
 def test_batch_statistics_are_counted_apart():
-    rows = layers.trace(layers.parse("batch_norm | flatten | batch_norm", {}).items, (2, 2, 3))
-    assert layers.count_parameters(rows) == 2 * 3 + 2 * 12
-    assert layers.count_parameters(rows, "batch_stats") == 2 * 3 + 2 * 12
+    rows = summary.trace(summary.parse("batch_norm | flatten | batch_norm", {}).items, (2, 2, 3))
+    assert summary.count_parameters(rows) == 2 * 3 + 2 * 12
+    assert summary.count_parameters(rows, "batch_stats") == 2 * 3 + 2 * 12
 
 
 def test_an_image_through_no_layers_is_itself():
-    assert layers.network_output((), (4, 4, 1)) == (4, 4, 1)
-    assert layers.trace((), (4, 4, 1)) == ()
+    assert summary.network_output((), (4, 4, 1)) == (4, 4, 1)
+    assert summary.trace((), (4, 4, 1)) == ()
 
 
 def test_activations_are_counted_in_bytes_of_float32():
-    assert layers.activation_bytes((26, 26, 64)) == 173_056
+    assert summary.activation_bytes((26, 26, 64)) == 173_056
 
 
 def test_what_reads_everything_sees_the_whole_image():
     text = "conv(2, 3) | global_avg_pool | dense(3) | relu"
-    assert [row.field for row in layers.trace(layers.parse(text, {}).items, (9, 9, 1))] == [
+    assert [row.field for row in summary.trace(summary.parse(text, {}).items, (9, 9, 1))] == [
         Field((3, 3), (1, 1)), *[Field(None, None)] * 3,
     ]  # fmt: skip
     assert Dense(3).reach((4,)) is None
@@ -243,7 +238,7 @@ def test_what_reads_everything_sees_the_whole_image():
 
 def test_a_residual_sees_what_the_wider_of_its_sides_sees():
     def field(text):
-        return layers.trace(layers.parse(text, {}).items, (32, 32, 2))[-1].field
+        return summary.trace(summary.parse(text, {}).items, (32, 32, 2))[-1].field
 
     same = 'padding="same"'
     assert field(f"residual(conv(2, 3, {same}) | conv(2, 3, {same}))") == Field((5, 5))
@@ -292,22 +287,20 @@ WRITABLE = st.one_of(
     st.builds(Dense, st.integers(1, 99), st.booleans()),
     st.builds(GroupNorm, st.integers(1, 9)),
     st.builds(Dropout, st.sampled_from([0.0, 0.25, 0.5, 1 / 8])),
-    st.sampled_from([Relu(), Softmax(), Flatten(), layers.BatchNorm(), layers.BatchNorm(0.9), MaxPool((2, 3))]),
+    st.sampled_from([Relu(), Softmax(), Flatten(), BatchNorm(), BatchNorm(0.9), MaxPool((2, 3))]),
 )
 
 
 @settings(max_examples=60, deadline=None)
 @given(WRITABLE)
 def test_a_layer_written_out_reads_back(layer):
-    assert one(layers.written(layer)) == layer
+    assert one(written(layer)) == layer
 
 
 def test_layers_are_written_without_their_defaults():
-    written = [
-        layers.written(layer) for layer in layers.parse("conv(64, (3, 3)) | max_pool(2, 2) | group_norm(32)", {}).items
-    ]
-    assert written == ["conv(64, 3)", "max_pool(2)", "group_norm"]
-    assert layers.written(Residual((Relu(),))) == "residual"
-    assert layers.written(one('conv(4, (3, 1), padding="same", use_bias=False)')) == (
+    shown = [written(layer) for layer in summary.parse("conv(64, (3, 3)) | max_pool(2, 2) | group_norm(32)", {}).items]
+    assert shown == ["conv(64, 3)", "max_pool(2)", "group_norm"]
+    assert written(Residual((Relu(),))) == "residual"
+    assert written(one('conv(4, (3, 1), padding="same", use_bias=False)')) == (
         'conv(4, (3, 1), padding="same", use_bias=False)'
     )

@@ -12,11 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import hyperparams, layers
+from cnn import hyperparams
 from cnn.config import resolve
 from cnn.config.config import ConfigError
 from cnn.data import loader
-from cnn.model import network
+from cnn.layers.base import show, written
+from cnn.layers.convolution import Conv
+from cnn.layers.pooling import MaxPool
+from cnn.model import network, summary
 from cnn.train import gradient, multi_step, step
 
 REPOSITORY = Path(__file__).parents[1]
@@ -30,7 +33,7 @@ HORIZONTAL = VERTICAL.T
 
 def through(text, pictures, **arrays):
     """Returns what a chain of layers makes of pictures without batch and channel; `conv1` etc. give kernel and bias."""
-    chain = layers.parse(text, {}).items
+    chain = summary.parse(text, {}).items
     params = {name: {"kernel": jnp.asarray(kernel, jnp.float32)[:, :, None, None]} for name, kernel in arrays.items()}
     pictures = jnp.asarray(pictures, jnp.float32)[None, :, :, None]
     return np.asarray(network.apply(chain, {"params": params}, pictures))[0, ..., 0]
@@ -95,7 +98,7 @@ def test_pooling_keeps_the_largest_of_each_block_and_quarters_the_area():
     assert through("max_pool(2)", picture).tolist() == [[192, 144], [255, 168]]
     assert through("max_pool(2)", [[1, 2], [3, 4]]).tolist() == [[4]]
     assert through("avg_pool(2)", [[1, 2], [3, 4]]).tolist() == [[2.5]]
-    pool = layers.MaxPool((2, 2))
+    pool = MaxPool((2, 2))
     assert pool.output((26, 26, 64)) == (13, 13, 64)
     assert pool.parameters((26, 26, 64)) == ()
 
@@ -122,8 +125,8 @@ def test_pooling_an_odd_size_leaves_its_last_row_and_column_unread():
     ],
 )
 def test_shapes_declared_and_computed(text, before, after):
-    chain = layers.parse(text, {}).items
-    assert layers.network_output(chain, before) == after
+    chain = summary.parse(text, {}).items
+    assert summary.network_output(chain, before) == after
     traced = jax.eval_shape(
         lambda key: network.apply(chain, network.init(chain, before, key), jnp.zeros((2, *before))), jax.random.key(0)
     )
@@ -143,7 +146,7 @@ def test_the_journey_of_the_lessons_network():
         ((11, 11, 64), 36_928), ((11, 11, 64), 0), ((5, 5, 64), 0),
         ((1600,), 0), ((128,), 204_928), ((128,), 0), ((10,), 1_290), ((10,), 0),
     ]  # fmt: skip
-    assert layers.count_parameters(rows.values()) == 243_786
+    assert summary.count_parameters(rows.values()) == 243_786
     assert [row.macs for row in rows.values() if row.macs] == [389_376, 4_460_544, 204_800, 1_280]
     assert sum(row.macs for row in rows.values()) == 5_056_000
     spatial = [rows[name].field for name in ("conv1", "max_pool1", "conv2", "max_pool2")]
@@ -161,7 +164,7 @@ def test_the_networks_own_the_parameters_that_the_lesson_counts(name, total):
 
 
 def test_the_first_convolution_without_its_bias_owns_576():
-    assert sum(p.size for p in layers.Conv(64, (3, 3), use_bias=False).parameters((28, 28, 1))) == 576
+    assert sum(p.size for p in Conv(64, (3, 3), use_bias=False).parameters((28, 28, 1))) == 576
 
 
 def test_lenet5_shapes_and_parameters():
@@ -253,9 +256,9 @@ def test_summary_prints_the_journey_of(name, summaries):
     printed, rows = summaries[name], resolved(name).rows
     cells = table(printed)
     for row in rows:
-        for expected in (layers.written(row.layer), layers.show(row.output), f"{row.count():,}", f"{row.macs:,}"):
+        for expected in (written(row.layer), show(row.output), f"{row.count():,}", f"{row.macs:,}"):
             assert expected in cells[row.path]
-    total = layers.count_parameters(rows)
+    total = summary.count_parameters(rows)
     assert f"{total:,} parameters = {4 * total:,} bytes of float32" in printed
     assert f"{sum(row.macs for row in rows):,} multiply-accumulates an image" in printed
 

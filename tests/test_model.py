@@ -11,10 +11,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnn import layers
-from cnn.config.config import ConfigError
-from cnn.layers import LayerError
+from cnn.layers.base import Layer, LayerError
+from cnn.layers.combine import Residual
+from cnn.layers.convolution import Conv
+from cnn.layers.dense import Dense
+from cnn.layers.normalisation import BatchNorm, GroupNorm
+from cnn.layers.pooling import AvgPool, MaxPool
+from cnn.model import summary
 from cnn.model.network import apply, apply_train, capture, init
+from cnn.registry import LAYERS
 from tests import networks, oracles
 
 SIDE = st.integers(1, 4)
@@ -44,7 +49,7 @@ def _layer(draw, shape, nesting):
     # The kinds on maps twice, so that the shapes change often.
     names = [*on_maps, *on_maps, *everywhere] if len(shape) == 3 else everywhere
     name = draw(st.sampled_from([*names, "residual"] if nesting else names))
-    kind = layers.KINDS[name]
+    kind = LAYERS[name]
     divisors = [n for n in range(1, shape[-1] + 1) if shape[-1] % n == 0]
     if name == "conv":
         groups = draw(st.sampled_from(divisors))
@@ -59,7 +64,7 @@ def _layer(draw, shape, nesting):
     if name == "residual":
         body = draw(chains(shape, 3, nesting - 1))
         assume(body)
-        return kind(body, () if layers.network_output(body, shape) == shape else body)
+        return kind(body, () if summary.network_output(body, shape) == shape else body)
     return kind()
 
 
@@ -86,7 +91,7 @@ def owned(tree):
 
 
 def check_declared_equals_traced(network, shape):
-    rows = layers.trace(network, shape)
+    rows = summary.trace(network, shape)
 
     captured = []
 
@@ -101,21 +106,21 @@ def check_declared_equals_traced(network, shape):
     variables, outputs, logits, trained, stats = jax.eval_shape(run, jax.random.key(0))
     assert {path: output.shape[1:] for path, output in outputs.items()} == {row.path: row.output for row in rows}
     assert captured == [row.path for row in rows]
-    assert logits.shape == trained.shape == (2, *layers.network_output(network, shape))
+    assert logits.shape == trained.shape == (2, *summary.network_output(network, shape))
     assert owned(variables["params"]) == declared(rows, "params")
     assert owned(variables["batch_stats"]) == owned(stats) == declared(rows, "batch_stats")
-    counted = [layers.count_parameters(rows, name) for name in ("params", "batch_stats")]
+    counted = [summary.count_parameters(rows, name) for name in ("params", "batch_stats")]
     assert counted == [sum(x.size for x in jax.tree.leaves(variables[name])) for name in ("params", "batch_stats")]
 
 
-class Strange(layers.Layer):
+class Strange(Layer):
     """A kind that no table knows."""
 
     kind = "strange"
 
 
-def test_a_layer_that_nothing_computes_says_where_its_line_goes():
-    with pytest.raises(ConfigError, match=r"strange is a layer that nothing computes. Add a line for Strange to _COMP"):
+def test_a_layer_that_nothing_computes_says_what_it_lacks():
+    with pytest.raises(LayerError, match=r"strange is a layer that nothing computes. Give its class Strange a"):
         init((Strange(),), (4, 4, 1), jax.random.key(0))
 
 
@@ -143,14 +148,14 @@ EVERYTHING = (
 
 def test_one_network_of_all_kinds_is_traced_as_declared():
     network = networks.chain(EVERYTHING)
-    assert {row.layer.kind for row in layers.trace(network, (13, 11, 2))} == set(layers.KINDS) - {"global_max_pool"}
+    assert {row.layer.kind for row in summary.trace(network, (13, 11, 2))} == set(LAYERS) - {"global_max_pool"}
     check_declared_equals_traced(network, (13, 11, 2))
 
 
 def numpy_layer(layer, arrays, x):
     """Returns what one layer makes of a batch, in float64."""
     arrays = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
-    if isinstance(layer, layers.Conv):
+    if isinstance(layer, Conv):
         options = {
             "strides": layer.strides,
             "padding": layer.padding,
@@ -158,14 +163,14 @@ def numpy_layer(layer, arrays, x):
             "groups": layer.groups,
         }
         return oracles.conv2d(x, arrays["kernel"], arrays.get("bias", 0.0), **options)
-    if isinstance(layer, (layers.MaxPool, layers.AvgPool)):
-        pool = oracles.max_pool if isinstance(layer, layers.MaxPool) else oracles.avg_pool
+    if isinstance(layer, (MaxPool, AvgPool)):
+        pool = oracles.max_pool if isinstance(layer, MaxPool) else oracles.avg_pool
         return pool(x, layer.window, layer.strides, layer.padding)
-    if isinstance(layer, layers.Dense):
+    if isinstance(layer, Dense):
         return oracles.dense(x, arrays["kernel"], arrays.get("bias", 0.0))
-    if isinstance(layer, layers.BatchNorm):
+    if isinstance(layer, BatchNorm):
         return numpy_batch_norm(layer, arrays, x, arrays["mean"], arrays["var"])
-    if isinstance(layer, layers.GroupNorm):
+    if isinstance(layer, GroupNorm):
         return numpy_group_norm(layer, arrays, x)
     return {
         "global_avg_pool": lambda: x.mean((1, 2)),
@@ -200,8 +205,8 @@ def numpy_group_norm(layer, arrays, x):
 def numpy_chain(network, variables, x, prefix=""):
     """Returns what every layer produced, by its path."""
     outputs = {}
-    for name, layer in layers.named(network):
-        if isinstance(layer, layers.Residual):
+    for name, layer in summary.named(network):
+        if isinstance(layer, Residual):
             inner = {key: tree.get(name, {}) for key, tree in variables.items()}
             body = numpy_chain(layer.body, inner, x, f"{prefix}{name}/")
             beside = {key: tree.get("shortcut", {}) for key, tree in inner.items()}
@@ -272,7 +277,7 @@ def test_batch_norm_normalises_by_the_batch_in_training_and_by_running_statistic
     mean, var = arrays["mean"], arrays["var"]
     for step in range(3):
         images = 3 + 2 * networks.pictures(shape, count=5, seed=step)
-        x = np.asarray(images, np.float64).reshape((5, *layers.network_output(network, shape)))
+        x = np.asarray(images, np.float64).reshape((5, *summary.network_output(network, shape)))
         trained, stats = apply_train(network, variables, images, jax.random.key(0))
         np.testing.assert_allclose(
             trained, numpy_batch_norm(layer, arrays, x, x.mean(axes), x.var(axes)), rtol=1e-4, atol=1e-4

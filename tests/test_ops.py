@@ -298,21 +298,23 @@ def test_images_leave_a_layout_as_they_entered_it(shape):
     images = normal(*shape)
     assert enter(images, "CHWN").shape == (shape[3], 5, 7, shape[0])
     assert enter(images, "CHWN", 2).shape == (shape[0] // 2, shape[3], 5, 7, 2)
-    for layout, piece in ("NHWC", 2), ("CHWN", None), ("CHWN", 2), ("CHWN", shape[0]):
-        np.testing.assert_array_equal(leave(enter(images, layout, piece), layout), images)
+    for layout, microbatch in ("NHWC", 2), ("CHWN", None), ("CHWN", 2), ("CHWN", shape[0]):
+        np.testing.assert_array_equal(leave(enter(images, layout, microbatch), layout), images)
 
 
 @given(
     examples=st.integers(1, 5000), numbers=st.integers(1, 10_000_000), platform=st.sampled_from(["cpu", "gpu", "tpu"])
 )
 def test_pieces_divide_the_batch_and_are_fewer_where_maps_are_larger(examples, numbers, platform):
-    size = fusion.piece(examples, numbers, platform)
+    size = fusion.microbatch(examples, numbers, platform)
     assert examples % size == 0
     assert size == examples or (platform == "cpu" and 8 <= size <= 64)
     if platform == "cpu" and examples % 64 == 0:
         assert size == (64 if numbers <= 2**14 else 32 if numbers <= 2**15 else size)
         assert numbers < 2**16 or size == 16
-    assert fusion.piece(examples, numbers, platform, devices=2) == fusion.piece(examples, -(-numbers // 2), platform)
+    assert fusion.microbatch(examples, numbers, platform, devices=2) == fusion.microbatch(
+        examples, -(-numbers // 2), platform
+    )
 
 
 def scaled(images, scale):

@@ -1,20 +1,21 @@
-"""The fast plan computes what the plain plan computes: logits, gradients, names."""
+"""Fused layers compute what they compute one by one: logits, gradients, names."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import layers
-from cnn.layers import Conv, MaxPool, Relu
-from cnn.model import fusion
+from cnn.layers.activation import Relu
+from cnn.layers.convolution import Conv
+from cnn.layers.pooling import MaxPool
+from cnn.model import fusion, summary
 from cnn.model.network import _Chain
 from cnn.model.network import apply as network_apply
 from tests import networks
 
 TAIL = " | flatten | dense(3)"
 FUSED = {
-    # expression: (image shape, groups of the fast plan with more than one layer)
+    # expression: (image shape, operations of more than one layer)
     "conv(4, 3) | relu | max_pool(2)": (8, 7, 2),
     "conv(4, 3, use_bias=False) | relu | max_pool(2)": (9, 8, 2),
     "conv(4, 3) | tanh | max_pool(2)": (8, 8, 1),
@@ -59,11 +60,11 @@ def setup(text, shape):
     return network, networks.variables(network, shape), networks.pictures(shape)
 
 
-def values_and_grads(network, variables, images, *, plain, dtype=jnp.float32):
-    """Returns the logits and the gradients of a weighted sum of them, of the plain or the fast plan."""
+def values_and_grads(network, variables, images, *, fused, dtype=jnp.float32):
+    """Returns the logits and the gradients of a weighted sum of them, of layers fused or one by one."""
 
     def loss(params):
-        module = _Chain(network, plain=plain)
+        module = _Chain(network, fused=fused)
         logits = module.apply({**variables, "params": params}, images.astype(dtype)).astype(jnp.float32)
         return (logits * jnp.cos(jnp.arange(logits.size)).reshape(logits.shape)).sum(), logits
 
@@ -102,12 +103,12 @@ def all_cases():
 
 
 @pytest.mark.parametrize("text", all_cases())
-def test_logits_and_gradients_are_those_of_the_plain_plan(text):
+def test_logits_and_gradients_are_those_of_layers_one_by_one(text):
     network, variables, images = setup(text, {**FUSED, **APART, **NESTED}[text])
 
     @networks.jit
     def both(variables, images):
-        return [values_and_grads(network, variables, images, plain=plain) for plain in (False, True)]
+        return [values_and_grads(network, variables, images, fused=fused) for fused in (True, False)]
 
     fast, plain = both(variables, images)
     networks.agree(fast, plain, 1e-5)
@@ -115,7 +116,7 @@ def test_logits_and_gradients_are_those_of_the_plain_plan(text):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["conv(4, 3) | relu | max_pool(2)"])
-def test_the_plans_agree_under_vmap_over_parameters(text):
+def test_fused_and_unfused_agree_under_vmap_over_parameters(text):
     shape = (9, 8, 1)
     network, variables, images = setup(text, shape)
     lanes = jax.tree.map(lambda array: jnp.stack([array, 0.5 * array, -array]), variables)
@@ -123,8 +124,8 @@ def test_the_plans_agree_under_vmap_over_parameters(text):
     @networks.jit
     def both(lanes, images):
         return [
-            jax.vmap(lambda variables, plain=plain: values_and_grads(network, variables, images, plain=plain))(lanes)
-            for plain in (False, True)
+            jax.vmap(lambda variables, fused=fused: values_and_grads(network, variables, images, fused=fused))(lanes)
+            for fused in (True, False)
         ]
 
     fast, plain = both(lanes, images)
@@ -139,8 +140,8 @@ def test_in_bfloat16_the_logits_are_the_same_and_the_gradients_nearer_to_those_o
     @networks.jit
     def run():
         return [
-            values_and_grads(network, variables, images, plain=plain, dtype=dtype)
-            for plain, dtype in ((True, jnp.float32), (False, jnp.bfloat16), (True, jnp.bfloat16))
+            values_and_grads(network, variables, images, fused=fused, dtype=dtype)
+            for fused, dtype in ((False, jnp.float32), (True, jnp.bfloat16), (False, jnp.bfloat16))
         ]
 
     (exact, exact_grads), (fast, fast_grads), (plain, plain_grads) = run()
@@ -155,7 +156,7 @@ def distance(found, expected):
 
 
 def fused(text):
-    return [group for group in fusion.fast(chain(text)) if isinstance(group, fusion.ConvPool)]
+    return [group for group in fusion.fuse(chain(text)) if isinstance(group, fusion.ConvPool)]
 
 
 @pytest.mark.parametrize("text", FUSED)
@@ -169,21 +170,21 @@ def test_a_convolution_with_functions_that_never_decrease_is_pooled_first(text):
 @pytest.mark.parametrize("text", APART)
 def test_what_does_not_commute_stays_apart(text):
     assert fused(text) == []
-    assert fusion.fast(chain(text)) == fusion.plain(chain(text))
+    assert fusion.fuse(chain(text)) == fusion.singles(chain(text))
 
 
-def test_the_plain_plan_is_one_group_a_layer_under_its_stable_name():
+def test_unfused_is_one_operation_a_layer_under_its_stable_name():
     network = chain("conv(4, 3) | relu | max_pool(2) | conv(4, 1)")
-    assert [(group.name, group.layer) for group in fusion.plain(network)] == layers.named(network)
+    assert [(group.name, group.layer) for group in fusion.singles(network)] == summary.named(network)
 
 
-def test_a_plan_holds_every_layer_once_and_in_order():
+def test_fusing_holds_every_layer_once_and_in_order():
     network = chain("relu | conv(4, 3) | relu | max_pool(2) | conv(4, 1) | conv(4, 1) | max_pool(1) | relu")
     held = []
-    for group in fusion.fast(network):
+    for group in fusion.fuse(network):
         held += [group.conv, *group.activations, group.pool] if isinstance(group, fusion.ConvPool) else [group.layer]
     assert tuple(held) == network
-    assert [group.name for group in fusion.fast(network)] == [
+    assert [group.name for group in fusion.fuse(network)] == [
         "relu1",
         "conv1",
         "conv2",
@@ -192,16 +193,16 @@ def test_a_plan_holds_every_layer_once_and_in_order():
         "flatten1",
         "dense1",
     ]
-    assert fusion.fast(()) == ()
+    assert fusion.fuse(()) == ()
 
 
 @pytest.mark.parametrize("text", [*FUSED, *NESTED])
-def test_both_plans_own_the_same_parameters(text):
+def test_fused_or_not_a_network_owns_the_same_parameters(text):
     network, shape = chain(text), {**FUSED, **NESTED}[text]
 
-    def init(plain):
+    def init(fused):
         return jax.eval_shape(
-            lambda key: _Chain(network, plain=plain).init(key, jnp.zeros((1, *shape))),
+            lambda key: _Chain(network, fused=fused).init(key, jnp.zeros((1, *shape))),
             jax.random.key(0),
         )
 

@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import yaml
 
-from cnn import expression, layers
+from cnn import expression, fields, registry
 from cnn.cli import COMMANDS, parser
 from cnn.config import config, resolve
 from cnn.data.augment_kinds import AUGMENTATIONS
-from cnn.model import compute
+from cnn.layers import activation
+from cnn.layers.base import OnnxGraph
+from cnn.model import summary
 from cnn.optim import optimizer_specs, schedule_specs
+from cnn.registry import LAYERS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -96,27 +99,20 @@ def test_the_config_in_the_readme_is_valid():
 
 
 def test_the_layer_in_the_readme_can_be_parsed_traced_and_computed(monkeypatch):
-    record, entry = (block for block in PYTHON if "LeakyRelu" in block)
-    scope = {}
-    header = [
-        "import dataclasses",
-        "from typing import ClassVar",
-        "from cnn.fields import Fraction",
-        "from cnn.layers import Layer",
-    ]
-    exec("\n".join([*header, record]), scope)
-    exec(
-        f"import jax.numpy as jnp, types\nkinds = types.SimpleNamespace(LeakyRelu=LeakyRelu)\ntable = {{{entry}}}",
-        scope,
-    )
-    built = expression.build("leaky_relu(0.5)", {**layers.KINDS, "leaky_relu": scope["LeakyRelu"]})
-    assert layers.trace(built.items, (4, 4, 1))[0].output == (4, 4, 1)
-    monkeypatch.setitem(compute._COMPUTE, scope["LeakyRelu"], scope["table"][scope["LeakyRelu"]])
-    assert compute.forward(built.items[0], {}, np.array([-2.0, 3.0]), "NHWC").tolist() == [-1.0, 3.0]
+    (source,) = (block for block in PYTHON if "LeakyRelu" in block)
+    monkeypatch.setattr(registry, "LAYERS", registry.Table(LAYERS))
+    scope = {"__name__": activation.__name__, **vars(activation), "Fraction": fields.Fraction}
+    exec(source, scope)
+    (layer,) = expression.build("leaky_relu(0.5)", registry.LAYERS).items
+    assert summary.trace([layer], (4, 4, 1))[0].output == (4, 4, 1)
+    numbers = np.array([-2.0, 3.0])
+    assert layer.apply(numbers, {}, "NHWC").tolist() == layer.reference(numbers, {}).right.tolist() == [-1.0, 3.0]
+    graph = OnnxGraph()
+    assert layer.onnx(graph, "x", {}, (2,), "leaky_relu1") == graph.nodes[0].name == "leaky_relu1"
 
 
 def test_every_kind_command_section_and_config_is_in_the_readme():
-    for table in (layers.KINDS, AUGMENTATIONS):
+    for table in (LAYERS, AUGMENTATIONS):
         for name, kind in table.items():
             assert f"`{expression.signature(name, kind)}`" in README, name
     for name in (*optimizer_specs.OPTIMIZERS, *schedule_specs.SCHEDULES):

@@ -78,7 +78,7 @@ def test_the_compiler_of_an_accelerator_is_told_to_compute_it_again():
 def test_blocks_are_about_the_square_root_of_the_layers():
     def lengths(count, remat):
         return [
-            len(block) for block in fusion.blocks(fusion.plain(networks.chain(" | ".join(["relu"] * count))), remat)
+            len(block) for block in fusion.blocks(fusion.singles(networks.chain(" | ".join(["relu"] * count))), remat)
         ]
 
     assert lengths(9, "none") == [9]

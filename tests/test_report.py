@@ -16,9 +16,9 @@ from PIL import Image
 
 import runs
 from browser import driven, needs_chromium, needs_driver, proof
-from cnn import layers
 from cnn.config import config
 from cnn.data import digits
+from cnn.model import summary
 from cnn.report import (
     charts,
     colormap,
@@ -339,7 +339,7 @@ def test_a_residual_network_is_drawn_with_its_inner_layers_in_the_table(tmp_path
     said = visible(network.build(run).html)
     assert "residual1/conv1" in said and "body + input" in said and "batch statistics" in said
     assert [names for names, _ in network.volumes(run.values.rows, (8, 6, 3))][1] == ("residual1",)
-    assert sum(row.count() for row in run.values.rows) == layers.count_parameters(run.values.rows)
+    assert sum(row.count() for row in run.values.rows) == summary.count_parameters(run.values.rows)
 
 
 def test_every_layer_of_the_table_has_its_place_in_the_drawing(tmp_path):

@@ -8,7 +8,8 @@ import pytest
 
 import networks
 import oracles
-from cnn import layers
+from cnn.layers.base import Layer, Reach
+from cnn.model import summary
 from cnn.report.journey import graph, record, reference
 from cnn.runs import run_dir
 
@@ -90,7 +91,7 @@ def test_stages_say_what_they_read():
     built = graph.build(network, SIDE)
     names = [stage.name for stage in built]
     by_name = dict(zip(names, built, strict=True))
-    assert names == ["input", *(row.path for row in layers.trace(network, SIDE))]
+    assert names == ["input", *(row.path for row in summary.trace(network, SIDE))]
     ends = [names[source] for source in by_name["residual1"].sources]
     assert ends == ["residual1/residual1", "residual1/shortcut/conv1"]
     inner = [names[source] for source in by_name["residual1/residual1"].sources]
@@ -117,7 +118,7 @@ def test_the_lessons_fields_are_three_four_eight_ten():
 
 
 @dataclasses.dataclass(frozen=True)
-class Own(layers.Layer):
+class Own(Layer):
     """A layer that nobody taught the page."""
 
     kind: ClassVar[str] = "own"
@@ -128,7 +129,7 @@ class Own(layers.Layer):
         return shape if self.window is None else (shape[0] - 2, shape[1] - 2, shape[2])
 
     def reach(self, shape):
-        return self.window and layers.Reach(self.window, (1, 1))
+        return self.window and Reach(self.window, (1, 1))
 
 
 @pytest.mark.parametrize(("window", "seen"), [((3, 3), ((4, 7), (2, 5))), (None, ((0, 9), (0, 8)))])

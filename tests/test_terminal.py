@@ -13,8 +13,8 @@ import runs
 from cnn import metrics
 from cnn.cli import printing
 from cnn.config import resolve
-from cnn.layers import show as layers_show
-from cnn.layers import written
+from cnn.layers.base import show as layers_show
+from cnn.layers.base import written
 from cnn.train.progress_bar import ProgressBar
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -11,7 +11,8 @@ import pytest
 
 from cnn import hyperparams
 from cnn.data import loader
-from cnn.model import compute, fusion
+from cnn.layers.base import Shard
+from cnn.model import fusion
 from cnn.model.network import apply, apply_train
 from cnn.optim import optimizer_specs, update_specs
 from cnn.train import multi_step
@@ -147,8 +148,8 @@ def gradients(text, count):
 )
 @pytest.mark.parametrize("count", [96, pytest.param(67, marks=pytest.mark.slow)])
 def test_gradients_by_pieces_are_those_of_the_whole_batch(text, count):
-    assert fusion.piece(96, 1000, "cpu") == 48
-    assert fusion.piece(67, 1000, "cpu") == 67
+    assert fusion.microbatch(96, 1000, "cpu") == 48
+    assert fusion.microbatch(67, 1000, "cpu") == 67
     ours, whole = gradients(text, count)
     # Not relative to each leaf: the bias before a batch normalisation has no gradient but rounding.
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5), ours, whole)
@@ -177,7 +178,7 @@ def test_layers_that_take_a_batch_by_pieces_compute_and_draw_what_they_do_at_onc
             return (logits * jnp.cos(jnp.arange(logits.size)).reshape(logits.shape)).sum(), batch_stats
 
         gradient = jax.value_and_grad(loss, has_aux=True)
-        ways = {"share": compute.Shard(piece=2), "platform": "cpu"}, {"platform": "cpu"}, {"platform": "gpu"}
+        ways = {"shard": Shard(microbatch=2), "platform": "cpu"}, {"platform": "cpu"}, {"platform": "gpu"}
         return [gradient(variables["params"], **options) for options in ways]
 
     pieces, at_once, plain = run(variables, images)

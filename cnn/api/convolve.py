@@ -15,7 +15,7 @@ from markupsafe import Markup
 from cnn.data import decode
 from cnn.data.resize import fit_images
 from cnn.data.types import DataError
-from cnn.layers import show
+from cnn.layers.base import show
 from cnn.report import filter_strip, hand_convolution
 from cnn.report.colormap import address
 from cnn.report.escape import shortened

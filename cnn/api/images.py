@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from cnn.config.config import ConfigError
-from cnn.layers import Shape, show
+from cnn.layers.base import Shape, show
 
 Pictures = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray
 """Files and folders of pictures, or intensities 0..255 as uint8: one image, or many along the first axis."""

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from cnn.api import notebook_html
-from cnn.layers import Row, Shape, count_parameters, show, written
+from cnn.layers.base import Shape, show, written
+from cnn.model.summary import Row, count_parameters
 from cnn.report import escape
 
 SHOWN = 24

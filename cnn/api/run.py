@@ -26,7 +26,7 @@ from cnn.config.config import Config, ConfigError, renamed
 from cnn.config.files import ConfigLike
 from cnn.data.types import DataError
 from cnn.data.user_images import Unread
-from cnn.layers import Conv
+from cnn.layers.convolution import Conv
 from cnn.report import curve_data, headline, run_files, run_page
 from cnn.report.journey import walkthrough
 from cnn.runs import lock, recorded_data, run_dir

@@ -7,9 +7,10 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cnn import fields, layers
+from cnn import fields
 from cnn.config import config
 from cnn.config.config import DEFAULT_NAMES, KNOWN
+from cnn.registry import LAYERS
 
 SUFFIX = ".help"
 WIDTH = 118
@@ -70,7 +71,7 @@ def _told(section: str, chosen: str) -> Iterator[str]:
     if section == "model":
         yield f"config.model: {MODEL}"
         yield ""
-        for name, kind in layers.KINDS.items():
+        for name, kind in LAYERS.items():
             yield from _wrapped(f"  {_call(name, kind)}", _first(kind.__doc__))
     elif section in config.SECTIONS:
         kind = config.SECTIONS[section]

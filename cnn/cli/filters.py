@@ -11,7 +11,7 @@ from cnn.api import convolve
 from cnn.cli import printing
 from cnn.config.config import ConfigError
 from cnn.data.types import DataError
-from cnn.layers import show
+from cnn.layers.base import show
 from cnn.report import hand_convolution
 from cnn.report.hand_convolution import FilterError, Kernel
 from cnn.runs import run_dir

@@ -14,6 +14,7 @@ from cnn.config.config import Config, ConfigError, Override
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.config.files import ReadConfig
 from cnn.data.types import DataError
+from cnn.layers.base import LayerError
 from cnn.runs import lock, run_dir
 from cnn.sweep import making, reading
 from cnn.sweep.plan import Plan
@@ -44,7 +45,7 @@ def _run(invocation: Invocation, read_config: ReadConfig) -> int:
         return module.run(*prepared, invocation.flags, **words)
     except ConfigError as error:
         return _fail(error.problems, WRONG)
-    except (DataError, run_dir.BrokenFile, multihost.Unlike) as error:
+    except (DataError, LayerError, run_dir.BrokenFile, multihost.Unlike) as error:
         return _fail([str(error)], WRONG)
     except lock.Held as error:
         return _fail([str(error)], HELD)

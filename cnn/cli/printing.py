@@ -11,7 +11,8 @@ from rich.text import Text
 
 from cnn.cli import tables
 from cnn.cli.pixels import bar, picture, sum_of
-from cnn.layers import Row, Shape, activation_bytes, count_parameters, show, written
+from cnn.layers.base import Shape, show, written
+from cnn.model.summary import Row, activation_bytes, count_parameters
 from cnn.report import filter_strip, hand_convolution
 from cnn.system.text import plain
 

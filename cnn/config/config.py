@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from cnn import patterns
 from cnn.config.sections import Checkpoint, Data, Eval, Report, Seed, Shared, Train
-from cnn.layers import Layer, Row
+from cnn.layers.base import Layer
+from cnn.model.summary import Row
 from cnn.optim import optimizer_specs, schedule_specs
 
 SECTIONS: dict[str, type] = {

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnn import fields, layers
+from cnn import fields
 from cnn.config import sections, validate
 from cnn.config.config import (
     DEFAULT_NAMES,
@@ -25,9 +25,12 @@ from cnn.config.config import (
 )
 from cnn.config.problems import Problems, Section, Typed, parse_field
 from cnn.expression import ExpressionError
-from cnn.layers import Layer, Row
+from cnn.layers.base import Layer
+from cnn.model import summary
+from cnn.model.summary import Row
+from cnn.registry import LAYERS
 
-RESERVED = frozenset({"layers", "classes", *layers.KINDS})
+RESERVED = frozenset({"layers", "classes", *LAYERS})
 
 
 class Network(NamedTuple):
@@ -55,8 +58,8 @@ def resolve_network(given: Mapping[str, Any], data: sections.Data | None, proble
     if not _check_names(names, problems):
         return None
     try:
-        built = layers.parse(text, {**names, "classes": data.classes if data else 1})
-        rows = layers.fit(built, text, data.image_shape, data.classes) if data else ()
+        built = summary.parse(text, {**names, "classes": data.classes if data else 1})
+        rows = summary.fit(built, text, data.image_shape, data.classes) if data else ()
     except ExpressionError as error:
         problems.note("model.layers", str(error))
         return None

@@ -9,7 +9,8 @@ from cnn.config import sections
 from cnn.config.config import array_paths
 from cnn.config.problems import Problems
 from cnn.data.types import NAME
-from cnn.layers import BatchNorm, Row
+from cnn.layers.normalisation import BatchNorm
+from cnn.model.summary import Row
 from cnn.optim import update_specs
 
 

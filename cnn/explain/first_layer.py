@@ -10,11 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt8
 
-from cnn import hyperparams, layers
+from cnn import hyperparams
 from cnn.config.config import Config
 from cnn.data import types
 from cnn.hyperparams import Hyperparams
+from cnn.layers.activation import Relu
+from cnn.layers.combine import Dropout
+from cnn.layers.convolution import Conv
+from cnn.layers.normalisation import BatchNorm, GroupNorm
 from cnn.model import network
+from cnn.model.summary import Row
 from cnn.runs import run_dir
 from cnn.train import step
 
@@ -65,15 +70,15 @@ def write(
     run_dir.write(workdir / run_dir.FIRST_LAYER, stream.getvalue())
 
 
-def first(rows: tuple[layers.Row, ...]) -> list[layers.Row]:
+def first(rows: tuple[Row, ...]) -> list[Row]:
     """Returns the convolution that begins the network, up to its ReLU where one follows; nothing for other networks."""
-    if not isinstance(rows[0].layer, layers.Conv) or rows[0].depth:
+    if not isinstance(rows[0].layer, Conv) or rows[0].depth:
         return []
     found = [rows[0]]
     for row in rows[1:]:
-        if isinstance(row.layer, layers.Relu):
+        if isinstance(row.layer, Relu):
             return [*found, row]
-        if not isinstance(row.layer, (layers.BatchNorm, layers.GroupNorm, layers.Dropout)):
+        if not isinstance(row.layer, (BatchNorm, GroupNorm, Dropout)):
             break
         found.append(row)
     return [rows[0]]

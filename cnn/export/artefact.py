@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cnn import layers
 from cnn.config.config import Config, ConfigError
-from cnn.model import network
+from cnn.model import network, summary
 
 LARGEST = 2_000_000_000
 """Bytes of weights; what both formats are stored in ends at 2 GiB."""
@@ -78,7 +77,7 @@ def check_size(trained: Trained) -> None:
       ConfigError: it cannot.
     """
     rows = trained.values.rows
-    size = 4 * (layers.count_parameters(rows) + layers.count_parameters(rows, "batch_stats"))
+    size = 4 * (summary.count_parameters(rows) + summary.count_parameters(rows, "batch_stats"))
     if size > LARGEST:
         raise ConfigError(
             [f"--format: must hold the weights in {LARGEST:,} bytes, got {size:,}. Use a smaller network"]

@@ -1,14 +1,19 @@
 """ONNX, written from the layer list: one file for ONNX Runtime and whatever else reads the format."""
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 
+from cnn.config.config import ConfigError
 from cnn.export import agreement
 from cnn.export.artefact import Artefact, Trained, check_size, pictures, precision
-from cnn.export.onnx_layers import Graph, add
+from cnn.layers.base import Layer, LayerError, OnnxGraph, Shape
+from cnn.layers.combine import Residual
+from cnn.model.summary import named
 
 OPSET, IR_VERSION = 17, 8
 """Those of 2022, so that readers of that age take it; no layer needs newer ones."""
@@ -21,7 +26,7 @@ def write(trained: Trained) -> Artefact:
     and ONNX Runtime's probabilities are compared with this software's.
 
     Raises:
-      ConfigError: the network is larger than the format can hold.
+      ConfigError: the network is larger than the format can hold, or the class of a layer has no operators of ONNX.
       FloatingPointError: a probability is not finite, or differs by more than rounding.
     """
     check_size(trained)
@@ -55,7 +60,7 @@ def build(trained: Trained) -> onnx.ModelProto:
     number = onnx.TensorProto.UINT8 if trained.intensities == "uint8" else onnx.TensorProto.FLOAT
     given = onnx.helper.make_tensor_value_info("images", number, ["batch", *data.image_shape])
     returned = onnx.helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["batch", data.classes])
-    graph = Graph()
+    graph = OnnxGraph()
     x = graph.node("Cast", ["images"], "preprocessing/float", to=onnx.TensorProto.FLOAT)
     for name, operator, numbers in (
         ("unit", "Div", np.full(1, 255)),
@@ -66,9 +71,47 @@ def build(trained: Trained) -> onnx.ModelProto:
     x = graph.node("Transpose", [x], "preprocessing/channels_first", perm=[0, 3, 1, 2])
     x, _ = add(graph, trained.values.layers, trained.variables, data.image_shape, x)
     graph.node("Softmax", [x], "probabilities", axis=1)
-    proto = onnx.helper.make_graph(graph.nodes, "network", [given], [returned], graph.arrays)
+    nodes = [
+        onnx.helper.make_node(node.operator, node.inputs, [node.name], name=node.name, **node.attributes)
+        for node in graph.nodes
+    ]
+    arrays = [onnx.numpy_helper.from_array(numbers, name) for name, numbers in graph.arrays.items()]
+    proto = onnx.helper.make_graph(nodes, "network", [given], [returned], arrays)
     opset = [onnx.helper.make_opsetid("", OPSET)]
     return onnx.helper.make_model(proto, opset_imports=opset, ir_version=IR_VERSION, producer_name="cnn")
+
+
+def add(
+    graph: OnnxGraph, layers: Sequence[Layer], variables: Mapping[str, Any], shape: Shape, x: str, prefix: str = ""
+) -> tuple[str, Shape]:
+    """Adds a chain of layers, but for its softmax; returns the name and the shape of what it makes.
+
+    Args:
+      graph: grows.
+      layers: in order.
+      variables: `params` and `batch_stats` of the chain.
+      shape: of one example before the first layer: height, width, channels, or features.
+      x: the name of what the first layer reads; maps have their channels first.
+      prefix: of the names, ends in a slash where it is not empty.
+
+    Raises:
+      ConfigError: the class of a layer does not say what it is in ONNX.
+    """
+    for name, layer in named(layers):
+        inner = {key: variables.get(key, {}).get(name, {}) for key in ("params", "batch_stats")}
+        path = f"{prefix}{name}"
+        if isinstance(layer, Residual):
+            body, _ = add(graph, layer.body, inner, shape, x, f"{path}/")
+            beside = {key: inner[key].get("shortcut", {}) for key in inner}
+            shortcut, _ = add(graph, layer.shortcut, beside, shape, x, f"{path}/shortcut/")
+            x = layer.add_onnx(graph, body, shortcut, path)
+        else:
+            try:
+                x = layer.onnx(graph, x, {**inner["params"], **inner["batch_stats"]}, shape, path)
+            except LayerError as error:
+                raise ConfigError([f"--format: {error}"]) from None
+        shape = layer.output(shape)
+    return x, shape
 
 
 def runner(content: bytes) -> agreement.Probabilities:

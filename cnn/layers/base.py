@@ -1,25 +1,41 @@
-"""What every layer kind knows about itself, in plain Python."""
+"""What a layer is: one class that says its shape and its cost in plain Python, and computes with JAX, NumPy and ONNX.
+
+Importing a layer loads no JAX: what is read from a config, and printed of it, needs none.
+"""
+
+from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from cnn import fields
+
+if TYPE_CHECKING:
+    import jax
+    from jaxtyping import Array, Int, PRNGKeyArray
 
 Shape = tuple[int, ...]
 """Height, width and channels of a map, or the length of a vector; never the batch."""
 
 Init = Literal["glorot_uniform", "zeros", "ones"]
 
+Arrays = Mapping[str, Any]
+"""The parameters and statistics of a layer, by name."""
+
 
 class LayerError(ValueError):
-    """A layer that does not fit what comes before it."""
+    """A layer that does not fit what comes before it, or that lacks what is asked of it."""
 
     def __init__(self, message: str, position: tuple[int | str, ...] = ()) -> None:
         self.position = position
         super().__init__(message)
 
-    def inside(self, *outer: int | str) -> "LayerError":
+    def inside(self, *outer: int | str) -> LayerError:
         """Returns the same error seen from the enclosing chain."""
         return LayerError(str(self), (*outer, *self.position))
 
@@ -48,13 +64,120 @@ class Reach(NamedTuple):
     strides: tuple[int, int]
 
 
+class Shard(NamedTuple):
+    """What of a batch one device computes, and in which microbatches.
+
+    Attributes:
+      rows: the row of each example in the batch, by which dropout draws (default: in order from 0).
+      axis: the name of the mesh axis over which the batch is spread, where it is.
+      microbatch: how many examples a CPU takes at a time in each layer; it must divide the shard (default: all).
+    """
+
+    rows: Int[Array, " batch"] | None = None
+    axis: str | None = None
+    microbatch: int | None = None
+
+
+class Training(NamedTuple):
+    """What a layer is told in training, beside its input and its arrays.
+
+    Attributes:
+      shard: what of the batch its input is.
+      make_key: returns a new key at each call; a layer that draws nothing must not call it.
+    """
+
+    shard: Shard
+    make_key: Callable[[], PRNGKeyArray]
+
+
+UNIT = 2.0**-24
+"""The unit roundoff of float32."""
+TINY = 2.0**-126
+"""Smaller numbers may be flushed to zero."""
+APPROXIMATED = 1e-5
+"""Relative: how far two float32 implementations of exp, tanh or erf may be apart."""
+
+
+def gamma(n: int) -> float:
+    """Returns the relative error that n roundings can add up to."""
+    return n * UNIT / (1 - n * UNIT)
+
+
+class Reference(NamedTuple):
+    """What a layer should make of one image, in float64, and how far float32 may be from each number.
+
+    Products of two float32 are exact in float64, so that a sum here is *the* sum; float32 may differ from it by at most
+    gamma_n times the sum of the terms' sizes, whatever the order of the additions. No tolerance is tuned.
+
+    Source:
+      Higham 2002, Accuracy and Stability of Numerical Algorithms, chapter 3.
+    """
+
+    right: np.ndarray
+    allowed: np.ndarray
+
+    @classmethod
+    def exact(cls, right: np.ndarray) -> Reference:
+        """Returns numbers that are chosen or moved, never rounded."""
+        return cls(right, np.zeros_like(right))
+
+    @classmethod
+    def rounded(cls, right: np.ndarray, n: int, size: np.ndarray) -> Reference:
+        """Returns numbers that take `n` roundings each; `size` is the sum of the absolute values of their terms."""
+        return cls(right, gamma(n) * size + n * TINY)
+
+    @classmethod
+    def approximated(cls, right: np.ndarray) -> Reference:
+        """Returns numbers of a function (exp, tanh, erf) that each library approximates in its own way."""
+        return cls(right, APPROXIMATED * np.abs(right) + TINY)
+
+
+class OnnxNode(NamedTuple):
+    """An operator of ONNX, its inputs by name, the name of its one output, and its attributes."""
+
+    operator: str
+    inputs: Sequence[str]
+    name: str
+    attributes: Mapping[str, Any]
+
+
+class OnnxGraph:
+    """The nodes and arrays of a graph that grows, on maps with the channels first.
+
+    Attributes:
+      nodes: in the order of computation.
+      arrays: by name; float32, or int64 for shapes.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[OnnxNode] = []
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def node(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
+        """Adds a node and returns the name of its output."""
+        self.nodes.append(OnnxNode(operator, inputs, name, attributes))
+        return name
+
+    def array(self, name: str, numbers: ArrayLike, dtype: type = np.float32) -> str:
+        """Adds an array and returns its name."""
+        self.arrays[name] = np.ascontiguousarray(numbers, dtype)
+        return name
+
+
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A layer that changes no shape and has no parameters; the kinds override what differs."""
+    """A layer that changes no shape and has no parameters; each kind overrides what differs, and computes in `apply`.
+
+    Its annotated fields are its options: whole numbers, texts and pairs shape the compiled program, a real number
+    (`float`, `Positive`, `Rate`, ...) is traced, so that another value compiles nothing.
+    """
 
     kind: ClassVar[str]
+    """Its name in an expression; the decorator sets it."""
     monotone: ClassVar[bool] = False
     """Whether it acts on each number alone and never decreases, so that it commutes with a maximum."""
+    kept: ClassVar[float] = 1
+    """How many arrays like its output are kept for its gradient; the estimate of memory reads it."""
 
     def output(self, shape: Shape) -> Shape:
         """Returns the shape that this layer makes of `shape`.
@@ -84,8 +207,59 @@ class Layer:
         del shape
         return Reach((1, 1), (1, 1))
 
+    def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
+        """Returns what the layer makes of a batch, in evaluation; also in training, unless `apply_train` differs.
 
-def require_map(layer: Layer, shape: Shape) -> tuple[int, int, int]:
+        Args:
+          x: images in `layout`, or vectors, (batch, features). In the layout `CHWN` images may be microbatches along
+            one more axis, the first.
+          arrays: its parameters and statistics.
+          layout: `NHWC` or `CHWN`, see `cnn.ops.conv`.
+
+        Raises:
+          LayerError: its class does not say how it is computed.
+        """
+        raise LayerError(
+            f"config.model.layers: {self.kind} is a layer that nothing computes. "
+            f"Give its class {type(self).__name__} a method apply, see cnn/layers/base.py"
+        )
+
+    def apply_train(
+        self, x: jax.Array, arrays: Arrays, layout: str, training: Training
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Returns what the layer makes of a batch in training, and its new statistics (`batch_stats`) by name."""
+        del training
+        return self.apply(x, arrays, layout), {}
+
+    def reference(self, x: np.ndarray, arrays: Arrays) -> Reference | None:
+        """Returns what the layer should make of one image, in float64; `None` where the class does not say.
+
+        Args:
+          x: one image, height x width x channels, or one vector; float64.
+          arrays: its parameters and statistics, float32.
+        """
+        return None
+
+    def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
+        """Adds the layer's operators, those of evaluation, to a graph; returns the name of what they make.
+
+        Args:
+          graph: grows.
+          x: the name of the input; maps have their channels first.
+          arrays: its parameters and statistics.
+          shape: of one example of the input: height, width, channels, or features.
+          path: what the names of nodes and arrays start with; that of the last node.
+
+        Raises:
+          LayerError: its class does not say how ONNX computes it.
+        """
+        raise LayerError(
+            f"onnx has no operators yet for the layer {self.kind}. "
+            f"Give its class {type(self).__name__} a method onnx, or use --format=stablehlo"
+        )
+
+
+def require_map(shape: Shape) -> tuple[int, int, int]:
     """Returns the height, width and channels.
 
     Raises:
@@ -98,7 +272,7 @@ def require_map(layer: Layer, shape: Shape) -> tuple[int, int, int]:
 
 
 def show(shape: Shape) -> str:
-    """Returns a shape as people write it: `26x26x64`, `1600`."""
+    """Returns a shape as it is usually written: `26x26x64`, `1600`."""
     return "x".join(map(str, shape))
 
 
@@ -122,4 +296,7 @@ def written(layer: Layer) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, tuple) and len(set(value)) == 1:
         return str(value[0])
-    return f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)  # so that it reads back as the same number
+    return f'"{value}"' if isinstance(value, str) else str(value)

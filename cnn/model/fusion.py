@@ -1,16 +1,21 @@
-"""Which layers are computed together: exact algebra on the layer list, before anything is compiled.
+"""What is computed together: layers that fuse into one operation, and how many examples a microbatch has.
 
-The plan never changes the layers, their parameters or what a checkpoint holds; the plain plan, one layer a group, is
-the oracle and what capture uses.
-
-How many examples are computed together; plain Python, so that memory can be reckoned without JAX.
+Plain Python on the layer list, before anything is compiled, so that memory can be estimated without JAX. Fusing is
+exact algebra; it never changes the layers, their parameters or what a checkpoint holds. `singles`, one operation a
+layer, is the oracle of `fuse`, and what capturing each layer's output uses.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
-from cnn.layers import BatchNorm, Conv, Layer, MaxPool, Residual, Shape, named
+from cnn.layers.base import Layer, Shape
+from cnn.layers.combine import Residual
+from cnn.layers.convolution import Conv
+from cnn.layers.normalisation import BatchNorm
+from cnn.layers.pooling import MaxPool
+from cnn.model.summary import named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,34 +52,42 @@ class ConvPool:
 FusedOp = Single | ConvPool
 
 
-def plain(layers: Sequence[Layer]) -> tuple[FusedOp, ...]:
-    """Returns one group for each layer."""
+def singles(layers: Sequence[Layer]) -> tuple[FusedOp, ...]:
+    """Returns one operation for each layer."""
     return tuple(Single(name, layer) for name, layer in named(layers))
 
 
-def fast(layers: Sequence[Layer]) -> tuple[FusedOp, ...]:
-    """Returns the groups that are computed in training and evaluation."""
-    waiting = list(plain(layers))
-    groups: list[FusedOp] = []
+def fuse(layers: Sequence[Layer]) -> tuple[FusedOp, ...]:
+    """Returns the operations that are computed in training and evaluation."""
+    waiting = named(layers)
+    ops: list[FusedOp] = []
     while waiting:
-        length, group = _conv_pool([entry.layer for entry in waiting if isinstance(entry, Single)], waiting[0])
-        groups.append(group)
-        del waiting[:length]
-    return tuple(groups)
+        op = _conv_pool(waiting) or Single(*waiting[0])
+        ops.append(op)
+        del waiting[: len(op.activations) + 2 if isinstance(op, ConvPool) else 1]
+    return tuple(ops)
 
 
-def blocks(groups: Sequence[FusedOp], remat: str) -> list[tuple[FusedOp, ...]]:
-    """Returns the groups in runs, of which only the first one's input is kept for the gradients.
+def _conv_pool(layers: list[tuple[str, Layer]]) -> ConvPool | None:
+    """Returns the convolution, activations and pooling that the layers begin with, `None` where they do not."""
+    (name, conv), *rest = layers
+    activations = tuple(layer for _, layer in itertools.takewhile(lambda named: named[1].monotone, rest))
+    pool = rest[len(activations)][1] if len(rest) > len(activations) else None
+    return ConvPool(name, conv, activations, pool) if isinstance(conv, Conv) and isinstance(pool, MaxPool) else None
+
+
+def blocks(ops: Sequence[FusedOp], remat: str) -> list[tuple[FusedOp, ...]]:
+    """Returns the operations in runs, of which only the first one's input is kept for the gradients.
 
     Args:
-      groups: of one chain.
-      remat: `none` is one run, `layers` one for each group, `blocks` about the square root of their number.
+      ops: of one chain.
+      remat: `none` is one run, `layers` one for each operation, `blocks` about the square root of their number.
 
     Source:
       Chen et al. 2016, https://arxiv.org/abs/1604.06174, section 4.1.
     """
-    length = {"none": len(groups), "layers": 1, "blocks": math.isqrt(max(0, len(groups) - 1)) + 1}[remat]
-    return [tuple(groups[start : start + length]) for start in range(0, len(groups), max(1, length))]
+    length = {"none": len(ops), "layers": 1, "blocks": math.isqrt(max(0, len(ops) - 1)) + 1}[remat]
+    return [tuple(ops[start : start + length]) for start in range(0, len(ops), max(1, length))]
 
 
 def independent(layers: Sequence[Layer]) -> bool:
@@ -87,30 +100,17 @@ def independent(layers: Sequence[Layer]) -> bool:
 
 
 def widest(layers: Sequence[Layer], image_shape: Shape) -> int:
-    """Returns how many numbers the largest map between two groups has, for one example."""
+    """Returns how many numbers the largest map between two operations has, for one example."""
     shape, largest = image_shape, math.prod(image_shape)
-    for group in fast(layers):
-        if isinstance(group, ConvPool):
-            shape = group.pool.output(group.conv.output(shape))
+    for op in fuse(layers):
+        if isinstance(op, ConvPool):
+            shape = op.pool.output(op.conv.output(shape))
         else:
-            if isinstance(group.layer, Residual):
-                largest = max(largest, *(widest(chain, shape) for chain in (group.layer.body, group.layer.shortcut)))
-            shape = group.layer.output(shape)
+            if isinstance(op.layer, Residual):
+                largest = max(largest, *(widest(chain, shape) for chain in (op.layer.body, op.layer.shortcut)))
+            shape = op.layer.output(shape)
         largest = max(largest, math.prod(shape))
     return largest
-
-
-def _conv_pool(layers: list[Layer], first: FusedOp) -> tuple[int, FusedOp]:
-    """Returns how many layers the first group takes, and the group."""
-    if not isinstance(layers[0], Conv):
-        return 1, first
-    end = 1
-    while end < len(layers) and layers[end].monotone:
-        end += 1
-    pool = layers[end] if end < len(layers) else None
-    if not isinstance(pool, MaxPool):
-        return 1, first
-    return end + 1, ConvPool(first.name, layers[0], tuple(layers[1:end]), pool)
 
 
 def _read(shape: Shape, pool: MaxPool) -> tuple[int, int]:
@@ -122,17 +122,17 @@ def _read(shape: Shape, pool: MaxPool) -> tuple[int, int]:
 _FEWEST, _MOST = 16, 64
 """Examples: fewer make the innermost axis too short; more leave the caches and are not faster."""
 _NUMBERS = 2**20
-"""The most numbers of a map of a piece: with what is made of it, more do not stay in the caches."""
+"""The most numbers of a map of a microbatch: with what is made of it, more do not stay in the caches."""
 
 
-def piece(examples: int, numbers: int, platform: str, *, devices: int = 1) -> int:
+def microbatch(examples: int, numbers: int, platform: str, *, devices: int = 1) -> int:
     """Returns how many of so many examples are best computed together, where they do not depend on each other.
 
     A CPU keeps what a few dozen need between two layers in its caches, and uses the same memory for the next ones; so
     one program that takes them in turn trains twice as fast. An accelerator wants all of them.
 
     Args:
-      examples: in the batch; the piece divides them.
+      examples: in the batch; the microbatch divides them.
       numbers: of the largest map of one example.
       platform: cpu, gpu or tpu.
       devices: how many of one CPU take turns in training; with two, longer operations are faster than cached ones.

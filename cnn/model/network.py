@@ -1,27 +1,54 @@
-"""The network: a Flax Linen module built from the layer list, computed group by group along a plan.
+"""The network: a Flax Linen module built from the layer list, computed as `cnn.model.fusion` groups it.
 
 The only importer of `flax.linen`. Parameters are named by their layers (`conv1/kernel`, `residual1/conv2/bias`),
-whatever the plan.
+whatever is fused.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from cnn import layers as kinds
-from cnn.layers import Layer, Parameter, Shape
-from cnn.model import compute, fusion
-from cnn.ops.layout import enter, layout_of, leave
+from cnn.layers.activation import Softmax
+from cnn.layers.base import Layer, Parameter, Shape, Shard, Training, show
+from cnn.layers.combine import Residual
+from cnn.model import fusion
+from cnn.ops import conv
+from cnn.ops.layout import add_bias, by_microbatch, enter, example_shape, layout_of, leave
 
 Variables = dict[str, Any]
 """`params`, and `batch_stats` (empty where no layer measures any)."""
 
 Images = Float[Array, "batch height width channels"]
 Logits = Float[Array, "batch classes"]
+
+
+class Call(NamedTuple):
+    """How a chain of layers is called.
+
+    Attributes:
+      shard: in training, what of a batch it is given; `None` in evaluation.
+      outputs: where what its layers make is kept.
+      prefix: the path of the chain, before the names of its layers.
+      frozen_batch_norm: the paths of batch normalisations that normalise as in evaluation and measure nothing.
+    """
+
+    shard: Shard | None = None
+    outputs: dict[str, jax.Array] | None = None
+    prefix: str = ""
+    frozen_batch_norm: frozenset[str] = frozenset()
+
+    def inside(self, name: str) -> "Call":
+        """Returns the call of the chain within a layer."""
+        return self._replace(prefix=f"{self.prefix}{name}/")
+
+    def note(self, name: str, output: jax.Array) -> None:
+        """Keeps what a layer made, where that is asked for."""
+        if self.outputs is not None:
+            self.outputs[self.prefix + name] = output
 
 
 def init(layers: Sequence[Layer], image_shape: Shape, key: PRNGKeyArray) -> Variables:
@@ -55,10 +82,10 @@ def apply_train(
     key: PRNGKeyArray,
     *,
     dtype: Any = jnp.float32,
-    share: compute.Shard = compute.Shard(),  # noqa: B008
+    shard: Shard = Shard(),  # noqa: B008
     remat: str = "none",
     platform: str | None = None,
-    still: frozenset[str] = frozenset(),
+    frozen_batch_norm: frozenset[str] = frozenset(),
 ) -> tuple[Logits, Any]:
     """Returns the logits, with dropout and batch statistics as in training, and the new `batch_stats`.
 
@@ -68,17 +95,17 @@ def apply_train(
       images: standardised.
       key: for dropout.
       dtype: that of the activations.
-      share: what of the batch the images are.
-      remat: what is computed a second time for the gradients, see `settings.Train`.
+      shard: what of the batch the images are.
+      remat: what is computed a second time for the gradients, see `cnn.config.sections.Train`.
       platform: computed as is fastest there (default: JAX's).
-      still: the paths of batch normalisations that normalise as in evaluation and measure nothing.
+      frozen_batch_norm: the paths of batch normalisations that normalise as in evaluation and measure nothing.
     """
     layout = _layout(platform)
-    share = share if share.rows is not None else share._replace(rows=jnp.arange(len(images)))
+    shard = shard if shard.rows is not None else shard._replace(rows=jnp.arange(len(images)))
     logits, updates = _Chain(tuple(layers), layout=layout, remat=remat).apply(
         variables,
-        enter(_checked(images).astype(dtype), layout, share.piece),
-        compute.Call(share, still=still),
+        enter(_checked(images).astype(dtype), layout, shard.microbatch),
+        Call(shard, frozen_batch_norm=frozen_batch_norm),
         rngs={"dropout": key},
         mutable=["batch_stats"],
     )
@@ -86,9 +113,9 @@ def apply_train(
 
 
 def capture(layers: Sequence[Layer], variables: Variables, images: Images) -> dict[str, jax.Array]:
-    """Returns what every layer produced, by its path, in order; the plain plan, in float32, softmax included."""
+    """Returns what every layer produced, by its path, in order; nothing fused, in float32, softmax included."""
     outputs: dict[str, jax.Array] = {}
-    _Chain(tuple(layers), plain=True).apply(variables, _checked(images), compute.Call(outputs=outputs))
+    _Chain(tuple(layers), fused=False).apply(variables, _checked(images), Call(outputs=outputs))
     return outputs
 
 
@@ -103,7 +130,7 @@ def _leave(logits: Any, layout: str) -> jax.Array:
 def _checked(images: jax.Array) -> jax.Array:
     if images.ndim != 4:
         raise ValueError(
-            f"images: must be batch x height x width x channels, got {kinds.show(images.shape)}. "
+            f"images: must be batch x height x width x channels, got {show(images.shape)}. "
             "Give grey images their channel axis: images[..., None]."
         )
     return images
@@ -115,84 +142,92 @@ class _Arrays(nn.Module):
     parameters: tuple[Parameter, ...]
 
     @nn.compact
-    def __call__(self) -> dict[str, Any]:
-        arrays: dict[str, Any] = {}
+    def __call__(self) -> tuple[dict[str, jax.Array], dict[str, Any]]:
+        """Returns all arrays, and for those that are measured what their new values are written to."""
+        arrays: dict[str, jax.Array] = {}
+        variables: dict[str, Any] = {}
         for name, shape, init_name, collection in self.parameters:
             make = getattr(nn.initializers, init_name)
             make = make() if init_name == "glorot_uniform" else make
             if collection == "params":
                 arrays[name] = self.param(name, make, shape)
             else:
-                arrays[name] = self.variable(collection, name, make, None, shape)
-        return arrays
+                variables[name] = self.variable(collection, name, make, None, shape)
+                arrays[name] = variables[name].value
+        return arrays, variables
 
 
 class _Chain(nn.Module):
-    """Layers one after another; with a shortcut, a residual: what both make of the input is added."""
+    """Layers one after another."""
 
     layers: tuple[Layer, ...]
-    plain: bool = False
+    fused: bool = True
+    """Whether layers are computed together where that is faster; one by one they are the oracle of the rest."""
     shortcut: tuple[Layer, ...] | None = None
+    """Of a residual, whose body the layers are: what both make of the input is added."""
     layout: str = "NHWC"
     """That of images between the layers; vectors are (batch, features)."""
     remat: str = "none"
 
     @nn.compact
-    def __call__(self, inputs: jax.Array, call: compute.Call = compute.Call()) -> jax.Array:  # noqa: B008
+    def __call__(self, inputs: jax.Array, call: Call = Call()) -> jax.Array:  # noqa: B008
         x = inputs
-        for block in fusion.blocks((fusion.plain if self.plain else fusion.fast)(self.layers), self.remat):
+        for block in fusion.blocks((fusion.fuse if self.fused else fusion.singles)(self.layers), self.remat):
 
             def compute_block(chain: "_Chain", x: jax.Array, block: Sequence[fusion.FusedOp] = block) -> jax.Array:
-                for group in block:
-                    x = chain.group(group, x, call)
+                for op in block:
+                    x = chain.compute(op, x, call)
                 return x
 
             x = (compute_block if self.remat == "none" else nn.remat(compute_block))(self, x)
         if self.shortcut is None:
             return x
-        other = _Chain(self.shortcut, self.plain, layout=self.layout, remat=self._inner_remat(), name="shortcut")
-        return x + other(inputs, call.inside("shortcut"))
+        other = _Chain(self.shortcut, self.fused, layout=self.layout, remat=self._inner_remat(), name="shortcut")
+        return Residual.add(x, other(inputs, call.inside("shortcut")))
 
-    def group(self, group: fusion.FusedOp, x: jax.Array, call: compute.Call) -> jax.Array:
-        """Returns what one group of layers makes of `x`."""
-        if isinstance(group, fusion.ConvPool):
-            x = self._conv_pool(group, x)
-        elif isinstance(group.layer, kinds.Residual):
-            body, shortcut = group.layer.body, group.layer.shortcut
-            inner = _Chain(body, self.plain, shortcut, self.layout, self._inner_remat(), name=group.name)
-            x = inner(x, call.inside(group.name))
-        elif isinstance(group.layer, kinds.Softmax):
-            # People see probabilities; what is returned, and trained, are the logits.
-            call.note(group.name, jax.nn.softmax(x.astype(jnp.float32)))
+    def compute(self, op: fusion.FusedOp, x: jax.Array, call: Call) -> jax.Array:
+        """Returns what one layer, or several that are computed together, make of `x`."""
+        if isinstance(op, fusion.ConvPool):
+            x = self._conv_pool(op, x)
+        elif isinstance(op.layer, Residual):
+            body, shortcut = op.layer.body, op.layer.shortcut
+            inner = _Chain(body, self.fused, shortcut, self.layout, self._inner_remat(), name=op.name)
+            x = inner(x, call.inside(op.name))
+        elif isinstance(op.layer, Softmax):
+            # Probabilities are shown; what is returned, and trained, are the logits.
+            call.note(op.name, op.layer.apply(x, {}, self.layout))
             return x
         else:
-            x = self._layer(group.name, group.layer, x, call)
-        call.note(group.name, x)
+            x = self._layer(op.name, op.layer, x, call)
+        call.note(op.name, x)
         return x
 
     def _inner_remat(self) -> str:
         """Returns that of the chains within: what a block computes again, it computes again as a whole."""
         return self.remat if self.remat == "layers" else "none"
 
-    def _arrays(self, name: str, layer: Layer, x: jax.Array) -> dict[str, Any]:
-        parameters = layer.parameters(compute.example_shape(x, self.layout))
-        return _Arrays(parameters, name=name)() if parameters else {}
+    def _arrays(self, name: str, layer: Layer, x: jax.Array) -> tuple[dict[str, jax.Array], dict[str, Any]]:
+        parameters = layer.parameters(example_shape(x, self.layout))
+        return _Arrays(parameters, name=name)() if parameters else ({}, {})
 
-    def _layer(self, name: str, layer: Layer, x: jax.Array, call: compute.Call) -> jax.Array:
-        if isinstance(layer, kinds.Dropout):
-            return compute.dropout(layer, x, self.make_rng("dropout"), call.trained, self.layout) if call.trained else x
-        arrays = self._arrays(name, layer, x)
-        if not isinstance(layer, kinds.BatchNorm):
-            return compute.forward(layer, arrays, x, self.layout)
-        mean, var = arrays["mean"], arrays["var"]
-        if call.trained is None or call.prefix + name in call.still:
-            return compute.normalise(layer, arrays, x, mean.value, var.value, self.layout)
-        x, new_mean, new_var = compute.normalise_batch(layer, arrays, x, self.layout, call.trained.axis)
-        mean.value = layer.momentum * mean.value + (1 - layer.momentum) * new_mean
-        var.value = layer.momentum * var.value + (1 - layer.momentum) * new_var
+    def _layer(self, name: str, layer: Layer, x: jax.Array, call: Call) -> jax.Array:
+        arrays, variables = self._arrays(name, layer, x)
+        if call.shard is None or call.prefix + name in call.frozen_batch_norm:
+            return layer.apply(x, arrays, self.layout)
+        training = Training(call.shard, lambda: self.make_rng("dropout"))
+        x, measured = layer.apply_train(x, arrays, self.layout, training)
+        for array, value in measured.items():
+            variables[array].value = value
         return x
 
-    def _conv_pool(self, group: fusion.ConvPool, x: jax.Array) -> jax.Array:
-        arrays = self._arrays(group.name, group.conv, x)
-        height, width = group.crop(compute.example_shape(x, self.layout))
-        return compute.conv_pool(group, arrays, x[..., :height, :width, :], self.layout)
+    def _conv_pool(self, op: fusion.ConvPool, x: jax.Array) -> jax.Array:
+        arrays, _ = self._arrays(op.name, op.conv, x)
+        height, width = op.crop(example_shape(x, self.layout))
+        kernel, slides = arrays["kernel"].astype(x.dtype), op.conv.slides()
+        pool = conv.Pool(op.pool.window, op.pool.strides, op.pool.padding)
+        x = x[..., :height, :width, :]
+        x = by_microbatch(lambda x: conv.conv_max_pool(x, kernel, slides, pool, layout=self.layout), x)
+        x = add_bias(x, arrays.get("bias"), self.layout)
+        for activation in op.activations:
+            x = activation.apply(x, {}, self.layout)
+        return x

@@ -1,4 +1,8 @@
-"""The two layouts of images, and how many examples are computed together."""
+"""The two layouts of images, and microbatches: so many examples at a time, one after another, in each layer.
+
+`NHWC` is (batch, height, width, channels); `CHWN` is (channels, height, width, batch), or with microbatches
+(microbatches, channels, height, width, examples). Vectors are (batch, features) always.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 _WRITTEN_OUT = 4
-"""The most pieces that are written out."""
+"""The most microbatches that are written out."""
 _PRODUCTS: ContextVar[bool] = ContextVar("products", default=False)
 
 
@@ -33,16 +37,36 @@ def layout_of(platform: str) -> str:
     return "CHWN" if platform == "cpu" or _PRODUCTS.get() else "NHWC"
 
 
-def enter(images: Float[Array, "batch height width channels"], layout: str, piece: int | None = None) -> jax.Array:
-    """Brings images into a layout; in `CHWN` as pieces of so many examples, one after another, where that is less.
+def channels_last(x: jax.Array, layout: str) -> bool:
+    """Tells whether channels, or features, are the last axis."""
+    return x.ndim == 2 or layout == "NHWC"
+
+
+def example_shape(x: jax.Array, layout: str) -> tuple[int, ...]:
+    """Returns the shape of one example, as layers count it: height, width, channels, or features."""
+    return x.shape[1:] if channels_last(x, layout) else (*x.shape[-3:-1], x.shape[-4])
+
+
+def per_channel(vector: Float[Array, " channels"], x: jax.Array, layout: str) -> jax.Array:
+    """Returns a number for each channel in the shape that broadcasts against `x`."""
+    return vector if channels_last(x, layout) else vector[:, None, None, None]
+
+
+def add_bias(x: jax.Array, bias: Float[Array, " channels"] | None, layout: str) -> jax.Array:
+    """Adds a number to each channel; nothing where there is no bias."""
+    return x if bias is None else x + per_channel(bias.astype(x.dtype), x, layout)
+
+
+def enter(images: Float[Array, "batch height width channels"], layout: str, microbatch: int | None = None) -> jax.Array:
+    """Brings images into a layout; in `CHWN` as microbatches of so many examples, where that is less than all.
 
     Vectors, (batch, features), stay as they are.
     """
     if layout == "NHWC" or images.ndim == 2:
         return images
-    if piece in (None, len(images)):
+    if microbatch in (None, len(images)):
         return jnp.transpose(images, (3, 1, 2, 0))
-    return jnp.transpose(images.reshape(-1, piece, *images.shape[1:]), (0, 4, 2, 3, 1))
+    return jnp.transpose(images.reshape(-1, microbatch, *images.shape[1:]), (0, 4, 2, 3, 1))
 
 
 def leave(images: jax.Array, layout: str) -> Float[Array, "batch height width channels"]:
@@ -55,10 +79,10 @@ def leave(images: jax.Array, layout: str) -> Float[Array, "batch height width ch
     return images.reshape(-1, *images.shape[2:])
 
 
-def by_piece(function: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
-    """Applies a function of (outer, height, width, inner) images, to pieces one after another.
+def by_microbatch(function: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+    """Applies a function of (outer, height, width, inner) images, to microbatches one after another.
 
-    A few pieces are written out, since a loop copies each into and out of its arrays; compiling many would take long.
+    A few are written out, since XLA's loop copies each into and out of its arrays; compiling many would take long.
     """
     if images.ndim == 4:
         return function(images)

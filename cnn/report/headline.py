@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from cnn.layers import count_parameters
+from cnn.model.summary import count_parameters
 from cnn.report import curve_data, escape
 from cnn.report.run_files import Run
 from cnn.report.sweep import record

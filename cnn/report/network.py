@@ -6,7 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cnn.layers import Residual, Row, Shape, activation_bytes, count_parameters, show, written
+from cnn.layers.base import Shape, show, written
+from cnn.layers.combine import Residual
+from cnn.model.summary import Row, activation_bytes, count_parameters
 from cnn.report import charts, escape
 from cnn.report.html import Figure, Part
 from cnn.report.run_files import Run

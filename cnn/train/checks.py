@@ -10,11 +10,11 @@ from pathlib import Path
 
 import jax
 
-from cnn import layers
 from cnn.config import sections
 from cnn.config.config import Config, ConfigError, array_paths
 from cnn.data import load, types
 from cnn.fields import MAX_INTEGER
+from cnn.layers.normalisation import BatchNorm
 from cnn.runs import recorded_data
 from cnn.system import host_memory, multihost, sharding
 from cnn.system.text import plain
@@ -50,7 +50,7 @@ def _left_out(values: Config, examples: int) -> str:
 def _unsettled(values: Config, examples: int) -> str:
     """Says of the batch normalisation with the longest memory that the run is too short for it."""
     frozen = set(values.frozen)
-    rows = [row for row in values.rows if isinstance(row.layer, layers.BatchNorm)]
+    rows = [row for row in values.rows if isinstance(row.layer, BatchNorm)]
     momenta = {row.path: row.layer.momentum for row in rows if not set(array_paths([row], "params")) <= frozen}  # type: ignore[attr-defined]
     moves = values.train.epochs * (examples // values.train.batch_size) * values.train.accumulate_steps
     slow = {path: momentum for path, momentum in momenta.items() if moves * (1 - momentum) < MEMORIES * (1 - 1e-9)}

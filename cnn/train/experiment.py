@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn import evaluate, layers
+from cnn import evaluate
 from cnn.config.config import Config
 from cnn.data import types
 from cnn.explain import journey
+from cnn.model.summary import count_parameters
 from cnn.runs import bad_examples_file, lock, numerics, provenance, recorded_data, run_dir
 from cnn.runs.checksum import fingerprint
 from cnn.system import fault_injection, multihost, sharding
@@ -159,7 +160,7 @@ def _result(
         "step": trainer.step,
         "epochs": trainer.step / trainer.steps_per_epoch,
         "stopped": progress.stopped,
-        "parameters": layers.count_parameters(values.rows),
+        "parameters": count_parameters(values.rows),
         "train": progress.last_epoch,
         "fingerprint": fingerprint(trainer.state),
         "train_seconds": round(progress.seconds, 3),

@@ -1,4 +1,4 @@
-"""The gradient of a batch: its parts one after another, each over all devices, a device's share of a part in pieces.
+"""The gradient of a batch: its parts one after another, each over all devices, a device's share in microbatches.
 
 Whatever the number of devices, the k-th part holds the same rows of the batch, each row draws the same augmentation and
 dropout, and statistics are those of the whole part; so only roundings differ. Devices meet in one sum of gradients a
@@ -16,7 +16,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from cnn.data.augment import Places, augment, whole
 from cnn.hyperparams import Hyperparams
-from cnn.model import compute, fusion, network
+from cnn.layers.base import Shard
+from cnn.model import fusion, network
 from cnn.optim import freeze
 from cnn.system import sharding
 
@@ -118,7 +119,7 @@ def _sums(
     axis, count = sharding.AXIS if program.devices > 1 else None, len(examples[0])
     size = count // program.accumulate_steps
     widest = fusion.widest(hyper.layers, examples[0].shape[1:])
-    piece = fusion.piece(size, widest, jax.default_backend(), devices=program.devices)
+    microbatch = fusion.microbatch(size, widest, jax.default_backend(), devices=program.devices)
     everything, params = params, freeze.trained(params, program.frozen)
 
     def loss_fn(params: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, weights: Any) -> Any:
@@ -128,9 +129,9 @@ def _sums(
             images,
             key,
             dtype=jnp.dtype(program.compute_dtype),
-            share=compute.Shard(rows, axis, piece),
+            shard=Shard(rows, axis, microbatch),
             remat=program.remat,
-            still=freeze.layers(everything, program.frozen),
+            frozen_batch_norm=freeze.layers(everything, program.frozen),
         )
         losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(labels, hyper.label_smoothing))
         correct = logits.argmax(-1) == labels.argmax(-1)
@@ -138,21 +139,21 @@ def _sums(
             losses, correct = losses * weights, correct * weights
         return losses.sum(), (batch_stats, correct.sum(dtype=jnp.float32))
 
-    def add_piece(sums: Any, examples: Any) -> tuple[Any, None]:
+    def add_microbatch(sums: Any, examples: Any) -> tuple[Any, None]:
         batch_stats, totals = sums
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (batch_stats, correct)), grads = grad_fn(params, batch_stats, *examples)
         return (batch_stats, jax.tree.map(jnp.add, totals, (grads, loss, correct))), None
 
     if fusion.independent(hyper.layers):
-        size = piece
+        size = microbatch
     zeros = jnp.zeros(()), jnp.zeros(())
     sums = batch_stats, (jax.tree.map(jnp.zeros_like, params), *(_varying(zeros) if axis else zeros))
     # A loop of one turn would still be a loop to XLA, in which a CPU computes less in parallel.
     if size == count:
-        return add_piece(sums, examples)[0]
-    pieces = jax.tree.map(lambda array: array.reshape(-1, size, *array.shape[1:]), examples)
-    return jax.lax.scan(add_piece, sums, pieces)[0]
+        return add_microbatch(sums, examples)[0]
+    microbatches = jax.tree.map(lambda array: array.reshape(-1, size, *array.shape[1:]), examples)
+    return jax.lax.scan(add_microbatch, sums, microbatches)[0]
 
 
 def _places(count: int, program: StepConfig) -> Places:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from cnn import layers, patterns
+from cnn import patterns
 from cnn.config import resolve
 from cnn.config.config import Config, ConfigError
+from cnn.layers.base import show
 from cnn.runs import run_dir
 
 SUFFIX = ".safetensors"
@@ -101,9 +102,7 @@ def has_begun(workdir: Path) -> bool:
 
 def _of_network(values: Config) -> dict[str, str]:
     return {
-        f"{row.path}/{parameter.name}": layers.show(parameter.shape)
-        for row in values.rows
-        for parameter in row.parameters
+        f"{row.path}/{parameter.name}": show(parameter.shape) for row in values.rows for parameter in row.parameters
     }
 
 
@@ -113,7 +112,7 @@ def _of_file(path: Path) -> dict[str, str]:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             types = {name: part.get_dtype() for name, part in slices.items()}
             return {
-                name: layers.show(tuple(part.get_shape())) + ("" if types[name] == FLOAT32 else f" of {types[name]}")
+                name: show(tuple(part.get_shape())) + ("" if types[name] == FLOAT32 else f" of {types[name]}")
                 for name, part in slices.items()
             }
     except (SafetensorError, OSError) as error:

@@ -9,10 +9,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cnn import layers
 from cnn.config.config import Config
-from cnn.layers import Row
-from cnn.model import fusion
+from cnn.layers.combine import Residual
+from cnn.layers.convolution import Conv
+from cnn.model import fusion, summary
+from cnn.model.summary import Row
 from cnn.optim import optimizer_specs, update_specs
 
 WITHIN = 2
@@ -20,8 +21,6 @@ WITHIN = 2
 FLOAT = 4
 """Bytes of a float32."""
 
-_KEPT: dict[type, float] = {layers.Gelu: 2, layers.Silu: 2, layers.GroupNorm: 2, layers.Softmax: 0, layers.Flatten: 0}
-"""How many arrays like its output a layer's gradient needs, where it is not one."""
 _SLOTS: dict[type, int] = {
     optimizer_specs.Sgd: 0,
     optimizer_specs.Momentum: 1,
@@ -68,15 +67,15 @@ def need(values: Config, platform: str, *, devices: int = 1, data: int = 0) -> N
       devices: how many share a batch.
       data: bytes of the data set that lie on each.
     """
-    everything = layers.count_parameters(values.rows)
-    measured = layers.count_parameters(values.rows, "batch_stats")
+    everything = summary.count_parameters(values.rows)
+    measured = summary.count_parameters(values.rows, "batch_stats")
     trained = everything - frozen(values)
     averaged = 0 if isinstance(values.train.average, update_specs.Off) else everything
     slots = _SLOTS.get(type(values.optimizer), 2)
     share = values.train.batch_size // devices
     part = share // values.train.accumulate_steps
     widest = fusion.widest(values.layers, values.data.image_shape)
-    examples = fusion.piece(part, widest, platform, devices=devices) if fusion.independent(values.layers) else part
+    examples = fusion.microbatch(part, widest, platform, devices=devices) if fusion.independent(values.layers) else part
     # The pictures of the whole share are prepared at once: as bytes, and twice as numbers.
     pictures = share * math.prod(values.data.image_shape) * (1 + 2 * FLOAT)
     return Need(
@@ -101,7 +100,7 @@ def split(values: Config) -> str | None:
     """Returns a line about what is trained and what is frozen, `None` where nothing is frozen."""
     if not values.frozen:
         return None
-    kept, everything = frozen(values), layers.count_parameters(values.rows)
+    kept, everything = frozen(values), summary.count_parameters(values.rows)
     return f"{everything - kept:,} parameters are trained, {kept:,} frozen: {values.train.freeze}"
 
 
@@ -140,7 +139,7 @@ def show(count: float) -> str:
 def _of_one(values: Config, platform: str) -> int:
     """Returns the bytes that one example needs between forward and backward."""
     size = 2 if values.train.compute_dtype == "bfloat16" else FLOAT
-    rows = [row for row in values.rows if not isinstance(row.layer, layers.Residual)]
+    rows = [row for row in values.rows if not isinstance(row.layer, Residual)]
     kept = [size * _numbers(row, platform) for row in rows]
     if platform == "cpu" or values.train.remat == "none" or not rows:
         return math.ceil(sum(kept))
@@ -153,12 +152,12 @@ def _of_one(values: Config, platform: str) -> int:
 
 def _numbers(row: Row, platform: str) -> float:
     outputs = math.prod(row.output)
-    if platform == "cpu" and isinstance(row.layer, layers.Conv):
+    if platform == "cpu" and isinstance(row.layer, Conv):
         return outputs + _beside_conv(row.layer, row.input, outputs)
-    return outputs * _KEPT.get(type(row.layer), 1)
+    return outputs * row.layer.kept
 
 
-def _beside_conv(conv: layers.Conv, shape: Sequence[int], outputs: int) -> float:
+def _beside_conv(conv: Conv, shape: Sequence[int], outputs: int) -> float:
     """Returns the numbers beside its output that a convolution on a CPU writes down, see `cnn.ops.conv.choose`."""
     height, width = conv.kernel
     window = height * width * shape[2] // conv.groups

@@ -4,7 +4,12 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cnn.layers import Conv, Layer, Residual, Row, Shape, named, trace, written
+from cnn.layers.base import Layer, Shape, written
+from cnn.layers.combine import Residual
+from cnn.layers.convolution import Conv
+from cnn.layers.pooling import AvgPool, MaxPool
+from cnn.layers.window import pads
+from cnn.model.summary import Row, named, trace
 
 Interval = tuple[int, int]
 """The first row or column, and the one after the last."""
@@ -90,9 +95,10 @@ def _chain(layers: Sequence[Layer], source: int, prefix: str, rows: dict[str, Ro
 def _stage(row: Row, source: int) -> Stage:
     layer = row.layer
     options: dict[str, Any] = {}
-    if layer.kind in _WINDOWED:
-        size = layer.kernel if isinstance(layer, Conv) else layer.window  # type: ignore[attr-defined]
-        options = {"kernel": size, "strides": layer.strides, "pads": _pads(row)}  # type: ignore[attr-defined]
+    if isinstance(layer, (Conv, MaxPool, AvgPool)):
+        size = layer.kernel if isinstance(layer, Conv) else layer.window
+        zeros = pads(row.input, layer.reach(row.input), layer.padding)
+        options = {"kernel": size, "strides": layer.strides, "pads": zeros}
     if isinstance(layer, Conv):
         options |= {"dilation": layer.dilation, "groups": layer.groups}
     if layer.kind in ("batch_norm", "group_norm"):
@@ -110,20 +116,6 @@ def _reach(row: Row) -> dict[str, Any]:
     if reach is None:
         return {"kernel": (2 * side + 1, 2 * side + 1), "pads": ((side, side), (side, side))}
     return {"kernel": reach.kernel, "strides": reach.strides}
-
-
-def _pads(row: Row) -> tuple[Interval, Interval]:
-    """Returns the zeros around the map with `same` padding; the odd one stands at the end."""
-    if row.layer.padding == "valid":  # type: ignore[attr-defined]
-        return (0, 0), (0, 0)
-    reach = row.layer.reach(row.input)
-    if reach is None:
-        raise AssertionError(f"{row.path} slides no window")
-    pads = []
-    for axis in (0, 1):
-        needed = (row.output[axis] - 1) * reach.strides[axis] + reach.kernel[axis] - row.input[axis]
-        pads.append((max(needed, 0) // 2, max(needed, 0) - max(needed, 0) // 2))
-    return pads[0], pads[1]
 
 
 def reach_back(stages: Sequence[Stage], number: int, row: int, column: int) -> dict[int, Region]:

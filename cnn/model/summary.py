@@ -1,43 +1,16 @@
-"""Walks a list of layers from the image to the logits: names, shapes, parameters, receptive fields."""
+"""From a layer expression to rows: names, shapes, parameters and receptive fields, from the image to the logits."""
 
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import ClassVar
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from cnn.fields import Chain
+from cnn import expression
+from cnn.layers.activation import Softmax
 from cnn.layers.base import Layer, LayerError, Parameter, Shape, show, written
-from cnn.layers.pointwise import Softmax
-
-
-@dataclasses.dataclass(frozen=True)
-class Residual(Layer):
-    """The sum of what `body` and `shortcut` make of the same input; without a shortcut, the input itself.
-
-    Source:
-      He et al. 2016, https://arxiv.org/abs/1512.03385.
-    """
-
-    kind: ClassVar[str] = "residual"
-
-    body: Chain
-    shortcut: Chain = ()
-
-    def output(self, shape: Shape) -> Shape:
-        ends = [shape, shape]
-        for side, chain in enumerate((self.body, self.shortcut)):
-            for layer in chain:
-                ends[side] = layer.output(ends[side])
-        if ends[0] != ends[1]:
-            raise LayerError(
-                f"its body makes {show(ends[0])} and its shortcut {show(ends[1])}, which cannot be added. "
-                f"Give a shortcut that makes {show(ends[0])}, such as shortcut=conv({ends[0][-1]}, 1, strides=...)"
-            )
-        return ends[0]
-
-    def formula(self, shape: Shape) -> str:
-        return "body + shortcut" if self.shortcut else "body + input"
+from cnn.layers.combine import Residual
+from cnn.registry import LAYERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,3 +136,26 @@ def count_parameters(rows: Iterable[Row], collection: str = "params") -> int:
 def activation_bytes(shape: Shape) -> int:
     """Returns the bytes of one float32 activation of this shape."""
     return 4 * math.prod(shape)
+
+
+def parse(text: str, names: Mapping[str, Any]) -> expression.Built:
+    """Reads a layer expression; see `cnn.expression.build`."""
+    return expression.build(text, LAYERS, names)
+
+
+def fit(built: expression.Built, text: str, image_shape: Shape, classes: int) -> tuple[Row, ...]:
+    """Traces an expression's layers and checks that they end in one logit a class.
+
+    Raises:
+      ExpressionError: a layer does not fit, with a caret under it.
+    """
+    if not built.items:
+        raise expression.ExpressionError("is empty. Write at least flatten | dense(classes)")
+    try:
+        rows = trace(built.items, image_shape)
+    except LayerError as error:
+        raise expression.ExpressionError(str(error), text, built.span(error.position)) from None
+    if rows[-1].output != (classes,):
+        message = f"ends in {show(rows[-1].output)}, expected {classes} logits. End with dense(classes)"
+        raise expression.ExpressionError(message, text, built.spans[-1])
+    return rows

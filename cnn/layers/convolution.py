@@ -1,0 +1,102 @@
+"""Convolution."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from etils import epy
+
+from cnn.fields import Count, Pair
+from cnn.layers import window
+from cnn.layers.base import Arrays, Layer, LayerError, OnnxGraph, Parameter, Reach, Reference, Shape, require_map
+from cnn.layers.window import Padding
+from cnn.registry import layer
+
+with epy.lazy_imports():
+    import jax
+
+    from cnn.ops import conv
+    from cnn.ops import layout as layouts
+
+
+@layer
+class Conv(Layer):
+    """Cross-correlation with learned kernels, as in every deep-learning library: the kernel is not flipped.
+
+    Defaults are Keras' (valid padding, a bias); Flax's `nn.Conv` pads SAME.
+    """
+
+    features: Count
+    kernel: Pair
+    strides: Pair = (1, 1)
+    padding: Padding = "valid"
+    dilation: Pair = (1, 1)
+    groups: Count = 1
+    use_bias: bool = True
+
+    def output(self, shape: Shape) -> Shape:
+        _, _, channels = require_map(shape)
+        if channels % self.groups or self.features % self.groups:
+            raise LayerError(
+                f"groups={self.groups} must divide its {channels} input channels and its {self.features} features"
+            )
+        return (*window.slide(shape, self.reach(shape), self.padding), self.features)
+
+    def formula(self, shape: Shape) -> str:
+        text = window.slide_formula(shape, self.reach(shape), self.padding)
+        if self.dilation == (1, 1):
+            return text
+        sides = zip(self.kernel, self.dilation, strict=True)
+        return f"{text}; kernel {window.once(f'({k}-1)*{d}+1 = {(k - 1) * d + 1}' for k, d in sides)}"
+
+    def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
+        kernel = Parameter("kernel", (*self.kernel, shape[2] // self.groups, self.features), "glorot_uniform")
+        return (kernel, Parameter("bias", (self.features,), "zeros")) if self.use_bias else (kernel,)
+
+    def macs(self, shape: Shape) -> int:
+        height, width, features = self.output(shape)
+        return height * width * features * math.prod(self.kernel) * (shape[2] // self.groups)
+
+    def reach(self, shape: Shape) -> Reach:
+        height, width = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        return Reach((height, width), self.strides)
+
+    def slides(self) -> conv.Window:
+        """Returns how the kernels slide, as `cnn.ops.conv` takes it."""
+        return conv.Window(self.strides, self.padding, self.dilation, self.groups)
+
+    def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
+        kernel, slides = arrays["kernel"].astype(x.dtype), self.slides()
+        maps = layouts.by_microbatch(lambda x: conv.conv(x, kernel, slides, layout=layout), x)
+        return layouts.add_bias(maps, arrays.get("bias"), layout)
+
+    def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
+        kernel = np.asarray(arrays["kernel"], np.float64)
+        height, width, inputs, features = kernel.shape
+        bias = np.asarray(arrays.get("bias", np.zeros(features)), np.float64)
+        output = self.output(x.shape)
+        total, size = np.zeros(output), np.zeros(output)
+        share = features // self.groups
+        patches = window.patches(x, self.reach(x.shape), self.padding, dilation=self.dilation)
+        for patch, weights in zip(patches, kernel.reshape(-1, inputs, features), strict=True):
+            for group in range(self.groups):
+                read, made = slice(group * inputs, (group + 1) * inputs), slice(group * share, (group + 1) * share)
+                total[..., made] += patch[..., read] @ weights[:, made]
+                size[..., made] += np.abs(patch[..., read]) @ np.abs(weights[:, made])
+        return Reference.rounded(total + bias, height * width * inputs + 2, size + np.abs(bias))
+
+    def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
+        kernel = graph.array(f"{path}/kernel", np.transpose(np.asarray(arrays["kernel"]), (3, 2, 0, 1)))
+        bias = [graph.array(f"{path}/bias", arrays["bias"])] if self.use_bias else []
+        (top, bottom), (left, right) = window.pads(shape, self.reach(shape), self.padding)
+        return graph.node(
+            "Conv",
+            [x, kernel, *bias],
+            path,
+            kernel_shape=self.kernel,
+            strides=self.strides,
+            pads=[top, left, bottom, right],
+            dilations=self.dilation,
+            group=self.groups,
+        )

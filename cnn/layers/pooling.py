@@ -1,0 +1,137 @@
+"""Pooling of windows, and of whole maps."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+from etils import epy
+
+from cnn.fields import Pair
+from cnn.layers import window
+from cnn.layers.base import Arrays, Layer, OnnxGraph, Reach, Reference, Shape, require_map
+from cnn.layers.window import Padding
+from cnn.registry import layer
+
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+
+    from cnn.ops import layout as layouts
+    from cnn.ops import pooling
+
+
+class _SameAsWindow:
+    def __repr__(self) -> str:
+        return "window"
+
+
+SAME_AS_WINDOW: Any = _SameAsWindow()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pool(Layer):
+    onnx_operator: ClassVar[str]
+
+    window: Pair
+    strides: Pair = SAME_AS_WINDOW
+    padding: Padding = "valid"
+
+    def __post_init__(self) -> None:
+        if self.strides is SAME_AS_WINDOW:
+            object.__setattr__(self, "strides", self.window)
+
+    def output(self, shape: Shape) -> Shape:
+        _, _, channels = require_map(shape)
+        return (*window.slide(shape, self.reach(shape), self.padding), channels)
+
+    def formula(self, shape: Shape) -> str:
+        return window.slide_formula(shape, self.reach(shape), self.padding)
+
+    def reach(self, shape: Shape) -> Reach:
+        return Reach(self.window, self.strides)
+
+    def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
+        # By default an average does not count what is padded, as ours does not.
+        (top, bottom), (left, right) = window.pads(shape, self.reach(shape), self.padding)
+        pads = [top, left, bottom, right]
+        return graph.node(self.onnx_operator, [x], path, kernel_shape=self.window, strides=self.strides, pads=pads)
+
+
+@layer
+class MaxPool(_Pool):
+    """The largest number of each window; a window's padding never wins."""
+
+    onnx_operator: ClassVar[str] = "MaxPool"
+
+    def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
+        return layouts.by_microbatch(lambda x: pooling.max_pool(x, self.window, self.strides, self.padding), x)
+
+    def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
+        return Reference.exact(np.max(window.patches(x, self.reach(x.shape), self.padding, fill=-np.inf), axis=0))
+
+
+@layer
+class AvgPool(_Pool):
+    """The mean of each window; padding is not counted, as in Keras and unlike Flax's `nn.avg_pool`."""
+
+    onnx_operator: ClassVar[str] = "AveragePool"
+
+    def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
+        return layouts.by_microbatch(lambda x: pooling.avg_pool(x, self.window, self.strides, self.padding), x)
+
+    def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
+        reach = self.reach(x.shape)
+        patches = np.stack(window.patches(x, reach, self.padding))
+        counts = np.sum(window.patches(np.ones_like(x), reach, self.padding), axis=0)
+        return Reference.rounded(patches.sum(0) / counts, len(patches) + 1, np.abs(patches).sum(0) / counts)
+
+
+@dataclasses.dataclass(frozen=True)
+class _GlobalPool(Layer):
+    onnx_operator: ClassVar[str]
+
+    def output(self, shape: Shape) -> Shape:
+        return (require_map(shape)[2],)
+
+    def formula(self, shape: Shape) -> str:
+        return f"{shape[0]}x{shape[1]} -> 1"
+
+    def reach(self, shape: Shape) -> Reach | None:
+        return None
+
+    def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
+        return graph.node("Flatten", [graph.node(self.onnx_operator, [x], f"{path}/map")], path)
+
+
+@layer
+class GlobalAvgPool(_GlobalPool):
+    """The mean of each channel."""
+
+    onnx_operator: ClassVar[str] = "GlobalAveragePool"
+
+    def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
+        return _as_vectors(layouts.by_microbatch(pooling.global_avg_pool, x), layout)
+
+    def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
+        return Reference.rounded(x.mean((0, 1)), math.prod(x.shape[:2]) + 1, np.abs(x).mean((0, 1)))
+
+
+@layer
+class GlobalMaxPool(_GlobalPool):
+    """The largest number of each channel."""
+
+    onnx_operator: ClassVar[str] = "GlobalMaxPool"
+
+    def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
+        return _as_vectors(layouts.by_microbatch(pooling.global_max_pool, x), layout)
+
+    def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
+        return Reference.exact(x.max((0, 1)))
+
+
+def _as_vectors(pooled: jax.Array, layout: str) -> jax.Array:
+    """Returns (batch, channels) of what is left of images, in `CHWN` (channels, batch), perhaps of microbatches."""
+    return pooled if layout == "NHWC" else jnp.moveaxis(pooled, -1, -2).reshape(-1, pooled.shape[-2])
