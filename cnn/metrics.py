@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 
 from cnn import fields
+from cnn.losses import cross_entropy, log_softmax
 
 BINS = 15
 TOP = 5
@@ -104,7 +105,7 @@ def evaluate(
     predictions = logits.argmax(axis=1)
     hits = predictions == labels
     correct = int(hits.sum())
-    log_probabilities = _log_softmax(logits)
+    log_probabilities = log_softmax(logits)
     confusion = np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
     scores = _class_scores(confusion, class_names)
     bins = _reliability(np.exp(log_probabilities.max(axis=1)), hits)
@@ -167,12 +168,6 @@ def _checked(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str])
     return logits, labels.astype(np.int64)
 
 
-def _log_softmax(logits: Float64[np.ndarray, "n classes"]) -> Float64[np.ndarray, "n classes"]:
-    # Subtracting the largest logit first keeps log(2) visible beside logits of 1e38.
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
 def _ranks(logits: Float64[np.ndarray, "n classes"], labels: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     own = logits[np.arange(len(labels)), labels][:, None]
     ahead = np.arange(logits.shape[1]) < labels[:, None]
@@ -217,11 +212,4 @@ def most_confused(
       labels: indices of classes.
     """
     most = MOST if (logits.argmax(axis=1) != labels).any() else LEAST_SURE
-    return np.argsort(-losses(logits, labels), kind="stable")[:most]
-
-
-def losses(logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    """Returns the cross-entropy of each example, in nats and float64."""
-    logits = logits.astype(np.float64)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+    return np.argsort(-cross_entropy(logits, labels), kind="stable")[:most]

@@ -17,7 +17,7 @@ from cnn.cli import COMMANDS, parser
 from cnn.config import config, resolve
 from cnn.data.augment_kinds import AUGMENTATIONS
 from cnn.model import compute
-from cnn.optim import optimizer_specs, schedule_specs
+from cnn.optim import OPTIMIZERS, SCHEDULES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -119,7 +119,7 @@ def test_every_kind_command_section_and_config_is_in_the_readme():
     for table in (layers.KINDS, AUGMENTATIONS):
         for name, kind in table.items():
             assert f"`{expression.signature(name, kind)}`" in README, name
-    for name in (*optimizer_specs.OPTIMIZERS, *schedule_specs.SCHEDULES):
+    for name in (*OPTIMIZERS, *SCHEDULES):
         assert re.search(rf"\b{name}\b", README), name
     for section in (*config.SECTIONS, *config.NAMED, "model", "seed"):
         assert f"| `{section}` |" in README

@@ -8,10 +8,9 @@ from typing import Any
 import jax
 
 from cnn.config.config import ConfigError
-from cnn.optim.update_specs import Off
 from cnn.runs import run_dir
 from cnn.sweep import lanes, measure, processes, programs, ranking, solo, stacked
-from cnn.sweep.options import CmaEs, Tpe
+from cnn.sweep.options import CmaEs, Off, Tpe
 from cnn.sweep.plan import RECORD, Trial
 from cnn.sweep.session import Session
 from cnn.train import multi_step

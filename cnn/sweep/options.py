@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from cnn.config.sections import Seed
 from cnn.fields import Bounds, Count, Language, Natural
-from cnn.optim.update_specs import Off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +41,11 @@ class CmaEs(Random):
 SAMPLERS: dict[str, type] = {"grid": Grid, "random": Random, "qmc": Qmc, "tpe": Tpe, "cmaes": CmaEs}
 
 Reduction = Annotated[int, Bounds(2)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Off:
+    """Every trial runs to its end."""
 
 
 @dataclasses.dataclass(frozen=True)

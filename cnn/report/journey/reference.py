@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cnn.losses import softmax
 from cnn.report.journey.graph import Stage
 
 UNIT = 2.0**-24
@@ -175,11 +176,6 @@ def _add(_: Stage, sources: Sources, __: Arrays) -> Answer:
     return sources[0] + sources[1], _bound(1, np.abs(sources[0]) + np.abs(sources[1]))
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max())
-    return powers / powers.sum()
-
-
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0.0, -x))
 
@@ -201,7 +197,7 @@ _OPS: dict[str, Callable[[Stage, Sources, Arrays], Answer]] = {
     "batch_norm": _batch_norm,
     "group_norm": _group_norm,
     "add": _add,
-    "softmax": _smoothly(_softmax),
+    "softmax": _smoothly(softmax),
     "tanh": _smoothly(np.tanh),
     "sigmoid": _smoothly(_sigmoid),
     "silu": _smoothly(lambda x: x * _sigmoid(x)),
