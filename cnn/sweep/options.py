@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from cnn.config.sections import Seed
 from cnn.fields import Bounds, Count, Language, Natural
+from cnn.metrics import METRICS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +96,8 @@ class Options:
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
         """Whether more of the objective is better."""
-        return "maximize" if self.objective == "valid.accuracy" else "minimize"
+        metric: Any = METRICS[self.objective.removeprefix("valid.")]
+        return "maximize" if metric.better == "higher" else "minimize"
 
 
 CHANGEABLE = ("tries", "engine", "lanes", "jobs")
