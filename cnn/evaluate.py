@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int64, UInt8
 
-from cnn import hyperparams, metrics
+from cnn import hyperparams, losses, metrics
 from cnn.config.config import Config
 from cnn.data import decode, loader, types, user_images
 from cnn.data.user_images import Unread, UserImage, Wanted
@@ -215,8 +215,7 @@ class Prediction(NamedTuple):
     @property
     def probabilities(self) -> Float[np.ndarray, " classes"]:
         """Softmax of the logits, in float64."""
-        exponentials = np.exp(self.logits.astype(np.float64) - float(self.logits.max()))
-        return exponentials / exponentials.sum()
+        return losses.softmax(self.logits)
 
     def best(self, count: int) -> list[int]:
         """Returns the classes with the largest logits, largest first; of equal ones the first."""

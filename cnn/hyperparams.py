@@ -1,9 +1,12 @@
 """The traced hyperparameters: every real number that the compiled step reads.
 
-Each record of the config is a pytree whose leaves are its real numbers and whose structure is all the rest. Another
-learning rate is another leaf and compiles nothing; another width is another structure. A sweep stacks the leaves.
+Each record of the config is a pytree whose leaves are its real numbers and whose structure is all the rest, its class
+included. Another learning rate is another leaf and compiles nothing; another width is another structure. A sweep stacks
+the leaves. A class becomes a pytree when a config first uses it, so one that is registered late is like any other.
 """
 
+import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -11,10 +14,8 @@ import jax.numpy as jnp
 
 from cnn import fields
 from cnn.config.config import Config
-from cnn.data.augment_kinds import AUGMENTATIONS
 from cnn.layers.base import Layer
-from cnn.optim import optimizer_specs, schedule_specs, update_specs
-from cnn.registry import LAYERS
+from cnn.losses import SoftmaxCrossEntropy
 
 
 class Hyperparams(NamedTuple):
@@ -30,8 +31,15 @@ class Hyperparams(NamedTuple):
     mean: tuple[Any, ...]
     std: tuple[Any, ...]
 
+    @property
+    def loss(self) -> SoftmaxCrossEntropy:
+        """The loss that training minimises, of logits and labels."""
+        return SoftmaxCrossEntropy(self.label_smoothing)
 
-def _register(kind: type) -> None:
+
+@functools.cache
+def make_pytree(kind: type) -> None:
+    """Registers the records of a class as pytrees; once, however often it is called."""
     # Not `register_dataclass`: in JAX 0.10.2 the tree structures of two such classes compare equal where their fields
     # do, so that a jitted function now and then took tanh for relu, or cosine for linear, and ran the other's program.
     annotations = fields.options(kind)
@@ -52,16 +60,16 @@ def _register(kind: type) -> None:
     jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, flatten)
 
 
-_TABLES = (
-    LAYERS,
-    AUGMENTATIONS,
-    optimizer_specs.OPTIMIZERS,
-    schedule_specs.SCHEDULES,
-    update_specs.CLIPS,
-    update_specs.AVERAGES,
-)
-for _kind in dict.fromkeys(kind for table in _TABLES for kind in table.values()):
-    _register(_kind)
+def _make_pytrees(part: Any) -> None:
+    """Registers the class of every record in a part of a config, at any depth."""
+    kind = type(part)
+    if dataclasses.is_dataclass(kind):
+        make_pytree(kind)
+        for name in fields.options(kind):
+            _make_pytrees(getattr(part, name))
+    elif isinstance(part, tuple):
+        for item in part:
+            _make_pytrees(item)
 
 
 def from_values(values: Config) -> Hyperparams:
@@ -75,7 +83,7 @@ def structure(values: Config) -> str:
 
 
 def _plain(values: Config) -> Hyperparams:
-    return Hyperparams(
+    plain = Hyperparams(
         layers=values.layers,
         augment=values.data.augment,
         optimizer=values.optimizer,
@@ -86,3 +94,5 @@ def _plain(values: Config) -> Hyperparams:
         mean=values.data.mean,
         std=values.data.std,
     )
+    _make_pytrees(plain)
+    return plain

@@ -1,22 +1,60 @@
 """What logits and labels say about a classifier: every example counted once, sums divided at the end, in float64.
 
-Which examples of an evaluation are worth a look.
+A metric of one number is a class with `@metric`: called with the logits and labels of a split, it returns the number,
+and its attribute `better` says which way is better. `evaluate` computes them and the rest of a publishable evaluation;
+`most_confused` says which of its examples are worth a look.
 """
 
 import dataclasses
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 
 from cnn import fields
+from cnn.losses import cross_entropy, log_softmax
+from cnn.registry import METRICS as METRICS
+from cnn.registry import metric
 
 BINS = 15
 TOP = 5
 _Z95 = statistics.NormalDist().inv_cdf(0.975)
+
+
+Better = Literal["higher", "lower"]
+
+
+@metric
+class Accuracy:
+    """The share of the examples whose largest logit is that of their label; of equal logits the first counts."""
+
+    better: ClassVar[Better] = "higher"
+
+    def __call__(self, logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]) -> float:
+        return int((logits.argmax(axis=1) == labels).sum()) / len(labels)
+
+
+@metric(name="top5_accuracy")
+class Top5Accuracy:
+    """The share of the labels among the five largest logits; of equal logits the first counts."""
+
+    better: ClassVar[Better] = "higher"
+
+    def __call__(self, logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]) -> float:
+        return float((_ranks(logits, labels) < TOP).mean())
+
+
+@metric
+class Loss:
+    """The mean cross-entropy, in nats; without label smoothing, whatever training minimised."""
+
+    better: ClassVar[Better] = "lower"
+
+    def __call__(self, logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]) -> float:
+        return math.fsum(cross_entropy(logits, labels)) / len(labels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,17 +142,16 @@ def evaluate(
     predictions = logits.argmax(axis=1)
     hits = predictions == labels
     correct = int(hits.sum())
-    log_probabilities = _log_softmax(logits)
     confusion = np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
     scores = _class_scores(confusion, class_names)
-    bins = _reliability(np.exp(log_probabilities.max(axis=1)), hits)
+    bins = _reliability(np.exp(log_softmax(logits).max(axis=1)), hits)
     return Evaluation(
         count=count,
         correct=correct,
-        accuracy=correct / count,
+        accuracy=Accuracy()(logits, labels),
         interval=wilson(correct, count),
-        top5_accuracy=float((_ranks(logits, labels) < TOP).mean()) if classes > TOP else None,
-        loss=math.fsum(-log_probabilities[np.arange(count), labels]) / count,
+        top5_accuracy=Top5Accuracy()(logits, labels) if classes > TOP else None,
+        loss=Loss()(logits, labels),
         macro_f1=statistics.fmean(score.f1 for score in scores if score.f1 is not None),
         ece=math.fsum(b.count * b.gap for b in bins) / count,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
@@ -167,12 +204,6 @@ def _checked(logits: np.ndarray, labels: np.ndarray, class_names: Sequence[str])
     return logits, labels.astype(np.int64)
 
 
-def _log_softmax(logits: Float64[np.ndarray, "n classes"]) -> Float64[np.ndarray, "n classes"]:
-    # Subtracting the largest logit first keeps log(2) visible beside logits of 1e38.
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
 def _ranks(logits: Float64[np.ndarray, "n classes"], labels: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     own = logits[np.arange(len(labels)), labels][:, None]
     ahead = np.arange(logits.shape[1]) < labels[:, None]
@@ -217,11 +248,4 @@ def most_confused(
       labels: indices of classes.
     """
     most = MOST if (logits.argmax(axis=1) != labels).any() else LEAST_SURE
-    return np.argsort(-losses(logits, labels), kind="stable")[:most]
-
-
-def losses(logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    """Returns the cross-entropy of each example, in nats and float64."""
-    logits = logits.astype(np.float64)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+    return np.argsort(-cross_entropy(logits, labels), kind="stable")[:most]

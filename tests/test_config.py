@@ -15,7 +15,7 @@ from cnn import fields
 from cnn.config import config
 from cnn.config.config import ConfigError, Override, differences
 from cnn.config.resolve import resolve
-from cnn.optim.update_specs import Off
+from cnn.config.sections import Never
 
 
 def problems(*overrides, **sections):
@@ -32,7 +32,7 @@ def test_defaults_and_flags_are_resolved():
     assert (values.train.epochs, values.seed, values.eval.test, values.data.mean) == (7, 3, False, (0.5,))
     assert values.optimizer.learning_rate == 1.0
     assert isinstance(values.optimizer.learning_rate, float)
-    assert values.train.stop == Off()
+    assert values.train.stop == Never()
     assert [row.path for row in values.rows] == ["flatten1", "dense1", "softmax1"]
 
 

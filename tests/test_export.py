@@ -23,7 +23,7 @@ import networks
 import runs
 import test_configs
 import test_model
-from cnn import hyperparams, registry
+from cnn import hyperparams, losses, registry
 from cnn.cli import CHOICES, export
 from cnn.config.config import ConfigError
 from cnn.config.resolve import resolve as resolve_resolve
@@ -89,7 +89,7 @@ def check_onnx(network, sizes=SIZES):
     for size in sizes:
         found = run(images[:size])
         assert found.dtype == np.float32
-        np.testing.assert_allclose(found, agreement.softmax(logits[:size]), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found, losses.softmax(logits[:size]), rtol=0, atol=1e-5)
 
 
 LAYERS = [
@@ -166,7 +166,7 @@ def test_every_layer_is_the_same_in_stablehlo_and_in_evaluation():
     assert exported.platforms == ("cpu", "cuda", "tpu")
     images = agreement.drawn(network, 128)
     found = networks.jit(exported.call)(images)
-    np.testing.assert_allclose(found, agreement.softmax(logits_of(network, images)), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found, losses.softmax(logits_of(network, images)), rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def test_stablehlo_takes_any_number_of_pictures_as_float32_too():
     for size in SIZES:
         images = agreement.drawn(network, size)
         assert images.dtype == np.float32 and (images % 1).any()
-        np.testing.assert_allclose(run(images), agreement.softmax(logits_of(network, images)), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(run(images), losses.softmax(logits_of(network, images)), rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="uint8"):
         run(images.astype(np.uint8))
     with pytest.raises(ValueError, match="8"):

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from cnn import evaluate
 from cnn.config import config
-from cnn.optim import optimizer_specs
+from cnn.optim import OPTIMIZERS
 from cnn.train import memory_estimate, multi_step
 
 NETWORK = (
@@ -33,7 +33,7 @@ def changed(values, steps=3):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", optimizer_specs.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_frozen_parameters_keep_every_bit_under_every_optimizer(optimizer):
     decay = {} if optimizer in ("adam", "nadam") else {"optimizer__weight_decay": 0.1, "optimizer__decayed": "all"}
     raw = {**tiny.RAW, "model": {"layers": SMALL}, "optimizer": {"name": optimizer, "learning_rate": 0.1}}

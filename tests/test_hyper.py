@@ -1,17 +1,19 @@
 """Another real number compiles nothing; another structure does; many numbers train side by side."""
 
+import dataclasses
 import functools
 import itertools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn import fields, hyperparams
+from cnn import fields, hyperparams, registry
 from cnn.data import loader
 from cnn.data.augment_kinds import AUGMENTATIONS
-from cnn.optim import optimizer_specs, schedule_specs, update_specs
+from cnn.optim import AVERAGES, CLIPS, OPTIMIZERS, SCHEDULES
 from cnn.registry import LAYERS
 from cnn.train import multi_step
 from cnn.train.step import _create, _create_on_cpu, create_state, train_step
@@ -113,10 +115,10 @@ def test_every_number_is_a_float32_array():
 TABLES = {
     **LAYERS,
     **AUGMENTATIONS,
-    **optimizer_specs.OPTIMIZERS,
-    **schedule_specs.SCHEDULES,
-    **update_specs.CLIPS,
-    **update_specs.AVERAGES,
+    **OPTIMIZERS,
+    **SCHEDULES,
+    **CLIPS,
+    **AVERAGES,
 }
 
 
@@ -129,6 +131,10 @@ def example(kind):
     real = [name for name, annotation in fields.options(kind).items() if fields.is_real(annotation)]
     missing = [name for name, default in fields.defaults(kind).items() if default is fields.REQUIRED]
     return kind(**{name: 0.5 if name in real else arguments[name] for name in missing}), len(real)
+
+
+for _kind in KINDS:
+    hyperparams.make_pytree(_kind)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -144,6 +150,21 @@ def test_records_of_different_kinds_are_different_structures():
     # The cache of compiled programs looks structures up by equality: two kinds must never be equal.
     structures = [jax.tree.structure(example(kind)[0]) for kind in KINDS]
     assert all(one != other for one, other in itertools.combinations(structures, 2))
+
+
+def test_a_class_that_is_registered_late_is_traced_like_any_other():
+    class Signs:
+        learning_rate: fields.Positive
+        decayed: Literal["kernels", "all"] = "kernels"
+
+    table = registry.Table()
+    table.register(Signs)
+    values = dataclasses.replace(tiny.resolve(), optimizer=Signs(0.5))
+    found = hyperparams.from_values(values)
+    assert found.optimizer == Signs(jnp.float32(0.5))
+    assert Signs.kind == "signs"
+    assert structure(values) == structure(dataclasses.replace(values, optimizer=Signs(0.1)))
+    assert structure(values) != structure(dataclasses.replace(values, optimizer=Signs(0.5, "all")))
 
 
 def test_a_path_to_a_number_names_its_field():

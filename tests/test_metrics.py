@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cnn.metrics import Evaluation, evaluate, wilson
+from cnn.metrics import METRICS, Evaluation, evaluate, wilson
 
 
 def scores(logits, labels, names=None) -> Evaluation:
@@ -92,6 +92,18 @@ def test_scores_agree_with_scikit_learn(count, classes):
         for value, other in zip((score.precision, score.recall, score.f1, score.support), values, strict=True):
             assert (value is None and np.isnan(other)) or value == pytest.approx(other)
     assert ours.macro_f1 == pytest.approx(sklearn.metrics.f1_score(labels, predictions, average="macro"))
+
+
+def test_each_metric_of_the_table_is_a_field_of_the_evaluation_and_says_which_way_is_better():
+    logits, labels = random_case(50, 12)
+    ours = scores(logits, labels)
+    for name, kind in METRICS.items():
+        assert kind()(logits, labels) == getattr(ours, name)
+    assert {name: kind.better for name, kind in METRICS.items()} == {
+        "accuracy": "higher",
+        "top5_accuracy": "higher",
+        "loss": "lower",
+    }
 
 
 @settings(deadline=None)

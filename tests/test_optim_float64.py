@@ -7,21 +7,21 @@ import optax
 import pytest
 
 import cnn.hyperparams  # noqa: F401 - makes the records trees of arrays
-from cnn.optim import optimizer_specs, optimizers, schedule_specs, update_specs
+from cnn.optim import clips, optimizers, schedules
 
 STEPS, TOLERANCE = 20, 1e-9
 RATE, DECAY, EPS = 0.01, 0.1, 1e-3
 """A large epsilon, so that where it stands is seen."""
 ALL_DECAY = {"weight_decay": DECAY, "decayed": "all"}
 RECORDS = {
-    "sgd": optimizer_specs.Sgd(RATE, **ALL_DECAY),
-    "momentum": optimizer_specs.Momentum(RATE, momentum=0.8, **ALL_DECAY),
-    "nesterov": optimizer_specs.Nesterov(RATE, momentum=0.8, **ALL_DECAY),
-    "rmsprop": optimizer_specs.Rmsprop(RATE, decay=0.95, eps=EPS, **ALL_DECAY),
-    "rmsprop_outside": optimizer_specs.Rmsprop(RATE, decay=0.95, eps=EPS, eps_place="outside", **ALL_DECAY),
-    "adam": optimizer_specs.Adam(RATE, eps=EPS),
-    "adamw": optimizer_specs.AdamW(RATE, eps=EPS, **ALL_DECAY),
-    "nadam": optimizer_specs.Nadam(RATE, eps=EPS),
+    "sgd": optimizers.Sgd(RATE, **ALL_DECAY),
+    "momentum": optimizers.Momentum(RATE, momentum=0.8, **ALL_DECAY),
+    "nesterov": optimizers.Nesterov(RATE, momentum=0.8, **ALL_DECAY),
+    "rmsprop": optimizers.Rmsprop(RATE, decay=0.95, eps=EPS, **ALL_DECAY),
+    "rmsprop_outside": optimizers.Rmsprop(RATE, decay=0.95, eps=EPS, eps_place="outside", **ALL_DECAY),
+    "adam": optimizers.Adam(RATE, eps=EPS),
+    "adamw": optimizers.AdamW(RATE, eps=EPS, **ALL_DECAY),
+    "nadam": optimizers.Nadam(RATE, eps=EPS),
 }
 
 
@@ -38,9 +38,8 @@ def found(optimizer):
     numbers, gradients = start()
     path = []
     with jax.enable_x64(True):
-        tx = optimizers.make_tx(
-            optimizer, schedule_specs.Constant(), update_specs.Off(), total_steps=STEPS, steps_per_epoch=5
-        )
+        lengths = {"total_steps": STEPS, "steps_per_epoch": 5}
+        tx, _ = optimizers.make_tx(optimizer, schedules.Constant(), clips.NoClip(), **lengths)
         params = jax.tree.map(jnp.asarray, numbers)
         state = tx.init(params)
         for grads in gradients:
@@ -159,5 +158,5 @@ def test_twenty_steps_are_those_of_pytorch(name):
 
 @pytest.mark.parametrize("options", [{"momentum_decay": 0.0}, {"momentum_decay": 3.0}, {"b1": 0.0}, {"b2": 0.0}])
 def test_nadams_momentum_follows_its_schedule_at_any_pace(options):
-    record = optimizer_specs.Nadam(RATE, eps=EPS, **options)
+    record = optimizers.Nadam(RATE, eps=EPS, **options)
     close(found(record), written_out("nadam", record))

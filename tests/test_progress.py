@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn.config import sections
-from cnn.optim import update_specs
 from cnn.train.loop_state import LoopState, Sums
 
 
@@ -64,7 +63,7 @@ def test_the_best_is_the_first_largest(accuracies):
 @pytest.mark.parametrize(
     ("rule", "train", "valid", "reason"),
     [
-        (update_specs.Off(), 1.0, 1.0, None),
+        (sections.Never(), 1.0, 1.0, None),
         (sections.Target(0.998), 0.998, 1.0, None),
         (sections.Target(0.998), math.nextafter(0.998, 1), None, "train accuracy 0.9980 is above the target 0.998"),
         (sections.Target(0.9, "valid"), 1.0, None, None),
@@ -75,4 +74,4 @@ def test_the_best_is_the_first_largest(accuracies):
     ],
 )
 def test_rules_stop_when_they_say(rule, train, valid, reason):
-    assert LoopState(stale_evaluations=2).reason_to_stop(rule, train, valid) == reason
+    assert rule.reason(train, valid, stale_evaluations=2) == reason

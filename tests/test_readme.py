@@ -19,7 +19,7 @@ from cnn.data.augment_kinds import AUGMENTATIONS
 from cnn.layers import activation
 from cnn.layers.base import OnnxGraph
 from cnn.model import summary
-from cnn.optim import optimizer_specs, schedule_specs
+from cnn.optim import OPTIMIZERS, SCHEDULES
 from cnn.registry import LAYERS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -115,7 +115,7 @@ def test_every_kind_command_section_and_config_is_in_the_readme():
     for table in (LAYERS, AUGMENTATIONS):
         for name, kind in table.items():
             assert f"`{expression.signature(name, kind)}`" in README, name
-    for name in (*optimizer_specs.OPTIMIZERS, *schedule_specs.SCHEDULES):
+    for name in (*OPTIMIZERS, *SCHEDULES):
         assert re.search(rf"\b{name}\b", README), name
     for section in (*config.SECTIONS, *config.NAMED, "model", "seed"):
         assert f"| `{section}` |" in README

@@ -14,7 +14,7 @@ from cnn.data import loader
 from cnn.layers.base import Shard
 from cnn.model import fusion
 from cnn.model.network import apply, apply_train
-from cnn.optim import optimizer_specs, update_specs
+from cnn.optim import OPTIMIZERS, averages
 from cnn.train import multi_step
 from cnn.train.gradient import of_batch
 from cnn.train.step import _create, normalised, train_step
@@ -244,7 +244,7 @@ def test_weights_average_as_a_loop_in_numpy_does():
         mean = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new), mean, state.params)
         networks.agree(host(state.average), mean, 1e-6)
     assert not same_bits(state.average, state.params)
-    assert update_specs.Ema(0.3) == values.train.average
+    assert averages.Ema(0.3) == values.train.average
 
 
 def test_no_average_is_kept_unless_asked():
@@ -375,7 +375,7 @@ def test_batch_statistics_move_with_the_batches_and_stand_still_once_diverged():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", optimizer_specs.OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_trains_a_network_with_convolutions(name):
     rate = {"sgd": 0.1, "momentum": 0.1, "nesterov": 0.1, "muon": 0.05}.get(name, 0.02)
     raw = {**tiny.RAW, "optimizer": {"name": name, "learning_rate": rate}}

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
+from cnn import losses
 from cnn.api import notebook_html
 from cnn.layers.base import Shape, show, written
 from cnn.model.summary import Row, count_parameters
@@ -137,8 +138,7 @@ class Predictions:
     @property
     def probabilities(self) -> Float[np.ndarray, "n classes"]:
         """Softmax of the logits, in float64."""
-        powers = np.exp(self.logits.astype(np.float64) - self.logits.max(1, keepdims=True))
-        return powers / powers.sum(1, keepdims=True)
+        return losses.softmax(self.logits)
 
     @property
     def labels(self) -> Int[np.ndarray, " n"]:

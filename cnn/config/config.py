@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cnn import patterns
-from cnn.config.sections import Checkpoint, Data, Eval, Report, Seed, Shared, Train
-from cnn.layers.base import Layer
+from cnn.config.sections import Checkpoint, Data, Eval, Report, Seed, Train
+from cnn.layers.base import Layer, Parameter
 from cnn.model.summary import Row
-from cnn.optim import optimizer_specs, schedule_specs
+from cnn.optim import OPTIMIZERS, SCHEDULES
 
 SECTIONS: dict[str, type] = {
     "data": Data,
@@ -17,7 +17,7 @@ SECTIONS: dict[str, type] = {
     "checkpoint": Checkpoint,
     "report": Report,
 }
-NAMED: dict[str, dict[str, type]] = {"optimizer": optimizer_specs.OPTIMIZERS, "schedule": schedule_specs.SCHEDULES}
+NAMED: dict[str, dict[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 """Sections whose `name` chooses the record."""
 DEFAULT_NAMES = {"schedule": "constant"}
 SCALARS: dict[str, tuple[Any, Any]] = {"seed": (Seed, 0), "init_from": (str, ""), "init_layers": (str, "*")}
@@ -63,18 +63,22 @@ class Config:
     @property
     def order_seed(self) -> int:
         """The seed of the data order."""
-        order = self.data.order
-        return order.seed if isinstance(order, Shared) else self.seed
+        return self.data.order.seed_of(self.seed)
+
+
+def arrays(rows: Sequence[Row], *collections: str) -> dict[str, Parameter]:
+    """Returns every array of these collections, or of all where none is named, by its path: `conv1/kernel`."""
+    return {
+        f"{row.path}/{parameter.name}": parameter
+        for row in rows
+        for parameter in row.parameters
+        if not collections or parameter.collection in collections
+    }
 
 
 def array_paths(rows: Sequence[Row], *collections: str) -> tuple[str, ...]:
-    """Returns the path of every array of these collections: `conv1/kernel`."""
-    return tuple(
-        f"{row.path}/{parameter.name}"
-        for row in rows
-        for parameter in row.parameters
-        if parameter.collection in collections
-    )
+    """Returns the paths of `arrays`."""
+    return tuple(arrays(rows, *collections))
 
 
 def renamed(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,70 +1,145 @@
-"""When to stop, when to save, and which order examples come in.
+"""The sections of a config whose options do not depend on a name, and the rules that they name.
 
-The sections of a config whose options do not depend on a name.
+Early stopping, how often checkpoints are saved, and the order of the examples: each rule is a class with `@stop`,
+`@cadence` or `@order`, and its method answers the question.
 """
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from cnn.data.augment_kinds import AUGMENTATIONS
 from cnn.fields import Bounds, Count, Fraction, Language, Natural, Positive, Rate
-from cnn.optim.update_specs import AVERAGES, CLIPS, Off
+from cnn.optim import AVERAGES, CLIPS
+from cnn.registry import CADENCES, ORDERS, STOPS, cadence, order, stop
+
+Seed = Annotated[int, Bounds(0, 2**32 - 1)]
+Classes = Annotated[int, Bounds(1, 1_000_000)]
 
 
-@dataclasses.dataclass(frozen=True)
+@stop(name="never")
+class Never:
+    """Trains all epochs."""
+
+    needs_valid: ClassVar[bool] = False
+
+    def reason(self, train_accuracy: float, valid_accuracy: float | None, stale_evaluations: int) -> str | None:
+        del train_accuracy, valid_accuracy, stale_evaluations
+        return None
+
+
+@stop
 class Target:
     """Stops after the first epoch whose accuracy is above this."""
 
     accuracy: Fraction
     split: Literal["train", "valid"] = "train"
 
+    @property
+    def needs_valid(self) -> bool:
+        """Whether it can only end a run that has a validation split."""
+        return self.split == "valid"
 
-@dataclasses.dataclass(frozen=True)
+    def reason(self, train_accuracy: float, valid_accuracy: float | None, stale_evaluations: int) -> str | None:
+        """Returns why training ends after an epoch, `None` where it does not.
+
+        Args:
+          train_accuracy: the mean over the epoch's steps.
+          valid_accuracy: after the epoch; `None` where it was not evaluated.
+          stale_evaluations: so many in a row without a better validation accuracy.
+        """
+        del stale_evaluations
+        accuracy = train_accuracy if self.split == "train" else valid_accuracy
+        if accuracy is not None and accuracy > self.accuracy:
+            return f"{self.split} accuracy {accuracy:.4f} is above the target {self.accuracy:g}"
+        return None
+
+
+@stop
 class Patience:
     """Stops after so many evaluations in a row without a better validation accuracy."""
 
     evaluations: Count
 
+    needs_valid: ClassVar[bool] = True
 
-@dataclasses.dataclass(frozen=True)
+    def reason(self, train_accuracy: float, valid_accuracy: float | None, stale_evaluations: int) -> str | None:
+        """Returns why training ends after an epoch, `None` where it does not; see `Target.reason`."""
+        del train_accuracy, valid_accuracy
+        if stale_evaluations >= self.evaluations:
+            return f"no better validation accuracy in {self.evaluations} evaluations"
+        return None
+
+
+@cadence
 class Epochs:
     """At the end of every so many epochs."""
 
     number: Count
 
+    steps: ClassVar[int | None] = None
 
-@dataclasses.dataclass(frozen=True)
+    def due(self, step: int, steps_per_epoch: int, seconds: float) -> bool:
+        """Tells whether a checkpoint is due.
+
+        Args:
+          step: the updates made.
+          steps_per_epoch: the updates of one epoch.
+          seconds: since the last save.
+        """
+        del seconds
+        return step % (self.number * steps_per_epoch) == 0
+
+
+@cadence
 class Steps:
     """After every so many steps."""
 
     number: Count
 
+    @property
+    def steps(self) -> int:
+        """After how many steps a save is due, also within an epoch; `None` in the other cadences."""
+        return self.number
 
-@dataclasses.dataclass(frozen=True)
+    def due(self, step: int, steps_per_epoch: int, seconds: float) -> bool:
+        """Tells whether a checkpoint is due; see `Epochs.due`."""
+        del steps_per_epoch, seconds
+        return step % self.number == 0
+
+
+@cadence
 class Minutes:
     """At the first record after so many minutes without a save."""
 
     number: Positive
 
+    steps: ClassVar[int | None] = None
 
-@dataclasses.dataclass(frozen=True)
+    def due(self, step: int, steps_per_epoch: int, seconds: float) -> bool:
+        """Tells whether a checkpoint is due; see `Epochs.due`."""
+        del step, steps_per_epoch
+        return seconds >= 60 * self.number
+
+
+@order(name="own")
+class Own:
+    """The order of the run's own seed."""
+
+    def seed_of(self, run_seed: int) -> int:
+        """Returns the seed that shuffles the epochs of a run."""
+        return run_seed
+
+
+@order
 class Shared:
     """The order of this seed, whatever the run's own: runs that share it see the same batches."""
 
-    seed: Annotated[int, Bounds(0, 2**32 - 1)]
+    seed: Seed
 
-
-ORDERS: dict[str, type] = {"own": Off, "shared": Shared}
-
-
-STOPS: dict[str, type] = {"never": Off, "target": Target, "patience": Patience}
-
-
-CADENCES: dict[str, type] = {"epochs": Epochs, "steps": Steps, "minutes": Minutes}
-
-
-Seed = Annotated[int, Bounds(0, 2**32 - 1)]
-Classes = Annotated[int, Bounds(1, 1_000_000)]
+    def seed_of(self, run_seed: int) -> int:
+        """Returns the seed that shuffles the epochs of a run."""
+        del run_seed
+        return self.seed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from cnn.config.problems import Problems
 from cnn.data.types import NAME
 from cnn.layers.normalisation import BatchNorm
 from cnn.model.summary import Row
-from cnn.optim import update_specs
+from cnn.optim import averages
 
 
 def check(data: sections.Data, train: sections.Train, evaluation: sections.Eval, problems: Problems) -> None:
@@ -33,7 +33,7 @@ def check(data: sections.Data, train: sections.Train, evaluation: sections.Eval,
             "train.accumulate_steps",
             f"must divide train.batch_size = {train.batch_size}, got {train.accumulate_steps}.",
         )
-    if evaluation.weights == "ema" and isinstance(train.average, update_specs.Off):
+    if evaluation.weights == "ema" and isinstance(train.average, averages.NoAverage):
         problems.note("eval.weights", 'is "ema" but none is kept. Set train.average = "ema(0.999)".')
     if data.valid_fraction == 0 or data.train_on != "train":
         _check_without_validation(data, train, evaluation, problems)
@@ -94,6 +94,5 @@ def _check_without_validation(
         problems.note("eval.weights", f'is "best" but nothing chooses it: {reason}. {remedy}')
     if not evaluation.test:
         problems.note("eval.test", f"is False and there is nothing else to evaluate: {reason}. {remedy}")
-    stop = train.stop
-    if isinstance(stop, sections.Patience) or (isinstance(stop, sections.Target) and stop.split == "valid"):
+    if train.stop.needs_valid:
         problems.note("train.stop", f"needs a validation split: {reason}. {remedy}")

@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from cnn import evaluate, hyperparams
-from cnn import metrics as examples_of
+from cnn import evaluate, hyperparams, losses, metrics
 from cnn.config.config import Config
 from cnn.data import types
 from cnn.explain import first_layer
@@ -55,9 +54,9 @@ def choose(
       count: the most images.
     """
     if how == "confused":
-        rows = examples_of.most_confused(logits, examples.labels)[:count].tolist()
+        rows = metrics.most_confused(logits, examples.labels)[:count].tolist()
     else:
-        surest = np.argsort(examples_of.losses(logits, examples.labels), kind="stable")
+        surest = np.argsort(losses.cross_entropy(logits, examples.labels), kind="stable")
         labels = examples.labels[surest].tolist()
         rows = [int(surest[labels.index(label)]) for label in sorted(set(labels))][:count]
     seen = logits.argmax(1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Num
 
-from cnn import evaluate, hyperparams
+from cnn import evaluate, hyperparams, losses
 from cnn.export.artefact import Trained
 
 Probabilities = Callable[[np.ndarray], Any]
@@ -39,7 +39,7 @@ def check(trained: Trained, probabilities: Probabilities) -> float:
         images = drawn(trained, size)
         logits = expected(trained, images)
         found = np.asarray(probabilities(images), np.float64)
-        difference = float(np.abs(found - softmax(logits)).max())
+        difference = float(np.abs(found - losses.softmax(logits)).max())
         allowed = TOLERANCE * max(1.0, float(np.abs(logits).max()))
         if found.shape != logits.shape or not difference <= allowed:
             raise FloatingPointError(
@@ -66,9 +66,3 @@ def expected(trained: Trained, images: np.ndarray) -> Float32[np.ndarray, "image
         variables = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)), dict(trained.variables))
         hyperparameters = hyperparams.from_values(trained.values)
         return evaluate.predict_logits(hyperparameters, variables, jnp.asarray(images), batch_size=len(images))
-
-
-def softmax(logits: Float32[np.ndarray, "images classes"]) -> np.ndarray:
-    """Returns probabilities, in float64."""
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)

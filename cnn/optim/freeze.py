@@ -3,6 +3,10 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+# Not `optax.transforms.selective_transform` with `lax.stop_gradient`: XLA removes the frozen gradients there, too, but
+# the state has other paths (`inner_states/train/inner_state/...`), with which no checkpoint of a frozen run would open,
+# and adding an update of zero turns a frozen -0.0 into 0.0 where XLA does not simplify it away.
+
 
 def trained(params: Mapping[str, Any], frozen: Collection[str], prefix: str = "") -> Any:
     """Returns the tree without the arrays at the paths `frozen`, and without layers that lose all of theirs."""

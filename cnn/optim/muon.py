@@ -7,12 +7,25 @@ Source:
   Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/.
 """
 
-import functools
-from typing import Any, NamedTuple
+from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
-import optax
+import functools
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from etils import epy
+
+from cnn.fields import NonNegative, Positive, Rate
+from cnn.optim.optimizers import Decayed, decay_mask
+from cnn.optim.schedules import LearningRate
+from cnn.registry import optimizer
+
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+if TYPE_CHECKING:
+    from optax import GradientTransformation
 
 STEPS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -27,30 +40,51 @@ class MuonState(NamedTuple):
     mean: Any
 
 
-def make_muon(
-    learning_rate: Any, *, momentum: Any, weight_decay: Any, mask: Any, others: optax.GradientTransformation
-) -> optax.GradientTransformation:
-    """Returns Muon for kernels, the arrays of two axes and more, and `others` for the rest.
+@optimizer
+class Muon:
+    """Orthogonalised momentum for every kernel, seen as a matrix inputs x features; AdamW for biases and scales.
 
-    Args:
-      learning_rate: a number, or a function of the number of updates made.
-      momentum: what the running mean of the gradients keeps of itself; Nesterov's rule looks ahead with it.
-      weight_decay: the share of a kernel that an update takes off, times the learning rate.
-      mask: the arrays that decay, as `optax.add_decayed_weights` takes it.
-      others: the optimizer of biases and scales.
+    An update takes off learning_rate * weight_decay of a kernel. decayed="kernels" decays the arrays with more than one
+    axis alone, "all" biases and scales too, by adam_learning_rate * weight_decay. b1 and b2 are AdamW's, its eps 1e-8.
+    The momentum is Nesterov's and corrected for its start at zero, see `cnn.optim.muon.scale_by_muon`.
+
+    Source:
+      Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/.
     """
-    kernels = optax.chain(
-        scale_by_muon(momentum),
-        optax.add_decayed_weights(weight_decay, mask),
-        optax.scale_by_learning_rate(learning_rate),
-    )
-    return optax.partition(
-        {"kernel": kernels, "other": others},
-        lambda params: jax.tree.map(lambda array: "kernel" if array.ndim > 1 else "other", params),
-    )
+
+    learning_rate: Positive
+    momentum: Rate = 0.95
+    adam_learning_rate: Positive = 1e-3
+    b1: Rate = 0.9
+    b2: Rate = 0.999
+    weight_decay: NonNegative = 0.0
+    decayed: Decayed = "kernels"
+
+    slots: ClassVar[int] = 1
+
+    def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
+        decay = optax.add_decayed_weights(self.weight_decay, decay_mask(self.decayed))
+        others_rate = learning_rate_fn._replace(peak=self.adam_learning_rate)
+        transforms = {
+            "kernel": optax.chain(scale_by_muon(self.momentum), decay, optax.scale_by_learning_rate(learning_rate_fn)),
+            "other": optax.chain(self._adamw(decay), optax.scale_by_learning_rate(others_rate)),
+        }
+        return optax.partition(
+            transforms, lambda params: jax.tree.map(lambda array: "kernel" if array.ndim > 1 else "other", params)
+        )
+
+    def _adamw(self, decay: GradientTransformation) -> GradientTransformation:
+        """Returns AdamW before its learning rate, with Adam's state alone, so that finished runs of old still open."""
+        adam = optax.scale_by_adam(b1=self.b1, b2=self.b2)
+
+        def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+            steps, state = adam.update(grads, state, params)
+            return decay.update(steps, decay.init(params), params)[0], state
+
+        return optax.GradientTransformation(adam.init, update)
 
 
-def scale_by_muon(momentum: Any) -> optax.GradientTransformation:
+def scale_by_muon(momentum: Any) -> GradientTransformation:
     """Returns what makes the momentum of each kernel orthogonal and sets its size by the kernel's shape.
 
     At update t, with the running mean m of the gradients and momentum b, the direction is that of

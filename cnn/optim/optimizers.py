@@ -1,152 +1,284 @@
-"""Optimizers, schedules, clipping and averaging, built from their records with Optax.
+"""The optimizers, and the whole transformation of gradients to updates.
 
-The records' real numbers may be tracers: the transformation is built inside the compiled step, so that another value
-compiles nothing. Integers, such as the lengths of a schedule, are structure.
+An optimizer is a class with `@optimizer`: its fields are its options, and its method `make_tx` builds it with Optax.
+Real numbers may be tracers: the transformation is built inside the compiled step, so that another value compiles
+nothing. The class attribute `slots` is how many arrays like the parameters it keeps, which the estimate of a run's
+memory reads; two where a class does not say.
+
+Where an optimizer takes `weight_decay`, `decayed` says which arrays it shrinks. "kernels", the default, are the arrays
+with more than one axis; biases and the scales of normalization keep theirs. "all" shrinks every array, as PyTorch does
+unless it is told of groups.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import optax
+from etils import epy
 
-from cnn import fields
-from cnn.optim import muon, nadam, optimizer_specs, schedule_specs, update_specs
+from cnn.fields import NonNegative, Positive, Rate
+from cnn.optim.schedules import LearningRate
+from cnn.registry import optimizer
 
-Schedule = Callable[[jax.Array], jax.Array]
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+if TYPE_CHECKING:
+    from optax import GradientTransformation
+
+Decayed = Literal["kernels", "all"]
+"""Kernels are the arrays with more than one axis; PyTorch decays all."""
+EpsPlace = Literal["inside", "outside"]
+"""Of the root of a mean square."""
 
 
 def make_tx(
     optimizer: Any, schedule: Any, clip: Any, *, total_steps: int, steps_per_epoch: int
-) -> optax.GradientTransformation:
-    """Returns clipping followed by the optimizer, its learning rate following the schedule.
+) -> tuple[GradientTransformation, LearningRate]:
+    """Returns clipping followed by the optimizer, and the learning rate that it follows.
 
     Args:
-      optimizer: a record of `settings.OPTIMIZERS`.
-      schedule: a record of `settings.SCHEDULES`.
-      clip: a record of `settings.CLIPS`.
+      optimizer: of a class in `registry.OPTIMIZERS`.
+      schedule: of a class in `registry.SCHEDULES`.
+      clip: of a class in `registry.CLIPS`.
       total_steps: the updates of the whole run.
       steps_per_epoch: the updates of one epoch.
-    """
-    factor = make_factor(schedule, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
-    return optax.chain(_CLIPS[type(clip)](clip), _OPTIMIZERS[type(optimizer)](optimizer, factor))
-
-
-def make_factor(schedule: Any, *, total_steps: int, steps_per_epoch: int) -> Schedule:
-    """Returns the multiple of the learning rate as a function of the number of updates made.
 
     Raises:
-      ValueError: warmup and cooldown together are longer than the run.
+      ValueError: the schedule does not fit into the run.
     """
-    warmup, cooldown = schedule.warmup_steps, schedule.cooldown_steps
-    main_steps = total_steps - warmup - cooldown
-    if main_steps < 0:
-        raise ValueError(
-            f"config.schedule.warmup_steps: warmup and cooldown are longer than the run's {total_steps} steps, "
-            f"got {warmup} + {cooldown}. Use shorter ones or more epochs."
-        )
-    main = _SCHEDULES[type(schedule)](schedule, max(1, main_steps), steps_per_epoch)
-
-    def factor(count: jax.Array) -> jax.Array:
-        value = main(jnp.maximum(count - warmup, 0))
-        if warmup:
-            value = value * jnp.minimum(1.0, (count + 1) / warmup)
-        if cooldown:
-            left = (total_steps - count) / (cooldown + 1)
-            value = jnp.where(left < 1, main(jnp.asarray(main_steps)) * left, value)
-        return value
-
-    return factor
+    factor = schedule.make_factor(total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+    learning_rate_fn = LearningRate(optimizer.learning_rate, factor)
+    return _chain(optimizer, clip, learning_rate_fn), learning_rate_fn
 
 
-def _step(schedule: schedule_specs.Step, _: int, steps_per_epoch: int) -> Schedule:
-    # The counter of steps holds no more, so no run reaches it.
-    length = min(schedule.every_epochs * steps_per_epoch, fields.MAX_INTEGER)
-    return lambda count: jnp.asarray(schedule.factor, jnp.float32) ** (count // length)
+def init_opt_state(optimizer: Any, clip: Any, params: Any) -> Any:
+    """Returns the state of `make_tx` before the first update, whatever the schedule and the length of the run."""
+    return _chain(optimizer, clip, LearningRate(optimizer.learning_rate, lambda count: jnp.ones(()))).init(params)
 
 
-_SCHEDULES: dict[type, Callable[[Any, int, int], Schedule]] = {
-    schedule_specs.Constant: lambda *_: lambda count: jnp.ones(()),
-    schedule_specs.Cosine: lambda schedule, steps, _: optax.cosine_decay_schedule(1.0, steps, alpha=schedule.final),
-    schedule_specs.Linear: lambda schedule, steps, _: optax.linear_schedule(1.0, schedule.final, steps),
-    schedule_specs.Step: _step,
-}
-
-_CLIPS: dict[type, Callable[[Any], optax.GradientTransformation]] = {
-    update_specs.Off: lambda _: optax.identity(),
-    update_specs.GlobalNorm: lambda clip: optax.clip_by_global_norm(clip.max_norm),
-    update_specs.Value: lambda clip: optax.clip(clip.limit),
-}
+def _chain(optimizer: Any, clip: Any, learning_rate_fn: LearningRate) -> GradientTransformation:
+    return optax.chain(clip.make_tx(), optimizer.make_tx(learning_rate_fn))
 
 
-def _rate(optimizer: Any, factor: Schedule) -> Any:
-    return lambda count: optimizer.learning_rate * factor(count)
-
-
-def _mask(optimizer: Any) -> Callable[[Any], Any] | None:
-    """Returns which arrays decay: kernels, that is all with more than one axis, or all."""
-    if optimizer.decayed == "all":
+def decay_mask(decayed: Decayed) -> Callable[[Any], Any] | None:
+    """Returns which arrays decay, as Optax's `mask`: kernels, that is all with more than one axis, or all."""
+    if decayed == "all":
         return None
     return lambda params: jax.tree.map(lambda array: array.ndim > 1, params)
 
 
-def _coupled(optimizer: optimizer_specs.Sgd, rule: optax.GradientTransformation) -> optax.GradientTransformation:
-    return optax.chain(optax.add_decayed_weights(optimizer.weight_decay, _mask(optimizer)), rule)
+@optimizer
+class Sgd:
+    """Plain gradient descent; the weight decay is added to the gradient.
+
+    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    """
+
+    learning_rate: Positive
+    weight_decay: NonNegative = 0.0
+    decayed: Decayed = "kernels"
+
+    slots: ClassVar[int] = 0
+
+    def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
+        decay = optax.add_decayed_weights(self.weight_decay, decay_mask(self.decayed))
+        return optax.chain(decay, self.undecayed(learning_rate_fn))
+
+    def undecayed(self, learning_rate_fn: LearningRate) -> GradientTransformation:
+        """Returns what follows the decay."""
+        return optax.sgd(learning_rate_fn)
 
 
-def _betas(optimizer: Any) -> dict[str, Any]:
-    return {"b1": optimizer.b1, "b2": optimizer.b2}
+@optimizer
+class Momentum(Sgd):
+    """Gradient descent with heavy-ball momentum; the weight decay is added to the gradient.
+
+    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    """
+
+    momentum: Rate = 0.9
+
+    slots: ClassVar[int] = 1
+
+    def undecayed(self, learning_rate_fn: LearningRate) -> GradientTransformation:
+        return optax.sgd(learning_rate_fn, momentum=self.momentum)
 
 
-def _decoupled(optimizer: Any) -> dict[str, Any]:
-    return {"weight_decay": optimizer.weight_decay, "mask": _mask(optimizer), **_betas(optimizer)}
+@optimizer
+class Nesterov(Momentum):
+    """Gradient descent with Nesterov's momentum; the weight decay is added to the gradient.
+
+    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    """
+
+    def undecayed(self, learning_rate_fn: LearningRate) -> GradientTransformation:
+        return optax.sgd(learning_rate_fn, momentum=self.momentum, nesterov=True)
 
 
-def _adamw_step(optimizer: optimizer_specs.Muon) -> optax.GradientTransformation:
-    """Returns AdamW before its learning rate, with Adam's state alone, so that finished runs of old still open."""
-    rule = optax.scale_by_adam(**_betas(optimizer))
-    decay = optax.add_decayed_weights(optimizer.weight_decay, _mask(optimizer))
+@optimizer
+class Rmsprop(Sgd):
+    """Gradients divided by the root of their running mean square; the weight decay is added to the gradient.
 
-    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        steps, state = rule.update(grads, state, params)
-        return decay.update(steps, decay.init(params), params)[0], state
+    `eps` is added to the mean square inside the root, sqrt(mean + eps), or outside it, sqrt(mean) + eps, as PyTorch
+    has it: inside, 1e-8 weighs as much as 1e-4 outside. `decay` is what PyTorch calls alpha, there 0.99 by default.
+    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    """
 
-    return optax.GradientTransformation(rule.init, update)
+    decay: Rate = 0.9
+    eps: Positive = 1e-8
+    eps_place: EpsPlace = "inside"
 
+    slots: ClassVar[int] = 1
 
-def _muon(optimizer: optimizer_specs.Muon, factor: Schedule) -> optax.GradientTransformation:
-    rate = optax.scale_by_learning_rate(lambda count: optimizer.adam_learning_rate * factor(count))
-    return muon.make_muon(
-        _rate(optimizer, factor),
-        momentum=optimizer.momentum,
-        weight_decay=optimizer.weight_decay,
-        mask=_mask(optimizer),
-        others=optax.chain(_adamw_step(optimizer), rate),
-    )
+    def undecayed(self, learning_rate_fn: LearningRate) -> GradientTransformation:
+        inside = self.eps_place == "inside"
+        return optax.rmsprop(learning_rate_fn, decay=self.decay, eps=self.eps, eps_in_sqrt=inside)
 
 
-def _rmsprop(optimizer: optimizer_specs.Rmsprop, factor: Schedule) -> optax.GradientTransformation:
-    how = {"decay": optimizer.decay, "eps": optimizer.eps, "eps_in_sqrt": optimizer.eps_place == "inside"}
-    return _coupled(optimizer, optax.rmsprop(_rate(optimizer, factor), **how))
+@optimizer
+class Adam:
+    """Kingma and Ba 2015, https://arxiv.org/abs/1412.6980; nothing decays, and eps is outside the root."""
+
+    learning_rate: Positive
+    b1: Rate = 0.9
+    b2: Rate = 0.999
+    eps: Positive = 1e-8
+
+    def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
+        return optax.adam(learning_rate_fn, b1=self.b1, b2=self.b2, eps=self.eps)
 
 
-def _nadam(optimizer: optimizer_specs.Nadam, factor: Schedule) -> optax.GradientTransformation:
-    rule = nadam.scale_by_nadam(eps=optimizer.eps, momentum_decay=optimizer.momentum_decay, **_betas(optimizer))
-    return optax.chain(rule, optax.scale_by_learning_rate(_rate(optimizer, factor)))
+@optimizer(name="adamw")
+class AdamW(Adam):
+    """Adam with decoupled weight decay, https://arxiv.org/abs/1711.05101.
+
+    An update takes off learning_rate * weight_decay of an array. decayed="kernels" decays the arrays with more than
+    one axis, "all" every one, as PyTorch does, whose default weight_decay is 1e-2.
+    """
+
+    weight_decay: NonNegative = 1e-4
+    decayed: Decayed = "kernels"
+
+    def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
+        return optax.adamw(
+            learning_rate_fn,
+            b1=self.b1,
+            b2=self.b2,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            mask=decay_mask(self.decayed),
+        )
 
 
-_OPTIMIZERS: dict[type, Callable[[Any, Schedule], optax.GradientTransformation]] = {
-    optimizer_specs.Sgd: lambda o, factor: _coupled(o, optax.sgd(_rate(o, factor))),
-    optimizer_specs.Momentum: lambda o, factor: _coupled(o, optax.sgd(_rate(o, factor), momentum=o.momentum)),
-    optimizer_specs.Nesterov: lambda o, factor: _coupled(
-        o, optax.sgd(_rate(o, factor), momentum=o.momentum, nesterov=True)
-    ),
-    optimizer_specs.Rmsprop: _rmsprop,
-    optimizer_specs.Adam: lambda o, factor: optax.adam(_rate(o, factor), eps=o.eps, **_betas(o)),
-    optimizer_specs.Nadam: _nadam,
-    optimizer_specs.AdamW: lambda o, factor: optax.adamw(_rate(o, factor), eps=o.eps, **_decoupled(o)),
-    optimizer_specs.Lamb: lambda o, factor: optax.lamb(_rate(o, factor), eps=o.eps, **_decoupled(o)),
-    optimizer_specs.Lion: lambda o, factor: optax.lion(_rate(o, factor), **_decoupled(o)),
-    optimizer_specs.Muon: _muon,
-}
+@optimizer
+class Nadam(Adam):
+    """Adam with Nesterov's momentum, which rises from b1/2 to b1 as in PyTorch and Keras; nothing decays.
+
+    At update t it is b1 (1 - 0.96^(t momentum_decay) / 2).
+
+    Source:
+      Dozat 2016, https://openreview.net/pdf?id=OM0jvwB8jIp57ZJjtNEZ.
+    """
+
+    momentum_decay: NonNegative = 4e-3
+
+    def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
+        rule = scale_by_nadam(b1=self.b1, b2=self.b2, eps=self.eps, momentum_decay=self.momentum_decay)
+        return optax.chain(rule, optax.scale_by_learning_rate(learning_rate_fn))
+
+
+class NadamState(NamedTuple):
+    """The updates made, the product of their momenta, and the running means of the gradients and their squares."""
+
+    updates: jax.Array
+    product: jax.Array
+    mean: Any
+    square: Any
+
+
+NADAM_BASE = 0.96
+"""Dozat's: the part of b1 that is missing at update t is half of this to the power of t times the momentum's decay."""
+
+
+def scale_by_nadam(*, b1: Any, b2: Any, eps: Any, momentum_decay: Any) -> GradientTransformation:
+    """Returns what turns gradients into the steps of NAdam, to be scaled by the learning rate.
+
+    Args:
+      b1: what the running mean of the gradients keeps of itself, and the momentum that the schedule approaches.
+      b2: what the running mean of the squares keeps of itself.
+      eps: is added to the root of the mean square, outside the root.
+      momentum_decay: how fast the momentum mu(t) = b1 (1 - 0.96^(t momentum_decay) / 2) rises, per update.
+
+    Source:
+      Dozat 2016, with the mean square corrected by 1 - b2^t, without the factor b2 of the paper's algorithm 2, as
+      PyTorch's `NAdam` and Keras have it.
+    """
+
+    def init(params: Any) -> NadamState:
+        zeros = optax.tree.zeros_like(params)
+        return NadamState(jnp.zeros([], jnp.int32), jnp.ones([]), zeros, optax.tree.zeros_like(params))
+
+    def update(grads: Any, state: NadamState, params: Any = None) -> tuple[Any, NadamState]:
+        del params
+        count = optax.safe_increment(state.updates)
+        kind = state.product.dtype
+        now, following = (
+            jnp.asarray(b1 * (1 - 0.5 * NADAM_BASE ** (at.astype(kind) * momentum_decay)), kind)
+            for at in (count, optax.safe_increment(count))
+        )
+        product = state.product * now
+        mean = optax.tree.update_moment(grads, state.mean, b1, 1)
+        square = optax.tree.update_moment(grads, state.square, b2, 2)
+        of_grad, of_mean = (1 - now) / (1 - product), following / (1 - product * following)
+
+        def step(grad: jax.Array, mean: jax.Array, square: jax.Array) -> jax.Array:
+            ahead = of_grad.astype(grad.dtype) * grad + of_mean.astype(grad.dtype) * mean
+            return ahead / (jnp.sqrt(square) + eps)
+
+        squares = optax.tree.bias_correction(square, b2, count)
+        return jax.tree.map(step, grads, mean, squares), NadamState(count, product, mean, square)
+
+    return optax.GradientTransformation(init, update)
+
+
+@optimizer
+class Lamb(AdamW):
+    """AdamW scaled by each array's norm, for large batches, https://arxiv.org/abs/1904.00962.
+
+    decayed="kernels" decays the arrays with more than one axis, "all" every one; the norm scales all either way.
+    """
+
+    def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
+        return optax.lamb(
+            learning_rate_fn,
+            b1=self.b1,
+            b2=self.b2,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            mask=decay_mask(self.decayed),
+        )
+
+
+@optimizer
+class Lion:
+    """The sign of an interpolated momentum, https://arxiv.org/abs/2302.06675.
+
+    An update takes off learning_rate * weight_decay of an array. decayed="kernels" decays the arrays with more than
+    one axis, "all" every one.
+    """
+
+    learning_rate: Positive
+    b1: Rate = 0.9
+    b2: Rate = 0.99
+    weight_decay: NonNegative = 1e-3
+    decayed: Decayed = "kernels"
+
+    slots: ClassVar[int] = 1
+
+    def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
+        mask = decay_mask(self.decayed)
+        return optax.lion(learning_rate_fn, b1=self.b1, b2=self.b2, weight_decay=self.weight_decay, mask=mask)

@@ -6,6 +6,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from cnn.losses import log_softmax
 from cnn.report import escape
 from cnn.report.colormap import picture
 from cnn.report.html import Part
@@ -60,10 +61,9 @@ def ranked(predictions: dict[str, np.ndarray], kept: dict[str, np.ndarray], name
     """Returns the kept images by descending loss, recomputed from the logits in float64."""
     rows = {int(index): row for row, index in enumerate(predictions["index"])}
     chosen = [rows[int(index)] for index in kept["index"]]
-    logits = predictions["logits"][chosen].astype(np.float64)
+    logits = predictions["logits"][chosen]
     labels = predictions["label"][chosen]
-    shifted = logits - logits.max(1, keepdims=True)
-    logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    logs = log_softmax(logits)
     losses = -logs[np.arange(len(labels)), labels]
     mistakes = []
     for place in np.argsort(-losses, kind="stable"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cnn.config import config
 from cnn.data.decode import READER
-from cnn.optim import optimizer_specs
+from cnn.optim import muon, optimizers
 from cnn.runs import run_dir
 from cnn.system.text import plain
 
@@ -19,7 +19,7 @@ VERSIONS = {"optimizer": 2, "reader": READER}
 
 Of the reader of picture files see `cnn.data.decode.READER`.
 """
-CHANGED: dict[str, dict[int, tuple[type, ...]]] = {"optimizer": {2: (optimizer_specs.Nadam, optimizer_specs.Muon)}}
+CHANGED: dict[str, dict[int, tuple[type, ...]]] = {"optimizer": {2: (optimizers.Nadam, muon.Muon)}}
 """What each version computes otherwise than the one before."""
 
 
@@ -36,7 +36,7 @@ def check(values: config.Config, workdir: Path) -> None:
     later = {kind for version, kinds in CHANGED["optimizer"].items() if version > began for kind in kinds}
     if began <= VERSIONS["optimizer"] and type(values.optimizer) not in later:
         return
-    name = next(name for name, kind in optimizer_specs.OPTIMIZERS.items() if kind is type(values.optimizer))
+    name = values.optimizer.kind
     commit = (run.get("git") or {}).get("commit")
     source = f"Check out commit {commit}" if commit else "Use the version that began it, whose commit is not recorded,"
     relation = "an earlier" if began <= VERSIONS["optimizer"] else "a later"
@@ -67,8 +67,8 @@ def as_saved(values: config.Config, workdir: Path) -> config.Config:
     Only for reading what was trained: before version 2, nadam kept what adam keeps.
     """
     began = (run_dir.read_json(workdir / run_dir.RUN) or {}).get(NUMERICS, {}).get("optimizer", 1)
-    if began > 1 or not isinstance(values.optimizer, optimizer_specs.Nadam):
+    if began > 1 or not isinstance(values.optimizer, optimizers.Nadam):
         return values
-    names = [field.name for field in dataclasses.fields(optimizer_specs.Adam)]
-    adam = optimizer_specs.Adam(**{name: getattr(values.optimizer, name) for name in names})
+    names = [field.name for field in dataclasses.fields(optimizers.Adam)]
+    adam = optimizers.Adam(**{name: getattr(values.optimizer, name) for name in names})
     return dataclasses.replace(values, optimizer=adam)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from cnn.config.sections import Seed
 from cnn.fields import Bounds, Count, Language, Natural
-from cnn.optim.update_specs import Off
+from cnn.metrics import METRICS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +42,11 @@ class CmaEs(Random):
 SAMPLERS: dict[str, type] = {"grid": Grid, "random": Random, "qmc": Qmc, "tpe": Tpe, "cmaes": CmaEs}
 
 Reduction = Annotated[int, Bounds(2)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Off:
+    """Every trial runs to its end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +96,8 @@ class Options:
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
         """Whether more of the objective is better."""
-        return "maximize" if self.objective == "valid.accuracy" else "minimize"
+        metric: Any = METRICS[self.objective.removeprefix("valid.")]
+        return "maximize" if metric.better == "higher" else "minimize"
 
 
 CHANGEABLE = ("tries", "engine", "lanes", "workers")

@@ -7,7 +7,6 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from cnn.optim.update_specs import Off
 from cnn.sweep import options
 from cnn.sweep.space import Choices, Range
 
@@ -53,7 +52,7 @@ def pruner(chosen: Any, epochs: int) -> optuna.pruners.BasePruner:
       chosen: the record.
       epochs: of the longest trial.
     """
-    if isinstance(chosen, Off):
+    if isinstance(chosen, options.Off):
         return optuna.pruners.NopPruner()
     if isinstance(chosen, options.Hyperband):
         return optuna.pruners.HyperbandPruner(

@@ -10,10 +10,9 @@ import errno
 import threading
 from typing import Any
 
-from cnn.optim.update_specs import Off
 from cnn.runs import lock
 from cnn.sweep import outcome
-from cnn.sweep.options import CmaEs, Tpe
+from cnn.sweep.options import CmaEs, Off, Tpe
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan
 from cnn.sweep.queue import Claimed

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cnn import evaluate
-from cnn.config import sections
 from cnn.config.config import Config, ConfigError
 from cnn.data.types import DataError
-from cnn.optim import update_specs
+from cnn.optim import averages
 from cnn.runs import checkpoints, metric_writer, numerics, provenance, run_dir
 from cnn.system import multihost, sharding
 from cnn.system.text import plain
@@ -57,10 +56,9 @@ class Checkpointer:
             "dispatch": dispatch,
             "on_error": values.data.on_error,
         }
-        every = values.checkpoint.every
-        self.steps = every.number if isinstance(every, sections.Steps) else None
+        self.steps: int | None = values.checkpoint.every.steps
         """A save is due after every so many steps, also within an epoch."""
-        self._length = self.steps or (every.number * steps_per_epoch if isinstance(every, sections.Epochs) else None)
+        self._steps_per_epoch = steps_per_epoch
         self._saved_at = time.monotonic()
         self.journal: metric_writer.MetricWriter | None = None
         self.writer = checkpoints.Writer(workdir / run_dir.CHECKPOINTS, self.tell) if multihost.leads() else None
@@ -129,9 +127,7 @@ class Checkpointer:
 
     def due(self, step: int) -> bool:
         """Tells whether `checkpoint.every` asks for a save after `step` updates."""
-        if self._length is not None:
-            return step % self._length == 0
-        return time.monotonic() - self._saved_at >= 60 * self.values.checkpoint.every.number
+        return self.values.checkpoint.every.due(step, self._steps_per_epoch, time.monotonic() - self._saved_at)
 
     def save(self, state: TrainState, progress: LoopState, *, again: bool = False) -> bool:
         """Saves under the state's step; tells whether that is saved now.
@@ -179,7 +175,7 @@ def restore_variables(values: Config, workdir: Path, weights: str) -> tuple[int,
     Raises:
       ConfigError: nothing is saved, no average was kept, or nothing chose the best.
     """
-    if weights == "ema" and isinstance(values.train.average, update_specs.Off):
+    if weights == "ema" and isinstance(values.train.average, averages.NoAverage):
         raise ConfigError(['--weights: "ema" but the run kept no average. Use last or best.'])
     if weights == "best" and not (values.data.valid_fraction and values.data.train_on == "train"):
         raise ConfigError(['--weights: "best" but the run had no validation split to choose it. Use last or ema.'])

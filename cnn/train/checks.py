@@ -169,11 +169,5 @@ def check_lengths(values: Config, dataset: types.Dataset) -> None:
     total = values.train.epochs * (examples // batch_size)
     if total > MAX_INTEGER:
         raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])
-    schedule = values.schedule
-    if schedule.warmup_steps + schedule.cooldown_steps > total:
-        raise ConfigError(
-            [
-                f"config.schedule.warmup_steps: warmup and cooldown are longer than the run's {total} steps, "
-                f"got {schedule.warmup_steps} + {schedule.cooldown_steps}. Use shorter ones or more epochs."
-            ]
-        )
+    if message := values.schedule.refusal(total):
+        raise ConfigError([message])

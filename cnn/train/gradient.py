@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from cnn.data.augment import Places, augment, whole
@@ -133,7 +132,7 @@ def _sums(
             remat=program.remat,
             frozen_batch_norm=freeze.layers(everything, program.frozen),
         )
-        losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(labels, hyper.label_smoothing))
+        losses = hyper.loss(logits, labels)
         correct = logits.argmax(-1) == labels.argmax(-1)
         if weights is not None:
             losses, correct = losses * weights, correct * weights

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from cnn import patterns
-from cnn.config import resolve
+from cnn.config import config, resolve
 from cnn.config.config import Config, ConfigError
 from cnn.layers.base import show
 from cnn.runs import run_dir
@@ -101,9 +101,7 @@ def has_begun(workdir: Path) -> bool:
 
 
 def _of_network(values: Config) -> dict[str, str]:
-    return {
-        f"{row.path}/{parameter.name}": show(parameter.shape) for row in values.rows for parameter in row.parameters
-    }
+    return {path: show(parameter.shape) for path, parameter in config.arrays(values.rows).items()}
 
 
 def _of_file(path: Path) -> dict[str, str]:

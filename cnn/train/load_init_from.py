@@ -10,7 +10,6 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from cnn.config.config import Config, ConfigError
-from cnn.optim import update_specs
 from cnn.runs import checkpoint_format, checkpoints, numerics, run_dir
 from cnn.runs.checksum import fingerprint
 from cnn.train import init_from
@@ -37,9 +36,7 @@ def begin(values: Config, state: TrainState) -> tuple[TrainState, dict[str, Any]
     fit = init_from.fit(values, source)
     arrays, about = _read(source)
     params = _replaced(state.params, arrays, fit.loaded)
-    average = (
-        () if isinstance(values.train.average, update_specs.Off) else jax.tree.map(lambda array: array.copy(), params)
-    )
+    average = values.train.average.init(params)
     batch_stats = _replaced(state.batch_stats, arrays, fit.loaded)
     about |= {"loaded": list(fit.loaded), "initialised": list(fit.initialised)}
     about["unused"] = sorted(set(arrays) - set(fit.loaded))

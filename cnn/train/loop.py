@@ -185,7 +185,7 @@ class Trainer:
             progress.judge(record["valid"]["accuracy"], self.step)
         bad_examples_file.keep(self.workdir, self.dataset, self.keeper.tell)
         accuracies = trained["accuracy"], record.get("valid", {}).get("accuracy")
-        progress.stopped = progress.reason_to_stop(values.train.stop, *accuracies)
+        progress.stopped = values.train.stop.reason(*accuracies, progress.stale_evaluations)
         if "valid" in record:
             verdict = self.watch.judge(epoch, record["valid"])
             progress.stopped = progress.stopped or (None if last else verdict)

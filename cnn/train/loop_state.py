@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from cnn import fields
-from cnn.config import sections
 
 
 @dataclasses.dataclass
@@ -85,13 +84,3 @@ class LoopState:
             self.best_accuracy, self.best_step, self.stale_evaluations = accuracy, step, 0
         else:
             self.stale_evaluations += 1
-
-    def reason_to_stop(self, rule: Any, train_accuracy: float, valid_accuracy: float | None) -> str | None:
-        """Returns why the rule of `train.stop` ends training here, `None` where it does not."""
-        if isinstance(rule, sections.Target):
-            accuracy = train_accuracy if rule.split == "train" else valid_accuracy
-            if accuracy is not None and accuracy > rule.accuracy:
-                return f"{rule.split} accuracy {accuracy:.4f} is above the target {rule.accuracy:g}"
-        if isinstance(rule, sections.Patience) and self.stale_evaluations >= rule.evaluations:
-            return f"no better validation accuracy in {rule.evaluations} evaluations"
-        return None

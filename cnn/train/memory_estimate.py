@@ -9,27 +9,18 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cnn.config.config import Config
+from cnn.config.config import Config, arrays
 from cnn.layers.combine import Residual
 from cnn.layers.convolution import Conv
 from cnn.model import fusion, summary
 from cnn.model.summary import Row
-from cnn.optim import optimizer_specs, update_specs
+from cnn.optim import averages
 
 WITHIN = 2
 """The estimate is at most so many times too high or too low."""
 FLOAT = 4
 """Bytes of a float32."""
 
-_SLOTS: dict[type, int] = {
-    optimizer_specs.Sgd: 0,
-    optimizer_specs.Momentum: 1,
-    optimizer_specs.Nesterov: 1,
-    optimizer_specs.Rmsprop: 1,
-    optimizer_specs.Lion: 1,
-    optimizer_specs.Muon: 1,
-}
-"""How many arrays like the parameters an optimizer keeps, where it is not two."""
 _WORK = 3
 """Gradients, updates and new parameters stand side by side when a step ends."""
 
@@ -70,8 +61,8 @@ def need(values: Config, platform: str, *, devices: int = 1, data: int = 0) -> N
     everything = summary.count_parameters(values.rows)
     measured = summary.count_parameters(values.rows, "batch_stats")
     trained = everything - frozen(values)
-    averaged = 0 if isinstance(values.train.average, update_specs.Off) else everything
-    slots = _SLOTS.get(type(values.optimizer), 2)
+    averaged = 0 if isinstance(values.train.average, averages.NoAverage) else everything
+    slots = getattr(values.optimizer, "slots", 2)
     share = values.train.batch_size // devices
     part = share // values.train.accumulate_steps
     widest = fusion.widest(values.layers, values.data.image_shape)
@@ -91,9 +82,7 @@ def need(values: Config, platform: str, *, devices: int = 1, data: int = 0) -> N
 def frozen(values: Config) -> int:
     """Returns how many numbers of the parameters training leaves as they are."""
     kept = set(values.frozen)
-    return sum(
-        parameter.size for row in values.rows for parameter in row.parameters if f"{row.path}/{parameter.name}" in kept
-    )
+    return sum(parameter.size for path, parameter in arrays(values.rows).items() if path in kept)
 
 
 def split(values: Config) -> str | None:

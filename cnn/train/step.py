@@ -10,7 +10,7 @@ from jaxtyping import Array, Int, UInt8
 from cnn.data.loader import Images
 from cnn.hyperparams import Hyperparams
 from cnn.model import network
-from cnn.optim import freeze, optimizers, update_specs
+from cnn.optim import averages, freeze, optimizers
 from cnn.system import sharding
 from cnn.train import gradient
 from cnn.train.gradient import StepConfig
@@ -60,8 +60,8 @@ def _first(hyper: Hyperparams, key: jax.Array, *, image_shape: tuple[int, ...], 
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=variables["batch_stats"],
-        opt_state=_make_tx(hyper, program).init(freeze.trained(params, program.frozen)),
-        average=() if isinstance(hyper.average, update_specs.Off) else jax.tree.map(jnp.copy, params),
+        opt_state=optimizers.init_opt_state(hyper.optimizer, hyper.clip, freeze.trained(params, program.frozen)),
+        average=hyper.average.init(params),
         bad_step=jnp.full((), -1, jnp.int32),
         key=jax.random.key_data(train_key),
         hyper=hyper,
@@ -94,13 +94,17 @@ def train_step(state: TrainState, batch: Images, program: StepConfig) -> tuple[T
     grads, batch_stats, loss, correct = gradient.of_batch(hyper, variables, images, labels, key, program, weights)
     norm = optax.tree.norm(grads)
     count = jnp.asarray(len(labels), jnp.float32) if weights is None else weights.sum()
-    metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
-    factor = optimizers.make_factor(
-        hyper.schedule, total_steps=program.total_steps, steps_per_epoch=program.steps_per_epoch
+    tx, learning_rate_fn = optimizers.make_tx(
+        hyper.optimizer,
+        hyper.schedule,
+        hyper.clip,
+        total_steps=program.total_steps,
+        steps_per_epoch=program.steps_per_epoch,
     )
-    metrics["learning_rate"] = hyper.optimizer.learning_rate * factor(state.step)
+    metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
+    metrics["learning_rate"] = learning_rate_fn(state.step)
     trained = freeze.trained(state.params, program.frozen)
-    updates, opt_state = _make_tx(hyper, program).update(grads, state.opt_state, trained)
+    updates, opt_state = tx.update(grads, state.opt_state, trained)
     trained = optax.apply_updates(trained, updates)
     params = freeze.merged(trained, state.params)
     fine = jnp.isfinite(loss) & jnp.isfinite(norm) & _finite((params, batch_stats)) & (state.bad_step < 0)
@@ -116,25 +120,12 @@ def normalised(hyper: Hyperparams, images: UInt8[Array, "batch height width chan
     return gradient.standardise(hyper, images.astype(jnp.float32) / 255)
 
 
-def _make_tx(hyper: Hyperparams, program: StepConfig) -> optax.GradientTransformation:
-    return optimizers.make_tx(
-        hyper.optimizer,
-        hyper.schedule,
-        hyper.clip,
-        total_steps=program.total_steps,
-        steps_per_epoch=program.steps_per_epoch,
-    )
-
-
 def _finite(tree: Any) -> jax.Array:
     return jax.tree.reduce(lambda fine, array: fine & jnp.isfinite(array).all(), tree, jnp.asarray(True))
 
 
 def _averaged(state: TrainState, trained: Any) -> Any:
-    if isinstance(state.hyper.average, update_specs.Off):
+    if isinstance(state.hyper.average, averages.NoAverage):
         return ()
-    count = state.step + 1
-    decay = jnp.minimum(state.hyper.average.decay, (1 + count) / (10 + count))
-    means = freeze.restricted(state.average, trained)
-    means = jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, means, trained)
+    means = state.hyper.average.update(freeze.restricted(state.average, trained), trained, state.step + 1)
     return freeze.merged(means, state.average)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from cnn.losses import softmax
 from cnn.report import escape
 from cnn.report.colormap import Scale, picture
 from cnn.report.hand_convolution import Kernel
@@ -138,10 +139,10 @@ def _cells(numbers: np.ndarray, places: int) -> Rows:
 
 def chances(journey: Journey, outputs: dict[str, np.ndarray]) -> list[tuple[str, float]]:
     """Returns the five likeliest classes."""
-    logits = next(outputs[stage.name] for stage in reversed(journey.stages) if stage.op != "softmax").astype(np.float64)
-    powers = np.exp(logits - logits.max())
+    logits = next(outputs[stage.name] for stage in reversed(journey.stages) if stage.op != "softmax")
+    probabilities = softmax(logits)
     order = np.argsort(-logits, kind="stable")[:5]
-    return [(journey.classes[index], float(powers[index] / powers.sum())) for index in order]
+    return [(journey.classes[index], float(probabilities[index])) for index in order]
 
 
 def decimals(numbers: Sequence[float]) -> int:
