@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from cnn import fields, layers
 from cnn.config.config import Config
-from cnn.data.augment_kinds import AUGMENTATIONS
+from cnn.data.augment import AUGMENTATIONS
 from cnn.optim import optimizer_specs, schedule_specs, update_specs
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from cnn import fields, hyperparams, layers
 from cnn.data import loader
-from cnn.data.augment_kinds import AUGMENTATIONS
+from cnn.data.augment import AUGMENTATIONS
 from cnn.optim import optimizer_specs, schedule_specs, update_specs
 from cnn.train import multi_step
 from cnn.train.step import _create, _create_on_cpu, create_state, train_step

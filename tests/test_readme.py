@@ -15,7 +15,7 @@ import yaml
 from cnn import expression, layers
 from cnn.cli import COMMANDS, parser
 from cnn.config import config, resolve
-from cnn.data.augment_kinds import AUGMENTATIONS
+from cnn.data.augment import AUGMENTATIONS
 from cnn.model import compute
 from cnn.optim import optimizer_specs, schedule_specs
 

@@ -6,7 +6,7 @@ The sections of a config whose options do not depend on a name.
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from cnn.data.augment_kinds import AUGMENTATIONS
+from cnn.data.augment import AUGMENTATIONS
 from cnn.fields import Bounds, Count, Fraction, Language, Natural, Positive, Rate
 from cnn.optim.update_specs import AVERAGES, CLIPS, Off
 
