@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn.data.splits import permutation
+from cnn.data.order import permutation
 
 SEEDS = st.integers(0, 2**64 - 1)
 GOLDEN = {

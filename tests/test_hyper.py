@@ -161,7 +161,7 @@ def test_learning_rates_train_side_by_side_as_they_do_alone():
 
     @networks.jit
     def step(states, rows):
-        batch = loader.Images(images.images[rows], images.labels[rows])
+        batch = loader.Examples(images.images[rows], images.labels[rows])
         return jax.vmap(train_step, in_axes=(0, None, None))(states, batch, program)
 
     for number in range(4):

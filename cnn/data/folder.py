@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn.data.decode import SUFFIXES, BrokenPicture, collect, kind, read_picture
-from cnn.data.splits import permutation
+from cnn.data.order import permutation
 from cnn.data.types import DataError, Source
 
 HASHED_WHOLE = 10_000

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from cnn import hyperparams
-from cnn.data import loader, splits
+from cnn.data import loader, order
 from cnn.sweep import stacked
 from cnn.sweep.plan import Trial
 from cnn.system import environment
@@ -38,7 +38,7 @@ class Work(NamedTuple):
 
     trial: Trial
     """One of them."""
-    images: loader.Images
+    images: loader.Examples
     trials: int
     steps: int
     """Of a trial."""
@@ -185,6 +185,6 @@ def _rows(work: Work) -> np.ndarray:
     """Returns the rows of a few first steps, (steps, batch)."""
     values = work.trial.values
     size, count = values.train.batch_size, len(work.images.labels)
-    rows = splits.permutation(values.order_seed, 0, count).astype(np.int32)
+    rows = order.permutation(values.order_seed, 0, count).astype(np.int32)
     steps = min(STEPS, count // size)
     return rows[: steps * size].reshape(steps, size)

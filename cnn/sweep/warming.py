@@ -79,7 +79,7 @@ class Warming(threading.Thread):
         values = self.plan.example.values
         size, epochs = values.train.batch_size, values.train.epochs
         feed = Loader(self.datasets.of(values).train, seed=values.order_seed, batch_size=size, epochs=epochs, workers=0)
-        split, rows = next(feed.pieces(0, 1, 1))
+        split, rows = next(feed.chunks(0, 1, 1))
         run, arguments = dispatch_of(values).call(rows)
         started = time.monotonic()
         lowered = run.lower(shapes, split, *arguments, program=program)
