@@ -104,7 +104,7 @@ def _within(root: str) -> Iterator[str | UnreadableImage]:
         folders[:] = _not_entered(folder, folders, entered)
         for name in sorted(name for name in names if not name.startswith(".")):
             path = os.path.join(folder, name)
-            kind = decode.kind(path)
+            kind = decode.file_kind(path)
             found |= kind != "other"
             if kind == "picture":
                 yield path
