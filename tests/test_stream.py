@@ -200,6 +200,19 @@ def test_the_share_of_memory_decides(tmp_path):
     assert checks.load_data(runs.tiny("data.memory_share=0").data).streams
 
 
+@pytest.mark.parametrize(("limit", "used", "limited"), [("4096", "1024", True), ("max", "1024", False)])
+def test_the_limit_of_a_container_is_the_memory_that_there_is(tmp_path, monkeypatch, limit, used, limited):
+    unlimited = host_memory.host_bytes()
+    (tmp_path / "limit").write_text(f"{limit}\n")
+    (tmp_path / "used").write_text(f"{used}\n")
+    monkeypatch.setattr(host_memory, "CGROUPS", ((tmp_path / "limit", tmp_path / "used"), ("/nowhere", "/nowhere")))
+    if limited:
+        assert (host_memory.host_bytes(), host_memory.free_bytes()) == (4096, 3072)
+    else:
+        assert host_memory.host_bytes() >= unlimited
+        assert host_memory.free_bytes() > 4096
+
+
 # Pictures that weigh nothing.
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int32, UInt8
 from cnn.data.bad_examples import BadExamples
 
 # TFDS also takes names with a namespace, which reach for the network; and a name must not leave the data folder.
-NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]*\w)?(:\d+\.\d+\.\d+)?", re.ASCII)
+DATASET_NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]*\w)?(:\d+\.\d+\.\d+)?", re.ASCII)
 """What the name of a dataset looks like."""
 UNUSABLE = -1
 """The label of a picture that cannot be used: it weighs nothing."""
