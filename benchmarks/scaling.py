@@ -71,7 +71,9 @@ def measure(name):
         state = create_state(hyperparams.from_values(values), values.data.image_shape, 0, program)
         rng = np.random.default_rng(0)
         images = rng.integers(0, 256, (share, *values.data.image_shape), dtype=np.uint8)
-        split = loader.Images(jax.numpy.asarray(images), jax.numpy.asarray(rng.integers(0, 10, share, dtype=np.int32)))
+        split = loader.Examples(
+            jax.numpy.asarray(images), jax.numpy.asarray(rng.integers(0, 10, share, dtype=np.int32))
+        )
         times = []
         for _ in range(8):
             started = time.perf_counter()
@@ -102,7 +104,7 @@ def summed(name):
     program = make_step_config(values, 10_000, 1000, 8)
     state = create_state(hyperparams.from_values(values), values.data.image_shape, 0, program)
     split = (np.zeros((64, *values.data.image_shape), np.uint8), np.zeros(64, np.int32))
-    split = loader.Images(*sharding.replicate(split, 8))
+    split = loader.Examples(*sharding.replicate(split, 8))
     lowered = multi_step.run_step.lower(state, split, jax.numpy.arange(64), program=program)
     text = lowered.compile({"xla_backend_optimization_level": 0}).as_text()
     sizes, others = [], []

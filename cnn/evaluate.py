@@ -1,6 +1,6 @@
 """Runs a network over every example of a split exactly once.
 
-What a run's network takes a person's own pictures for.
+What a run's network takes pictures of the user for.
 """
 
 import functools
@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Float32, Int, Int64, UInt8
 from cnn import hyperparams, losses, metrics
 from cnn.config.config import Config
 from cnn.data import decode, loader, types, user_images
-from cnn.data.user_images import Unread, UserImage, Wanted
+from cnn.data.user_images import ImageSpec, UnreadableImage, UserImage
 from cnn.hyperparams import Hyperparams
 from cnn.metrics import most_confused
 from cnn.model import fusion, network
@@ -189,7 +189,7 @@ def _keep(workdir: Path, name: str, index: np.ndarray, logits: np.ndarray, examp
     rows = index[most_confused(logits, labels)]
     files = {
         run_dir.predictions(name): {"index": index, "label": labels, "logits": logits},
-        run_dir.confused(name): {"index": rows, "images": types.some(examples.images, rows)},
+        run_dir.confused(name): {"index": rows, "images": types.take_images(examples.images, rows)},
     }
     for file, arrays in files.items():
         buffer = io.BytesIO()
@@ -223,8 +223,8 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    values: Config, variables: network.Variables, files: Iterable[str | Unread], wanted: Wanted
-) -> Iterator[Prediction | Unread]:
+    values: Config, variables: network.Variables, files: Iterable[str | UnreadableImage], spec: ImageSpec
+) -> Iterator[Prediction | UnreadableImage]:
     """Yields what the network makes of each picture, in order, and why where one cannot be read.
 
     The logits are computed as evaluation computes them, of the files of a whole split to the bit; at most
@@ -234,7 +234,7 @@ def predict(
       values: the run's config.
       variables: `params` and `batch_stats`.
       files: pictures, and what is known to be none.
-      wanted: what the run's pictures are like.
+      spec: what the run's network expects of a picture.
 
     Raises:
       FloatingPointError: a logit is not finite.
@@ -245,16 +245,16 @@ def predict(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while chunk := list(islice(waiting, values.eval.batch_size)):
             with decode.bombs_are_errors():
-                read = list(pool.map(lambda file: _read(file, wanted), chunk))
+                read = list(pool.map(lambda file: user_images.read_user_image(file, spec), chunk))
             # All chunks have the size of the first, so that only that is compiled.
             size = size or len(chunk)
-            shape, dtype = wanted.image_shape, values.train.compute_dtype
+            shape, dtype = spec.image_shape, values.train.compute_dtype
             logits = _logits(hyperparameters, variables, read, shape, size, dtype)
-            for file, outcome, row in zip(chunk, read, logits, strict=True):
-                if isinstance(outcome, Unread):
+            for outcome, row in zip(read, logits, strict=True):
+                if isinstance(outcome, UnreadableImage):
                     yield outcome
                 else:
-                    yield Prediction(str(file), outcome.image, outcome.notes, row)
+                    yield Prediction(outcome.path, outcome.image, outcome.notes, row)
 
 
 def predict_images(
@@ -269,19 +269,10 @@ def predict_images(
     return predict_logits(hyperparams.from_values(values), variables, jnp.asarray(images), **how)
 
 
-def _read(file: str | Unread, wanted: Wanted) -> UserImage | Unread:
-    if isinstance(file, Unread):
-        return file
-    try:
-        return user_images.prepare(file, wanted)
-    except decode.BrokenPicture as error:
-        return Unread(file, f"cannot be read, got: {error}. Name a PNG, JPEG, BMP or WebP file")
-
-
 def _logits(
     hyperparameters: hyperparams.Hyperparams,
     variables: network.Variables,
-    read: list[UserImage | Unread],
+    read: list[UserImage | UnreadableImage],
     image_shape: tuple[int, int, int],
     size: int,
     compute_dtype: str,

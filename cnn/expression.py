@@ -1,10 +1,10 @@
-"""What is wrong with an expression, shown with a caret under the place.
+"""The little language of configs: calls joined by `|`, such as `2 * (conv(64, 3) | relu) | flatten | dense(classes)`.
 
-A text, its syntax tree, and where in the text each node was written.
-
-From a text to calls: what was written, before it is known what it means.
-
-From calls to frozen records: names looked up, arguments bound and checked.
+A text becomes frozen records in two steps. `Parser` reads it, by Python's own syntax tree, into calls: numbers are
+computed, repetitions written out, and a name that stands for a text is read in its place. `build` then makes the
+records: names are looked up among the kinds, arguments are bound to fields and checked by their annotations. Nothing is
+executed. Whatever is wrong is an `ExpressionError` with a caret under the place, so every part of a call remembers its
+span of the text; and limits keep a short text from becoming a huge network.
 """
 
 import ast
@@ -18,6 +18,20 @@ from typing import Any, NamedTuple, NoReturn
 from cnn import fields
 
 Span = tuple[int, int]
+"""Where a part was written: the first character, and the one behind the last."""
+MAX_CHARACTERS = 10_000
+MAX_CALLS = 1_000
+MAX_NESTING = 20
+MAX_NAMES_DEEP = 10
+"""How far a name may stand for a text whose names stand for texts, and so on."""
+_QUOTED = re.compile(r"""'[^'\n]*'|"[^"\n]*"|#[^\n]*""")
+"""Texts and comments, whose parentheses do not count."""
+_ARITHMETIC = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+}
 
 
 class ExpressionError(ValueError):
@@ -42,14 +56,8 @@ def point_at(text: str, span: Span) -> str:
     return f"    {shown}\n    {' ' * column}{'^' * min(width, 100 - column)}"
 
 
-MAX_CHARACTERS = 10_000
-
-_QUOTED = re.compile(r"""'[^'\n]*'|"[^"\n]*"|#[^\n]*""")
-"""Texts and comments, whose parentheses do not count."""
-
-
-class Source:
-    """What a person wrote; it is parsed inside one pair of parentheses, so that it may span lines."""
+class Text:
+    """What was written; it is parsed inside one pair of parentheses, so that it may span lines."""
 
     def __init__(self, text: str) -> None:
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -101,12 +109,6 @@ class Source:
         return min(max(0, before + characters - 1), len(self.text))
 
 
-MAX_CALLS = 1_000
-MAX_NESTING = 20
-MAX_NAMES_DEEP = 10
-"""How far a name may stand for a text whose names stand for texts, and so on."""
-
-
 class Call(NamedTuple):
     """One call or bare name: what was written, before it is known what it means."""
 
@@ -126,19 +128,11 @@ class Value(NamedTuple):
     """The fields whose texts the name was written in, outermost first."""
 
 
-_ARITHMETIC = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.FloorDiv: operator.floordiv,
-}
-
-
-class Reader:
-    """Turns a text into calls; holds the text for the carets and the names that were used."""
+class Parser:
+    """Reads a text into calls; keeps the text for the carets, and which names were used."""
 
     def __init__(self, text: str, names: Mapping[str, Any], inside: tuple[str, ...] = ()) -> None:
-        self.source = Source(text)
+        self.source = Text(text)
         self.names = names
         self.used: set[str] = set()
         self.inside = inside
@@ -169,13 +163,13 @@ class Reader:
             self.fail(f"{result.name!r} contains itself", result.span)
         if len(result.inside) >= MAX_NAMES_DEEP:
             self.fail(f"names stand for names more than {MAX_NAMES_DEEP} deep", result.span)
-        reader = Reader(result.value, self.names, (*result.inside, result.name))
+        parser = Parser(result.value, self.names, (*result.inside, result.name))
         try:
-            calls = reader.read()
+            calls = parser.read()
         except ExpressionError as error:
             raise ExpressionError(f"in {result.name!r}: {error}") from None
-        self.used |= reader.used
-        return _moved(calls, result.span, {})
+        self.used |= parser.used
+        return _written_at(calls, result.span, {})
 
     def _evaluate(self, node: ast.expr, depth: int) -> Value | tuple[Call, ...]:
         if depth > MAX_NESTING:
@@ -287,14 +281,14 @@ class Reader:
         return Call(node.func.id, tuple(args), tuple(kwargs.items()), self.source.span(node))
 
 
-def _moved(part: Any, span: Span, done: dict[int, Call]) -> Any:
+def _written_at(part: Any, span: Span, done: dict[int, Call]) -> Any:
     """Returns a value or a chain as if written at `span`; `done` keeps repeated calls one object and the work small."""
     if isinstance(part, Value):
         return part._replace(span=span)
     for call in part:
         if id(call) not in done:
-            args = tuple(_moved(item, span, done) for item in call.args)
-            kwargs = tuple((name, _moved(item, span, done)) for name, item in call.kwargs)
+            args = tuple(_written_at(item, span, done) for item in call.args)
+            kwargs = tuple((name, _written_at(item, span, done)) for name, item in call.kwargs)
             done[id(call)] = Call(call.name, args, kwargs, span)
     return tuple(done[id(call)] for call in part)
 
@@ -325,8 +319,8 @@ def build(text: str, kinds: Mapping[str, type], names: Mapping[str, Any] | None 
     Raises:
       ExpressionError: the text is no such expression; the message says where and what would be right.
     """
-    reader = Reader(text, names or {})
-    return _build_chain(reader.read(), reader, kinds, depth=0)
+    parser = Parser(text, names or {})
+    return _build_chain(parser.read(), parser, kinds, depth=0)
 
 
 def build_one(text: str, kinds: Mapping[str, type], names: Mapping[str, Any] | None = None) -> Any:
@@ -341,55 +335,55 @@ def build_one(text: str, kinds: Mapping[str, type], names: Mapping[str, Any] | N
     return built.items[0]
 
 
-def _build_chain(chain: tuple[Call, ...], reader: Reader, kinds: Mapping[str, type], depth: int) -> Built:
-    reader.count(chain)
-    built = [_build_call(call, reader, kinds, depth) for call in chain]
+def _build_chain(chain: tuple[Call, ...], parser: Parser, kinds: Mapping[str, type], depth: int) -> Built:
+    parser.count(chain)
+    built = [_build_call(call, parser, kinds, depth) for call in chain]
     # Only now is known which names the texts inside used.
     return Built(
         tuple(item for item, _ in built),
         tuple(call.span for call in chain),
         tuple(inner for _, inner in built),
-        frozenset(reader.used),
+        frozenset(parser.used),
     )
 
 
-def _build_call(call: Call, reader: Reader, kinds: Mapping[str, type], depth: int) -> tuple[Any, dict[str, Built]]:
+def _build_call(call: Call, parser: Parser, kinds: Mapping[str, type], depth: int) -> tuple[Any, dict[str, Built]]:
     if depth > MAX_NESTING:
-        reader.fail(f"nested more than {MAX_NESTING} deep", call.span)
+        parser.fail(f"nested more than {MAX_NESTING} deep", call.span)
     if call.name not in kinds:
-        reader.fail(f"unknown name {call.name!r}. {fields.did_you_mean(call.name, kinds)}", call.span)
+        parser.fail(f"unknown name {call.name!r}. {fields.did_you_mean(call.name, kinds)}", call.span)
     kind = kinds[call.name]
     annotations, defaults = fields.options(kind), fields.defaults(kind)
-    arguments = _bind(call, reader, list(annotations))
-    values: dict[str, Any] = {}
+    arguments = _bind(call, parser, list(annotations))
+    values: dict[str, object] = {}
     inner: dict[str, Built] = {}
     for name, argument in arguments.items():
         if fields.is_nested(annotations[name]):
-            inner[name] = _build_chain(reader.chain(argument), reader, kinds, depth + 1)
+            inner[name] = _build_chain(parser.chain(argument), parser, kinds, depth + 1)
             values[name] = inner[name].items
             continue
         if not isinstance(argument, Value):
-            reader.unknown_value(argument, call.span)
+            parser.unknown_value(argument, call.span)
         try:
             values[name] = fields.parse(annotations[name], argument.value)
         except ValueError as error:
-            reader.fail(f"{call.name}: {name} {error}", argument.span)
+            parser.fail(f"{call.name}: {name} {error}", argument.span)
     missing = [name for name, default in defaults.items() if default is fields.REQUIRED and name not in values]
     if missing:
-        reader.fail(f"{call.name} needs {' and '.join(missing)}: {signature(call.name, kind)}", call.span)
+        parser.fail(f"{call.name} needs {' and '.join(missing)}: {signature(call.name, kind)}", call.span)
     return kind(**values), inner
 
 
-def _bind(call: Call, reader: Reader, names: list[str]) -> dict[str, Value | tuple[Call, ...]]:
+def _bind(call: Call, parser: Parser, names: list[str]) -> dict[str, Value | tuple[Call, ...]]:
     if len(call.args) > len(names):
-        reader.fail(f"{call.name} takes at most {len(names)} arguments, got {len(call.args)}", call.span)
+        parser.fail(f"{call.name} takes at most {len(names)} arguments, got {len(call.args)}", call.span)
     arguments = dict(zip(names, call.args, strict=False))
     for name, argument in call.kwargs:
         if name in arguments:
-            reader.fail(f"{call.name} got {name} twice", call.span)
+            parser.fail(f"{call.name} got {name} twice", call.span)
         if name not in names:
             known = fields.did_you_mean(name, names) if names else "It takes none."
-            reader.fail(f"{call.name} has no argument {name!r}. {known}", call.span)
+            parser.fail(f"{call.name} has no argument {name!r}. {known}", call.span)
         arguments[name] = argument
     return arguments
 

@@ -1,8 +1,9 @@
-"""The annotations of a record's fields, and what they and the defaults tell.
+"""The annotations of a record's fields: what they allow, how a value is read by them, and how an error says it.
 
-From what a person gave to a value of a field's type and back to JSON, or to the words that say what is right.
-
-As typed.
+A record of a config, a layer or an optimizer is a frozen dataclass. The annotation of a field holds its type and its
+range, `Positive` or `Count`; everything else follows from it: `parse` turns what a config, a flag or an expression gave
+into the value, `to_json` and `to_text` turn it back, and `describe` says in words what is right. A real number is
+traced, so it never recompiles; all else is part of a program's structure.
 """
 
 import ast
@@ -12,6 +13,23 @@ import math
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
+
+MAX_INTEGER = 2**31 - 1
+"""The largest integer of a field without an upper bound: the compiled step counts in 32 bits."""
+_MAX_REAL = 3.4028234e38  # It computes in float32, where what is larger is infinite.
+_WORDS = {int: "integer", float: "number", str: "text"}
+_ARTICLES = {int: "an integer", float: "a finite number", str: "a text", bool: "True or False"}
+ALIASES = {
+    "lr": ("learning_rate",),
+    "wd": ("weight_decay",),
+    "l2": ("weight_decay",),
+    "bs": ("batch_size",),
+    "batch": ("batch_size",),
+    "momentum": ("b1", "decay"),
+    "beta1": ("b1", "momentum", "decay"),
+    "beta2": ("b2",),
+}
+"""What other software calls a field, or what is typed in a hurry, and its names here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +89,13 @@ class Required:
 REQUIRED = Required()
 
 
-def options(kind: type) -> dict[str, Any]:
+def options(kind: type) -> dict[str, object]:
     """Returns the name and the annotation of each field of a dataclass, in order."""
     hints = typing.get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
-def defaults(kind: type) -> dict[str, Any]:
+def defaults(kind: type) -> dict[str, object]:
     """Returns the default of each field of a dataclass, `REQUIRED` where it has none."""
     return {
         field.name: REQUIRED if field.default is dataclasses.MISSING else field.default
@@ -108,13 +126,6 @@ def split(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     return annotation, ()
 
 
-MAX_INTEGER = 2**31 - 1
-"""The largest integer of a field without an upper bound: the compiled step counts in 32 bits."""
-_MAX_REAL = 3.4028234e38  # It computes in float32, where what is larger is infinite.
-_WORDS = {int: "integer", float: "number", str: "text"}
-_ARTICLES = {int: "an integer", float: "a finite number", str: "a text", bool: "True or False"}
-
-
 def parse(annotation: Any, value: Any) -> Any:
     """Returns `value` as the type that `annotation` names.
 
@@ -137,8 +148,30 @@ def parse(annotation: Any, value: Any) -> Any:
     return tuple(_parse_scalar(annotation, item, bounds, entry, value) for entry in items)
 
 
+def _parse_scalar(annotation: Any, base: Any, bounds: Bounds, value: Any, given: Any) -> Any:
+    """Returns one value as the type `base`; `annotation` and `given` are the whole field's, for the error."""
+    parsed = _typed(base, value)
+    if parsed is None or (base in (int, float) and not bounds.holds(parsed)):
+        raise ValueError(f"must be {describe(annotation)}, got {given!r}")
+    if base is int and bounds.high == math.inf and parsed > MAX_INTEGER:
+        raise ValueError(f"must be at most {MAX_INTEGER}, got {given!r}")
+    return parsed
+
+
+def _typed(base: Any, value: Any) -> Any:
+    """Returns the value as the type `base`, or `None` where it is something else."""
+    if typing.get_origin(base) is Literal:
+        return value if isinstance(value, str) and value in typing.get_args(base) else None
+    if base is float:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return float(value) if is_number and abs(value) <= _MAX_REAL else None
+    if base is int:
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, base) else None
+
+
 def from_text(annotation: Any, text: str) -> Any:
-    """Reads what a person typed after `=`; text that is no literal is returned as it is, for `parse` to refuse."""
+    """Reads what was typed after `=`; text that is no literal is returned as it is, for `parse` to refuse."""
     base, _ = split(annotation)
     if base is str or typing.get_origin(base) is Literal:
         return text
@@ -164,6 +197,13 @@ def to_json(value: Any) -> Any:
     return value
 
 
+def to_text(value: Any) -> str:
+    """Returns a value as it is typed after a flag."""
+    if isinstance(value, (list, tuple)):
+        return repr(tuple(value))
+    return value if isinstance(value, str) else repr(value)
+
+
 def describe(annotation: Any) -> str:
     """Says in words what a field may hold."""
     base, extras = split(annotation)
@@ -179,19 +219,6 @@ def describe(annotation: Any) -> str:
     return f"{one} or 2 {many}" if len(rest) == 1 else f"{1 + len(rest)} {many}"
 
 
-ALIASES = {
-    "lr": ("learning_rate",),
-    "wd": ("weight_decay",),
-    "l2": ("weight_decay",),
-    "bs": ("batch_size",),
-    "batch": ("batch_size",),
-    "momentum": ("b1", "decay"),
-    "beta1": ("b1", "momentum", "decay"),
-    "beta2": ("b2",),
-}
-"""What other software, or a hurried hand, calls a field, and its names here."""
-
-
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns a suggestion and the list of known names, as two sentences to append to an error."""
     known = list(known)
@@ -199,32 +226,3 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     suggestion = f"Did you mean {close[0]!r}? " if close else ""
     return f"{suggestion}Known: {', '.join(known)}."
-
-
-def _parse_scalar(annotation: Any, base: Any, bounds: Bounds, value: Any, given: Any) -> Any:
-    """Returns one value as the type `base`; `annotation` and `given` are the whole field's, for the error."""
-    parsed = _typed(base, value)
-    if parsed is None or (base in (int, float) and not bounds.holds(parsed)):
-        raise ValueError(f"must be {describe(annotation)}, got {given!r}")
-    if base is int and bounds.high == math.inf and parsed > MAX_INTEGER:
-        raise ValueError(f"must be at most {MAX_INTEGER}, got {given!r}")
-    return parsed
-
-
-def _typed(base: Any, value: Any) -> Any:
-    """Returns the value as the type `base`, or `None` where it is something else."""
-    if typing.get_origin(base) is Literal:
-        return value if isinstance(value, str) and value in typing.get_args(base) else None
-    if base is float:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return float(value) if is_number and abs(value) <= _MAX_REAL else None
-    if base is int:
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
-    return value if isinstance(value, base) else None
-
-
-def to_text(value: Any) -> str:
-    """Returns a value as it is typed after a flag."""
-    if isinstance(value, (list, tuple)):
-        return repr(tuple(value))
-    return value if isinstance(value, str) else repr(value)

@@ -42,7 +42,7 @@ def steps(values, count, *, scan=False):
     """Returns the state after some steps on so many devices, and the metrics."""
     program = tiny.program(values)._replace(devices=count)
     state = step.create_state(hyperparams.from_values(values), tiny.SHAPE, 0, program)
-    split = loader.Images(*sharding.replicate(tuple(tiny.split(96)), count))
+    split = loader.Examples(*sharding.replicate(tuple(tiny.split(96)), count))
     rows = (np.arange(STEPS * BATCH).reshape(STEPS, BATCH) * 5 % 96).astype(np.int32)
     if scan:
         return *multi_step.run_scan(state, split, rows, program=program), program
@@ -89,7 +89,7 @@ def collectives(name):
     """Returns, of the compiled step, how many collectives of each kind there are and the numbers in the largest."""
     values = tiny.resolve(tiny.RAW, train__batch_size=BATCH, **CASES[name])
     state, _, program = steps(values, COUNT)
-    split = loader.Images(*sharding.replicate(tuple(tiny.split(96)), COUNT))
+    split = loader.Examples(*sharding.replicate(tuple(tiny.split(96)), COUNT))
     lowered = multi_step.run_step.lower(state, split, jnp.arange(BATCH), program=program)
     text = lowered.compile().as_text()
     found = collections.defaultdict(list)

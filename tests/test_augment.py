@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from cnn import hyperparams  # noqa: F401  (makes the kinds pytrees)
 from cnn.data import augment as module
-from cnn.data.augment import augment
-from cnn.data.augment_kinds import AUGMENTATIONS, Cutmix, Erase, Flip, Mixup, RandomCrop, Rotate, Shift
+from cnn.data.augment import AUGMENTATIONS, Cutmix, Erase, Flip, Mixup, RandomCrop, Rotate, Shift, augment
 
 EXAMPLES = {
     "random_crop": RandomCrop(2),
@@ -47,7 +46,7 @@ def uniform(key, count):
 
 
 compiled = jax.jit(augment)
-turn = jax.jit(module._turn)
+turn = jax.jit(module._rotate)
 beta_of = jax.jit(module._beta)
 
 

@@ -78,11 +78,11 @@ def test_a_config_makes_two_training_steps(name):
     assert sum(array.size for array in jax.tree.leaves(state.params)) == PARAMETERS[name]
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, *values.data.image_shape), dtype=np.uint8)
-    split = loader.Images(jnp.asarray(images), jnp.asarray(rng.integers(0, values.data.classes, 4)))
+    split = loader.Examples(jnp.asarray(images), jnp.asarray(rng.integers(0, values.data.classes, 4)))
     before = jax.tree.map(np.asarray, state.params)
     make_step = networks.jit(train_step, static_argnames="program")
     for step in range(2):
-        batch = loader.Images(split.images[step::2], split.labels[step::2])
+        batch = loader.Examples(split.images[step::2], split.labels[step::2])
         state, metrics = make_step(state, batch, program=program)
         assert np.isfinite(float(metrics["loss"])) and np.isfinite(float(metrics["grad_norm"]))
         assert float(metrics["count"]) == 2

@@ -271,7 +271,7 @@ def test_a_valid_folder_is_the_validation_split(tmp_path, loading):
         load_folder(tmp_path, loading=loading)
     skipped = load_folder(tmp_path, loading="memory", on_error="skip")
     assert skipped.valid.marked().tolist() == [0, -1, 1, 1]
-    assert skipped.rejects.to_json()[0]["picture"] == "valid/dog/broken.png"
+    assert skipped.bad_examples.to_json()[0]["picture"] == "valid/dog/broken.png"
 
 
 def test_a_valid_folder_with_a_class_that_train_lacks_is_refused(tmp_path):

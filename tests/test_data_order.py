@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn.data.splits import permutation
+from cnn.data.order import BatchOrder, permutation
 
 SEEDS = st.integers(0, 2**64 - 1)
 GOLDEN = {
@@ -35,3 +35,13 @@ def test_neighbouring_seeds_and_epochs_share_nothing():
 def test_a_seed_below_zero_is_refused():
     with pytest.raises(OverflowError):
         permutation(-1, 0, 10)
+
+
+def test_the_steps_of_an_epoch_take_its_permutation_in_turn_and_drop_the_rest():
+    order = BatchOrder(22, seed=3, batch_size=5)
+    assert order.steps_per_epoch == 4
+    for epoch in (1, 0, 2):
+        expected = permutation(3, epoch, 22)[:20].reshape(4, 5)
+        np.testing.assert_array_equal(order.rows(4 * epoch, 4), expected)
+        np.testing.assert_array_equal(order.rows(4 * epoch + 2), expected[2:3])
+    assert order.rows(0).dtype == np.int32

@@ -14,7 +14,7 @@ from cnn import fields
 from cnn.config.sections import Data
 from cnn.data.load import load
 from cnn.data.resize import FILTERS, RESIZES, fit_images
-from cnn.data.splits import VALID_KEY, cut, stratified
+from cnn.data.splits import VALID_KEY, stratified_rows, stratified_split
 from cnn.data.types import DataError, Split
 
 DIGITS = {
@@ -77,7 +77,7 @@ def test_a_fraction_of_zero_leaves_valid_empty():
 @given(LABELS, st.floats(0, 0.99))
 def test_valid_holds_its_fraction_of_every_class_and_rows_keep_their_order(labels, fraction):
     split = Split(np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1), labels)
-    rest, valid = cut(split, fraction, VALID_KEY)
+    rest, valid = stratified_split(split, fraction, VALID_KEY)
     for label in np.unique(labels):
         assert abs((valid.labels == label).sum() - fraction * (labels == label).sum()) <= 0.5
     kept, taken = rest.images.ravel().tolist(), valid.images.ravel().tolist()
@@ -85,7 +85,7 @@ def test_valid_holds_its_fraction_of_every_class_and_rows_keep_their_order(label
 
 
 def test_the_cut_never_changes():
-    chosen = stratified(np.arange(40, dtype=np.int32) % 4, 0.2, VALID_KEY)
+    chosen = stratified_rows(np.arange(40, dtype=np.int32) % 4, 0.2, VALID_KEY)
     assert np.flatnonzero(chosen).tolist() == [3, 9, 10, 12, 19, 21, 22, 32]
 
 

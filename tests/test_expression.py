@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cnn import expression
-from cnn.data.augment_kinds import AUGMENTATIONS
+from cnn.data.augment import AUGMENTATIONS
 from cnn.expression import ExpressionError
 from cnn.fields import Bounds, Chain, Count, Pair, Rate
 from cnn.layers.pooling import MaxPool

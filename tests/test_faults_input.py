@@ -114,14 +114,14 @@ def test_unusual_pictures_are_read(tmp_path):
     picture(tmp_path / "elsewhere.png")
     (folder / "link.png").symlink_to(tmp_path / "elsewhere.png")
     (folder / "folder.png").mkdir()
-    done = on_pictures(tmp_path / "pictures", tmp_path / "run", data__fit="nearest", data__valid_fraction="0")
+    done = on_pictures(tmp_path / "pictures", tmp_path / "run", data__resize="nearest", data__valid_fraction="0")
     assert done.code == 0, done.err
     assert '"train": 25' in (tmp_path / "run" / "run.json").read_text()
 
 
 def test_other_pictures_between_two_starts_are_refused(tmp_path):
     folder = pictures(tmp_path / "pictures")
-    arguments = {"data__fit": "nearest", "train__epochs": "3"}
+    arguments = {"data__resize": "nearest", "train__epochs": "3"}
     field = {"data__name": "folder", "data__data_dir": tmp_path / "pictures", "data__classes": "2"}
     line = flags(**{**field, "train__batch_size": "4", **arguments})
     assert processes.start(*line, f"--workdir={tmp_path / 'run'}", fault="step:kill:7").code == -9

@@ -75,15 +75,15 @@ def test_fashion_mnist_streams_with_the_bytes_of_memory(tmp_path, record_propert
 STREAM = """
 import resource, sys
 import numpy as np
-from cnn.data.types import load
-from cnn.data.loader import Stream
+from cnn.data.load import load
+from cnn.data.loader import Prefetcher
 fields = dict(name="folder", data_dir=sys.argv[1], manual_dir="", image_shape=(128, 128, 3), classes=1, resize="exact",
               valid_fraction=0.0, train_on="train")
 split = load(**fields, loading="stream").train
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 read = lambda step: split.images[np.arange(50 * step, 50 * step + 50)]
 peaks = []
-for number, images in enumerate(Stream(read, len(split) // 50, workers=4)):
+for number, images in enumerate(Prefetcher(read, len(split) // 50, workers=4)):
     assert images.shape == (50, 128, 128, 3)
     if number in (19, 79):
         peaks.append(peak())

@@ -49,7 +49,7 @@ def compiled_bytes(values):
     create = functools.partial(_create, image_shape=shape, program=program)
     state = jax.eval_shape(create, hyperparams.from_values(values), jax.random.key_data(jax.random.key(0)))
     count = values.train.batch_size
-    batch = loader.Images(jax.ShapeDtypeStruct((count, *shape), jnp.uint8), jax.ShapeDtypeStruct((count,), jnp.int32))
+    batch = loader.Examples(jax.ShapeDtypeStruct((count, *shape), jnp.uint8), jax.ShapeDtypeStruct((count,), jnp.int32))
     step = jax.jit(functools.partial(train_step, program=program), donate_argnums=0)
     analysis = step.lower(state, batch).compile().memory_analysis()
     return analysis.argument_size_in_bytes + analysis.temp_size_in_bytes

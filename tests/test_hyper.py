@@ -12,7 +12,7 @@ import pytest
 
 from cnn import fields, hyperparams, registry
 from cnn.data import loader
-from cnn.data.augment_kinds import AUGMENTATIONS
+from cnn.data.augment import AUGMENTATIONS
 from cnn.optim import AVERAGES, CLIPS, OPTIMIZERS, SCHEDULES
 from cnn.registry import LAYERS
 from cnn.train import multi_step
@@ -183,7 +183,7 @@ def test_learning_rates_train_side_by_side_as_they_do_alone():
 
     @networks.jit
     def step(states, rows):
-        batch = loader.Images(images.images[rows], images.labels[rows])
+        batch = loader.Examples(images.images[rows], images.labels[rows])
         return jax.vmap(train_step, in_axes=(0, None, None))(states, batch, program)
 
     for number in range(4):

@@ -50,6 +50,7 @@ WITHOUT_JAX = (
     "layers",
     "model.fusion",
     "model.summary",
+    "data.augment",
     "metrics",
     "config",
     "optim",

@@ -219,7 +219,7 @@ def test_one_filter_trained_on_lines_of_one_direction_finds_an_oriented_edge_fil
         classes=2, total_steps=150, steps_per_epoch=4, accumulate_steps=1, compute_dtype="float32"
     )
     state = step.create_state(hyperparams.from_values(resolve.resolve(raw)), (10, 10, 1), seed, program)
-    split = loader.Images(jnp.asarray(images), jnp.asarray(labels))
+    split = loader.Examples(jnp.asarray(images), jnp.asarray(labels))
     for _ in range(150):
         state, metrics = multi_step.run_step(state, split, jnp.asarray(rng.integers(0, 256, 64)), program=program)
     assert float(metrics["correct"] / metrics["count"]) > 0.9

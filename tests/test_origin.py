@@ -257,7 +257,7 @@ def test_a_class_is_the_same_in_either_unicode_form(tmp_path):
 
 def test_a_run_whose_pictures_an_earlier_version_read_otherwise_says_so(copied, capsys):
     run = runs.saved(copied / "run", "run.json")
-    assert run["numerics"]["reader"] == decode.READER
+    assert run["numerics"]["reader"] == decode.READER_VERSION
     assert runs.start("eval", f"--workdir={copied / 'run'}") == 0
     assert "read some transparent PNG" not in capsys.readouterr().err
     run_dir.write_json(copied / "run" / "run.json", {**run, "numerics": {"optimizer": 2}})

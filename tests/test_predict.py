@@ -11,11 +11,11 @@ from PIL import Image
 import runs
 from cnn.cli import printing
 from cnn.data import decode, user_images
-from cnn.data.user_images import Unread, Wanted
+from cnn.data.user_images import ImageSpec, UnreadableImage
 from cnn.train import checkpointer, checks
 from test_terminal import ESCAPES, screen  # noqa: F401
 
-GREY, COLOUR = Wanted((8, 8, 1), "exact"), Wanted((8, 8, 3), "exact")
+GREY, COLOUR = ImageSpec((8, 8, 1), "exact"), ImageSpec((8, 8, 3), "exact")
 RNG = np.random.default_rng(0)
 SMALL = RNG.integers(0, 256, (8, 8), dtype=np.uint8)
 
@@ -79,12 +79,12 @@ def test_many_pictures_and_broken_ones_go_through_in_order_chunk_by_chunk(finish
     from cnn import evaluate
 
     names = [str(digits / f"{row:03}.png") for row in range(8)]
-    files = [names[0], "broken.png", *names[1:], Unread("x.gif", "no")]
+    files = [names[0], "broken.png", *names[1:], UnreadableImage("x.gif", "no")]
     found = list(evaluate.predict(values, variables, files, GREY))
     assert [outcome.path for outcome in found] == [names[0], "broken.png", *names[1:], "x.gif"]
-    assert [isinstance(outcome, Unread) for outcome in found] == [False, True, *[False] * 7, True]
+    assert [isinstance(outcome, UnreadableImage) for outcome in found] == [False, True, *[False] * 7, True]
     alone = [next(evaluate.predict(values, variables, [name], GREY)).logits for name in names]
-    together = [outcome.logits for outcome in found if not isinstance(outcome, Unread)]
+    together = [outcome.logits for outcome in found if not isinstance(outcome, UnreadableImage)]
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)
 
 
@@ -123,7 +123,7 @@ def test_what_is_transparent_is_read_as_evaluation_reads_it(here, wanted, mode):
 )
 def test_another_size_is_made_to_fit_as_in_training(here, resize, shape, note):
     save("a.png", RNG.integers(0, 256, shape, dtype=np.uint8))
-    found = prepared("a.png", Wanted((8, 8, 1), resize))
+    found = prepared("a.png", ImageSpec((8, 8, 1), resize))
     assert found.notes == (note,)
     assert (found.image == decode.open_picture("a.png", image_shape=(8, 8, 1), resize=resize)).all()
 
@@ -139,12 +139,12 @@ def test_another_size_is_made_to_fit_as_in_training(here, resize, shape, note):
 )
 def test_where_training_knows_no_way_the_picture_keeps_its_proportions(here, resize, shape, note, rows):
     save("a.png", np.full(shape, 77, np.uint8))
-    found = prepared("a.png", Wanted((8, 8, 1), resize))
+    found = prepared("a.png", ImageSpec((8, 8, 1), resize))
     assert found.notes == (note,)
     assert (found.image == 77).all(), "it is padded with the shade of its border"
     drawing = np.full(shape, 77, np.uint8)
     drawing[shape[0] // 2, shape[1] // 2] = 255
-    image = prepared(save("b.png", drawing), Wanted((8, 8, 1), resize)).image
+    image = prepared(save("b.png", drawing), ImageSpec((8, 8, 1), resize)).image
     changed = np.flatnonzero((image != 77).any(axis=(1, 2)))
     assert set(changed) <= set(range(8)[rows])
 
@@ -157,7 +157,7 @@ def dark_on_light():
 
 def test_an_inverted_background_is_noticed_said_and_turned_around(here):
     save("a.png", dark_on_light())
-    dark = Wanted((8, 8, 1), "bilinear", background=0)
+    dark = ImageSpec((8, 8, 1), "bilinear", background=0)
     found = prepared("a.png", dark)
     assert found.notes[0] == "light around, where the run's pictures are dark: turned around"
     assert found.image[0, 0, 0] == 5 and found.image[4, 4, 0] > 100
@@ -177,7 +177,7 @@ def test_an_inverted_background_is_noticed_said_and_turned_around(here):
 
 def test_an_inverted_picture_of_the_exact_size_is_said_and_left(here):
     save("a.png", dark_on_light())
-    exact = Wanted((40, 40, 1), "exact", background=0)
+    exact = ImageSpec((40, 40, 1), "exact", background=0)
     left = prepared("a.png", exact)
     assert (left.image[..., 0] == dark_on_light()).all()
     assert left.notes == (
@@ -205,12 +205,12 @@ def test_colours_and_transparency_are_said(here):
 
 def test_the_background_of_a_data_set_is_known_from_its_borders(finished):
     split = checks.load_data(runs.tiny().data).train
-    assert user_images.of_pictures(split.images) == 0
+    assert user_images.background_shade(split.images) == 0
     assert runs.saved(finished, "run.json")["data"]["background"] == 0
-    assert user_images.of_pictures(255 - split.images) == 255
-    assert user_images.of_pictures(RNG.integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)) is None
+    assert user_images.background_shade(255 - split.images) == 255
+    assert user_images.background_shade(RNG.integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)) is None
     shades = np.repeat(np.arange(0, 256, 5, dtype=np.uint8), 64).reshape(-1, 8, 8, 1)
-    assert user_images.of_pictures(shades) is None, "each is uniform, but they are not alike"
+    assert user_images.background_shade(shades) is None, "each is uniform, but they are not alike"
     turned = np.mean([user_images.is_inverted(255 - image, 0) for image in split.images])
     assert turned > 0.9
     assert not any(user_images.is_inverted(image, 0) for image in split.images)
@@ -221,13 +221,15 @@ def test_a_folder_is_read_in_order_with_its_folders_and_without_what_is_no_pictu
         (here / name).parent.mkdir(exist_ok=True, parents=True)
         (here / name).touch()
     (here / "empty").mkdir()
-    assert list(user_images.listed([".", "empty", "no", "a.webp"])) == [
+    assert list(user_images.find_images([".", "empty", "no", "a.webp"])) == [
         "./a.webp",
         "./b/1.jpg",
         "./b/2.PNG",
-        Unread("./b/old.gif", ".gif pictures are not read. Convert it to .png"),
+        UnreadableImage("./b/old.gif", ".gif pictures are not read. Convert it to .png"),
         "./z/d/e.bmp",
-        Unread("empty", "the folder holds no pictures (.png, .apng, .jpg, .jpeg, .jpe, .jfif, .bmp, .dib, .webp)"),
+        UnreadableImage(
+            "empty", "the folder holds no pictures (.png, .apng, .jpg, .jpeg, .jpe, .jfif, .bmp, .dib, .webp)"
+        ),
         "no",
         "a.webp",
     ]
@@ -341,7 +343,7 @@ def test_a_linked_folder_is_looked_into_once(tmp_path):
         Image.fromarray(SMALL).save(tmp_path / name, "JPEG" if name.endswith("jfif") else "PNG")
     (tmp_path / "here/linked").symlink_to(tmp_path / "there")
     (tmp_path / "there/back").symlink_to(tmp_path / "here")
-    found = list(user_images.listed([str(tmp_path / "here")]))
+    found = list(user_images.find_images([str(tmp_path / "here")]))
     assert [str(path)[len(str(tmp_path)) + 1 :] for path in found] == [
         *("here/a.png", "here/linked/b", "here/linked/deep/c.jfif"),
     ]

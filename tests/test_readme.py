@@ -15,7 +15,7 @@ import yaml
 from cnn import expression, fields, registry
 from cnn.cli import COMMANDS, parser
 from cnn.config import config, resolve
-from cnn.data.augment_kinds import AUGMENTATIONS
+from cnn.data.augment import AUGMENTATIONS
 from cnn.layers import activation
 from cnn.layers.base import OnnxGraph
 from cnn.model import summary

@@ -18,7 +18,7 @@ from PIL import Image
 import runs
 from cnn.cli import launch
 from cnn.config import config, resolve
-from cnn.data import loader, splits
+from cnn.data import loader, order
 from cnn.data.types import DataError
 from cnn.runs import checkpoint_format, checkpoints, checksum, run_dir
 from cnn.system.preemption import Preempted
@@ -462,13 +462,13 @@ def test_no_batch_is_written_to_again_once_it_was_handed_over(reference, tmp_pat
 def simulated(values, steps):
     """Returns the state after so many steps, made by calls of the training step alone."""
     dataset = checks.load_data(values.data)
-    split = loader.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
+    split = loader.Examples(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
     per_epoch = len(split.labels) // values.train.batch_size
     program = make_step_config(values, per_epoch * values.train.epochs, per_epoch)
     state = create_train_state(values, program)
     for step in range(steps):
         epoch, position = divmod(step, per_epoch)
-        rows = splits.permutation(values.seed, epoch, len(split.labels)).astype(np.int32)
+        rows = order.permutation(values.seed, epoch, len(split.labels)).astype(np.int32)
         batch = rows[position * values.train.batch_size :][: values.train.batch_size]
         state, _ = multi_step.run_step(state, split, batch, program=program)
     return state
@@ -529,7 +529,7 @@ def test_a_gradient_that_is_not_finite_is_caught_also_where_the_loss_is(pixel, l
     state, program = tiny.start(tiny.resolve())
     images = tiny.split()
     pictures = images.images[:8].astype(jnp.float32)
-    step = jax.jit(lambda state, pictures: train_step(state, loader.Images(pictures, images.labels[:8]), program))
+    step = jax.jit(lambda state, pictures: train_step(state, loader.Examples(pictures, images.labels[:8]), program))
     state, _ = step(state, pictures)
     kept = checksum.fingerprint(state._replace(step=0, bad_step=0))
     state, metrics = step(state, pictures.at[0, 3, 3, 0].set(pixel))

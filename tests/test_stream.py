@@ -12,8 +12,9 @@ import pytest
 import networks
 import runs
 from cnn.data import loader, types
-from cnn.data.loader import Stream, stand_in
-from cnn.data.parts import stays_stored
+from cnn.data.loader import Prefetcher
+from cnn.data.masking import mask_unusable
+from cnn.data.parts import should_stream
 from cnn.system import host_memory
 from cnn.system.preemption import Preempted
 from cnn.train import checks, experiment, multi_step
@@ -65,7 +66,7 @@ def test_a_run_may_go_on_with_its_pictures_elsewhere_and_ends_with_the_same_byte
 
 @pytest.mark.slow
 def test_a_scan_over_a_stream_has_the_bytes_of_one_over_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(loader, "SCAN_BYTES", 5 * 100 * 64)  # five steps at a time: 4, 4 and 4
+    monkeypatch.setattr(loader, "CHUNK_BYTES", 5 * 100 * 64)  # five steps at a time: 4, 4 and 4
     for name, values in (("memory", runs.tiny), ("stream", streamed)):
         experiment.run(values(*DRAWS, "train.dispatch=scan"), tmp_path / name)
     assert runs.outcome(tmp_path / "stream") == runs.outcome(tmp_path / "memory")
@@ -107,7 +108,7 @@ def test_elements_come_in_order_from_any_first_one_whoever_is_quicker(workers):
         made[number].set()
         return number, threading.current_thread().name
 
-    stream = Stream(element, 40, first=8, workers=workers)
+    stream = Prefetcher(element, 40, first=8, workers=workers)
     found = list(stream)
     stream.close()
     assert [number for number, _ in found] == list(range(8, 40))
@@ -129,7 +130,7 @@ def test_what_goes_wrong_while_reading_ahead_is_raised_where_it_is_needed():
             raise types.DataError("a broken one")
         return number
 
-    stream = Stream(element, 9, workers=2)
+    stream = Prefetcher(element, 9, workers=2)
     assert [next(stream) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(types.DataError, match=r"^a broken one") as caught:
         next(stream)
@@ -152,10 +153,10 @@ def test_every_step_is_fed_the_same_batch_from_wherever_it_begins(workers, most)
     for step, count in ((0, 4), (4, 2), (6, 2), (2, 2), (9, 3)):
         batches = []
         for one in feeds:
-            pieces = list(one.pieces(step, count, most))
-            assert all(len(rows) <= (most or count) for _, rows in pieces)
-            images = np.concatenate([np.asarray(split.images)[rows].reshape(-1, 64) for split, rows in pieces])
-            labels = np.concatenate([np.asarray(split.labels)[rows].ravel() for split, rows in pieces])
+            chunks = list(one.chunks(step, count, most))
+            assert all(len(rows) <= (most or count) for _, rows in chunks)
+            images = np.concatenate([np.asarray(split.images)[rows].reshape(-1, 64) for split, rows in chunks])
+            labels = np.concatenate([np.asarray(split.labels)[rows].ravel() for split, rows in chunks])
             batches.append((images, labels))
             assert len(images) == 8 * count
         assert all(np.array_equal(*pair) for pair in zip(*batches, strict=True))
@@ -186,17 +187,30 @@ def test_stored_pictures_are_indexed_as_an_array_is():
 
 
 @pytest.mark.parametrize(
-    ("loading", "room", "stored"),
+    ("loading", "memory_budget", "stored"),
     [("auto", 6400, False), ("auto", 6399, True), ("memory", 0, False), ("stream", 1e9, True)],
 )
-def test_what_does_not_fit_streams_unless_asked_otherwise(loading, room, stored):
-    assert stays_stored(loading, 100, (8, 8, 1), room) is stored
+def test_what_does_not_fit_streams_unless_asked_otherwise(loading, memory_budget, stored):
+    assert should_stream(loading, 100, (8, 8, 1), memory_budget) is stored
 
 
 def test_the_share_of_memory_decides(tmp_path):
     assert host_memory.host_bytes() > 2**28
     assert not checks.load_data(runs.tiny().data).streams
     assert checks.load_data(runs.tiny("data.memory_share=0").data).streams
+
+
+@pytest.mark.parametrize(("limit", "used", "limited"), [("4096", "1024", True), ("max", "1024", False)])
+def test_the_limit_of_a_container_is_the_memory_that_there_is(tmp_path, monkeypatch, limit, used, limited):
+    unlimited = host_memory.host_bytes()
+    (tmp_path / "limit").write_text(f"{limit}\n")
+    (tmp_path / "used").write_text(f"{used}\n")
+    monkeypatch.setattr(host_memory, "CGROUPS", ((tmp_path / "limit", tmp_path / "used"), ("/nowhere", "/nowhere")))
+    if limited:
+        assert (host_memory.host_bytes(), host_memory.free_bytes()) == (4096, 3072)
+    else:
+        assert host_memory.host_bytes() >= unlimited
+        assert host_memory.free_bytes() > 4096
 
 
 # Pictures that weigh nothing.
@@ -217,8 +231,8 @@ def test_an_unusable_picture_changes_nothing_but_the_number_of_examples():
         rows = jnp.arange(len(pictures.labels))
         return multi_step.run_step(jax.tree.map(jnp.copy, state), pictures, rows, program=program._replace(skips=skips))
 
-    skips = step(loader.Images(images, labels), skips=True)
-    alone = step(loader.Images(without.images[good], without.labels[good]), skips=False)
+    skips = step(loader.Examples(images, labels), skips=True)
+    alone = step(loader.Examples(without.images[good], without.labels[good]), skips=False)
     assert float(skips[1]["count"]) == 6
     networks.agree(skips[0].params, alone[0].params, 1e-6)
     networks.agree(skips[1], alone[1], 1e-6)
@@ -229,15 +243,15 @@ def test_an_unusable_picture_changes_nothing_but_the_number_of_examples():
 
 def test_another_picture_of_the_batch_stands_in():
     labels = jnp.array([-1, 4, -1, -1, 7])
-    places, weights = stand_in(labels)
-    assert places.tolist() == [4, 1, 1, 1, 4]
+    taken, weights = mask_unusable(labels)
+    assert taken.tolist() == [4, 1, 1, 1, 4]
     assert weights.tolist() == [0, 1, 0, 0, 1]
 
 
 def test_a_batch_without_any_usable_picture_teaches_nothing():
     values = tiny.resolve()
     state, program = tiny.start(values)
-    batch = loader.Images(tiny.split(8).images, jnp.full(8, types.UNUSABLE))
+    batch = loader.Examples(tiny.split(8).images, jnp.full(8, types.UNUSABLE))
     before = jax.tree.map(np.array, state.params)
     after, metrics = multi_step.run_step(state, batch, jnp.arange(8), program=program._replace(skips=True))
     networks.agree(after.params, before, 0)

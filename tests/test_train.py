@@ -204,7 +204,9 @@ def test_a_step_scatters_nothing(platform, monkeypatch):
         compiled = tiny.program(values)
         abstract = functools.partial(_create, image_shape=(17, 16, 3), program=compiled)
         state = jax.eval_shape(abstract, hyperparams.from_values(values), jax.random.key_data(jax.random.key(0)))
-        batch = loader.Images(jax.ShapeDtypeStruct((64, 17, 16, 3), jnp.uint8), jax.ShapeDtypeStruct((64,), jnp.int32))
+        batch = loader.Examples(
+            jax.ShapeDtypeStruct((64, 17, 16, 3), jnp.uint8), jax.ShapeDtypeStruct((64,), jnp.int32)
+        )
         step = jax.jit(functools.partial(train_step, program=compiled))
         text = step.trace(state, batch).lower(lowering_platforms=(platform,)).as_text()
         assert "stablehlo.convolution" in text or platform == "cpu"
@@ -267,7 +269,7 @@ def poisoned(step):
     for number in itertools.count():
         rows = tiny.rows(number)
         pictures = images.images[rows].astype(jnp.float32)
-        yield loader.Images(jnp.where(number == step, jnp.nan, pictures), images.labels[rows])
+        yield loader.Examples(jnp.where(number == step, jnp.nan, pictures), images.labels[rows])
 
 
 @functools.cache
@@ -311,7 +313,7 @@ def test_an_update_that_would_overflow_is_not_made():
     raw = {**tiny.RAW, "model": {"layers": "flatten | dense(classes)"}}
     state, compiled = tiny.start(tiny.resolve(raw, optimizer__learning_rate="3e38", data__std="(0.01,)"))
     kept = host(state.params)
-    batch = loader.Images(tiny.split().images[:8].astype(jnp.float32), tiny.split().labels[:8])
+    batch = loader.Examples(tiny.split().images[:8].astype(jnp.float32), tiny.split().labels[:8])
     after, metrics = float_step(compiled)(state, batch)
     assert np.isfinite([metrics["loss"], metrics["grad_norm"]]).all()
     assert int(after.bad_step) == 0
@@ -331,7 +333,7 @@ def test_bfloat16_computes_nearly_the_same_and_keeps_float32():
 def test_augmentation_and_dropout_draw_anew_at_each_step_and_nowhere_else():
     values = tiny.resolve(RICH)
     compiled = tiny.program(values)
-    batch = loader.Images(tiny.split().images[:8], tiny.split().labels[:8])
+    batch = loader.Examples(tiny.split().images[:8], tiny.split().labels[:8])
 
     @networks.jit
     def metrics_at(step, seed):
@@ -365,12 +367,12 @@ def test_batch_statistics_move_with_the_batches_and_stand_still_once_diverged():
     before = host(state.batch_stats["batch_norm1"])
     step = float_step(compiled)
     pictures = images.images[:8].astype(jnp.float32)
-    state, _ = step(state, loader.Images(pictures, images.labels[:8]))
+    state, _ = step(state, loader.Examples(pictures, images.labels[:8]))
     flat = np.asarray(pictures).reshape(8, -1) / 255
     found = host(state.batch_stats["batch_norm1"])
     np.testing.assert_allclose(found["mean"], 0.5 * before["mean"] + 0.5 * flat.mean(0), rtol=1e-4)
     np.testing.assert_allclose(found["var"], 0.5 * before["var"] + 0.5 * flat.var(0), rtol=1e-4)
-    state, _ = step(state, loader.Images(pictures * jnp.nan, images.labels[:8]))
+    state, _ = step(state, loader.Examples(pictures * jnp.nan, images.labels[:8]))
     assert same_bits(state.batch_stats["batch_norm1"], found)
 
 
@@ -389,7 +391,7 @@ def test_a_network_without_parameters_can_be_stepped():
     raw = {**tiny.RAW, "model": {"layers": "global_avg_pool"}}
     raw["data"] = {**tiny.RAW["data"], "image_shape": (8, 8, 3)}
     state, compiled = tiny.start(tiny.resolve(raw))
-    images = loader.Images(jnp.zeros((8, 8, 8, 3), jnp.uint8), jnp.zeros(8, jnp.int32))
+    images = loader.Examples(jnp.zeros((8, 8, 8, 3), jnp.uint8), jnp.zeros(8, jnp.int32))
     state, metrics = multi_step.run_step(state, images, tiny.rows(0), program=compiled)
     assert int(state.bad_step) == -1
     assert float(metrics["loss"]) == pytest.approx(8 * np.log(3), rel=1e-5)

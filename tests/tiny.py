@@ -43,7 +43,7 @@ def split(count=32, seed=0):
     images = rng.integers(0, 100, (count, *SHAPE))
     for image, label in zip(images, labels, strict=True):
         image[:, 1 + 2 * label : 3 + 2 * label] += 150
-    return loader.Images(jnp.asarray(images, jnp.uint8), jnp.asarray(labels, jnp.int32))
+    return loader.Examples(jnp.asarray(images, jnp.uint8), jnp.asarray(labels, jnp.int32))
 
 
 def rows(step, count=32):

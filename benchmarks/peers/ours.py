@@ -42,7 +42,7 @@ def build(spec):
         end = made + count
         while made < end:
             left = given.steps_per_epoch - made % given.steps_per_epoch
-            for split, rows in given.pieces(made, min(end - made, left), way.most):
+            for split, rows in given.chunks(made, min(end - made, left), way.most):
                 run, arguments = way.call(rows)
                 state, metrics = run(state, split, *arguments, program=program)
                 given.started(metrics["loss"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cnn.config import resolve
 from cnn.config.config import Config, ConfigError
 from cnn.data import user_images
-from cnn.data.user_images import Unread, Wanted
+from cnn.data.user_images import UnreadableImage
 from cnn.runs import recorded_data, run_dir
 
 if TYPE_CHECKING:
@@ -30,15 +30,6 @@ def read_run(workdir: Path) -> Config:
         return resolve.resolve(saved, recorded=True)
     except ConfigError as error:
         raise ConfigError([f"{workdir / run_dir.CONFIG}: {problem}" for problem in error.problems]) from None
-
-
-def class_names(values: Config, workdir: Path) -> list[str]:
-    """Returns a name for each logit; numbers where the run does not say.
-
-    Raises:
-      BrokenFile: `run.json` is not what this software wrote.
-    """
-    return recorded_data.class_names(workdir, values.data.classes)
 
 
 def dataset(values: Config, workdir: Path, split: str, data_dir: str | None = None) -> "Dataset":
@@ -113,7 +104,7 @@ def evaluate(
 
 def predict_files(
     values: Config, workdir: Path, files: Iterable[str], weights: str | None = None, invert: str = "auto"
-) -> "Iterator[Prediction | Unread]":
+) -> "Iterator[Prediction | UnreadableImage]":
     """Yields what a run's network makes of each picture, in order, and why where one cannot be read.
 
     Args:
@@ -121,18 +112,16 @@ def predict_files(
       workdir: the run's directory.
       files: pictures, and folders of them.
       weights: see `variables`.
-      invert: see `Wanted`.
+      invert: see `ImageSpec`.
 
     Raises:
       ConfigError: nothing is saved yet, or not these weights.
     """
     from cnn import evaluate
 
-    about = recorded_data.recorded(workdir)
-    _one_of("invert", invert, user_images.INVERT)
-    wanted = Wanted(values.data.image_shape, values.data.resize, about.get("background"), invert)
+    spec = recorded_data.image_spec(workdir, values.data, _one_of("invert", invert, user_images.INVERT))
     _, found = variables(values, workdir, weights)
-    return evaluate.predict(values, found, user_images.listed(files), wanted)
+    return evaluate.predict(values, found, user_images.find_images(files), spec)
 
 
 def _one_of(name: str, given: str, known: tuple[str, ...]) -> str:

@@ -25,7 +25,7 @@ from cnn.config import files
 from cnn.config.config import Config, ConfigError, renamed
 from cnn.config.files import ConfigLike
 from cnn.data.types import DataError
-from cnn.data.user_images import Unread
+from cnn.data.user_images import UnreadableImage
 from cnn.layers.convolution import Conv
 from cnn.report import curve_data, headline, run_files, run_page
 from cnn.report.journey import walkthrough
@@ -122,7 +122,7 @@ class Run:
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, one for each logit."""
-        return tuple(reading.class_names(self._values, self.workdir))
+        return tuple(recorded_data.class_names(self.workdir, self._values.data.classes))
 
     @property
     def curves(self) -> Curves:
@@ -215,9 +215,9 @@ class Run:
             if paths is None:
                 return self._predict_arrays(np.asarray(pictures), weights)
             outcomes = list(reading.predict_files(self._values, self.workdir, paths, weights, invert))
-        if unread := [outcome for outcome in outcomes if isinstance(outcome, Unread)]:
+        if unread := [outcome for outcome in outcomes if isinstance(outcome, UnreadableImage)]:
             raise DataError("\n".join(f"picture {outcome.path!r}: {outcome.reason}" for outcome in unread))
-        read = [outcome for outcome in outcomes if not isinstance(outcome, Unread)]
+        read = [outcome for outcome in outcomes if not isinstance(outcome, UnreadableImage)]
         seen, logits = (np.stack(arrays) for arrays in zip(*((each.image, each.logits) for each in read), strict=True))
         names, notes = tuple(each.path for each in read), tuple(each.notes for each in read)
         return Predictions(seen, logits, self.classes, names, notes)

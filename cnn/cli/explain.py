@@ -9,7 +9,7 @@ from cnn.api import reading
 from cnn.cli import printing
 from cnn.config.config import Config, ConfigError
 from cnn.data import decode, user_images
-from cnn.data.user_images import Unread, Wanted
+from cnn.data.user_images import UnreadableImage
 from cnn.report import hand_convolution, run_page
 from cnn.report.journey import packing, record, walkthrough
 from cnn.report.journey.record import Journey
@@ -77,7 +77,7 @@ def _follow(
     step, variables = checkpointer.restore_variables(values, workdir, weights)
     about: dict[str, Any] = {"step": step, "weights": weights, "max_mb": max_mb}
     if own:
-        classes = reading.class_names(values, workdir)
+        classes = recorded_data.class_names(workdir, values.data.classes)
         followed = capture(values, variables, own, classes, about)
         record.write(workdir / record.JOURNEY, followed)
         return followed
@@ -88,25 +88,19 @@ def _follow(
 
 
 def _own(values: Config, workdir: Path, flags: Mapping[str, str], words: Sequence[str]) -> list["Chosen"]:
-    """Returns a person's own pictures; one that cannot be read is said, and stops no other."""
+    """Returns pictures of the user; one that cannot be read is said, and stops no other."""
     from cnn.explain.journey import Chosen
 
-    about = recorded_data.recorded(workdir)
-    wanted = Wanted(values.data.image_shape, values.data.resize, about.get("background"), flags.get("invert", "auto"))
+    spec = recorded_data.image_spec(workdir, values.data, flags.get("invert", "auto"))
     chosen: list[Chosen] = []
     problems = []
     with decode.bombs_are_errors():
-        for file in user_images.listed(words):
-            reason = file.reason if isinstance(file, Unread) else ""
-            path = file.path if isinstance(file, Unread) else str(file)
-            try:
-                made = None if reason else user_images.prepare(path, wanted)
-            except decode.BrokenPicture as error:
-                made, reason = None, f"cannot be read, got: {error}. Name a PNG, JPEG, BMP or WebP file"
-            if made is None:
-                problems.append(f"picture {path!r}: {reason}")
+        for file in user_images.find_images(words):
+            read = user_images.read_user_image(file, spec)
+            if isinstance(read, UnreadableImage):
+                problems.append(f"picture {read.path!r}: {read.reason}")
             elif len(chosen) < MOST_IMAGES:
-                chosen.append(Chosen(Path(path).name, "; ".join(made.notes) or "your own picture", made.image))
+                chosen.append(Chosen(Path(read.path).name, "; ".join(read.notes) or "your own picture", read.image))
     if not chosen:
         raise ConfigError(problems)
     for problem in problems:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from cnn.api import reading
 from cnn.cli import printing
 from cnn.config.config import Config, ConfigError
-from cnn.data.user_images import Unread
+from cnn.data.user_images import UnreadableImage
+from cnn.runs import recorded_data
 from cnn.system.text import plain
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def run(values: Config, workdir: Path, flags: Mapping[str, str], *, words: Seque
       BrokenFile: `run.json` is not what this software wrote.
     """
     top = _checked(values, flags, words)
-    names = reading.class_names(values, workdir)
+    names = recorded_data.class_names(workdir, values.data.classes)
     outcomes = reading.predict_files(values, workdir, words, flags.get("weights"), flags.get("invert", "auto"))
     if "csv" in flags:
         _print_row(
@@ -40,7 +41,7 @@ def run(values: Config, workdir: Path, flags: Mapping[str, str], *, words: Seque
         )
     failed = False
     for outcome in outcomes:
-        if isinstance(outcome, Unread):
+        if isinstance(outcome, UnreadableImage):
             failed = True
             sys.stdout.flush()
             print(f"picture {plain(repr(outcome.path))}: {plain(outcome.reason)}", file=sys.stderr)
@@ -66,11 +67,11 @@ def _checked(values: Config, flags: Mapping[str, str], words: Sequence[str]) -> 
     return min(int(text[:9]), classes)
 
 
-def _report(outcome: "Prediction | Unread", names: Sequence[str], top: int, flags: Mapping[str, str]) -> None:
+def _report(outcome: "Prediction | UnreadableImage", names: Sequence[str], top: int, flags: Mapping[str, str]) -> None:
     best: list[tuple[int, str, float]] = []
     notes: Sequence[str] = ()
     error: str | None = None
-    if isinstance(outcome, Unread):
+    if isinstance(outcome, UnreadableImage):
         error = outcome.reason
     else:
         shares = outcome.probabilities
@@ -81,15 +82,18 @@ def _report(outcome: "Prediction | Unread", names: Sequence[str], top: int, flag
     elif "csv" in flags:
         cells = [cell for _, name, share in best for cell in (name, f"{share:.6f}")]
         _print_row(outcome.path, *cells, *[""] * (2 * (top - len(best))), "; ".join(notes), error or "")
-    elif not isinstance(outcome, Unread):
+    elif not isinstance(outcome, UnreadableImage):
         printing.prediction(outcome.path, outcome.image, notes, [(name, share) for _, name, share in best])
 
 
 def _print_json(
-    outcome: "Prediction | Unread", best: Sequence[tuple[int, str, float]], notes: Sequence[str], error: str | None
+    outcome: "Prediction | UnreadableImage",
+    best: Sequence[tuple[int, str, float]],
+    notes: Sequence[str],
+    error: str | None,
 ) -> None:
     record: dict[str, object] = {"picture": outcome.path}
-    if isinstance(outcome, Unread):
+    if isinstance(outcome, UnreadableImage):
         record["error"] = error
     else:
         record["class"], record["probability"] = best[0][1:]

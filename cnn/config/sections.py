@@ -7,7 +7,7 @@ Early stopping, how often checkpoints are saved, and the order of the examples: 
 import dataclasses
 from typing import Annotated, Any, ClassVar, Literal
 
-from cnn.data.augment_kinds import AUGMENTATIONS
+from cnn.data.augment import AUGMENTATIONS
 from cnn.fields import Bounds, Count, Fraction, Language, Natural, Positive, Rate
 from cnn.optim import AVERAGES, CLIPS
 from cnn.registry import CADENCES, ORDERS, STOPS, cadence, order, stop

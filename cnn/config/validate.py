@@ -8,7 +8,7 @@ from cnn import patterns
 from cnn.config import sections
 from cnn.config.config import array_paths
 from cnn.config.problems import Problems
-from cnn.data.types import NAME
+from cnn.data.types import DATASET_NAME
 from cnn.layers.normalisation import BatchNorm
 from cnn.model.summary import Row
 from cnn.optim import averages
@@ -16,9 +16,9 @@ from cnn.optim import averages
 
 def check(data: sections.Data, train: sections.Train, evaluation: sections.Eval, problems: Problems) -> None:
     """Notes every contradiction between the fields of three sections, and a dataset's name that can be none."""
-    if not NAME.fullmatch(data.name):
+    if not DATASET_NAME.fullmatch(data.name):
         like = re.sub(r"\W+", "_", data.name, flags=re.ASCII)
-        hint = f" Did you mean {like!r}?" if NAME.fullmatch(like) else ""
+        hint = f" Did you mean {like!r}?" if DATASET_NAME.fullmatch(like) else ""
         problems.note("data.name", f"must be digits, folder, lines/KIND or a TFDS name, got {data.name!r}.{hint}")
     for name in ("mean", "std"):
         given, channels = len(getattr(data, name)), data.image_shape[2]

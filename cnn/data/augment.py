@@ -1,141 +1,230 @@
-"""Augmentation inside the compiled step: every draw is a pure function of the step's key, the row and the kind's place.
+"""The augmentations that a config's chain may name, applied inside the compiled step.
 
-No draw depends on the batch size, nor on how many devices share the batch. `Mixup` and `Cutmix` draw for each row and
-mix it with the row before it (the first with the last), so there only the first row's partner knows the size of the
-batch.
+One class is one augmentation: its fields are its options, and `apply` computes it. A new one is a class with the
+decorator `@augmentation`. Integers shape the compiled program; real numbers may be traced, so no code may branch on
+them.
+
+Every draw is a pure function of the step's key, the row in the batch and the position in the chain. None depends on the
+batch size, nor on how many devices share the batch. `Mixup` and `Cutmix` mix each row with the row before it (the first
+with the last), so there only the first row's partner depends on the size of the batch.
+
+JAX is imported when the first draw is made: a config with augmentations is read and checked without it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key
+from etils import epy
 
-from cnn.data.augment_kinds import Cutmix, Erase, Flip, Mixup, RandomCrop, Rotate, Shift
+from cnn.fields import Count, Fraction, NonNegative, Positive
+from cnn.registry import AUGMENTATIONS, augmentation
 
-Images = Float[Array, "batch height width channels"]
-Labels = Float[Array, "batch classes"]
-Keys = Key[Array, " batch"]
+with epy.lazy_imports():
+    import jax
+    import jax.numpy as jnp
 
-_AREA = (0.02, 0.33)
-_ASPECT = (0.3, 3.3)
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int, Key
 
+    Images = Float[Array, "batch height width channels"]
+    Labels = Float[Array, "batch classes"]
+    Keys = Key[Array, " batch"]
 
-class Draws(NamedTuple):
-    """What an augmentation may read beside the examples: a key of its own for each, and `Places.before`."""
-
-    keys: Keys
-    before: Callable[[Array], Array]
+ERASED_AREA = (0.02, 0.33)
+ERASED_ASPECT = (0.3, 3.3)
 
 
-class Places(NamedTuple):
-    """Where in the whole batch the examples at hand stand.
+class BatchRows(NamedTuple):
+    """Which rows of the whole batch the examples at hand are: on one device all of them, on several its share.
 
     Attributes:
-      rows: the row of each.
-      before: returns, of an array with an entry for each example, the entries of the rows before them; of the first
+      rows: the row of each example.
+      row_before: returns, of an array with an entry for each example, the entries of the rows before them; of the first
         row, the last.
     """
 
     rows: Int[Array, " batch"]
-    before: Callable[[Array], Array]
+    row_before: Callable[[Array], Array]
 
 
-def whole(size: int) -> Places:
-    """Returns the places of a whole batch, in order."""
-    return Places(jnp.arange(size), lambda array: jnp.roll(array, 1, axis=0))
+def all_rows(batch_size: int) -> BatchRows:
+    """Returns the rows of a whole batch, in order."""
+    return BatchRows(jnp.arange(batch_size), lambda array: jnp.roll(array, 1, axis=0))
+
+
+class Draws(NamedTuple):
+    """What an augmentation reads beside the images and labels.
+
+    Attributes:
+      keys: a key for each row, of this augmentation alone.
+      row_before: as in `BatchRows`.
+    """
+
+    keys: Keys
+    row_before: Callable[[Array], Array]
 
 
 def augment(
-    kinds: tuple[Any, ...], images: Images, labels: Labels, key: Key[Array, ""], places: Places | None = None
+    kinds: tuple[Any, ...], images: Images, labels: Labels, key: Key[Array, ""], batch_rows: BatchRows | None = None
 ) -> tuple[Images, Labels]:
-    """Applies the kinds in order.
+    """Applies a chain of augmentations in order.
 
     Args:
-      kinds: values of `cnn.data.augment_kinds`; their real numbers may be traced.
+      kinds: the augmentations; their real numbers may be traced.
       images: intensities in [0, 1], and so they stay.
       labels: one-hot, or any rows that sum to 1, and so they stay.
       key: consumed; do not use it again.
-      places: where in the batch the examples stand (default: they are all of it, in order).
+      batch_rows: which rows of the batch the examples are (default: all of it, in order).
 
     Raises:
       ValueError: if a crop or a shift could leave nothing of an image.
-      TypeError: if there is no augmentation of a kind.
+      TypeError: if one of `kinds` is no augmentation.
     """
-    places = places or whole(images.shape[0])
-    row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places.rows)
-    for place, kind in enumerate(kinds):
-        apply = _APPLY.get(type(kind))
-        if apply is None:
-            names = ", ".join(known.__name__ for known in _APPLY)
-            raise TypeError(f"kinds[{place}]: no augmentation, got {kind!r}. Known: {names}.")
-        keys = jax.vmap(jax.random.fold_in, (0, None))(row_keys, place)
-        images, labels = apply(kind, images, labels, Draws(keys, places.before))
+    batch_rows = batch_rows or all_rows(images.shape[0])
+    row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch_rows.rows)
+    for position, kind in enumerate(kinds):
+        if type(kind) not in AUGMENTATIONS.values():
+            names = ", ".join(known.__name__ for known in AUGMENTATIONS.values())
+            raise TypeError(f"kinds[{position}]: no augmentation, got {kind!r}. Known: {names}.")
+        keys = jax.vmap(jax.random.fold_in, (0, None))(row_keys, position)
+        images, labels = kind.apply(images, labels, Draws(keys, batch_rows.row_before))
     return images, labels
 
 
-def _random_crop(kind: RandomCrop, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
-    return _translate(images, draws.keys, kind.pad, "random_crop.pad"), labels
+@augmentation
+class RandomCrop:
+    """Pads with zeros and crops back to the old size, at a random place.
+
+    Attributes:
+      pad: zeros added on each side, in pixels.
+
+    Source:
+      He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2.
+    """
+
+    pad: Count
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        return _translate(images, draws.keys, self.pad, "random_crop.pad"), labels
 
 
-def _shift(kind: Shift, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
-    return _translate(images, draws.keys, kind.pixels, "shift.pixels"), labels
+@augmentation
+class Flip:
+    """Mirrors left and right.
+
+    Attributes:
+      probability: share of the images that are mirrored.
+    """
+
+    probability: Fraction = 0.5
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        flipped = _uniform(draws.keys, 1)[:, 0] < self.probability
+        return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images), labels
 
 
-def _flip(kind: Flip, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
-    flipped = _uniform(draws.keys, 1)[:, 0] < kind.probability
-    return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images), labels
+@augmentation
+class Erase:
+    """Fills a random box with zeros: 2 to 33 % of the area, height / width from 0.3 to 3.3.
+
+    Attributes:
+      probability: share of the images that lose a box.
+
+    Source:
+      Zhong et al. 2017, https://arxiv.org/abs/1708.04896. There a box that does not fit is drawn anew; here its side
+      is cut to that of the image.
+    """
+
+    probability: Fraction = 0.25
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        coin, area, aspect, *corner = _uniform(draws.keys, 5).T
+        height, width = images.shape[1:3]
+        area = (ERASED_AREA[0] + (ERASED_AREA[1] - ERASED_AREA[0]) * area) * height * width
+        aspect = ERASED_ASPECT[0] + (ERASED_ASPECT[1] - ERASED_ASPECT[0]) * aspect
+        tall = jnp.clip(jnp.round(jnp.sqrt(area * aspect)), 1, height)
+        wide = jnp.clip(jnp.round(jnp.sqrt(area / aspect)), 1, width)
+        top = jnp.floor(corner[0] * (height - tall + 1))
+        left = jnp.floor(corner[1] * (width - wide + 1))
+        erased = _box(images, top, top + tall, left, left + wide) & (coin < self.probability)[:, None, None]
+        return jnp.where(erased[..., None], 0, images), labels
 
 
-def _erase(kind: Erase, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
-    coin, area, aspect, *corner = _uniform(draws.keys, 5).T
-    height, width = images.shape[1:3]
-    area = (_AREA[0] + (_AREA[1] - _AREA[0]) * area) * height * width
-    aspect = _ASPECT[0] + (_ASPECT[1] - _ASPECT[0]) * aspect
-    tall = jnp.clip(jnp.round(jnp.sqrt(area * aspect)), 1, height)
-    wide = jnp.clip(jnp.round(jnp.sqrt(area / aspect)), 1, width)
-    top = jnp.floor(corner[0] * (height - tall + 1))
-    left = jnp.floor(corner[1] * (width - wide + 1))
-    erased = _box(images, top, top + tall, left, left + wide) & (coin < kind.probability)[:, None, None]
-    return jnp.where(erased[..., None], 0, images), labels
+@augmentation
+class Rotate:
+    """Turns about the centre, bilinear, with zeros from outside.
+
+    Attributes:
+      degrees: the largest angle in either direction; angles are uniform.
+    """
+
+    degrees: NonNegative
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        turns = 2 * _uniform(draws.keys, 1)[:, 0] - 1
+        return jax.vmap(_rotate)(images, jnp.deg2rad(turns * self.degrees)), labels
 
 
-def _rotate(kind: Rotate, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
-    turns = 2 * _uniform(draws.keys, 1)[:, 0] - 1
-    return jax.vmap(_turn)(images, jnp.deg2rad(turns * kind.degrees)), labels
+@augmentation
+class Shift:
+    """Moves by whole pixels, with zeros from outside; the distribution is that of `RandomCrop(pad=pixels)`.
+
+    Attributes:
+      pixels: the largest shift along either axis.
+    """
+
+    pixels: Count
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        return _translate(images, draws.keys, self.pixels, "shift.pixels"), labels
 
 
-def _mixup(kind: Mixup, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
-    own = _beta(_uniform(draws.keys, 2).T, kind.alpha)
-    blended = _blend(images, draws.before(images), own[:, None, None, None])
-    return blended, _blend(labels, draws.before(labels), own[:, None])
+@augmentation
+class Mixup:
+    """Blends each image and its label with its partner's, in the same proportion.
+
+    Attributes:
+      alpha: both parameters of the Beta distribution of that proportion; towards 0 nothing is mixed.
+
+    Source:
+      Zhang et al. 2018, https://arxiv.org/abs/1710.09412.
+    """
+
+    alpha: Positive
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        own = _beta(_uniform(draws.keys, 2).T, self.alpha)
+        blended = _blend(images, draws.row_before(images), own[:, None, None, None])
+        return blended, _blend(labels, draws.row_before(labels), own[:, None])
 
 
-def _cutmix(kind: Cutmix, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
-    numbers = _uniform(draws.keys, 4).T
-    side = jnp.sqrt(1 - _beta(numbers[:2], kind.alpha))
-    edges = []
-    for centre, size in zip(numbers[2:], images.shape[1:3], strict=True):
-        middle, half = jnp.floor(centre * size), jnp.floor(size * side / 2)
-        edges += [middle - half, middle + half]
-    cut = _box(images, *edges)
-    mixed = jnp.where(cut[..., None], draws.before(images), images)
-    # The box was cut at the image's border, so its pixels are counted again.
-    own = 1 - jnp.mean(cut, axis=(1, 2), dtype=jnp.float32)
-    return mixed, _blend(labels, draws.before(labels), own[:, None])
+@augmentation
+class Cutmix:
+    """Replaces a box by the partner's, and the label in proportion to the box's area.
 
+    Attributes:
+      alpha: both parameters of the Beta distribution of the share that stays; the paper takes 1.
 
-_APPLY: dict[type, Callable[[Any, Images, Labels, Draws], tuple[Images, Labels]]] = {
-    RandomCrop: _random_crop,
-    Flip: _flip,
-    Erase: _erase,
-    Rotate: _rotate,
-    Shift: _shift,
-    Mixup: _mixup,
-    Cutmix: _cutmix,
-}
+    Source:
+      Yun et al. 2019, https://arxiv.org/abs/1905.04899.
+    """
+
+    alpha: Positive
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        numbers = _uniform(draws.keys, 4).T
+        side = jnp.sqrt(1 - _beta(numbers[:2], self.alpha))
+        edges = []
+        for centre, size in zip(numbers[2:], images.shape[1:3], strict=True):
+            middle, half = jnp.floor(centre * size), jnp.floor(size * side / 2)
+            edges += [middle - half, middle + half]
+        cut = _box(images, *edges)
+        mixed = jnp.where(cut[..., None], draws.row_before(images), images)
+        # The box was cut at the image's border, so its pixels are counted again.
+        own = 1 - jnp.mean(cut, axis=(1, 2), dtype=jnp.float32)
+        return mixed, _blend(labels, draws.row_before(labels), own[:, None])
 
 
 def _uniform(keys: Keys, count: int) -> Float[Array, "batch count"]:
@@ -150,19 +239,19 @@ def _beta(draws: Float[Array, "2 batch"], alpha: Float[Array, ""] | float) -> Fl
     return jnp.clip(share, 0, 1)  # a fast reciprocal root leaves the range by a rounding
 
 
-def _translate(images: Images, keys: Keys, reach: int, field: str) -> Images:
+def _translate(images: Images, keys: Keys, largest: int, field: str) -> Images:
     height, width = images.shape[1:3]
-    if reach >= min(height, width):
+    if largest >= min(height, width):
         raise ValueError(
-            f"config.data.augment: {field} could leave nothing of the {height}x{width} images, got {reach}. "
+            f"config.data.augment: {field} could leave nothing of the {height}x{width} images, got {largest}. "
             f"Take less than {min(height, width)}."
         )
-    offsets = jnp.floor(_uniform(keys, 2) * (2 * reach + 1)).astype(int)
+    offsets = jnp.floor(_uniform(keys, 2) * (2 * largest + 1)).astype(int)
     # On CPU two to five times faster than products with one-hot matrices, or than selecting among the shifts.
-    padded = jnp.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    padded = jnp.pad(images, ((0, 0), (largest, largest), (largest, largest), (0, 0)))
 
     def crop(image: Array, offset: Int[Array, " 2"]) -> Array:
-        return lax.dynamic_slice(image, (offset[0], offset[1], 0), images.shape[1:])
+        return jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), images.shape[1:])
 
     return jax.vmap(crop)(padded, offsets)
 
@@ -174,12 +263,12 @@ def _box(images: Images, top: Array, bottom: Array, left: Array, right: Array) -
     return inside_rows[:, :, None] & inside_columns[:, None, :]
 
 
-def _blend(ours: Array, theirs: Array, own: Float[Array, "..."]) -> Array:
+def _blend(ours: Array, theirs: Array, own: Array) -> Array:
     # In float32, where `own` and `1 - own` sum to 1 closely enough that nothing leaves [0, 1].
     return (own * ours + (1 - own) * theirs).astype(ours.dtype)
 
 
-def _turn(
+def _rotate(
     image: Float[Array, "height width channels"], angle: Float[Array, ""]
 ) -> Float[Array, "height width channels"]:
     """Rotates counterclockwise, as `np.rot90` does; the angle is in radians."""

@@ -1,11 +1,20 @@
-"""The pictures of a dataset that cannot be used, where the person chose to go on without them."""
+"""The pictures of a dataset that cannot be used, where the config says to go on without them."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 
 class BadExample(NamedTuple):
     """One picture: which part of the source it lies in, its row there, its name, and what is wrong with it."""
+
+    part: str
+    row: int
+    picture: str
+    reason: str
+
+
+class BadExampleJson(TypedDict):
+    """A `BadExample` as a run's file holds it."""
 
     part: str
     row: int
@@ -23,9 +32,9 @@ class BadExamples:
     def __len__(self) -> int:
         return len(self._found)
 
-    def add(self, reject: BadExample) -> None:
+    def add(self, example: BadExample) -> None:
         """Adds a picture, unless it is listed."""
-        self._found.setdefault((reject.part, reject.row), reject)
+        self._found.setdefault((example.part, example.row), example)
 
     def fresh(self) -> list[BadExample]:
         """Returns those that this did not return before, in order."""
@@ -33,12 +42,13 @@ class BadExamples:
         self._told.update(new)
         return [self._found[key] for key in sorted(new)]
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> list[BadExampleJson]:
         """Returns all of them, in order."""
-        return [self._found[key]._asdict() for key in sorted(self._found)]
+        examples = [self._found[key] for key in sorted(self._found)]
+        return [BadExampleJson(part=part, row=row, picture=name, reason=why) for part, row, name, why in examples]
 
-    def recall(self, listed: Iterable[dict[str, Any]]) -> None:
-        """Adds those that an earlier process listed, and told the person about."""
+    def recall(self, listed: Iterable[BadExampleJson]) -> None:
+        """Adds those that an earlier process listed, and told the user about."""
         for entry in listed:
             self.add(BadExample(**entry))
             self._told.add((entry["part"], entry["row"]))

@@ -1,6 +1,8 @@
-"""Opens pictures that anybody may have made, safely.
+"""Decodes pictures, one or many, from files or bytes that anybody may have made.
 
-Decodes many encoded pictures of one source.
+Pillow decodes, restricted to four formats and to `MAX_PIXELS`; whatever it raises on hostile bytes becomes a
+`BrokenPicture`. Every picture is turned upright, is brought to 8 bits, and shows a given grey where it is transparent.
+Plain PNG pictures of one size are decoded many at a time, see `cnn.data.png`.
 """
 
 import contextlib
@@ -23,17 +25,17 @@ from cnn.data.types import DataError
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp")
-# Passing over these in silence would train on less than the person believes.
+# Were these passed over in silence, a run would train on less than its user believes.
 UNREAD_SUFFIXES = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".jp2", ".jxl", ".ppm", ".pgm", ".ico")
 MAX_PIXELS = 50_000_000
-_BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
-READER = 2
-"""The version of the reader, for whoever records what a run read: it rises when the same files give other pixels.
+_FIRST_BYTES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
+READER_VERSION = 2
+"""Rises when the same files give other pixels; a run records which version it read with.
 
 Since 2, a transparent shade is black in grey PNG files of 1, 2, 4 and 16 bits and colour ones of 16 bits, and
 PNG pictures of a dataset are read the same whatever lies beside them.
 """
-# What Pillow multiplies the values of a PNG file by, by how it stores them; it leaves the transparent one as it was.
+# What Pillow multiplies the values of a PNG file by, by how it stores them; the transparent value it leaves as it was.
 _SCALES = {"1": 255.0, "L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
 
 
@@ -41,7 +43,7 @@ class BrokenPicture(DataError):
     """Says why a file is no picture that can be used; the caller knows which file."""
 
 
-def kind(path: str) -> Literal["picture", "unread", "other"]:
+def file_kind(path: str) -> Literal["picture", "unread", "other"]:
     """Tells whether a file is a picture that is read, a picture that is not, or something else, by its suffix.
 
     A file without a suffix is told by its first bytes.
@@ -55,23 +57,23 @@ def kind(path: str) -> Literal["picture", "unread", "other"]:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return "other"
         with open(path, "rb") as file:
-            beginning = file.read(12)
+            first = file.read(12)
     except OSError:
         return "other"
-    webp = beginning[:4] == b"RIFF" and beginning[8:] == b"WEBP"
-    return "picture" if webp or beginning.startswith(_BEGINNINGS) else "other"
+    webp = first[:4] == b"RIFF" and first[8:] == b"WEBP"
+    return "picture" if webp or first.startswith(_FIRST_BYTES) else "other"
 
 
 @contextlib.contextmanager
 def bombs_are_errors() -> Iterator[None]:
-    """Turns Pillow's warning about huge pictures into an error; for the thread that starts the others."""
+    """Turns Pillow's warning of a decompression bomb into an error, in this thread and those it starts."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
 
 def bombs_stay_errors() -> None:
-    """Does the same for good: pictures that stream are opened by threads for as long as the process lives."""
+    """Turns that warning into an error for good: threads open streamed pictures as long as the process lives."""
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
@@ -96,7 +98,7 @@ def open_picture(
 
 
 def read_picture(path: str | Path, image_shape: tuple[int, int, int], resize: str) -> np.ndarray:
-    """Does what `open_picture` does, inside `bombs_are_errors`.
+    """Reads one picture file as `open_picture` does, inside `bombs_are_errors`; the caller names the file.
 
     Raises:
       BrokenPicture: if the file is missing or no picture that can be used.
@@ -139,7 +141,7 @@ def decode(file: io.BytesIO | io.BufferedReader, channels: int, behind: int = 0)
         with Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise BrokenPicture(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS}")
-            scale = _scale(image)
+            scale = _transparency_scale(image)
             image.load()
             transparent = image.info.get("transparency")
             if scale != 1 and isinstance(transparent, int | tuple):
@@ -147,7 +149,7 @@ def decode(file: io.BytesIO | io.BufferedReader, channels: int, behind: int = 0)
                 scaled = tuple(min(255, int(value * scale)) for value in values)  # of 1 bit it may be scaled already
                 image.info["transparency"] = scaled if isinstance(transparent, tuple) else scaled[0]
             upright = ImageOps.exif_transpose(image)
-            array = np.asarray(_plain(upright, behind).convert("L" if channels == 1 else "RGB"))
+            array = np.asarray(_opaque(upright, behind).convert("L" if channels == 1 else "RGB"))
     except BrokenPicture:
         raise
     except Exception as error:  # Pillow raises nearly anything on hostile bytes
@@ -155,14 +157,14 @@ def decode(file: io.BytesIO | io.BufferedReader, channels: int, behind: int = 0)
     return array.reshape(*array.shape[:2], channels)
 
 
-def _scale(image: Image.Image) -> float:
+def _transparency_scale(image: Image.Image) -> float:
     """Returns what the transparent shade of a picture not yet loaded must be multiplied by to be that of its pixels."""
     tiles = getattr(image, "tile", ())
     stored = tiles[0].args if image.format == "PNG" and tiles else ""
     return _SCALES.get(stored if isinstance(stored, str) else str(stored[0] if stored else ""), 1.0)
 
 
-def _plain(image: Image.Image, behind: int) -> Image.Image:
+def _opaque(image: Image.Image, behind: int) -> Image.Image:
     """Returns the picture in 8 bits without transparency."""
     if image.mode.startswith("I"):
         # Pillow's own conversion clips at 255 instead of scaling.
@@ -210,7 +212,7 @@ def decode_all(
       threads: how many decode at the same time those pictures that are opened one by one.
 
     Returns:
-      The pictures, and what is wrong with those that are broken or do not fit, by their place; these are zeros.
+      The pictures, and what is wrong with those that are broken or do not fit, by their index; these are zeros.
 
     Raises:
       DataError: if pictures that all have one shape do not fit.
@@ -250,28 +252,28 @@ def _decode_each(
     images = np.zeros((len(pictures), *image_shape), dtype=np.uint8)
     channels, shape = stored
 
-    def attempt(place: int) -> None:
-        image = decode(io.BytesIO(pictures[place]), channels)
+    def decode_one(index: int) -> None:
+        image = decode(io.BytesIO(pictures[index]), channels)
         if shape is not None and image.shape != shape:
             raise BrokenPicture(f"{image.shape} in place of {shape}")
-        images[place] = fit_images(image[None], image_shape=image_shape, resize=resize, what=names[place])[0]
+        images[index] = fit_images(image[None], image_shape=image_shape, resize=resize, what=names[index])[0]
 
-    return images, collect(attempt, len(pictures), threads)
+    return images, collect_errors(decode_one, len(pictures), threads)
 
 
-def collect(attempt: Callable[[int], None], count: int, threads: int) -> dict[int, DataError]:
-    """Attempts something with each of so many pictures; returns what went wrong, by place."""
+def collect_errors(read: Callable[[int], None], pictures: int, threads: int) -> dict[int, DataError]:
+    """Reads each of so many pictures by its index; returns what went wrong, by index."""
 
-    def tried(place: int) -> DataError | None:
+    def error_of(index: int) -> DataError | None:
         try:
-            attempt(place)
+            read(index)
         except DataError as error:
             return error
         return None
 
     if threads == 1:
-        outcomes = list(map(tried, range(count)))
+        errors = list(map(error_of, range(pictures)))
     else:
         with ThreadPoolExecutor(threads) as pool:
-            outcomes = list(pool.map(tried, range(count)))
-    return {place: error for place, error in enumerate(outcomes) if error is not None}
+            errors = list(pool.map(error_of, range(pictures)))
+    return {index: error for index, error in enumerate(errors) if error is not None}

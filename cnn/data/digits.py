@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cnn.data.resize import fit_images
-from cnn.data.splits import TEST_KEY, cut
+from cnn.data.splits import TEST_KEY, stratified_split
 from cnn.data.types import Source, Split
 
 TEST_FRACTION = 0.2
@@ -29,15 +29,15 @@ def read(*, image_shape: tuple[int, int, int], resize: str) -> Source:
     labels = stored[:, -1].astype(np.int32)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
     fitted = Split(fit_images(images, image_shape=image_shape, resize=resize, what="digits"), labels)
-    train, test = cut(fitted, TEST_FRACTION, TEST_KEY)
+    train, test = stratified_split(fitted, TEST_FRACTION, TEST_KEY)
     return Source(train, test, tuple("0123456789"), f"digits:{digest}")
 
 
 def _stored() -> np.ndarray:
     """Returns a row for each picture: its 64 numbers and its class."""
     package = importlib.util.find_spec("sklearn")
-    places = package.submodule_search_locations if package else None
-    file = Path(places[0] if places else "") / "datasets" / "data" / "digits.csv.gz"
+    folders = package.submodule_search_locations if package else None
+    file = Path(folders[0] if folders else "") / "datasets" / "data" / "digits.csv.gz"
     if file.is_file():  # read in 0.05 s, where importing scikit-learn takes a second
         return np.loadtxt(file, delimiter=",")
     from sklearn.datasets import load_digits

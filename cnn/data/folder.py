@@ -1,6 +1,7 @@
-"""A person's own pictures: `train/<class>/*` and `test/<class>/*`, and `valid/<class>/*` where there is one.
+"""Folders of pictures: `train/<class>/*` and `test/<class>/*`, and `valid/<class>/*` where there is one.
 
-The picture files of a folder by name, a million of them if need be, and a hash that tells whether they changed.
+A folder is listed, a million files if need be, and hashed, so that a run knows its data again; the pictures themselves
+are read later. What was passed over, lacks, or is in two splits is said in the source's notes.
 """
 
 import hashlib
@@ -14,14 +15,22 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn.data.decode import SUFFIXES, BrokenPicture, collect, kind, read_picture
-from cnn.data.splits import permutation
+from cnn.data.decode import SUFFIXES, BrokenPicture, collect_errors, file_kind, read_picture
+from cnn.data.order import permutation
 from cnn.data.types import DataError, Source
 
 HASHED_WHOLE = 10_000
 """A folder of up to so many pictures is hashed byte by byte."""
 SAMPLE = 1_000
 SAMPLE_KEY = 0x73616D706C65_0002
+LAYOUT = "Put pictures into <data_dir>/train/<class>/ and <data_dir>/test/<class>/ (png, jpeg, bmp or webp)."
+SHOWN = 10
+PAIRS = 3
+"""How many names, and how many pairs of copies, a message lists."""
+VALID_USED = (
+    "config.data.valid_fraction: is not used, as the folder has a validation split of its own, valid/, which earlier "
+    "versions passed over; a run that one of them began goes on where that folder is moved away."
+)
 
 
 @dataclass(frozen=True)
@@ -82,17 +91,17 @@ def fingerprint(listings: Sequence[Listing]) -> tuple[str, list[tuple[str, str]]
         for name, size in listing.sizes():
             digest.update(f"{size} {name}\n".encode(errors="surrogateescape"))
         rows = range(len(listing)) if whole else permutation(SAMPLE_KEY, 0, len(listing))[:SAMPLE]
-        here: dict[bytes, str] = {}
+        of_listing: dict[bytes, str] = {}
         for row in rows:
             path = listing.path(int(row))
             if _size(path) >= 0:
                 with open(path, "rb") as file:
                     content = hashlib.file_digest(file, "sha256").digest()
                 digest.update(content)
-                here.setdefault(content, path)
+                of_listing.setdefault(content, path)
                 if content in seen:
                     copies.append((path, seen[content]))
-        seen |= here
+        seen |= of_listing
     return digest.hexdigest(), copies
 
 
@@ -103,15 +112,6 @@ def _size(path: str) -> int:
     except OSError:
         return -1
     return status.st_size if stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK) else -1
-
-
-LAYOUT = "Put pictures into <data_dir>/train/<class>/ and <data_dir>/test/<class>/ (png, jpeg, bmp or webp)."
-SHOWN = 10
-PAIRS = 3
-VALID_USED = (
-    "config.data.valid_fraction: is not used, as the folder has a validation split of its own, valid/, which earlier "
-    "versions passed over; a run that one of them began goes on where that folder is moved away."
-)
 
 
 def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str) -> Source:
@@ -128,21 +128,22 @@ def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str) -> So
     if not data_dir:
         raise DataError(f"config.data.data_dir: must name the folder of the pictures, got ''. {LAYOUT}")
     root = Path(data_dir).expanduser()
-    own = ("valid",) if (root / "valid").is_dir() else ()
-    folders = {part: _folders(root / part) for part in ("train", "test", *own)}
+    valid_part = ("valid",) if (root / "valid").is_dir() else ()
+    folders = {part: _folders(root / part) for part in ("train", "test", *valid_part)}
     names = tuple(sorted(folders["train"]))
-    for part in ("test", *own):
+    for part in ("test", *valid_part):
         _check_known(root / part, folders[part], names)
     ignored = _ignored(root, tuple(folders))
     listings = [_list(root / part, names, folders[part], ignored) for part in folders]
-    lacking = [line for listing in listings[1:] for line in _lacking(listing)]
-    train, test, *valid = (Pictures(listing, image_shape, resize) for listing in listings)
+    train, test, *valid = (FolderPart(listing, image_shape, resize) for listing in listings)
     identity, copies = fingerprint(listings)
-    notes = (*([VALID_USED] if own else []), *lacking, *_said(ignored, root), *_leaked(copies, root))
-    return Source(train, test, names, f"folder:{identity}", notes, *valid)
+    notes = [VALID_USED] if valid_part else []
+    notes += [note for listing in listings[1:] for note in _note_lacking(listing)]
+    notes += [*_note_ignored(ignored, root), *_note_copies(copies, root)]
+    return Source(train, test, names, f"folder:{identity}", tuple(notes), *valid)
 
 
-class Pictures:
+class FolderPart:
     """The picture files of `train` or `test`."""
 
     def __init__(self, listing: Listing, image_shape: tuple[int, int, int], resize: str) -> None:
@@ -157,11 +158,11 @@ class Pictures:
     def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
         images = np.zeros((len(rows), *self._shape), dtype=np.uint8)
 
-        def attempt(place: int) -> None:
-            images[place] = read_picture(self._listing.path(int(rows[place])), self._shape, self._resize)
+        def read_one(index: int) -> None:
+            images[index] = read_picture(self._listing.path(int(rows[index])), self._shape, self._resize)
 
-        errors = collect(attempt, len(rows), threads)
-        return images, self._listing.classes(rows), {int(rows[place]): error for place, error in errors.items()}
+        errors = collect_errors(read_one, len(rows), threads)
+        return images, self._listing.classes(rows), {int(rows[index]): error for index, error in errors.items()}
 
     def title(self, row: int) -> str:
         return str(Path(self._listing.path(row)).relative_to(self._listing.folder.parent))
@@ -224,8 +225,8 @@ def _list(part: Path, names: Sequence[str], folders: Mapping[str, str], ignored:
     # Training must see every class; the other parts may lack some, but not all.
     empty = [name for name, found in zip(names, files, strict=True) if not found]
     if empty and part.name == "train":
-        place = str(part / folders[empty[0]])
-        raise DataError(f"config.data.data_dir: the class folder holds no pictures, got {place!r}. {LAYOUT}")
+        folder = str(part / folders[empty[0]])
+        raise DataError(f"config.data.data_dir: the class folder holds no pictures, got {folder!r}. {LAYOUT}")
     if len(empty) == len(names):
         raise DataError(f"config.data.data_dir: no class folder holds pictures, got {str(part)!r}. {LAYOUT}")
     starts = np.array([0, *itertools.accumulate(map(len, files))])
@@ -235,7 +236,7 @@ def _list(part: Path, names: Sequence[str], folders: Mapping[str, str], ignored:
 def _files(folder: Path, ignored: list[str]) -> list[str]:
     """Returns the names of a class's pictures, sorted; adds the paths of what is none to `ignored`."""
     entries = sorted(_entries(folder), key=lambda entry: entry.name)
-    kinds = {entry.name: "folder" if entry.is_dir() else kind(entry.path) for entry in entries}
+    kinds = {entry.name: "folder" if entry.is_dir() else file_kind(entry.path) for entry in entries}
     unread = [name for name, found in kinds.items() if found == "unread"]
     if unread:
         raise DataError(
@@ -246,7 +247,7 @@ def _files(folder: Path, ignored: list[str]) -> list[str]:
     return [name for name, found in kinds.items() if found == "picture"]
 
 
-def _lacking(listing: Listing) -> Iterator[str]:
+def _note_lacking(listing: Listing) -> Iterator[str]:
     names = [name for name, files in zip(listing.class_names, listing.files, strict=True) if not files]
     if names:
         yield (
@@ -262,7 +263,7 @@ def _ignored(root: Path, parts: Sequence[str]) -> list[str]:
     return sorted(entry.path for entry in (*beside, *loose))
 
 
-def _said(ignored: Sequence[str], root: Path) -> Iterator[str]:
+def _note_ignored(ignored: Sequence[str], root: Path) -> Iterator[str]:
     if ignored:
         yield (
             f"config.data.data_dir: {len(ignored)} {'file or folder' if len(ignored) == 1 else 'files or folders'} "
@@ -270,7 +271,7 @@ def _said(ignored: Sequence[str], root: Path) -> Iterator[str]:
         )
 
 
-def _leaked(copies: Sequence[tuple[str, str]], root: Path) -> Iterator[str]:
+def _note_copies(copies: Sequence[tuple[str, str]], root: Path) -> Iterator[str]:
     if copies:
         pairs = [" = ".join(os.path.relpath(path, root) for path in pair) for pair in copies]
         yield (

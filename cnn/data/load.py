@@ -1,17 +1,21 @@
-"""Loads any dataset by name."""
+"""Loads a dataset by name: from its source to train, valid and test, in memory or streamed.
+
+A source's module reads the data as they are stored; what is common to all happens here: the checks, the validation
+split, and the identity by which a run knows its data again.
+"""
 
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from cnn.data import digits, folder, synthetic_lines
 from cnn.data.bad_examples import BadExamples
-from cnn.data.parts import into_memory, on_demand, parts_of, stays_stored
-from cnn.data.splits import VALID_KEY, cut
+from cnn.data.parts import into_memory, on_demand, parts_of, should_stream
+from cnn.data.splits import VALID_KEY, validation_split
 from cnn.data.types import DataError, Dataset, Part, Source, Split
 
 BROKEN = "config.data.data_dir"
@@ -30,7 +34,7 @@ def load(
     train_on: str,
     loading: str = "memory",
     on_error: str = "stop",
-    room: float = math.inf,
+    memory_budget: float = math.inf,
 ) -> Dataset:
     """Loads a dataset, with `valid` cut from `train`.
 
@@ -44,19 +48,26 @@ def load(
       valid_fraction: which part of every class of `train` becomes `valid`, at least 0 and below 1; not used where the
         data have a validation split of their own.
       train_on: "train", or "train+valid" to leave the rows of `valid` in `train` too.
-      loading: "memory", "stream", or "auto" to stream what needs more than `room`.
+      loading: "memory", "stream", or "auto" to stream what needs more than `memory_budget`.
       on_error: "stop" to refuse pictures that cannot be used, "skip" to list them and give them no weight.
-      room: bytes.
+      memory_budget: bytes that the pictures may take.
 
     Raises:
       DataError: if the data are missing, broken, or unlike what the config says.
     """
     source = _read(name, data_dir, manual_dir, image_shape, resize)
-    rejects = BadExamples()
-    whole, test = _splits(source, name, classes, image_shape, loading, room, rejects if on_error == "skip" else None)
-    train, valid = _cut(whole, source, name, valid_fraction, train_on)
+    _check_classes(source, name, classes)
+    parts = parts_of(source)
+    _check_not_empty(parts, name)
+    streams = should_stream(loading, sum(map(len, parts)), image_shape, memory_budget)
+    bad_examples = BadExamples()
+    whole, test = _loaded(
+        parts, on_demand if streams else into_memory, image_shape, bad_examples if on_error == "skip" else None
+    )
+    _check_labels({"train": whole, "test": test}, name, classes)
+    train, valid = validation_split(whole, source, name=name, valid_fraction=valid_fraction, train_on=train_on)
     identity = _identity(source, image_shape, resize, valid_fraction, train_on)
-    return Dataset(train, valid, test, source.class_names, identity, rejects, source.notes)
+    return Dataset(train, valid, test, source.class_names, identity, bad_examples, source.notes)
 
 
 def identity(
@@ -96,30 +107,9 @@ def _at_hand(name: str, data_dir: str) -> bool:
     return (root / name.partition(":")[0]).is_dir() and tfds_catalog.is_prepared(tfds_catalog.find(name, root))
 
 
-def _cut(whole: Split, source: Source, name: str, valid_fraction: float, train_on: str) -> tuple[Split, Split]:
-    if source.valid is not None:
-        own = np.arange(len(whole)) >= len(source.train)
-        return whole if train_on == "train+valid" else whole.take(~own), whole.take(own)
-    rest, valid = cut(whole, valid_fraction, VALID_KEY)
-    train = whole if train_on == "train+valid" else rest
-    if len(train) == 0 or (valid_fraction > 0 and len(valid) == 0):
-        raise DataError(
-            f"config.data.valid_fraction: {name} has {len(whole)} training pictures, which leaves {len(train)} "
-            f"in train and {len(valid)} in valid, got {valid_fraction}. Choose another fraction, or 0 for no valid."
-        )
-    lost = sorted(set(whole.labels.tolist()) - set(train.labels.tolist()))
-    if lost:
-        count = int((whole.labels == lost[0]).sum())
-        raise DataError(
-            f"config.data.valid_fraction: takes every picture of class {source.class_names[lost[0]]!r} ({count}) out "
-            f"of training, got {valid_fraction}. Choose a smaller fraction, or add pictures."
-        )
-    return train, valid
-
-
 def _identity(source: Source, image_shape: tuple[int, ...], resize: str, valid_fraction: float, train_on: str) -> str:
-    rule = ["own", train_on] if source.valid else ["stratified", VALID_KEY, float(valid_fraction), train_on]
-    facts = [source.fingerprint, source.class_names, [int(n) for n in image_shape], resize, rule]
+    validation = ["own", train_on] if source.valid else ["stratified", VALID_KEY, float(valid_fraction), train_on]
+    facts = [source.fingerprint, source.class_names, [int(n) for n in image_shape], resize, validation]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -135,48 +125,41 @@ def _read(name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int
     return tfds.read(name=name, data_dir=data_dir, manual_dir=manual_dir, image_shape=image_shape, resize=resize)
 
 
-def _splits(
-    source: Source,
-    name: str,
-    classes: int,
-    image_shape: tuple[int, int, int],
-    where: str,
-    room: float,
-    rejects: BadExamples | None,
-) -> tuple[Split, Split]:
-    """Returns train and test, in memory or stored, with the right classes."""
+def _check_classes(source: Source, name: str, classes: int) -> None:
     found = len(source.class_names)
     if found != classes:
         raise DataError(f"config.data.classes: {name} has {found} classes, got {classes}. Set it to {found}.")
-    parts = parts_of(source)
+
+
+def _check_not_empty(parts: tuple[Part, Part], name: str) -> None:
     for part in parts:
         if len(part) == 0:
             raise DataError(
                 f"config.data.name: the {part.name} split of {name} is empty, got 0 pictures. Use other data."
             )
-    stored = stays_stored(where, sum(map(len, parts)), image_shape, room)
-    train, test = _loaded(parts, on_demand if stored else into_memory, image_shape, rejects)
-    for split, title in ((train, "train"), (test, "test")):
+
+
+def _check_labels(splits: Mapping[str, Split], name: str, classes: int) -> None:
+    for title, split in splits.items():
         bad = np.flatnonzero((split.labels < 0) | (split.labels >= classes))
         if len(bad):
             raise DataError(
                 f"config.data.name: labels of {name} must lie in 0..{classes - 1}, got {split.labels[bad[0]]} "
                 f"in row {bad[0]} of {title} ({len(bad)} such rows). Use data with a label for every picture."
             )
-    return train, test
 
 
 def _loaded(
     parts: tuple[Part, Part],
     load_part: Callable[[Part, tuple[int, int, int], BadExamples | None], Split],
     image_shape: tuple[int, int, int],
-    rejects: BadExamples | None,
+    bad_examples: BadExamples | None,
 ) -> tuple[Split, Split]:
     """Loads train and test; what is wrong with either is said at once, a line each."""
     splits, problems = [], []
     for part in parts:
         try:
-            splits.append(load_part(part, image_shape, rejects))
+            splits.append(load_part(part, image_shape, bad_examples))
         except DataError as error:
             problems.append(error)
     if len(problems) > 1 and str(problems[0]).partition(":")[0] == str(problems[1]).partition(":")[0] == BROKEN:

@@ -1,8 +1,7 @@
-"""Finds the source files of a dataset: in a folder where a person put them, or on the network.
+"""The published files of MNIST's family and of CIFAR-10: found or fetched, and read by the standard library alone.
 
-Reads the published files of MNIST's family and of CIFAR-10 with the standard library alone.
-
-Nothing is unpickled, and no more is decompressed than a file's header announces and a sane dataset holds.
+They are looked for in a folder where the user put them, or fetched from the network, and must be the files that TFDS
+knows. Nothing is unpickled, and no more is decompressed than a file's header announces and a sane dataset holds.
 """
 
 import gzip
@@ -28,6 +27,17 @@ from cnn.data.types import DataError, Split
 TIMEOUT_SECONDS = 30
 BLOCK_BYTES = 1 << 20
 NO_NETWORK = "--config=configs/digits.py needs no network."
+MAX_BYTES = 1 << 30
+BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError, struct.error, UnicodeDecodeError)
+IDX_FILES = {
+    "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+    "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+}
+CIFAR_FILE = "cifar-10-binary.tar.gz"
+CIFAR_FOLDER = "cifar-10-batches-bin/"
+CIFAR_BATCHES = {"train": tuple(f"data_batch_{n}.bin" for n in range(1, 6)), "test": ("test_batch.bin",)}
+CIFAR_NAMES = "batches.meta.txt"
+CIFAR_SHAPE = (3, 32, 32)
 
 
 @dataclass(frozen=True)
@@ -130,24 +140,11 @@ def _unreachable(name: str, remotes: Mapping[str, Remote], reason: str) -> DataE
 
 def _addresses(files: list[str], remotes: Mapping[str, Remote]) -> str:
     """Names the files, and once for all that lie together where that is."""
-    places: dict[str, list[str]] = {}
+    by_address: dict[str, list[str]] = {}
     for file in files:
-        place, _, last = remotes[file].url.rpartition("/")
-        places.setdefault(f"{place}/" if last == file else remotes[file].url, []).append(file)
-    return ", ".join(f"{', '.join(names)} (from {place})" for place, names in places.items())
-
-
-MAX_BYTES = 1 << 30
-BROKEN = (OSError, EOFError, zlib.error, tarfile.TarError, struct.error, UnicodeDecodeError)
-IDX_FILES = {
-    "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
-    "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
-}
-CIFAR_FILE = "cifar-10-binary.tar.gz"
-CIFAR_FOLDER = "cifar-10-batches-bin/"
-CIFAR_BATCHES = {"train": tuple(f"data_batch_{n}.bin" for n in range(1, 6)), "test": ("test_batch.bin",)}
-CIFAR_NAMES = "batches.meta.txt"
-CIFAR_SHAPE = (3, 32, 32)
+        folder, _, last = remotes[file].url.rpartition("/")
+        by_address.setdefault(f"{folder}/" if last == file else remotes[file].url, []).append(file)
+    return ", ".join(f"{', '.join(names)} (from {address})" for address, names in by_address.items())
 
 
 def read_mnist(files: Mapping[str, Path]) -> tuple[dict[str, Split], tuple[str, ...]]:

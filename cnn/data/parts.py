@@ -1,4 +1,7 @@
-"""Where pictures are while a run needs them: read once into memory, or stored until a batch asks for them."""
+"""The parts of a source, train and test, and how they become splits: read into memory at once, or on demand.
+
+Pictures that cannot be used are refused, or listed and given no weight, as the config says.
+"""
 
 import os
 
@@ -6,7 +9,7 @@ import numpy as np
 
 from cnn.data.bad_examples import BadExample, BadExamples
 from cnn.data.decode import bombs_are_errors, bombs_stay_errors
-from cnn.data.splits import permutation
+from cnn.data.order import permutation
 from cnn.data.types import DataError, Part, Source, Split, Stored
 
 CHUNK_BYTES = 1 << 26
@@ -16,7 +19,7 @@ SAMPLE = 64
 SAMPLE_KEY = 0x73616D706C65_0001
 
 
-class Held:
+class ArrayPart:
     """A part that its source gives as arrays."""
 
     def __init__(self, name: str, split: Split) -> None:
@@ -39,7 +42,7 @@ class Held:
         return next(iter(errors.values()))
 
 
-class Joined:
+class JoinedPart:
     """A source's train and its own validation split as one part, the rows of train first."""
 
     def __init__(self, train: Part, valid: Part) -> None:
@@ -56,53 +59,53 @@ class Joined:
             return self._parts[0].read(rows, threads)
         images, labels = [], np.empty(len(rows), np.int32)
         errors: dict[int, DataError] = {}
-        places = [np.flatnonzero(rows < self._first), np.flatnonzero(rows >= self._first)]
-        for part, at, offset in zip(self._parts, places, (0, self._first), strict=True):
-            some, labels[at], found = part.read(rows[at] - offset, threads)
-            images.append(some)
+        positions = [np.flatnonzero(rows < self._first), np.flatnonzero(rows >= self._first)]
+        for part, chosen, offset in zip(self._parts, positions, (0, self._first), strict=True):
+            images_of_part, labels[chosen], found = part.read(rows[chosen] - offset, threads)
+            images.append(images_of_part)
             errors |= {row + offset: error for row, error in found.items()}
-        back = np.argsort(np.concatenate(places), kind="stable")
-        return np.concatenate(images)[back], labels, errors
+        as_asked = np.argsort(np.concatenate(positions), kind="stable")
+        return np.concatenate(images)[as_asked], labels, errors
 
     def title(self, row: int) -> str:
-        part, offset = self._of(row)
+        part, offset = self._part_of(row)
         return part.title(row - offset)
 
     def refusal(self, errors: dict[int, DataError]) -> DataError:
         """Speaks of the pictures of the split that the first of them lies in."""
-        part, offset = self._of(min(errors))
-        return part.refusal({row - offset: error for row, error in errors.items() if self._of(row)[0] is part})
+        part, offset = self._part_of(min(errors))
+        return part.refusal({row - offset: error for row, error in errors.items() if self._part_of(row)[0] is part})
 
-    def _of(self, row: int) -> tuple[Part, int]:
+    def _part_of(self, row: int) -> tuple[Part, int]:
         return (self._parts[0], 0) if row < self._first else (self._parts[1], self._first)
 
 
 def parts_of(source: Source) -> tuple[Part, Part]:
     """Returns train, with the source's own validation split behind it, and test, whichever way they are given."""
     given = zip(("train", "test"), (source.train, source.test), strict=True)
-    train, test = (Held(name, part) if isinstance(part, Split) else part for name, part in given)
-    return (train if source.valid is None else Joined(train, source.valid)), test
+    train, test = (ArrayPart(name, part) if isinstance(part, Split) else part for name, part in given)
+    return (train if source.valid is None else JoinedPart(train, source.valid)), test
 
 
-def stays_stored(loading: str, count: int, image_shape: tuple[int, int, int], room: float) -> bool:
-    """Tells whether pictures stay stored.
+def should_stream(loading: str, pictures: int, image_shape: tuple[int, int, int], memory_budget: float) -> bool:
+    """Tells whether pictures stream: they stay stored, and are read as they are needed.
 
     Args:
       loading: "memory", "stream", or "auto" to stream what does not fit.
-      count: how many pictures there are.
+      pictures: how many there are.
       image_shape: height, width and channels of each, a byte a number.
-      room: the bytes that all of them may take.
+      memory_budget: the bytes that all of them may take.
     """
-    return loading == "stream" or (loading == "auto" and count * int(np.prod(image_shape)) > room)
+    return loading == "stream" or (loading == "auto" and pictures * int(np.prod(image_shape)) > memory_budget)
 
 
-def into_memory(part: Part, image_shape: tuple[int, int, int], rejects: BadExamples | None) -> Split:
+def into_memory(part: Part, image_shape: tuple[int, int, int], bad_examples: BadExamples | None) -> Split:
     """Reads a whole part.
 
     Args:
       part: read in its own order.
       image_shape: height, width and channels of every picture.
-      rejects: lists the pictures that cannot be used; `None` refuses them.
+      bad_examples: lists the pictures that cannot be used; `None` refuses them.
 
     Raises:
       DataError: a picture cannot be used and may not be passed over, or all of them cannot.
@@ -116,13 +119,13 @@ def into_memory(part: Part, image_shape: tuple[int, int, int], rejects: BadExamp
             rows = np.arange(start, min(start + step, count))
             images[rows], labels[rows], found = part.read(rows, os.cpu_count() or 1)
             errors |= found
-    _settle(part, errors, rejects, count)
+    _refuse_or_list(part, errors, bad_examples, count)
     unusable = np.zeros(count, dtype=bool)
     unusable[list(errors)] = True
     return Split(images, labels, unusable if errors else None)
 
 
-def on_demand(part: Part, image_shape: tuple[int, int, int], rejects: BadExamples | None) -> Split:
+def on_demand(part: Part, image_shape: tuple[int, int, int], bad_examples: BadExamples | None) -> Split:
     """Returns a part whose pictures are read when they are asked for; a sample of them is read here.
 
     Raises:
@@ -133,21 +136,23 @@ def on_demand(part: Part, image_shape: tuple[int, int, int], rejects: BadExample
 
     def read(rows: np.ndarray) -> np.ndarray:
         images, _, errors = part.read(rows, 1)
-        _settle(part, errors, rejects)
+        _refuse_or_list(part, errors, bad_examples)
         unusable[list(errors)] = True
         return images
 
     bombs_stay_errors()
     sample = np.sort(permutation(SAMPLE_KEY, 0, count)[:SAMPLE])
     _, _, errors = part.read(sample, os.cpu_count() or 1)
-    _settle(part, errors, rejects, len(sample))
+    _refuse_or_list(part, errors, bad_examples, len(sample))
     return Split(Stored(image_shape, np.arange(count), read, unusable), part.labels())
 
 
-def _settle(part: Part, errors: dict[int, DataError], rejects: BadExamples | None, of: int = 0) -> None:
-    """Refuses what cannot be used, or lists it; where nothing of `of` pictures can be used, the config is wrong."""
-    if errors and (rejects is None or len(errors) == of):
+def _refuse_or_list(
+    part: Part, errors: dict[int, DataError], bad_examples: BadExamples | None, pictures: int = 0
+) -> None:
+    """Refuses what cannot be used, or lists it; where that is each of so many pictures, the config must be wrong."""
+    if errors and (bad_examples is None or len(errors) == pictures):
         raise part.refusal(errors)
     for row, error in errors.items():
-        assert rejects is not None
-        rejects.add(BadExample(part.name, row, part.title(row), str(error)))
+        assert bad_examples is not None
+        bad_examples.add(BadExample(part.name, row, part.title(row), str(error)))

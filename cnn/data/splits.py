@@ -1,35 +1,63 @@
-"""How `valid` is cut from `train`, and `test` from a source that has none.
+"""The validation split, cut from the training data; and the test split of a source that has none.
 
-The order of examples: a pure function of the seed and the epoch.
+Both are stratified: the same fraction of every class. The rows are chosen by fixed shuffles, so runs of every seed
+share their splits. Where a source has a validation split of its own, that one is taken and nothing is cut.
 """
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64
+from jaxtyping import Bool, Int32
 
-from cnn.data.types import Split
+from cnn.data.order import permutation
+from cnn.data.types import DataError, Source, Split
 
-
-def permutation(seed: int, epoch: int, n: int) -> Int64[np.ndarray, " n"]:
-    """Shuffles the numbers from 0 to n - 1.
-
-    NumPy promises that the raw words of a bit generator never change, which it does not promise of
-    `Generator.permutation`; so the words are sorted here.
-
-    Args:
-      seed: at least 0 and below 2**64.
-      epoch: at least 0 and below 2**64; every (seed, epoch) is its own stream.
-      n: how many.
-    """
-    words = np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)).random_raw(n)
-    return np.argsort(words, kind="stable").astype(np.int64)
-
-
-# Fixed words outside the range of ordinary seeds: runs of every seed share their splits.
+# The keys of the shuffles, outside the range of ordinary seeds.
 VALID_KEY = 0x76616C6964_000001
 TEST_KEY = 0x74657374_00000001
 
 
-def stratified(labels: Int32[np.ndarray, " n"], fraction: float, key: int) -> Bool[np.ndarray, " n"]:
+def validation_split(
+    whole: Split, source: Source, *, name: str, valid_fraction: float, train_on: str
+) -> tuple[Split, Split]:
+    """Returns train and valid.
+
+    Args:
+      whole: the source's training data, its own validation split behind them where it has one.
+      source: where `whole` is from.
+      name: of the dataset, for the errors.
+      valid_fraction: which part of every class becomes `valid`, at least 0 and below 1; not used where the source has a
+        validation split.
+      train_on: "train", or "train+valid" to leave the rows of `valid` in train too.
+
+    Raises:
+      DataError: if the fraction leaves train, one of its classes, or valid without a picture.
+    """
+    if source.valid is not None:
+        is_valid = np.arange(len(whole)) >= len(source.train)
+        return whole if train_on == "train+valid" else whole.take(~is_valid), whole.take(is_valid)
+    rest, valid = stratified_split(whole, valid_fraction, VALID_KEY)
+    train = whole if train_on == "train+valid" else rest
+    if len(train) == 0 or (valid_fraction > 0 and len(valid) == 0):
+        raise DataError(
+            f"config.data.valid_fraction: {name} has {len(whole)} training pictures, which leaves {len(train)} "
+            f"in train and {len(valid)} in valid, got {valid_fraction}. Choose another fraction, or 0 for no valid."
+        )
+    lost = sorted(set(whole.labels.tolist()) - set(train.labels.tolist()))
+    if lost:
+        pictures = int((whole.labels == lost[0]).sum())
+        raise DataError(
+            f"config.data.valid_fraction: takes every picture of class {source.class_names[lost[0]]!r} ({pictures}) "
+            f"out of training, got {valid_fraction}. Choose a smaller fraction, or add pictures."
+        )
+    return train, valid
+
+
+def stratified_split(split: Split, fraction: float, key: int) -> tuple[Split, Split]:
+    """Returns the rest and the chosen rows, both in their original order."""
+    chosen = stratified_rows(split.labels, fraction, key)
+    return split.take(~chosen), split.take(chosen)
+
+
+def stratified_rows(labels: Int32[np.ndarray, " n"], fraction: float, key: int) -> Bool[np.ndarray, " n"]:
     """Marks `fraction` of the rows of every class, rounded half up.
 
     Args:
@@ -40,12 +68,6 @@ def stratified(labels: Int32[np.ndarray, " n"], fraction: float, key: int) -> Bo
     chosen = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        count = int(np.floor(fraction * len(rows) + 0.5))
-        chosen[rows[permutation(key, int(label), len(rows))[:count]]] = True
+        number = int(np.floor(fraction * len(rows) + 0.5))
+        chosen[rows[permutation(key, int(label), len(rows))[:number]]] = True
     return chosen
-
-
-def cut(split: Split, fraction: float, key: int) -> tuple[Split, Split]:
-    """Splits rows into the rest and the chosen ones, both in their original order."""
-    chosen = stratified(split.labels, fraction, key)
-    return split.take(~chosen), split.take(chosen)

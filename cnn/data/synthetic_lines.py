@@ -1,4 +1,4 @@
-"""Pictures with and without wide lines of one direction, drawn from raw random words: the same on every machine."""
+"""Made pictures with or without wide lines of one direction, drawn from raw random words: alike on every machine."""
 
 import hashlib
 

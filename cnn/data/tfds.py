@@ -1,4 +1,7 @@
-"""Reads prepared TFDS datasets over ArrayRecord, without TensorFlow."""
+"""Datasets of TFDS, read from their ArrayRecord files without TensorFlow, prepared first where that is needed.
+
+`cnn.data.tfds_catalog` finds a dataset by its name, `cnn.data.tfds_prepare` prepares it.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -40,8 +43,8 @@ def read(*, name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, i
     keys = _keys(builder, name)
     parts = _parts(builder, name)
     for part in parts:
-        _probe(builder, part, name)
-    train, test, *valid = (Records(builder, part, keys, name, image_shape, resize) for part in parts)
+        _check_shards(builder, part, name)
+    train, test, *valid = (TfdsPart(builder, part, keys, name, image_shape, resize) for part in parts)
     features: Any = builder.info.features
     notes = (VALID_USED.format(name=name),) if valid else ()
     return Source(train, test, tuple(features[keys[1]].names), fingerprint(builder, parts), notes, *valid)
@@ -93,7 +96,7 @@ def _shards(builder: tfds.core.DatasetBuilder, part: str) -> list[Any]:
     return builder.info.splits[part].file_instructions
 
 
-def _probe(builder: tfds.core.DatasetBuilder, part: str, name: str) -> None:
+def _check_shards(builder: tfds.core.DatasetBuilder, part: str, name: str) -> None:
     """Counts the records of every shard; ArrayRecord itself notices nothing before it reads."""
     file_format = getattr(builder.info.file_format, "value", "")
     if file_format != "array_record":
@@ -115,7 +118,7 @@ def _probe(builder: tfds.core.DatasetBuilder, part: str, name: str) -> None:
             raise _damaged(path, name, f"{count} records where {tfds_catalog.INFO_FILE} says {shard.examples_in_shard}")
 
 
-class Records:
+class TfdsPart:
     """The records of one split, an encoded picture and a class each."""
 
     def __init__(
@@ -157,7 +160,7 @@ class Records:
             threads=threads,
         )
         labels = np.array([self._label(example) for example in examples], dtype=np.int32)
-        return images, labels, {wanted[place]: error for place, error in errors.items()}
+        return images, labels, {wanted[index]: error for index, error in errors.items()}
 
     def title(self, row: int) -> str:
         return f"picture {row} of {self._what}"
@@ -179,10 +182,10 @@ class Records:
         try:
             return [Example.FromString(record).features.feature for record in self._source.__getitems__(rows)]
         except (RuntimeError, ValueError, IndexError) as error:
-            raise self._named(rows, error) from error
+            raise self._damaged(rows, error) from error
 
-    def _named(self, rows: Sequence[int], error: Exception) -> DataError:
-        """Finds the shard that a record cannot be read from."""
+    def _damaged(self, rows: Sequence[int], error: Exception) -> DataError:
+        """Returns an error that names the shard from which a record cannot be read."""
         last = np.cumsum([shard.take for shard in self._shards])
         for row in sorted(rows):
             try:

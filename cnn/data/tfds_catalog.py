@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
-from cnn.data.types import NAME, DataError
+from cnn.data.types import DATASET_NAME, DataError
 from cnn.fields import did_you_mean
 
 OWN_NAMES = ("digits", "folder", "lines")
@@ -31,7 +31,7 @@ def find(name: str, root: Path) -> tfds.core.DatasetBuilder:
     Raises:
       DataError: if TFDS has no such dataset, or cannot describe it, or `root` holds a broken one.
     """
-    if not NAME.fullmatch(name):
+    if not DATASET_NAME.fullmatch(name):
         raise _unknown(name)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # TFDS announces on stdout, which is for results

@@ -56,7 +56,7 @@ def prepare(
         known = _remotes(builder) if remotes is None else remotes
         splits, names = reader(locate(builder.name, known, manual_dir, root / "downloads" / builder.name))
         _check(splits, names, builder)
-        _hand_over(builder, splits, names)
+        _replace_generators(builder, splits, names)
         _write(builder, root)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
@@ -90,17 +90,19 @@ def _check(splits: Mapping[str, Split], names: tuple[str, ...], builder: tfds.co
         )
 
 
-def _hand_over(builder: Any, splits: Mapping[str, Split], names: tuple[str, ...]) -> None:
+def _replace_generators(builder: Any, splits: Mapping[str, Split], names: tuple[str, ...]) -> None:
     """Gives the builder our examples in place of its own generators."""
     features = builder.info.features
     if names:
         features["label"].names = list(names)
 
-    def examples(part: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    def examples(part: str) -> Iterator[tuple[int, dict[str, bytes | int | str]]]:
         # TFDS shuffles by the hash of the key, so these are the keys that its own generators use.
         for row, (image, label) in enumerate(zip(splits[part].images, splits[part].labels, strict=True)):
-            extra = {"id": f"{part}_{row:05d}"} if "id" in features else {}
-            yield row, {"image": _png(image), "label": int(label), **extra}
+            example: dict[str, bytes | int | str] = {"image": _png(image), "label": int(label)}
+            if "id" in features:
+                example["id"] = f"{part}_{row:05d}"
+            yield row, example
 
     builder._split_generators = lambda dl_manager: {part: examples(part) for part in splits}
 
@@ -118,7 +120,7 @@ def _write(builder: Any, root: Path, **options: Any) -> None:
         with contextlib.redirect_stdout(sys.stderr):  # TFDS announces on stdout, which is for results
             builder.download_and_prepare(file_format="array_record", download_dir=str(root / "downloads"), **options)
     except OSError as error:
-        # Somebody else prepared it meanwhile: theirs is as good as ours.
+        # Another process prepared it meanwhile: its files are as good.
         overtaken = isinstance(error, FileExistsError) or error.errno == errno.ENOTEMPTY
         if not (overtaken and tfds_catalog.is_prepared(builder)):
             raise

@@ -12,14 +12,14 @@ from jaxtyping import Bool, Int32, UInt8
 from cnn.data.bad_examples import BadExamples
 
 # TFDS also takes names with a namespace, which reach for the network; and a name must not leave the data folder.
-NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]*\w)?(:\d+\.\d+\.\d+)?", re.ASCII)
+DATASET_NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]*\w)?(:\d+\.\d+\.\d+)?", re.ASCII)
 """What the name of a dataset looks like."""
 UNUSABLE = -1
 """The label of a picture that cannot be used: it weighs nothing."""
 
 
 class DataError(ValueError):
-    """Reports something about the data that a person can put right, in one line."""
+    """Reports something about the data that the user can put right, in one line."""
 
 
 class Stored:
@@ -66,7 +66,7 @@ class Stored:
         return self._unusable[self._rows[rows]]
 
 
-def some(images: UInt8[np.ndarray, "n height width channels"] | Stored, rows: np.ndarray) -> np.ndarray:
+def take_images(images: UInt8[np.ndarray, "n height width channels"] | Stored, rows: np.ndarray) -> np.ndarray:
     """Returns some pictures in the host's memory; a device that holds them would compile a program to choose them."""
     return images[rows] if isinstance(images, Stored) else np.asarray(images)[rows]
 
@@ -136,7 +136,7 @@ class Source:
     class_names: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
-    """What a person should hear about the data, a line each."""
+    """What the user should hear about the data, a line each."""
     valid: Part | None = None
 
 
@@ -145,7 +145,7 @@ class Dataset:
     """Holds the three splits of an experiment.
 
     `identity` is a hash of all that the pictures depend on: the stored data, how pictures are fitted, how `valid` is
-    cut. `rejects` lists the pictures that cannot be used, as far as they were read.
+    cut. `bad_examples` lists the pictures that cannot be used, as far as they were read.
     """
 
     train: Split
@@ -153,9 +153,9 @@ class Dataset:
     test: Split
     class_names: tuple[str, ...]
     identity: str
-    rejects: BadExamples = dataclasses.field(default_factory=BadExamples)
+    bad_examples: BadExamples = dataclasses.field(default_factory=BadExamples)
     notes: tuple[str, ...] = ()
-    """What a person should hear about the data, a line each."""
+    """What the user should hear about the data, a line each."""
 
     @property
     def streams(self) -> bool:

@@ -1,4 +1,4 @@
-"""The list of pictures that cannot be used, as a file of the run: `bad-pictures.json`."""
+"""The pictures that cannot be used, as a file of the run, `bad-pictures.json`: a run that goes on tells each once."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ def recall(workdir: Path, dataset: Dataset) -> None:
     """Adds what an earlier process of this run listed of the same data."""
     saved = run_dir.read_json(workdir / _file(workdir, dataset))
     if saved is not None:
-        dataset.rejects.recall(saved["pictures"])
+        dataset.bad_examples.recall(saved["pictures"])
 
 
 def keep(workdir: Path, dataset: Dataset, tell: Callable[..., None] | None = None) -> None:
@@ -28,13 +28,13 @@ def keep(workdir: Path, dataset: Dataset, tell: Callable[..., None] | None = Non
     Raises:
       OSError: the file cannot be written.
     """
-    rejects = dataset.rejects
-    fresh = rejects.fresh()
+    fresh = dataset.bad_examples.fresh()
     if not fresh or not multihost.leads():
         return
-    run_dir.write_json(workdir / _file(workdir, dataset), {"count": len(rejects), "pictures": rejects.to_json()})
+    listed = dataset.bad_examples.to_json()
+    run_dir.write_json(workdir / _file(workdir, dataset), {"count": len(listed), "pictures": listed})
     if tell is not None:
-        names = [f"{reject.picture} ({reject.reason})" for reject in fresh[:SHOWN]]
+        names = [f"{example.picture} ({example.reason})" for example in fresh[:SHOWN]]
         more = [f"and {len(fresh) - SHOWN} more in {run_dir.BAD_PICTURES}"] if len(fresh) > SHOWN else []
         tell("bad pictures", count=len(fresh), reason="; ".join(names + more))
 

@@ -1,11 +1,15 @@
-"""What the folder of a step holds, and how one knows that it is whole."""
+"""The format of a checkpoint: what the folder of a step holds, and how one knows that it is whole.
+
+Orbax writes the arrays (`state/`), our meta data (`meta/`, sealed with their checksum) and the score (`metrics/`); then
+`sums.json` is added with the checksums of all files.
+"""
 
 import hashlib
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import jax
 import orbax.checkpoint as ocp
@@ -20,6 +24,34 @@ SUMS = "sums.json"
 JSON_FILES = ("_CHECKPOINT_METADATA", "state/_METADATA", "metrics/metrics")
 
 
+class Meta(TypedDict, total=False):
+    """What is written beside the arrays of a step, as JSON."""
+
+    schema: int
+    """Of this format."""
+    score: float | None
+    """The validation accuracy, of a step that was the best when it was saved."""
+    leaves: dict[str, str]
+    """The path of every array, with its type and shape."""
+    fingerprint: str
+    progress: dict[str, Any]
+    """Where the training loop was."""
+    seed: int
+    data: str
+    """The identity of the dataset."""
+    config: str
+    """A hash of it."""
+    numerics: dict[str, Any]
+    """What the last digits depend on."""
+
+
+class SealedMeta(TypedDict):
+    """A step's meta data with their own checksum."""
+
+    sha256: str
+    content: Meta
+
+
 class Damaged(Exception):
     """A step that is not what was saved; its text says why."""
 
@@ -32,7 +64,7 @@ class NoValidCheckpoint(OSError):
     """Steps exist and none can be used; nothing was deleted, and nothing starts again from zero."""
 
 
-def alone() -> ocp.options.MultiprocessingOptions:
+def leader_alone() -> ocp.options.MultiprocessingOptions:
     """Returns what has Orbax ask nothing of other processes: only the first one of a run touches its checkpoints."""
     if jax.process_count() == 1:
         return ocp.options.MultiprocessingOptions()
@@ -53,12 +85,12 @@ def folder(directory: Path, step: int) -> Path:
     return directory.absolute() / STEP_NAMES.build_name(step)
 
 
-def seal(meta: Mapping[str, Any]) -> dict[str, Any]:
+def seal(meta: Meta) -> SealedMeta:
     """Returns the meta data with their own checksum."""
-    return {"sha256": _digest(meta), "content": dict(meta)}
+    return {"sha256": _digest(meta), "content": meta}
 
 
-def unseal(path: Path) -> dict[str, Any]:
+def unseal(path: Path) -> Meta:
     """Returns the meta data of the step at `path`.
 
     Raises:
@@ -71,7 +103,7 @@ def unseal(path: Path) -> dict[str, Any]:
         raise Damaged("meta/metadata is not what was written")
     if content.get("schema") != SCHEMA:
         raise Foreign(f"{path}: has schema {content.get('schema')!r}, expected {SCHEMA}. Use the version that wrote it")
-    return content
+    return cast(Meta, content)
 
 
 def write_sums(path: Path) -> None:
@@ -84,7 +116,7 @@ def write_sums(path: Path) -> None:
     write_json(path / SUMS, {str(file.relative_to(path)): _sum(file) for file in files})
 
 
-def inspect(path: Path) -> dict[str, Any]:
+def inspect(path: Path) -> Meta:
     """Returns the meta data of a step of which all is there that can be told without reading the arrays.
 
     Raises:
@@ -108,7 +140,7 @@ def score(metrics: Mapping[str, Any]) -> float:
     return value if isinstance(value, float) and math.isfinite(value) else -math.inf
 
 
-def leaves(tree: Any) -> dict[str, str]:
+def array_types(tree: Any) -> dict[str, str]:
     """Returns the path of every array of a state with its type and shape: `float32[3,3,1,64]`."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"

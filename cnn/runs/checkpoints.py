@@ -1,6 +1,8 @@
-"""Reads a step, whole and verified, also while somebody else writes others.
+"""The checkpoints of a run: written one at a time, read whole and verified, and retained as `retention` says.
 
-Writes steps, one at a time and synchronously; opens a run at its newest whole step.
+`Writer` is of the process that trains: it opens a run at its newest whole step and saves further ones. `read` is of any
+other process, also while the writer goes on: a step that is removed meanwhile is looked for anew. What a step's folder
+holds, and how it is known to be whole, is in `cnn.runs.checkpoint_format`.
 """
 
 import math
@@ -20,11 +22,12 @@ from cnn.runs.checkpoint_format import (
     TRASH,
     Damaged,
     Foreign,
+    Meta,
     NoValidCheckpoint,
-    alone,
+    array_types,
     folder,
     inspect,
-    leaves,
+    leader_alone,
     score,
     seal,
     steps,
@@ -34,8 +37,14 @@ from cnn.runs.checksum import fingerprint
 from cnn.system import fault_injection
 from cnn.system.text import plain
 
+KEEP_LATEST = 2
+"""How many of the newest steps are retained, beside the best one."""
+TRIES = 3
+"""So many saves in a row may fail before the run ends."""
 RESCANS = 20
 """How often a reader looks again when the writer removed the step it was about to read."""
+CLEARINGS = 100
+"""How often a folder is removed into which TensorStore may still write."""
 
 
 class Restored(NamedTuple):
@@ -43,7 +52,7 @@ class Restored(NamedTuple):
 
     step: int
     state: Any
-    meta: dict[str, Any]
+    meta: Meta
 
 
 def load(directory: Path, step: int, like: Any) -> Restored:
@@ -60,21 +69,21 @@ def load(directory: Path, step: int, like: Any) -> Restored:
     """
     path = folder(directory, step)
     meta = inspect(path)
-    _compare(path, meta["leaves"], leaves(like))
+    _compare(path, meta["leaves"], array_types(like))
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     try:
-        with ocp.StandardCheckpointer(multiprocessing_options=alone()) as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=leader_alone()) as checkpointer:
             state = checkpointer.restore(path / "state", abstract)
     except Exception as error:  # Damaged files make the libraries below raise anything.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Damaged(f"the arrays cannot be read: {reason[:200]}") from None
-    if leaves(state) != meta["leaves"] or fingerprint(state) != meta["fingerprint"]:
+    if array_types(state) != meta["leaves"] or fingerprint(state) != meta["fingerprint"]:
         raise Damaged("the arrays are not those that were saved: their fingerprint differs")
     return Restored(step, state, meta)
 
 
 def read(directory: Path, like: Any, *, best: bool = False) -> Restored | None:
-    """Returns the latest or the best step for somebody who does not write; `None` where nothing is saved.
+    """Returns the latest or the best step, for a process that writes none; `None` where nothing is saved.
 
     A damaged latest step is passed over with a warning. A damaged best step is an error, as there is no second best;
     so is that no step is marked as the best.
@@ -154,13 +163,6 @@ def _compare(path: Path, stored: dict[str, str], wanted: dict[str, str]) -> None
         raise Foreign("\n".join([heading, *differing[:10], *more]))
 
 
-TRIES = 3
-"""So many saves in a row may fail before the run ends."""
-
-CLEARINGS = 100
-"""How often a folder is removed into which somebody may still write."""
-
-
 class Writer:
     """The only writer of a run's checkpoints; whoever makes one holds the run's lock."""
 
@@ -213,7 +215,7 @@ class Writer:
         self._manager = ocp.CheckpointManager(self.directory, options=_options())
         return restored
 
-    def save(self, state: Any, meta: dict[str, Any], *, best: float | None, again: bool = False) -> bool:
+    def save(self, state: Any, meta: Meta, *, best: float | None, again: bool = False) -> bool:
         """Saves the state under its step, unless that is saved already; tells whether it is saved now.
 
         Args:
@@ -231,10 +233,14 @@ class Writer:
             if not again:
                 return True
             self._manager.delete(step)
-        sealed = seal(
-            {**meta, "schema": SCHEMA, "score": best, "leaves": leaves(state), "fingerprint": fingerprint(state)}
-        )
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(sealed))
+        meta = {
+            **meta,
+            "schema": SCHEMA,
+            "score": best,
+            "leaves": array_types(state),
+            "fingerprint": fingerprint(state),
+        }
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(seal(meta)))
         try:
             fault_injection.point("before_save")
             self._manager.save(step, args=items, metrics={"score": best}, force=True)
@@ -282,17 +288,21 @@ class Writer:
         return corrupt.is_dir() and any(corrupt.iterdir())
 
 
-def _options() -> ocp.CheckpointManagerOptions:
+def retention() -> ocp.checkpoint_managers.PreservationPolicy:
+    """Returns which steps are kept: the newest `KEEP_LATEST`, and the best of those that were ever the best."""
     policies = ocp.checkpoint_managers
+    best = policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)
+    return policies.AnyPreservationPolicy([policies.LatestN(KEEP_LATEST), best])
+
+
+def _options() -> ocp.CheckpointManagerOptions:
     return ocp.CheckpointManagerOptions(
         step_format_fixed_length=8,
-        preservation_policy=policies.AnyPreservationPolicy(
-            [policies.LatestN(2), policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False)]
-        ),
+        preservation_policy=retention(),
         # Orbax saves the metrics, by which the best is known, only when it is given this too.
         best_fn=score,
         todelete_subdir=TRASH,
         enable_async_checkpointing=False,
         create=False,
-        multiprocessing_options=alone(),
+        multiprocessing_options=leader_alone(),
     )

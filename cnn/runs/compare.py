@@ -23,6 +23,10 @@ CONFIDENT = 1.959963984540054
 """Standard deviations of a 95 % interval."""
 
 
+Facts = dict[str, object]
+"""What a run says of itself, by name."""
+
+
 class Difference(NamedTuple):
     """What one name stands for in either run; `None` where a run says nothing."""
 
@@ -104,26 +108,25 @@ def runs(a: Path, b: Path, split: str = "test") -> Comparison:
       BrokenFile: a file cannot be what this software wrote.
     """
     configs = [run_dir.completed(run_dir.read_config(each, "diff")) for each in (a, b)]
-    abouts = [run_dir.read_json(each / run_dir.RUN) or {} for each in (a, b)]
-    results = [_results(each) for each in (a, b)]
-    found = [
-        config.differences(*configs),
-        *(_differences(*pair) for pair in (map(_software, abouts), map(_data, abouts))),
-    ]
-    fields, software, data = ([Difference(*each) for each in differences] for differences in found)
-    both = [
-        Difference(name, *(each.get(name) for each in results)) for name in dict.fromkeys([*results[0], *results[1]])
-    ]
-    return Comparison(fields, software, data, both, *_paired(a, b, configs, split))
+    records = [run_dir.read_json(each / run_dir.RUN) or {} for each in (a, b)]
+    test, note = _paired(a, b, [each["data"]["name"] for each in configs], split)
+    return Comparison(
+        config=[Difference(*each) for each in config.differences(*configs)],
+        software=_differences(*map(_software, records)),
+        data=_differences(*map(_data, records)),
+        results=_side_by_side(_results(a), _results(b)),
+        paired=test,
+        note=note,
+    )
 
 
-def _software(about: Mapping[str, Any]) -> dict[str, Any]:
+def _software(about: Mapping[str, Any]) -> Facts:
     git = about.get("git") or {}
     code = {"commit": git.get("commit"), "uncommitted changes": git.get("dirty")}
     return {**{name: about.get(name) for name in SOFTWARE}, **about.get("packages", {}), **code}
 
 
-def _data(about: Mapping[str, Any]) -> dict[str, Any]:
+def _data(about: Mapping[str, Any]) -> Facts:
     data = about.get("data", {})
     counts = {f"{split} examples": count for split, count in data.get("examples", {}).items()}
     start = about.get(run_dir.INIT) or {}
@@ -138,44 +141,62 @@ def _data(about: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    return [(name, a.get(name), b.get(name)) for name in dict.fromkeys([*a, *b]) if a.get(name) != b.get(name)]
+def _side_by_side(a: Facts, b: Facts) -> list[Difference]:
+    return [Difference(name, a.get(name), b.get(name)) for name in dict.fromkeys([*a, *b])]
 
 
-def _results(workdir: Path) -> dict[str, Any]:
+def _differences(a: Facts, b: Facts) -> list[Difference]:
+    return [each for each in _side_by_side(a, b) if each.a != each.b]
+
+
+def _results(workdir: Path) -> Facts:
     """Returns what a run says of itself, by name; of one that has not ended, only that."""
     result = run_dir.read_json(workdir / run_dir.RESULT) or {"status": "not finished"}
-    found = {name: result[name] for name in RESULTS if name in result}
+    found: Facts = {name: result[name] for name in RESULTS if name in result}
     for split in ("train", "valid", "test"):
         part = result.get(split) or {}
         found |= {f"{split} {name}": part[name] for name in MEASURES if part.get(name) is not None}
     return found
 
 
-def _paired(a: Path, b: Path, configs: list[dict[str, Any]], split: str) -> tuple[Paired | None, str]:
-    """Returns the test and what must be said of it, or why none can be made."""
-    kept = []
+def _paired(a: Path, b: Path, names: list[str], split: str) -> tuple[Paired | None, str]:
+    """Returns the test and what must be said of it, or why none can be made.
+
+    Args:
+      a: the first run's directory.
+      b: the second one's.
+      names: of their datasets.
+      split: train, valid or test.
+    """
+    identities, predictions = [], []
     for workdir in (a, b):
-        record = run_dir.read_json(workdir / run_dir.evaluation(split))
-        arrays = _predictions(workdir / run_dir.predictions(split))
-        if record is None or arrays is None:
-            return (
-                None,
-                f"{workdir} has no predictions of {split} yet: python main.py eval --workdir={workdir} --split={split}",
-            )
-        kept.append((record["data"], *arrays))
-    (first, rows, labels, right), (second, *other) = kept
-    names = [each["data"]["name"] for each in configs]
-    if names[0] != names[1] or (first != second and names[0] in FILES):
+        evaluation = run_dir.read_json(workdir / run_dir.evaluation(split))
+        found = _predictions(workdir / run_dir.predictions(split))
+        if evaluation is None or found is None:
+            command = f"python main.py eval --workdir={workdir} --split={split}"
+            return None, f"{workdir} has no predictions of {split} yet: {command}"
+        identities.append(evaluation["data"])
+        predictions.append(found)
+    same_data = identities[0] == identities[1]
+    if names[0] != names[1] or (not same_data and names[0] in FILES):
         return None, f"no paired test: the runs read other data ({names[0]} and {names[1]})"
-    if not np.array_equal(rows, other[0]) or not np.array_equal(labels, other[1]):
+    first, second = predictions
+    if not np.array_equal(first.rows, second.rows) or not np.array_equal(first.labels, second.labels):
         return None, f"no paired test: the {split} splits hold other examples"
-    note = "" if first == second else "the same examples, though the data were prepared or split otherwise"
-    return paired(right, other[2], rows), note
+    note = "" if same_data else "the same examples, though the data were prepared or split otherwise"
+    return paired(first.right, second.right, first.rows), note
 
 
-def _predictions(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Returns the rows, the labels, and whether each was right; `None` where there is no file."""
+class _Predictions(NamedTuple):
+    """The rows of a split that were evaluated, their labels, and whether each was right."""
+
+    rows: np.ndarray
+    labels: np.ndarray
+    right: np.ndarray
+
+
+def _predictions(path: Path) -> _Predictions | None:
+    """Reads the predictions of an evaluation; `None` where there is no file."""
     try:
         with np.load(path) as arrays:
             index, label, logits = (arrays[name] for name in ("index", "label", "logits"))
@@ -183,4 +204,4 @@ def _predictions(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None
         return None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise run_dir.BrokenFile(f"{path}: cannot be read ({error}). Write it again with eval") from None
-    return index, label, logits.argmax(axis=1) == label
+    return _Predictions(index, label, logits.argmax(axis=1) == label)

@@ -1,4 +1,8 @@
-"""Where a run's records go: `metrics.jsonl` (no clock, the same bytes again), `events.jsonl`, TensorBoard."""
+"""The metric writer of a run: `metrics.jsonl`, TensorBoard's files, and `events.jsonl`.
+
+`metrics.jsonl` holds no clock: a run that was interrupted ends with the same bytes as one that was not. What happened
+and when, such as a resume or a failed save, is an event.
+"""
 
 import datetime
 import json
@@ -37,15 +41,15 @@ class MetricWriter:
         self._folder = workdir / run_dir.TENSORBOARD
         self._folder.mkdir(exist_ok=True)
         missing = _missing(_records(workdir / run_dir.METRICS), _shown(self._folder))
-        # The count in the name keeps a start within the same second from replacing the file before it.
-        count = len(list(self._folder.iterdir()))
-        self._tensorboard = EventsWriter(str(self._folder / FILES), f".{count:04}.{step:08}")
+        # Two starts within a second would have files of one name, the second replacing the first: so they are numbered.
+        number = len(list(self._folder.iterdir()))
+        self._tensorboard = EventsWriter(str(self._folder / FILES), f".{number:04}.{step:08}")
         self._flushed = 0.0
         with run_dir.naming(self._folder):
             first = missing[0]["step"] if missing else step + 1
-            self._event(step=first, session_log=SessionLog(status=SessionLog.START))
+            self._write_event(step=first, session_log=SessionLog(status=SessionLog.START))
             for record in missing:
-                self._curves(record)
+                self._plot(record)
 
     def __enter__(self) -> Self:
         return self
@@ -61,15 +65,26 @@ class MetricWriter:
                 raise
 
     def metrics(self, kind: str, step: int, epoch: int, values: dict[str, float | dict[str, float]]) -> int:
-        """Adds a record; `values` may hold one level of splits. Returns the size of the file, in bytes."""
+        """Adds a record to `metrics.jsonl` and TensorBoard; returns the size of the former, in bytes.
+
+        Args:
+          kind: what the record is of, such as "train" for some steps, or "epoch".
+          step: the updates behind it.
+          epoch: the epochs behind it.
+          values: numbers by name, or of each split by name and split.
+        """
         path = self.workdir / run_dir.METRICS
         record = {"kind": kind, "step": step, "epoch": epoch, **values}
         run_dir.append(path, record)
         with run_dir.naming(self._folder):
-            self._curves(record)
+            self._plot(record)
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
         return path.stat().st_size
+
+    def event(self, what: str, **details: Any) -> None:
+        """Adds a record with the time to `events.jsonl`."""
+        event(self.workdir, what, **details)
 
     def flush(self) -> None:
         """Waits until what TensorBoard was given is on disk."""
@@ -77,11 +92,11 @@ class MetricWriter:
             self._tensorboard.flush()
         self._flushed = time.monotonic()
 
-    def _curves(self, record: Mapping[str, Any]) -> None:
+    def _plot(self, record: Mapping[str, Any]) -> None:
         for tag, number in _scalars(record):
-            self._event(step=record["step"], summary=summary.scalar(tag, number))
+            self._write_event(step=record["step"], summary=summary.scalar(tag, number))
 
-    def _event(self, **fields: Any) -> None:
+    def _write_event(self, **fields: Any) -> None:
         self._tensorboard.write_event(Event(wall_time=time.time(), **fields))
 
 

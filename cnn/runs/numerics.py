@@ -5,22 +5,29 @@
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cnn.config import config
-from cnn.data.decode import READER
+from cnn.data.decode import READER_VERSION
 from cnn.optim import muon, optimizers
 from cnn.runs import run_dir
 from cnn.system.text import plain
 
 NUMERICS = "numerics"
-VERSIONS = {"optimizer": 2, "reader": READER}
+VERSIONS = {"optimizer": 2, "reader": READER_VERSION}
 """Version 2 of the optimizers: nadam's momentum follows Dozat's schedule, and muon moves biases and scales by AdamW.
 
-Of the reader of picture files see `cnn.data.decode.READER`.
+Of the reader of picture files see `cnn.data.decode.READER_VERSION`.
 """
 CHANGED: dict[str, dict[int, tuple[type, ...]]] = {"optimizer": {2: (optimizers.Nadam, muon.Muon)}}
 """What each version computes otherwise than the one before."""
+
+
+def _version(run: Mapping[str, Any] | None, of: str) -> int:
+    """Returns the version of some arithmetic that a run began with, by its `run.json`."""
+    return (run or {}).get(NUMERICS, {}).get(of, 1)
 
 
 def check(values: config.Config, workdir: Path) -> None:
@@ -32,7 +39,7 @@ def check(values: config.Config, workdir: Path) -> None:
     run = run_dir.read_json(workdir / run_dir.RUN)
     if run is None:
         return
-    began = run.get(NUMERICS, {}).get("optimizer", 1)
+    began = _version(run, "optimizer")
     later = {kind for version, kinds in CHANGED["optimizer"].items() if version > began for kind in kinds}
     if began <= VERSIONS["optimizer"] and type(values.optimizer) not in later:
         return
@@ -52,7 +59,7 @@ def tell(values: config.Config, workdir: Path) -> None:
     """Says on stderr where an earlier version read some picture files of a run's data otherwise."""
     run = run_dir.read_json(workdir / run_dir.RUN)
     made = values.data.name == "digits" or values.data.name.partition("/")[0] == "lines"
-    if run is None or made or run.get(NUMERICS, {}).get("reader", 1) >= READER:
+    if run is None or made or _version(run, "reader") >= READER_VERSION:
         return
     print(
         f"{plain(str(workdir))} was begun by a version that read some transparent PNG files otherwise: where "
@@ -66,7 +73,7 @@ def as_saved(values: config.Config, workdir: Path) -> config.Config:
 
     Only for reading what was trained: before version 2, nadam kept what adam keeps.
     """
-    began = (run_dir.read_json(workdir / run_dir.RUN) or {}).get(NUMERICS, {}).get("optimizer", 1)
+    began = _version(run_dir.read_json(workdir / run_dir.RUN), "optimizer")
     if began > 1 or not isinstance(values.optimizer, optimizers.Nadam):
         return values
     names = [field.name for field in dataclasses.fields(optimizers.Adam)]

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import jax
 
@@ -24,8 +24,29 @@ OPTIONS = (
 )
 
 
-def describe() -> dict[str, Any]:
-    """Returns plain JSON about the software and the machine."""
+class Git(TypedDict):
+    """The commit that the code is of, whether files differ from it, and how."""
+
+    commit: str
+    dirty: bool
+    diff: str
+
+
+class Provenance(TypedDict):
+    """What `run.json` says of the software and the machine."""
+
+    argv: list[str]
+    python: str
+    platform: str
+    packages: dict[str, str | None]
+    git: Git | None
+    devices: list[str]
+    backend: str
+    cpu_threads: int
+
+
+def describe() -> Provenance:
+    """Returns what this process computes with."""
     return {
         "argv": redaction.words(sys.argv),
         "python": platform.python_version(),
@@ -38,7 +59,7 @@ def describe() -> dict[str, Any]:
     }
 
 
-def numerics() -> dict[str, Any]:
+def numerics() -> dict[str, str | int | bool | None]:
     """Returns what the last digits of results depend on, beside the config and the seed."""
     return {
         **versions(),
@@ -51,7 +72,7 @@ def numerics() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, Any]:
+def versions() -> dict[str, str | None]:
     """Returns what all processes of one run must have alike."""
     return {
         **{name: _version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
@@ -77,8 +98,8 @@ def _version(package: str) -> str | None:
 
 
 @functools.cache
-def _git(folder: Path) -> dict[str, Any] | None:
-    """Returns the commit, whether files differ from it, and how; `None` outside a repository."""
+def _git(folder: Path) -> Git | None:
+    """Returns what Git says of a folder; `None` outside a repository."""
     commit = _output(["git", "-C", str(folder), "rev-parse", "HEAD"])
     if not commit:
         return None

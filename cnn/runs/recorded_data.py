@@ -4,11 +4,13 @@ import dataclasses
 import unicodedata
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
+from cnn.config import sections
 from cnn.data import types
+from cnn.data.user_images import ImageSpec
 from cnn.runs import run_dir
 
 SHOWN = 5
@@ -16,7 +18,17 @@ DIGITS = 12
 """How many digits of an identity tell it in a message or the name of a file."""
 
 
-def recorded(workdir: Path) -> dict[str, Any]:
+class RecordedData(TypedDict, total=False):
+    """The section `data` of `run.json`; what earlier versions did not record is not there."""
+
+    identity: str
+    classes: list[str]
+    examples: dict[str, int]
+    loading: str
+    background: int | None
+
+
+def recorded(workdir: Path) -> RecordedData:
     """Returns what a run says of its data; nothing where it does not say.
 
     Raises:
@@ -33,6 +45,20 @@ def class_names(workdir: Path, count: int) -> list[str]:
     """
     names = recorded(workdir).get("classes", ())
     return list(names) if len(names) == count else list(map(str, range(count)))
+
+
+def image_spec(workdir: Path, data: sections.Data, invert: str) -> ImageSpec:
+    """Returns what a run's network expects of a picture that is not of its data.
+
+    Args:
+      workdir: the run's directory.
+      data: of the run's config.
+      invert: see `ImageSpec`.
+
+    Raises:
+      BrokenFile: `run.json` is not what this software wrote.
+    """
+    return ImageSpec(data.image_shape, data.resize, recorded(workdir).get("background"), invert)
 
 
 def is_other(workdir: Path, identity: str) -> bool:
@@ -77,9 +103,9 @@ def in_order(workdir: Path, dataset: types.Dataset) -> types.Dataset:
             f"config.data: the classes are not those that {workdir} was trained with: {said}. "
             "Name the classes as the run does, or train another run on these data."
         )
-    places = np.array([names.index(name) for name in dataset.class_names], dtype=np.int32)
+    new_label = np.array([names.index(name) for name in dataset.class_names], dtype=np.int32)
     splits = {part: getattr(dataset, part) for part in ("train", "valid", "test")}
-    renumbered = {part: dataclasses.replace(split, labels=places[split.labels]) for part, split in splits.items()}
+    renumbered = {part: dataclasses.replace(split, labels=new_label[split.labels]) for part, split in splits.items()}
     return dataclasses.replace(dataset, class_names=names, **renumbered)
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def append(path: Path, record: dict[str, Any]) -> None:
+def append(path: Path, record: Mapping[str, Any]) -> None:
     """Adds one line of JSON, or nothing: half a line would spoil the next."""
     line = json.dumps(record, allow_nan=False) + "\n"
     before = path.stat().st_size if path.exists() else 0

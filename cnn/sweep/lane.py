@@ -67,7 +67,7 @@ class Lane:
 
     def rows(self) -> np.ndarray:
         """Returns the rows of the following steps, (steps, batch), up to this trial's next boundary."""
-        return self.trainer.feed.rows(self.trainer.step, self.trainer.next_steps())
+        return self.trainer.feed.order.rows(self.trainer.step, self.trainer.next_steps())
 
     def settle(self, state: TrainState, metrics: dict[str, np.ndarray], seconds: float) -> bool:
         """Records steps that were made; tells whether the trial goes on."""

@@ -61,6 +61,6 @@ def _on_device(split: types.Split) -> types.Split:
     return dataclasses.replace(split, images=images)
 
 
-def images(dataset: types.Dataset) -> loader.Images:
+def images(dataset: types.Dataset) -> loader.Examples:
     """Returns the training split as the compiled step takes it."""
-    return loader.Images(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.marked()))
+    return loader.Examples(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.marked()))

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int
 
-from cnn.data.loader import Images
+from cnn.data.loader import Examples
 from cnn.ops import layout
 from cnn.train import step
 from cnn.train.gradient import StepConfig
@@ -56,7 +56,7 @@ def gather(stacked: TrainState, indices: Sequence[int], devices: Mesh | None) ->
 @functools.partial(jax.jit, static_argnames=("program", "devices", "shared"), donate_argnames="state")
 def run_step(
     state: TrainState,
-    split: Images,
+    split: Examples,
     rows: Int[Array, "*trials batch"],
     *,
     program: StepConfig,
@@ -79,7 +79,7 @@ def run_step(
 @functools.partial(jax.jit, static_argnames=("program", "devices", "shared"), donate_argnames="state")
 def run_scan(
     state: TrainState,
-    split: Images,
+    split: Examples,
     rows: Int[Array, "steps *trials batch"],
     *,
     program: StepConfig,
@@ -89,7 +89,7 @@ def run_scan(
     """Makes an update of each trial for each of `rows`; the metrics have axes of trials and of steps."""
     one = _steps(program, shared)
 
-    def steps(state: TrainState, split: Images, rows: jax.Array) -> tuple[TrainState, Metrics]:
+    def steps(state: TrainState, split: Examples, rows: jax.Array) -> tuple[TrainState, Metrics]:
         state, metrics = jax.lax.scan(lambda state, batch: one(state, split, batch), state, rows)
         return state, jax.tree.map(lambda values: jnp.swapaxes(values, 0, 1), metrics)
 
@@ -97,9 +97,9 @@ def run_scan(
 
 
 def _steps(program: StepConfig, shared: bool) -> Any:
-    def one(state: TrainState, split: Images, rows: jax.Array) -> tuple[TrainState, Metrics]:
+    def one(state: TrainState, split: Examples, rows: jax.Array) -> tuple[TrainState, Metrics]:
         with layout.as_products():
-            return step.train_step(state, Images(split.images[rows], split.labels[rows]), program)
+            return step.train_step(state, Examples(split.images[rows], split.labels[rows]), program)
 
     return jax.vmap(one, in_axes=(0, None, None if shared else 0))
 

@@ -1,4 +1,4 @@
-"""What must be set before JAX starts; the person's own setting always wins."""
+"""What must be set before JAX starts; what the user set always wins."""
 
 import os
 

@@ -1,20 +1,41 @@
-"""How much memory this process may use."""
+"""How much of the host's memory this process may use: in a container, what its control group leaves it."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where a container's limit stands, by the version of control groups."""
+CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""Where a container's limit and what it uses stand, in version 2 of control groups and in version 1."""
 
 
 def host_bytes() -> int:
-    """Returns the machine's memory, or the container's share of it, in bytes."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in LIMITS:
+    """Returns the memory of the machine, or the container's limit if that is less."""
+    return min([_machine_bytes(), *(limit for limit, _ in _cgroups())])
+
+
+def free_bytes() -> int:
+    """Returns the memory that the machine, or the container, has free now."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        free = _machine_bytes()
+    return min([free, *(limit - used for limit, used in _cgroups())])
+
+
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _cgroups() -> Iterator[tuple[int, int]]:
+    """Yields the limits of this process's control groups and what they use; unlimited ones say "max"."""
+    for paths in CGROUPS:
         try:
-            text = Path(path).read_text().strip()
+            limit, used = (Path(path).read_text().strip() for path in paths)
         except OSError:
             continue
-        if text.isdecimal():
-            limits.append(int(text))
-    return min(limits)
+        if limit.isdecimal() and used.isdecimal():
+            yield int(limit), int(used)

@@ -1,6 +1,12 @@
-"""What the processes of a run tell each other: what the leader found, whether all are alike, when to stop.
+"""One run in many processes, on one host or on several: joining and leaving it, and what the processes tell each other.
 
-Joining a run of many processes and leaving it, together or alone.
+Process 0 is the leader: it alone reads and writes the run's directory, and what it finds there it sends to the others
+(`from_leader`). All must have been started alike (`check_same`) and stop at the same step (`agreement`). Alone in its
+run a process asks nobody, and none of this costs anything.
+
+A process that fails while the others wait for it must not end in an orderly way: JAX's shutdown would wait for them,
+and they for it. So it leaves at once (`leave`); JAX's runtime then aborts the others after `HEARTBEAT_SECONDS`, and
+`_speak_when_aborted` has them say why.
 """
 
 import contextlib
@@ -22,10 +28,20 @@ LOST = 74
 HEARTBEAT_SECONDS = 10
 """A process that is silent for so long is taken for dead."""
 JOIN_SECONDS = 120
+"""How long the processes wait for each other at the start."""
+ALIKE = "Start all processes with the same command, on the same data"
 
 
 class NotJoined(OSError):
     """The processes did not find each other."""
+
+
+class Elsewhere(Exception):
+    """Process 0 could not go on; the text says why."""
+
+
+class Unlike(ValueError):
+    """The processes of one run were not started alike."""
 
 
 class Members(NamedTuple):
@@ -41,15 +57,16 @@ class Members(NamedTuple):
     """How long to wait for the others at the start."""
 
 
-class State:
-    """What this process knows of the run that it joined."""
+class Membership:
+    """Whether this process is one of several, and how it leaves them; of the process, as JAX's runtime is."""
 
     joined = False
-    together = False
-    """Whether all processes leave at the same point."""
+    leaves_together = False
+    """Whether all processes leave at the same point, so that JAX's shutdown may wait for all."""
     last_words = ""
     """What is said should JAX's runtime abort this process."""
-    handler: Any = None
+    abort_handler: Any = None
+    """Kept here: the C library calls it, and Python would free it."""
 
 
 def parse(text: str) -> Members | None:
@@ -84,44 +101,44 @@ def join(members: Members | None) -> Iterator[None]:
 
     where = members.address or "the address that was found for it"
     _initialize(members, where)
-    State.joined = True
-    State.last_words = (
+    Membership.joined = True
+    Membership.last_words = (
         f"another process of this run is gone, or process 0 at {where} cannot be reached; its own output says why. "
         "Start all of them again: the run continues from what is saved"
     )
     try:
         yield
-        State.together = True
+        Membership.leaves_together = True
     except Preempted:
-        State.together = True  # they all stop at one step
+        Membership.leaves_together = True  # they all stop at one step
         raise
     except jax.errors.JaxRuntimeError as error:
         print(str(error).splitlines()[0][:300], file=sys.stderr)
-        raise NotJoined(State.last_words) from None
+        raise NotJoined(Membership.last_words) from None
     finally:
-        if State.together:
+        if Membership.leaves_together:
             jax.distributed.shutdown()
-            State.joined = False
+            Membership.joined = False
 
 
 def _initialize(members: Members, where: str) -> None:
     """Starts JAX's runtime, or raises `NotJoined`; while it waits for the others it may abort this process instead."""
     import jax
 
-    State.last_words = (
+    Membership.last_words = (
         f"--distributed: not all {members.processes or ''} processes came to {where} within {members.seconds} s. "
         "Start every one of them, with the same address and a number of its own"
     )
     _speak_when_aborted()
     if members.address:
         _await_leader(members)
-    found = not members.address
+    detected = not members.address
     try:
         jax.distributed.initialize(
             members.address or None,
-            None if found else members.processes,
-            None if found else members.number,
-            cluster_detection_method=None if found else "deactivate",
+            None if detected else members.processes,
+            None if detected else members.number,
+            cluster_detection_method=None if detected else "deactivate",
             initialization_timeout=members.seconds,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             shutdown_timeout_seconds=HEARTBEAT_SECONDS,
@@ -133,7 +150,7 @@ def _initialize(members: Members, where: str) -> None:
 
 def leave(code: int) -> int:
     """Returns the exit code, unless this process fails alone: then it ends here, and the others learn of it."""
-    if State.joined:
+    if Membership.joined:
         sys.stdout.flush()
         sys.stderr.flush()
         # An orderly exit would wait for the others, who wait for this process.
@@ -142,8 +159,8 @@ def leave(code: int) -> int:
 
 
 def leads() -> bool:
-    """Tells whether this process reads and writes the run's directory, and speaks to the person."""
-    if not State.joined:
+    """Tells whether this process reads and writes the run's directory, and speaks to the user."""
+    if not Membership.joined:
         return True
     import jax
 
@@ -151,7 +168,7 @@ def leads() -> bool:
 
 
 def _await_leader(members: Members) -> None:
-    """Waits until process 0 listens; JAX would abort this process instead, without naming anybody."""
+    """Waits until process 0 listens; JAX would abort this process instead, and name no address."""
     host, _, port = members.address.rpartition(":")
     if members.number == 0:
         with contextlib.closing(socket.socket(socket.AF_INET6)) as probe:
@@ -179,23 +196,12 @@ def _speak_when_aborted() -> None:
     """Has this process end with a line where JAX's runtime aborts it, as it does when another process is lost."""
 
     def last_words(_: int) -> None:
-        os.write(2, f"{State.last_words}\n".encode())
+        os.write(2, f"{Membership.last_words}\n".encode())
         os._exit(LOST)
 
-    # Python's own handlers run between two of its instructions, which never come after an abort.
-    State.handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(last_words)
-    ctypes.CDLL(None).signal(int(signal.SIGABRT), State.handler)
-
-
-ALIKE = "Start all processes with the same command, on the same data"
-
-
-class Elsewhere(Exception):
-    """Process 0 could not go on; the text says why."""
-
-
-class Unlike(ValueError):
-    """The processes of one run were not started alike."""
+    # Not `signal.signal`: Python runs its handlers between two of its instructions, and none comes after abort().
+    Membership.abort_handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(last_words)
+    ctypes.CDLL(None).signal(int(signal.SIGABRT), Membership.abort_handler)
 
 
 def from_leader(function: Callable[[], Any]) -> Any:
@@ -217,7 +223,7 @@ def from_leader_with(function: Callable[[], tuple[Any, Any]], like: Any) -> tupl
     Raises:
       Elsewhere: in the other processes, where it failed in process 0; there the error itself.
     """
-    if not State.joined:
+    if not Membership.joined:
         return function()
     failed, tree, message = None, like, {}
     if leads():
@@ -228,7 +234,7 @@ def from_leader_with(function: Callable[[], tuple[Any, Any]], like: Any) -> tupl
             failed, message = error, {"error": str(error) or type(error).__name__}
     message = json.loads(_broadcast(json.dumps(message).encode()))
     if "error" in message:
-        State.together = True
+        Membership.leaves_together = True
         raise failed or Elsewhere(f"process 0 cannot go on: {message['error']}")
     return message["value"], _broadcast_tree(tree)
 
@@ -239,7 +245,7 @@ def check_same(facts: Mapping[str, str], remedy: str = ALIKE) -> None:
     Raises:
       Unlike: one has another; the message names it, and which text.
     """
-    if not State.joined:
+    if not Membership.joined:
         return
     import numpy as np
     from jax.experimental import multihost_utils
@@ -251,14 +257,14 @@ def check_same(facts: Mapping[str, str], remedy: str = ALIKE) -> None:
         part = found[:, 32 * number : 32 * number + 32]
         others = [index for index in range(len(part)) if (part[index] != part[0]).any()]
         if others:
-            State.together = True
-            place = found[others[0], -64:].tobytes().decode(errors="replace").strip()
-            raise Unlike(f"--distributed: {fact} of process {others[0]} ({place}) are not those of process 0. {remedy}")
+            Membership.leaves_together = True
+            host = found[others[0], -64:].tobytes().decode(errors="replace").strip()
+            raise Unlike(f"--distributed: {fact} of process {others[0]} ({host}) are not those of process 0. {remedy}")
 
 
 def agreement() -> Callable[[], bool] | None:
     """Returns what tells, at the same call in every process, that a signal came to one; `None` for a process alone."""
-    if not State.joined:
+    if not Membership.joined:
         return None
     from jax.experimental import multihost_utils
 

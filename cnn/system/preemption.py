@@ -11,7 +11,7 @@ from typing import Any, Self
 
 FORCED = 143
 PATIENCE = 1.0
-"""So many seconds a signal may wait for Python before the person hears that it came."""
+"""So many seconds a signal may wait for Python before the user hears that it came."""
 BUSY = (
     "asked to stop: that is done as soon as what XLA compiles or computes now is done. A second signal ends it at once"
 )

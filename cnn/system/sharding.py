@@ -4,15 +4,15 @@ Everything takes the number of devices; with one, arrays are where JAX puts them
 """
 
 import functools
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from cnn.system import host_memory
 
 AXIS = "data"
 SPREAD, WHOLE = PartitionSpec(AXIS), PartitionSpec()
@@ -57,21 +57,7 @@ def memory_limit() -> int:
     """Returns how many bytes each device of this process may use: of a CPU, its share of what the host has free."""
     device = jax.local_devices()[0]
     limit = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
-    return limit or _free() // (jax.local_device_count() if device.platform == "cpu" else 1)
-
-
-def _free() -> int:
-    """Returns the bytes that the host, or the container that this process is in, has free."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        most, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-    except (OSError, ValueError):  # no such file, or "max": unlimited
-        return free
-    return min(free, most - used)
+    return limit or host_memory.free_bytes() // (jax.local_device_count() if device.platform == "cpu" else 1)
 
 
 def local(tree: Any) -> Any:

@@ -13,7 +13,7 @@ from cnn import evaluate
 from cnn.config.config import Config, ConfigError
 from cnn.data.types import DataError
 from cnn.optim import averages
-from cnn.runs import checkpoints, metric_writer, numerics, provenance, run_dir
+from cnn.runs import checkpoint_format, checkpoints, metric_writer, numerics, provenance, run_dir
 from cnn.system import multihost, sharding
 from cnn.system.text import plain
 from cnn.train import state
@@ -50,7 +50,7 @@ class Checkpointer:
           line: shows a line to the person.
         """
         self.values, self.workdir, self.data, self.line, self.count = values, workdir, data, line, count
-        self.numerics = {
+        self.numerics: dict[str, str | int | bool | None] = {
             **provenance.numerics(),
             "devices": count,
             "dispatch": dispatch,
@@ -146,7 +146,7 @@ class Checkpointer:
         run_dir.sync(self.workdir / run_dir.METRICS)
         if self.journal is not None:
             self.journal.flush()
-        meta = {
+        meta: checkpoint_format.Meta = {
             "progress": progress.to_json(),
             "seed": self.values.seed,
             "data": self.data,

@@ -76,7 +76,7 @@ def load_data(section: sections.Data) -> types.Dataset:
     """
     names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "resize", "valid_fraction", "train_on")
     fields = {name: getattr(section, name) for name in (*names, "loading", "on_error")}
-    return load.load(**fields, room=section.memory_share * min([host_memory.host_bytes(), *_device_bytes()]))
+    return load.load(**fields, memory_budget=section.memory_share * min([host_memory.host_bytes(), *_device_bytes()]))
 
 
 def tell(lines: Iterable[str]) -> None:

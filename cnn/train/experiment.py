@@ -167,7 +167,7 @@ def _result(
         "compile_seconds": round(compilations.seconds("run_step", "run_loop", "run_scan"), 3),
         "save_seconds": round(progress.save_seconds, 3),
         "wait_seconds": round(progress.wait_seconds, 3),
-        "bad_pictures": len(dataset.rejects),
+        "bad_pictures": len(dataset.bad_examples),
         "best": {"step": progress.best_step, "valid_accuracy": progress.best_accuracy},
         "weights": values.eval.weights,
     }

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from cnn.data.augment import Places, augment, whole
+from cnn.data.augment import BatchRows, all_rows, augment
 from cnn.hyperparams import Hyperparams
 from cnn.layers.base import Shard
 from cnn.model import fusion, network
@@ -97,11 +97,11 @@ def _share(
 ) -> Sums:
     """Does what `of_batch` promises, on one device with its share of the batch."""
     spread = program.devices > 1
-    places = _places(len(images), program) if spread else whole(len(images))
+    batch_rows = _batch_rows(len(images), program) if spread else all_rows(len(images))
     images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
     if hyper.augment:
-        images, labels = augment(hyper.augment, images, labels, jax.random.fold_in(key, 0), places)
-    examples = standardise(hyper, images), labels, places.rows, weights
+        images, labels = augment(hyper.augment, images, labels, jax.random.fold_in(key, 0), batch_rows)
+    examples = standardise(hyper, images), labels, batch_rows.rows, weights
     # Each device differentiates by its own copy, so that gradients are summed over devices once and not by each part.
     params = _varying(variables["params"]) if spread else variables["params"]
     batch_stats, totals = _sums(hyper, params, variables["batch_stats"], examples, jax.random.fold_in(key, 1), program)
@@ -155,21 +155,21 @@ def _sums(
     return jax.lax.scan(add_microbatch, sums, microbatches)[0]
 
 
-def _places(count: int, program: StepConfig) -> Places:
-    """Returns where in the batch this device's share stands."""
+def _batch_rows(count: int, program: StepConfig) -> BatchRows:
+    """Returns which rows of the batch this device's share holds."""
     index, parts = jax.lax.axis_index(sharding.AXIS), program.accumulate_steps
     size = count // parts
     rows = (jnp.arange(parts)[:, None] * program.devices + index) * size + jnp.arange(size)
     ring = [(device, (device + 1) % program.devices) for device in range(program.devices)]
 
-    def before(array: jax.Array) -> jax.Array:
+    def row_before(array: jax.Array) -> jax.Array:
         by_part = array.reshape(parts, size, *array.shape[1:])
         last = jax.lax.ppermute(by_part[:, -1], sharding.AXIS, ring)
         # What comes to the first device is the end of a part, before the next part's beginning.
         last = jnp.where(index == 0, jnp.roll(last, 1, axis=0), last)
         return jnp.concatenate([last[:, None], by_part[:, :-1]], axis=1).reshape(array.shape)
 
-    return Places(rows.ravel(), before)
+    return BatchRows(rows.ravel(), row_before)
 
 
 def _varying(tree: Any) -> Any:

@@ -140,7 +140,7 @@ class Trainer:
     def _dispatch(self, count: int) -> dict[str, np.ndarray]:
         """Runs so many steps; returns their metrics, stacked."""
         collected, lengths = [], []
-        for split, rows in self.feed.pieces(self.step, count, self.dispatch.most):
+        for split, rows in self.feed.chunks(self.step, count, self.dispatch.most):
             run, arguments = self.dispatch.call(rows)
             self.state, metrics = run(self.state, split, *arguments, program=self.program)
             self.feed.started(metrics["loss"])

@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from cnn.config.config import Config
-from cnn.data.loader import Images, stand_in
+from cnn.data.loader import Examples
+from cnn.data.masking import mask_unusable
 from cnn.system import sharding
 from cnn.train import gradient
 from cnn.train.gradient import StepConfig
@@ -67,7 +68,7 @@ def joined(calls: Sequence[Metrics], lengths: Sequence[int]) -> dict[str, np.nda
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
 def run_step(
-    state: TrainState, split: Images, rows: Int[Array, " batch"], *, program: StepConfig
+    state: TrainState, split: Examples, rows: Int[Array, " batch"], *, program: StepConfig
 ) -> tuple[TrainState, Metrics]:
     """Makes the update on these rows of the split; the state is consumed."""
     return train_step(state, _taken(split, rows, program), program)
@@ -75,7 +76,7 @@ def run_step(
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
 def run_scan(
-    state: TrainState, split: Images, rows: Int[Array, "steps batch"], *, program: StepConfig
+    state: TrainState, split: Examples, rows: Int[Array, "steps batch"], *, program: StepConfig
 ) -> tuple[TrainState, Metrics]:
     """Makes an update for each row of `rows` in one call; the state is consumed."""
 
@@ -87,7 +88,7 @@ def run_scan(
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
 def run_loop(
-    state: TrainState, split: Images, rows: Int[Array, "most batch"], count: Int[Array, ""], *, program: StepConfig
+    state: TrainState, split: Examples, rows: Int[Array, "most batch"], count: Int[Array, ""], *, program: StepConfig
 ) -> tuple[TrainState, Metrics]:
     """Makes an update for each of the first `count` of `rows` in one call; the state is consumed.
 
@@ -108,15 +109,15 @@ def _with(index: jax.Array, values: jax.Array, value: jax.Array) -> jax.Array:
     return jax.lax.dynamic_update_index_in_dim(values, value, index, 0)
 
 
-def _taken(split: Images, rows: Int[Array, " batch"], program: StepConfig) -> Images:
+def _taken(split: Examples, rows: Int[Array, " batch"], program: StepConfig) -> Examples:
     """Returns the rows of the split, each where the device is that computes it."""
     weights = None
     if program.skips:
-        places, weights = stand_in(split.labels[rows])
-        rows = rows[places]
+        taken, weights = mask_unusable(split.labels[rows])
+        rows = rows[taken]
     if program.devices > 1:
         order = gradient.device_permutation(len(rows), program)
         rows = sharding.constrain(rows[order], program.devices)
         weights = None if weights is None else sharding.constrain(weights[order], program.devices)
     # Whether the split is the whole one or the batch that was streamed: what follows is compiled alike, to the bit.
-    return Images(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows], weights)))
+    return Examples(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows], weights)))

@@ -32,7 +32,7 @@ def create_train_state(values: Config, program: gradient.StepConfig) -> step.Tra
 def describe(dataset: types.Dataset) -> dict[str, Any]:
     """Returns what `run.json` says about the data."""
     sizes = {name: len(getattr(dataset, name)) for name in ("train", "valid", "test")}
-    shade = user_images.of_pictures(dataset.train.images)
+    shade = user_images.background_shade(dataset.train.images)
     return {
         "identity": dataset.identity,
         "classes": list(dataset.class_names),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, UInt8
 
-from cnn.data.loader import Images
+from cnn.data.loader import Examples
 from cnn.hyperparams import Hyperparams
 from cnn.model import network
 from cnn.optim import averages, freeze, optimizers
@@ -75,7 +75,7 @@ _create_on_cpu = jax.jit(
 )
 
 
-def train_step(state: TrainState, batch: Images, program: StepConfig) -> tuple[TrainState, Metrics]:
+def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple[TrainState, Metrics]:
     """Makes one update of what is not frozen, unless the loss, a gradient or what it would make is not finite.
 
     Args:
