@@ -54,18 +54,18 @@ def _draw(
     along = np.where(labels == 1, 1 + _below(words, MOST_LINES, (count,)), 0)
     # Those across come last: were they covered by the others, to see them would tell something of the class.
     for lines, towards in ((along, direction), (across, _ACROSS[direction])):
-        place = _place(towards, height, width)
+        across_lines = _pixels_across(towards, height, width)
         for number in range(MOST_LINES):
             wide, shade = 3 + _below(words, 3, (count, 1, 1)), _below(words, 256, (count, 1, 1))
-            start = 1 + _below(words, int(place.max()) - 3, (count, 1, 1))
-            inside = (place >= start) & (place < start + wide) & (number < lines[:, None, None])
+            start = 1 + _below(words, int(across_lines.max()) - 3, (count, 1, 1))
+            inside = (across_lines >= start) & (across_lines < start + wide) & (number < lines[:, None, None])
             images = np.where(inside, shade, images)
     noise = _below(words, NOISE, images.shape) + _below(words, NOISE, images.shape) - NOISE + 1
     pixels = np.clip(images + noise, 0, 255).astype(np.uint8)[..., None]
     return np.repeat(pixels, channels, axis=-1), labels
 
 
-def _place(direction: str, height: int, width: int) -> Int64[np.ndarray, "1 height width"]:
+def _pixels_across(direction: str, height: int, width: int) -> Int64[np.ndarray, "1 height width"]:
     """Returns how far across the lines of a direction each pixel lies, in pixels from 0."""
     row, column = np.mgrid[0:height, 0:width]
     across = {

@@ -1,7 +1,7 @@
 """A hash of a state's very bits, computed where the arrays are.
 
-A sum over all 32-bit words, each mixed with its place and its array's name, so it depends neither on the order of the
-additions nor on how an array is spread over devices. 128 bits, in four lanes of 32. It finds damage, not malice.
+A sum over all 32-bit words, each mixed with its position and its array's name, so it depends neither on the order of
+the additions nor on how an array is spread over devices. 128 bits, in four lanes of 32. It finds damage, not malice.
 """
 
 import zlib
@@ -27,9 +27,9 @@ def _hash(tree: Any) -> jax.Array:
     words = jnp.concatenate(
         [jnp.full(1, zlib.crc32(names.encode()), jnp.uint32), *(_words(leaf) for _, leaf in leaves)]
     )
-    places = jax.lax.iota(jnp.uint32, words.size)
-    # Murmur's finaliser on the word and on its place: one flipped bit changes about half of the sum's bits.
-    return jnp.stack([_mix(words * lane + _mix(places * lane + lane)).sum(dtype=jnp.uint32) for lane in LANES])
+    positions = jax.lax.iota(jnp.uint32, words.size)
+    # Murmur's finaliser on the word and on its position: one flipped bit changes about half of the sum's bits.
+    return jnp.stack([_mix(words * lane + _mix(positions * lane + lane)).sum(dtype=jnp.uint32) for lane in LANES])
 
 
 def _words(array: jax.Array) -> jax.Array:
