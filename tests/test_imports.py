@@ -65,9 +65,6 @@ WITHOUT_JAX = (
 )
 """Modules, and folders with all that is in them."""
 OWED = {
-    "cnn.evaluate": {"cnn.train.step"},
-    "cnn.explain.first_layer": {"cnn.train.step"},
-    "cnn.explain.journey": {"cnn.train.step"},
     "cnn.model.compute": {"cnn.config.config"},
 }
 OF_JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}

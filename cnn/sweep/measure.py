@@ -20,10 +20,8 @@ from cnn.sweep import stacked
 from cnn.sweep.plan import Trial
 from cnn.system import environment
 from cnn.system.sharding import memory_limit
-from cnn.train import gradient
 from cnn.train.multi_step import dispatch_of
-from cnn.train.state import create_train_state, make_step_config
-from cnn.train.step import create_state
+from cnn.train.state import StepConfig, create_state, create_train_state, make_step_config
 
 STEPS = 5
 """So many steps are timed, the median counts."""
@@ -78,9 +76,9 @@ def equal_parts(trials: int, most: int, devices: int) -> int:
 
 def trial_bytes(work: Work) -> float:
     """Returns about how many bytes of memory a trial takes: its state, gradients and updates, and its activations."""
-    values, program = work.trial.values, _program(work)
+    values = work.trial.values
     traced = hyperparams.from_values(values)
-    state = jax.eval_shape(lambda traced: create_state(traced, values.data.image_shape, 0, program), traced)
+    state = jax.eval_shape(lambda traced: create_state(traced, values.data.image_shape, 0, values.frozen), traced)
     numbers = sum(int(np.prod(row.output)) for row in work.trial.values.rows)
     own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return 3.0 * own + 4.0 * 3 * numbers * work.trial.values.train.batch_size
@@ -89,7 +87,7 @@ def trial_bytes(work: Work) -> float:
 def by_map(work: Work) -> Measured:
     """Measures a loop over one compiled step."""
     program, dispatch = _program(work), dispatch_of(work.trial.values)
-    box = [create_train_state(work.trial.values, program)]
+    box = [create_train_state(work.trial.values)]
     rows = _rows(work)[: dispatch.most]
     run, arguments = dispatch.call(rows)
 
@@ -105,7 +103,7 @@ def by_map(work: Work) -> Measured:
 def by_vmap(work: Work, lanes: int) -> Measured:
     """Measures steps of so many trials together."""
     program, devices = _program(work), stacked.mesh()
-    box = [stacked.stack([create_train_state(work.trial.values, program)] * lanes, devices)]
+    box = [stacked.stack([create_train_state(work.trial.values)] * lanes, devices)]
     rows = np.stack([_rows(work)] * lanes, axis=1)
     scan = jax.default_backend() != "cpu"
     static: dict[str, Any] = {"program": program, "devices": devices, "shared": False}
@@ -175,7 +173,7 @@ def timed(step: Callable[[], Any]) -> tuple[float, float]:
     return seconds[0], float(np.median(seconds[1:]))
 
 
-def _program(work: Work) -> gradient.StepConfig:
+def _program(work: Work) -> StepConfig:
     values = work.trial.values
     per_epoch = len(work.images.labels) // values.train.batch_size
     return make_step_config(values, per_epoch * values.train.epochs, per_epoch)

@@ -13,10 +13,9 @@ from cnn.runs.checksum import fingerprint
 from cnn.sweep import programs
 from cnn.sweep.plan import Plan
 from cnn.sweep.programs import Datasets
-from cnn.train.gradient import StepConfig
+from cnn.train.experiment import describe
 from cnn.train.multi_step import dispatch_of
-from cnn.train.state import create_train_state, describe, make_step_config
-from cnn.train.step import TrainState
+from cnn.train.state import StepConfig, TrainState, create_train_state, make_step_config
 
 
 class Warming(threading.Thread):
@@ -53,8 +52,8 @@ class Warming(threading.Thread):
         try:
             with contextlib.suppress(Exception), concurrent.futures.ThreadPoolExecutor(1) as beside:
                 program = program_of(self.plan, self.datasets)
-                shapes = jax.eval_shape(lambda: create_train_state(values, program))
-                state = beside.submit(create_train_state, values, program)
+                shapes = jax.eval_shape(lambda: create_train_state(values))
+                state = beside.submit(create_train_state, values)
                 state.add_done_callback(lambda _: self.opened.set())
                 if self._is_sure():
                     self._make_step(program, shapes, state)
@@ -102,7 +101,7 @@ def after_steps(plan: Plan, datasets: Datasets) -> None:
     """Compiles what the trial needs when its steps are made."""
     values = plan.example.values
     with contextlib.suppress(Exception):  # which the trial itself will meet, and tell
-        state = create_train_state(values, program_of(plan, datasets))
+        state = create_train_state(values)
         images = evaluate.placed(datasets.of(values).valid)
-        evaluate.predict_logits(state.hyper, evaluate.variables_of(state), images, **evaluate.options(values, 1))
+        evaluate.predict_logits(state.classifier(), images, evaluate.EvalConfig.of(values))
         fingerprint(state)
