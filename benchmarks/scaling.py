@@ -54,12 +54,11 @@ def measure(name):
     import jax
     import numpy as np
 
-    from cnn import hyperparams, layers
+    from cnn import layers
     from cnn.config import config, resolve
     from cnn.data import loader
     from cnn.train import multi_step
-    from cnn.train.state import make_step_config
-    from cnn.train.step import create_state
+    from cnn.train.state import create_train_state, make_step_config
 
     scope = {}
     exec((REPOSITORY / "configs" / f"{name}.py").read_text(), scope)
@@ -68,7 +67,7 @@ def measure(name):
         override = [config.Override("train.batch_size", str(share))]
         values = resolve.resolve(scope["get_config"]().to_dict(), override)
         program = make_step_config(values, 10_000, 1000)
-        state = create_state(hyperparams.from_values(values), values.data.image_shape, 0, program)
+        state = create_train_state(values)
         rng = np.random.default_rng(0)
         images = rng.integers(0, 256, (share, *values.data.image_shape), dtype=np.uint8)
         split = loader.Examples(
@@ -90,19 +89,17 @@ def summed(name):
     import jax
     import numpy as np
 
-    from cnn import hyperparams
     from cnn.config import config, resolve
     from cnn.data import loader
     from cnn.system import sharding
     from cnn.train import multi_step
-    from cnn.train.state import make_step_config
-    from cnn.train.step import create_state
+    from cnn.train.state import create_train_state, make_step_config
 
     scope = {}
     exec((REPOSITORY / "configs" / f"{name}.py").read_text(), scope)
     values = resolve.resolve(scope["get_config"]().to_dict(), [config.Override("train.batch_size", "64")])
     program = make_step_config(values, 10_000, 1000, 8)
-    state = create_state(hyperparams.from_values(values), values.data.image_shape, 0, program)
+    state = create_train_state(values, 8)
     split = (np.zeros((64, *values.data.image_shape), np.uint8), np.zeros(64, np.int32))
     split = loader.Examples(*sharding.replicate(split, 8))
     lowered = multi_step.run_step.lower(state, split, jax.numpy.arange(64), program=program)

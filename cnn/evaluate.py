@@ -1,7 +1,4 @@
-"""Runs a network over every example of a split exactly once.
-
-What a run's network takes pictures of the user for.
-"""
+"""Evaluation and prediction: every example of a split exactly once, and what a network takes a user's pictures for."""
 
 import functools
 import io
@@ -21,48 +18,67 @@ from cnn import hyperparams, losses, metrics
 from cnn.config.config import Config
 from cnn.data import decode, loader, types, user_images
 from cnn.data.user_images import ImageSpec, UnreadableImage, UserImage
-from cnn.hyperparams import Hyperparams
 from cnn.metrics import most_confused
 from cnn.model import fusion, network
+from cnn.model.classifier import Classifier
 from cnn.runs import bad_examples_file, recorded_data, run_dir
 from cnn.system import fault_injection, multihost
 from cnn.system import sharding as over
-from cnn.train.step import TrainState, normalised
+
+
+class EvalConfig(NamedTuple):
+    """How logits are computed.
+
+    Attributes:
+      batch_size: the last batch is filled up with repetitions, which are dropped again.
+      compute_dtype: the type of the activations.
+      workers: threads that decode stored images ahead.
+      devices: each computes its share of every batch, which is made longer where they do not divide it.
+    """
+
+    batch_size: int
+    compute_dtype: str = "float32"
+    workers: int = 0
+    devices: int = 1
+
+    @classmethod
+    def of(cls, values: Config, devices: int = 1) -> "EvalConfig":
+        """Returns how a config evaluates on so many devices."""
+        return cls(values.eval.batch_size, values.train.compute_dtype, values.data.workers, devices)
+
+
+def make_classifier(values: Config, variables: network.Variables) -> Classifier:
+    """Returns a config's network with these `params` and `batch_stats`."""
+    hyper = hyperparams.from_values(values)
+    return Classifier(hyper.layers, hyper.mean, hyper.std, variables["params"], variables["batch_stats"])
 
 
 def predict_logits(
-    hyperparameters: Hyperparams,
-    variables: network.Variables,
+    classifier: Classifier,
     images: UInt8[Array, "examples height width channels"] | types.Stored,
+    config: EvalConfig,
     *,
-    batch_size: int,
-    compute_dtype: str = "float32",
-    workers: int = 0,
     check: Callable[[], None] = lambda: None,
-    devices: int = 1,
 ) -> Float32[np.ndarray, "examples classes"]:
     """Returns the logits of every image, in order.
 
     Args:
-      hyperparameters: its layers, mean and standard deviation are read.
-      variables: `params` and `batch_stats`.
+      classifier: its arrays lie where the images do.
       images: intensities 0..255, on the device or stored.
-      batch_size: the last batch is filled up with repetitions, which are dropped again.
-      compute_dtype: the type of the activations.
-      workers: threads that decode stored images ahead.
+      config: the size of a batch, and what computes it.
       check: called before every batch; whatever it raises ends the evaluation.
-      devices: each computes its share of every batch, which is made longer where they do not divide it.
 
     Raises:
       FloatingPointError: a logit is not finite.
     """
-    examples = len(images)
-    size = -(-min(batch_size, examples) // devices) * devices
+    examples, devices = len(images), config.devices
+    size = -(-min(config.batch_size, examples) // devices) * devices
+    place = functools.partial(over.replicate, count=devices)
     parts = []
-    for pictures, rows in loader.in_order(images, size, workers, functools.partial(over.replicate, count=devices)):
+    for pictures, rows in loader.in_order(images, size, config.workers, place):
         fault_injection.point("evaluate")
         check()
-        logits = _forward(hyperparameters, variables, pictures, rows, compute_dtype=compute_dtype, devices=devices)
+        logits = _forward(classifier, pictures, rows, compute_dtype=config.compute_dtype, devices=devices)
         parts.append(np.asarray(logits))
     logits = np.concatenate(parts)[:examples]
     if not np.isfinite(logits).all():
@@ -73,41 +89,19 @@ def predict_logits(
 
 @functools.partial(jax.jit, static_argnames=("compute_dtype", "devices"))
 def _forward(
-    hyperparameters: Hyperparams,
-    variables: network.Variables,
-    images: jax.Array,
-    rows: Int[Array, " batch"],
-    *,
-    compute_dtype: str,
-    devices: int,
+    classifier: Classifier, images: jax.Array, rows: Int[Array, " batch"], *, compute_dtype: str, devices: int
 ) -> Float[Array, "batch classes"]:
-    def logits_of(
-        hyperparameters: Hyperparams, variables: network.Variables, images: jax.Array, rows: jax.Array
-    ) -> Float[Array, "batch classes"]:
+    def logits_of(classifier: Classifier, images: jax.Array, rows: jax.Array) -> Float[Array, "batch classes"]:
         def logits_of_piece(rows: jax.Array) -> jax.Array:
             # As in training: the same bits, whether the images are a whole split or a batch that was streamed.
-            batch = normalised(hyperparameters, jax.lax.optimization_barrier(images[rows]))
-            return network.apply(hyperparameters.layers, variables, batch, dtype=jnp.dtype(compute_dtype))
+            return classifier.logits(jax.lax.optimization_barrier(images[rows]), jnp.dtype(compute_dtype))
 
-        size = fusion.microbatch(
-            len(rows), fusion.widest(hyperparameters.layers, images.shape[1:]), jax.default_backend()
-        )
+        size = fusion.microbatch(len(rows), fusion.widest(classifier.layers, images.shape[1:]), jax.default_backend())
         return jax.lax.map(logits_of_piece, rows.reshape(-1, size)).reshape(len(rows), -1)
 
     if devices == 1:
-        return logits_of(hyperparameters, variables, images, rows)
-    return over.each_share(logits_of, devices)(hyperparameters, variables, images, rows)
-
-
-def variables_of(state: TrainState, *, averaged: bool = False) -> dict[str, Any]:
-    """Returns a state's variables; averaged, the moving average stands for the parameters."""
-    return {"params": state.average if averaged else state.params, "batch_stats": state.batch_stats}
-
-
-def options(values: Config, devices: int) -> dict[str, Any]:
-    """Returns how a config evaluates on so many devices, as `predict_logits` takes it."""
-    how = {"batch_size": values.eval.batch_size, "compute_dtype": values.train.compute_dtype}
-    return {**how, "workers": values.data.workers, "devices": devices}
+        return logits_of(classifier, images, rows)
+    return over.each_share(logits_of, devices)(classifier, images, rows)
 
 
 def placed(split: types.Split, devices: int = 1) -> jax.Array | types.Stored:
@@ -115,7 +109,7 @@ def placed(split: types.Split, devices: int = 1) -> jax.Array | types.Stored:
     return split.images if isinstance(split.images, types.Stored) else over.replicate(split.images, devices)
 
 
-def judge(
+def score(
     logits: Float32[np.ndarray, "examples classes"], split: types.Split, dataset: types.Dataset
 ) -> tuple[Int64[np.ndarray, " usable"], metrics.Evaluation]:
     """Compares logits with the labels, now that the pictures were read; returns the rows that count, too.
@@ -135,14 +129,14 @@ def judge(
 def evaluate_split(
     values: Config,
     workdir: Path,
-    variables: network.Variables,
+    classifier: Classifier,
     dataset: types.Dataset,
     split: str,
     *,
     step: int,
     weights: str,
     devices: int = 1,
-    tell: Callable[..., None] | None = None,
+    event: Callable[..., None] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Evaluates every example of a split, once; writes and returns the evaluation, and the predictions beside it.
@@ -151,24 +145,24 @@ def evaluate_split(
       values: the run's config.
       workdir: where `evaluation-<split>.json`, `predictions-<split>.npz` (index, label, logits) and
         `confused-<split>.npz` (index, images: those most worth a look) go.
-      variables: `params` and `batch_stats`.
+      classifier: the run's network.
       dataset: holds the split; others than the run's do not replace its files, see `written_as`.
       split: train, valid or test.
-      step: the updates behind the variables.
+      step: the updates behind its arrays.
       weights: their name; others than the config's do not replace its files either.
       devices: how many share each batch; of several processes only the first one writes.
-      tell: takes an event and its details: pictures that cannot be used and were not listed before.
+      event: takes an event and its details: pictures that cannot be used and were not listed before.
       check: called before every batch; whatever it raises ends the evaluation.
     """
     examples: types.Split = getattr(dataset, split)
-    how = options(values, devices)
-    logits = predict_logits(hyperparams.from_values(values), variables, placed(examples, devices), check=check, **how)
-    index, evaluation = judge(logits, examples, dataset)
+    images, config = placed(examples, devices), EvalConfig.of(values, devices)
+    logits = predict_logits(classifier, images, config, check=check)
+    index, evaluation = score(logits, examples, dataset)
     name = written_as(values, workdir, split, weights, dataset.identity)
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
     record |= {"skipped": len(examples) - len(index)}
     if multihost.leads():
-        bad_examples_file.keep(workdir, dataset, tell)
+        bad_examples_file.keep(workdir, dataset, event)
         _keep(workdir, name, index, logits[index], examples)
         run_dir.write_json(workdir / run_dir.evaluation(name), record)
     return record
@@ -223,7 +217,7 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    values: Config, variables: network.Variables, files: Iterable[str | UnreadableImage], spec: ImageSpec
+    values: Config, classifier: Classifier, files: Iterable[str | UnreadableImage], spec: ImageSpec
 ) -> Iterator[Prediction | UnreadableImage]:
     """Yields what the network makes of each picture, in order, and why where one cannot be read.
 
@@ -232,7 +226,7 @@ def predict(
 
     Args:
       values: the run's config.
-      variables: `params` and `batch_stats`.
+      classifier: its network.
       files: pictures, and what is known to be none.
       spec: what the run's network expects of a picture.
 
@@ -240,16 +234,14 @@ def predict(
       FloatingPointError: a logit is not finite.
     """
     waiting = iter(files)
-    hyperparameters = hyperparams.from_values(values)
-    size = 0
+    config = EvalConfig(0, values.train.compute_dtype)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while chunk := list(islice(waiting, values.eval.batch_size)):
             with decode.bombs_are_errors():
                 read = list(pool.map(lambda file: user_images.read_user_image(file, spec), chunk))
             # All chunks have the size of the first, so that only that is compiled.
-            size = size or len(chunk)
-            shape, dtype = spec.image_shape, values.train.compute_dtype
-            logits = _logits(hyperparameters, variables, read, shape, size, dtype)
+            config = config._replace(batch_size=config.batch_size or len(chunk))
+            logits = _logits(classifier, read, spec.image_shape, config)
             for outcome, row in zip(read, logits, strict=True):
                 if isinstance(outcome, UnreadableImage):
                     yield outcome
@@ -258,30 +250,26 @@ def predict(
 
 
 def predict_images(
-    values: Config, variables: network.Variables, images: UInt8[np.ndarray, "n height width channels"]
+    values: Config, classifier: Classifier, images: UInt8[np.ndarray, "n height width channels"]
 ) -> Float32[np.ndarray, "n classes"]:
     """Returns the logits of pictures that have the run's own size, as evaluation computes them.
 
     Raises:
       FloatingPointError: a logit is not finite.
     """
-    how: dict[str, Any] = {"batch_size": values.eval.batch_size, "compute_dtype": values.train.compute_dtype}
-    return predict_logits(hyperparams.from_values(values), variables, jnp.asarray(images), **how)
+    return predict_logits(classifier, jnp.asarray(images), EvalConfig.of(values))
 
 
 def _logits(
-    hyperparameters: hyperparams.Hyperparams,
-    variables: network.Variables,
+    classifier: Classifier,
     read: list[UserImage | UnreadableImage],
     image_shape: tuple[int, int, int],
-    size: int,
-    compute_dtype: str,
+    config: EvalConfig,
 ) -> Float32[np.ndarray, "read classes"]:
-    """Computes `size` at a time; in the place of what cannot be read lies a black picture, as in evaluation."""
+    """Computes `config.batch_size` at a time; a black picture stands in for what cannot be read, as in evaluation."""
     if not any(isinstance(outcome, UserImage) for outcome in read):
         return np.empty((len(read), 0), np.float32)
-    black = np.zeros(image_shape, np.uint8)
+    size, black = config.batch_size, np.zeros(image_shape, np.uint8)
     images = np.stack([outcome.image if isinstance(outcome, UserImage) else black for outcome in read])
     rows = np.minimum(np.arange(-(-len(images) // size) * size), len(images) - 1)
-    how: dict[str, Any] = {"batch_size": size, "compute_dtype": compute_dtype}
-    return predict_logits(hyperparameters, variables, jnp.asarray(images[rows]), **how)[: len(images)]
+    return predict_logits(classifier, jnp.asarray(images[rows]), config)[: len(images)]

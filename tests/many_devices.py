@@ -15,7 +15,8 @@ from cnn import evaluate, hyperparams
 from cnn.data import loader
 from cnn.optim import freeze
 from cnn.system import sharding
-from cnn.train import multi_step, step
+from cnn.train import multi_step
+from cnn.train.state import create_state
 
 COUNT, BATCH, STEPS = 8, 32, 3
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
@@ -38,10 +39,14 @@ CASES = {
 }
 
 
+def state_of(values, count):
+    return sharding.replicate(create_state(hyperparams.from_values(values), tiny.SHAPE, 0, values.frozen), count)
+
+
 def steps(values, count, *, scan=False):
     """Returns the state after some steps on so many devices, and the metrics."""
     program = tiny.program(values)._replace(devices=count)
-    state = step.create_state(hyperparams.from_values(values), tiny.SHAPE, 0, program)
+    state = state_of(values, count)
     split = loader.Examples(*sharding.replicate(tuple(tiny.split(96)), count))
     rows = (np.arange(STEPS * BATCH).reshape(STEPS, BATCH) * 5 % 96).astype(np.int32)
     if scan:
@@ -72,12 +77,12 @@ def compare(name):
         many, of_many, _ = steps(values, COUNT, scan=scan)
         learned = [(state.params, state.batch_stats, state.average) for state in (many, one)]
         found["scan" if scan else "step"] = [difference(*learned), difference(of_many, metrics)]
-    begun = step.create_state(hyperparams.from_values(values), tiny.SHAPE, 0, tiny.program(values))
+    begun = state_of(values, 1)
     found["kept"] = {path: bool((at(many.params, path) == at(begun.params, path)).all()) for path in values.frozen}
     images = np.asarray(tiny.split(37).images)
     logits = [
         evaluate.predict_logits(
-            state.hyper, evaluate.variables_of(state), sharding.replicate(images, count), batch_size=20, devices=count
+            state.classifier(), sharding.replicate(images, count), evaluate.EvalConfig(20, devices=count)
         )
         for state, count in ((one, 1), (sharding.replicate(jax.device_get(one), COUNT), COUNT))
     ]

@@ -59,8 +59,8 @@ def steps(workdir):
 
 def final(values, workdir, weights="last"):
     """Returns what must be equal where two runs are: the metrics' bytes and those of every variable."""
-    step, variables = checkpointer.restore_variables(values, Path(workdir), weights)
-    arrays = [np.asarray(array).tobytes() for array in jax.tree.leaves(variables)]
+    step, classifier = checkpointer.restore_classifier(values, Path(workdir), weights)
+    arrays = [np.asarray(array).tobytes() for array in jax.tree.leaves(classifier.variables)]
     return step, (Path(workdir) / "metrics.jsonl").read_bytes(), arrays
 
 

@@ -21,8 +21,7 @@ import runs
 from cnn import hyperparams
 from cnn.runs import checkpoint_format, checkpoints
 from cnn.system.preemption import Preempted, Preemption
-from cnn.train.state import create_train_state, make_step_config
-from cnn.train.step import TrainState
+from cnn.train.state import TrainState, create_train_state
 from runs import tiny
 
 # What TensorStore leaves of reads that failed.
@@ -99,7 +98,7 @@ def test_the_latest_is_restored_to_the_bit(three):
 
 def test_a_whole_training_state_comes_back_equal(tmp_path):
     values = tiny("train.average=ema(0.9)", "data.augment=mixup(0.2)", "train.clip=global_norm(1)")
-    before = create_train_state(values, make_step_config(values, 10, 5))
+    before = create_train_state(values)
     with opened(tmp_path, like=before) as (writer, _):
         assert writer.save(before, {}, best=None)
     after = checkpoints.read(tmp_path, before)

@@ -74,7 +74,7 @@ def test_a_config_resolves_to_the_parameters_it_always_had(name):
 def test_a_config_makes_two_training_steps(name):
     values = load(name)
     program = make_step_config(values, 1000, 100)
-    state = create_train_state(values, program)
+    state = create_train_state(values)
     assert sum(array.size for array in jax.tree.leaves(state.params)) == PARAMETERS[name]
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, *values.data.image_shape), dtype=np.uint8)

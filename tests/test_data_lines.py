@@ -80,8 +80,8 @@ def test_lines_that_cannot_be_drawn_are_refused(name, shape, message):
 def test_a_network_of_one_filter_finds_the_oriented_edge_filter_by_itself(tmp_path, direction, seed):
     values = resolved(f"data.name=lines/{direction}", f"seed={seed}")
     result = experiment.run(values, tmp_path / "run").result
-    _, variables = checkpointer.restore_variables(values, tmp_path / "run", "last")
-    kernel = np.asarray(variables["params"]["conv1"]["kernel"])[:, :, 0, 0]
+    _, classifier = checkpointer.restore_classifier(values, tmp_path / "run", "last")
+    kernel = np.asarray(classifier.params["conv1"]["kernel"])[:, :, 0, 0]
 
     def likeness(name):
         named = np.array(hand_convolution.FILTERS[name].kernel)

@@ -15,7 +15,8 @@ import processes
 from cnn.api import run
 from cnn.cli import parser
 from cnn.config.config import ConfigError
-from cnn.train import cpu_devices, experiment, gradient, init_from, load_init_from
+from cnn.train import cpu_devices, experiment, init_from, load_init_from, step
+from cnn.train.state import StepConfig
 from runs import tiny
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
@@ -24,9 +25,7 @@ RUN = {"train__batch_size": "96", "train__epochs": "2"}
 
 def test_each_device_has_its_share_of_every_part_of_a_batch():
     def arranged(batch_size, parts, devices):
-        return gradient.device_permutation(
-            batch_size, gradient.StepConfig(3, 1, 1, parts, "float32", devices=devices)
-        ).tolist()
+        return step.device_permutation(batch_size, StepConfig(3, 1, 1, parts, "float32", devices=devices)).tolist()
 
     assert arranged(6, 1, 1) == arranged(6, 1, 3) == arranged(6, 3, 1) == [0, 1, 2, 3, 4, 5]
     # The first part is 0 to 3, and the first of two devices takes 0 and 1 of it.

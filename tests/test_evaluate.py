@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import runs
-from cnn import evaluate, hyperparams
+from cnn import evaluate
+from cnn.evaluate import EvalConfig, predict_logits
 from cnn.model.network import init
 from cnn.train import checkpointer, checks, experiment
 
@@ -36,24 +37,22 @@ def network():
     values = runs.tiny()
     variables = init(values.layers, (8, 8, 1), jax.random.key(0))
     images = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), dtype=np.uint8)
-    return hyperparams.from_values(values), variables, jnp.asarray(images)
+    return evaluate.make_classifier(values, variables), jnp.asarray(images)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 49, 50, 51, 10_000])
 def test_logits_do_not_depend_on_the_batch(network, batch_size):
-    alone = np.concatenate(
-        [evaluate.predict_logits(*network[:2], network[2][row : row + 1], batch_size=1) for row in range(50)]
-    )
-    logits = evaluate.predict_logits(*network, batch_size=batch_size)
+    alone = np.concatenate([predict_logits(network[0], network[1][row : row + 1], EvalConfig(1)) for row in range(50)])
+    logits = predict_logits(*network, EvalConfig(batch_size))
     assert logits.shape == (50, 10)
     np.testing.assert_allclose(logits, alone, rtol=1e-5, atol=1e-5)
 
 
 def test_logits_that_are_not_finite_are_refused(network):
-    hyperparameters, variables, images = network
-    broken = jax.tree.map(lambda array: array.at[0].set(jnp.nan), variables)
+    classifier, images = network
+    broken = classifier._replace(params=jax.tree.map(lambda array: array.at[0].set(jnp.nan), classifier.params))
     with pytest.raises(FloatingPointError, match=r"^logits: not finite, first for image 0\. The run has diverged"):
-        evaluate.predict_logits(hyperparameters, broken, images, batch_size=7)
+        predict_logits(broken, images, EvalConfig(7))
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
@@ -61,9 +60,9 @@ def test_every_example_of_a_split_counts_once_whatever_the_batch(averaged, tmp_p
     found = []
     for batch_size in (7, 128, 10_000):
         values = runs.tiny(*AVERAGED, f"eval.batch_size={batch_size}")
-        step, variables = checkpointer.restore_variables(values, averaged, "last")
+        step, classifier = checkpointer.restore_classifier(values, averaged, "last")
         dataset = checks.load_data(values.data)
-        found.append(evaluate.evaluate_split(values, tmp_path, variables, dataset, split, step=step, weights="best"))
+        found.append(evaluate.evaluate_split(values, tmp_path, classifier, dataset, split, step=step, weights="best"))
     assert [record["count"] for record in found] == [runs.EXAMPLES[split]] * 3
     assert found[0]["confusion"] == found[1]["confusion"] == found[2]["confusion"]
     assert sum(map(sum, found[0]["confusion"])) == runs.EXAMPLES[split]
@@ -87,10 +86,8 @@ def test_predictions_hold_index_label_and_logits_of_every_example(copied, split)
 
 def test_the_chosen_weights_are_the_ones_evaluated(averaged):
     values = runs.tiny(*AVERAGED)
-    found = {weights: checkpointer.restore_variables(values, averaged, weights) for weights in ("last", "best", "ema")}
-    kernels = {
-        weights: np.asarray(variables["params"]["dense1"]["kernel"]) for weights, (_, variables) in found.items()
-    }
+    found = {weights: checkpointer.restore_classifier(values, averaged, weights) for weights in ("last", "best", "ema")}
+    kernels = {weights: np.asarray(one.params["dense1"]["kernel"]) for weights, (_, one) in found.items()}
     result = runs.saved(averaged, "result.json")
     assert found["last"][0] == found["ema"][0] == 48
     assert found["best"][0] == result["best"]["step"]

@@ -23,7 +23,7 @@ import networks
 import runs
 import test_configs
 import test_model
-from cnn import hyperparams, losses, registry
+from cnn import evaluate, losses, registry
 from cnn.cli import CHOICES, export
 from cnn.config.config import ConfigError
 from cnn.config.resolve import resolve as resolve_resolve
@@ -31,8 +31,8 @@ from cnn.export import Trained, agreement, artefact, onnx_graph, safetensors_fil
 from cnn.layers.base import OnnxGraph
 from cnn.layers.dense import Dense, Flatten
 from cnn.model import summary
+from cnn.model.classifier import flatten
 from cnn.model.network import apply
-from cnn.train import load_init_from, step
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 SIZES = (1, 7, 128)
@@ -50,7 +50,7 @@ def trained(values, **changes):
     """Returns a network with random weights, none of them trivial."""
     variables = networks.variables(values.layers, values.data.image_shape)
     classes = tuple(f"class {n}" for n in range(values.data.classes))
-    return Trained(values, variables, classes, 0, "last", **changes)
+    return Trained(values, evaluate.make_classifier(values, variables), classes, 0, "last", **changes)
 
 
 def resolve(text, shape=(9, 8, 6), **sections):
@@ -72,7 +72,7 @@ def logits_of(network, images):
 
     @functools.partial(networks.jit)
     def logits(variables, images):
-        standardised = step.normalised(hyperparams.from_values(network.values), images)
+        standardised = network.classifier.preprocess(images)
         return apply(network.values.layers, variables, standardised, platform="gpu")
 
     return np.asarray(logits(network.variables, jnp.asarray(images)))
@@ -152,7 +152,7 @@ def test_every_config_is_the_same_in_every_format(name):
     check_onnx(network)
     assert stablehlo.write(network).about["difference"] <= 1e-5
     found = safetensors.numpy.load(safetensors_file.write(network).content)
-    arrays = load_init_from.flatten(network.variables)
+    arrays = flatten(network.variables)
     assert found.keys() == arrays.keys()
     assert all(found[name].tobytes() == np.asarray(array).tobytes() for name, array in arrays.items())
 

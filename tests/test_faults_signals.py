@@ -74,7 +74,9 @@ def test_a_signal_while_many_pictures_are_read_exits_at_once(tmp_path):
         folder = tmp_path / "pictures" / ("train", "test")[number % 2] / "class"
         folder.mkdir(parents=True, exist_ok=True)
         os.link(tmp_path / "noise.png", folder / f"{number}.png")
-    arguments = flags(data__name="folder", data__data_dir=tmp_path / "pictures", data__classes="1", data__resize="nearest")
+    arguments = flags(
+        data__name="folder", data__data_dir=tmp_path / "pictures", data__classes="1", data__resize="nearest"
+    )
     with Running(*arguments, f"--workdir={tmp_path / 'run'}", fault="load:stop:1") as running:
         running.wait_until_stopped()
         running.go_on()

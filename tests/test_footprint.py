@@ -19,7 +19,8 @@ from cnn.data import loader, types
 from cnn.optim import OPTIMIZERS, optimizers
 from cnn.system import sharding
 from cnn.train import checks, memory_estimate
-from cnn.train.step import _create, train_step
+from cnn.train.state import _create
+from cnn.train.step import train_step
 from tests import networks
 
 NETWORKS = {
@@ -46,7 +47,7 @@ def resolve(layers, *overrides):
 def compiled_bytes(values):
     """Returns what XLA says that the compiled step takes: its arguments and all between them."""
     program, shape = tiny.program(values), values.data.image_shape
-    create = functools.partial(_create, image_shape=shape, program=program)
+    create = functools.partial(_create, image_shape=shape, frozen=program.frozen)
     state = jax.eval_shape(create, hyperparams.from_values(values), jax.random.key_data(jax.random.key(0)))
     count = values.train.batch_size
     batch = loader.Examples(jax.ShapeDtypeStruct((count, *shape), jnp.uint8), jax.ShapeDtypeStruct((count,), jnp.int32))

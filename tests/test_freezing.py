@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import tiny
-from cnn import evaluate
 from cnn.config import config
 from cnn.optim import OPTIMIZERS
 from cnn.train import memory_estimate, multi_step
@@ -28,7 +27,7 @@ def changed(values, steps=3):
     """Returns the state after some steps, and the paths of the parameters and statistics that they changed."""
     before, _ = tiny.start(values)
     after, _ = tiny.run(values, steps)
-    old, new = bits(evaluate.variables_of(before)), bits(evaluate.variables_of(after))
+    old, new = bits(before.classifier().variables), bits(after.classifier().variables)
     return after, {path.partition("/")[2] for path in old if old[path] != new[path]}
 
 

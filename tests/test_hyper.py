@@ -16,7 +16,8 @@ from cnn.data.augment import AUGMENTATIONS
 from cnn.optim import AVERAGES, CLIPS, OPTIMIZERS, SCHEDULES
 from cnn.registry import LAYERS
 from cnn.train import multi_step
-from cnn.train.step import _create, _create_on_cpu, create_state, train_step
+from cnn.train.state import _create, _create_on_cpu, create_state
+from cnn.train.step import train_step
 from tests import networks, tiny
 
 FULL = {
@@ -179,7 +180,7 @@ def test_learning_rates_train_side_by_side_as_they_do_alone():
     hypers = [hyperparams.from_values(values) for values in every]
     stacked = jax.tree.map(lambda *numbers: jnp.stack(numbers), *hypers)
     program, images = tiny.program(every[0]), tiny.split()
-    together = jax.vmap(lambda hypers: create_state(hypers, tiny.SHAPE, 0, program))(stacked)
+    together = jax.vmap(lambda hypers: create_state(hypers, tiny.SHAPE, 0))(stacked)
 
     @networks.jit
     def step(states, rows):

@@ -67,11 +67,7 @@ WITHOUT_JAX = (
     "cli.tables",
 )
 """Modules, and folders with all that is in them."""
-OWED = {
-    "cnn.evaluate": {"cnn.train.step"},
-    "cnn.explain.first_layer": {"cnn.train.step"},
-    "cnn.explain.journey": {"cnn.train.step"},
-}
+OWED: dict[str, set[str]] = {}
 OF_JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 
 

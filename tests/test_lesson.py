@@ -20,7 +20,8 @@ from cnn.layers.base import show, written
 from cnn.layers.convolution import Conv
 from cnn.layers.pooling import MaxPool
 from cnn.model import network, summary
-from cnn.train import gradient, multi_step, step
+from cnn.train import multi_step
+from cnn.train.state import StepConfig, create_state
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (REPOSITORY / "configs").glob("*.py"))
@@ -215,10 +216,8 @@ def test_one_filter_trained_on_lines_of_one_direction_finds_an_oriented_edge_fil
         "data": {"name": "lines", "image_shape": (10, 10, 1), "classes": 2},
         "optimizer": {"name": "adam", "learning_rate": 0.1},
     }
-    program = gradient.StepConfig(
-        classes=2, total_steps=150, steps_per_epoch=4, accumulate_steps=1, compute_dtype="float32"
-    )
-    state = step.create_state(hyperparams.from_values(resolve.resolve(raw)), (10, 10, 1), seed, program)
+    program = StepConfig(classes=2, total_steps=150, steps_per_epoch=4, accumulate_steps=1, compute_dtype="float32")
+    state = create_state(hyperparams.from_values(resolve.resolve(raw)), (10, 10, 1), seed)
     split = loader.Examples(jnp.asarray(images), jnp.asarray(labels))
     for _ in range(150):
         state, metrics = multi_step.run_step(state, split, jnp.asarray(rng.integers(0, 256, 64)), program=program)

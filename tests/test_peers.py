@@ -98,7 +98,7 @@ def test_the_parameters_by_their_names_are_those_of_the_network(exported):
 
     values = resolve.resolve(runs.saved(exported.parents[1], "config.json"))
     pictures = np.random.default_rng(1).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
-    _, variables = checkpointer.restore_variables(values, exported.parents[1], "last")
-    ours = evaluate.predict_images(values, variables, pictures)
+    _, classifier = checkpointer.restore_classifier(values, exported.parents[1], "last")
+    ours = evaluate.predict_images(values, classifier, pictures)
     plain = (pictures.astype(np.float32) / 255).transpose(0, 3, 1, 2)
     np.testing.assert_allclose(ours, logits_of(load_file(exported), plain), rtol=0, atol=1e-4)

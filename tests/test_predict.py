@@ -75,15 +75,15 @@ def test_the_logits_are_those_of_evaluation(finished, digits, capsys):
 def test_many_pictures_and_broken_ones_go_through_in_order_chunk_by_chunk(finished, digits, here, capsys):
     (here / "broken.png").write_bytes(b"\x89PNG")
     values = runs.tiny("eval.batch_size=3")
-    _, variables = checkpointer.restore_variables(values, finished, "last")
+    _, classifier = checkpointer.restore_classifier(values, finished, "last")
     from cnn import evaluate
 
     names = [str(digits / f"{row:03}.png") for row in range(8)]
     files = [names[0], "broken.png", *names[1:], UnreadableImage("x.gif", "no")]
-    found = list(evaluate.predict(values, variables, files, GREY))
+    found = list(evaluate.predict(values, classifier, files, GREY))
     assert [outcome.path for outcome in found] == [names[0], "broken.png", *names[1:], "x.gif"]
     assert [isinstance(outcome, UnreadableImage) for outcome in found] == [False, True, *[False] * 7, True]
-    alone = [next(evaluate.predict(values, variables, [name], GREY)).logits for name in names]
+    alone = [next(evaluate.predict(values, classifier, [name], GREY)).logits for name in names]
     together = [outcome.logits for outcome in found if not isinstance(outcome, UnreadableImage)]
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)
 

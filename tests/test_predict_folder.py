@@ -70,9 +70,9 @@ def test_the_logits_are_those_of_evaluation_to_the_bit_beside_broken_pictures(fo
     assert resolve.resolve(given).data.on_error == "skip"
     sizes, compute = [], evaluate._forward
 
-    def forward(hyperparameters, variables, images, rows, **how):
+    def forward(classifier, images, rows, **how):
         sizes.append(len(rows))
-        return compute(hyperparameters, variables, images, rows, **how)
+        return compute(classifier, images, rows, **how)
 
     train(tmp_path / "run", given, 1000)
     monkeypatch.setattr(evaluate, "_forward", forward)

@@ -465,7 +465,7 @@ def simulated(values, steps):
     split = loader.Examples(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
     per_epoch = len(split.labels) // values.train.batch_size
     program = make_step_config(values, per_epoch * values.train.epochs, per_epoch)
-    state = create_train_state(values, program)
+    state = create_train_state(values)
     for step in range(steps):
         epoch, position = divmod(step, per_epoch)
         rows = order.permutation(values.seed, epoch, len(split.labels)).astype(np.int32)

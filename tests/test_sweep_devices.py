@@ -18,13 +18,13 @@ import json, sys
 import numpy as np
 sys.path[:0] = ["tests", "."]
 import runs, sweeps
-from cnn.train.state import make_program, make_state
+from cnn.train.state import create_train_state, make_step_config
 from cnn.sweep import programs, stacked
 
 values = runs.tiny("model.layers=conv(2, 3) | relu | max_pool(2) | flatten | dense(classes)")
 images = programs.images(programs.Datasets().of(values))
-program, devices = make_program(values, 36, 12), stacked.mesh()
-states = stacked.stack([make_state(values, program)] * 16, devices)
+program, devices = make_step_config(values, 36, 12), stacked.mesh()
+states = stacked.stack([create_train_state(values)] * 16, devices)
 rows = np.zeros((16, 100), np.int32)
 step = {"program": program, "devices": devices, "shared": False}
 texts = [

@@ -9,15 +9,15 @@ import numpy as np
 import optax
 import pytest
 
-from cnn import hyperparams
+from cnn import evaluate, hyperparams
 from cnn.data import loader
 from cnn.layers.base import Shard
 from cnn.model import fusion
 from cnn.model.network import apply, apply_train
 from cnn.optim import OPTIMIZERS, averages
 from cnn.train import multi_step
-from cnn.train.gradient import of_batch
-from cnn.train.step import _create, normalised, train_step
+from cnn.train.state import _create
+from cnn.train.step import gradient_fn, train_step
 from tests import networks, tiny
 
 RICH = {
@@ -113,9 +113,9 @@ def gradients(text, count):
         hyperparams.from_values(values),
         jax.random.key_data(jax.random.key(0)),
         image_shape=tiny.SHAPE,
-        program=compiled,
+        frozen=(),
     )._replace(**variables)
-    pictures, labels = normalised(state.hyper, images.images), jax.nn.one_hot(images.labels, tiny.CLASSES)
+    pictures, labels = state.classifier().preprocess(images.images), jax.nn.one_hot(images.labels, tiny.CLASSES)
 
     def loss_fn(params):
         logits, batch_stats = apply_train(
@@ -129,7 +129,7 @@ def gradients(text, count):
     def both(params):
         grads, others = jax.grad(loss_fn, has_aux=True)(params)
         given = {**variables, "params": params}
-        ours = of_batch(state.hyper, given, images.images, images.labels, jax.random.key(0), compiled)
+        ours = gradient_fn(compiled)(state.hyper, given, *images, jax.random.key(0))
         return tuple(ours), (grads, *others)
 
     return both(variables["params"])
@@ -202,7 +202,7 @@ def test_a_step_scatters_nothing(platform, monkeypatch):
         raw["data"] = {**tiny.RAW["data"], "image_shape": (17, 16, 3), "augment": augment}
         values = tiny.resolve(raw)
         compiled = tiny.program(values)
-        abstract = functools.partial(_create, image_shape=(17, 16, 3), program=compiled)
+        abstract = functools.partial(_create, image_shape=(17, 16, 3), frozen=())
         state = jax.eval_shape(abstract, hyperparams.from_values(values), jax.random.key_data(jax.random.key(0)))
         batch = loader.Examples(
             jax.ShapeDtypeStruct((64, 17, 16, 3), jnp.uint8), jax.ShapeDtypeStruct((64,), jnp.int32)
@@ -338,7 +338,7 @@ def test_augmentation_and_dropout_draw_anew_at_each_step_and_nowhere_else():
     @networks.jit
     def metrics_at(step, seed):
         key = jax.random.key_data(jax.random.key(0))
-        state = _create(hyperparams.from_values(values), key, image_shape=tiny.SHAPE, program=compiled)
+        state = _create(hyperparams.from_values(values), key, image_shape=tiny.SHAPE, frozen=())
         state = state._replace(step=step, key=jax.random.key_data(jax.random.key(seed)))
         return train_step(state, batch, compiled)[1]["loss"]
 
@@ -348,13 +348,17 @@ def test_augmentation_and_dropout_draw_anew_at_each_step_and_nowhere_else():
     assert float(metrics_at(2, 2)) != losses[2]
 
 
+def standardised(values, images):
+    return evaluate.make_classifier(values, {"params": {}, "batch_stats": {}}).preprocess(images)
+
+
 def test_pictures_are_standardised_by_mean_and_deviation():
     values = tiny.resolve(data__mean="(0.25,)", data__std="(0.5,)")
     images = tiny.split().images
-    found = normalised(hyperparams.from_values(values), images)
+    found = standardised(values, images)
     np.testing.assert_allclose(found, (np.asarray(images) / 255 - 0.25) / 0.5, rtol=1e-5, atol=1e-6)
     raw = {**tiny.RAW, "data": {**tiny.RAW["data"], "image_shape": (8, 8, 2), "mean": (0.1, 0.2), "std": (1.0, 2.0)}}
-    found = normalised(hyperparams.from_values(tiny.resolve(raw)), jnp.full((1, 8, 8, 2), 255, jnp.uint8))
+    found = standardised(tiny.resolve(raw), jnp.full((1, 8, 8, 2), 255, jnp.uint8))
     np.testing.assert_allclose(found[0, 0, 0], [0.9, 0.4], rtol=1e-6)
 
 

@@ -13,9 +13,10 @@ import sweeps
 from cnn import patterns
 from cnn.config import config
 from cnn.config.resolve import resolve as resolve_resolve
+from cnn.model.classifier import flatten
 from cnn.runs import run_dir
 from cnn.train import checkpointer, experiment, init_from, load_init_from, multi_step
-from cnn.train.state import create_train_state, make_step_config
+from cnn.train.state import create_train_state
 
 LAYERS = "flatten | dense(6) | batch_norm | relu | dense(classes) | softmax"
 SECTIONS = {**runs.SECTIONS, "model": {"layers": LAYERS}, "train": {**runs.SECTIONS["train"], "epochs": 1}}
@@ -37,7 +38,7 @@ def arrays(workdir, step=None):
     """Returns every array of a run by its path: its weights as its config says, or of a step."""
     values = resolve_resolve(runs.saved(workdir, "config.json"))
     if step is None:
-        return load_init_from.flatten(checkpointer.restore_variables(values, workdir, "last")[1])
+        return flatten(checkpointer.restore_classifier(values, workdir, "last")[1].variables)
     found, _ = load_init_from._read(init_from.find(f"{workdir}@{step}"))
     return found
 
@@ -130,7 +131,7 @@ def test_a_run_gives_the_weights_that_its_config_chose_and_a_step_its_own(weight
     assert runs.train(given, *changes) == 0
     steps = {"best": 12, "ema": 36}
     expected = {
-        name: load_init_from.flatten(checkpointer.restore_variables(runs.tiny(*changes), given, name)[1])
+        name: flatten(checkpointer.restore_classifier(runs.tiny(*changes), given, name)[1].variables)
         for name in ("last", weights)
     }
     assert not same(expected["last"], expected[weights], expected["last"])
@@ -141,10 +142,10 @@ def test_a_run_gives_the_weights_that_its_config_chose_and_a_step_its_own(weight
     assert (about["step"], about["weights"]) == (steps[weights], weights)
     assert same(arrays(workdir, 0), expected[weights], expected["last"]) == list(expected["last"])
     values = runs.tiny(f"init_from={given}@36", averaged)
-    state, about, _ = load_init_from.begin(values, create_train_state(values, make_step_config(values, 12, 12)))
+    state, about, _ = load_init_from.begin(values, create_train_state(values))
     assert (about["step"], about["weights"]) == (36, "last")
     for params in (state.params, state.average):
-        found = load_init_from.flatten({"params": params, "batch_stats": {}})
+        found = flatten({"params": params, "batch_stats": {}})
         assert same(found, expected["last"], found) == list(expected["last"])
 
 

@@ -8,8 +8,7 @@ from cnn.config.config import Override
 from cnn.config.resolve import resolve as resolve_resolve
 from cnn.data import loader
 from cnn.train import multi_step
-from cnn.train.state import make_step_config
-from cnn.train.step import create_state
+from cnn.train.state import create_state, make_step_config
 
 SHAPE, CLASSES, BATCH = (8, 8, 1), 3, 8
 RAW = {
@@ -33,7 +32,8 @@ def program(values, total_steps=20, steps_per_epoch=4):
 def start(values, seed=0, **lengths):
     """Returns the state before the first update, and the program."""
     compiled = program(values, **lengths)
-    return create_state(hyperparams.from_values(values), values.data.image_shape, seed, compiled), compiled
+    state = create_state(hyperparams.from_values(values), values.data.image_shape, seed, values.frozen)
+    return state, compiled
 
 
 def split(count=32, seed=0):

@@ -35,7 +35,7 @@ def build(spec):
     split = types.Split(images, labels.astype(np.int32))
     given = loader.Loader(split, seed=0, batch_size=size, epochs=10_000, workers=0, place=place)
     program = make_step_config(values, 100_000, 100, halves)
-    state, made = create_train_state(values, program), 0
+    state, made = create_train_state(values, halves), 0
 
     def train_steps(count):
         nonlocal state, made
@@ -51,8 +51,8 @@ def build(spec):
 
     def evaluate_batches(count):
         for part in worker.parts(count, len(labels) // size):
-            variables = evaluate.variables_of(state)
-            evaluate.predict_logits(state.hyper, variables, placed[: part * size], batch_size=size, devices=halves)
+            config = evaluate.EvalConfig(size, devices=halves)
+            evaluate.predict_logits(state.classifier(), placed[: part * size], config)
 
     matrix = jnp.ones((1536, 1536))
     multiply = jax.jit(jnp.matmul)

@@ -14,6 +14,7 @@ from cnn.runs import recorded_data, run_dir
 if TYPE_CHECKING:
     from cnn.data.types import Dataset
     from cnn.evaluate import Prediction
+    from cnn.model.classifier import Classifier
 
 SPLITS = ("train", "valid", "test")
 WEIGHTS = ("last", "best", "ema")
@@ -57,8 +58,8 @@ def dataset(values: Config, workdir: Path, split: str, data_dir: str | None = No
     return found
 
 
-def variables(values: Config, workdir: Path, weights: str | None = None) -> tuple[int, dict[str, Any]]:
-    """Returns the step and the variables of a run.
+def classifier(values: Config, workdir: Path, weights: str | None = None) -> "tuple[int, Classifier]":
+    """Returns the step and the network of a run.
 
     Args:
       values: the run's config.
@@ -70,7 +71,7 @@ def variables(values: Config, workdir: Path, weights: str | None = None) -> tupl
     """
     from cnn.train import checkpointer  # JAX takes seconds to import
 
-    return checkpointer.restore_variables(values, workdir, _one_of("weights", weights or values.eval.weights, WEIGHTS))
+    return checkpointer.restore_classifier(values, workdir, _one_of("weights", weights or values.eval.weights, WEIGHTS))
 
 
 def evaluate(
@@ -84,7 +85,7 @@ def evaluate(
       values: the run's config.
       workdir: the run's directory.
       split: train, valid or test.
-      weights: see `variables`.
+      weights: see `classifier`.
       data_dir: where the data are, if they have moved.
 
     Raises:
@@ -97,7 +98,7 @@ def evaluate(
     _one_of("split", split, SPLITS)
     numerics.tell(values, workdir)
     weights = weights or values.eval.weights
-    step, found = variables(values, workdir, weights)
+    step, found = classifier(values, workdir, weights)
     given = dataset(values, workdir, split, data_dir)
     return evaluate.evaluate_split(values, workdir, found, given, split, step=step, weights=weights)
 
@@ -111,7 +112,7 @@ def predict_files(
       values: the run's config.
       workdir: the run's directory.
       files: pictures, and folders of them.
-      weights: see `variables`.
+      weights: see `classifier`.
       invert: see `ImageSpec`.
 
     Raises:
@@ -120,7 +121,7 @@ def predict_files(
     from cnn import evaluate
 
     spec = recorded_data.image_spec(workdir, values.data, _one_of("invert", invert, user_images.INVERT))
-    _, found = variables(values, workdir, weights)
+    _, found = classifier(values, workdir, weights)
     return evaluate.predict(values, found, user_images.find_images(files), spec)
 
 

@@ -155,7 +155,7 @@ class Run:
         import jax
 
         with interruptible():
-            return jax.tree.map(np.asarray, reading.variables(self._values, self.workdir, weights)[1])
+            return jax.tree.map(np.asarray, reading.classifier(self._values, self.workdir, weights)[1].variables)
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -226,8 +226,8 @@ class Run:
         from cnn import evaluate
 
         pixels = images.checked(given, self._values.data.image_shape)
-        _, variables = reading.variables(self._values, self.workdir, weights)
-        logits = evaluate.predict_images(self._values, variables, pixels)
+        _, classifier = reading.classifier(self._values, self.workdir, weights)
+        logits = evaluate.predict_images(self._values, classifier, pixels)
         names = tuple(f"image {row}" for row in range(len(pixels)))
         return Predictions(pixels, logits, self.classes, names, ((),) * len(pixels))
 
@@ -248,9 +248,9 @@ class Run:
         given = self.predict(picture).images if images.paths_of(picture) else np.asarray(picture)
         image = images.checked(given, self._values.data.image_shape)
         with interruptible():
-            _, variables = reading.variables(self._values, self.workdir, weights)
+            _, classifier = reading.classifier(self._values, self.workdir, weights)
             chosen = [journey.Chosen("image", "your own picture", image[0])]
-            followed = journey.capture(self._values, variables, chosen, self.classes, {})
+            followed = journey.capture(self._values, classifier, chosen, self.classes, {})
         outputs = walkthrough.forward(followed, followed.pictures[0])
         (name, _), *_ = walkthrough.chances(followed, outputs)
         return Journey(image[0], outputs, name, followed.about["numbers"])

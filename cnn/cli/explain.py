@@ -74,17 +74,17 @@ def _follow(
 
     weights = flags.get("weights", values.eval.weights)
     own = _own(values, workdir, flags, words) if words else []
-    step, variables = checkpointer.restore_variables(values, workdir, weights)
+    step, classifier = checkpointer.restore_classifier(values, workdir, weights)
     about: dict[str, Any] = {"step": step, "weights": weights, "max_mb": max_mb}
     if own:
         classes = recorded_data.class_names(workdir, values.data.classes)
-        followed = capture(values, variables, own, classes, about)
+        followed = capture(values, classifier, own, classes, about)
         record.write(workdir / record.JOURNEY, followed)
         return followed
     split = flags.get("split", "test")
     dataset = reading.dataset(values, workdir, split, flags.get("data_dir"))
     how = flags.get("choose", "confused")
-    return follow_split(values, workdir, variables, dataset, split, about, how=how, count=count)
+    return follow_split(values, workdir, classifier, dataset, split, about, how=how, count=count)
 
 
 def _own(values: Config, workdir: Path, flags: Mapping[str, str], words: Sequence[str]) -> list["Chosen"]:

@@ -48,8 +48,8 @@ def run(values: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     from cnn import export  # JAX takes seconds to import, and the checks above need none
     from cnn.train import checkpointer
 
-    step, variables = checkpointer.restore_variables(values, workdir, weights)
-    trained = export.Trained(values, variables, tuple(classes), step, weights, flags.get("input", "uint8"))
+    step, classifier = checkpointer.restore_classifier(values, workdir, weights)
+    trained = export.Trained(values, classifier, tuple(classes), step, weights, flags.get("input", "uint8"))
     artefact = importlib.import_module(chosen_format.module).write(trained)
     general = {"format": flags["format"], "step": step, "weights": weights, "classes": classes}
     path.parent.mkdir(parents=True, exist_ok=True)

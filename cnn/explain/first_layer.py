@@ -10,18 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt8
 
-from cnn import hyperparams
 from cnn.config.config import Config
 from cnn.data import types
-from cnn.hyperparams import Hyperparams
 from cnn.layers.activation import Relu
 from cnn.layers.combine import Dropout
 from cnn.layers.convolution import Conv
 from cnn.layers.normalisation import BatchNorm, GroupNorm
 from cnn.model import network
+from cnn.model.classifier import Classifier
 from cnn.model.summary import Row
 from cnn.runs import run_dir
-from cnn.train import step
 
 MOST_IMAGES, MOST_NUMBERS = 1000, 2**22
 """At most so many images are looked at, and so many numbers are held at a time."""
@@ -30,7 +28,7 @@ MOST_IMAGES, MOST_NUMBERS = 1000, 2**22
 def write(
     values: Config,
     workdir: Path,
-    variables: network.Variables,
+    classifier: Classifier,
     images: UInt8[np.ndarray, "n height width channels"] | types.Stored,
 ) -> None:
     """Writes `first_layer.npz` for a network that begins with a convolution.
@@ -41,21 +39,20 @@ def write(
     Args:
       values: the run's config.
       workdir: the run's directory.
-      variables: `params` and `batch_stats`.
+      classifier: the run's network.
       images: intensities 0..255; the first of them are looked at.
     """
     rows = first(values.rows)
     if not rows:
         return
-    arrays = variables["params"][rows[0].path]
+    arrays = classifier.params[rows[0].path]
     kernel = np.asarray(arrays["kernel"], np.float32)
     most = min(MOST_IMAGES, len(images))
     batches = -(-most // max(1, min(100, MOST_NUMBERS // math.prod(rows[0].output))))
     batch = most // batches  # all of one size, which is compiled once; that may leave a few images out
     count = batch * batches
-    hyperparameters = hyperparams.from_values(values)
     silent = sum(
-        np.asarray(_zeros(hyperparameters, variables, jnp.asarray(images[start : start + batch]), length=len(rows)))
+        np.asarray(_zeros(classifier, jnp.asarray(images[start : start + batch]), length=len(rows)))
         for start in range(0, count, batch)
     )
     stream = io.BytesIO()
@@ -85,9 +82,7 @@ def first(rows: tuple[Row, ...]) -> list[Row]:
 
 
 @functools.partial(jax.jit, static_argnames="length")
-def _zeros(
-    hyperparameters: Hyperparams, variables: network.Variables, images: jax.Array, *, length: int
-) -> Int[Array, " filters"]:
-    outputs = network.capture(hyperparameters.layers[:length], variables, step.normalised(hyperparameters, images))
+def _zeros(classifier: Classifier, images: jax.Array, *, length: int) -> Int[Array, " filters"]:
+    outputs = network.capture(classifier.layers[:length], classifier.variables, classifier.preprocess(images))
     *_, last = outputs.values()
     return (last == 0).sum(axis=(0, 1, 2))

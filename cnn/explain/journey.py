@@ -1,7 +1,4 @@
-"""Captures what every layer did to chosen images: on a CPU, in float32, by the plain plan; checked in float64.
-
-A look into a network that is trained: what only its page reads.
-"""
+"""Captures what every layer did to chosen images: on a CPU, in float32, by the plain plan; checked in float64."""
 
 import zipfile
 import zlib
@@ -14,16 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from cnn import evaluate, hyperparams, losses, metrics
+from cnn import evaluate, losses, metrics
 from cnn.config.config import Config
 from cnn.data import types
 from cnn.explain import first_layer
 from cnn.model import network
+from cnn.model.classifier import Classifier
 from cnn.report.journey import record, reference
 from cnn.report.journey.graph import Stage, build
 from cnn.report.journey.record import Journey, Picture
 from cnn.runs import recorded_data, run_dir
-from cnn.train import step
 
 IMAGES = 8
 """How many are followed where nobody says."""
@@ -71,7 +68,7 @@ def choose(
 def follow_split(
     values: Config,
     workdir: Path,
-    variables: Mapping[str, Any],
+    classifier: Classifier,
     dataset: types.Dataset,
     split: str,
     about: Mapping[str, Any],
@@ -84,7 +81,7 @@ def follow_split(
     Args:
       values: the run's config.
       workdir: the run's directory; its predictions of the split are read where there are any.
-      variables: `params` and `batch_stats`.
+      classifier: the run's network.
       dataset: holds the split, which is not empty.
       split: train, valid or test.
       about: see `capture`.
@@ -99,13 +96,9 @@ def follow_split(
     logits = _predictions(workdir / run_dir.predictions(name), examples)
     if logits is None:
         examples = examples.take(np.arange(min(len(examples), UNEVALUATED)))
-        hyperparameters, images = hyperparams.from_values(values), evaluate.placed(examples)
-        dtype = values.train.compute_dtype
-        logits = evaluate.predict_logits(
-            hyperparameters, dict(variables), images, batch_size=values.eval.batch_size, compute_dtype=dtype
-        )
+        logits = evaluate.predict_logits(classifier, evaluate.placed(examples), evaluate.EvalConfig.of(values))
     chosen = choose(how, split, examples, logits, count)
-    journey = capture(values, variables, chosen, dataset.class_names, about)
+    journey = capture(values, classifier, chosen, dataset.class_names, about)
     record.write(workdir / record.JOURNEY, journey)
     return journey
 
@@ -122,7 +115,7 @@ def _predictions(path: Path, examples: types.Split) -> np.ndarray | None:
 
 def capture(
     values: Config,
-    variables: Mapping[str, Any],
+    classifier: Classifier,
     chosen: Sequence[Chosen],
     classes: Sequence[str],
     about: Mapping[str, Any],
@@ -131,7 +124,7 @@ def capture(
 
     Args:
       values: the run's config.
-      variables: `params` and `batch_stats`.
+      classifier: the run's network.
       chosen: at least one image, of the config's shape.
       classes: their names.
       about: what else the page shall say: the step, the weights.
@@ -141,7 +134,7 @@ def capture(
       Disagreement: a number does not follow from what it is made of.
     """
     graph = build(values.layers, values.data.image_shape)
-    table, arrays, outputs = _captured(values, variables, graph, np.stack([each.pixels for each in chosen]))
+    table, arrays, outputs = _captured(classifier, graph, np.stack([each.pixels for each in chosen]))
     pictures = []
     numbers, worst = 0, 0.0
     for row, each in enumerate(chosen):
@@ -160,27 +153,25 @@ def capture(
 
 
 def _captured(
-    values: Config,
-    variables: Mapping[str, Any],
-    graph: Sequence[Stage],
-    pixels: UInt8[np.ndarray, "n height width channels"],
+    classifier: Classifier, graph: Sequence[Stage], pixels: UInt8[np.ndarray, "n height width channels"]
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Returns what the network reads for each intensity, its arrays, and what every stage made of the images."""
     # Op by op, not jitted: fused, a layer might read another rounding of a number than the one that is stored.
     with jax.default_device(jax.devices("cpu")[0]), jax.default_matmul_precision("highest"):
-        table = _table(values)
+        local = jax.tree.map(lambda array: jnp.asarray(np.asarray(array), jnp.float32), classifier)
+        table = _table(local, pixels.shape[-1])
         images = np.stack([table[channel][pixels[..., channel]] for channel in range(len(table))], axis=-1)
-        local = jax.tree.map(lambda array: jnp.asarray(np.asarray(array), jnp.float32), dict(variables))
-        captured = network.capture(values.layers, local, jnp.asarray(images))
+        captured = network.capture(local.layers, local.variables, jnp.asarray(images))
     outputs = {"input": images, **{name: np.asarray(output) for name, output in captured.items()}}
-    arrays = {f"{stage.name}/{name}": _array(local, stage.name, name) for stage in graph for name in stage.arrays}
+    arrays = {
+        f"{stage.name}/{name}": _array(local.variables, stage.name, name) for stage in graph for name in stage.arrays
+    }
     return table, arrays, outputs
 
 
-def _table(values: Config) -> Float32[np.ndarray, "channels 256"]:
-    channels = values.data.image_shape[2]
+def _table(classifier: Classifier, channels: int) -> Float32[np.ndarray, "channels 256"]:
     ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, None, :, None], (1, 1, 256, channels))
-    return np.asarray(step.normalised(hyperparams.from_values(values), jnp.asarray(ramp)))[0, 0].T.copy()
+    return np.asarray(classifier.preprocess(jnp.asarray(ramp)))[0, 0].T.copy()
 
 
 def _array(variables: Mapping[str, Any], path: str, name: str) -> np.ndarray:
@@ -219,23 +210,23 @@ def _picture(each: Chosen, graph: Sequence[Stage], outputs: Mapping[str, np.ndar
 
 
 def look(
-    values: Config, workdir: Path, variables: network.Variables, dataset: types.Dataset, *, step: int, judged: bool
+    values: Config, workdir: Path, classifier: Classifier, dataset: types.Dataset, *, step: int, validates: bool
 ) -> None:
     """Writes `first_layer.npz` and `journey.npz`, from the split that the run was evaluated on last.
 
     Args:
       values: the run's config.
       workdir: the run's directory.
-      variables: the weights that the config chose.
+      classifier: with the weights that the config chose.
       dataset: the run's.
-      step: the updates behind the variables.
-      judged: whether there is a validation split that training did not see.
+      step: the updates behind them.
+      validates: whether there is a validation split that training did not see.
 
     Raises:
       FloatingPointError: a layer's output is not finite.
       Disagreement: a number does not follow from what it is made of.
     """
-    name = "test" if values.eval.test else "valid" if judged else "train"
-    first_layer.write(values, workdir, variables, getattr(dataset, name).images)
+    name = "test" if values.eval.test else "valid" if validates else "train"
+    first_layer.write(values, workdir, classifier, getattr(dataset, name).images)
     about = {"step": step, "weights": values.eval.weights}
-    follow_split(values, workdir, variables, dataset, name, about)
+    follow_split(values, workdir, classifier, dataset, name, about)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Num
 
-from cnn import evaluate, hyperparams, losses
+from cnn import evaluate, losses
 from cnn.export.artefact import Trained
 
 Probabilities = Callable[[np.ndarray], Any]
@@ -63,6 +63,5 @@ def drawn(trained: Trained, size: int, seed: int = 0) -> Num[np.ndarray, "size h
 def expected(trained: Trained, images: np.ndarray) -> Float32[np.ndarray, "images classes"]:
     """Returns the logits of evaluation's own program, in float32 on the CPU."""
     with jax.default_device(cpu()), jax.default_matmul_precision("highest"):
-        variables = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)), dict(trained.variables))
-        hyperparameters = hyperparams.from_values(trained.values)
-        return evaluate.predict_logits(hyperparameters, variables, jnp.asarray(images), batch_size=len(images))
+        classifier = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)), trained.classifier)
+        return evaluate.predict_logits(classifier, jnp.asarray(images), evaluate.EvalConfig(len(images)))

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from cnn.config.config import Config, ConfigError
 from cnn.model import network, summary
+from cnn.model.classifier import Classifier
 
 LARGEST = 2_000_000_000
 """Bytes of weights; what both formats are stored in ends at 2 GiB."""
@@ -15,7 +16,7 @@ class Trained(NamedTuple):
 
     Attributes:
       values: the run's config.
-      variables: `params` and `batch_stats`.
+      classifier: its network.
       classes: the names of the classes, in the order of the logits.
       step: the updates behind the variables.
       weights: which they are: last, best or ema.
@@ -23,11 +24,16 @@ class Trained(NamedTuple):
     """
 
     values: Config
-    variables: network.Variables
+    classifier: Classifier
     classes: tuple[str, ...]
     step: int
     weights: str
     intensities: str = "uint8"
+
+    @property
+    def variables(self) -> network.Variables:
+        """`params` and `batch_stats`."""
+        return self.classifier.variables
 
 
 class Artefact(NamedTuple):
@@ -36,7 +42,7 @@ class Artefact(NamedTuple):
     Attributes:
       content: of the file.
       about: what the description beside it says of this format, as JSON.
-      said: lines for the person, about this format.
+      said: lines for the user, about this format.
     """
 
     content: bytes

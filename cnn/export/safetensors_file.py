@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from cnn.export.artefact import Artefact, Trained
-from cnn.train import load_init_from
+from cnn.model import classifier
 
 LAYOUT = (
     "kernels are height x width x inputs x features (conv) and inputs x features (dense); maps are flattened as HWC"
@@ -17,9 +17,7 @@ LAYOUT = (
 
 def write(trained: Trained) -> Artefact:
     """Returns every array in float32 by its path, `conv1/kernel`, and as metadata what it takes to use them."""
-    arrays = {
-        path: np.asarray(array) for path, array in load_init_from.flatten(jax.device_get(trained.variables)).items()
-    }
+    arrays = {path: np.asarray(array) for path, array in classifier.flatten(jax.device_get(trained.variables)).items()}
     data = trained.values.data
     about: dict[str, Any] = {
         "layers": json.loads(trained.values.json)["model"],

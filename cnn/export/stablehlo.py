@@ -7,12 +7,10 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array, Float, Num
 
-from cnn import hyperparams
 from cnn.export import agreement
 from cnn.export.artefact import Artefact, Trained, check_size, pictures, precision
 from cnn.layers.activation import Softmax
 from cnn.model import network, summary
-from cnn.train import step
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -48,12 +46,10 @@ def write(trained: Trained) -> Artefact:
 
 def _probabilities(trained: Trained) -> Any:
     values = trained.values
-    hyperparameters = hyperparams.from_values(values)
     last = summary.named(values.layers)[-1][0]
 
     def probabilities(images: Num[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
-        standardised = step.normalised(hyperparameters, images)
-        outputs = network.capture(values.layers, trained.variables, standardised)
+        outputs = network.capture(values.layers, trained.variables, trained.classifier.preprocess(images))
         ends = isinstance(values.layers[-1], Softmax)
         return outputs[last] if ends else jax.nn.softmax(outputs[last])
 

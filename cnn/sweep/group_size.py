@@ -12,8 +12,7 @@ from cnn.sweep import programs
 from cnn.sweep.options import CmaEs, Tpe
 from cnn.sweep.session import Session
 from cnn.system.sharding import memory_limit
-from cnn.train import step
-from cnn.train.state import make_step_config
+from cnn.train.state import create_state
 
 MOST_LANES_CPU = 8
 MOST_LANES = 512
@@ -38,9 +37,8 @@ def most(session: Session, counts: Mapping[str, int]) -> int:
         example = next(trial for trial in plan.trials if programs.key(trial) == program)
     elif isinstance(options.sampler, Tpe | CmaEs):
         trials = max(1, options.trials // ROUNDS) * len(plan.seeds)
-    examples = len(session.datasets.of(example.values).train)
     # Of several workers here each has its share.
-    needed = options.workers * trial_bytes(example.values, examples)
+    needed = options.workers * trial_bytes(example.values)
     return lanes_for(needed, math.ceil(trials / options.workers), devices)
 
 
@@ -59,14 +57,10 @@ def equal_parts(trials: int, most: int, devices: int) -> int:
     return math.ceil(trials / groups / devices) * devices
 
 
-def trial_bytes(values: Config, examples: int) -> float:
+def trial_bytes(values: Config) -> float:
     """Returns about how many bytes of memory a trial takes: its state, gradients and updates, and its activations."""
-    per_epoch = examples // values.train.batch_size
-    program, traced = (
-        make_step_config(values, per_epoch * values.train.epochs, per_epoch),
-        hyperparams.from_values(values),
-    )
-    state = jax.eval_shape(lambda traced: step.create_state(traced, values.data.image_shape, 0, program), traced)
+    traced = hyperparams.from_values(values)
+    state = jax.eval_shape(lambda traced: create_state(traced, values.data.image_shape, 0, values.frozen), traced)
     numbers = sum(int(np.prod(row.output)) for row in values.rows)
     own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return 3.0 * own + 4.0 * 3 * numbers * values.train.batch_size

@@ -14,7 +14,7 @@ from cnn.system.preemption import Preempted
 from cnn.train import checks, experiment
 from cnn.train.callbacks import Callbacks
 from cnn.train.loop import Trainer
-from cnn.train.step import TrainState
+from cnn.train.state import TrainState
 
 FULL = "out of memory"
 

@@ -17,8 +17,8 @@ from jaxtyping import Array, Int
 from cnn.data.loader import Examples
 from cnn.ops import layout
 from cnn.train import step
-from cnn.train.gradient import StepConfig
-from cnn.train.step import Metrics, TrainState
+from cnn.train.state import StepConfig, TrainState
+from cnn.train.step import Metrics
 
 AXIS = "trials"
 

@@ -9,16 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cnn import evaluate
 from cnn.config.config import Config, ConfigError
 from cnn.data.types import DataError
+from cnn.model.classifier import Classifier
 from cnn.optim import averages
 from cnn.runs import checkpoint_format, checkpoints, metric_writer, numerics, provenance, run_dir
 from cnn.system import multihost, sharding
 from cnn.system.text import plain
-from cnn.train import state
 from cnn.train.loop_state import LoopState
-from cnn.train.step import TrainState
+from cnn.train.state import TrainState, create_train_state
 
 Start = Callable[[TrainState], tuple[TrainState, dict[str, Any], str]]
 """Makes the state to start from of one that is only initialised; says what `run.json` keeps of it, and it in a line."""
@@ -169,8 +168,8 @@ class Checkpointer:
             pass
 
 
-def restore_variables(values: Config, workdir: Path, weights: str) -> tuple[int, dict[str, Any]]:
-    """Returns the step and the variables that `eval.weights` names, from a run's checkpoints.
+def restore_classifier(values: Config, workdir: Path, weights: str) -> tuple[int, Classifier]:
+    """Returns the step and the network with the weights that `eval.weights` names, from a run's checkpoints.
 
     Raises:
       ConfigError: nothing is saved, no average was kept, or nothing chose the best.
@@ -180,10 +179,7 @@ def restore_variables(values: Config, workdir: Path, weights: str) -> tuple[int,
     if weights == "best" and not (values.data.valid_fraction and values.data.train_on == "train"):
         raise ConfigError(['--weights: "best" but the run had no validation split to choose it. Use last or ema.'])
     values = numerics.as_saved(values, workdir)
-    # The lengths of the run are compiled in, but are no part of the state's structure: any that the schedule fits.
-    shortest = values.schedule.warmup_steps + values.schedule.cooldown_steps + 1
-    like = state.create_train_state(values, state.make_step_config(values, shortest, 1))
-    restored = checkpoints.read(workdir / run_dir.CHECKPOINTS, like, best=weights == "best")
+    restored = checkpoints.read(workdir / run_dir.CHECKPOINTS, create_train_state(values), best=weights == "best")
     if restored is None:
         raise ConfigError([f"--workdir: {workdir} has no checkpoint yet. Train it first."])
-    return restored.step, evaluate.variables_of(restored.state, averaged=weights == "ema")
+    return restored.step, restored.state.classifier(averaged=weights == "ema")

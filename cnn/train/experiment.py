@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 
 from cnn import evaluate
 from cnn.config.config import Config
-from cnn.data import types
+from cnn.data import types, user_images
 from cnn.explain import journey
+from cnn.model.classifier import Classifier
 from cnn.model.summary import count_parameters
 from cnn.runs import bad_examples_file, lock, numerics, provenance, recorded_data, run_dir
 from cnn.runs.checksum import fingerprint
 from cnn.system import fault_injection, multihost, sharding
 from cnn.system.compile_times import compilations
 from cnn.system.preemption import Preemption
-from cnn.train import checkpointer, state
+from cnn.train import checkpointer
 from cnn.train.callbacks import Callbacks
 from cnn.train.checks import check_lengths, check_memory, check_share, check_still_same, load_data, tell_remarks
 from cnn.train.loop import Trainer
@@ -126,24 +127,36 @@ def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> dict[str, 
     run_dir.write(workdir / run_dir.CONFIG, values.json.encode())
     before = run_dir.read_json(workdir / run_dir.RUN) or {}
     kept = {run_dir.INIT: before[run_dir.INIT]} if run_dir.INIT in before else {}
-    made = {**provenance.describe(), numerics.NUMERICS: numerics.VERSIONS, "data": state.describe(dataset)}
+    made = {**provenance.describe(), numerics.NUMERICS: numerics.VERSIONS, "data": describe(dataset)}
     run_dir.write_json(workdir / run_dir.RUN, {**made, **kept})
     return None
+
+
+def describe(dataset: types.Dataset) -> dict[str, Any]:
+    """Returns what `run.json` says about the data."""
+    sizes = {name: len(getattr(dataset, name)) for name in ("train", "valid", "test")}
+    return {
+        "identity": dataset.identity,
+        "classes": list(dataset.class_names),
+        "examples": sizes,
+        "loading": "stream" if dataset.streams else "memory",
+        "background": user_images.background_shade(dataset.train.images),
+    }
 
 
 def finish(values: Config, workdir: Path, trainer: Trainer, dataset: types.Dataset) -> dict[str, Any]:
     """Evaluates a run whose training ended; writes and returns its result."""
     # Whatever the devices do to the numbers, they have to do it to all copies.
     multihost.check_same({"the final states": fingerprint(trainer.state)}, "Check the hardware, and start again")
-    result, step, variables = _result(values, workdir, trainer, dataset)
+    result, step, classifier = _result(values, workdir, trainer, dataset)
     if not multihost.leads():
         return result
     fault_injection.point("before_result")
     run_dir.write_json(workdir / run_dir.RESULT, result)
 
     def look_into() -> None:
-        if variables:
-            journey.look(values, workdir, sharding.local(variables), dataset, step=step, judged=trainer.judged)
+        if classifier is not None:
+            journey.look(values, workdir, sharding.local(classifier), dataset, step=step, validates=trainer.judged)
 
     with trainer.reporter.stage("writing the page") if trainer.pages.wanted else contextlib.nullcontext():
         trainer.pages.ended(look_into)
@@ -152,8 +165,8 @@ def finish(values: Config, workdir: Path, trainer: Trainer, dataset: types.Datas
 
 def _result(
     values: Config, workdir: Path, trainer: Trainer, dataset: types.Dataset
-) -> tuple[dict[str, Any], int, dict[str, Any]]:
-    """Evaluates the chosen weights and returns the summary of the run, their step, and them unless they are no use."""
+) -> tuple[dict[str, Any], int, Classifier | None]:
+    """Evaluates the chosen weights; returns the summary of the run, their step, and the network unless it is no use."""
     progress = trainer.progress
     summary: dict[str, Any] = {
         "status": "finished",
@@ -172,30 +185,39 @@ def _result(
         "weights": values.eval.weights,
     }
     if progress.bad_step is not None:
-        return {**summary, "status": "diverged", "bad_step": progress.bad_step}, 0, {}
+        return {**summary, "status": "diverged", "bad_step": progress.bad_step}, 0, None
     weights, step = values.eval.weights, trainer.step
-    variables = evaluate.variables_of(trainer.state, averaged=weights == "ema")
+    classifier = trainer.state.classifier(averaged=weights == "ema")
     if weights == "best":
-        like = sharding.local(evaluate.variables_of(trainer.state))
-        step, variables = multihost.from_leader_with(
-            lambda: checkpointer.restore_variables(values, workdir, weights), like
+        like = sharding.local(classifier)
+        step, classifier = multihost.from_leader_with(
+            lambda: checkpointer.restore_classifier(values, workdir, weights), like
         )
-        variables = sharding.replicate(variables, trainer.count)
+        classifier = sharding.replicate(classifier, trainer.count)
     try:
         for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
-            summary[split] = _evaluation(values, workdir, trainer, variables, split, step)
+            summary[split] = _evaluation(values, workdir, trainer, classifier, split, step)
     except FloatingPointError:
-        return {**summary, "status": "diverged", "bad_step": step}, 0, {}
-    return summary, step, variables
+        return {**summary, "status": "diverged", "bad_step": step}, 0, None
+    return summary, step, classifier
 
 
 def _evaluation(
-    values: Config, workdir: Path, trainer: Trainer, variables: dict[str, Any], split: str, step: int
+    values: Config, workdir: Path, trainer: Trainer, classifier: Classifier, split: str, step: int
 ) -> dict[str, Any]:
     """Evaluates a split and returns what the summary says of it."""
-    how: dict[str, Any] = {"step": step, "weights": values.eval.weights, "devices": trainer.count}
-    how |= {"tell": trainer.keeper.tell, "check": trainer.interruption.check}
     with trainer.reporter.stage(f"evaluating {split}"):
-        evaluation = evaluate.evaluate_split(values, workdir, variables, trainer.dataset, split, **how)
+        evaluation = evaluate.evaluate_split(
+            values,
+            workdir,
+            classifier,
+            trainer.dataset,
+            split,
+            step=step,
+            weights=values.eval.weights,
+            devices=trainer.count,
+            event=trainer.keeper.tell,
+            check=trainer.interruption.check,
+        )
     names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
     return {name: evaluation[name] for name in names}

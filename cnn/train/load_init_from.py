@@ -10,12 +10,12 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from cnn.config.config import Config, ConfigError
+from cnn.model.classifier import Classifier, flatten
 from cnn.runs import checkpoint_format, checkpoints, numerics, run_dir
 from cnn.runs.checksum import fingerprint
 from cnn.train import init_from
 from cnn.train.init_from import Donor
-from cnn.train.state import create_train_state, make_step_config
-from cnn.train.step import TrainState
+from cnn.train.state import TrainState, create_train_state
 
 
 def load_init_from(values: Config) -> Callable[[TrainState], tuple[TrainState, dict[str, Any], str]] | None:
@@ -51,15 +51,6 @@ def _said(about: Mapping[str, Any]) -> str:
     return f"starts from {about['from']}{step}: {count} of {count + len(fresh)} arrays{rest}{unused}"
 
 
-def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns every array of `params` and `batch_stats` by its path: `conv1/kernel`, `batch_norm1/mean`."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): array
-        for collection in ("params", "batch_stats")
-        for path, array in jax.tree_util.tree_leaves_with_path(variables[collection])
-    }
-
-
 def _read(source: Donor) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the arrays by their paths, every bit as it was saved, and what is said of where they come from."""
     if source.values is None:
@@ -67,17 +58,15 @@ def _read(source: Donor) -> tuple[dict[str, Any], dict[str, Any]]:
         step, weights = None, None
     else:
         weights = source.values.eval.weights if source.step is None else "last"
-        step, variables = _of_run(source, source.values, weights)
-        arrays = flatten(variables)
+        step, classifier = _of_run(source, source.values, weights)
+        arrays = flatten(classifier.variables)
     about = {"from": str(source.place), "step": step, "weights": weights, "fingerprint": fingerprint(arrays)}
     return arrays, about
 
 
-def _of_run(source: Donor, values: Config, weights: str) -> tuple[int, dict[str, Any]]:
+def _of_run(source: Donor, values: Config, weights: str) -> tuple[int, Classifier]:
     values = numerics.as_saved(values, source.place)
-    # The lengths of the run are compiled in, but are no part of the state's structure: any that the schedule fits.
-    shortest = values.schedule.warmup_steps + values.schedule.cooldown_steps + 1
-    like = create_train_state(values, make_step_config(values, shortest, 1))
+    like = create_train_state(values)
     place = source.place / run_dir.CHECKPOINTS
     try:
         if source.step is None:
@@ -88,11 +77,7 @@ def _of_run(source: Donor, values: Config, weights: str) -> tuple[int, dict[str,
         raise ConfigError([f"config.init_from: {error}. Use another step or run."]) from None
     if restored is None:
         raise ConfigError([f"config.init_from: {source.place} has no checkpoint yet. Train it first."])
-    state = restored.state
-    return restored.step, {
-        "params": state.average if weights == "ema" else state.params,
-        "batch_stats": state.batch_stats,
-    }
+    return restored.step, restored.state.classifier(averaged=weights == "ema")
 
 
 def _replaced(tree: Any, arrays: Mapping[str, Any], paths: Sequence[str]) -> Any:

@@ -51,7 +51,7 @@ class Trainer:
         self.program = make_step_config(values, self.total_steps, self.steps_per_epoch, count)
         self.dispatch = dispatch_of(values)
         self.valid_images = evaluate.placed(dataset.valid, count)
-        self.state = create_train_state(values, self.program)
+        self.state = create_train_state(values, count)
         self.step, self.progress = 0, LoopState()
         self.reporter = watch.reporter(total=self.total_steps, batch_size=values.train.batch_size)
         pages = values.report.page if watch.pages and multihost.leads() else "never"
@@ -200,10 +200,10 @@ class Trainer:
         self.pages.evaluated(record)
 
     def _validate(self) -> dict[str, float]:
-        how: dict[str, Any] = {**evaluate.options(self.values, self.count), "check": self.interruption.check}
-        variables = evaluate.variables_of(self.state, averaged=self.values.eval.weights == "ema")
-        logits = evaluate.predict_logits(self.state.hyper, variables, self.valid_images, **how)
-        evaluation = evaluate.judge(logits, self.dataset.valid, self.dataset)[1]
+        classifier = self.state.classifier(averaged=self.values.eval.weights == "ema")
+        config = evaluate.EvalConfig.of(self.values, self.count)
+        logits = evaluate.predict_logits(classifier, self.valid_images, config, check=self.interruption.check)
+        evaluation = evaluate.score(logits, self.dataset.valid, self.dataset)[1]
         return {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
 
     def _diverge(self, bad_step: int) -> None:

@@ -18,9 +18,9 @@ from cnn.config.config import Config
 from cnn.data.loader import Examples
 from cnn.data.masking import mask_unusable
 from cnn.system import sharding
-from cnn.train import gradient
-from cnn.train.gradient import StepConfig
-from cnn.train.step import Metrics, TrainState, train_step
+from cnn.train import step
+from cnn.train.state import StepConfig, TrainState
+from cnn.train.step import Metrics, train_step
 
 MOST_STEPS = 64
 """Of a loop: with more, nothing is gained, and a signal waits for all of them."""
@@ -116,7 +116,7 @@ def _taken(split: Examples, rows: Int[Array, " batch"], program: StepConfig) -> 
         taken, weights = mask_unusable(split.labels[rows])
         rows = rows[taken]
     if program.devices > 1:
-        order = gradient.device_permutation(len(rows), program)
+        order = step.device_permutation(len(rows), program)
         rows = sharding.constrain(rows[order], program.devices)
         weights = None if weights is None else sharding.constrain(weights[order], program.devices)
     # Whether the split is the whole one or the batch that was streamed: what follows is compiled alike, to the bit.

@@ -1,42 +1,115 @@
-"""From a config to what a run starts with: its program, its first state, and what `run.json` says of its data."""
+"""The train state, all that changes while training; and the step's configuration, what of a run is compiled in."""
 
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
 
 from cnn import hyperparams
 from cnn.config.config import Config
-from cnn.data import types, user_images
-from cnn.train import gradient, step
+from cnn.hyperparams import Hyperparams
+from cnn.model import network
+from cnn.model.classifier import Classifier
+from cnn.optim import freeze, optimizers
+from cnn.system import sharding
 
 
-def make_step_config(values: Config, total_steps: int, steps_per_epoch: int, count: int = 1) -> gradient.StepConfig:
+class StepConfig(NamedTuple):
+    """What of a run is compiled in, beside the structure of its hyperparameters."""
+
+    classes: int
+    total_steps: int
+    steps_per_epoch: int
+    accumulate_steps: int
+    compute_dtype: str
+    skips: bool = False
+    """Whether examples may be labelled `data.UNUSABLE`: they weigh nothing, and others stand in for their pictures."""
+    devices: int = 1
+    remat: str = "none"
+    frozen: tuple[str, ...] = ()
+    """The paths of the parameters that stay as they are: no gradient is computed of them."""
+
+
+class TrainState(NamedTuple):
+    """Everything that changes while training, and the traced hyperparameters; arrays only."""
+
+    step: Int[Array, ""]
+    """Optimizer updates made."""
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    average: Any
+    """The moving average of the parameters; empty where none is kept."""
+    bad_step: Int[Array, ""]
+    """The first step whose loss, gradient or result was not finite; it and all after it updated nothing. -1: none."""
+    key: Any
+    """Raw key data; each step folds in its number."""
+    hyper: Hyperparams
+
+    def classifier(self, *, averaged: bool = False) -> Classifier:
+        """Returns what the state classifies with; averaged, the moving average stands for the parameters."""
+        params = self.average if averaged else self.params
+        return Classifier(self.hyper.layers, self.hyper.mean, self.hyper.std, params, self.batch_stats)
+
+
+def make_step_config(values: Config, total_steps: int, steps_per_epoch: int, devices: int = 1) -> StepConfig:
     """Returns what a config compiles in, given the lengths that follow from the data, and the number of devices."""
     section = values.train
-    return gradient.StepConfig(
-        values.data.classes,
-        total_steps,
-        steps_per_epoch,
-        section.accumulate_steps,
-        section.compute_dtype,
-        devices=count,
-        remat=section.remat,
+    return StepConfig(
+        classes=values.data.classes,
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        accumulate_steps=section.accumulate_steps,
+        compute_dtype=section.compute_dtype,
         skips=values.data.on_error == "skip",
+        devices=devices,
+        remat=section.remat,
         frozen=values.frozen,
     )
 
 
-def create_train_state(values: Config, program: gradient.StepConfig) -> step.TrainState:
-    """Returns a config's state before the first update."""
-    return step.create_state(hyperparams.from_values(values), values.data.image_shape, values.seed, program)
+def create_train_state(values: Config, devices: int = 1) -> TrainState:
+    """Returns a config's state before the first update, whole on each of so many devices."""
+    state = create_state(hyperparams.from_values(values), values.data.image_shape, values.seed, values.frozen)
+    return sharding.replicate(state, devices)
 
 
-def describe(dataset: types.Dataset) -> dict[str, Any]:
-    """Returns what `run.json` says about the data."""
-    sizes = {name: len(getattr(dataset, name)) for name in ("train", "valid", "test")}
-    shade = user_images.background_shade(dataset.train.images)
-    return {
-        "identity": dataset.identity,
-        "classes": list(dataset.class_names),
-        "examples": sizes,
-        "loading": "stream" if dataset.streams else "memory",
-        "background": shade,
-    }
+def create_state(
+    hyper: Hyperparams, image_shape: tuple[int, ...], seed: int, frozen: tuple[str, ...] = ()
+) -> TrainState:
+    """Returns the state before the first update. How long the run is, the state does not know.
+
+    Args:
+      hyper: float32 arrays, see `hyperparams.from_values`.
+      image_shape: height, width, channels.
+      seed: decides the initial parameters and all that training draws.
+      frozen: the paths of the parameters for which the optimizer keeps nothing.
+    """
+    # Within another program, such as a vmapped one, JAX takes no options.
+    within = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hyper))
+    create = _create if within or jax.default_backend() != "cpu" else _create_on_cpu
+    return create(hyper, jax.random.key_data(jax.random.key(seed)), image_shape=image_shape, frozen=frozen)
+
+
+def _first(hyper: Hyperparams, key: jax.Array, *, image_shape: tuple[int, ...], frozen: tuple[str, ...]) -> TrainState:
+    init_key, train_key = jax.random.split(jax.random.wrap_key_data(key))
+    variables = network.init(hyper.layers, image_shape, init_key)
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables["batch_stats"],
+        opt_state=optimizers.init_opt_state(hyper.optimizer, hyper.clip, freeze.trained(params, frozen)),
+        average=hyper.average.init(params),
+        bad_step=jnp.full((), -1, jnp.int32),
+        key=jax.random.key_data(train_key),
+        hyper=hyper,
+    )
+
+
+_create = jax.jit(_first, static_argnames=("image_shape", "frozen"))
+# Run once: with its full effort XLA compiles a second longer, for the same bits.
+_create_on_cpu = jax.jit(
+    _first, static_argnames=("image_shape", "frozen"), compiler_options={"xla_backend_optimization_level": 1}
+)

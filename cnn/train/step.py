@@ -1,78 +1,41 @@
-"""The training step as a pure function of arrays."""
+"""The training step as a pure function of arrays: the gradient of a batch, and the update that it makes.
 
+A batch is taken part by part (`accumulate_steps`), each part over all devices, a device's share of a part in
+microbatches. Whatever the number of devices, the k-th part holds the same rows of the batch, each row draws the same
+augmentation and dropout, and statistics are those of the whole part; so only roundings differ. Devices meet in one sum
+of gradients a step, in one sum for each batch normalisation, and for mixup in handing one row to the next device.
+"""
+
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Float, Int
 
+from cnn.data.augment import BatchRows, all_rows, augment
 from cnn.data.loader import Examples
 from cnn.hyperparams import Hyperparams
-from cnn.model import network
+from cnn.layers.base import Shard
+from cnn.model import classifier, fusion, network
 from cnn.optim import averages, freeze, optimizers
 from cnn.system import sharding
-from cnn.train import gradient
-from cnn.train.gradient import StepConfig
+from cnn.train.state import StepConfig, TrainState
 
 Metrics = dict[str, jax.Array]
 
 
-class TrainState(NamedTuple):
-    """Everything that changes while training, and the traced hyperparameters; arrays only."""
+class Gradient(NamedTuple):
+    """What a batch says: the mean gradient of what is trained, the new batch statistics, and sums over its examples."""
 
-    step: Int[Array, ""]
-    """Optimizer updates made."""
-    params: Any
+    grads: Any
     batch_stats: Any
-    opt_state: Any
-    average: Any
-    """The moving average of the parameters; empty where none is kept."""
-    bad_step: Int[Array, ""]
-    """The first step whose loss, gradient or result was not finite; it and all after it updated nothing. -1: none."""
-    key: Any
-    """Raw key data; each step folds in its number."""
-    hyper: Hyperparams
-
-
-def create_state(hyper: Hyperparams, image_shape: tuple[int, ...], seed: int, program: StepConfig) -> TrainState:
-    """Returns the state before the first update.
-
-    Args:
-      hyper: float32 arrays, see `hyper.from_values`.
-      image_shape: height, width, channels.
-      seed: decides the initial parameters and all that training draws.
-      program: what is compiled in.
-    """
-    # Within another program, such as a vmapped one, JAX takes no options.
-    within = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hyper))
-    create = _create if within or jax.default_backend() != "cpu" else _create_on_cpu
-    key = jax.random.key_data(jax.random.key(seed))
-    state = create(hyper, key, image_shape=image_shape, program=program)
-    return state if program.devices == 1 else sharding.replicate(state, program.devices)
-
-
-def _first(hyper: Hyperparams, key: jax.Array, *, image_shape: tuple[int, ...], program: StepConfig) -> TrainState:
-    init_key, train_key = jax.random.split(jax.random.wrap_key_data(key))
-    variables = network.init(hyper.layers, image_shape, init_key)
-    params = variables["params"]
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=variables["batch_stats"],
-        opt_state=optimizers.init_opt_state(hyper.optimizer, hyper.clip, freeze.trained(params, program.frozen)),
-        average=hyper.average.init(params),
-        bad_step=jnp.full((), -1, jnp.int32),
-        key=jax.random.key_data(train_key),
-        hyper=hyper,
-    )
-
-
-_create = jax.jit(_first, static_argnames=("image_shape", "program"))
-# Run once: XLA's full effort takes a second longer, and computes the same bits no sooner.
-_create_on_cpu = jax.jit(
-    _first, static_argnames=("image_shape", "program"), compiler_options={"xla_backend_optimization_level": 1}
-)
+    loss: Float[Array, ""]
+    """In nats."""
+    correct: Float[Array, ""]
 
 
 def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple[TrainState, Metrics]:
@@ -80,7 +43,7 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
 
     Args:
       state: after n updates.
-      batch: step n's images and labels, in the order of `gradient.arrangement`.
+      batch: step n's images and labels, in the order of `device_permutation`.
       program: what is compiled in.
 
     Returns:
@@ -90,10 +53,9 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
     hyper = state.hyper
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    images, labels, weights = batch
-    grads, batch_stats, loss, correct = gradient.of_batch(hyper, variables, images, labels, key, program, weights)
+    grads, batch_stats, loss, correct = gradient_fn(program)(hyper, variables, *batch, key)
     norm = optax.tree.norm(grads)
-    count = jnp.asarray(len(labels), jnp.float32) if weights is None else weights.sum()
+    count = jnp.asarray(len(batch.labels), jnp.float32) if batch.weights is None else batch.weights.sum()
     tx, learning_rate_fn = optimizers.make_tx(
         hyper.optimizer,
         hyper.schedule,
@@ -107,6 +69,7 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
     updates, opt_state = tx.update(grads, state.opt_state, trained)
     trained = optax.apply_updates(trained, updates)
     params = freeze.merged(trained, state.params)
+
     fine = jnp.isfinite(loss) & jnp.isfinite(norm) & _finite((params, batch_stats)) & (state.bad_step < 0)
     new = (params, batch_stats, opt_state, _averaged(state, trained))
     old = (state.params, state.batch_stats, state.opt_state, state.average)
@@ -115,9 +78,114 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
     return TrainState(state.step + 1, params, batch_stats, opt_state, average, bad_step, state.key, hyper), metrics
 
 
-def normalised(hyper: Hyperparams, images: UInt8[Array, "batch height width channels"]) -> network.Images:
-    """Returns intensities in [0, 1] less the mean, over the standard deviation."""
-    return gradient.standardise(hyper, images.astype(jnp.float32) / 255)
+def gradient_fn(program: StepConfig) -> Callable[..., Gradient]:
+    """Returns the function that gives the gradient of a batch, computed on all devices.
+
+    Its arguments are the hyperparameters; `params` and `batch_stats`; images with intensities 0..255 and labels, in the
+    order of `device_permutation`; weights, 1 or 0 for each example, or `None` for all 1; and the key of all draws.
+    """
+    on_device = functools.partial(_device_gradient, program=program)
+    if program.devices == 1:
+        return on_device
+    batch, others = sharding.SPREAD, sharding.WHOLE
+    specs = others, others, batch, batch, batch, others
+    return jax.shard_map(on_device, mesh=sharding.mesh(program.devices), in_specs=specs, out_specs=others)
+
+
+def device_permutation(batch_size: int, program: StepConfig) -> Int[np.ndarray, " batch"]:
+    """Returns the rows of a batch in the order in which the devices take them: each its share of every part."""
+    return np.arange(batch_size).reshape(program.accumulate_steps, program.devices, -1).swapaxes(0, 1).ravel()
+
+
+def _device_gradient(
+    hyper: Hyperparams,
+    variables: network.Variables,
+    images: Any,
+    labels: Any,
+    weights: Any,
+    key: jax.Array,
+    *,
+    program: StepConfig,
+) -> Gradient:
+    """Computes on one device, with its share of the batch, what `gradient_fn` returns."""
+    axis = sharding.AXIS if program.devices > 1 else None
+    batch_rows = _batch_rows(len(images), program) if axis else all_rows(len(images))
+    images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
+    if hyper.augment:
+        images, labels = augment(hyper.augment, images, labels, jax.random.fold_in(key, 0), batch_rows)
+    examples = classifier.standardise(images, hyper.mean, hyper.std), labels, batch_rows.rows, weights
+    # Each device differentiates by its own copy, so that gradients are summed over devices once and not by each part.
+    everything = _varying(variables["params"]) if axis else variables["params"]
+    trained = freeze.trained(everything, program.frozen)
+    dropout_key = jax.random.fold_in(key, 1)
+    count = len(images)
+    size = count // program.accumulate_steps
+    widest = fusion.widest(hyper.layers, images.shape[1:])
+    microbatch = fusion.microbatch(size, widest, jax.default_backend(), devices=program.devices)
+
+    def loss_fn(trained: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, weights: Any) -> Any:
+        logits, batch_stats = network.apply_train(
+            hyper.layers,
+            {"params": freeze.merged(trained, everything), "batch_stats": batch_stats},
+            images,
+            dropout_key,
+            dtype=jnp.dtype(program.compute_dtype),
+            shard=Shard(rows, axis, microbatch),
+            remat=program.remat,
+            frozen_batch_norm=freeze.layers(everything, program.frozen),
+        )
+        losses = hyper.loss(logits, labels)
+        correct = logits.argmax(-1) == labels.argmax(-1)
+        if weights is not None:
+            losses, correct = losses * weights, correct * weights
+        return losses.sum(), (batch_stats, correct.sum(dtype=jnp.float32))
+
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+
+    def add_microbatch(sums: Any, examples: Any) -> tuple[Any, None]:
+        batch_stats, totals = sums
+        (loss, (batch_stats, correct)), grads = grad_fn(trained, batch_stats, *examples)
+        return (batch_stats, jax.tree.map(jnp.add, totals, (grads, loss, correct))), None
+
+    if fusion.independent(hyper.layers):
+        size = microbatch
+    zeros = jnp.zeros(()), jnp.zeros(())
+    sums = variables["batch_stats"], (jax.tree.map(jnp.zeros_like, trained), *(_varying(zeros) if axis else zeros))
+    # A loop of one turn would still be a loop to XLA, in which a CPU computes less in parallel.
+    if size == count:
+        sums, _ = add_microbatch(sums, examples)
+    else:
+        microbatches = jax.tree.map(lambda array: array.reshape(-1, size, *array.shape[1:]), examples)
+        sums, _ = jax.lax.scan(add_microbatch, sums, microbatches)
+
+    batch_stats, totals = sums
+    counted = None if weights is None else weights.sum()
+    if axis:
+        totals, counted = jax.lax.psum((totals, counted), axis)
+    grads, loss, correct = totals
+    divisor = count * program.devices if counted is None else jnp.maximum(counted, 1)
+    return Gradient(jax.tree.map(lambda grad: grad / divisor, grads), batch_stats, loss, correct)
+
+
+def _batch_rows(count: int, program: StepConfig) -> BatchRows:
+    """Returns which rows of the batch this device's share holds."""
+    index, parts = jax.lax.axis_index(sharding.AXIS), program.accumulate_steps
+    size = count // parts
+    rows = (jnp.arange(parts)[:, None] * program.devices + index) * size + jnp.arange(size)
+    ring = [(device, (device + 1) % program.devices) for device in range(program.devices)]
+
+    def row_before(array: jax.Array) -> jax.Array:
+        by_part = array.reshape(parts, size, *array.shape[1:])
+        last = jax.lax.ppermute(by_part[:, -1], sharding.AXIS, ring)
+        # What comes to the first device is the end of a part, before the next part's beginning.
+        last = jnp.where(index == 0, jnp.roll(last, 1, axis=0), last)
+        return jnp.concatenate([last[:, None], by_part[:, :-1]], axis=1).reshape(array.shape)
+
+    return BatchRows(rows.ravel(), row_before)
+
+
+def _varying(tree: Any) -> Any:
+    return jax.tree.map(lambda array: jax.lax.pcast(array, sharding.AXIS, to="varying"), tree)
 
 
 def _finite(tree: Any) -> jax.Array:
