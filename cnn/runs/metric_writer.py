@@ -4,7 +4,7 @@ import datetime
 import json
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +15,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from cnn.runs import run_dir
+from cnn.system.text import plain
 
 FLUSH_SECONDS = 30
 FILES = "events"
@@ -24,7 +25,9 @@ HEADER, CHECKSUM = 12, 4
 
 
 class MetricWriter:
-    """Writes the metrics of one run from a step on; TensorBoard drops what was recorded after it.
+    """Writes the events of one run, and once it is open its metrics from a step on.
+
+    TensorBoard drops what was recorded after that step.
 
     What TensorBoard lacks up to that step, since a process was killed before it was written, is written again.
 
@@ -32,20 +35,34 @@ class MetricWriter:
     full disk ends that thread, the next record waits for it for ever.
     """
 
-    def __init__(self, workdir: Path, *, step: int) -> None:
-        self.workdir = workdir
+    def __init__(self, workdir: Path, show: Callable[[str], None] = lambda line: None, *, leads: bool = True) -> None:
+        """Writes nothing yet.
+
+        Args:
+          workdir: the run's directory.
+          show: shows a line to the user.
+          leads: of several processes that train one run, whether this one writes; the others do nothing here.
+        """
+        self.workdir, self._show, self._leads = workdir, show, leads
         self._folder = workdir / run_dir.TENSORBOARD
+        self._tensorboard: EventsWriter | None = None
+        self._flushed = 0.0
+
+    def open(self, step: int) -> Self:
+        """Begins to write metrics, of the steps after this one; the block that it is entered for closes it."""
+        if not self._leads:
+            return self
         self._folder.mkdir(exist_ok=True)
-        missing = _missing(_records(workdir / run_dir.METRICS), _shown(self._folder))
+        missing = _missing(_records(self.workdir / run_dir.METRICS), _shown(self._folder))
         # The count in the name keeps a start within the same second from replacing the file before it.
         count = len(list(self._folder.iterdir()))
         self._tensorboard = EventsWriter(str(self._folder / FILES), f".{count:04}.{step:08}")
-        self._flushed = 0.0
         with run_dir.naming(self._folder):
             first = missing[0]["step"] if missing else step + 1
             self._event(step=first, session_log=SessionLog(status=SessionLog.START))
             for record in missing:
                 self._curves(record)
+        return self
 
     def __enter__(self) -> Self:
         return self
@@ -53,6 +70,8 @@ class MetricWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._tensorboard is None:
+            return
         try:
             with run_dir.naming(self._folder):
                 self._tensorboard.close()
@@ -60,8 +79,10 @@ class MetricWriter:
             if error is None:  # what went wrong before tells more
                 raise
 
-    def metrics(self, kind: str, step: int, epoch: int, values: dict[str, float | dict[str, float]]) -> int:
+    def metrics(self, kind: str, step: int, epoch: int, values: Mapping[str, float | dict[str, float]]) -> int:
         """Adds a record; `values` may hold one level of splits. Returns the size of the file, in bytes."""
+        if not self._leads:
+            return 0
         path = self.workdir / run_dir.METRICS
         record = {"kind": kind, "step": step, "epoch": epoch, **values}
         run_dir.append(path, record)
@@ -71,8 +92,24 @@ class MetricWriter:
             self.flush()
         return path.stat().st_size
 
+    def event(self, what: str, **details: Any) -> None:
+        """Adds an event with the time to `events.jsonl`, and shows it where something went wrong."""
+        if not self._leads:
+            return
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        run_dir.append(self.workdir / run_dir.EVENTS, {"time": now, "event": what, **details})
+        if "reason" in details:
+            reason = ", ".join(f"{name} {value}" for name, value in details.items())
+            self._show(plain(f"{what}: {reason}"))
+
+    def show(self, line: str) -> None:
+        """Shows a line to the user."""
+        self._show(plain(line))
+
     def flush(self) -> None:
         """Waits until what TensorBoard was given is on disk."""
+        if self._tensorboard is None:
+            return
         with run_dir.naming(self._folder):
             self._tensorboard.flush()
         self._flushed = time.monotonic()
@@ -82,6 +119,7 @@ class MetricWriter:
             self._event(step=record["step"], summary=summary.scalar(tag, number))
 
     def _event(self, **fields: Any) -> None:
+        assert self._tensorboard is not None
         self._tensorboard.write_event(Event(wall_time=time.time(), **fields))
 
 
@@ -135,9 +173,3 @@ def _events(content: bytes) -> Iterator[Event]:
         except DecodeError:
             return
         start = end + CHECKSUM
-
-
-def event(workdir: Path, what: str, **details: Any) -> None:
-    """Adds a record with the time to a run's `events.jsonl`."""
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    run_dir.append(workdir / run_dir.EVENTS, {"time": now, "event": what, **details})

@@ -66,7 +66,7 @@ class Warming(threading.Thread):
         values = self.plan.example.values
         if (
             self.plan.options.engine not in ("auto", "map")
-            or dispatch_of(values).how == "scan"
+            or dispatch_of(values).mode == "scan"
             or self.datasets.of(values).streams
         ):
             return False

@@ -79,14 +79,14 @@ class LoopState:
         """Whether something ended training before its last step."""
         return self.stopped is not None or self.bad_step is not None
 
-    def judge(self, accuracy: float, step: int) -> None:
+    def validated(self, accuracy: float, step: int) -> None:
         """Notes a validation accuracy; equal is not better."""
         if self.best_accuracy is None or accuracy > self.best_accuracy:
             self.best_accuracy, self.best_step, self.stale_evaluations = accuracy, step, 0
         else:
             self.stale_evaluations += 1
 
-    def reason_to_stop(self, rule: Any, train_accuracy: float, valid_accuracy: float | None) -> str | None:
+    def early_stopping(self, rule: Any, train_accuracy: float, valid_accuracy: float | None) -> str | None:
         """Returns why the rule of `train.stop` ends training here, `None` where it does not."""
         if isinstance(rule, sections.Target):
             accuracy = train_accuracy if rule.split == "train" else valid_accuracy
