@@ -34,8 +34,8 @@ def test_sums_are_in_float64():
 
 def test_it_survives_json():
     progress = LoopState(seconds=1.5, stopped="why", last_epoch={"loss": 0.1}, metrics_bytes=7)
-    progress.judge(0.5, 12)
-    progress.judge(0.4, 24)
+    progress.validated(0.5, 12)
+    progress.validated(0.4, 24)
     progress.window.add(stacked(loss=[1 / 3], correct=[1], count=[3], grad_norm=[0.1]), 0)
     assert LoopState.from_json(json.loads(json.dumps(progress.to_json(), allow_nan=False))) == progress
 
@@ -43,9 +43,9 @@ def test_it_survives_json():
 def test_equal_is_not_better():
     progress = LoopState()
     for step, accuracy in enumerate([0.5, 0.5, 0.4], 1):
-        progress.judge(accuracy, step)
+        progress.validated(accuracy, step)
     assert (progress.best_accuracy, progress.best_step, progress.stale_evaluations) == (0.5, 1, 2)
-    progress.judge(0.6, 4)
+    progress.validated(0.6, 4)
     assert (progress.best_accuracy, progress.best_step, progress.stale_evaluations) == (0.6, 4, 0)
 
 
@@ -53,7 +53,7 @@ def test_equal_is_not_better():
 def test_the_best_is_the_first_largest(accuracies):
     progress = LoopState()
     for step, accuracy in enumerate(accuracies):
-        progress.judge(accuracy, step)
+        progress.validated(accuracy, step)
     assert progress.best_accuracy == max(accuracies)
     assert progress.best_step == accuracies.index(max(accuracies))
     assert progress.best_step is not None

@@ -8,7 +8,7 @@ import datetime
 import json
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +19,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from cnn.runs import run_dir
+from cnn.system.text import plain
 
 FLUSH_SECONDS = 30
 FILES = "events"
@@ -28,7 +29,9 @@ HEADER, CHECKSUM = 12, 4
 
 
 class MetricWriter:
-    """Writes the metrics of one run from a step on; TensorBoard drops what was recorded after it.
+    """Writes the events of one run, and once it is open its metrics from a step on.
+
+    TensorBoard drops what was recorded after that step.
 
     What TensorBoard lacks up to that step, since a process was killed before it was written, is written again.
 
@@ -36,20 +39,34 @@ class MetricWriter:
     full disk ends that thread, the next record waits for it for ever.
     """
 
-    def __init__(self, workdir: Path, *, step: int) -> None:
-        self.workdir = workdir
+    def __init__(self, workdir: Path, show: Callable[[str], None] = lambda line: None, *, leads: bool = True) -> None:
+        """Writes nothing yet.
+
+        Args:
+          workdir: the run's directory.
+          show: shows a line to the user.
+          leads: of several processes that train one run, whether this one writes; the others do nothing here.
+        """
+        self.workdir, self._show, self._leads = workdir, show, leads
         self._folder = workdir / run_dir.TENSORBOARD
+        self._tensorboard: EventsWriter | None = None
+        self._flushed = 0.0
+
+    def open(self, step: int) -> Self:
+        """Begins to write metrics, of the steps after this one; the block that it is entered for closes it."""
+        if not self._leads:
+            return self
         self._folder.mkdir(exist_ok=True)
-        missing = _missing(_records(workdir / run_dir.METRICS), _shown(self._folder))
+        missing = _missing(_records(self.workdir / run_dir.METRICS), _shown(self._folder))
         # Two starts within a second would have files of one name, the second replacing the first: so they are numbered.
         number = len(list(self._folder.iterdir()))
         self._tensorboard = EventsWriter(str(self._folder / FILES), f".{number:04}.{step:08}")
-        self._flushed = 0.0
         with run_dir.naming(self._folder):
             first = missing[0]["step"] if missing else step + 1
             self._write_event(step=first, session_log=SessionLog(status=SessionLog.START))
             for record in missing:
                 self._plot(record)
+        return self
 
     def __enter__(self) -> Self:
         return self
@@ -57,6 +74,8 @@ class MetricWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._tensorboard is None:
+            return
         try:
             with run_dir.naming(self._folder):
                 self._tensorboard.close()
@@ -64,7 +83,7 @@ class MetricWriter:
             if error is None:  # what went wrong before tells more
                 raise
 
-    def metrics(self, kind: str, step: int, epoch: int, values: dict[str, float | dict[str, float]]) -> int:
+    def metrics(self, kind: str, step: int, epoch: int, values: Mapping[str, float | dict[str, float]]) -> int:
         """Adds a record to `metrics.jsonl` and TensorBoard; returns the size of the former, in bytes.
 
         Args:
@@ -73,6 +92,8 @@ class MetricWriter:
           epoch: the epochs behind it.
           values: numbers by name, or of each split by name and split.
         """
+        if not self._leads:
+            return 0
         path = self.workdir / run_dir.METRICS
         record = {"kind": kind, "step": step, "epoch": epoch, **values}
         run_dir.append(path, record)
@@ -83,11 +104,23 @@ class MetricWriter:
         return path.stat().st_size
 
     def event(self, what: str, **details: Any) -> None:
-        """Adds a record with the time to `events.jsonl`."""
-        event(self.workdir, what, **details)
+        """Adds an event with the time to `events.jsonl`, and shows it where something went wrong."""
+        if not self._leads:
+            return
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        run_dir.append(self.workdir / run_dir.EVENTS, {"time": now, "event": what, **details})
+        if "reason" in details:
+            reason = ", ".join(f"{name} {value}" for name, value in details.items())
+            self._show(plain(f"{what}: {reason}"))
+
+    def show(self, line: str) -> None:
+        """Shows a line to the user."""
+        self._show(plain(line))
 
     def flush(self) -> None:
         """Waits until what TensorBoard was given is on disk."""
+        if self._tensorboard is None:
+            return
         with run_dir.naming(self._folder):
             self._tensorboard.flush()
         self._flushed = time.monotonic()
@@ -97,6 +130,7 @@ class MetricWriter:
             self._write_event(step=record["step"], summary=summary.scalar(tag, number))
 
     def _write_event(self, **fields: Any) -> None:
+        assert self._tensorboard is not None
         self._tensorboard.write_event(Event(wall_time=time.time(), **fields))
 
 
@@ -150,9 +184,3 @@ def _events(content: bytes) -> Iterator[Event]:
         except DecodeError:
             return
         start = end + CHECKSUM
-
-
-def event(workdir: Path, what: str, **details: Any) -> None:
-    """Adds a record with the time to a run's `events.jsonl`."""
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    run_dir.append(workdir / run_dir.EVENTS, {"time": now, "event": what, **details})

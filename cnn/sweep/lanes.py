@@ -19,7 +19,7 @@ from cnn.sweep.queue import Claimed
 from cnn.sweep.session import Session
 from cnn.sweep.solo import POLL_SECONDS
 from cnn.system import fault_injection
-from cnn.system.preemption import Preempted
+from cnn.train.loop import Made
 
 FULL = "RESOURCE_EXHAUSTED"
 """In the message of an error that less memory would avoid."""
@@ -64,7 +64,7 @@ class Group:
         scan = " scan" if jax.default_backend() != "cpu" else ""
         lanes = [Lane(session, one, f"vmap {size}{scan}") for one in claimed]
         self.lanes = [lane for lane in lanes if lane.open()]
-        """Those that go on, in the order of their places."""
+        """Those that are open, and then those that go on, in the order of their places."""
         self.size = size
 
     def train(self) -> None:
@@ -73,25 +73,24 @@ class Group:
         Raises:
           Preempted: a signal asked to stop; all are saved.
         """
+        seeds = [lane.run.config.order_seed for lane in self.lanes]
+        # Not asked of the rows alone: of a last trial left over they are all equal, and another program.
+        self.shared = len(seeds) > 1 and len(set(seeds)) == 1
+        self.lanes = [lane for lane in self.lanes if lane.begin()]
         if self.lanes:
-            trainer = self.lanes[0].trainer
-            self.program, self.scan = trainer.program, trainer.dispatch.how == "scan"
-            self.split = programs.images(self.lanes[0].dataset)
+            run = self.lanes[0].run
+            self.program, self.scan = run.step_config, run.dispatch.mode == "scan"
+            self.split = programs.images(run.dataset)
             self.places = list(range(len(self.lanes)))
-            seeds = [lane.claimed.trial.values.order_seed for lane in self.lanes]
-            # Not asked of the rows alone: of a last trial left over they are all equal, and another program.
-            self.shared = len(seeds) > 1 and len(set(seeds)) == 1
             # Idle places compute the first trial again, unread: equal sizes are one program.
-            states = [lane.trainer.state for lane in self.lanes]
+            states = [lane.asked.state for lane in self.lanes]
             self.state = stacked.stack([*states, *[states[0]] * (self.size - len(states))], self.devices)
-            self._keep([lane.goes_on() for lane in self.lanes])
         while self.lanes and not self.session.interruption.requested:
             self._shrink()
             self._advance()
         for lane in self.lanes:
-            lane.preempt()
-        if self.lanes:
-            raise Preempted
+            lane.send(None)
+        self.session.interruption.check()
 
     def can_halve(self) -> bool:
         """Tells whether half of the trials could be spread over the devices."""
@@ -130,9 +129,9 @@ class Group:
         going = []
         for index, (lane, place) in enumerate(zip(self.lanes, self.places, strict=True)):
             state = stacked.take(self.state, place, self.devices)
-            going.append(lane.settle(state, {name: values[index] for name, values in metrics.items()}, seconds))
+            own_metrics = {name: values[index] for name, values in metrics.items()}
+            going.append(lane.send(Made(state, own_metrics, seconds)))
         self._keep(going)
-        self._keep([lane.goes_on() for lane in self.lanes])
 
     def _dispatch(self, rows: np.ndarray, shared: bool) -> dict[str, np.ndarray]:
         """Runs the steps; returns their metrics, (trials, steps), of those that are read.
@@ -148,19 +147,19 @@ class Group:
         static: dict[str, Any] = {"program": self.program, "devices": self.devices, "shared": shared}
         if self.scan:
             self.state, metrics = stacked.run_scan(self.state, self.split, placed, **static)
-            self._tell(len(placed))
+            self._show(len(placed))
             return {name: values[np.array(self.places)] for name, values in jax.device_get(metrics).items()}
         collected = []
         for batch in placed:
             self.state, of_step = stacked.run_step(self.state, self.split, batch, **static)
             collected.append(of_step)
-            self._tell(1)
+            self._show(1)
             fault_injection.point("step")
             if self.session.interruption.requested:
                 break
         steps = jax.tree.map(lambda *values: np.stack(values, axis=1), *jax.device_get(collected))
         return {name: values[np.array(self.places)] for name, values in steps.items()}
 
-    def _tell(self, steps: int) -> None:
+    def _show(self, steps: int) -> None:
         for lane in self.lanes:
-            lane.trainer.reporter.advance(steps)
+            lane.run.progress_bar.advance(steps)

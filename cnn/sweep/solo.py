@@ -99,14 +99,14 @@ def _work(session: Session, threads: _Threads, *, first: bool) -> None:
 
 def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextManager[Any]) -> None:
     """Trains one trial, making its steps within `turn`, and stores how it ended."""
-    watch = Callbacks(session.screen.reporter(claimed.trial), session.judge(claimed), pages=False, turn=turn)
+    callbacks = Callbacks(session.screen.reporter(claimed.trial), session.judge(claimed), pages=False, turn=turn)
     values = session.values(claimed.trial)
     try:
         finished = experiment.run(
             values,
             claimed.workdir,
             known=session.datasets.of(values),
-            watch=watch,
+            callbacks=callbacks,
             interruption=session.interruption,
         )
         ended = outcome.of_result(finished.result, session.plan.options.objective)

@@ -1,4 +1,4 @@
-"""Who looks on while a run trains."""
+"""What whoever starts a run may pass in: what is shown of it, and who may end it at the end of an epoch."""
 
 import contextlib
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from cnn.train.progress_bar import ProgressBar
 class Callbacks(NamedTuple):
     """What of a run is shown, and who may end it at the end of an epoch."""
 
-    reporter: Callable[..., ProgressBar] = ProgressBar
-    judge: Callable[[int, dict[str, float]], str | None] = lambda epoch, valid: None
+    progress_bar: Callable[..., ProgressBar] = ProgressBar
+    validated: Callable[[int, dict[str, float]], str | None] = lambda epoch, valid: None
     """Called with the epoch and its validation loss and accuracy; returns why training ends here, or `None`."""
     pages: bool = True
     """Whether the run draws its page; trials draw theirs when they are asked for."""

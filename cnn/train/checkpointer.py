@@ -7,15 +7,16 @@ import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from cnn.config.config import Config, ConfigError
 from cnn.data.types import DataError
 from cnn.model.classifier import Classifier
 from cnn.optim import averages
-from cnn.runs import checkpoint_format, checkpoints, metric_writer, numerics, provenance, run_dir
+from cnn.runs import checkpoint_format, checkpoints, numerics, provenance, run_dir
+from cnn.runs.metric_writer import MetricWriter
 from cnn.system import multihost, sharding
-from cnn.system.text import plain
 from cnn.train.loop_state import LoopState
 from cnn.train.state import TrainState, create_train_state
 
@@ -30,28 +31,28 @@ class Checkpointer:
         self,
         values: Config,
         workdir: Path,
+        metrics: MetricWriter,
         *,
         data: str,
         dispatch: str,
-        count: int,
+        devices: int,
         steps_per_epoch: int,
-        line: Callable[[str], None],
     ) -> None:
         """Opens nothing yet.
 
         Args:
           values: the run's config.
           workdir: the run's directory, locked by this process.
+          metrics: the run's records, for which every save waits.
           data: the identity of the dataset.
           dispatch: how steps are called, on which the last digits depend.
-          count: of devices, on which they depend too.
+          devices: how many share a batch, on which they depend too.
           steps_per_epoch: the updates of one epoch.
-          line: shows a line to the person.
         """
-        self.values, self.workdir, self.data, self.line, self.count = values, workdir, data, line, count
+        self.values, self.workdir, self.metrics, self.data, self.devices = values, workdir, metrics, data, devices
         self.numerics: dict[str, str | int | bool | None] = {
             **provenance.numerics(),
-            "devices": count,
+            "devices": devices,
             "dispatch": dispatch,
             "on_error": values.data.on_error,
         }
@@ -59,17 +60,17 @@ class Checkpointer:
         """A save is due after every so many steps, also within an epoch."""
         self._steps_per_epoch = steps_per_epoch
         self._saved_at = time.monotonic()
-        self.journal: metric_writer.MetricWriter | None = None
-        self.writer = checkpoints.Writer(workdir / run_dir.CHECKPOINTS, self.tell) if multihost.leads() else None
+        folder = workdir / run_dir.CHECKPOINTS
+        self.writer = checkpoints.Writer(folder, metrics.event) if multihost.leads() else None
 
-    def tell(self, what: str, **details: Any) -> None:
-        """Adds an event to the run's, and to the terminal where something went wrong."""
-        if not multihost.leads():
-            return
-        metric_writer.event(self.workdir, what, **details)
-        if "reason" in details:
-            reason = ", ".join(f"{name} {value}" for name, value in details.items())
-            self.line(plain(f"{what}: {reason}"))
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.writer is not None:
+            self.writer.__exit__(kind, error, trace)
 
     def open(self, state: TrainState, start: Start | None = None) -> tuple[TrainState, LoopState]:
         """Returns the newest whole state and its progress, or the given one and none; cuts the metrics back to it.
@@ -86,10 +87,10 @@ class Checkpointer:
         like = sharding.local(state)
         saved, arrays = multihost.from_leader_with(lambda: self._restored(like, start), like)
         self._saved_at = time.monotonic()
-        return sharding.replicate(arrays, self.count), LoopState.from_json(saved)
+        return sharding.replicate(arrays, self.devices), LoopState.from_json(saved)
 
     def _restored(self, state: TrainState, start: Start | None) -> tuple[dict[str, Any], TrainState]:
-        """Does what `open` promises, in the process that has the run's directory."""
+        """Restores in the process that has the run's directory; returns the progress as JSON, and the state."""
         assert self.writer is not None
         progress = LoopState()
         restored = self.writer.open(state)
@@ -103,26 +104,21 @@ class Checkpointer:
             self._compare(restored.step, restored.meta["numerics"])
         run_dir.truncate(self.workdir / run_dir.METRICS, progress.metrics_bytes)
         step = int(state.step)
-        self.tell("resume" if step else "start", step=step)
+        self.metrics.event("resume" if step else "start", step=step)
         if restored is None and start is not None:
             state, about, said = start(state)
-            self.line(plain(said))
+            self.metrics.show(said)
             run = run_dir.read_json(self.workdir / run_dir.RUN) or {}
             run_dir.write_json(self.workdir / run_dir.RUN, {**run, run_dir.INIT: about})
             self.save_or_fail(state, progress)
-            self.tell("initialised", **about)
+            self.metrics.event("initialised", **about)
         return progress.to_json(), state
 
     def _compare(self, step: int, before: dict[str, Any]) -> None:
         now = self.numerics
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
         if changed:
-            self.tell("not bit-identical from here", step=step, reason="; ".join(changed))
-
-    def records(self, step: int) -> metric_writer.MetricWriter | None:
-        """Opens the run's records from a step on, for which every save waits; one of several processes has them."""
-        self.journal = metric_writer.MetricWriter(self.workdir, step=step) if multihost.leads() else None
-        return self.journal
+            self.metrics.event("not bit-identical from here", step=step, reason="; ".join(changed))
 
     def due(self, step: int) -> bool:
         """Tells whether `checkpoint.every` asks for a save after `step` updates."""
@@ -143,8 +139,7 @@ class Checkpointer:
             return True
         started = time.monotonic()
         run_dir.sync(self.workdir / run_dir.METRICS)
-        if self.journal is not None:
-            self.journal.flush()
+        self.metrics.flush()
         meta: checkpoint_format.Meta = {
             "progress": progress.to_json(),
             "seed": self.values.seed,

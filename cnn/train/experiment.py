@@ -20,8 +20,12 @@ from cnn.system.preemption import Preemption
 from cnn.train import checkpointer
 from cnn.train.callbacks import Callbacks
 from cnn.train.checks import check_lengths, check_memory, check_share, check_still_same, load_data, tell_remarks
-from cnn.train.loop import Trainer
+from cnn.train.loop import Trained, train
 from cnn.train.progress_bar import ProgressBar
+from cnn.train.run import Run
+
+SUMMARISED = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
+"""What the result says of each evaluation."""
 
 
 class Finished(NamedTuple):
@@ -37,7 +41,7 @@ def run(
     count: int = 1,
     *,
     known: types.Dataset | None = None,
-    watch: Callbacks | None = None,
+    callbacks: Callbacks | None = None,
     interruption: Preemption | None = None,
 ) -> Finished:
     """Trains and evaluates, continuing from the last checkpoint; a finished run of the same data is only read.
@@ -47,7 +51,7 @@ def run(
       workdir: the run's directory; made where missing. Of several processes only the first one uses it.
       count: how many devices, of all processes, share each batch.
       known: the config's data, where they are loaded already.
-      watch: looks on while training.
+      callbacks: of whoever runs this among other things; a progress bar where there are none.
       interruption: of whoever runs this among other things; made where there is none.
 
     Raises:
@@ -67,12 +71,11 @@ def run(
         _check(values, dataset, count)
         if (over := multihost.from_leader(lambda: _open(values, workdir, dataset, held))) is not None:
             return Finished(over, fresh=False)
-        if watch is None:
+        if callbacks is None:
             tell_remarks(values, workdir, dataset)
-        seen = watch or Callbacks(functools.partial(ProgressBar, quiet=not multihost.leads()))
-        trainer = Trainer(values, workdir, dataset, interruption, count=count, watch=seen)
-        trainer.train()
-        return Finished(finish(values, workdir, trainer, dataset), fresh=True)
+            callbacks = Callbacks(functools.partial(ProgressBar, quiet=not multihost.leads()))
+        this = Run(values, workdir, dataset, interruption, devices=count, callbacks=callbacks)
+        return Finished(finish(this, train(this)), fresh=True)
 
 
 def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> dict[str, Any] | None:
@@ -144,80 +147,70 @@ def describe(dataset: types.Dataset) -> dict[str, Any]:
     }
 
 
-def finish(values: Config, workdir: Path, trainer: Trainer, dataset: types.Dataset) -> dict[str, Any]:
+def finish(run: Run, trained: Trained) -> dict[str, Any]:
     """Evaluates a run whose training ended; writes and returns its result."""
-    # Whatever the devices do to the numbers, they have to do it to all copies.
-    multihost.check_same({"the final states": fingerprint(trainer.state)}, "Check the hardware, and start again")
-    result, step, classifier = _result(values, workdir, trainer, dataset)
+    # A device that computes wrong numbers without saying so would leave its copy of the state unlike the others.
+    multihost.check_same({"the final states": fingerprint(trained.state)}, "Check the hardware, and start again")
+    result, step, classifier = _result(run, trained)
     if not multihost.leads():
         return result
     fault_injection.point("before_result")
-    run_dir.write_json(workdir / run_dir.RESULT, result)
+    run_dir.write_json(run.workdir / run_dir.RESULT, result)
 
     def look_into() -> None:
         if classifier is not None:
-            journey.look(values, workdir, sharding.local(classifier), dataset, step=step, validates=trainer.judged)
+            here = sharding.local(classifier)
+            journey.look(run.config, run.workdir, here, run.dataset, step=step, validates=run.validates)
 
-    with trainer.reporter.stage("writing the page") if trainer.pages.wanted else contextlib.nullcontext():
-        trainer.pages.ended(look_into)
+    with run.progress_bar.stage("writing the page") if run.page.wanted else contextlib.nullcontext():
+        run.page.ended(look_into)
     return result
 
 
-def _result(
-    values: Config, workdir: Path, trainer: Trainer, dataset: types.Dataset
-) -> tuple[dict[str, Any], int, Classifier | None]:
+def _result(run: Run, trained: Trained) -> tuple[dict[str, Any], int, Classifier | None]:
     """Evaluates the chosen weights; returns the summary of the run, their step, and the network unless it is no use."""
-    progress = trainer.progress
+    config, (state, loop) = run.config, trained
+    step, weights = int(state.step), config.eval.weights
     summary: dict[str, Any] = {
         "status": "finished",
-        "step": trainer.step,
-        "epochs": trainer.step / trainer.steps_per_epoch,
-        "stopped": progress.stopped,
-        "parameters": count_parameters(values.rows),
-        "train": progress.last_epoch,
-        "fingerprint": fingerprint(trainer.state),
-        "train_seconds": round(progress.seconds, 3),
+        "step": step,
+        "epochs": step / run.steps_per_epoch,
+        "stopped": loop.stopped,
+        "parameters": count_parameters(config.rows),
+        "train": loop.last_epoch,
+        "fingerprint": fingerprint(state),
+        "train_seconds": round(loop.seconds, 3),
         "compile_seconds": round(compilations.seconds("run_step", "run_loop", "run_scan"), 3),
-        "save_seconds": round(progress.save_seconds, 3),
-        "wait_seconds": round(progress.wait_seconds, 3),
-        "bad_pictures": len(dataset.bad_examples),
-        "best": {"step": progress.best_step, "valid_accuracy": progress.best_accuracy},
-        "weights": values.eval.weights,
+        "save_seconds": round(loop.save_seconds, 3),
+        "wait_seconds": round(loop.wait_seconds, 3),
+        "bad_pictures": len(run.dataset.bad_examples),
+        "best": {"step": loop.best_step, "valid_accuracy": loop.best_accuracy},
+        "weights": weights,
     }
-    if progress.bad_step is not None:
-        return {**summary, "status": "diverged", "bad_step": progress.bad_step}, 0, None
-    weights, step = values.eval.weights, trainer.step
-    classifier = trainer.state.classifier(averaged=weights == "ema")
+    if loop.bad_step is not None:
+        return {**summary, "status": "diverged", "bad_step": loop.bad_step}, 0, None
+    classifier = state.classifier(averaged=weights == "ema")
     if weights == "best":
-        like = sharding.local(classifier)
         step, classifier = multihost.from_leader_with(
-            lambda: checkpointer.restore_classifier(values, workdir, weights), like
+            lambda: checkpointer.restore_classifier(config, run.workdir, weights), sharding.local(classifier)
         )
-        classifier = sharding.replicate(classifier, trainer.count)
+        classifier = sharding.replicate(classifier, run.devices)
     try:
-        for split in ["valid"] * trainer.judged + ["test"] * values.eval.test:
-            summary[split] = _evaluation(values, workdir, trainer, classifier, split, step)
+        for split in ["valid"] * run.validates + ["test"] * config.eval.test:
+            with run.progress_bar.stage(f"evaluating {split}"):
+                evaluation = evaluate.evaluate_split(
+                    config,
+                    run.workdir,
+                    classifier,
+                    run.dataset,
+                    split,
+                    step=step,
+                    weights=weights,
+                    devices=run.devices,
+                    event=run.writer.event,
+                    check=run.preemption.check,
+                )
+            summary[split] = {name: evaluation[name] for name in SUMMARISED}
     except FloatingPointError:
         return {**summary, "status": "diverged", "bad_step": step}, 0, None
     return summary, step, classifier
-
-
-def _evaluation(
-    values: Config, workdir: Path, trainer: Trainer, classifier: Classifier, split: str, step: int
-) -> dict[str, Any]:
-    """Evaluates a split and returns what the summary says of it."""
-    with trainer.reporter.stage(f"evaluating {split}"):
-        evaluation = evaluate.evaluate_split(
-            values,
-            workdir,
-            classifier,
-            trainer.dataset,
-            split,
-            step=step,
-            weights=values.eval.weights,
-            devices=trainer.count,
-            event=trainer.keeper.tell,
-            check=trainer.interruption.check,
-        )
-    names = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
-    return {name: evaluation[name] for name in names}

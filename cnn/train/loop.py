@@ -1,213 +1,184 @@
-"""The training loop: order, dispatch, records, evaluation, checkpoints. Never forked; a new idea is a config."""
+"""The training loop: a generator that asks for steps, and the one who makes them for a run that trains alone."""
 
 import contextlib
-import functools
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Generator
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn import evaluate
-from cnn.config.config import Config
-from cnn.data import loader, types
-from cnn.report.page_writer import Pages
-from cnn.runs import bad_examples_file
-from cnn.system import fault_injection, multihost, sharding
-from cnn.system.preemption import Preempted, Preemption
-from cnn.train import load_init_from
-from cnn.train.callbacks import Callbacks
-from cnn.train.checkpointer import Checkpointer
+from cnn.system import fault_injection, sharding
+from cnn.system.preemption import Preempted
+from cnn.train.load_init_from import load_init_from
 from cnn.train.loop_state import LoopState, Sums
-from cnn.train.multi_step import dispatch_of, joined
-from cnn.train.state import create_train_state, make_step_config
+from cnn.train.multi_step import joined
+from cnn.train.run import Run
+from cnn.train.state import TrainState, create_train_state
 
 
-class Trainer:
-    """One run's training, from its last checkpoint to its end."""
+class Steps(NamedTuple):
+    """What a run asks for: steps up to its next record, save or end of an epoch, where fewer will do."""
 
-    def __init__(
-        self,
-        values: Config,
-        workdir: Path,
-        dataset: types.Dataset,
-        interruption: Preemption,
-        *,
-        count: int = 1,
-        watch: Callbacks = Callbacks(),  # noqa: B008
-        how: str = "",
-    ) -> None:
-        """Opens nothing yet; `count` devices share each batch; `how` names who dispatches the steps, if not this."""
-        self.count, self.watch = count, watch
-        self.values, self.workdir, self.dataset, self.interruption = values, workdir, dataset, interruption
-        lengths = {"batch_size": values.train.batch_size, "epochs": values.train.epochs, "workers": values.data.workers}
-        place = functools.partial(sharding.replicate, count=count)
-        self.feed = loader.Loader(dataset.train, seed=values.order_seed, **lengths, place=place)
-        self.steps_per_epoch = self.feed.steps_per_epoch
-        self.total_steps = self.steps_per_epoch * values.train.epochs
-        self.judged = len(dataset.valid) > 0 and values.data.train_on == "train"
-        """Whether there is a validation split that training does not see."""
-        self.program = make_step_config(values, self.total_steps, self.steps_per_epoch, count)
-        self.dispatch = dispatch_of(values)
-        self.valid_images = evaluate.placed(dataset.valid, count)
-        self.state = create_train_state(values, count)
-        self.step, self.progress = 0, LoopState()
-        self.reporter = watch.reporter(total=self.total_steps, batch_size=values.train.batch_size)
-        pages = values.report.page if watch.pages and multihost.leads() else "never"
-        self.pages = Pages(workdir, pages, self.reporter.line)
-        self.keeper = Checkpointer(
-            values,
-            workdir,
-            data=dataset.identity,
-            dispatch=how or self.dispatch.how,
-            count=count,
-            steps_per_epoch=self.steps_per_epoch,
-            line=self.reporter.line,
-        )
+    state: TrainState
+    """To start from; it may be consumed."""
+    first: int
+    number: int
 
-    def train(self) -> None:
-        """Trains to the end of the last epoch, or to where a rule stops it.
 
-        Raises:
-          Preempted: a signal asked to stop; the state is saved.
-          OSError: the state could not be saved.
-        """
-        with self.opened():
-            while self.more():
-                with self.watch.turn:
-                    self._advance()
-                    while 0 < self.progress.epoch.steps < self.steps_per_epoch and self.more():
-                        self._advance()
-            self.close()
-        self.interruption.check()
+class Made(NamedTuple):
+    """What was made of them."""
 
-    def more(self) -> bool:
-        """Ends the epoch if it is whole; tells whether there are steps to make."""
-        while not self.progress.ended and not self.interruption.asked():
-            # An epoch that is whole but not ended is one whose evaluation a signal prevented.
-            if self.progress.epoch.steps < self.steps_per_epoch:
-                return self.step < self.total_steps
-            self._end_epoch(self.step // self.steps_per_epoch)
-        return False
+    state: TrainState
+    metrics: dict[str, np.ndarray]
+    """Of each step, stacked."""
+    seconds: float
 
-    def _advance(self) -> None:
-        started, waited = time.monotonic(), self.feed.waited
-        stacked = self._dispatch(self.next_steps())
-        self.progress.wait_seconds += self.feed.waited - waited
-        self.reporter.took(len(stacked["loss"]), seconds := time.monotonic() - started)
-        self.settle(stacked, seconds)
 
-    def close(self) -> None:
-        """Saves what training ended with."""
-        self.keeper.save_or_fail(self.state, self.progress)
-        fault_injection.point("after_last_step")
-        event = "preempted" if self.interruption.requested else "end"
-        speed, waiting = self.reporter.images_per_second(), self.progress.waiting()
-        self.keeper.tell(event, step=self.step, images_per_second=round(speed, 1), waiting=round(waiting, 4))
+class Trained(NamedTuple):
+    """Where training ended."""
 
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[None]:
-        """Opens the run at its newest whole step; meanwhile signals wait for a boundary."""
-        with self.keeper.writer or contextlib.nullcontext():
-            self.state, self.progress = self.keeper.open(self.state, load_init_from.load_init_from(self.values))
-            self.step = int(self.state.step)
-            before = self.interruption.defer(True)
-            self.journal = self.keeper.records(self.step)
-            written = self.journal or contextlib.nullcontext()
-            with contextlib.closing(self.feed), written, self.reporter.running(self.step):
-                fault_injection.point("opened")
-                yield
-        self.interruption.defer(before)
+    state: TrainState
+    loop: LoopState
 
-    def settle(self, stacked: dict[str, np.ndarray], seconds: float) -> None:
-        """Records the steps since the last boundary, of which `state` is the outcome: metrics of each, and seconds."""
-        self.progress.seconds += seconds
-        bad_examples_file.keep(self.workdir, self.dataset, self.keeper.tell)
-        bad_step = int(self.state.bad_step)
-        self._record(stacked, len(stacked["loss"]) if bad_step < 0 else bad_step - self.step)
-        if bad_step >= 0:
-            self._diverge(bad_step)
-        elif self.progress.epoch.steps < self.steps_per_epoch and self.keeper.due(self.step):
-            self.keeper.save(self.state, self.progress)
 
-    def next_steps(self) -> int:
-        """Returns how many steps there are up to the next record, save or end of the epoch."""
-        count = self.steps_per_epoch - self.step % self.steps_per_epoch
-        lengths = [self.keeper.steps, self.dispatch.most and self.values.train.log_every_steps]
-        return min([count, *(length - self.step % length for length in lengths if length)])
+def training(run: Run) -> Generator[Steps, Made | None, Trained]:
+    """Trains a run from its last checkpoint to its end; whoever drives it makes the steps that it yields.
 
-    def _dispatch(self, count: int) -> dict[str, np.ndarray]:
-        """Runs so many steps; returns their metrics, stacked."""
-        collected, lengths = [], []
-        for split, rows in self.feed.chunks(self.step, count, self.dispatch.most):
-            run, arguments = self.dispatch.call(rows)
-            self.state, metrics = run(self.state, split, *arguments, program=self.program)
-            self.feed.started(metrics["loss"])
-            collected.append(metrics)
-            lengths.append(len(rows))
-            self.reporter.advance(len(rows))
-            for _ in rows:
-                fault_injection.point("step")
-            if self.interruption.asked():
-                break
-        return joined(collected, lengths)
+    It is sent the steps that were made, or `None` for it to save and end here. Signals wait for such a boundary.
 
-    def _record(self, stacked: dict[str, np.ndarray], count: int) -> None:
-        """Adds the first `count` of the steps to the sums, and what is due to the records."""
-        progress, every = self.progress, self.values.train.log_every_steps
-        for index in range(count):
-            progress.window.add(stacked, index)
-            progress.epoch.add(stacked, index)
-            self.step += 1
-            if self.step % every == 0:
-                values = {**progress.window.means(), "learning_rate": float(stacked["learning_rate"][index])}
-                self._write("train", -(-self.step // self.steps_per_epoch), values)
-                progress.window = Sums()
+    Raises:
+      DataError, Foreign, NoValidCheckpoint, Elsewhere: see `Checkpointer.open`.
+      OSError: something could not be written.
+    """
+    config, loop_config = run.config, run.config.train
+    with run.checkpointer:
+        state = create_train_state(config, run.devices)
+        state, loop = run.checkpointer.open(state, load_init_from(config))
+        step = int(state.step)
+        deferred = run.preemption.defer(True)
+        with contextlib.closing(run.loader), run.writer.open(step), run.progress_bar.running(step):
+            fault_injection.point("opened")
 
-    def _write(self, kind: str, epoch: int, values: dict[str, Any]) -> None:
-        if self.journal is not None:
-            self.progress.metrics_bytes = self.journal.metrics(kind, self.step, epoch, values)
+            # An epoch that is whole at the beginning is one whose evaluation a signal prevented.
+            while (step < run.total_steps or loop.epoch.steps) and _goes_on(run, loop):
+                if loop.epoch.steps < run.steps_per_epoch:
+                    with run.callbacks.turn:
+                        while True:
+                            waited = run.loader.waited
+                            made = yield Steps(state, step, run.steps_to_boundary(step))
+                            if made is None:
+                                break
+                            state = made.state
+                            loop.wait_seconds += run.loader.waited - waited
+                            loop.seconds += made.seconds
+                            run.record_bad_examples()
+                            bad_step = int(state.bad_step)
+                            fine = len(made.metrics["loss"]) if bad_step < 0 else bad_step - step
+                            for index in range(fine):
+                                loop.window.add(made.metrics, index)
+                                loop.epoch.add(made.metrics, index)
+                                step += 1
+                                if step % loop_config.log_every_steps == 0:
+                                    rate = float(made.metrics["learning_rate"][index])
+                                    means = {**loop.window.means(), "learning_rate": rate}
+                                    loop.metrics_bytes = run.writer.metrics(
+                                        "train", step, -(-step // run.steps_per_epoch), means
+                                    )
+                                    loop.window = Sums()
+                            if bad_step >= 0:
+                                state = _diverge(run, state, loop, bad_step)
+                                break
+                            if loop.epoch.steps == run.steps_per_epoch:
+                                break
+                            if run.checkpointer.due(step):
+                                run.checkpointer.save(state, loop)
+                            if not _goes_on(run, loop):
+                                break
+                if loop.epoch.steps < run.steps_per_epoch or not _goes_on(run, loop):
+                    break
 
-    def _end_epoch(self, epoch: int) -> None:
-        """Evaluates, records and saves; a signal meanwhile leaves the epoch to be ended by whoever continues."""
-        progress, values = self.progress, self.values
-        trained, last = progress.epoch.means(), self.step == self.total_steps
-        record: dict[str, Any] = {"train": trained}
-        if self.judged and (epoch % values.eval.every_epochs == 0 or last):
-            try:
-                record["valid"] = self._validate()
-            except Preempted:
-                return
-            except FloatingPointError:
-                self._diverge(self.step)
-                return
-            progress.judge(record["valid"]["accuracy"], self.step)
-        bad_examples_file.keep(self.workdir, self.dataset, self.keeper.tell)
-        accuracies = trained["accuracy"], record.get("valid", {}).get("accuracy")
-        progress.stopped = values.train.stop.reason(*accuracies, progress.stale_evaluations)
-        if "valid" in record:
-            verdict = self.watch.judge(epoch, record["valid"])
-            progress.stopped = progress.stopped or (None if last else verdict)
-        progress.last_epoch, progress.epoch = trained, Sums()
-        self._write("epoch", epoch, record)
-        self.reporter.epoch(epoch, values.train.epochs, record, progress.stopped)
-        if progress.best_step == self.step:
-            # At the next boundary it would be too late: the weights are others by then.
-            self.keeper.save_or_fail(self.state, progress, again=True)
-        elif self.keeper.due(self.step):
-            self.keeper.save(self.state, progress, again=True)
-        self.pages.evaluated(record)
+                epoch, last = step // run.steps_per_epoch, step == run.total_steps
+                record: dict[str, Any] = {"train": loop.epoch.means()}
+                if run.validates and (epoch % config.eval.every_epochs == 0 or last):
+                    try:
+                        record["valid"] = run.validate(state)
+                    except Preempted:  # whoever continues ends the epoch
+                        break
+                    except FloatingPointError:
+                        state = _diverge(run, state, loop, step)
+                        break
+                    loop.validated(record["valid"]["accuracy"], step)
+                run.record_bad_examples()
 
-    def _validate(self) -> dict[str, float]:
-        classifier = self.state.classifier(averaged=self.values.eval.weights == "ema")
-        config = evaluate.EvalConfig.of(self.values, self.count)
-        logits = evaluate.predict_logits(classifier, self.valid_images, config, check=self.interruption.check)
-        evaluation = evaluate.score(logits, self.dataset.valid, self.dataset)[1]
-        return {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+                valid_accuracy = record["valid"]["accuracy"] if "valid" in record else None
+                loop.stopped = loop_config.stop.reason(
+                    record["train"]["accuracy"], valid_accuracy, loop.stale_evaluations
+                )
+                if "valid" in record:
+                    reason = run.callbacks.validated(epoch, record["valid"])
+                    loop.stopped = loop.stopped or (None if last else reason)
+                loop.last_epoch, loop.epoch = record["train"], Sums()
+                loop.metrics_bytes = run.writer.metrics("epoch", step, epoch, record)
+                run.progress_bar.epoch(epoch, loop_config.epochs, record, loop.stopped)
+                if loop.best_step == step:
+                    # At the next boundary it would be too late: the weights are others by then.
+                    run.checkpointer.save_or_fail(state, loop, again=True)
+                elif run.checkpointer.due(step):
+                    run.checkpointer.save(state, loop, again=True)
+                run.page.evaluated(record)
 
-    def _diverge(self, bad_step: int) -> None:
-        """Ends training; the state is that before the bad step, under that step's number."""
-        self.progress.bad_step = self.step = bad_step
-        self.state = self.state._replace(step=sharding.replicate(np.int32(bad_step), self.count))
-        self.keeper.tell("diverged", step=bad_step)
+            run.checkpointer.save_or_fail(state, loop)
+            fault_injection.point("after_last_step")
+            run.writer.event(
+                "preempted" if run.preemption.requested else "end",
+                step=step,
+                images_per_second=round(run.progress_bar.images_per_second(), 1),
+                waiting=round(loop.waiting(), 4),
+            )
+    run.preemption.defer(deferred)
+    return Trained(state, loop)
+
+
+def _goes_on(run: Run, loop: LoopState) -> bool:
+    return not loop.ended and not run.preemption.asked()
+
+
+def _diverge(run: Run, state: TrainState, loop: LoopState, bad_step: int) -> TrainState:
+    """Ends training; the state is that before the bad step, under that step's number."""
+    loop.bad_step = bad_step
+    run.writer.event("diverged", step=bad_step)
+    return state._replace(step=sharding.replicate(np.int32(bad_step), run.devices))
+
+
+def train(run: Run) -> Trained:
+    """Trains a run alone, making its steps as its config dispatches them.
+
+    Raises:
+      Preempted: a signal asked to stop; the state is saved.
+      OSError: the state could not be saved.
+    """
+    with contextlib.closing(training(run)) as asking:
+        try:
+            asked = next(asking)
+            while True:
+                started = time.monotonic()
+                state, calls, lengths = asked.state, [], []
+                for split, rows in run.loader.chunks(asked.first, asked.number, run.dispatch.most):
+                    make_steps, arguments = run.dispatch.call(rows)
+                    state, metrics = make_steps(state, split, *arguments, program=run.step_config)
+                    run.loader.started(metrics["loss"])
+                    calls.append(metrics)
+                    lengths.append(len(rows))
+                    run.progress_bar.advance(len(rows))
+                    for _ in rows:
+                        fault_injection.point("step")
+                    if run.preemption.asked():
+                        break
+                metrics = joined(calls, lengths)
+                seconds = time.monotonic() - started
+                run.progress_bar.took(sum(lengths), seconds)
+                asked = asking.send(Made(state, metrics, seconds))
+        except StopIteration as ended:
+            trained: Trained = ended.value
+    run.preemption.check()
+    return trained

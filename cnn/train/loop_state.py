@@ -78,7 +78,7 @@ class LoopState:
         """Whether something ended training before its last step."""
         return self.stopped is not None or self.bad_step is not None
 
-    def judge(self, accuracy: float, step: int) -> None:
+    def validated(self, accuracy: float, step: int) -> None:
         """Notes a validation accuracy; equal is not better."""
         if self.best_accuracy is None or accuracy > self.best_accuracy:
             self.best_accuracy, self.best_step, self.stale_evaluations = accuracy, step, 0

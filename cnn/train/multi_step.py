@@ -31,16 +31,16 @@ OPERATIONS = 160e9
 class Dispatch(NamedTuple):
     """One way of calling the steps."""
 
-    how: str
+    mode: str
     """`step`, `loop` or `scan`."""
     most: int | None
     """The most steps of a call; `None`: any number."""
 
     def call(self, rows: Int[np.ndarray, "steps batch"]) -> tuple[Any, tuple[Any, ...]]:
         """Returns the function that makes the steps on these rows, and what it takes of them after state and split."""
-        if self.how == "scan":
+        if self.mode == "scan":
             return run_scan, (rows,)
-        if self.how == "step":
+        if self.mode == "step":
             return run_step, (rows[0],)
         assert self.most is not None
         return run_loop, (np.pad(rows, ((0, self.most - len(rows)), (0, 0))), np.int32(len(rows)))
@@ -48,13 +48,13 @@ class Dispatch(NamedTuple):
 
 def dispatch_of(values: Config) -> Dispatch:
     """Returns how a config's steps are called on this platform."""
-    how = values.train.dispatch
-    if how == "auto":
-        how = "loop" if jax.default_backend() == "cpu" else "scan"
-    if how != "loop":
-        return Dispatch(how, {"step": 1, "scan": None}[how])
+    mode = values.train.dispatch
+    if mode == "auto":
+        mode = "loop" if jax.default_backend() == "cpu" else "scan"
+    if mode != "loop":
+        return Dispatch(mode, 1 if mode == "step" else None)
     operations = 6 * values.train.batch_size * sum(row.macs or 0 for row in values.rows)
-    return Dispatch(how, int(max(1, min(MOST_STEPS, OPERATIONS // max(1, operations)))))
+    return Dispatch(mode, int(max(1, min(MOST_STEPS, OPERATIONS // max(1, operations)))))
 
 
 def joined(calls: Sequence[Metrics], lengths: Sequence[int]) -> dict[str, np.ndarray]:

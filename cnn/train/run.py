@@ -1,0 +1,98 @@
+"""A run that is about to train: its config, its directory, its data, and what loads, shows, records and saves."""
+
+import functools
+from pathlib import Path
+
+from cnn import evaluate
+from cnn.config.config import Config
+from cnn.data import loader, types
+from cnn.report.page_writer import Pages
+from cnn.runs import bad_examples_file
+from cnn.runs.metric_writer import MetricWriter
+from cnn.system import multihost, sharding
+from cnn.system.preemption import Preemption
+from cnn.train.callbacks import Callbacks
+from cnn.train.checkpointer import Checkpointer
+from cnn.train.multi_step import dispatch_of
+from cnn.train.state import TrainState, make_step_config
+
+
+class Run:
+    """One run in its directory, which this process has locked."""
+
+    def __init__(
+        self,
+        config: Config,
+        workdir: Path,
+        dataset: types.Dataset,
+        preemption: Preemption,
+        *,
+        devices: int = 1,
+        callbacks: Callbacks = Callbacks(),  # noqa: B008
+        dispatched: str = "",
+    ) -> None:
+        """Restores and writes nothing yet.
+
+        Args:
+          config: the whole config.
+          workdir: the run's directory.
+          dataset: the config's.
+          preemption: tells when to stop.
+          devices: how many share each batch.
+          callbacks: of whoever starts the run.
+          dispatched: how its steps are made, where that is not `dispatch`; the last digits depend on it.
+        """
+        self.config, self.workdir, self.dataset, self.preemption = config, workdir, dataset, preemption
+        self.devices, self.callbacks = devices, callbacks
+        self.loader = loader.Loader(
+            dataset.train,
+            seed=config.order_seed,
+            batch_size=config.train.batch_size,
+            epochs=config.train.epochs,
+            workers=config.data.workers,
+            place=functools.partial(sharding.replicate, count=devices),
+        )
+        self.steps_per_epoch = self.loader.steps_per_epoch
+        self.total_steps = self.steps_per_epoch * config.train.epochs
+        self.step_config = make_step_config(config, self.total_steps, self.steps_per_epoch, devices)
+        self.dispatch = dispatch_of(config)
+        self.validates = len(dataset.valid) > 0 and config.data.train_on == "train"
+        """Whether there is a validation split that training does not see."""
+        self._valid_images = evaluate.placed(dataset.valid, devices)
+        self.progress_bar = callbacks.progress_bar(total=self.total_steps, batch_size=config.train.batch_size)
+        page = config.report.page if callbacks.pages and multihost.leads() else "never"
+        self.page = Pages(workdir, page, self.progress_bar.line)
+        self.writer = MetricWriter(workdir, self.progress_bar.line, leads=multihost.leads())
+        self.checkpointer = Checkpointer(
+            config,
+            workdir,
+            self.writer,
+            data=dataset.identity,
+            dispatch=dispatched or self.dispatch.mode,
+            devices=devices,
+            steps_per_epoch=self.steps_per_epoch,
+        )
+
+    def steps_to_boundary(self, step: int) -> int:
+        """Returns how many steps there are from `step` to the next record, save or end of the epoch."""
+        # A loop may end anywhere; other ways of dispatching compile a program for each number of steps.
+        record = self.config.train.log_every_steps if self.dispatch.most else None
+        lengths = (self.steps_per_epoch, self.checkpointer.steps, record)
+        return min(length - step % length for length in lengths if length)
+
+    def validate(self, state: TrainState) -> dict[str, float]:
+        """Returns the loss and the accuracy of the validation split.
+
+        Raises:
+          FloatingPointError: a logit is not finite.
+          Preempted: a signal asked to stop meanwhile.
+        """
+        classifier = state.classifier(averaged=self.config.eval.weights == "ema")
+        config = evaluate.EvalConfig.of(self.config, self.devices)
+        logits = evaluate.predict_logits(classifier, self._valid_images, config, check=self.preemption.check)
+        evaluation = evaluate.score(logits, self.dataset.valid, self.dataset)[1]
+        return {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+
+    def record_bad_examples(self) -> None:
+        """Writes which examples cannot be used, where there are new ones."""
+        bad_examples_file.keep(self.workdir, self.dataset, self.writer.event)
