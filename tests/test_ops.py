@@ -59,7 +59,7 @@ CONV_POOLS = {
         "how": "direct", "size": (11, 8), "kernel": (3, 3, 2, 3), "pool": {"window": (3, 2), "strides": (3, 2)},
     },
     "three channels, three by two": {
-        "how": "products", "size": (11, 8), "kernel": (3, 3, 3, 4), "pool": {"window": (3, 2), "strides": (3, 2)},
+        "how": "im2col", "size": (11, 8), "kernel": (3, 3, 3, 4), "pool": {"window": (3, 2), "strides": (3, 2)},
     },
     "eight channels": {"how": "winograd", "size": (8, 10), "kernel": (3, 3, 8, 8)},
     "eight channels, odd": {"how": "winograd", "size": (9, 7), "kernel": (3, 3, 8, 9)},
@@ -68,12 +68,12 @@ CONV_POOLS = {
         "how": "winograd", "size": (8, 8), "kernel": (3, 3, 8, 8), "pool": {"window": (3, 3), "strides": (3, 3)},
     },
     "overlap": {
-        "how": "products", "size": (10, 9), "kernel": (3, 3, 1, 4), "pool": {"window": (3, 3), "strides": (2, 2)},
+        "how": "im2col", "size": (10, 9), "kernel": (3, 3, 1, 4), "pool": {"window": (3, 3), "strides": (2, 2)},
     },
     "pooled with padding": {
-        "how": "products", "size": (9, 7), "kernel": (3, 3, 1, 4), "pool": {**HALVES, "padding": "same"},
+        "how": "im2col", "size": (9, 7), "kernel": (3, 3, 1, 4), "pool": {**HALVES, "padding": "same"},
     },
-    "strides": {"how": "products", "size": (11, 12), "kernel": (3, 3, 1, 4), "strides": (2, 2)},
+    "strides": {"how": "im2col", "size": (11, 12), "kernel": (3, 3, 1, 4), "strides": (2, 2)},
 }  # fmt: skip
 
 
@@ -230,8 +230,8 @@ def test_a_convolution_is_computed_as_suits_its_channels(name):
     kernel, window = jnp.zeros(CONVS[name]["kernel"]), window_of(CONVS[name])
     winograd = name.startswith("eight channels") and "group" not in name
     assert conv.choose(kernel, window, None, "NHWC") == "lax"
-    assert conv.choose(kernel, window, None, "CHWN") == ("winograd" if winograd else "products")
-    assert conv.choose(kernel.astype(jnp.bfloat16), window, None, "CHWN") == "products"
+    assert conv.choose(kernel, window, None, "CHWN") == ("winograd" if winograd else "im2col")
+    assert conv.choose(kernel.astype(jnp.bfloat16), window, None, "CHWN") == "im2col"
 
 
 def assert_conv_pools_agree(case, images, kernel, tolerance, grads=None, lanes=False):
@@ -305,7 +305,7 @@ def test_images_leave_a_layout_as_they_entered_it(shape):
 @given(
     examples=st.integers(1, 5000), numbers=st.integers(1, 10_000_000), platform=st.sampled_from(["cpu", "gpu", "tpu"])
 )
-def test_pieces_divide_the_batch_and_are_fewer_where_maps_are_larger(examples, numbers, platform):
+def test_microbatches_divide_the_batch_and_are_fewer_where_maps_are_larger(examples, numbers, platform):
     size = fusion.microbatch(examples, numbers, platform)
     assert examples % size == 0
     assert size == examples or (platform == "cpu" and 8 <= size <= 64)
@@ -353,7 +353,7 @@ def test_the_passes_over_the_images_stay_calls_of_their_own(name, lanes):
 def test_pooling_agrees_with_the_oracle_in_values_and_gradients(kind, case):
     options = {name: case[name] for name in case if name != "size"}
     images = distinct(2, *case["size"], 3)
-    (value, (by,)), grads = value_and_grads(lambda x: getattr(conv, kind)(x, **options), images)
+    (value, (by,)), grads = value_and_grads(lambda x: getattr(pooling, kind)(x, **options), images)
     assert_close(value, getattr(oracles, kind)(images, **options), 1e-6)
     assert_close(by, getattr(oracles, f"{kind}_grads")(images, grads, **options), 1e-6)
 
@@ -364,7 +364,7 @@ def test_pooling_agrees_with_the_oracle_in_values_and_gradients(kind, case):
 def test_pooling_agrees_with_the_oracle_in_every_lane_and_in_bfloat16(kind, case):
     options = {name: case[name] for name in case if name != "size"}
     images = jnp.asarray(distinct(6, *case["size"], 1), jnp.bfloat16).reshape(3, 2, *case["size"], 1)
-    (value, (by,)), grads = value_and_grads(lambda x: getattr(conv, kind)(x, **options), images, lanes=True)
+    (value, (by,)), grads = value_and_grads(lambda x: getattr(pooling, kind)(x, **options), images, lanes=True)
     assert value.dtype == by.dtype == jnp.bfloat16
     for lane in range(3):
         assert_close(value[lane], getattr(oracles, kind)(images[lane], **options), 2e-2)
@@ -480,7 +480,7 @@ def test_pooling_an_odd_size_rounds_down_and_never_reads_the_last_row_and_column
     images = np.zeros((4, 11, 11, 4), np.float32)
     for number in range(4):
         images[number, number // 2 :: 2, number % 2 :: 2] = 1
-    (value, (by,)), _ = value_and_grads(lambda x: getattr(conv, kind)(x, (2, 2), (2, 2)), images)
+    (value, (by,)), _ = value_and_grads(lambda x: getattr(pooling, kind)(x, (2, 2), (2, 2)), images)
     assert value.shape == (4, 5, 5, 4)
     read = np.abs(by).sum(axis=(0, 3)) > 0
     assert not read[10].any()
