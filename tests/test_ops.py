@@ -59,7 +59,7 @@ CONV_POOLS = {
         "how": "direct", "size": (11, 8), "kernel": (3, 3, 2, 3), "pool": {"window": (3, 2), "strides": (3, 2)},
     },
     "three channels, three by two": {
-        "how": "products", "size": (11, 8), "kernel": (3, 3, 3, 4), "pool": {"window": (3, 2), "strides": (3, 2)},
+        "how": "im2col", "size": (11, 8), "kernel": (3, 3, 3, 4), "pool": {"window": (3, 2), "strides": (3, 2)},
     },
     "eight channels": {"how": "winograd", "size": (8, 10), "kernel": (3, 3, 8, 8)},
     "eight channels, odd": {"how": "winograd", "size": (9, 7), "kernel": (3, 3, 8, 9)},
@@ -68,12 +68,12 @@ CONV_POOLS = {
         "how": "winograd", "size": (8, 8), "kernel": (3, 3, 8, 8), "pool": {"window": (3, 3), "strides": (3, 3)},
     },
     "overlap": {
-        "how": "products", "size": (10, 9), "kernel": (3, 3, 1, 4), "pool": {"window": (3, 3), "strides": (2, 2)},
+        "how": "im2col", "size": (10, 9), "kernel": (3, 3, 1, 4), "pool": {"window": (3, 3), "strides": (2, 2)},
     },
     "pooled with padding": {
-        "how": "products", "size": (9, 7), "kernel": (3, 3, 1, 4), "pool": {**HALVES, "padding": "same"},
+        "how": "im2col", "size": (9, 7), "kernel": (3, 3, 1, 4), "pool": {**HALVES, "padding": "same"},
     },
-    "strides": {"how": "products", "size": (11, 12), "kernel": (3, 3, 1, 4), "strides": (2, 2)},
+    "strides": {"how": "im2col", "size": (11, 12), "kernel": (3, 3, 1, 4), "strides": (2, 2)},
 }  # fmt: skip
 
 
@@ -230,8 +230,8 @@ def test_a_convolution_is_computed_as_suits_its_channels(name):
     kernel, window = jnp.zeros(CONVS[name]["kernel"]), window_of(CONVS[name])
     winograd = name.startswith("eight channels") and "group" not in name
     assert conv.choose(kernel, window, None, "NHWC") == "lax"
-    assert conv.choose(kernel, window, None, "CHWN") == ("winograd" if winograd else "products")
-    assert conv.choose(kernel.astype(jnp.bfloat16), window, None, "CHWN") == "products"
+    assert conv.choose(kernel, window, None, "CHWN") == ("winograd" if winograd else "im2col")
+    assert conv.choose(kernel.astype(jnp.bfloat16), window, None, "CHWN") == "im2col"
 
 
 def assert_conv_pools_agree(case, images, kernel, tolerance, grads=None, lanes=False):
@@ -305,7 +305,7 @@ def test_images_leave_a_layout_as_they_entered_it(shape):
 @given(
     examples=st.integers(1, 5000), numbers=st.integers(1, 10_000_000), platform=st.sampled_from(["cpu", "gpu", "tpu"])
 )
-def test_pieces_divide_the_batch_and_are_fewer_where_maps_are_larger(examples, numbers, platform):
+def test_microbatches_divide_the_batch_and_are_fewer_where_maps_are_larger(examples, numbers, platform):
     size = fusion.microbatch(examples, numbers, platform)
     assert examples % size == 0
     assert size == examples or (platform == "cpu" and 8 <= size <= 64)

@@ -38,7 +38,7 @@ CONVS = [
 
 
 @pytest.mark.parametrize("options", CONVS, ids=str)
-def test_a_convolution_is_what_a_person_would_work_out(options):
+def test_a_convolution_is_what_one_computes_by_hand(options):
     written = "".join(f", {name}={value!r}" for name, value in options.items())
     stage, x, arrays = one(f"conv(6, (3, 2){written})")
     right, allowed = reference.expected(stage, [x], arrays)
@@ -49,7 +49,7 @@ def test_a_convolution_is_what_a_person_would_work_out(options):
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("strides", [(2, 2), (1, 3)])
-def test_pooling_is_what_a_person_would_work_out(padding, strides):
+def test_pooling_is_what_one_computes_by_hand(padding, strides):
     options = f'(3, 2), strides={strides}, padding="{padding}"'
     for kind, oracle in (("max_pool", oracles.max_pool), ("avg_pool", oracles.avg_pool)):
         stage, x, _ = one(f"{kind}({options})")

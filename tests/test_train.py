@@ -147,7 +147,7 @@ def gradients(text, count):
     ],
 )
 @pytest.mark.parametrize("count", [96, pytest.param(67, marks=pytest.mark.slow)])
-def test_gradients_by_pieces_are_those_of_the_whole_batch(text, count):
+def test_gradients_by_microbatches_are_those_of_the_whole_batch(text, count):
     assert fusion.microbatch(96, 1000, "cpu") == 48
     assert fusion.microbatch(67, 1000, "cpu") == 67
     ours, whole = gradients(text, count)
@@ -164,7 +164,7 @@ LAYERS = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["global_max_pool", "global_avg_pool", "flatten"])
-def test_layers_that_take_a_batch_by_pieces_compute_and_draw_what_they_do_at_once(end):
+def test_layers_that_take_a_batch_by_microbatches_compute_and_draw_what_they_do_at_once(end):
     shape = (9, 8, 2)
     network = networks.chain(LAYERS.format(end=end))
     variables, images = networks.variables(network, shape), networks.pictures(shape, count=6)

@@ -1,13 +1,15 @@
 """Batch normalisation in training, with its gradient written out.
 
-What differentiation makes of the mean and the variance, a CPU computes several times slower: XLA merges the sums of the
-gradient with what surrounds them. Here they are two passes of their own, and the gradient by the images is a third.
+On a CPU, what automatic differentiation makes of the mean and the variance is several times slower: XLA fuses the sums
+of the gradient with what surrounds them. Here they are two passes of their own, and the gradient by the images is a
+third.
 
 Source:
   Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167, section 3.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -44,56 +46,57 @@ def batch_norm(
 def _forward(
     x: jax.Array, scale: Vector, bias: Vector, epsilon: Any, channel: int, axis: str | None
 ) -> tuple[tuple[jax.Array, Vector, Vector], Any]:
-    sums = _Sums(x, channel, axis)
-    mean = sums.mean(sums.of(x))
-    var = sums.mean(sums.of_squares(x, mean))
+    axes = _all_but(channel, x)
+
+    def squares(x: jax.Array, mean: Vector) -> jax.Array:
+        return (_wide(x) - along(mean)) ** 2
+
+    def along(vector: Vector) -> jax.Array:
+        return jnp.expand_dims(vector, axes)
+
+    mean = _mean(_sum(_wide, axes, x), x, channel, axis)
+    var = _mean(_sum(squares, axes, x, mean), x, channel, axis)
     inverse = lax.rsqrt(var + epsilon)
-    out = (_wide(x) - sums.along(mean)) * sums.along(inverse * scale) + sums.along(bias)
+    out = (_wide(x) - along(mean)) * along(inverse * scale) + along(bias)
     return (out.astype(x.dtype), mean, var), (x, scale, mean, inverse)
 
 
 def _backward(channel: int, axis: str | None, residuals: Any, grads: Any) -> tuple[jax.Array | None, ...]:
     x, scale, mean, inverse = residuals
-    grad = grads[0]
-    sums = _Sums(x, channel, axis)
-    total, product = sums.of(grad), sums.of_products(grad, x, mean)
-    slope = inverse**2 * sums.mean(product)
-    by_x = _wide(grad) - sums.along(sums.mean(total)) - (_wide(x) - sums.along(mean)) * sums.along(slope)
-    return (by_x * sums.along(inverse * scale)).astype(x.dtype), product * inverse, total, None
+    grad, axes = grads[0], _all_but(channel, x)
+
+    def products(grad: jax.Array, x: jax.Array, mean: Vector) -> jax.Array:
+        return _wide(grad) * (_wide(x) - along(mean))
+
+    def along(vector: Vector) -> jax.Array:
+        return jnp.expand_dims(vector, axes)
+
+    total, product = _sum(_wide, axes, grad), _sum(products, axes, grad, x, mean)
+    slope = inverse**2 * _mean(product, x, channel, axis)
+    by_x = _wide(grad) - along(_mean(total, x, channel, axis)) - (_wide(x) - along(mean)) * along(slope)
+    return (by_x * along(inverse * scale)).astype(x.dtype), product * inverse, total, None
 
 
 batch_norm.defvjp(_forward, _backward)
 
 
-class _Sums:
-    """Sums over all but the channels of arrays of one shape."""
+def _all_but(channel: int, x: jax.Array) -> tuple[int, ...]:
+    return tuple(each for each in range(x.ndim) if each != channel % x.ndim)
 
-    def __init__(self, x: jax.Array, channel: int, axis: str | None) -> None:
-        self.axes = tuple(each for each in range(x.ndim) if each != channel % x.ndim)
-        self.count = x.size // x.shape[channel]
-        self.mesh_axis = axis
-        self.call = (lambda function: function) if self.axes[-1] == x.ndim - 2 else noinline
 
-    def along(self, vector: Vector) -> jax.Array:
-        """Returns a number for each channel in the shape that meets the arrays'."""
-        return jnp.expand_dims(vector, self.axes)
+def _sum(terms: Callable[..., jax.Array], axes: tuple[int, ...], *arrays: jax.Array) -> Vector:
+    """Sums over axes what `terms` makes of arrays; where the channels are not last, in a no-inline call of its own."""
 
-    def mean(self, total: Vector) -> Vector:
-        """Returns the mean of what was summed, over all devices."""
-        mean = total / self.count
-        return mean if self.mesh_axis is None else lax.pmean(mean, self.mesh_axis)
+    def total(*arrays: jax.Array) -> Vector:
+        return terms(*arrays).sum(axes)
 
-    def of(self, x: jax.Array) -> Vector:
-        return self.call(lambda x: _wide(x).sum(self.axes))(x)
+    return (total if axes[-1] == arrays[0].ndim - 2 else noinline(total))(*arrays)
 
-    def of_squares(self, x: jax.Array, mean: Vector) -> Vector:
-        return self.call(lambda x, mean: ((_wide(x) - self.along(mean)) ** 2).sum(self.axes))(x, mean)
 
-    def of_products(self, grad: jax.Array, x: jax.Array, mean: Vector) -> Vector:
-        """Sums the numbers of an array times what another one has beyond its mean."""
-        return self.call(lambda grad, x, mean: (_wide(grad) * (_wide(x) - self.along(mean))).sum(self.axes))(
-            grad, x, mean
-        )
+def _mean(total: Vector, x: jax.Array, channel: int, axis: str | None) -> Vector:
+    """Returns the mean of what was summed over all but the channels of `x`, on all devices."""
+    mean = total / (x.size // x.shape[channel])
+    return mean if axis is None else lax.pmean(mean, axis)
 
 
 def _wide(x: jax.Array) -> jax.Array:

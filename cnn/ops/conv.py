@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from cnn.ops import direct_conv, im2col, winograd, winograd_pool
+from cnn.ops import direct_conv, im2col, winograd
 from cnn.ops.pooling import Maps, Pair, max_pool
 
 Kernel = Float[Array, "kernel_height kernel_width group_channels features"]
@@ -56,7 +56,7 @@ def choose(kernel: Kernel, window: Window, pool: Pair | None, layout: str) -> st
     """Returns how a convolution is computed, and with it the maximum pooling by `pool` pixels that may follow.
 
     Returns:
-      `lax`, `winograd`, `direct` or `products`; `direct` only with pooling.
+      `lax`, `winograd`, `direct` or `im2col`; `direct` only with pooling.
     """
     height, width, channels, features = kernel.shape
     if layout == "NHWC":
@@ -66,7 +66,7 @@ def choose(kernel: Kernel, window: Window, pool: Pair | None, layout: str) -> st
     # In bfloat16 the transforms would lose what the products keep; with few channels they cost more than they save.
     if window.plain and (height, width) == (3, 3) and min(channels, features) >= 8 and kernel.dtype == jnp.float32:
         return "winograd"
-    return "products"
+    return "im2col"
 
 
 def conv(images: Maps, kernel: Kernel, window: Window = Window(), *, layout: str = "NHWC") -> Maps:  # noqa: B008
@@ -78,11 +78,11 @@ def conv(images: Maps, kernel: Kernel, window: Window = Window(), *, layout: str
       window: how they slide.
       layout: that of the images, and of what is returned.
     """
-    how = choose(kernel, window, None, layout)
-    if how == "lax":
+    method = choose(kernel, window, None, layout)
+    if method == "lax":
         return _lax_conv(images, kernel, window)
     images = _padded(images, kernel, window)
-    if how == "winograd":
+    if method == "winograd":
         return winograd.conv(images, kernel)
     slide = _slide(images, kernel, window)
     if window.groups == 1:
@@ -111,12 +111,12 @@ def conv_max_pool(
       layout: that of the images, and of what is returned.
     """
     together = pool.window == pool.strides and pool.padding == "valid"
-    how = choose(kernel, window, pool.window if together else None, layout)
-    if how == "direct":
+    method = choose(kernel, window, pool.window if together else None, layout)
+    if method == "direct":
         return direct_conv.conv_max_pool(_padded(images, kernel, window), kernel, pool.window)
-    if how == "winograd" and together and pool.window == (2, 2):
+    if method == "winograd" and together and pool.window == (2, 2):
         images = _padded(images, kernel, window)
-        return winograd_pool.conv_max_pool(images[:, : images.shape[1] // 2 * 2, : images.shape[2] // 2 * 2], kernel)
+        return winograd.conv_max_pool(images[:, : images.shape[1] // 2 * 2, : images.shape[2] // 2 * 2], kernel)
     return max_pool(conv(images, kernel, window, layout=layout), *pool)
 
 

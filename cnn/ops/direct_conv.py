@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, UInt8
 
 from cnn.ops.im2col import Slide, col2im, im2col, matmul_nn, matmul_nt
 from cnn.ops.noinline import noinline
-from cnn.ops.pooling import Pair, by_place, first_place, places, shifts
+from cnn.ops.pooling import Pair, argmax, offsets, shifts, unpool
 
 Maps = Float[Array, "channels height width batch"]
 Kernel = Float[Array, "kernel_height kernel_width channels features"]
@@ -27,24 +27,24 @@ def conv_max_pool(images: Maps, kernel: Kernel, window: Pair) -> Float[Array, "f
 
 
 def _fwd(images: Maps, kernel: Kernel, window: Pair) -> tuple[Maps, Any]:
-    return _largest(window)(images, kernel), (images, kernel, _place(window)(images, kernel))
+    return _largest(window)(images, kernel), (images, kernel, _argmax(window)(images, kernel))
 
 
 def _bwd(window: Pair, residuals: tuple[Maps, Kernel, jax.Array], grads: Maps) -> tuple[Maps, Kernel]:
-    images, kernel, place = residuals
+    images, kernel, index = residuals
     taps, outputs = _taps(kernel, window), window[0] * window[1]
     slide = Slide(window, (1, 1), (grads.shape[1], grads.shape[2]))
-    spread = _spread(outputs)(grads, place).reshape(outputs * kernel.shape[3], -1)
+    spread = _unpool(outputs)(grads, index).reshape(outputs * kernel.shape[3], -1)
     products = matmul_nt(spread, im2col(images, taps, slide)).reshape(outputs, -1, *taps, images.shape[0])
     kernel_grads = sum(
         products[number, :, row : row + kernel.shape[0], column : column + kernel.shape[1]]
-        for number, (row, column) in enumerate(places(window))
+        for number, (row, column) in enumerate(offsets(window))
     )
     # The kernel as each output of a window lays it over all that the window reads.
     laid = jnp.stack(
         [
             jnp.pad(kernel, ((row, window[0] - 1 - row), (column, window[1] - 1 - column), (0, 0), (0, 0)))
-            for row, column in places(window)
+            for row, column in offsets(window)
         ],
         axis=3,
     )
@@ -61,7 +61,7 @@ def _taps(kernel: Kernel, window: Pair) -> Pair:
 
 
 def _outputs(images: Maps, kernel: Kernel, window: Pair) -> list[jax.Array]:
-    """Returns the convolution at each place of the pooling windows, summed in float32."""
+    """Returns the convolution at each pixel of the pooling windows, summed in float32."""
     images, kernel = images.astype(jnp.float32), kernel.astype(jnp.float32)
     taps = _taps(kernel, window)
     down, right = ((n - t) // w + 1 for n, t, w in zip(images.shape[1:3], taps, window, strict=True))
@@ -78,7 +78,7 @@ def _outputs(images: Maps, kernel: Kernel, window: Pair) -> list[jax.Array]:
             ),
         )
 
-    return [output(*place) for place in places(window)]
+    return [output(*offset) for offset in offsets(window)]
 
 
 @functools.cache
@@ -91,19 +91,19 @@ def _largest(window: Pair) -> Callable[[Maps, Kernel], Maps]:
 
 
 @functools.cache
-def _place(window: Pair) -> Callable[[Maps, Kernel], jax.Array]:
+def _argmax(window: Pair) -> Callable[[Maps, Kernel], jax.Array]:
     # Summed again: writing all outputs down for both would take longer.
     @noinline
-    def place(images: Maps, kernel: Kernel) -> UInt8[Array, "features down right batch"]:
-        return first_place(_outputs(images, kernel, window))
+    def index(images: Maps, kernel: Kernel) -> UInt8[Array, "features down right batch"]:
+        return argmax(_outputs(images, kernel, window))
 
-    return place
+    return index
 
 
 @functools.cache
-def _spread(outputs: int) -> Callable[[Maps, jax.Array], jax.Array]:
+def _unpool(outputs: int) -> Callable[[Maps, jax.Array], jax.Array]:
     @noinline
-    def spread(grads: Maps, place: jax.Array) -> Float[Array, "outputs features down right batch"]:
-        return jnp.stack(by_place(grads, place, outputs))
+    def spread(grads: Maps, index: jax.Array) -> Float[Array, "outputs features down right batch"]:
+        return jnp.stack(unpool(grads, index, outputs))
 
     return spread

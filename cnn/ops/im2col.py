@@ -1,4 +1,8 @@
-"""Convolution as matrix products of shifted images; batch last, (channels, height, width, batch)."""
+"""Convolution by im2col: shifted images side by side, then one matrix product.
+
+Batch last, (channels, height, width, batch). A matrix product is general matrix multiplication (GEMM) in BLAS's words,
+`nn` of two matrices as they are, `nt` of one and the other's transpose.
+"""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cnn.ops.noinline import noinline
-from cnn.ops.pooling import Pair, places
+from cnn.ops.pooling import Pair, offsets
 
 Maps = Float[Array, "channels height width batch"]
 Kernel = Float[Array, "kernel_height kernel_width channels features"]
@@ -22,7 +26,7 @@ class Slide(NamedTuple):
     strides: Pair
     dilation: Pair
     out: Pair
-    """How many places it has down and to the right."""
+    """How many outputs it makes down and to the right."""
 
 
 def matmul_nn(left: Float[Array, "a b"], right: Float[Array, "b c"]) -> Float[Array, "a c"]:
@@ -61,7 +65,7 @@ conv.defvjp(_fwd, _bwd)
 
 @noinline
 def _across(matrix: Float[Array, "a b"]) -> Float[Array, "b a"]:
-    """Transposes a matrix by itself: a product that were to read it so would be done by slower code."""
+    """Transposes a matrix in a call of its own: XLA would run a product that reads it transposed by slower code."""
     return matrix.T
 
 
@@ -69,29 +73,29 @@ def im2col(images: Maps, window: tuple[int, ...], slide: Slide) -> Float[Array, 
     """Returns what each tap of the window reads, (window height x window width x channels, places)."""
     if window == (1, 1) and slide.strides == (1, 1):
         return images.reshape(images.shape[0], -1)
-    return _shifted(slide, window)(images).reshape(window[0] * window[1] * images.shape[0], -1)
+    return _im2col(slide, window)(images).reshape(window[0] * window[1] * images.shape[0], -1)
 
 
 def col2im(columns: Float[Array, "taps places"], window: tuple[int, ...], slide: Slide, shape: tuple[int, ...]) -> Maps:
-    """Transposes `shifted`: each pixel of images of this shape sums what the taps that read it give it."""
-    return _unshifted(slide, window, shape[1:3])(columns.reshape(*window, shape[0], *slide.out, shape[3]))
+    """Transposes `im2col`: each pixel of images of this shape sums what the taps that read it give it."""
+    return _col2im(slide, window, shape[1:3])(columns.reshape(*window, shape[0], *slide.out, shape[3]))
 
 
 @functools.cache
-def _shifted(slide: Slide, window: tuple[int, ...]) -> Callable[[Maps], jax.Array]:
-    # One stack of many slices is not merged with them, so that each would be written twice.
+def _im2col(slide: Slide, window: tuple[int, ...]) -> Callable[[Maps], jax.Array]:
+    # XLA does not fuse slices into one concatenation of many, but writes each twice: so stacks of a few.
     @noinline
-    def shifted(images: Maps) -> Float[Array, "kernel_height kernel_width channels out_height out_width batch"]:
+    def columns_of(images: Maps) -> Float[Array, "kernel_height kernel_width channels out_height out_width batch"]:
         rows = [[_read(slide, row, column) for column in range(window[1])] for row in range(window[0])]
         return jnp.stack([jnp.stack([images[:, down, right] for down, right in taps]) for taps in rows])
 
-    return shifted
+    return columns_of
 
 
 @functools.cache
-def _unshifted(slide: Slide, window: tuple[int, ...], size: tuple[int, ...]) -> Callable[[jax.Array], Maps]:
+def _col2im(slide: Slide, window: tuple[int, ...], size: tuple[int, ...]) -> Callable[[jax.Array], Maps]:
     @noinline
-    def unshifted(grads: Float[Array, "kernel_height kernel_width channels out_height out_width batch"]) -> Maps:
+    def images_of(grads: Float[Array, "kernel_height kernel_width channels out_height out_width batch"]) -> Maps:
         zero = jnp.zeros((), grads.dtype)
 
         def spread(tap: Pair) -> jax.Array:
@@ -101,9 +105,9 @@ def _unshifted(slide: Slide, window: tuple[int, ...], size: tuple[int, ...]) -> 
             ]
             return lax.pad(grads[tap], zero, ((0, 0, 0), *pads, (0, 0, 0)))
 
-        return functools.reduce(jnp.add, map(spread, places(window)))
+        return functools.reduce(jnp.add, map(spread, offsets(window)))
 
-    return unshifted
+    return images_of
 
 
 def _read(slide: Slide, row: int, column: int) -> tuple[slice, slice]:

@@ -1,4 +1,4 @@
-"""Functions that XLA compiles by themselves, without merging them into what surrounds them."""
+"""Functions that XLA compiles as no-inline calls, without fusing them into what surrounds them."""
 
 import functools
 from collections.abc import Callable

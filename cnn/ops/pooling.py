@@ -61,32 +61,32 @@ def pairwise(combine: Callable[..., jax.Array], parts: list[jax.Array]) -> jax.A
     return parts[0]
 
 
-def first_place(parts: list[jax.Array]) -> UInt8[Array, "..."]:
-    """Returns which of the parts is the largest, the first of equal ones."""
-    # Never by equality with a maximum worked out elsewhere: parts that are summed again may be rounded otherwise.
-    largest, place = parts[0], jnp.zeros(parts[0].shape, jnp.uint8)
+def argmax(parts: list[jax.Array]) -> UInt8[Array, "..."]:
+    """Returns the index of the largest of the parts, of the first of equal ones."""
+    # Never by equality with a maximum computed elsewhere: XLA may round parts that are summed again otherwise.
+    largest, index = parts[0], jnp.zeros(parts[0].shape, jnp.uint8)
     for number, part in enumerate(parts[1:], 1):
-        place = jnp.where(part > largest, jnp.uint8(number), place)
+        index = jnp.where(part > largest, jnp.uint8(number), index)
         largest = jnp.maximum(largest, part)
-    return place
+    return index
 
 
-def by_place(grads: jax.Array, place: UInt8[Array, "..."], parts: int) -> list[jax.Array]:
-    """Returns the gradient of each of the parts: all of it where `first_place` named the part, zero elsewhere."""
-    return [jnp.where(place == number, grads, 0) for number in range(parts)]
+def unpool(grads: jax.Array, index: UInt8[Array, "..."], parts: int) -> list[jax.Array]:
+    """Returns the gradient of each of the parts: all of it where `argmax` named the part, zero elsewhere."""
+    return [jnp.where(index == number, grads, 0) for number in range(parts)]
 
 
-def places(window: tuple[int, ...]) -> list[Pair]:
-    """Returns the row and column of each place of a window, row by row."""
+def offsets(window: tuple[int, ...]) -> list[Pair]:
+    """Returns the row and column of each pixel of a window, row by row."""
     return [(row, column) for row in range(window[0]) for column in range(window[1])]
 
 
 def shifts(images: Maps, window: Pair, strides: Pair, height: int, width: int) -> list[jax.Array]:
-    """Returns, for each place of the window, row by row, the numbers that height x width windows have there."""
+    """Returns, for each pixel of the window, row by row, the numbers that height x width windows have there."""
     down, right = strides
     return [
         images[:, row : row + (height - 1) * down + 1 : down, column : column + (width - 1) * right + 1 : right]
-        for row, column in places(window)
+        for row, column in offsets(window)
     ]
 
 

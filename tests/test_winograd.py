@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from cnn.ops import conv, layout, winograd, winograd_forms
+from cnn.ops import conv, layout, winograd
 from tests import oracles
 
-each_form = pytest.mark.parametrize("form", [winograd_forms.TWO, winograd_forms.FOUR], ids=["two", "four"])
+each_form = pytest.mark.parametrize("form", [winograd.F2, winograd.F4], ids=["two", "four"])
 
 
 def products(form, kernel):
     """Returns the matrix that a kernel of three numbers makes of the inputs of a block: (outputs, inputs)."""
-    places = np.array(form.kernel) @ kernel
-    return np.array(form.outputs) @ (places[:, None] * np.array(form.inputs))
+    places = np.array(form.G) @ kernel
+    return np.array(form.At) @ (places[:, None] * np.array(form.Bt))
 
 
 @each_form
@@ -25,15 +25,15 @@ def test_a_block_is_what_sliding_the_kernel_makes(form, tap):
 @pytest.mark.parametrize(
     ("height", "width", "form"),
     [
-        (32, 32, winograd_forms.FOUR),
-        (6, 6, winograd_forms.TWO),
-        (7, 8, winograd_forms.FOUR),
-        (2, 2, winograd_forms.TWO),
-        (1, 40, winograd_forms.TWO),
+        (32, 32, winograd.F4),
+        (6, 6, winograd.F2),
+        (7, 8, winograd.F4),
+        (2, 2, winograd.F2),
+        (1, 40, winograd.F2),
     ],
 )
 def test_the_algorithm_is_the_one_of_fewer_products(height, width, form):
-    assert winograd_forms.form_of(height, width) is form
+    assert winograd.form_of(height, width) is form
 
 
 @pytest.mark.slow
