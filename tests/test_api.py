@@ -20,6 +20,7 @@ import runs
 from cnn import api
 from cnn.api import notebook_html, results, run
 from cnn.config import files
+from cnn.report import hand_convolution
 from cnn.system.preemption import Preempted, Preemption
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -344,7 +345,7 @@ def test_a_wrong_space_is_one_error_with_all_that_is_wrong(tmp_path):
 
 
 def test_the_lessons_pixel_is_577_and_a_wrong_filter_one_line():
-    window = ast.literal_eval(str(cnn.filters.WINDOW))
+    window = ast.literal_eval(str(hand_convolution.WINDOW))
     assert cnn.convolve(window, "lesson").map.tolist() == [[577]]
     assert cnn.convolve(window, [[1, 1], [1, 1]], weighted=True, pool="none").map.shape == (2, 2)
     for wrong, message in (("vertcal", "Did you mean 'vertical'"), ([[1, 2], [3]], "every row|inhomogeneous")):
@@ -360,5 +361,5 @@ def test_the_command_takes_a_configs_name(capsys):
     from cnn.cli import launch, parser
 
     invocation = parser.parse(["summary", "--config=lenet5"])
-    assert launch.launch(invocation, files.run_file) == 0
+    assert launch.launch(invocation) == 0
     assert "61,706 parameters" in capsys.readouterr().out

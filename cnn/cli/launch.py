@@ -2,7 +2,9 @@
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cnn.api.reading import read_run
 from cnn.cli import COMMANDS
@@ -10,7 +12,6 @@ from cnn.cli.parser import Invocation
 from cnn.config import files, resolve
 from cnn.config.config import Config, ConfigError
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
-from cnn.config.files import ReadConfig
 from cnn.data.types import DataError
 from cnn.runs import lock, run_dir
 from cnn.sweep import making, reading
@@ -21,22 +22,18 @@ from cnn.system.text import plain
 DONE, WRONG, DIVERGED, HELD, IO_ERROR, PREEMPTED = 0, 2, 3, 73, 74, 75
 
 
-def launch(invocation: Invocation, read_config: ReadConfig) -> int:
-    """Runs a command.
-
-    Args:
-      invocation: what was typed.
-      read_config: executes a config file and returns its sections.
+def launch(invocation: Invocation) -> int:
+    """Runs the command that was typed.
 
     Returns:
       The exit code: 0 done, 2 wrong config or data, 3 diverged, 73 held, 74 input or output failed, 75 preempted.
     """
-    return multihost.leave(_run(invocation, read_config))
+    return multihost.leave(_run(invocation))
 
 
-def _run(invocation: Invocation, read_config: ReadConfig) -> int:
+def _run(invocation: Invocation) -> int:
     try:
-        prepared = _prepare(invocation, read_config)
+        prepared = _prepare(invocation)
         module = importlib.import_module(f"cnn.cli.{invocation.command}")
         words = {"words": invocation.words} if COMMANDS[invocation.command].words else {}
         return module.run(*prepared, invocation.flags, **words)
@@ -74,16 +71,16 @@ def _fail(problems: list[str], code: int) -> int:
     return code
 
 
-def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Config | Plan | None, Path] | tuple[()]:
+def _prepare(invocation: Invocation) -> tuple[Config | Plan | None, Path] | tuple[()]:
     """Returns the values and the run's directory; nothing for a command that needs neither."""
     problems = [*invocation.problems, *environment.problems()]
     command = COMMANDS[invocation.command]
     prepared: tuple[Config | Plan | None, Path] | tuple[()] = ()
     try:
         if invocation.command == "sweep":
-            prepared = _sweep(invocation, read_config)
+            prepared = _sweep(invocation)
         elif command.takes_config:
-            prepared = _from_file(invocation, read_config)
+            prepared = _from_file(invocation)
         elif command.takes_run:
             prepared = _from_run(invocation)
     except ConfigError as error:
@@ -93,18 +90,22 @@ def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Config | 
     return prepared
 
 
-def _from_file(invocation: Invocation, read_config: ReadConfig) -> tuple[Config, Path]:
+def _from_file(invocation: Invocation) -> tuple[Config, Path]:
     path = files.named(invocation.flags.get("config", str(DEFAULT_CONFIG)))
-    values = resolve.resolve(files.execute(path, read_config), invocation.overrides)
+    values = resolve.resolve(_sections(invocation, path), invocation.overrides)
     return values, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}")
 
 
-def _sweep(invocation: Invocation, read_config: ReadConfig) -> tuple[Plan, Path]:
+def _sections(invocation: Invocation, path: str) -> Mapping[str, Any]:
+    return files.read(path) if invocation.sections is None else invocation.sections
+
+
+def _sweep(invocation: Invocation) -> tuple[Plan, Path]:
     typed = invocation.flags.get("config", "")
     path = files.named(typed) if typed else str(DEFAULT_CONFIG)
     asked = reading.ask(typed, invocation.overrides, invocation.flags)
     try:
-        base = files.execute(path, read_config)
+        base = _sections(invocation, path)
     except ConfigError as error:
         raise ConfigError(error.problems + asked.problems) from None
     plan = making.make(base, asked)

@@ -6,6 +6,7 @@ Where a run is computed, as two flags say: on how many devices, and by which pro
 import dataclasses
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
 from cnn.cli import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Command, completion, fields_help, version
 from cnn.config.config import Override
@@ -63,6 +64,8 @@ class Invocation:
     """The section of the config whose fields were asked about, empty for all."""
     named: bool = False
     """Whether the command was typed, not assumed."""
+    sections: Mapping[str, Any] | None = None
+    """Those of a config that no file holds; `None` for the file's."""
 
 
 def parse(arguments: list[str]) -> Invocation:
