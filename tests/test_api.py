@@ -290,10 +290,10 @@ def test_hostile_names_stay_text():
         "count": 2,
         "confusion": [[1, 0], [1, 0]],
     }
-    evaluation = results.Evaluation({**record, "classes": [{"name": HOSTILE}, {"name": "b"}]})
+    evaluation = results.SplitEvaluation({**record, "classes": [{"name": HOSTILE}, {"name": "b"}]})
     logits = np.array([[2.0, 1.0]], np.float32)
     seen = results.Predictions(np.zeros((1, 2, 2, 1), np.uint8), logits, (HOSTILE, "b"), (HOSTILE,), ((HOSTILE,),))
-    followed = results.Journey(np.zeros((2, 2, 1), np.uint8), {"input": np.zeros((2, 2, 1))}, HOSTILE, 1)
+    followed = results.ImageJourney(np.zeros((2, 2, 1), np.uint8), {"input": np.zeros((2, 2, 1))}, HOSTILE, 1)
     table = notebook_html.table((HOSTILE,), [(HOSTILE,)], HOSTILE)
     for text in (evaluation._repr_html_(), seen._repr_html_(), followed._repr_html_(), table):
         assert "<script" not in text and "&lt;script" in text

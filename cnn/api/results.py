@@ -54,14 +54,14 @@ class Summary:
         return notebook_html.table(header, self._table(), self._total())
 
 
-class Line(NamedTuple):
+class Curve(NamedTuple):
     """One curve."""
 
     steps: Int[np.ndarray, " points"]
     values: Float[np.ndarray, " points"]
 
 
-class Curves(dict[str, Line]):
+class Curves(dict[str, Curve]):
     """The learning curves of a run: `train loss` and `valid loss` in nats, accuracies in [0, 1], `learning rate`."""
 
     def _repr_html_(self) -> str:
@@ -75,7 +75,7 @@ class Curves(dict[str, Line]):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Evaluation:
+class SplitEvaluation:
     """A run on every example of a split; `record` is what `evaluation-<split>.json` holds."""
 
     record: Mapping[str, Any]
@@ -179,7 +179,7 @@ class Maps:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Journey:
+class ImageJourney:
     """What every layer made of one image, computed on a CPU and checked against float64 sums.
 
     Attributes:

@@ -11,8 +11,8 @@ from cnn.config.config import Config, ConfigError
 from cnn.data import decode, user_images
 from cnn.data.user_images import Unread, Wanted
 from cnn.report import hand_convolution, run_page
-from cnn.report.journey import packing, record, walkthrough
-from cnn.report.journey.record import Journey
+from cnn.report.journey import journey_file, packing, walkthrough
+from cnn.report.journey.journey_file import Journey
 from cnn.runs import lock, recorded_data
 from cnn.system.preemption import Preemption
 from cnn.system.text import plain
@@ -79,7 +79,7 @@ def _follow(
     if own:
         classes = reading.class_names(values, workdir)
         followed = capture(values, variables, own, classes, about)
-        record.write(workdir / record.JOURNEY, followed)
+        journey_file.write(workdir / journey_file.JOURNEY, followed)
         return followed
     split = flags.get("split", "test")
     dataset = reading.dataset(values, workdir, split, flags.get("data_dir"))

@@ -96,7 +96,7 @@ def _table(rows: Kernel, shades: np.ndarray, console: Console) -> list[Text]:
             style = Style.null()
             if has_colours(console):
                 shade = shades[row, column]
-                ink = colormap.ink_on(tuple(shade.tolist()))
+                ink = colormap.ink_on(shade)
                 style = Style(color=_code(ink), bgcolor=_code(shade))
             line.append(f"{number:>{width - 1}} ", style)
         lines.append(line)

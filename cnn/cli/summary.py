@@ -1,4 +1,4 @@
-"""`summary`: the journey table, from the config alone."""
+"""`summary`: what every layer makes of one image, from the config alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from cnn.train import memory_estimate
 def run(values: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     """Prints the table; reads no data and imports no JAX."""
     del workdir, flags
-    printing.journey(values.rows, values.data.image_shape)
+    printing.summary(values.rows, values.data.image_shape)
     if line := memory_estimate.split(values):
         print(line)
     for device, platform in (("an accelerator", "gpu"), ("a CPU", "cpu")):

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnn.cli import sweep_table
+from cnn.cli import printing
 from cnn.sweep import listing, starts
 from cnn.sweep.plan import Plan
 from cnn.system.text import plain
@@ -24,5 +24,5 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
     from cnn.sweep import driver  # JAX takes seconds to import
 
     record = driver.run(plan, workdir, flags.get("storage", ""))
-    sweep_table.ranking(record, workdir)
+    printing.ranking(record, workdir)
     return 1 if record["counts"].get("failed") else 0

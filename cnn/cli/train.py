@@ -30,7 +30,7 @@ def _announce(values: Config, workdir: Path) -> None:
     if not (workdir / run_dir.RESULT).exists():
         numerics.check(values, workdir)
         init_from.check(values, workdir)
-        printing.journey(values.rows, values.data.image_shape)
+        printing.summary(values.rows, values.data.image_shape)
         if line := memory_estimate.split(values):
             print(line)
         sys.stdout.flush()

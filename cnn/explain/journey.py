@@ -20,9 +20,9 @@ from cnn.config.config import Config
 from cnn.data import types
 from cnn.explain import first_layer
 from cnn.model import network
-from cnn.report.journey import record, reference
+from cnn.report.journey import journey_file, reference
 from cnn.report.journey.graph import Stage, build
-from cnn.report.journey.record import Journey, Picture
+from cnn.report.journey.journey_file import Journey, Picture
 from cnn.runs import recorded_data, run_dir
 from cnn.train import step
 
@@ -107,7 +107,7 @@ def follow_split(
         )
     chosen = choose(how, split, examples, logits, count)
     journey = capture(values, variables, chosen, dataset.class_names, about)
-    record.write(workdir / record.JOURNEY, journey)
+    journey_file.write(workdir / journey_file.JOURNEY, journey)
     return journey
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from markupsafe import Markup
 
 from cnn.report import charts, escape
-from cnn.report.colormap import STEPS, THEMES, Scale, table, themed
-from cnn.report.html import Figure, Part
-from cnn.report.run_files import Run
+from cnn.report.colormap import STEPS, THEMES, Scale, ink_on, table, themed
+from cnn.report.html import Figure, PageSection
+from cnn.report.run_files import RunFiles
 
 LEVELS = 32
 """Shades of an error; a share's is that of its square root."""
@@ -42,7 +42,7 @@ class Pair:
     share: float
 
 
-def build(run: Run) -> Part | None:
+def build(run: RunFiles) -> PageSection | None:
     """Returns the confusion matrix of the run's main evaluation; `None` without one."""
     if run.main is None:
         return None
@@ -71,7 +71,7 @@ def build(run: Run) -> Part | None:
     title = "Which classes get mixed up"
     # The page shows it in another way, and drawing it takes as long as all that is above.
     drawn = functools.partial(_figures, counts, names)
-    return Part("confusion", title, html, (sheet(),), scripts, data, figures=drawn, short="Confusion")
+    return PageSection("confusion", title, html, (sheet(),), scripts, data, figures=drawn, short="Confusion")
 
 
 def grouped(counts: np.ndarray) -> list[int]:
@@ -152,19 +152,12 @@ def sheet() -> str:
         row = STEPS - round(STEPS * level / LEVELS)
         colours = [table(theme)[row] for theme in THEMES]
         light, dark = (f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours)
-        inks = [("#ffffff" if luminance(colour) < 0.179 else "#000000") for colour in colours]
+        inks = ["#{:02x}{:02x}{:02x}".format(*ink_on(colour)) for colour in colours]
         rules.append(
             f".e{level} {{ background: {light}; background: light-dark({light}, {dark}); "
             f"color: {inks[0]}; color: light-dark({inks[0]}, {inks[1]}); }}"
         )
     return "\n".join(rules)
-
-
-def luminance(colour: np.ndarray) -> float:
-    """Returns the relative luminance of red, green and blue in 0..255, as WCAG 2 defines it."""
-    channels = np.asarray(colour, float) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
 def _scores(entry: dict[str, Any]) -> dict[str, str]:
@@ -197,8 +190,8 @@ def _paint(figure: Any, ink: charts.Ink, counts: np.ndarray, names: Sequence[str
     axes.imshow(colours, interpolation="nearest")
     for (true, seen), count in np.ndenumerate(counts):
         if count:
-            ground = luminance(colours[true, seen])
-            axes.text(seen, true, f"{count:,}", ha="center", va="center", color="white" if ground < 0.179 else "black")
+            ink_of_count = "white" if any(ink_on(colours[true, seen])) else "black"
+            axes.text(seen, true, f"{count:,}", ha="center", va="center", color=ink_of_count)
     places = range(len(counts))
     labels = [escape.shortened(name, 16) for name in names]
     axes.set_xticks(places, labels, rotation=90)

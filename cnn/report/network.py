@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from cnn.layers import Residual, Row, Shape, activation_bytes, count_parameters, show, written
 from cnn.report import charts, escape
-from cnn.report.html import Figure, Part
-from cnn.report.run_files import Run
+from cnn.report.html import Figure, PageSection
+from cnn.report.run_files import RunFiles
 
 Boxes = tuple[tuple[tuple[str, ...], Shape], ...]
 """The layers that make each volume, and its shape."""
@@ -19,7 +19,7 @@ TALLEST, WIDEST, THICKEST = 80, 46, 46
 GAP = 34
 
 
-def build(run: Run) -> Part:
+def build(run: RunFiles) -> PageSection:
     """Returns the volumes and the journey table."""
     rows, image = run.values.rows, run.values.data.image_shape
     boxes = volumes(rows, image)
@@ -40,7 +40,7 @@ def build(run: Run) -> Part:
         nested=any(isinstance(row.layer, Residual) for row in rows),
     )
     data = {"network-data": placed(boxes, width)}
-    return Part("network", "The network", html, (), (escape.source("network.js"),), data, figures, "Network")
+    return PageSection("network", "The network", html, (), (escape.source("network.js"),), data, figures, "Network")
 
 
 @functools.lru_cache(maxsize=1)

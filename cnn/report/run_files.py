@@ -18,7 +18,7 @@ WEIGHTS = ("last", "best", "ema")
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RunFiles:
     """A run's files, as far as they are there.
 
     Attributes:
@@ -82,13 +82,13 @@ class Run:
             return None
 
 
-def read(workdir: Path, *, running: bool = False) -> Run:
+def read(workdir: Path, *, running: bool = False) -> RunFiles:
     """Returns a run from its directory.
 
     Raises:
       ConfigError: the directory holds no run, or its config is not valid.
     """
-    return Run(workdir, resolve.resolve(run_dir.read_config(workdir), recorded=True), running)
+    return RunFiles(workdir, resolve.resolve(run_dir.read_config(workdir), recorded=True), running)
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -5,16 +5,16 @@ from typing import Any
 
 from cnn.report import escape
 from cnn.report.axes import Span
-from cnn.report.html import Part
-from cnn.report.sweep import axes
-from cnn.report.sweep.record import Sweep
+from cnn.report.html import PageSection
+from cnn.report.sweep import field_axes
+from cnn.report.sweep.record import SweepRecord
 
 TOP_GROUPS = 5
 LEFT, WIDTH, HEIGHT = 80, 480, 26
 """Of the winners' panel: names to the left, and the height of a row, in CSS pixels."""
 
 
-def build_mattered(sweep: Sweep) -> Part:
+def build_mattered(sweep: SweepRecord) -> PageSection:
     """Returns how much each field went with the objective; in words why not, below ten finished trials."""
     importance = sweep.about["importance"]
     html = escape.render(
@@ -28,10 +28,10 @@ def build_mattered(sweep: Sweep) -> Part:
         hidden=importance.get("text", ""),
         n=importance["n"],
     )
-    return Part("mattered", "What mattered", html)
+    return PageSection("mattered", "What mattered", html)
 
 
-def build_winner(sweep: Sweep) -> Part:
+def build_winner(sweep: SweepRecord) -> PageSection:
     """Returns the five best configurations with their seeds and what their distances are worth."""
     groups = [group for group in sweep.groups[:TOP_GROUPS] if group["mean"] is not None]
     x = Span.over([number for group in groups for number in (*group["values"], *_ends(sweep, group))], room=0.05)
@@ -44,17 +44,17 @@ def build_winner(sweep: Sweep) -> Part:
         objective=sweep.objective,
         seeds=any(group["n"] > 1 for group in groups),
     )
-    return Part("winner", "Is the winner real?", html, short="Winner")
+    return PageSection("winner", "Is the winner real?", html, short="Winner")
 
 
 def _x(share: float) -> float:
     return round(LEFT + WIDTH * share, 1)
 
 
-def _row(sweep: Sweep, group: Mapping[str, Any], rank: int, x: Span) -> dict[str, Any]:
+def _row(sweep: SweepRecord, group: Mapping[str, Any], rank: int, x: Span) -> dict[str, Any]:
     low, high = _ends(sweep, group)
     fields = ", ".join(
-        f"{path.rpartition('.')[2]} {axes.shown(value)}"
+        f"{path.rpartition('.')[2]} {field_axes.shown(value)}"
         for path, value in group["fields"].items()
         if path in sweep.paths
     )
@@ -71,7 +71,7 @@ def _row(sweep: Sweep, group: Mapping[str, Any], rank: int, x: Span) -> dict[str
     }
 
 
-def _ends(sweep: Sweep, group: Mapping[str, Any]) -> tuple[float, float]:
+def _ends(sweep: SweepRecord, group: Mapping[str, Any]) -> tuple[float, float]:
     """Returns a deviation on both sides of the mean; of one seed, the interval that so many examples allow."""
     mean = group["mean"]
     if group["sd"] is not None:

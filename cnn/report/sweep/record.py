@@ -28,7 +28,7 @@ SHADES = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Sweep:
+class SweepRecord:
     """A sweep's record.
 
     Attributes:
@@ -114,7 +114,7 @@ def shade(rank: int, count: int) -> str:
     return f"s{SHADES - 1 - min(SHADES - 1, int(worse * SHADES))}"
 
 
-def read(folder: Path, *, running: bool = False) -> Sweep:
+def read(folder: Path, *, running: bool = False) -> SweepRecord:
     """Returns a sweep from its directory.
 
     Raises:
@@ -132,7 +132,7 @@ def read(folder: Path, *, running: bool = False) -> Sweep:
     if missing:
         remedy = "Start the sweep's command again, which writes it anew"
         raise run_dir.BrokenFile(f"{folder / RECORD}: lacks {', '.join(missing)}. {remedy}")
-    return Sweep(folder, _hidden(about), running)
+    return SweepRecord(folder, _hidden(about), running)
 
 
 def _hidden(value: Any) -> Any:

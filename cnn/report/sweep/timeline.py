@@ -7,15 +7,15 @@ from typing import Any
 from cnn.report import escape
 from cnn.report.axes import Span
 from cnn.report.headline import duration
-from cnn.report.html import Part
-from cnn.report.sweep.record import Sweep
+from cnn.report.html import PageSection
+from cnn.report.sweep.record import SweepRecord
 
 LEFT, WIDTH, ROW = 62, 620, 14
 TALLEST = 60
 """So many rows are drawn at full height; more of them are thinner."""
 
 
-def build(sweep: Sweep) -> Part | None:
+def build(sweep: SweepRecord) -> PageSection | None:
     """Returns the section; `None` before the first trial began."""
     began = [trial for trial in sweep.trials if trial["started"]]
     if not began:
@@ -43,7 +43,7 @@ def build(sweep: Sweep) -> Part | None:
         seconds=duration(last - first),
         trials=len(began),
     )
-    return Part("timeline", "When each trial ran", html, short="Timeline")
+    return PageSection("timeline", "When each trial ran", html, short="Timeline")
 
 
 def packed(trials: list[Mapping[str, Any]], first: float, last: float) -> list[tuple[str, list[Mapping[str, Any]]]]:
