@@ -337,8 +337,8 @@ def test_a_residual_network_is_drawn_with_its_inner_layers_in_the_table(tmp_path
     run = run_files.read(folder)
     said = visible(network.build(run).html)
     assert "residual1/conv1" in said and "body + input" in said and "batch statistics" in said
-    assert [names for names, _ in network.volumes(run.values.rows, (8, 6, 3))][1] == ("residual1",)
-    assert sum(row.count() for row in run.values.rows) == layers.count_parameters(run.values.rows)
+    assert [names for names, _ in network.volumes(run.config.rows, (8, 6, 3))][1] == ("residual1",)
+    assert sum(row.count() for row in run.config.rows) == layers.count_parameters(run.config.rows)
 
 
 def test_every_layer_of_the_table_has_its_place_in_the_drawing(tmp_path):
@@ -346,7 +346,7 @@ def test_every_layer_of_the_table_has_its_place_in_the_drawing(tmp_path):
     run = run_files.read(make(tmp_path / "run", shape=(8, 6, 3), layers=f"{body} | flatten | dense(classes)"))
     boxes = network.build(run).data["network-data"]
     named = {name for names, _, _ in boxes for name in names}
-    assert named == {"image", *(row.path for row in run.values.rows if not row.depth)}
+    assert named == {"image", *(row.path for row in run.config.rows if not row.depth)}
     ends = [share for _, left, width in boxes for share in (left, left + width)]
     assert ends == sorted(ends) and ends[0] > 0 and ends[-1] < 1
 

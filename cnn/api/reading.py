@@ -9,6 +9,7 @@ from cnn.config import resolve
 from cnn.config.config import Config, ConfigError
 from cnn.data import user_images
 from cnn.data.user_images import Unread, Wanted
+from cnn.report.run_files import EvaluationRecord
 from cnn.runs import recorded_data, run_dir
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def variables(values: Config, workdir: Path, weights: str | None = None) -> tupl
 
 def evaluate(
     values: Config, workdir: Path, split: str = "test", weights: str | None = None, data_dir: str | None = None
-) -> dict[str, Any]:
+) -> EvaluationRecord:
     """Evaluates a run on every example of a split, once; writes and returns what `evaluation-<split>.json` holds.
 
     Other data than the run's get files of their own; see `evaluate.evaluate_split`.
@@ -108,7 +109,8 @@ def evaluate(
     weights = weights or values.eval.weights
     step, found = variables(values, workdir, weights)
     given = dataset(values, workdir, split, data_dir)
-    return evaluate.evaluate_split(values, workdir, found, given, split, step=step, weights=weights)
+    record: Any = evaluate.evaluate_split(values, workdir, found, given, split, step=step, weights=weights)
+    return record
 
 
 def predict_files(

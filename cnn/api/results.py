@@ -1,8 +1,7 @@
 """What the functions give back: arrays and numbers with their names, which a notebook shows as tables and pictures."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
@@ -10,6 +9,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 from cnn.api import notebook_html
 from cnn.layers import Row, Shape, count_parameters, show, written
 from cnn.report import escape
+from cnn.report.run_files import EvaluationRecord
 
 SHOWN = 24
 """So many pictures are shown; all are in the arrays."""
@@ -78,7 +78,7 @@ class Curves(dict[str, Curve]):
 class SplitEvaluation:
     """A run on every example of a split; `record` is what `evaluation-<split>.json` holds."""
 
-    record: Mapping[str, Any]
+    record: EvaluationRecord
 
     @property
     def accuracy(self) -> float:

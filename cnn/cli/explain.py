@@ -88,7 +88,7 @@ def _follow(
 
 
 def _own(values: Config, workdir: Path, flags: Mapping[str, str], words: Sequence[str]) -> list["Chosen"]:
-    """Returns a person's own pictures; one that cannot be read is said, and stops no other."""
+    """Returns the user's own pictures; one that cannot be read is said, and stops no other."""
     from cnn.explain.journey import Chosen
 
     about = recorded_data.recorded(workdir)

@@ -72,7 +72,7 @@ def _fail(problems: list[str], code: int) -> int:
 
 
 def _prepare(invocation: Invocation) -> tuple[Config | Plan | None, Path] | tuple[()]:
-    """Returns the values and the run's directory; nothing for a command that needs neither."""
+    """Returns the checked config, or a sweep's plan, and the directory; nothing for a command that needs neither."""
     problems = [*invocation.problems, *environment.problems()]
     command = COMMANDS[invocation.command]
     prepared: tuple[Config | Plan | None, Path] | tuple[()] = ()
@@ -92,8 +92,8 @@ def _prepare(invocation: Invocation) -> tuple[Config | Plan | None, Path] | tupl
 
 def _from_file(invocation: Invocation) -> tuple[Config, Path]:
     path = files.named(invocation.flags.get("config", str(DEFAULT_CONFIG)))
-    values = resolve.resolve(_sections(invocation, path), invocation.overrides)
-    return values, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}")
+    config = resolve.resolve(_sections(invocation, path), invocation.overrides)
+    return config, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}")
 
 
 def _sections(invocation: Invocation, path: str) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def has_colours(console: Console) -> bool:
-    """Tells whether a person sees colours there and wants them."""
+    """Tells whether the user sees colours there and wants them."""
     wanted = console.is_terminal and not console.no_color and not console.is_dumb_terminal
     return wanted and console.color_system in ("256", "truecolor")
 

@@ -5,7 +5,7 @@ Nothing is cut off, whatever the width.
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from cnn.cli.pixels import bar, picture, sum_of
 from cnn.fields import to_text
 from cnn.layers import Row, Shape, activation_bytes, count_parameters, show, written
 from cnn.report import filter_strip, hand_convolution
+from cnn.report.run_files import EvaluationRecord
+from cnn.report.sweep.record import GroupRecord
 from cnn.system import redaction
 from cnn.system.text import plain
 
@@ -65,7 +67,7 @@ def _line(row: Row) -> tuple[str, ...]:
     )
 
 
-def evaluation(record: dict[str, Any]) -> None:
+def evaluation(record: EvaluationRecord) -> None:
     """Prints an evaluation as `evaluation-<split>.json` holds it."""
     console = tables.console()
     low, high = record["interval"]
@@ -87,7 +89,7 @@ def evaluation(record: dict[str, Any]) -> None:
     names = [plain(entry["name"]) for entry in record["classes"]]
     header = ("class", "precision", "recall", "F1", "examples")
     lines = [
-        (name, *(_ratio(entry[key]) for key in ("precision", "recall", "f1")), f"{entry['support']:,}")
+        (name, *map(_ratio, (entry["precision"], entry["recall"], entry["f1"])), f"{entry['support']:,}")
         for name, entry in zip(names, record["classes"], strict=True)
     ]
     if not tables.tabulated(console, header, lines, right=header[1:]):
@@ -170,7 +172,7 @@ def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def ranking(record: dict[str, Any], folder: Path) -> None:
+def ranking(record: Mapping[str, Any], folder: Path) -> None:
     """Prints the groups, best first, whether the winner is real, what mattered, and the best configuration."""
     counts = ", ".join(f"{count} {status}" for status, count in record["counts"].items())
     print(f"{record['size']} trials: {counts}; by {record['objective']}, {record['direction'].replace('ze', 'zed')}")
@@ -202,7 +204,7 @@ def ranking(record: dict[str, Any], folder: Path) -> None:
     print(plain(f"everything is in {folder}"))
 
 
-def _group(rank: int, group: dict[str, Any], varying: list[str]) -> tuple[str, ...]:
+def _group(rank: int, group: GroupRecord, varying: list[str]) -> tuple[str, ...]:
     mean = "-" if group["mean"] is None else f"{group['mean']:.4f}"
     sd = "-" if group["sd"] is None else f"{group['sd']:.4f}"
     count = str(group["n"]) if group["n"] == group["of"] else f"{group['n']} of {group['of']}"
@@ -215,7 +217,7 @@ def _numbers(numbers: list[int]) -> str:
     return f"{numbers[0]}-{numbers[-1]}" if whole else " ".join(map(str, numbers))
 
 
-def _mattered(importance: dict[str, Any]) -> None:
+def _mattered(importance: Mapping[str, Any]) -> None:
     if not importance["factors"]:
         if "text" in importance:
             print(f"what mattered: {importance['text']}")

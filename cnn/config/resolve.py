@@ -1,7 +1,4 @@
-"""A whole config: flags over sections, every section resolved, all problems together.
-
-The section `model`: the layer expression and the names that it uses.
-"""
+"""A whole config: flags over sections, each section and the network checked, all problems together."""
 
 import json
 import math
@@ -18,12 +15,20 @@ from cnn.layers import Layer, Row
 RESERVED = frozenset({"layers", "classes", *layers.KINDS})
 
 
+class Given(NamedTuple):
+    """What a config holds before it is checked."""
+
+    scalars: dict[str, object]
+    """The fields of no section."""
+    sections: dict[str, dict[str, object]]
+
+
 class Network(NamedTuple):
     """The layers of a config, traced, and the section's plain JSON values."""
 
     layers: tuple[Layer, ...]
     rows: tuple[Row, ...]
-    plain: dict[str, Any]
+    plain: dict[str, object]
 
 
 def resolve_network(given: Mapping[str, Any], data: sections.Data | None, problems: Problems) -> Network | None:
@@ -88,7 +93,7 @@ def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = (), *, recor
     problems = Problems()
     scalars, sections = _given(raw, overrides, problems)
     built: dict[str, Any] = {name: parse_field(name, SCALARS[name][0], scalars[name], problems) for name in SCALARS}
-    plain: dict[str, Any] = dict(built)
+    plain: dict[str, object] = dict(built)
     for name, kind in SECTIONS.items():
         section = Section(name, sections[name], problems)
         built[name], plain[name] = section.record(kind), section.plain
@@ -108,12 +113,10 @@ def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = (), *, recor
     return Config(**built, layers=model.layers, rows=model.rows, json=text)
 
 
-def _given(
-    raw: Mapping[str, Any], overrides: Sequence[Override], problems: Problems
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Returns the fields of no section and the sections with flags applied, a flag's value as `Typed`."""
+def _given(raw: Mapping[str, Any], overrides: Sequence[Override], problems: Problems) -> Given:
+    """Returns what the config holds with flags applied, a flag's value as `Typed`."""
     scalars = {name: raw.get(name, default) for name, (_, default) in SCALARS.items()}
-    sections: dict[str, dict[str, Any]] = {}
+    sections: dict[str, dict[str, object]] = {}
     for name in KNOWN[len(SCALARS) :]:
         section = raw.get(name, {})
         if not isinstance(section, Mapping):
@@ -130,7 +133,7 @@ def _given(
     for name in raw:
         if name not in KNOWN:
             problems.note(name, f"unknown section. {fields.did_you_mean(name, KNOWN)}")
-    return scalars, sections
+    return Given(scalars, sections)
 
 
 def _refusal(section: str, name: str, text: str, sections: Mapping[str, Mapping[str, Any]]) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from cnn.report import charts, escape
 from cnn.report.html import PageSection
-from cnn.report.run_files import RunFiles
+from cnn.report.run_files import BinRecord, EvaluationRecord, RunFiles
 
 SIZE = (430, 420)
 
@@ -25,7 +25,7 @@ def build(run: RunFiles) -> PageSection | None:
     return PageSection("calibration", title, html, short="Calibration", figures=figures)
 
 
-def sentence(evaluation: dict[str, Any]) -> str:
+def sentence(evaluation: EvaluationRecord) -> str:
     """Returns the finding in words."""
     filled = [entry for entry in evaluation["bins"] if entry["count"]]
     confidence = sum(entry["count"] * entry["confidence"] for entry in filled) / evaluation["count"]
@@ -38,7 +38,7 @@ def sentence(evaluation: dict[str, Any]) -> str:
     )
 
 
-def _paint(figure: Any, ink: charts.Ink, bins: list[dict[str, Any]]) -> None:
+def _paint(figure: Any, ink: charts.Ink, bins: list[BinRecord]) -> None:
     axes = figure.add_axes((0.15, 0.32, 0.82, 0.65))
     below = figure.add_axes((0.15, 0.11, 0.82, 0.15))
     width = bins[0]["high"] - bins[0]["low"]

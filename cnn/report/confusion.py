@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -32,6 +32,13 @@ class Cell:
     shade: str
 
 
+class Score(NamedTuple):
+    """What stands at the ends of a class's row and column."""
+
+    recall: str
+    precision: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Pair:
     """How often one class is taken for another."""
@@ -57,7 +64,7 @@ def build(run: RunFiles) -> PageSection | None:
         rows=[[cell(counts, row, column) for column in range(classes)] for row in range(classes)]
         if classes <= WRITTEN
         else None,
-        scores=[_scores(entry) for entry in evaluation["classes"]],
+        scores=[Score(_score(entry["recall"]), _score(entry["precision"])) for entry in evaluation["classes"]],
         image=_image(counts) if WRITTEN < classes <= DRAWN else None,
         pairs=frequent(counts, names),
         sentence=sentence(counts, names),
@@ -160,9 +167,8 @@ def sheet() -> str:
     return "\n".join(rules)
 
 
-def _scores(entry: dict[str, Any]) -> dict[str, str]:
-    shown = {key: "-" if entry[key] is None else percent(entry[key]) + " %" for key in ("recall", "precision")}
-    return {**shown, "support": f"{entry['support']:,}"}
+def _score(share: float | None) -> str:
+    return "-" if share is None else f"{percent(share)} %"
 
 
 def signed(counts: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Learning curves: what a run recorded while it trained, drawn: whether it learned, and whether it over-fits."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnn.report import charts, escape
@@ -63,7 +64,7 @@ def read(run: RunFiles) -> History:
     )
 
 
-def epoch_records(run: RunFiles) -> list[dict[str, Any]]:
+def epoch_records(run: RunFiles) -> list[Mapping[str, Any]]:
     """Returns what each epoch recorded."""
     return [record for record in run.metrics if record.get("kind") == "epoch"]
 
@@ -80,7 +81,7 @@ def thinned(points: Points, most: int = MOST_POINTS) -> Points:
     return sorted(kept)
 
 
-def _points(records: list[dict[str, Any]], name: str) -> Points:
+def _points(records: Sequence[Mapping[str, Any]], name: str) -> Points:
     return [(record["step"], record[name]) for record in records if record.get(name) is not None]
 
 
@@ -129,7 +130,7 @@ def limits(recorded: History) -> tuple[float, float]:
     return -0.01 * end, end * (1.12 if recorded.bad_step is not None else 1.01)
 
 
-def pointed(recorded: History) -> dict[str, Any]:
+def pointed(recorded: History) -> dict[str, object]:
     """Returns what pointing at the curves reads: where the panels lie, and every recorded step with its numbers."""
     curves = {
         f"{split} {what}": thinned(getattr(recorded, what)[split])
@@ -144,7 +145,7 @@ def pointed(recorded: History) -> dict[str, Any]:
     return {"left": LEFT, "right": RIGHT, "limits": limits(recorded), "names": ["step", *curves], "rows": rows}
 
 
-def redrawn(recorded: History, run: RunFiles) -> dict[str, Any]:
+def redrawn(recorded: History, run: RunFiles) -> dict[str, object]:
     """Returns what drawing the curves in another way needs: how many epochs and seconds a step takes, as far as known.
 
     Steps are recorded, seconds are not: they follow from the mean pace of the run's training.

@@ -1,4 +1,4 @@
-"""Text that people chose, made harmless and legible: templates that escape, names, JSON inside of HTML."""
+"""Text that users chose, made harmless and legible: templates that escape, names, JSON inside of HTML."""
 
 import json
 import math
@@ -68,7 +68,7 @@ def value(given: Any) -> str:
 
 
 def name(text: object, length: int = NAME_LENGTH) -> Markup:
-    """Returns a name that a person chose: apart from the direction of the text around, whole when pointed at."""
+    """Returns a name that the user chose: apart from the direction of the text around, whole when pointed at."""
     return Markup('<bdi dir="auto" title="{}">{}</bdi>').format(shortened(text, TITLE_LENGTH), shortened(text, length))
 
 

@@ -63,7 +63,7 @@ def sentence(run: RunFiles) -> str:
         )
     else:
         parts.append("No evaluation yet")
-    parts.append(f"{count_parameters(run.values.rows):,} parameters")
+    parts.append(f"{count_parameters(run.config.rows):,} parameters")
     if run.result and run.result.get("train_seconds") is not None:
         parts.append(f"{duration(run.result['train_seconds'])} of training")
     devices = run.about.get("devices") or []

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -19,9 +19,25 @@ TALLEST, WIDEST, THICKEST = 80, 46, 46
 GAP = 34
 
 
+class LayerLine(NamedTuple):
+    """A layer in the table, as it is written there."""
+
+    path: str
+    depth: int
+    layer: str
+    output: str
+    how: str
+    arithmetic: str
+    share: float
+    """Of the network's parameters, in percent."""
+    macs: str
+    bytes: str
+    sees: str
+
+
 def build(run: RunFiles) -> PageSection:
-    """Returns the volumes and the journey table."""
-    rows, image = run.values.rows, run.values.data.image_shape
+    """Returns the volumes and the table of layers."""
+    rows, image = run.config.rows, run.config.data.image_shape
     boxes = volumes(rows, image)
     total = count_parameters(rows)
     width = max(360, sum(_width(shape, boxes) + GAP for _, shape in boxes) + GAP)
@@ -89,21 +105,21 @@ def how(row: Row) -> str:
     return f"{row.formula}; {rest} unread" if rest else row.formula
 
 
-def _line(row: Row, total: int) -> dict[str, Any]:
+def _line(row: Row, total: int) -> LayerLine:
     trained = [parameter for parameter in row.parameters if parameter.collection == "params"]
     count, size = row.count(), row.field.size
-    return {
-        "path": row.path,
-        "depth": row.depth,
-        "layer": written(row.layer),
-        "output": show(row.output),
-        "how": how(row),
-        "arithmetic": f"{' + '.join(p.arithmetic for p in trained)} = {count:,}" if trained else "",
-        "share": 100 * count / total if total else 0,
-        "macs": f"{row.macs:,}" if row.macs else "",
-        "bytes": f"{activation_bytes(row.output):,}",
-        "sees": "all" if size is None else show(size),
-    }
+    return LayerLine(
+        row.path,
+        row.depth,
+        written(row.layer),
+        show(row.output),
+        how(row),
+        f"{' + '.join(p.arithmetic for p in trained)} = {count:,}" if trained else "",
+        100 * count / total if total else 0,
+        f"{row.macs:,}" if row.macs else "",
+        f"{activation_bytes(row.output):,}",
+        "all" if size is None else show(size),
+    )
 
 
 def _sizes(shape: Shape, boxes: Boxes) -> tuple[float, float, float]:

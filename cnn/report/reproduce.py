@@ -19,7 +19,7 @@ HIDDEN = "(hidden)"
 
 def build(run: RunFiles) -> PageSection:
     """Returns the section."""
-    full = masked(json.loads(run.values.json))
+    full = masked(json.loads(run.config.json))
     about = run.about
     html = escape.render(
         "reproduce.html.j2",
@@ -45,8 +45,8 @@ def command(argv: list[str]) -> str:
 
 def differences(run: RunFiles) -> list[tuple[str, str, str]]:
     """Returns path, default and value of each field that is not what it is by default."""
-    values, saved = run.values, json.loads(run.values.json)
-    defaults: dict[str, Any] = {name: default for name, (_, default) in config.SCALARS.items()}
+    values, saved = run.config, json.loads(run.config.json)
+    defaults: dict[str, object] = {name: default for name, (_, default) in config.SCALARS.items()}
     for name in (*config.SECTIONS, *config.NAMED):
         given = fields.defaults(type(getattr(values, name)))
         defaults[name] = {key: fields.to_json(value) for key, value in given.items() if value is not fields.REQUIRED}
@@ -54,7 +54,7 @@ def differences(run: RunFiles) -> list[tuple[str, str, str]]:
     return [(f"config.{path}", _shown(path, default), _shown(path, value)) for path, default, value in rows]
 
 
-def masked(tree: Mapping[str, Any]) -> dict[str, Any]:
+def masked(tree: Mapping[str, Any]) -> dict[str, object]:
     """Returns a config with the values of fields that sound secret hidden."""
     return {
         name: masked(value) if isinstance(value, Mapping) else HIDDEN if SECRET.search(name) else value
@@ -72,7 +72,7 @@ def facts(run: RunFiles) -> dict[str, str]:
     commit = f"{git['commit']}{', with changes that are not committed' if git.get('dirty') else ''}" if git else ""
     packages = [f"{name} {version}" for name, version in (about.get("packages") or {}).items() if version]
     return {
-        "seed": str(run.values.seed),
+        "seed": str(run.config.seed),
         "commit": commit,
         "Python": about.get("python", ""),
         "packages": ", ".join(packages),

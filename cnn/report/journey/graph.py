@@ -105,7 +105,7 @@ def _stage(row: Row, source: int) -> Stage:
 
 
 def _reach(row: Row) -> dict[str, Any]:
-    """Returns the window of a layer that may be a person's own, wide enough for one that reads its whole input."""
+    """Returns the window of a layer that may be the user's own, wide enough for one that reads its whole input."""
     reach, side = row.layer.reach(row.input), max(row.input)
     if reach is None:
         return {"kernel": (2 * side + 1, 2 * side + 1), "pads": ((side, side), (side, side))}

@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -74,14 +73,14 @@ def _digest(numbers: np.ndarray) -> int:
     return zlib.crc32((numbers + np.float32(0)).tobytes())
 
 
-def _data(journey: Journey, packer: Packer, chosen: PackingPlan) -> dict[str, Any]:
+def _data(journey: Journey, packer: Packer, chosen: PackingPlan) -> dict[str, object]:
     """Returns what the scripts read, by element."""
     images = {f"journey-image-{n}": shuffled(packer.image(n, chosen)[1]) for n in range(chosen.images)}
     weights = shuffled(packer.weights(chosen)[1])
     return {"journey-weights": weights, **images, "journey-meta": _meta(journey, packer, chosen)}
 
 
-def _meta(journey: Journey, packer: Packer, chosen: PackingPlan) -> dict[str, Any]:
+def _meta(journey: Journey, packer: Packer, chosen: PackingPlan) -> dict[str, object]:
     """Returns what the scripts read as JSON: the stages, the images, and where their numbers are."""
     places, weights = packer.weights(chosen)
     shown = journey.pictures[: chosen.images]

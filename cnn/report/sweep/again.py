@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from cnn.report import escape
@@ -66,7 +67,7 @@ def hidden(command: str) -> str:
     return escape.visible(shlex.join(words))
 
 
-def _shown(row: dict[str, Any], key: str) -> str:
+def _shown(row: Mapping[str, Any], key: str) -> str:
     if SECRET.search(row["path"]):
         return HIDDEN
     return escape.shortened(escape.value(row[key]), 400)

@@ -76,7 +76,7 @@ def drawn(sweep: SweepRecord, sections: list[PageSection]) -> bytes:
 def write_best(folder: Path) -> None:
     """Writes the pages of the best trials, as far as they have none, so that the sweep's links to them.
 
-    Not their figures: these take as long as all else, and are drawn with the page that somebody asks for.
+    Not their figures: these take as long as all else, and are drawn with the page that the user asks for.
 
     Raises:
       ConfigError: the directory holds no sweep, or one that nothing was recorded of.

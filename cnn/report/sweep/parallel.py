@@ -1,14 +1,13 @@
 """Parallel coordinates: a line for each trial through what it set, to what came of it."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
 from cnn.report import escape
 from cnn.report.html import PageSection
 from cnn.report.sweep import field_axes
 from cnn.report.sweep.field_axes import FieldAxis
-from cnn.report.sweep.record import DIVERGED, PRUNED, SweepRecord
+from cnn.report.sweep.record import DIVERGED, PRUNED, SweepRecord, TrialRecord
 
 SPACING, LEFT, RIGHT = 130, 70, 90
 TOP, BOTTOM, HEIGHT = 80, 330, 395
@@ -23,6 +22,18 @@ class TrialLine:
     points: str
     shade: str
     pruned: bool
+
+
+class DrawnAxis(NamedTuple):
+    """A field's axis, in CSS pixels."""
+
+    axis: FieldAxis
+    x: int
+    ticks: list[tuple[float, str, str]]
+    """Heights, and what is written there, short and in full."""
+    label: str
+    last: bool
+    """Whether it is the objective's."""
 
 
 def build(sweep: SweepRecord) -> PageSection | None:
@@ -74,12 +85,12 @@ def y_of(share: float) -> float:
     return round(BOTTOM - share * (BOTTOM - TOP), 1)
 
 
-def _drawn(axis: FieldAxis, place: int, *, last: bool) -> dict[str, Any]:
+def _drawn(axis: FieldAxis, place: int, *, last: bool) -> DrawnAxis:
     ticks = [(y_of(tick.share), tick.text, tick.full) for tick in axis.ticks()]
-    return {"axis": axis, "x": x_of(place), "ticks": ticks, "last": last, "label": escape.shortened(axis.label, 18)}
+    return DrawnAxis(axis, x_of(place), ticks, escape.shortened(axis.label, 18), last)
 
 
-def places(trial: Mapping[str, Any], listed: list[FieldAxis]) -> list[float]:
+def places(trial: TrialRecord, listed: list[FieldAxis]) -> list[float]:
     """Returns where a trial crosses each axis; without a value it ends at the top if it diverged, else below."""
     found = [axis.scattered(trial["fields"].get(axis.path), trial["number"]) for axis in listed[:-1]]
     if trial["value"] is not None:
@@ -87,7 +98,7 @@ def places(trial: Mapping[str, Any], listed: list[FieldAxis]) -> list[float]:
     return [*found, field_axes.DIVERGED if trial["status"] == DIVERGED else field_axes.UNSET]
 
 
-def _line(sweep: SweepRecord, trial: Mapping[str, Any], listed: list[FieldAxis]) -> TrialLine:
+def _line(sweep: SweepRecord, trial: TrialRecord, listed: list[FieldAxis]) -> TrialLine:
     points = " ".join(f"{x_of(place)},{y_of(share)}" for place, share in enumerate(places(trial, listed)))
     shade = sweep.shades.get(trial["number"], "none")
     return TrialLine(trial["number"], points, shade, trial["status"] == PRUNED)

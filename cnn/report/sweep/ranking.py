@@ -1,7 +1,7 @@
 """The ranking: a row for each configuration, its seeds together, with what of it varies and how it came about."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 from markupsafe import Markup
@@ -12,7 +12,7 @@ from cnn.report.headline import duration, spark
 from cnn.report.html import PageSection
 from cnn.report.sweep import field_axes
 from cnn.report.sweep.headline import MARKS, WORDS
-from cnn.report.sweep.record import FINISHED, SHADES, STATES, SweepRecord
+from cnn.report.sweep.record import FINISHED, SHADES, STATES, GroupRecord, SweepRecord, TrialRecord
 
 FIRST = 20
 """So many rows are seen at first."""
@@ -81,9 +81,9 @@ def row(sweep: SweepRecord, rank: int) -> RankingRow:
         mean,
         *_spread(group, best),
         [(field_axes.shown(group["fields"].get(path)), group["fields"].get(path)) for path in sweep.paths],
-        _mean(members, "epochs", lambda number: f"{number:.3g}"),
-        _mean(members, "train_seconds", duration),
-        _mean(members, "parameters", lambda number: f"{number:,.0f}"),
+        _mean([trial["epochs"] for trial in members], lambda number: f"{number:.3g}"),
+        _mean([trial["train_seconds"] for trial in members], duration),
+        _mean([trial["parameters"] for trial in members], lambda number: f"{number:,.0f}"),
         [Entry(trial["number"], trial["status"], sweep.page_of(trial)) for trial in members],
         ", ".join(
             f"{count} {WORDS.get(state, state)}" if len(members) > 1 else WORDS.get(state, state)
@@ -97,7 +97,7 @@ def row(sweep: SweepRecord, rank: int) -> RankingRow:
     )
 
 
-def _spread(group: Mapping[str, Any], best: Mapping[str, Any]) -> tuple[str, float | None]:
+def _spread(group: GroupRecord, best: TrialRecord) -> tuple[str, float | None]:
     """Returns the seeds' deviation; of one seed, half of the interval that so many examples allow."""
     if group["sd"] is not None:
         return f"{group['sd']:.4f}", group["sd"]
@@ -107,8 +107,8 @@ def _spread(group: Mapping[str, Any], best: Mapping[str, Any]) -> tuple[str, flo
     return "-", None
 
 
-def _mean(members: list[Mapping[str, Any]], key: str, show: Any) -> tuple[str, float | None]:
-    found = [trial[key] for trial in members if trial[key] is not None]
+def _mean(given: list[float | None], show: Callable[[float], str]) -> tuple[str, float | None]:
+    found = [number for number in given if number is not None]
     return (show(sum(found) / len(found)), sum(found) / len(found)) if found else ("-", None)
 
 
@@ -123,7 +123,7 @@ def shades() -> str:
     return "\n".join(rules)
 
 
-def data(sweep: SweepRecord) -> dict[str, Any]:
+def data(sweep: SweepRecord) -> dict[str, object]:
     """Returns what the scripts read: the axes, and every trial with its places on them."""
     listed = [*field_axes.axes(sweep), field_axes.objective(sweep)]
     return {
@@ -145,7 +145,7 @@ def data(sweep: SweepRecord) -> dict[str, Any]:
     }
 
 
-def _trial(sweep: SweepRecord, trial: Mapping[str, Any], listed: list[field_axes.FieldAxis]) -> dict[str, Any]:
+def _trial(sweep: SweepRecord, trial: TrialRecord, listed: list[field_axes.FieldAxis]) -> dict[str, object]:
     given = [trial["fields"].get(axis.path) for axis in listed]
     values = [
         value if value is None or axis.span else axis.choices.index(escape.value(value))

@@ -3,7 +3,7 @@
 import functools
 import itertools
 import statistics
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from cnn.report.html import Figure, PageSection
 from cnn.report.sweep import field_axes
 from cnn.report.sweep.field_axes import FieldAxis
 from cnn.report.sweep.parallel import places
-from cnn.report.sweep.record import SweepRecord
+from cnn.report.sweep.record import SweepRecord, TrialRecord
 
 LEFT, TOP, WIDTH, HEIGHT = 60, 26, 200, 150
 """Of a panel's inside, in CSS pixels; above it is the row of what diverged, below it that of what has no value."""
@@ -23,6 +23,24 @@ LETTER = 6.5
 """About as wide as a letter, in CSS pixels."""
 COLUMNS, SIDE = 4, 230
 """Of the figure for papers: panels in a row, and the CSS pixels of one."""
+
+
+Crossed = list[tuple[TrialRecord, list[float]]]
+"""Each trial, and where it crosses each axis."""
+
+
+class Panel(NamedTuple):
+    """One field's drawing, in CSS pixels."""
+
+    axis: FieldAxis
+    label: str
+    dots: list[tuple[int, float, float, str]]
+    """Number, place and class of colour of each trial."""
+    medians: list[tuple[float, float, float]]
+    """From where to where, and how high."""
+    x: list[tuple[float, str, str]]
+    """Places of the ticks, and what is written there, short and in full."""
+    unset: float
 
 
 def build(sweep: SweepRecord) -> PageSection | None:
@@ -55,19 +73,13 @@ def _x(share: float) -> float:
     return round(LEFT + WIDTH * (0.1 + 0.85 * share), 1)
 
 
-def _panel(sweep: SweepRecord, axis: FieldAxis, index: int, crossed: list[tuple[Any, list[float]]]) -> dict[str, Any]:
+def _panel(sweep: SweepRecord, axis: FieldAxis, index: int, crossed: Crossed) -> Panel:
     dots = [
         (trial["number"], _x(place[index]), _y(place[-1]), sweep.shades.get(trial["number"], "none"))
         for trial, place in crossed
     ]
-    return {
-        "axis": axis,
-        "label": escape.shortened(axis.label, 30),
-        "dots": dots,
-        "medians": [(_x(low), _x(high), _y(middle)) for low, high, middle in medians(axis, index, crossed)],
-        "x": _apart(axis),
-        "unset": _x(field_axes.UNSET),
-    }
+    bars = [(_x(low), _x(high), _y(middle)) for low, high, middle in medians(axis, index, crossed)]
+    return Panel(axis, escape.shortened(axis.label, 30), dots, bars, _apart(axis), _x(field_axes.UNSET))
 
 
 def _apart(axis: FieldAxis) -> list[tuple[float, str, str]]:
@@ -83,7 +95,7 @@ def _apart(axis: FieldAxis) -> list[tuple[float, str, str]]:
     return kept
 
 
-def medians(axis: FieldAxis, index: int, crossed: list[tuple[Any, list[float]]]) -> list[tuple[float, float, float]]:
+def medians(axis: FieldAxis, index: int, crossed: Crossed) -> list[tuple[float, float, float]]:
     """Returns from where to where on the axis, and the median place of the objective, of each choice or bin.
 
     A bin is a choice, one of a few different numbers, or else a sixth of the axis; trials without a value do not count.
