@@ -17,8 +17,9 @@ environment.prepare()
 # Importing and tracing make a million objects to stay, and Python would look through all of them several times.
 gc.set_threshold(300_000, 20, 20)
 
+# For absl's registry of flags: `cnn.cli.parser` reads what was typed, and `cnn.config.files` the file, as everywhere.
 # Without an argv of its own it would read ours for --config.*, and stop at the first that the file does not name.
-CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True, sys_argv=["main.py"])
+config_flags.DEFINE_config_file("config", None, "The config file.", sys_argv=["main.py"])
 
 
 def run() -> None:
@@ -51,24 +52,13 @@ def main(invocation: command_line.Invocation) -> int:
     sys.unraisablehook = _unraisable
     # Until training takes over, and after it, a termination is the same interruption as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return launch.launch(invocation, read_config)
+    return launch.launch(invocation)
 
 
 def _unraisable(unraisable: Any) -> None:
     # What a read or write that failed leaves, once for each array; that it failed was raised.
     if not any(text in str(unraisable.exc_value) for text in ("Event loop is closed", "TensorStore")):
         sys.__unraisablehook__(unraisable)
-
-
-def read_config(path: str) -> Any:
-    """Executes a config file, as `launch.launch` wants it."""
-    from cnn.config import files
-
-    if ":" in str(files.file_of(path)):
-        return files.run_file(path)  # absl's flag would take the rest of the name for an argument
-    flags.FLAGS(["main.py", f"--config={path}"])
-    returned = CONFIG.value
-    return returned.to_dict() if hasattr(returned, "to_dict") else returned
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from browser import driven
 from cnn import evaluate
 from cnn.explain import journey
 from cnn.report import run_page
-from cnn.report.journey import record
+from cnn.report.journey import journey_file
 
 
 def drawn(shape, count, seed=0):
@@ -32,7 +32,7 @@ def paged(folder, values, images, max_mb=3.0):
     chosen = [journey.Chosen(f"test/{n}", "mistaken", image, n % 2, n % 2) for n, image in enumerate(images)]
     classes = [f"class {n}" for n in range(values.data.classes)]
     about = {"step": 1, "weights": "last", "max_mb": max_mb}
-    record.write(folder / record.JOURNEY, journey.capture(values, classifier, chosen, classes, about))
+    journey_file.write(folder / journey_file.JOURNEY, journey.capture(values, classifier, chosen, classes, about))
     return run_page.write(folder)
 
 

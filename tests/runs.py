@@ -31,7 +31,9 @@ def tiny(*overrides):
 
 def start(*arguments, sections=SECTIONS):
     """Returns the exit code of a command line, run in this process with the tiny config as its file."""
-    return launch.launch(parser.parse([str(argument) for argument in arguments]), lambda path: sections)
+    invocation = parser.parse([str(argument) for argument in arguments])
+    invocation.sections = sections
+    return launch.launch(invocation)
 
 
 def train(workdir, *overrides, sections=SECTIONS):

@@ -290,10 +290,10 @@ def test_hostile_names_stay_text():
         "count": 2,
         "confusion": [[1, 0], [1, 0]],
     }
-    evaluation = results.Evaluation({**record, "classes": [{"name": HOSTILE}, {"name": "b"}]})
+    evaluation = results.SplitEvaluation({**record, "classes": [{"name": HOSTILE}, {"name": "b"}]})
     logits = np.array([[2.0, 1.0]], np.float32)
     seen = results.Predictions(np.zeros((1, 2, 2, 1), np.uint8), logits, (HOSTILE, "b"), (HOSTILE,), ((HOSTILE,),))
-    followed = results.Journey(np.zeros((2, 2, 1), np.uint8), {"input": np.zeros((2, 2, 1))}, HOSTILE, 1)
+    followed = results.ImageJourney(np.zeros((2, 2, 1), np.uint8), {"input": np.zeros((2, 2, 1))}, HOSTILE, 1)
     table = notebook_html.table((HOSTILE,), [(HOSTILE,)], HOSTILE)
     for text in (evaluation._repr_html_(), seen._repr_html_(), followed._repr_html_(), table):
         assert "<script" not in text and "&lt;script" in text
@@ -363,5 +363,5 @@ def test_the_command_takes_a_configs_name(capsys):
     from cnn.cli import launch, parser
 
     invocation = parser.parse(["summary", "--config=lenet5"])
-    assert launch.launch(invocation, files.run_file) == 0
+    assert launch.launch(invocation) == 0
     assert "61,706 parameters" in capsys.readouterr().out

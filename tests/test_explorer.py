@@ -13,7 +13,7 @@ import oracles
 from browser import needs_chromium, needs_driver, proof
 from cnn.report import colormap
 from cnn.report.html import packed, unpacked
-from cnn.report.journey import record
+from cnn.report.journey import journey_file
 from cnn.report.journey.packing import shuffled
 from cnn.train import checks
 from explorers import atlas, bench, drawn, opening, paged, pointed, pressed
@@ -68,7 +68,7 @@ def strided(tmp_path_factory):
 @needs_driver
 def test_two_hundred_pointers_on_strides_padding_and_dilation_are_what_loops_of_ours_make(strided, browser):
     browser.opened(strided)
-    found = record.read(strided.parent / record.JOURNEY)
+    found = journey_file.read(strided.parent / journey_file.JOURNEY)
     outputs = found.pictures[0].outputs
     x = found.table[np.arange(3), found.pictures[0].pixels]
     settings = {"conv1": {"strides": (2, 2), "padding": "same"}, "conv2": {"dilation": (2, 2), "groups": 2}}
@@ -143,7 +143,7 @@ def test_one_flipped_weight_or_number_turns_the_page_red(lesson, tmp_path, what)
         at += 4 * 20000
     else:
         name, (_, at, *_) = "journey-weights", next(each for each in meta["arrays"] if each[0] == "conv2/kernel")
-        kernel = np.abs(record.read(lesson.parent / record.JOURNEY).arrays["conv2/kernel"]).ravel()
+        kernel = np.abs(journey_file.read(lesson.parent / journey_file.JOURNEY).arrays["conv2/kernel"]).ravel()
         at += 4 * int(kernel.argmax() if what == "weight" else kernel.argmin())
     page = rewritten(lesson, tmp_path / "spoilt.html", name, lambda plain: flip(plain, at))
     found = proof(page, tmp_path / "profile")
@@ -178,7 +178,7 @@ return explorer.durations;
 @needs_driver
 def test_the_pointer_is_followed_and_the_bench_is_right(lesson, browser):
     assert browser.opened(lesson) == "51146/51146"
-    right = own_arithmetic(record.read(lesson.parent / record.JOURNEY), 0)
+    right = own_arithmetic(journey_file.read(lesson.parent / journey_file.JOURNEY), 0)
     rng = np.random.default_rng(0)
     for name, side in (("conv1", 26), ("conv2", 11)):
         _, canvas = atlas(browser, name)
@@ -229,7 +229,7 @@ def test_a_click_pins_and_every_key_does_what_the_help_says(lesson, browser):
     pressed(browser, "[", Keys.ENTER)
     name, f, r, c, _ = bench(browser)
     assert name == "max_pool1" and 0 <= r - 4 <= 2 and 0 <= c - 10 <= 2
-    found = record.read(lesson.parent / record.JOURNEY)
+    found = journey_file.read(lesson.parent / journey_file.JOURNEY)
     pooled = oracles.max_pool(np.maximum(found.pictures[0].outputs["conv1"], 0)[None], (2, 2), (2, 2))[0]
     parts = pooled[4:7, 10:13] * found.arrays["conv2/kernel"][..., 5]
     assert f == np.abs(parts.sum((0, 1))).argmax(), "the largest contribution"
@@ -250,7 +250,7 @@ def test_the_address_brings_back_image_layer_and_pixel(lesson, browser):
 
     browser.opened(lesson, "#j=img:3;layer:conv2;f:17;r:4;c:6;pin")
     assert bench(browser)[:4] == ("conv2", 17, 4, 6)
-    right = own_arithmetic(record.read(lesson.parent / record.JOURNEY), 3)["conv2"][4, 6, 17]
+    right = own_arithmetic(journey_file.read(lesson.parent / journey_file.JOURNEY), 3)["conv2"][4, 6, 17]
     assert abs(bench(browser)[4] - right) < 1e-9
     checked = browser.find_elements("css selector", ".picker [aria-checked=true]")
     assert len(checked) == 1
@@ -281,7 +281,7 @@ def test_the_window_slides_by_itself_only_when_asked_and_not_for_who_wants_no_mo
 
 @needs_driver
 def test_pixels_have_the_colours_of_their_numbers_in_both_themes(lesson, browser):
-    found = record.read(lesson.parent / record.JOURNEY)
+    found = journey_file.read(lesson.parent / journey_file.JOURNEY)
     maps = found.pictures[0].outputs["conv2"]
     for theme in ("light", "dark"):
         browser.opened(lesson, f"#theme={theme}")

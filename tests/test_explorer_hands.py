@@ -8,7 +8,7 @@ import pytest
 
 import oracles
 from browser import needs_driver
-from cnn.report.journey import record
+from cnn.report.journey import journey_file
 from explorers import atlas, bench, drawn, opening, paged, pointed, pressed
 from test_journey import section
 
@@ -35,7 +35,7 @@ def browser(tmp_path_factory):
 
 def maps(page, name, number=0):
     """Returns what a pooling was given: the stored numbers of the convolution before, after their ReLU."""
-    found = record.read(page.parent / record.JOURNEY)
+    found = journey_file.read(page.parent / journey_file.JOURNEY)
     outputs = found.pictures[number].outputs
     first, second = (np.maximum(outputs[conv], 0) for conv in ("conv1", "conv2"))
     return {"max_pool1": first, "avg_pool1": second}[name]
@@ -332,7 +332,7 @@ def test_an_average_is_a_sum_divided_by_its_area_and_the_largest_shown_on_reques
     tool(browser, "with the largest").click()
     assert f"{window.max():.4f}"[:5] in words(browser, ".line").split("would have been")[1] or window.max() == 0
     made = oracles.max_pool(read[None], (2, 2), (2, 2))[0]
-    found = record.read(page.parent / record.JOURNEY).pictures[0].outputs["avg_pool1"]
+    found = journey_file.read(page.parent / journey_file.JOURNEY).pictures[0].outputs["avg_pool1"]
     np.testing.assert_allclose(colours(browser, 1), painted(made[..., 1], np.abs(found).max()), atol=2)
 
 
@@ -355,7 +355,7 @@ def parts(colours, maps):
 
 def test_activation_maps_follow_the_image_and_take_their_range_from_map_layer_or_network(page, browser):
     browser.opened(page, "#theme=light")
-    found = record.read(page.parent / record.JOURNEY)
+    found = journey_file.read(page.parent / journey_file.JOURNEY)
     section = browser.find_element("id", "activations")
     assert not section.find_element("css selector", "img.sheet").is_displayed()
     for number in (0, 1):
@@ -389,7 +389,7 @@ def test_activation_maps_follow_the_image_and_take_their_range_from_map_layer_or
 
 def test_a_deeper_filter_is_shown_whole_and_a_click_on_a_kernel_chooses_its_channel(page, browser):
     browser.opened(page, "#theme=light&j=img:0;layer:conv2;f:3;r:2;c:2;pin")
-    kernel = record.read(page.parent / record.JOURNEY).arrays["conv2/kernel"]
+    kernel = journey_file.read(page.parent / journey_file.JOURNEY).arrays["conv2/kernel"]
     figure = browser.find_elements("css selector", "#journey-explorer .sum-row figure")[2]
     assert figure.find_element("css selector", "figcaption").text.startswith(
         "filter 3: a kernel for each of 6 channels"
@@ -480,7 +480,7 @@ def test_the_filter_bench_pools_by_the_largest_or_the_average(page, browser):
     )
     picture.select_by_visible_text("image 1 of the journey")
     browser.execute_script("bench.point(4, 4)")
-    image = record.read(page.parent / record.JOURNEY).pictures[0].pixels[..., 0].astype(float)
+    image = journey_file.read(page.parent / journey_file.JOURNEY).pictures[0].pixels[..., 0].astype(float)
     kernel = browser.execute_script("return bench.s.kernel")
     made = oracles.conv2d(image[None, ..., None], np.reshape(kernel, (3, 3, 1, 1)), np.zeros(1))[0, ..., 0]
     four = made[4:6, 4:6]

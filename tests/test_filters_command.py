@@ -117,7 +117,7 @@ def test_a_hostile_name_cannot_steer_the_terminal(here, picture, capsys):
 def test_the_signed_scale_is_paper_at_zero_blue_above_orange_below_and_equally_dark():
     assert tuple(colormap.signed(np.zeros(1), 3.0)[0]) == colormap.PAPER == (245, 245, 245)
     assert tuple(colormap.signed(np.zeros(1), 0.0)[0]) == colormap.PAPER
-    for position, code in zip(np.linspace(-2, 2, 9), colormap.PAPER_ANCHORS, strict=True):
+    for position, code in zip(np.linspace(-2, 2, 9), colormap.ANCHORS["light"], strict=True):
         assert tuple(colormap.signed(np.array([position]), 2.0)[0]) == colormap.rgb(code)
     shares = np.linspace(0, 1, 257)
     light = []
@@ -148,8 +148,8 @@ def test_the_strip_shows_every_pixel_as_a_square_of_the_legends_colours():
     for value in made.map.ravel():
         colour = colormap.signed(np.array([value]), bound)[0]
         assert coloured(drawn, colour) >= zoom * zoom - 40 * zoom, "the mark may hide a little of it"
-    assert coloured(drawn, colormap.rgb(colormap.PAPER_ANCHORS[0])) and coloured(
-        drawn, colormap.rgb(colormap.PAPER_ANCHORS[-1])
+    assert coloured(drawn, colormap.rgb(colormap.ANCHORS["light"][0])) and coloured(
+        drawn, colormap.rgb(colormap.ANCHORS["light"][-1])
     )
 
 
@@ -157,7 +157,7 @@ def test_a_filter_that_adds_up_to_one_gives_a_picture_with_its_excess_in_colour(
     values = np.array([[0.0, 100, 255, 256, -1]])
     painted = filter_strip.paint(values, hand_convolution.parse("lesson"), 256.0)[0]
     assert painted[:3].tolist() == [[0] * 3, [100] * 3, [255] * 3]
-    assert tuple(painted[3]) == colormap.rgb(colormap.PAPER_ANCHORS[-1])
+    assert tuple(painted[3]) == colormap.rgb(colormap.ANCHORS["light"][-1])
     assert painted[4][0] >= painted[4][2]
     signed = filter_strip.paint(values, hand_convolution.parse("vertical"), 256.0)[0]
     assert tuple(signed[0]) == colormap.PAPER

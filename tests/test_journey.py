@@ -12,7 +12,7 @@ from cnn.config import resolve
 from cnn.data import types
 from cnn.explain import journey
 from cnn.model import network
-from cnn.report.journey import record
+from cnn.report.journey import journey_file
 
 KINDS = """
     conv(8, 3, padding="same", strides=2) | batch_norm | relu |
@@ -114,10 +114,10 @@ def test_explain_follows_what_it_is_asked_to(tmp_path, capsys):
     text = "conv(4, 3) | relu | max_pool(2) | flatten | dense(classes) | softmax"
     page = "--config.report.page=end"
     assert runs.start("train", f"--workdir={tmp_path}/a", f"--{layers}={text}", page) == 0
-    found = record.read(tmp_path / "a" / "journey.npz")
+    found = journey_file.read(tmp_path / "a" / "journey.npz")
     assert len(found.pictures) == 8 and found.pictures[0].why == "mistaken", "training ends with a journey"
     assert runs.start("explain", f"--workdir={tmp_path}/a", "--images=3", "--choose=classes", "--split=valid") == 0
-    found = record.read(tmp_path / "a" / "journey.npz")
+    found = journey_file.read(tmp_path / "a" / "journey.npz")
     assert [picture.label for picture in found.pictures] == [0, 1, 2]
     assert all(picture.recorded is not None for picture in found.pictures)
     out = capsys.readouterr().out
@@ -132,7 +132,7 @@ def test_explain_follows_what_it_is_asked_to(tmp_path, capsys):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     words = (tmp_path / "broken.png", tmp_path / "mine.png")
     assert runs.start("explain", f"--workdir={tmp_path}/a", *words) == 0
-    found = record.read(tmp_path / "a" / "journey.npz")
+    found = journey_file.read(tmp_path / "a" / "journey.npz")
     assert [(picture.name, picture.label) for picture in found.pictures] == [("mine.png", None)]
     assert "broken.png': cannot be read" in capsys.readouterr().err
 

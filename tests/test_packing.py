@@ -8,9 +8,9 @@ import pytest
 
 import runs
 from cnn.report import escape, filter_bench, html
-from cnn.report.journey import packing, record, section
-from cnn.report.journey.packing import HARD_STOP, Packer, Plan, plan, said, shuffled
-from cnn.report.run_files import Run
+from cnn.report.journey import journey_file, packing, section
+from cnn.report.journey.packing import HARD_STOP, Packer, PackingPlan, plan, said, shuffled
+from cnn.report.run_files import RunFiles
 from test_stages import journey_of
 
 
@@ -26,32 +26,39 @@ def test_images_are_left_out_first_then_dense_kernels_then_filters_then_digits()
         return 10**9
 
     assert plan(3, cost, 10) is None
-    in_order = [Plan(3), Plan(2), Plan(1), Plan(1, False), Plan(1, False, 8), Plan(1, False, 8, True)]
+    in_order = [
+        PackingPlan(3),
+        PackingPlan(2),
+        PackingPlan(1),
+        PackingPlan(1, False),
+        PackingPlan(1, False, 8),
+        PackingPlan(1, False, 8, True),
+    ]
     assert list(dict.fromkeys(seen)) == in_order
 
 
 def test_the_first_plan_that_fits_is_taken():
-    assert plan(8, costing({Plan(8): 90, Plan(7): 70}), 80) == Plan(7)
-    assert plan(8, costing({Plan(8): 80}), 80) == Plan(8)
+    assert plan(8, costing({PackingPlan(8): 90, PackingPlan(7): 70}), 80) == PackingPlan(7)
+    assert plan(8, costing({PackingPlan(8): 80}), 80) == PackingPlan(8)
 
 
 def test_the_smallest_is_taken_up_to_the_hard_stop():
-    smallest = Plan(1, False, 8, True)
+    smallest = PackingPlan(1, False, 8, True)
     assert plan(2, costing({smallest: HARD_STOP}), 80) == smallest
     assert plan(2, costing({smallest: HARD_STOP + 1}), 80) is None
 
 
 def test_the_page_says_what_is_left_out():
     journey = journey_of()
-    assert said(Plan(1), journey, 3) == []
-    few = said(Plan(1, False, 1, True), journey, 3)
+    assert said(PackingPlan(1), journey, 3) == []
+    few = said(PackingPlan(1, False, 1, True), journey, 3)
     assert few == [
         "of each convolution the kernels of the 1 most active filters are; "
         "maps without their arithmetic are kept to three digits: to stay within 3 MB (explain --max_mb)."
     ]
 
 
-@pytest.mark.parametrize("chosen", [Plan(1), Plan(1, True, 1), Plan(1, True, 1, True)], ids=str)
+@pytest.mark.parametrize("chosen", [PackingPlan(1), PackingPlan(1, True, 1), PackingPlan(1, True, 1, True)], ids=str)
 def test_what_is_packed_is_where_it_is_said_to_be(chosen):
     journey = journey_of()
     packer = Packer(journey)
@@ -75,7 +82,7 @@ def test_what_is_packed_is_where_it_is_said_to_be(chosen):
 def test_the_filters_that_are_kept_are_the_most_active():
     journey = journey_of()
     maps = journey.pictures[0].outputs["conv1"]
-    assert Packer(journey).kept(journey.stages[1], Plan(1, True, 1)) == [int(np.abs(maps).mean((0, 1)).argmax())]
+    assert Packer(journey).kept(journey.stages[1], PackingPlan(1, True, 1)) == [int(np.abs(maps).mean((0, 1)).argmax())]
 
 
 def test_bytes_are_shuffled_by_their_place_in_a_number():
@@ -99,8 +106,8 @@ def test_images_leave_room_for_the_other_sections(tmp_path):
     classes, about = tuple(map(str, range(18))), {"max_mb": 1, "backend": "cpu", "precision": "highest", "jax": "0"}
     about |= {"weights": "last", "step": 3, "trained": "float32"}
     many = dataclasses.replace(one, pictures=one.pictures * 8, classes=classes, about=about)
-    record.write(tmp_path / record.JOURNEY, many)
-    run = Run(tmp_path, runs.tiny())
+    journey_file.write(tmp_path / journey_file.JOURNEY, many)
+    run = RunFiles(tmp_path, runs.tiny())
 
     def images(others):
         part = section.build(run, lambda: others)

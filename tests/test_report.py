@@ -23,7 +23,6 @@ from cnn.report import (
     charts,
     colormap,
     confusion,
-    curve_data,
     curves,
     escape,
     first_layer,
@@ -34,7 +33,7 @@ from cnn.report import (
     run_files,
     run_page,
 )
-from cnn.report.html import Part, assemble
+from cnn.report.html import PageSection, assemble
 from cnn.runs import run_dir
 from report_files import HOSTILE, make
 
@@ -95,7 +94,7 @@ def test_a_figure_is_drawn_again_only_where_its_drawing_changed(tmp_path):
 
 
 def test_a_drawing_in_other_colours_is_that_of_the_other_ink(tmp_path):
-    recorded = curve_data.read(run_files.read(make(tmp_path / "run", epochs=2, result="diverged", bad_step=20)))
+    recorded = curves.read(run_files.read(make(tmp_path / "run", epochs=2, result="diverged", bad_step=20)))
     light, dark = (
         charts._paint("x", curves.SIZE, lambda figure, ink: curves._paint(figure, ink, recorded), charts.INKS[theme])[0]
         for theme in ("light", "dark")
@@ -121,9 +120,9 @@ def test_classes_that_get_mixed_up_can_stand_side_by_side():
 
 def test_seconds_and_epochs_follow_from_the_steps(tmp_path):
     run = run_files.read(make(tmp_path / "run"))
-    assert curves.redrawn(curve_data.read(run), run)["pace"] == {"epoch": 0.1, "seconds": pytest.approx(7.25 / 30)}
+    assert curves.redrawn(curves.read(run), run)["pace"] == {"epoch": 0.1, "seconds": pytest.approx(7.25 / 30)}
     run = run_files.read(make(tmp_path / "none", epochs=0, examples=0, result=None))
-    assert curves.redrawn(curve_data.read(run), run)["pace"] == {"epoch": None, "seconds": None}
+    assert curves.redrawn(curves.read(run), run)["pace"] == {"epoch": None, "seconds": None}
 
 
 def test_the_head_says_how_good_how_large_how_long_and_on_what(tmp_path):
@@ -222,10 +221,10 @@ def test_the_policy_names_every_script_and_style_and_the_page_has_no_handler(tmp
 
 
 def test_a_script_that_would_end_its_element_is_refused():
-    bad = Part("x", "X", escape.Markup("<p>x</p>"), scripts=("'</script>'",))
+    bad = PageSection("x", "X", escape.Markup("<p>x</p>"), scripts=("'</script>'",))
     with pytest.raises(ValueError, match="would end its element"):
         assemble("x", escape.Markup(""), [bad], kind="run")
-    twice = [Part("x", "X", escape.Markup("")), Part("x", "Y", escape.Markup(""))]
+    twice = [PageSection("x", "X", escape.Markup("")), PageSection("x", "Y", escape.Markup(""))]
     with pytest.raises(ValueError, match="ids must be unique"):
         assemble("x", escape.Markup(""), twice, kind="run")
 
@@ -249,7 +248,7 @@ def test_only_our_own_markup_is_unescaped():
 def test_every_vertex_of_a_curve_is_a_recorded_number(tmp_path):
     folder = make(tmp_path / "run", epochs=7)
     run = run_files.read(folder)
-    recorded = curve_data.read(run)
+    recorded = curves.read(run)
     svg = ElementTree.fromstring(run_page.write(folder) and (folder / "figures" / "curves.svg").read_bytes())
     space = "{http://www.w3.org/2000/svg}"
     group = next(each for each in svg.iter(f"{space}g") if each.get("id") == "accuracy-valid")
@@ -269,7 +268,7 @@ def test_every_vertex_of_a_curve_is_a_recorded_number(tmp_path):
 
 def test_the_crosshair_reads_exactly_what_was_recorded(tmp_path):
     folder = make(tmp_path / "run", epochs=4)
-    read = curves.pointed(curve_data.read(run_files.read(folder)))
+    read = curves.pointed(curves.read(run_files.read(folder)))
     records = [json.loads(line) for line in (folder / run_dir.METRICS).read_text().splitlines()]
     for record in records:
         row = next(row for row in read["rows"] if row[0] == record["step"])
@@ -286,14 +285,14 @@ def test_the_best_evaluation_is_the_earliest_of_the_greatest(tmp_path):
     means = [{"loss": 1, "accuracy": accuracy} for accuracy in accuracies]
     lines = [{"kind": "epoch", "step": 10 * n, "epoch": n, "train": m, "valid": m} for n, m in enumerate(means, 1)]
     (folder / run_dir.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert curve_data.read(run_files.read(folder)).best == (20, 0.75)
+    assert curves.read(run_files.read(folder)).best == (20, 0.75)
 
 
 def test_a_long_line_keeps_its_extremes():
     rng = np.random.default_rng(0)
     points = [(step, float(value)) for step, value in enumerate(rng.normal(size=50_000))]
-    drawn = curve_data.thinned(points)
-    assert len(drawn) <= curve_data.MOST_POINTS + 1 and drawn[0] == points[0] and drawn[-1] == points[-1]
+    drawn = curves.thinned(points)
+    assert len(drawn) <= curves.MOST_POINTS + 1 and drawn[0] == points[0] and drawn[-1] == points[-1]
     assert {max(points, key=lambda p: p[1]), min(points, key=lambda p: p[1])} <= set(drawn) <= set(points)
 
 
@@ -338,8 +337,8 @@ def test_a_residual_network_is_drawn_with_its_inner_layers_in_the_table(tmp_path
     run = run_files.read(folder)
     said = visible(network.build(run).html)
     assert "residual1/conv1" in said and "body + input" in said and "batch statistics" in said
-    assert [names for names, _ in network.volumes(run.values.rows, (8, 6, 3))][1] == ("residual1",)
-    assert sum(row.count() for row in run.values.rows) == summary.count_parameters(run.values.rows)
+    assert [names for names, _ in network.volumes(run.config.rows, (8, 6, 3))][1] == ("residual1",)
+    assert sum(row.count() for row in run.config.rows) == summary.count_parameters(run.config.rows)
 
 
 def test_every_layer_of_the_table_has_its_place_in_the_drawing(tmp_path):
@@ -347,7 +346,7 @@ def test_every_layer_of_the_table_has_its_place_in_the_drawing(tmp_path):
     run = run_files.read(make(tmp_path / "run", shape=(8, 6, 3), layers=f"{body} | flatten | dense(classes)"))
     boxes = network.build(run).data["network-data"]
     named = {name for names, _, _ in boxes for name in names}
-    assert named == {"image", *(row.path for row in run.values.rows if not row.depth)}
+    assert named == {"image", *(row.path for row in run.config.rows if not row.depth)}
     ends = [share for _, left, width in boxes for share in (left, left + width)]
     assert ends == sorted(ends) and ends[0] > 0 and ends[-1] < 1
 
@@ -394,7 +393,7 @@ def rgb(written):
 
 
 def contrast(first, second):
-    low, high = sorted(confusion.luminance(each) for each in (first, second))
+    low, high = sorted(colormap.luminance(each) for each in (first, second))
     return (high + 0.05) / (low + 0.05)
 
 
@@ -402,7 +401,7 @@ def contrast(first, second):
 def test_the_scale_is_paper_at_zero_and_as_dark_on_one_side_as_on_the_other(theme):
     table = colormap.table(theme)
     assert "#{:02x}{:02x}{:02x}".format(*table[255]) == {"light": "#f5f5f5", "dark": "#1f1f1f"}[theme]
-    luminance = [confusion.luminance(row) for row in table]
+    luminance = [colormap.luminance(row) for row in table]
     assert max(abs(luminance[255 + i] - luminance[255 - i]) for i in range(256)) <= 0.021
     scale = colormap.Scale(2.0)
     assert (scale.colours(np.array([0.0, np.nan, 5.0]), theme) == table[[255, 255, 510]]).all()
@@ -677,7 +676,7 @@ def _switches(browser, path):
     browser.find_element(By.ID, "curves-log").click()
     line = drawn.find_element(By.CSS_SELECTOR, '[data-curve="train loss"]').get_attribute("d")
     heights = [float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", line)]
-    losses = np.log([loss for _, loss in curve_data.read(run).loss["train"]])
+    losses = np.log([loss for _, loss in curves.read(run).loss["train"]])
     slope, offset = np.polyfit(losses, heights, 1)
     assert slope < 0 and np.abs(slope * losses + offset - heights).max() < 0.5
     browser.find_element(By.ID, "curves-log").click()

@@ -7,10 +7,9 @@ import statistics
 
 import pytest
 
-import main
 import runs
 from cnn.cli import launch, parser
-from cnn.config import resolve
+from cnn.config import files, resolve
 from cnn.config.config import Override
 
 NEEDS_DATA = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR names no prepared data")
@@ -19,7 +18,7 @@ NEEDS_DATA = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_
 def trained(workdir, config, *overrides):
     """Returns the result of a config's run, started as a person starts it."""
     arguments = [f"--config=configs/{config}.py", f"--workdir={workdir}", *(f"--config.{text}" for text in overrides)]
-    assert launch.launch(parser.parse(arguments), main.read_config) == 0
+    assert launch.launch(parser.parse(arguments)) == 0
     return runs.saved(workdir, "result.json")
 
 
@@ -145,6 +144,6 @@ def test_what_is_recorded_was_measured_with_the_configs_of_today(name):
         if run["config"] != name:
             continue
         overrides = [Override(*text.removeprefix("--config.").split("=", 1)) for text in run["overrides"]]
-        now = json.loads(resolve.resolve(main.read_config(name), overrides).json)
+        now = json.loads(resolve.resolve(files.sections(name), overrides).json)
         for section, fields in run["settings"].items():
             assert {field: now[section][field] for field in fields} == fields, f"{name}, {section}: measure it again"

@@ -10,7 +10,7 @@ import pytest
 import runs
 import sweep_files
 import sweeps
-from cnn.cli import sweep_table
+from cnn.cli import printing
 from cnn.config.config import ConfigError
 from cnn.report import reproduce
 from cnn.report.sweep import again
@@ -92,5 +92,5 @@ def test_the_page_of_an_older_sweep_hides_the_passwords_in_its_record(tmp_path, 
     assert "secret" not in page and page.count("user:***@host") >= 5
     capsys.readouterr()
     about["engine"], about["seconds"] = {}, 1.0
-    sweep_table.ranking(about, Path("somewhere"))
+    printing.ranking(about, Path("somewhere"))
     assert "user:***@host" in (said := capsys.readouterr().out) and "secret" not in said

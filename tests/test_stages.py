@@ -10,7 +10,7 @@ import networks
 import oracles
 from cnn.layers.base import Layer, Reach
 from cnn.model import summary
-from cnn.report.journey import graph, record, reference
+from cnn.report.journey import graph, journey_file, reference
 from cnn.runs import run_dir
 
 SIDE = (9, 8, 4)
@@ -185,7 +185,7 @@ def _at(tree, path):
 def journey_of(seed=0):
     rng = np.random.default_rng(seed)
     built = graph.build(networks.chain("conv(2, 3, use_bias=False) | relu | flatten"), (5, 5, 1))
-    picture = record.Picture(
+    picture = journey_file.Picture(
         name="test/1",
         why="mistaken",
         pixels=rng.integers(0, 255, (5, 5, 1), dtype=np.uint8),
@@ -196,16 +196,16 @@ def journey_of(seed=0):
     )
     arrays = {"conv1/kernel": rng.normal(size=(3, 3, 1, 2)).astype(np.float32)}
     table = np.linspace(0, 1, 256, dtype=np.float32)[None]
-    return record.Journey(built, arrays, table, (picture,), ("<a>", "b"), {"step": 3})
+    return journey_file.Journey(built, arrays, table, (picture,), ("<a>", "b"), {"step": 3})
 
 
 def test_a_journey_reads_back_and_its_file_is_the_same_bytes_each_time(tmp_path):
     path, journey = tmp_path / "journey.npz", journey_of()
-    record.write(path, journey)
+    journey_file.write(path, journey)
     first = path.read_bytes()
-    record.write(path, journey)
+    journey_file.write(path, journey)
     assert path.read_bytes() == first
-    back = record.read(path)
+    back = journey_file.read(path)
     assert (back.stages, back.classes, back.about) == (journey.stages, journey.classes, journey.about)
     np.testing.assert_array_equal(back.arrays["conv1/kernel"], journey.arrays["conv1/kernel"])
     given, found = dataclasses.asdict(journey.pictures[0]), dataclasses.asdict(back.pictures[0])
@@ -216,10 +216,10 @@ def test_a_journey_reads_back_and_its_file_is_the_same_bytes_each_time(tmp_path)
 
 def test_what_is_no_journey_is_refused_by_name(tmp_path):
     path = tmp_path / "journey.npz"
-    assert record.read(path) is None
-    record.write(path, journey_of())
+    assert journey_file.read(path) is None
+    journey_file.write(path, journey_of())
     whole = path.read_bytes()
     for content in (b"", b"nonsense", whole[: len(whole) // 2]):
         path.write_bytes(content)
         with pytest.raises(run_dir.BrokenFile, match=r"journey\.npz: is not a journey .* Write it again with explain"):
-            record.read(path)
+            journey_file.read(path)

@@ -20,8 +20,8 @@ from cnn.config import config
 from cnn.report import escape, page_writer, run_page
 from cnn.report.axes import Span
 from cnn.report.axes import written as axes_written
-from cnn.report.sweep import axes, curves, parallel, ranking, record, single, timeline
-from cnn.report.sweep.page import drawn, write
+from cnn.report.sweep import curves, field_axes, parallel, ranking, record, single, timeline
+from cnn.report.sweep.page import built, drawn, write
 from report_files import HOSTILE
 from report_files import make as make_run
 from sweep_files import LAYERS, make
@@ -36,7 +36,8 @@ def written(folder, **settings):
 
 
 def content_of(folder, **settings):
-    return drawn(record.read(folder, **settings)).decode()
+    sweep = record.read(folder, **settings)
+    return drawn(sweep, built(sweep)).decode()
 
 
 def test_every_trial_is_in_one_state_and_in_the_table(tmp_path):
@@ -56,11 +57,11 @@ def test_nothing_is_dropped_from_the_axes(tmp_path):
     lines = dict(re.findall(r'<polyline class="line [^"]*" data-trial="(\d+)" points="([^"]*)"', content))
     assert len(lines) == 20
     ends = {int(number): float(points.split(",")[-1]) for number, points in lines.items()}
-    assert ends[0] == parallel.y_of(axes.DIVERGED) and ends[1] == ends[3] == parallel.y_of(axes.UNSET)
+    assert ends[0] == parallel.y_of(field_axes.DIVERGED) and ends[1] == ends[3] == parallel.y_of(field_axes.UNSET)
     momentum = sweep.paths.index("optimizer.momentum")
     for trial in sweep.trials:
         height = float(lines[str(trial["number"])].split()[momentum].split(",")[1])
-        assert (height == parallel.y_of(axes.UNSET)) == ("optimizer.momentum" not in trial["fields"])
+        assert (height == parallel.y_of(field_axes.UNSET)) == ("optimizer.momentum" not in trial["fields"])
     assert "not set" in content and ">diverged</text>" in content
 
 
@@ -68,12 +69,12 @@ def test_axes_follow_the_declaration_and_stand_as_far_apart_whatever_their_numbe
     for widths in (0, 10, 27):
         folder = make(tmp_path / f"sweep{widths}", widths=widths)
         sweep = record.read(folder)
-        kinds = {axis.path: axis.kind for axis in axes.axes(sweep)}
+        kinds = {axis.path: axis.kind for axis in field_axes.axes(sweep)}
         assert kinds["optimizer.learning_rate"] == "log" and kinds["train.batch_size"] == "linear"
         assert kinds["model.layers"] == kinds["data.flip"] == kinds["data.image_shape"] == "choice"
         placed = re.findall(r'class="axis[^"]*" data-axis="\d+" transform="translate\((\d+),0\)"', content_of(folder))
         assert len(placed) == len(sweep.paths) + 1 and set(np.diff(list(map(int, placed)))) == {parallel.SPACING}
-    assert axes.scale([{"a": [1]}, {"chain": [{"b": {"log": [1, 2]}}]}], "b") == "log"
+    assert field_axes.scale([{"a": [1]}, {"chain": [{"b": {"log": [1, 2]}}]}], "b") == "log"
 
 
 def test_a_wide_positive_list_lies_on_a_logarithmic_axis_and_a_long_choice_is_explained(tmp_path):
@@ -86,7 +87,7 @@ def test_a_wide_positive_list_lies_on_a_logarithmic_axis_and_a_long_choice_is_ex
         trial["fields"] = {"train.width": 10 ** (place % 4)}
     about |= {"varying": ["train.width"], "space": {"train.width": [1, 10, 100, 1000]}}
     (folder / "sweep.json").write_text(json.dumps(about))
-    (axis,) = axes.axes(record.read(folder))
+    (axis,) = field_axes.axes(record.read(folder))
     assert axis.kind == "log" and [tick.text for tick in axis.ticks()] == ["1", "10", "100", "1,000"]
 
 
@@ -159,7 +160,7 @@ def thousand(tmp_path_factory):
     for trial in about["trials"]:  # as long as curves are kept
         trial["curves"] = {name: [[n, trial["value"] * n / 7] for n in range(1, 201)] for name in trial["curves"]}
     (folder / "sweep.json").write_text(json.dumps(about))
-    (folder / "report.html").write_bytes(drawn(record.read(folder)))
+    (folder / "report.html").write_bytes(content_of(folder).encode())
     return folder / "report.html"
 
 
@@ -240,7 +241,7 @@ def test_medians_are_of_what_was_set_alike(tmp_path):
     values = [0.1, 0.2, 0.9, 0.5, 0.6, 0.7]
     folder = make(tmp_path / "sweep", configurations=6, fields=("train.batch_size",), values=values, seed=1)
     sweep = record.read(folder)
-    listed = [*axes.axes(sweep), axes.objective(sweep)]
+    listed = [*field_axes.axes(sweep), field_axes.objective(sweep)]
     found = single.medians(listed[0], 0, [(trial, parallel.places(trial, listed)) for trial in sweep.trials])
     sizes = [trial["fields"]["train.batch_size"] for trial in sweep.trials]
     expected = [
@@ -413,7 +414,7 @@ def test_a_person_brushes_sorts_chooses_and_prints(tmp_path):
             Keys.SHIFT, *[Keys.ARROW_UP] * 5
         )  # from the lowest to the middle, or further from "not set"
         low = float(handles[0].get_attribute("aria-valuenow"))
-        listed = axes.axes(sweep)
+        listed = field_axes.axes(sweep)
         kept = {t["number"] for t in sweep.trials if listed[0].place(t["fields"].get(listed[0].path)) >= low - 1e-9}
         assert low > 0.3 and lines() == kept and 0 < len(kept) < 40
         assert rows() == {sweep.group_of[number] for number in kept}

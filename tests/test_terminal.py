@@ -58,7 +58,7 @@ def cells(rows):
 def test_a_pipe_gets_the_whole_table_whatever_the_width(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "20")
     rows, shape = network()
-    printing.journey(rows, shape)
+    printing.summary(rows, shape)
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "…" not in text
@@ -71,7 +71,7 @@ def test_a_pipe_gets_the_whole_table_whatever_the_width(monkeypatch, capsys):
 
 def test_eighty_columns_hold_the_journey_as_two_tables(screen):
     rows, shape = network("conv(64, 3) | relu | max_pool(2) | flatten | dense(128) | relu | dense(classes)")
-    lines, _ = screen(80, printing.journey, rows, shape)
+    lines, _ = screen(80, printing.summary, rows, shape)
     assert [line.split() for line in lines if line.startswith("layer")] == [
         ["layer", "output", "how", "parameters", "="],
         ["layer", "MACs", "bytes", "sees", "jump"],
@@ -82,7 +82,7 @@ def test_eighty_columns_hold_the_journey_as_two_tables(screen):
 @pytest.mark.parametrize("columns", [20, 40, 80, 97, 200])
 def test_the_journey_is_whole_on_a_terminal_of_any_width(screen, columns):
     rows, shape = network()
-    lines, _ = screen(columns, printing.journey, rows, shape)
+    lines, _ = screen(columns, printing.summary, rows, shape)
     text = "\n".join(lines)
     assert "…" not in text
     assert all(cell in text for cell in cells(rows))

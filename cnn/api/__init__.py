@@ -5,7 +5,7 @@
 | | |
 |---|---|
 | `cnn.configure(name, **changes)` | a config of `configs/` with fields changed, as a `ConfigDict` |
-| `cnn.summary(config)` | the journey table, without data and without JAX |
+| `cnn.summary(config)` | what every layer makes of an image, without data and without JAX |
 | `cnn.run(config, workdir)` | trains, evaluates and writes the run; again: continues it, or reads its result |
 | `cnn.load(workdir)` | a run that is there: its parameters, predictions, evaluations, curves, journeys |
 | `cnn.load_data(config)` | its pictures and labels, as arrays |

@@ -9,6 +9,7 @@ from cnn.config import resolve
 from cnn.config.config import Config, ConfigError
 from cnn.data import user_images
 from cnn.data.user_images import UnreadableImage
+from cnn.report.run_files import EvaluationRecord
 from cnn.runs import recorded_data, run_dir
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def classifier(values: Config, workdir: Path, weights: str | None = None) -> "tu
 
 def evaluate(
     values: Config, workdir: Path, split: str = "test", weights: str | None = None, data_dir: str | None = None
-) -> dict[str, Any]:
+) -> EvaluationRecord:
     """Evaluates a run on every example of a split, once; writes and returns what `evaluation-<split>.json` holds.
 
     Other data than the run's get files of their own; see `evaluate.evaluate_split`.
@@ -100,7 +101,8 @@ def evaluate(
     weights = weights or values.eval.weights
     step, found = classifier(values, workdir, weights)
     given = dataset(values, workdir, split, data_dir)
-    return evaluate.evaluate_split(values, workdir, found, given, split, step=step, weights=weights)
+    record: Any = evaluate.evaluate_split(values, workdir, found, given, split, step=step, weights=weights)
+    return record
 
 
 def predict_files(

@@ -1,8 +1,7 @@
 """What the functions give back: arrays and numbers with their names, which a notebook shows as tables and pictures."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
@@ -12,6 +11,7 @@ from cnn.api import notebook_html
 from cnn.layers.base import Shape, show, written
 from cnn.model.summary import Row, count_parameters
 from cnn.report import escape
+from cnn.report.run_files import EvaluationRecord
 
 SHOWN = 24
 """So many pictures are shown; all are in the arrays."""
@@ -56,14 +56,14 @@ class Summary:
         return notebook_html.table(header, self._table(), self._total())
 
 
-class Line(NamedTuple):
+class Curve(NamedTuple):
     """One curve."""
 
     steps: Int[np.ndarray, " points"]
     values: Float[np.ndarray, " points"]
 
 
-class Curves(dict[str, Line]):
+class Curves(dict[str, Curve]):
     """The learning curves of a run: `train loss` and `valid loss` in nats, accuracies in [0, 1], `learning rate`."""
 
     def _repr_html_(self) -> str:
@@ -77,10 +77,10 @@ class Curves(dict[str, Line]):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Evaluation:
+class SplitEvaluation:
     """A run on every example of a split; `record` is what `evaluation-<split>.json` holds."""
 
-    record: Mapping[str, Any]
+    record: EvaluationRecord
 
     @property
     def accuracy(self) -> float:
@@ -180,7 +180,7 @@ class Maps:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Journey:
+class ImageJourney:
     """What every layer made of one image, computed on a CPU and checked against float64 sums.
 
     Attributes:

@@ -1,33 +1,30 @@
-"""A run as an object: opened from its directory, asked for arrays, predictions, evaluations and journeys.
+"""Runs from Python: a config's summary and data, a run trained or opened, and the run as an object.
 
-Runs a config.
-
-What a config makes, before anything runs: its network, its data.
-
-Ctrl-C, or a notebook's stop button: what is worth keeping is saved, and Python's own handlers come back.
+Ctrl-C, or a notebook's stop button, saves what is worth keeping, and Python's own signal handlers come back.
 """
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import UInt8
 from markupsafe import Markup
 from ml_collections import ConfigDict
 
-from cnn.api import images, reading
-from cnn.api.images import Pictures
-from cnn.api.results import Curves, Evaluation, Journey, Line, Maps, Predictions, Summary
+from cnn.api import reading
+from cnn.api.results import Curve, Curves, ImageJourney, Maps, Predictions, SplitEvaluation, Summary
 from cnn.config import files
 from cnn.config.config import Config, ConfigError, renamed
 from cnn.config.files import ConfigLike
 from cnn.data.types import DataError
 from cnn.data.user_images import UnreadableImage
+from cnn.layers.base import Shape, show
 from cnn.layers.convolution import Conv
-from cnn.report import curve_data, headline, run_files, run_page
+from cnn.report import curves, headline, run_files, run_page
 from cnn.report.journey import walkthrough
 from cnn.runs import lock, recorded_data, run_dir
 from cnn.system import environment
@@ -35,10 +32,14 @@ from cnn.system.preemption import Preempted, Preemption
 
 if TYPE_CHECKING:
     from cnn.data.types import Dataset
+    from cnn.train.experiment import Finished
+
+Pictures = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray
+"""Files and folders of pictures, or intensities 0..255 as uint8: one image, or many along the first axis."""
 
 
 def summary(config: ConfigLike = "digits") -> Summary:
-    """Returns the journey table of a config, without its data.
+    """Returns what every layer of a config's network makes of an image, without its data.
 
     >>> table = summary("fashion_mnist")
     >>> f"{table.parameters:,} parameters, {table.macs:,} multiply-accumulates"
@@ -83,10 +84,6 @@ def interruptible() -> Iterator[Preemption]:
             raise KeyboardInterrupt("interrupted and saved; the same call continues from there") from None
 
 
-if TYPE_CHECKING:
-    from cnn.data.types import Dataset
-
-
 def load(workdir: str | os.PathLike[str]) -> "Run":
     """Opens a run, finished or not, from its directory; no config file is executed.
 
@@ -103,7 +100,6 @@ class Run:
         """Opens the run in a directory; see `load`."""
         self.workdir = workdir
         self._values = reading.read_run(workdir)
-        self._read: dict[str, dict[str, Any]] = {}
 
     @property
     def config(self) -> ConfigDict:
@@ -116,8 +112,8 @@ class Run:
         return self._files.result
 
     @property
-    def _files(self) -> run_files.Run:
-        return run_files.Run(self.workdir, self._values, running=lock.is_held(self.workdir))
+    def _files(self) -> run_files.RunFiles:
+        return run_files.RunFiles(self.workdir, self._values, running=lock.is_held(self.workdir))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -127,17 +123,17 @@ class Run:
     @property
     def curves(self) -> Curves:
         """The learning curves, raw."""
-        recorded = curve_data.read(self._files)
+        recorded = curves.read(self._files)
         points = {f"{split} loss": recorded.loss[split] for split in ("train", "valid")}
         points |= {f"{split} accuracy": recorded.accuracy[split] for split in ("train", "valid")}
         points["learning rate"] = recorded.learning_rate
-        arrays = {name: Line(*map(np.asarray, zip(*line, strict=True))) for name, line in points.items() if line}
+        arrays = {name: Curve(*map(np.asarray, zip(*line, strict=True))) for name, line in points.items() if line}
         return Curves(arrays)
 
     @property
-    def evaluations(self) -> dict[str, Evaluation]:
+    def evaluations(self) -> dict[str, SplitEvaluation]:
         """The evaluations that are written already, by split; those of other weights than the config's `test-best`."""
-        return {name: Evaluation(record) for name, record in self._files.evaluations.items()}
+        return {name: SplitEvaluation(record) for name, record in self._files.evaluations.items()}
 
     def summary(self) -> Summary:
         """Returns what every layer makes of an image."""
@@ -183,7 +179,7 @@ class Run:
         """The pictures and labels that the run was made with; see `cnn.load_data`."""
         return recorded_data.in_order(self.workdir, load_data(self.config))
 
-    def evaluate(self, split: str = "test", weights: str | None = None, data_dir: str | None = None) -> Evaluation:
+    def evaluate(self, split: str = "test", weights: str | None = None, data_dir: str | None = None) -> SplitEvaluation:
         """Evaluates every example of a split, once, as `main.py eval` does; writes the same files.
 
         Args:
@@ -196,7 +192,7 @@ class Run:
           DataError: the data are missing or unlike the config.
         """
         with interruptible():
-            return Evaluation(reading.evaluate(self._values, self.workdir, split, weights, data_dir))
+            return SplitEvaluation(reading.evaluate(self._values, self.workdir, split, weights, data_dir))
 
     def predict(self, pictures: Pictures, weights: str | None = None, invert: str = "auto") -> Predictions:
         """Returns what the network takes pictures for.
@@ -210,7 +206,7 @@ class Run:
           ConfigError: the arrays are no such images, nothing is saved yet, or not these weights.
           DataError: files cannot be read; all of them are named.
         """
-        paths = images.paths_of(pictures)
+        paths = _paths_of(pictures)
         with interruptible():
             if paths is None:
                 return self._predict_arrays(np.asarray(pictures), weights)
@@ -225,13 +221,13 @@ class Run:
     def _predict_arrays(self, given: np.ndarray, weights: str | None) -> Predictions:
         from cnn import evaluate
 
-        pixels = images.checked(given, self._values.data.image_shape)
+        pixels = _checked(given, self._values.data.image_shape)
         _, classifier = reading.classifier(self._values, self.workdir, weights)
         logits = evaluate.predict_images(self._values, classifier, pixels)
         names = tuple(f"image {row}" for row in range(len(pixels)))
         return Predictions(pixels, logits, self.classes, names, ((),) * len(pixels))
 
-    def journey(self, picture: Pictures, weights: str | None = None) -> Journey:
+    def journey(self, picture: Pictures, weights: str | None = None) -> ImageJourney:
         """Follows one image through the network, layer by layer.
 
         Args:
@@ -245,15 +241,15 @@ class Run:
         """
         from cnn.explain import journey
 
-        given = self.predict(picture).images if images.paths_of(picture) else np.asarray(picture)
-        image = images.checked(given, self._values.data.image_shape)
+        given = self.predict(picture).images if _paths_of(picture) else np.asarray(picture)
+        image = _checked(given, self._values.data.image_shape)
         with interruptible():
             _, classifier = reading.classifier(self._values, self.workdir, weights)
             chosen = [journey.Chosen("image", "your own picture", image[0])]
             followed = journey.capture(self._values, classifier, chosen, self.classes, {})
         outputs = walkthrough.forward(followed, followed.pictures[0])
         (name, _), *_ = walkthrough.chances(followed, outputs)
-        return Journey(image[0], outputs, name, followed.about["numbers"])
+        return ImageJourney(image[0], outputs, name, followed.about["numbers"])
 
     def write_page(self) -> Path:
         """Writes `report.html` again from the run's files, as `main.py report` does, and returns its path."""
@@ -267,14 +263,34 @@ class Run:
         return Markup("<p>{}</p>{}").format(repr(self), Markup(self.curves._repr_html_()))
 
 
-if TYPE_CHECKING:
-    from cnn.system.preemption import Preemption
-    from cnn.train.experiment import Finished
+def _paths_of(pictures: Pictures) -> list[str] | None:
+    """Returns the files that are meant; `None` for arrays."""
+    given = [pictures] if isinstance(pictures, (str, os.PathLike)) else pictures
+    if isinstance(given, (list, tuple)) and given and all(isinstance(each, (str, os.PathLike)) for each in given):
+        return [os.fspath(each) for each in given]
+    return None
+
+
+def _checked(images: np.ndarray, shape: Shape) -> UInt8[np.ndarray, "n height width channels"]:
+    """Returns one image or many as many.
+
+    Raises:
+      ConfigError: they are no intensities, or not of this shape.
+    """
+    shape = tuple(shape)
+    if images.dtype != np.uint8:
+        raise ConfigError([f"images: must be uint8, intensities 0 to 255, got {images.dtype}. Convert them"])
+    images = images[None] if images.shape == shape else images
+    if images.shape[1:] != shape or not len(images):
+        remedy = "Add the channel axis, images[..., None]" if images.shape[-2:] == shape[:2] else "Resize them"
+        got = show(images.shape) if images.ndim else "a number"
+        raise ConfigError([f"images: must be {show(shape)}, one or many along a first axis, got {got}. {remedy}"])
+    return images
 
 
 def run(
     config: ConfigLike = "digits", workdir: str | os.PathLike[str] | None = None, *, devices: int | None = None
-) -> "Run":
+) -> Run:
     """Trains, evaluates and writes a run, as `python main.py` does; continues one that was interrupted.
 
     A finished run of the same config is only read. An interruption (`KeyboardInterrupt`) leaves a run that the same
@@ -300,7 +316,7 @@ def run(
 
 
 def train(
-    values: Config, workdir: Path, devices: int | None = None, interruption: "Preemption | None" = None
+    values: Config, workdir: Path, devices: int | None = None, interruption: Preemption | None = None
 ) -> "Finished":
     """Runs an experiment on so many devices, or as many as `cores.count` says; see `experiment.run`.
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Command(NamedTuple):
     """One command: its line of help, the flags it takes, and what it works on.
 
-    A command with neither a config nor a run is called without `values` and `workdir`; one with words is given `words`.
+    A command with neither a config nor a run is called without `config` and `workdir`; one with words is given `words`.
     """
 
     help: str

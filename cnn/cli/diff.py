@@ -95,7 +95,7 @@ def _text(value: Any) -> str:
     return plain(" ".join(value.split())) if value and isinstance(value, str) else json.dumps(value)
 
 
-def _plain(found: Comparison, words: Sequence[str]) -> dict[str, Any]:
+def _plain(found: Comparison, words: Sequence[str]) -> dict[str, object]:
     parts = ("config", "software", "data", "results")
     differences = {name: [each._asdict() for each in getattr(found, name)] for name in parts}
     return {

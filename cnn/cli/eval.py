@@ -11,7 +11,7 @@ from cnn.system.preemption import Preemption
 from cnn.system.text import plain
 
 
-def run(values: Config, workdir: Path, flags: Mapping[str, str]) -> int:
+def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     """Evaluates, writes `evaluation-<split>.json` and `predictions-<split>.npz`, and prints the result.
 
     Of other data than the run's, the files have the data's identity in their names, and the run's own stay.
@@ -22,14 +22,14 @@ def run(values: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     """
     split = flags.get("split", "test")
     with Preemption():
-        record = reading.evaluate(values, workdir, split, flags.get("weights"), flags.get("data_dir"))
+        record = reading.evaluate(config, workdir, split, flags.get("weights"), flags.get("data_dir"))
     print(f"{plain(str(workdir))} at step {record['step']:,}, {record['weights']} weights")
     if recorded_data.is_other(workdir, record["data"]):
         from cnn import evaluate
 
-        name = evaluate.written_as(values, workdir, split, record["weights"], record["data"])
+        name = evaluate.written_as(config, workdir, split, record["weights"], record["data"])
         print(f"these are other data than the run was trained with; written to {run_dir.evaluation(name)}")
-    if split == "train" or (split == "valid" and values.data.train_on == "train+valid"):
+    if split == "train" or (split == "valid" and config.data.train_on == "train+valid"):
         print(f"training saw the {split} split: this is no estimate for new pictures")
     printing.evaluation(record)
     return 0

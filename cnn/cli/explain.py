@@ -11,8 +11,8 @@ from cnn.config.config import Config, ConfigError
 from cnn.data import decode, user_images
 from cnn.data.user_images import UnreadableImage
 from cnn.report import hand_convolution, run_page
-from cnn.report.journey import packing, record, walkthrough
-from cnn.report.journey.record import Journey
+from cnn.report.journey import journey_file, packing, walkthrough
+from cnn.report.journey.journey_file import Journey
 from cnn.runs import lock, recorded_data
 from cnn.system.preemption import Preemption
 from cnn.system.text import plain
@@ -79,7 +79,7 @@ def _follow(
     if own:
         classes = recorded_data.class_names(workdir, values.data.classes)
         followed = capture(values, classifier, own, classes, about)
-        record.write(workdir / record.JOURNEY, followed)
+        journey_file.write(workdir / journey_file.JOURNEY, followed)
         return followed
     split = flags.get("split", "test")
     dataset = reading.dataset(values, workdir, split, flags.get("data_dir"))
@@ -88,7 +88,7 @@ def _follow(
 
 
 def _own(values: Config, workdir: Path, flags: Mapping[str, str], words: Sequence[str]) -> list["Chosen"]:
-    """Returns pictures of the user; one that cannot be read is said, and stops no other."""
+    """Returns the user's own pictures; one that cannot be read is said, and stops no other."""
     from cnn.explain.journey import Chosen
 
     spec = recorded_data.image_spec(workdir, values.data, flags.get("invert", "auto"))

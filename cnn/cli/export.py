@@ -94,7 +94,7 @@ def _beside(path: Path) -> Path:
 
 
 def _write(path: Path, artefact: "Artefact", general: Mapping[str, Any]) -> None:
-    about: dict[str, Any] = {"made_by": MADE_BY, "sha256": _sum(artefact.content)}
+    about: dict[str, object] = {"made_by": MADE_BY, "sha256": _sum(artefact.content)}
     if path.exists():
         # Killed between the two files, the old export must still be known as one.
         about["replaces"] = _sum(path.read_bytes())
@@ -107,7 +107,7 @@ def _is_export(path: Path) -> bool:
     return bool(about) and path.is_file() and _sum(path.read_bytes()) in (about.get("sha256"), about.get("replaces"))
 
 
-def _described(path: Path) -> dict[str, Any]:
+def _described(path: Path) -> Mapping[str, Any]:
     """Returns the description of an export, nothing where it is none."""
     try:
         about = run_dir.read_json(path) or {}

@@ -58,8 +58,8 @@ def _overview() -> Iterator[str]:
         yield from _wrapped(f"  {section}", ", ".join(names[section]))
 
 
-def _merged(kinds: Mapping[str, type]) -> dict[str, Any]:
-    return {field: annotation for kind in kinds.values() for field, annotation in fields.options(kind).items()}
+def _merged(kinds: Mapping[str, type]) -> list[str]:
+    return list(dict.fromkeys(field for kind in kinds.values() for field in fields.options(kind)))
 
 
 def _scalar(name: str) -> Iterator[str]:

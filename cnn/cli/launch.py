@@ -12,7 +12,6 @@ from cnn.cli.parser import Invocation
 from cnn.config import config, files, resolve
 from cnn.config.config import Config, ConfigError, Override
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
-from cnn.config.files import ReadConfig
 from cnn.data.types import DataError
 from cnn.layers.base import LayerError
 from cnn.runs import lock, run_dir
@@ -24,22 +23,18 @@ from cnn.system.text import plain
 DONE, WRONG, DIVERGED, HELD, IO_ERROR, PREEMPTED = 0, 2, 3, 73, 74, 75
 
 
-def launch(invocation: Invocation, read_config: ReadConfig) -> int:
-    """Runs a command.
-
-    Args:
-      invocation: what was typed.
-      read_config: executes a config file and returns its sections.
+def launch(invocation: Invocation) -> int:
+    """Runs the command that was typed.
 
     Returns:
       The exit code: 0 done, 2 wrong config or data, 3 diverged, 73 held, 74 input or output failed, 75 preempted.
     """
-    return multihost.leave(_run(invocation, read_config))
+    return multihost.leave(_run(invocation))
 
 
-def _run(invocation: Invocation, read_config: ReadConfig) -> int:
+def _run(invocation: Invocation) -> int:
     try:
-        prepared = _prepare(invocation, read_config)
+        prepared = _prepare(invocation)
         module = importlib.import_module(f"cnn.cli.{invocation.command}")
         words = {"words": invocation.words} if COMMANDS[invocation.command].words else {}
         return module.run(*prepared, invocation.flags, **words)
@@ -77,16 +72,16 @@ def _fail(problems: list[str], code: int) -> int:
     return code
 
 
-def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Config | Plan | None, Path] | tuple[()]:
-    """Returns the values and the run's directory; nothing for a command that needs neither."""
+def _prepare(invocation: Invocation) -> tuple[Config | Plan | None, Path] | tuple[()]:
+    """Returns the checked config, or a sweep's plan, and the directory; nothing for a command that needs neither."""
     problems = [*invocation.problems, *environment.problems()]
     command = COMMANDS[invocation.command]
     prepared: tuple[Config | Plan | None, Path] | tuple[()] = ()
     try:
         if invocation.command == "sweep":
-            prepared = _sweep(invocation, read_config)
+            prepared = _sweep(invocation)
         elif command.takes_config:
-            prepared = _from_file(invocation, read_config)
+            prepared = _from_file(invocation)
         elif command.takes_run:
             prepared = _from_run(invocation)
     except ConfigError as error:
@@ -96,12 +91,16 @@ def _prepare(invocation: Invocation, read_config: ReadConfig) -> tuple[Config | 
     return prepared
 
 
-def _from_file(invocation: Invocation, read_config: ReadConfig) -> tuple[Config, Path]:
+def _from_file(invocation: Invocation) -> tuple[Config, Path]:
     path = files.named(invocation.flags.get("config", str(DEFAULT_CONFIG)))
-    raw = files.execute(path, read_config)
+    raw = _sections(invocation, path)
     _tell_old_names(path, raw, invocation.overrides)
-    values = resolve.resolve(raw, invocation.overrides)
-    return values, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}")
+    checked = resolve.resolve(raw, invocation.overrides)
+    return checked, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}")
+
+
+def _sections(invocation: Invocation, path: str) -> Mapping[str, Any]:
+    return files.read(path) if invocation.sections is None else invocation.sections
 
 
 def _tell_old_names(path: str, raw: Mapping[str, Any], overrides: Sequence[Override]) -> None:
@@ -111,12 +110,12 @@ def _tell_old_names(path: str, raw: Mapping[str, Any], overrides: Sequence[Overr
         print(f"config.{old}: is called config.{config.RENAMED[old]} now; read as that", file=sys.stderr)
 
 
-def _sweep(invocation: Invocation, read_config: ReadConfig) -> tuple[Plan, Path]:
+def _sweep(invocation: Invocation) -> tuple[Plan, Path]:
     typed = invocation.flags.get("config", "")
     path = files.named(typed) if typed else str(DEFAULT_CONFIG)
     asked = reading.ask(typed, invocation.overrides, invocation.flags)
     try:
-        base = files.execute(path, read_config)
+        base = _sections(invocation, path)
     except ConfigError as error:
         raise ConfigError(error.problems + asked.problems) from None
     _tell_old_names(path, base, invocation.overrides)

@@ -1,44 +1,18 @@
-"""Reads the command line: every problem is collected, none is fatal by itself.
+"""Reads the command line, and what it says of devices and processes; every problem is collected, none is fatal alone.
 
-Where a run is computed, as two flags say: on how many devices, and by which processes. Imports no JAX.
+Imports no JAX.
 """
 
 import dataclasses
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
 from cnn.cli import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Command, completion, fields_help, version
 from cnn.config.config import RENAMED, Override
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.fields import did_you_mean
 from cnn.system import multihost
-
-
-def problems(flags: Mapping[str, str]) -> list[str]:
-    """Returns what is wrong with `--devices` and `--distributed`."""
-    found = []
-    devices, distributed = flags.get("devices", "all"), flags.get("distributed", "off")
-    if devices != "all" and not (devices.isascii() and devices.isdecimal() and int(devices)):
-        found.append(f"--devices: must be all or a number of devices, got {devices!r}")
-    try:
-        many = multihost.parse(distributed) is not None
-    except ValueError as error:
-        return [*found, f"--distributed: {error}"]
-    if many and devices != "all":
-        found.append(f"--devices: many processes use all that they have, got {devices!r}. Leave it out")
-    return found
-
-
-def members(flags: Mapping[str, str]) -> multihost.Members | None:
-    """Returns the processes of the run, `None` for one alone."""
-    return multihost.parse(flags.get("distributed", "off"))
-
-
-def devices(flags: Mapping[str, str]) -> int | None:
-    """Returns how many devices share a batch, `None` where the flags leave it open."""
-    given = flags.get("devices", "all")
-    return None if given == "all" else int(given)
-
 
 REPOSITORY = DEFAULT_CONFIG.parents[1]
 ANSWERS = {"--version": version.text, "--completion": completion.text}
@@ -63,6 +37,8 @@ class Invocation:
     """The section of the config whose fields were asked about, empty for all."""
     named: bool = False
     """Whether the command was typed, not assumed."""
+    sections: Mapping[str, Any] | None = None
+    """Those of a config that no file holds; `None` for the file's."""
 
 
 def parse(arguments: list[str]) -> Invocation:
@@ -146,7 +122,7 @@ def _check_flags(invocation: Invocation) -> None:
             invocation.problems.append(f"--{name}: must be true or false, got {value!r}")
         elif value not in CHOICES.get(name, (value,)):
             invocation.problems.append(f"--{name}: must be one of {', '.join(CHOICES[name])}, got {value!r}")
-    invocation.problems += problems({name: value for name, value in invocation.flags.items() if value})
+    invocation.problems += _placement_problems({name: value for name, value in invocation.flags.items() if value})
     if invocation.overrides and not command.takes_config:
         invocation.problems.append(
             f"--config.{invocation.overrides[0].path}: {invocation.command} {instead}. Leave it out"
@@ -205,3 +181,29 @@ def _usage_of(name: str) -> str:
 
 def _flags_of(command: Command) -> tuple[str, ...]:
     return ("config", *command.flags) if command.takes_config else command.flags
+
+
+def _placement_problems(flags: Mapping[str, str]) -> list[str]:
+    """Returns what is wrong with `--devices` and `--distributed`."""
+    found = []
+    devices, distributed = flags.get("devices", "all"), flags.get("distributed", "off")
+    if devices != "all" and not (devices.isascii() and devices.isdecimal() and int(devices)):
+        found.append(f"--devices: must be all or a number of devices, got {devices!r}")
+    try:
+        many = multihost.parse(distributed) is not None
+    except ValueError as error:
+        return [*found, f"--distributed: {error}"]
+    if many and devices != "all":
+        found.append(f"--devices: many processes use all that they have, got {devices!r}. Leave it out")
+    return found
+
+
+def members(flags: Mapping[str, str]) -> multihost.Members | None:
+    """Returns the processes of the run, `None` for one alone."""
+    return multihost.parse(flags.get("distributed", "off"))
+
+
+def devices(flags: Mapping[str, str]) -> int | None:
+    """Returns how many devices share a batch, `None` where the flags leave it open."""
+    given = flags.get("devices", "all")
+    return None if given == "all" else int(given)

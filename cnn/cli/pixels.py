@@ -18,7 +18,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def has_colours(console: Console) -> bool:
-    """Tells whether a person sees colours there and wants them."""
+    """Tells whether the user sees colours there and wants them."""
     wanted = console.is_terminal and not console.no_color and not console.is_dumb_terminal
     return wanted and console.color_system in ("256", "truecolor")
 
@@ -96,7 +96,7 @@ def _table(rows: Kernel, shades: np.ndarray, console: Console) -> list[Text]:
             style = Style.null()
             if has_colours(console):
                 shade = shades[row, column]
-                ink = colormap.ink_on(tuple(shade.tolist()))
+                ink = colormap.ink_on(shade)
                 style = Style(color=_code(ink), bgcolor=_code(shade))
             line.append(f"{number:>{width - 1}} ", style)
         lines.append(line)

@@ -1,4 +1,4 @@
-"""`predict`: the classes of a person's own pictures."""
+"""`predict`: the classes of the user's own pictures."""
 
 import csv
 import io

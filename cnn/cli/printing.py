@@ -1,8 +1,12 @@
-"""Results as text on stdout: the journey table, an evaluation. Nothing is cut off, whatever the width."""
+"""Results as text on stdout: a network's summary, an evaluation, predictions, a filter's map, a sweep's ranking.
+
+Nothing is cut off, whatever the width.
+"""
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,16 +15,22 @@ from rich.text import Text
 
 from cnn.cli import tables
 from cnn.cli.pixels import bar, picture, sum_of
+from cnn.fields import to_text
 from cnn.layers.base import Shape, show, written
 from cnn.model.summary import Row, activation_bytes, count_parameters
 from cnn.report import filter_strip, hand_convolution
+from cnn.report.run_files import EvaluationRecord
+from cnn.report.sweep.record import GroupRecord
+from cnn.system import redaction
 from cnn.system.text import plain
 
 SHOWN_CLASSES = 20
 """The most classes whose confusion matrix is shown whole."""
+SHOWN_GROUPS = 20
+"""So many configurations of a sweep are printed; all are in `sweep.json`."""
 
 
-def journey(rows: Sequence[Row], image_shape: Shape) -> None:
+def summary(rows: Sequence[Row], image_shape: Shape) -> None:
     """Prints what every layer makes of one image, how its shape follows, what it costs and what it sees."""
     console = tables.console()
     header: tuple[str, ...] = ("layer", "", "output", "how", "parameters", "=", "MACs", "bytes", "sees", "jump")
@@ -58,7 +68,7 @@ def _line(row: Row) -> tuple[str, ...]:
     )
 
 
-def evaluation(record: dict[str, Any]) -> None:
+def evaluation(record: EvaluationRecord) -> None:
     """Prints an evaluation as `evaluation-<split>.json` holds it."""
     console = tables.console()
     low, high = record["interval"]
@@ -80,7 +90,7 @@ def evaluation(record: dict[str, Any]) -> None:
     names = [plain(entry["name"]) for entry in record["classes"]]
     header = ("class", "precision", "recall", "F1", "examples")
     lines = [
-        (name, *(_ratio(entry[key]) for key in ("precision", "recall", "f1")), f"{entry['support']:,}")
+        (name, *map(_ratio, (entry["precision"], entry["recall"], entry["f1"])), f"{entry['support']:,}")
         for name, entry in zip(names, record["classes"], strict=True)
     ]
     if not tables.tabulated(console, header, lines, right=header[1:]):
@@ -161,3 +171,59 @@ def _shortened(text: str, width: int) -> str:
 
 def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def ranking(record: Mapping[str, Any], folder: Path) -> None:
+    """Prints the groups, best first, whether the winner is real, what mattered, and the best configuration."""
+    counts = ", ".join(f"{count} {status}" for status, count in record["counts"].items())
+    print(f"{record['size']} trials: {counts}; by {record['objective']}, {record['direction'].replace('ze', 'zed')}")
+    if "time" in record["engine"]:
+        time = record["engine"]["time"]
+        print(
+            f"{time['seconds']:.1f} s, {1 - time['other']:.0%} of them training steps and compiling these; "
+            f"{record['seconds']:.1f} s from the first trial's start to the last one's end"
+        )
+    varying = [path for path in record["varying"] if path != "seed"]
+    header: tuple[str, ...] = ("rank", record["objective"], "s.d.", "n", *varying, "trials")
+    lines = [_group(rank, group, varying) for rank, group in enumerate(record["groups"][:SHOWN_GROUPS], 1)]
+    tables.table(header, lines, right=header[:4], title=2)
+    if len(record["groups"]) > SHOWN_GROUPS:
+        print(f"{len(record['groups']) - SHOWN_GROUPS} more are in sweep.csv")
+    print(f"is the winner real? {record['winner']['text']}")
+    _mattered(record["importance"])
+    for row in record["trials"]:
+        if row["status"] in ("failed", "diverged"):
+            print(plain(f"{row['folder']} {row['status']}: {redaction.hide(row['error'])}"))
+    if record["best"]:
+        best = next(row["folder"] for row in record["trials"] if row["number"] == record["best"]["trial"])
+        print(plain(f"best configuration: its best trial is {folder / best}"))
+        for change in record["best"]["diff"]:
+            changed = f"    config.{change['path']}: {change['base']!r} -> {change['best']!r}"
+            print(plain(redaction.hide(changed)))
+        print("to train it anew, and evaluate it on the test split:")
+        print(plain(f"    {redaction.hide(record['best']['command'])}"))
+    print(plain(f"everything is in {folder}"))
+
+
+def _group(rank: int, group: GroupRecord, varying: list[str]) -> tuple[str, ...]:
+    mean = "-" if group["mean"] is None else f"{group['mean']:.4f}"
+    sd = "-" if group["sd"] is None else f"{group['sd']:.4f}"
+    count = str(group["n"]) if group["n"] == group["of"] else f"{group['n']} of {group['of']}"
+    values = [plain(to_text(group["fields"][path])) if path in group["fields"] else "-" for path in varying]
+    return (str(rank), mean, sd, count, *values, _numbers(group["trials"]))
+
+
+def _numbers(numbers: list[int]) -> str:
+    whole = len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1))
+    return f"{numbers[0]}-{numbers[-1]}" if whole else " ".join(map(str, numbers))
+
+
+def _mattered(importance: Mapping[str, Any]) -> None:
+    if not importance["factors"]:
+        if "text" in importance:
+            print(f"what mattered: {importance['text']}")
+        return
+    print(f"what mattered: {importance['method']} over {importance['n']} trials; {importance['caveat']}")
+    for factor in importance["factors"]:
+        interval = f"{factor['low']:.2f} to {factor['high']:.2f}"
+        print(plain(f"    {factor['path']} {factor['share']:.2f} ({interval})"))

@@ -9,11 +9,11 @@ from cnn.runs import lock
 from cnn.system.text import plain
 
 
-def run(values: Config | None, workdir: Path, flags: Mapping[str, str]) -> int:
+def run(config: Config | None, workdir: Path, flags: Mapping[str, str]) -> int:
     """Writes `report.html`, a run's with `figures/`; reads no data and imports no JAX.
 
     Args:
-      values: the run's config; `None` where the directory is a sweep's.
+      config: the run's config; `None` where the directory is a sweep's.
       workdir: the run's directory, or the sweep's.
       flags: not used.
 
@@ -21,7 +21,7 @@ def run(values: Config | None, workdir: Path, flags: Mapping[str, str]) -> int:
       ConfigError: the directory holds no run, or its config is not valid.
     """
     del flags
-    page = _sweep(workdir) if values is None else run_page.write(workdir, running=lock.is_held(workdir))
+    page = _sweep(workdir) if config is None else run_page.write(workdir, running=lock.is_held(workdir))
     print(plain(str(page)))
     return 0
 

@@ -1,4 +1,4 @@
-"""`summary`: the journey table, from the config alone."""
+"""`summary`: what every layer makes of one image, from the config alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,13 +8,13 @@ from cnn.config.config import Config
 from cnn.train import memory_estimate
 
 
-def run(values: Config, workdir: Path, flags: Mapping[str, str]) -> int:
+def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     """Prints the table; reads no data and imports no JAX."""
     del workdir, flags
-    printing.journey(values.rows, values.data.image_shape)
-    if line := memory_estimate.split(values):
+    printing.summary(config.rows, config.data.image_shape)
+    if line := memory_estimate.split(config):
         print(line)
     for device, platform in (("an accelerator", "gpu"), ("a CPU", "cpu")):
-        need = memory_estimate.need(values, platform)
+        need = memory_estimate.need(config, platform)
         print(f"training on {device} needs about {need} of memory, and what the pictures of the data set take")
     return 0

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnn.cli import sweep_table
+from cnn.cli import printing
 from cnn.runs import run_dir
 from cnn.sweep import copies, listing, starts
 from cnn.sweep.plan import RECORD, Plan
@@ -27,7 +27,7 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
         codes = copies.run(plan.options.workers)
         record = run_dir.read_json(workdir / RECORD)
         if record and min(codes) <= 1:  # to whom nothing was left to do
-            sweep_table.ranking(record, workdir)
+            printing.ranking(record, workdir)
         return max(codes)
     from cnn.sweep import driver  # JAX takes seconds to import
 
@@ -35,5 +35,5 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
         if copies.is_copy():
             copies.follow(interruption)
         record = driver.run(plan, workdir, flags.get("storage", ""), interruption)
-    sweep_table.ranking(record, workdir)
+    printing.ranking(record, workdir)
     return 1 if record["counts"].get("failed") else 0

@@ -14,32 +14,32 @@ from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate
 
 
-def run(values: Config, workdir: Path, flags: Mapping[str, str]) -> int:
+def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     """Trains, evaluates and prints the result."""
     members = parser.members(flags)
     if members is None:
-        _announce(values, workdir)
+        _announce(config, workdir)
     with multihost.join(members):
         if members is not None:
-            multihost.from_leader(lambda: _announce(values, workdir))
-        return _train(values, workdir, flags)
+            multihost.from_leader(lambda: _announce(config, workdir))
+        return _train(config, workdir, flags)
 
 
-def _announce(values: Config, workdir: Path) -> None:
-    run_dir.check_same_config(values, workdir)
+def _announce(config: Config, workdir: Path) -> None:
+    run_dir.check_same_config(config, workdir)
     if not (workdir / run_dir.RESULT).exists():
-        numerics.check(values, workdir)
-        init_from.check(values, workdir)
-        printing.journey(values.rows, values.data.image_shape)
-        if line := memory_estimate.split(values):
+        numerics.check(config, workdir)
+        init_from.check(config, workdir)
+        printing.summary(config.rows, config.data.image_shape)
+        if line := memory_estimate.split(config):
             print(line)
         sys.stdout.flush()
 
 
-def _train(values: Config, workdir: Path, flags: Mapping[str, str]) -> int:
-    finished = train(values, workdir, parser.devices(flags))
+def _train(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
+    finished = train(config, workdir, parser.devices(flags))
     return (
-        _print(finished.result, workdir, values, fresh=finished.fresh) if multihost.leads() else _code(finished.result)
+        _print(finished.result, workdir, config, fresh=finished.fresh) if multihost.leads() else _code(finished.result)
     )
 
 
@@ -47,7 +47,7 @@ def _code(result: Mapping[str, Any]) -> int:
     return 3 if result["status"] == "diverged" else 0
 
 
-def _print(result: dict[str, Any], workdir: Path, values: Config, *, fresh: bool) -> int:
+def _print(result: Mapping[str, Any], workdir: Path, config: Config, *, fresh: bool) -> int:
     place = plain(str(workdir))
     if not fresh:
         print(f"{place} is finished. Its result:")
@@ -60,8 +60,8 @@ def _print(result: dict[str, Any], workdir: Path, values: Config, *, fresh: bool
         return _code(result)
     if result["stopped"]:
         print(f"stopped after {_epochs(result)}: {result['stopped']}")
-    split = "test" if values.eval.test else "valid"
-    record = run_dir.read_json(workdir / run_dir.evaluation(split))
+    split = "test" if config.eval.test else "valid"
+    record: Any = run_dir.read_json(workdir / run_dir.evaluation(split))
     if record is None:
         print(f"its evaluation is missing; write it again: python main.py eval --workdir={place} --split={split}")
     else:
@@ -79,5 +79,5 @@ def _print(result: dict[str, Any], workdir: Path, values: Config, *, fresh: bool
     return _code(result)
 
 
-def _epochs(result: dict[str, Any]) -> str:
+def _epochs(result: Mapping[str, Any]) -> str:
     return f"{result['epochs']:g} epoch{'' if result['epochs'] == 1 else 's'}"

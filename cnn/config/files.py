@@ -1,10 +1,10 @@
-"""What a person may mean by a config: a name, a file, a `ConfigDict`; read, changed and checked. Imports no JAX."""
+"""What the user may mean by a config: a name, a file, a `ConfigDict`; read, changed and checked. Imports no JAX."""
 
 import json
 import os
 import runpy
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,8 +22,6 @@ DEFAULT = FOLDER / "digits.py"
 
 ConfigLike: TypeAlias = str | os.PathLike[str] | ConfigDict | Mapping[str, Any]
 """The name of a config (`"digits"`), a file (`.py`, or `.json` as a run's), or the sections themselves."""
-ReadConfig = Callable[[str], Mapping[str, Any]]
-"""Executes a config file and returns its sections."""
 
 
 def configure(base: ConfigLike = "digits", /, **changes: Any) -> ConfigDict:
@@ -92,7 +90,7 @@ def sections(config: ConfigLike) -> Mapping[str, Any]:
         return config
     if not isinstance(config, (str, os.PathLike)):
         raise ConfigError([f"config: must be a name, a file or a ConfigDict, got {config!r:.80}"])
-    return execute(path_of(config), run_file)
+    return read(path_of(config))
 
 
 def named(given: str) -> str:
@@ -127,22 +125,12 @@ def file_of(path: str) -> Path:
     return Path(next((begin for begin in begins if Path(begin).is_file()), looks[0] if looks else path))
 
 
-def run_file(path: str) -> Mapping[str, Any]:
-    """Returns what `get_config` of a Python file returns, as nested dicts; in `file.py:argument` it takes one."""
-    name = str(file_of(path))
-    scope = runpy.run_path(name)
-    if "get_config" not in scope:
-        raise AttributeError("no attribute 'get_config'")
-    returned = scope["get_config"](*([path[len(name) + 1 :]] if len(path) > len(name) else []))
-    return returned.to_dict() if hasattr(returned, "to_dict") else returned
-
-
-def execute(path: str, read_config: ReadConfig) -> Mapping[str, Any]:
-    """Returns the sections of a config file.
+def read(path: str) -> Mapping[str, Any]:
+    """Returns the sections of a config file as nested dicts: what `get_config` of a Python file returns.
 
     Args:
-      path: the file, perhaps with an argument after a colon; JSON, such as a run's `config.json`, is not executed.
-      read_config: executes the file.
+      path: the file, perhaps with an argument for `get_config` after a colon; JSON, such as a run's `config.json`, is
+        not executed.
 
     Raises:
       ConfigError: there is no such file, or it fails.
@@ -161,18 +149,26 @@ def execute(path: str, read_config: ReadConfig) -> Mapping[str, Any]:
             raise ConfigError([f"--config: {name}: must hold a JSON object, got {type(content).__name__}"])
         return content
     try:
-        returned = read_config(path)
-    except (Exception, SystemExit) as error:  # A config file is a person's code and may raise anything.
+        returned = _executed(name, path)
+    except (Exception, SystemExit) as error:  # a config file is the user's code and may raise anything
         raise ConfigError([f"--config: {name}{_reason(error, name)}. Mend it or use another file"]) from None
     if not isinstance(returned, Mapping):
         raise ConfigError([f"--config: {name}: get_config() must return a ConfigDict, got {returned!r}"])
     return returned
 
 
+def _executed(name: Path, path: str) -> Any:
+    # In a module of its own: config_flags runs every file in the module of the one before, whose names it then sees,
+    # and takes for the argument what follows the first colon, also where that stands in the name of a folder.
+    scope = runpy.run_path(str(name))
+    if "get_config" not in scope:
+        raise AttributeError("no attribute 'get_config'")
+    returned = scope["get_config"](*([path[len(str(name)) + 1 :]] if len(path) > len(str(name)) else []))
+    return returned.to_dict() if hasattr(returned, "to_dict") else returned
+
+
 def _reason(error: BaseException, name: Path) -> str:
     """Returns where and how a config file failed, in one line."""
-    while error.__context__ is not None and "whilst parsing config file" in str(error):
-        error = error.__context__  # config_flags wraps some errors, and their tracebacks, in others
     if isinstance(error, AttributeError) and "no attribute 'get_config'" in str(error):
         return ": defines no get_config()"
     if isinstance(error, SyntaxError):

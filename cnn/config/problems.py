@@ -9,7 +9,7 @@ from cnn.expression import ExpressionError, build, build_one
 
 
 class Typed(NamedTuple):
-    """A value still as a person typed it after a flag."""
+    """A value still as it was typed after a flag."""
 
     text: str
 
@@ -29,7 +29,7 @@ class Section:
     name: str
     given: Mapping[str, Any]
     problems: Problems
-    plain: dict[str, Any] = dataclasses.field(default_factory=dict)
+    plain: dict[str, object] = dataclasses.field(default_factory=dict)
     """The fields parsed so far, as JSON values."""
 
     def record(self, kind: type, of: str = "") -> Any:

@@ -1,7 +1,4 @@
-"""A whole config: flags over sections, every section resolved, all problems together.
-
-The section `model`: the layer expression and the names that it uses.
-"""
+"""A whole config: flags over sections, each section and the network checked, all problems together."""
 
 import json
 import math
@@ -33,12 +30,20 @@ from cnn.registry import LAYERS
 RESERVED = frozenset({"layers", "classes", *LAYERS})
 
 
+class Given(NamedTuple):
+    """What a config holds before it is checked."""
+
+    scalars: dict[str, object]
+    """The fields of no section."""
+    sections: dict[str, dict[str, object]]
+
+
 class Network(NamedTuple):
     """The layers of a config, traced, and the section's plain JSON values."""
 
     layers: tuple[Layer, ...]
     rows: tuple[Row, ...]
-    plain: dict[str, Any]
+    plain: dict[str, object]
 
 
 def resolve_network(given: Mapping[str, Any], data: sections.Data | None, problems: Problems) -> Network | None:
@@ -104,7 +109,7 @@ def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = (), *, recor
     problems = Problems()
     scalars, sections = _given(raw, overrides, problems)
     built: dict[str, Any] = {name: parse_field(name, SCALARS[name][0], scalars[name], problems) for name in SCALARS}
-    plain: dict[str, Any] = dict(built)
+    plain: dict[str, object] = dict(built)
     for name, kind in SECTIONS.items():
         section = Section(name, sections[name], problems)
         built[name], plain[name] = section.record(kind), section.plain
@@ -124,13 +129,11 @@ def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = (), *, recor
     return Config(**built, layers=model.layers, rows=model.rows, json=text)
 
 
-def _given(
-    raw: Mapping[str, Any], overrides: Sequence[Override], problems: Problems
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Returns the fields of no section and the sections with flags applied, a flag's value as `Typed`."""
+def _given(raw: Mapping[str, Any], overrides: Sequence[Override], problems: Problems) -> Given:
+    """Returns what the config holds with flags applied, a flag's value as `Typed`."""
     raw = renamed(raw)
     scalars = {name: raw.get(name, default) for name, (_, default) in SCALARS.items()}
-    sections: dict[str, dict[str, Any]] = {}
+    sections: dict[str, dict[str, object]] = {}
     for name in KNOWN[len(SCALARS) :]:
         section = raw.get(name, {})
         if not isinstance(section, Mapping):
@@ -152,7 +155,7 @@ def _given(
     for name in raw:
         if name not in KNOWN:
             problems.note(name, f"unknown section. {fields.did_you_mean(name, KNOWN)}")
-    return scalars, sections
+    return Given(scalars, sections)
 
 
 def _refusal(section: str, name: str, text: str, sections: Mapping[str, Mapping[str, Any]]) -> str:

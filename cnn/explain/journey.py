@@ -17,9 +17,9 @@ from cnn.data import types
 from cnn.explain import first_layer
 from cnn.model import network
 from cnn.model.classifier import Classifier
-from cnn.report.journey import record, reference
+from cnn.report.journey import journey_file, reference
 from cnn.report.journey.graph import Stage, build
-from cnn.report.journey.record import Journey, Picture
+from cnn.report.journey.journey_file import Journey, Picture
 from cnn.runs import recorded_data, run_dir
 
 IMAGES = 8
@@ -99,7 +99,7 @@ def follow_split(
         logits = evaluate.predict_logits(classifier, evaluate.placed(examples), evaluate.EvalConfig.of(values))
     chosen = choose(how, split, examples, logits, count)
     journey = capture(values, classifier, chosen, dataset.class_names, about)
-    record.write(workdir / record.JOURNEY, journey)
+    journey_file.write(workdir / journey_file.JOURNEY, journey)
     return journey
 
 

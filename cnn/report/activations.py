@@ -9,12 +9,12 @@ from markupsafe import Markup
 
 from cnn.report import escape
 from cnn.report.colormap import SHADES, Scale, enclosed
-from cnn.report.html import Part
-from cnn.report.journey import record
+from cnn.report.html import PageSection
+from cnn.report.journey import journey_file
 from cnn.report.journey.graph import Stage
-from cnn.report.journey.record import Journey
+from cnn.report.journey.journey_file import Journey
 from cnn.report.journey.walkthrough import forward
-from cnn.report.run_files import Run
+from cnn.report.run_files import RunFiles
 from cnn.runs import run_dir
 
 MOST_MAPS, MOST_STAGES, MOST_PIXELS = 64, 8, 200_000
@@ -34,10 +34,10 @@ class Sheet(NamedTuple):
     maps: int
 
 
-def build(run: Run) -> Part | None:
+def build(run: RunFiles) -> PageSection | None:
     """Returns the maps of the journey's first image; `None` where no image was followed or there are no maps."""
     try:
-        journey = record.read(run.workdir / record.JOURNEY)
+        journey = journey_file.read(run.workdir / journey_file.JOURNEY)
     except run_dir.BrokenFile:
         return None  # the journey's section says what is wrong with it
     if journey is None or not journey.pictures:
@@ -58,7 +58,7 @@ def build(run: Run) -> Part | None:
     html = escape.render(
         "activations.html.j2", sheets=sheets, first=journey.pictures[0], left_out=_left_out(journey, drawn)
     )
-    return Part("activations", "Activation maps", html, figures=figures, short="Maps")
+    return PageSection("activations", "Activation maps", html, figures=figures, short="Maps")
 
 
 def chosen(journey: Journey, outputs: dict[str, np.ndarray]) -> list[Stage]:

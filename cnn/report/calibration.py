@@ -1,18 +1,15 @@
-"""Whether its confidence can be trusted, and how each class fares."""
+"""Whether the network's confidence can be trusted: the reliability diagram."""
 
 from typing import Any
 
 from cnn.report import charts, escape
-from cnn.report.confusion import percent
-from cnn.report.html import Part
-from cnn.report.run_files import Run
+from cnn.report.html import PageSection
+from cnn.report.run_files import BinRecord, EvaluationRecord, RunFiles
 
 SIZE = (430, 420)
-OPEN = 30
-"""With more classes the table is folded."""
 
 
-def build(run: Run) -> Part | None:
+def build(run: RunFiles) -> PageSection | None:
     """Returns the reliability diagram, of the bins that the calibration error is computed from."""
     if run.main is None:
         return None
@@ -25,10 +22,10 @@ def build(run: Run) -> Part | None:
         "calibration.html.j2", image=image, label=label, bins=[entry for entry in evaluation["bins"] if entry["count"]]
     )
     title = f"Can its confidence be trusted: calibration error {evaluation['ece']:.4f}"
-    return Part("calibration", title, html, short="Calibration", figures=figures)
+    return PageSection("calibration", title, html, short="Calibration", figures=figures)
 
 
-def sentence(evaluation: dict[str, Any]) -> str:
+def sentence(evaluation: EvaluationRecord) -> str:
     """Returns the finding in words."""
     filled = [entry for entry in evaluation["bins"] if entry["count"]]
     confidence = sum(entry["count"] * entry["confidence"] for entry in filled) / evaluation["count"]
@@ -41,7 +38,7 @@ def sentence(evaluation: dict[str, Any]) -> str:
     )
 
 
-def _paint(figure: Any, ink: charts.Ink, bins: list[dict[str, Any]]) -> None:
+def _paint(figure: Any, ink: charts.Ink, bins: list[BinRecord]) -> None:
     axes = figure.add_axes((0.15, 0.32, 0.82, 0.65))
     below = figure.add_axes((0.15, 0.11, 0.82, 0.15))
     width = bins[0]["high"] - bins[0]["low"]
@@ -70,28 +67,3 @@ def _paint(figure: Any, ink: charts.Ink, bins: list[dict[str, Any]]) -> None:
         panel.set_xlim(0, 1)
         panel.yaxis.set_label_coords(-0.13, 0.5)
     axes.tick_params(labelbottom=False)
-
-
-def build_classes(run: Run) -> Part | None:
-    """Returns a row for each class: examples, recall, precision, F1, what it is taken for."""
-    if run.main is None:
-        return None
-    name, evaluation = run.main
-    names = run.class_names
-    rows = []
-    for index, entry in enumerate(evaluation["classes"]):
-        others = [count for seen, count in enumerate(evaluation["confusion"][index]) if seen != index]
-        most = max(others, default=0)
-        mixed = next((s for s, c in enumerate(evaluation["confusion"][index]) if s != index and c == most), None)
-        shares = [(key, entry[key]) for key in ("recall", "precision", "f1")]
-        rows.append(
-            {
-                "name": names[index],
-                "support": entry["support"],
-                "shares": [("-" if value is None else f"{percent(value)} %", value) for _, value in shares],
-                "mixed": names[mixed] if most and mixed is not None else None,
-                "times": most,
-            }
-        )
-    html = escape.render("classes.html.j2", rows=rows, split=name, open=len(rows) <= OPEN)
-    return Part("classes", "Class by class", html, scripts=(escape.source("classes.js"),), short="Classes")

@@ -1,12 +1,13 @@
-"""The colours of every picture: one signed scale, its zero the paper; grey for pixels. Pictures are never smoothed.
+"""The colours of every picture: one signed scale, blue positive, orange negative, its zero the paper; grey for pixels.
 
-The one signed colour scale: blue positive, orange negative, paper zero; neither sign is darker than the other.
+Neither sign is darker than the other. Pictures are never smoothed.
 """
 
 import base64
 import dataclasses
 import io
 import struct
+from collections.abc import Sequence
 from functools import cache
 from typing import Literal
 
@@ -17,65 +18,65 @@ from PIL import Image
 
 RGB = tuple[int, int, int]
 
-PAPER_ANCHORS = ("#673200", "#a25202", "#cf8149", "#e4bba0", "#f5f5f5", "#abc7ec", "#6299df", "#216abf", "#014182")
-"""The colours of -1, -3/4, ..., 1: OKLCH hues 55 and 255 of equal luminance."""
-
-
-def rgb(code: str) -> RGB:
-    """Returns the three bytes of "#rrggbb"."""
-    return int(code[1:3], 16), int(code[3:5], 16), int(code[5:7], 16)
-
-
-PAPER = rgb(PAPER_ANCHORS[4])
-INK = rgb("#1f1f1f")
-_TABLE = np.array([rgb(code) for code in PAPER_ANCHORS], np.float64)
-
-
-def signed(values: Float[np.ndarray, "*shape"], bound: float) -> UInt8[np.ndarray, "*shape 3"]:
-    """Returns the colours of numbers in [-bound, bound], on straight lines between the anchors; beyond, the end's.
-
-    Args:
-      values: any numbers but NaN.
-      bound: at least the largest size among them, so that nothing is clipped; 0 where all are 0.
-    """
-    at = (np.clip(np.asarray(values, np.float64) / (bound or 1.0), -1, 1) + 1) / 2 * (len(PAPER_ANCHORS) - 1)
-    low = np.minimum(at.astype(int), len(PAPER_ANCHORS) - 2)
-    part = (at - low)[..., None]
-    return np.round(_TABLE[low] * (1 - part) + _TABLE[low + 1] * part).astype(np.uint8)
-
-
-def ink_on(colour: RGB) -> RGB:
-    """Returns black or white, whichever is read better on a colour.
-
-    Source:
-      W3C, WCAG 2.1, relative luminance and contrast ratio, https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio.
-    """
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in np.array(colour) / 255]
-    luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
-    return (0, 0, 0) if (luminance + 0.05) ** 2 > 0.05 * 1.05 else (255, 255, 255)
-
-
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
 
 ANCHORS: dict[Theme, tuple[str, ...]] = {
-    # From -1 over 0, the paper, to +1: hues 55 and 255 of OKLCH, equally luminous on both sides.
-    "light": tuple(code.removeprefix("#") for code in PAPER_ANCHORS),
+    "light": ("673200", "a25202", "cf8149", "e4bba0", "f5f5f5", "abc7ec", "6299df", "216abf", "014182"),
     "dark": ("feb079", "db7a29", "9f5618", "5c3b23", "1f1f1f", "2d4563", "376daf", "5198f1", "9dc7fe"),
 }
+"""The colours of -1, -3/4, ..., 1: hues 55 and 255 of OKLCH, equally luminous on both sides; 0 is the paper."""
 STEPS, SHADES = 255, 15
 """Colours on either side of zero, and those of sheets of many maps."""
 PALEST = 0.55
 """The share of the scale from which on a line in its colour has a contrast of 3:1 with the paper, in both themes."""
 
 
+def rgb(code: str) -> RGB:
+    """Returns the three bytes of "rrggbb"."""
+    return int(code[:2], 16), int(code[2:4], 16), int(code[4:], 16)
+
+
+PAPER, INK = rgb(ANCHORS["light"][4]), rgb("1f1f1f")
+
+
+def _colours(shares: Float[np.ndarray, "*shape"], theme: Theme) -> UInt8[np.ndarray, "*shape 3"]:
+    """Returns the colours of numbers in [-1, 1], on straight lines between the anchors; beyond, the end's."""
+    anchors = np.array(list(map(rgb, ANCHORS[theme])), np.float64)
+    places = np.linspace(-1, 1, len(anchors))
+    return np.round(np.stack([np.interp(shares, places, column) for column in anchors.T], axis=-1)).astype(np.uint8)
+
+
+def signed(values: Float[np.ndarray, "*shape"], bound: float) -> UInt8[np.ndarray, "*shape 3"]:
+    """Returns the light theme's colours of numbers in [-bound, bound], not in steps as a `Scale` gives them.
+
+    Args:
+      values: any numbers but NaN.
+      bound: at least the largest size among them, so that nothing is clipped; 0 where all are 0.
+    """
+    return _colours(np.asarray(values, np.float64) / (bound or 1.0), "light")
+
+
+def luminance(colour: Sequence[int] | UInt8[np.ndarray, " 3"]) -> float:
+    """Returns the relative luminance of red, green and blue in 0..255.
+
+    Source:
+      W3C, WCAG 2.1, relative luminance and contrast ratio, https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio.
+    """
+    channels = np.asarray(colour, float) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def ink_on(colour: Sequence[int] | UInt8[np.ndarray, " 3"]) -> RGB:
+    """Returns black or white, whichever is read better on a colour."""
+    return (0, 0, 0) if (luminance(colour) + 0.05) ** 2 > 0.05 * 1.05 else (255, 255, 255)
+
+
 @cache
 def table(theme: Theme) -> UInt8[np.ndarray, "511 3"]:
     """Returns the colours from -1 to +1; that of zero is row 255."""
-    anchors = np.array([[int(anchor[i : i + 2], 16) for i in (0, 2, 4)] for anchor in ANCHORS[theme]], float)
-    places = np.linspace(-1, 1, 2 * STEPS + 1)
-    columns = [np.interp(places, np.linspace(-1, 1, len(anchors)), column) for column in anchors.T]
-    return np.round(np.stack(columns, axis=-1)).astype(np.uint8)
+    return _colours(np.linspace(-1, 1, 2 * STEPS + 1), theme)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,15 +4,15 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 
 from cnn.report import charts, escape
-from cnn.report.colormap import STEPS, THEMES, Scale, table, themed
-from cnn.report.html import Figure, Part
-from cnn.report.run_files import Run
+from cnn.report.colormap import STEPS, THEMES, Scale, ink_on, table, themed
+from cnn.report.html import Figure, PageSection
+from cnn.report.run_files import RunFiles
 
 LEVELS = 32
 """Shades of an error; a share's is that of its square root."""
@@ -32,6 +32,13 @@ class Cell:
     shade: str
 
 
+class Score(NamedTuple):
+    """What stands at the ends of a class's row and column."""
+
+    recall: str
+    precision: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Pair:
     """How often one class is taken for another."""
@@ -42,7 +49,7 @@ class Pair:
     share: float
 
 
-def build(run: Run) -> Part | None:
+def build(run: RunFiles) -> PageSection | None:
     """Returns the confusion matrix of the run's main evaluation; `None` without one."""
     if run.main is None:
         return None
@@ -57,7 +64,7 @@ def build(run: Run) -> Part | None:
         rows=[[cell(counts, row, column) for column in range(classes)] for row in range(classes)]
         if classes <= WRITTEN
         else None,
-        scores=[_scores(entry) for entry in evaluation["classes"]],
+        scores=[Score(_score(entry["recall"]), _score(entry["precision"])) for entry in evaluation["classes"]],
         image=_image(counts) if WRITTEN < classes <= DRAWN else None,
         pairs=frequent(counts, names),
         sentence=sentence(counts, names),
@@ -71,7 +78,7 @@ def build(run: Run) -> Part | None:
     title = "Which classes get mixed up"
     # The page shows it in another way, and drawing it takes as long as all that is above.
     drawn = functools.partial(_figures, counts, names)
-    return Part("confusion", title, html, (sheet(),), scripts, data, figures=drawn, short="Confusion")
+    return PageSection("confusion", title, html, (sheet(),), scripts, data, figures=drawn, short="Confusion")
 
 
 def grouped(counts: np.ndarray) -> list[int]:
@@ -152,7 +159,7 @@ def sheet() -> str:
         row = STEPS - round(STEPS * level / LEVELS)
         colours = [table(theme)[row] for theme in THEMES]
         light, dark = (f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours)
-        inks = [("#ffffff" if luminance(colour) < 0.179 else "#000000") for colour in colours]
+        inks = ["#{:02x}{:02x}{:02x}".format(*ink_on(colour)) for colour in colours]
         rules.append(
             f".e{level} {{ background: {light}; background: light-dark({light}, {dark}); "
             f"color: {inks[0]}; color: light-dark({inks[0]}, {inks[1]}); }}"
@@ -160,16 +167,8 @@ def sheet() -> str:
     return "\n".join(rules)
 
 
-def luminance(colour: np.ndarray) -> float:
-    """Returns the relative luminance of red, green and blue in 0..255, as WCAG 2 defines it."""
-    channels = np.asarray(colour, float) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
-
-
-def _scores(entry: dict[str, Any]) -> dict[str, str]:
-    shown = {key: "-" if entry[key] is None else percent(entry[key]) + " %" for key in ("recall", "precision")}
-    return {**shown, "support": f"{entry['support']:,}"}
+def _score(share: float | None) -> str:
+    return "-" if share is None else f"{percent(share)} %"
 
 
 def signed(counts: np.ndarray) -> np.ndarray:
@@ -197,8 +196,8 @@ def _paint(figure: Any, ink: charts.Ink, counts: np.ndarray, names: Sequence[str
     axes.imshow(colours, interpolation="nearest")
     for (true, seen), count in np.ndenumerate(counts):
         if count:
-            ground = luminance(colours[true, seen])
-            axes.text(seen, true, f"{count:,}", ha="center", va="center", color="white" if ground < 0.179 else "black")
+            ink_of_count = "white" if any(ink_on(colours[true, seen])) else "black"
+            axes.text(seen, true, f"{count:,}", ha="center", va="center", color=ink_of_count)
     places = range(len(counts))
     labels = [escape.shortened(name, 16) for name in names]
     axes.set_xticks(places, labels, rotation=90)

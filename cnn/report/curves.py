@@ -1,30 +1,101 @@
-"""Learning curves: whether it learned, and whether it over-fits."""
+"""Learning curves: what a run recorded while it trained, drawn: whether it learned, and whether it over-fits."""
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnn.report import charts, curve_data, escape
-from cnn.report.curve_data import History, Points
-from cnn.report.html import Part
-from cnn.report.run_files import Run
+from cnn.report import charts, escape
+from cnn.report.html import PageSection
+from cnn.report.run_files import RunFiles
 
 SIZE = (760, 520)
 LEFT, RIGHT = 0.085, 0.91
 PANELS = {"loss": (0.565, 0.345), "accuracy": (0.205, 0.32), "rate": (0.085, 0.085)}
 """Bottom and height of each panel, as shares of the figure."""
 MOST_ROWS = 200
+MOST_POINTS = 1000
+"""A longer line keeps the least and the greatest of each stretch."""
+
+Points = list[tuple[int, float]]
 
 
-def build(run: Run) -> Part | None:
+@dataclasses.dataclass(frozen=True)
+class History:
+    """The curves of a run: (step, value), raw.
+
+    Attributes:
+      loss: of training and of validation, in nats, by split.
+      accuracy: likewise.
+      learning_rate: of training.
+      best: step and validation accuracy of the best evaluation, the earliest of equal ones.
+      bad_step: from where on the loss is not finite.
+      last_step: the last that anything is known of.
+      steps_per_epoch: as far as known.
+    """
+
+    loss: dict[str, Points]
+    accuracy: dict[str, Points]
+    learning_rate: Points
+    best: tuple[int, float] | None
+    bad_step: int | None
+    last_step: int
+    steps_per_epoch: float | None
+
+
+def read(run: RunFiles) -> History:
+    """Returns the curves of a run."""
+    trained = [record for record in run.metrics if record.get("kind") == "train"]
+    epochs = [record for record in run.metrics if record.get("kind") == "epoch"]
+    by_epoch = [{**record["train"], "step": record["step"]} for record in epochs if "train" in record]
+    judged = [{**record["valid"], "step": record["step"]} for record in epochs if "valid" in record]
+    # A run shorter than its first record still has the means of its epochs.
+    training = trained or by_epoch
+    accuracies = _points(judged, "accuracy")
+    result = run.result or {}
+    steps = [record["step"] for record in run.metrics] + [result.get("step", 0), result.get("bad_step") or 0]
+    return History(
+        loss={"train": _points(training, "loss"), "valid": _points(judged, "loss")},
+        accuracy={"train": _points(training, "accuracy"), "valid": accuracies},
+        learning_rate=_points(trained, "learning_rate"),
+        best=max(accuracies, key=lambda point: (point[1], -point[0])) if accuracies else None,
+        bad_step=result.get("bad_step") if result.get("status") == "diverged" else None,
+        last_step=max(steps),
+        steps_per_epoch=epochs[-1]["step"] / epochs[-1]["epoch"] if epochs else None,
+    )
+
+
+def epoch_records(run: RunFiles) -> list[Mapping[str, Any]]:
+    """Returns what each epoch recorded."""
+    return [record for record in run.metrics if record.get("kind") == "epoch"]
+
+
+def thinned(points: Points, most: int = MOST_POINTS) -> Points:
+    """Returns what is drawn: all, or of each stretch the first, the least and the greatest, and the last."""
+    if len(points) <= most:
+        return points
+    length = -(-3 * len(points) // most)
+    kept: set[tuple[int, float]] = {points[-1]}
+    for start in range(0, len(points), length):
+        stretch = points[start : start + length]
+        kept |= {stretch[0], min(stretch, key=lambda point: point[1]), max(stretch, key=lambda point: point[1])}
+    return sorted(kept)
+
+
+def _points(records: Sequence[Mapping[str, Any]], name: str) -> Points:
+    return [(record["step"], record[name]) for record in records if record.get(name) is not None]
+
+
+def build(run: RunFiles) -> PageSection | None:
     """Returns loss, accuracy and learning rate over the steps; `None` before the first record."""
-    recorded = curve_data.read(run)
+    recorded = read(run)
     if not (recorded.loss["train"] or recorded.loss["valid"] or recorded.bad_step is not None):
         return None
     label = sentence(recorded)
     image, figures = charts.draw("curves", SIZE, label, lambda figure, ink: _paint(figure, ink, recorded))
-    rows = curve_data.epochs(run)
+    rows = epoch_records(run)
     shown = rows if len(rows) <= MOST_ROWS else rows[:: -(-len(rows) // MOST_ROWS)]
     html = escape.render("curves.html.j2", image=image, label=label, rows=shown, left_out=len(rows) - len(shown))
-    return Part(
+    return PageSection(
         "curves",
         "Learning curves",
         html,
@@ -59,14 +130,14 @@ def limits(recorded: History) -> tuple[float, float]:
     return -0.01 * end, end * (1.12 if recorded.bad_step is not None else 1.01)
 
 
-def pointed(recorded: History) -> dict[str, Any]:
+def pointed(recorded: History) -> dict[str, object]:
     """Returns what pointing at the curves reads: where the panels lie, and every recorded step with its numbers."""
     curves = {
-        f"{split} {what}": curve_data.thinned(getattr(recorded, what)[split])
+        f"{split} {what}": thinned(getattr(recorded, what)[split])
         for what in ("loss", "accuracy")
         for split in ("train", "valid")
     }
-    curves["learning rate"] = curve_data.thinned(recorded.learning_rate)
+    curves["learning rate"] = thinned(recorded.learning_rate)
     curves = {name: points for name, points in curves.items() if points}
     steps = sorted({step for points in curves.values() for step, _ in points})
     columns = [dict(points) for points in curves.values()]
@@ -74,7 +145,7 @@ def pointed(recorded: History) -> dict[str, Any]:
     return {"left": LEFT, "right": RIGHT, "limits": limits(recorded), "names": ["step", *curves], "rows": rows}
 
 
-def redrawn(recorded: History, run: Run) -> dict[str, Any]:
+def redrawn(recorded: History, run: RunFiles) -> dict[str, object]:
     """Returns what drawing the curves in another way needs: how many epochs and seconds a step takes, as far as known.
 
     Steps are recorded, seconds are not: they follow from the mean pace of the run's training.
@@ -102,7 +173,7 @@ def _paint(figure: Any, ink: charts.Ink, recorded: History) -> None:
     top.set_ylabel("loss (nats)")
     _lines(middle, ink, recorded.accuracy, "accuracy")
     middle.set_ylabel("accuracy")
-    rates = curve_data.thinned(recorded.learning_rate)
+    rates = thinned(recorded.learning_rate)
     strip.plot([x for x, _ in rates], [y for _, y in rates], color=ink.muted, linewidth=1.2, gid="learning_rate")
     strip.set_ylabel("rate", color=ink.muted)
     strip.set_ylim(bottom=0)
@@ -159,7 +230,7 @@ def _lines(panel: Any, ink: charts.Ink, curves: dict[str, Points], what: str) ->
     for split, points in curves.items():
         if not points:
             continue
-        drawn = curve_data.thinned(points)
+        drawn = thinned(points)
         style = dict(styles[split])
         if len(drawn) == 1:
             style |= {"marker": "o", "markersize": 5}

@@ -1,4 +1,4 @@
-"""Text that people chose, made harmless and legible: templates that escape, names, JSON inside of HTML."""
+"""Text that users chose, made harmless and legible: templates that escape, names, JSON inside of HTML."""
 
 import json
 import math
@@ -62,18 +62,23 @@ def shortened(text: object, length: int = NAME_LENGTH) -> str:
     return whole if len(whole) <= length else f"{whole[: length - 1]}…"
 
 
+def value(given: Any) -> str:
+    """Returns a config's value as text on one line: a text as it is, anything else as JSON."""
+    return " ".join(given.split()) if isinstance(given, str) else json.dumps(given)
+
+
 def name(text: object, length: int = NAME_LENGTH) -> Markup:
-    """Returns a name that a person chose: apart from the direction of the text around, whole when pointed at."""
+    """Returns a name that the user chose: apart from the direction of the text around, whole when pointed at."""
     return Markup('<bdi dir="auto" title="{}">{}</bdi>').format(shortened(text, TITLE_LENGTH), shortened(text, length))
 
 
-def island(value: Any) -> Markup:
+def island(content: Any) -> Markup:
     """Returns JSON that may stand in a `<script>`; a number that is not finite is null.
 
-    Where there are such, and the value is an object, its list `nonfinite` names them: `["losses.3"]`.
+    Where there are such, and the content is an object, its list `nonfinite` names them: `["losses.3"]`.
     """
     missing: list[str] = []
-    clean = _finite(value, "", missing)
+    clean = _finite(content, "", missing)
     if missing and isinstance(clean, dict):
         clean = {**clean, "nonfinite": missing}
     text = json.dumps(clean, allow_nan=False, ensure_ascii=True, separators=(",", ":"))

@@ -6,8 +6,8 @@ import numpy as np
 
 from cnn.report import escape, hand_convolution
 from cnn.report.colormap import ANCHORS
-from cnn.report.html import Part
-from cnn.report.run_files import Run
+from cnn.report.html import PageSection
+from cnn.report.run_files import RunFiles
 
 TITLE = "Filter bench"
 SCRIPTS = ("arithmetic.js", "drawing.js", "bench.js")
@@ -15,7 +15,7 @@ SIDE = 12
 """Height and width of the pictures with a line, in pixels."""
 
 
-def build(run: Run) -> Part:
+def build(run: RunFiles) -> PageSection:
     """Returns the section; it needs nothing of the run."""
     del run
     lesson = hand_convolution.explain(
@@ -38,7 +38,7 @@ def build(run: Run) -> Part:
         "pictures": {"the lesson's window": _picture(np.asarray(hand_convolution.WINDOW, float)), **_lines()},
         "anchors": ANCHORS,
     }
-    return Part("bench", TITLE, html, (escape.source("explorer.css"),), scripts, {"bench-meta": meta})
+    return PageSection("bench", TITLE, html, (escape.source("explorer.css"),), scripts, {"bench-meta": meta})
 
 
 def _lines() -> dict[str, dict[str, object]]:

@@ -12,7 +12,7 @@ from cnn.report.hand_convolution import Kernel, Pixel
 
 PANEL, GAP, MARGIN, CELL = 520, 72, 48, 72
 TITLE, TEXT, SMALL = 34, 24, 20
-MARK = colormap.rgb("#CC79A7")
+MARK = colormap.rgb("CC79A7")
 LARGEST_WRITTEN = 7
 """The longest side of a filter whose sum is written out below the panels."""
 POOL = 2

@@ -9,8 +9,8 @@ from markupsafe import Markup
 from cnn.report import escape
 from cnn.report.colormap import ANCHORS, THEMES, Scale, enclosed, picture, png, themed
 from cnn.report.hand_convolution import FILTERS
-from cnn.report.html import Part
-from cnn.report.run_files import Run
+from cnn.report.html import PageSection
+from cnn.report.run_files import RunFiles
 from cnn.runs import run_dir
 
 ALIKE = 0.80
@@ -22,7 +22,7 @@ NAMED = ("vertical", "horizontal", "diagonal", "antidiagonal", "outline", "blur"
 """The filters that a kernel is compared with, by their names in `cnn.report.hand_convolution`."""
 
 
-class Filter(NamedTuple):
+class FirstLayerFilter(NamedTuple):
     """One kernel as it is shown."""
 
     number: int
@@ -36,7 +36,7 @@ class Filter(NamedTuple):
     """The root of the sum of squares."""
 
 
-def build(run: Run) -> Part | None:
+def build(run: RunFiles) -> PageSection | None:
     """Returns the first layer's kernels; `None` where the network begins otherwise, or nothing measured it."""
     stored = run.arrays(run_dir.FIRST_LAYER)
     if stored is None:
@@ -56,14 +56,14 @@ def build(run: Run) -> Part | None:
     )
     sheet = atlas(kernel, scale)
     figures = {"filters.png": sheet, "filters.svg": enclosed(sheet)}
-    return Part(
+    return PageSection(
         "filters",
         "What the filters look like",
         html,
         scripts=tuple(map(escape.source, ("arithmetic.js", "drawing.js", "filters.js"))),
         data={
             "filters-data": {"shape": kernel.shape[:3], "limit": scale.limit, "anchors": ANCHORS},
-            # Filter by filter, channel by channel, row by row.
+            # FirstLayerFilter by filter, channel by channel, row by row.
             "filters-kernels": kernel.transpose(3, 2, 0, 1).astype("<f4").tobytes(),
         },
         figures=figures,
@@ -71,7 +71,7 @@ def build(run: Run) -> Part | None:
     )
 
 
-def describe(stored: dict[str, np.ndarray], number: int, scale: Scale) -> Filter:
+def describe(stored: dict[str, np.ndarray], number: int, scale: Scale) -> FirstLayerFilter:
     """Returns a filter's pictures, one an input channel and in colours the composite, its bias and its likeness."""
     kernel = stored["kernel"][..., number].astype(np.float64)
     zoom = max(2, SIDE // max(kernel.shape[:2]))
@@ -85,7 +85,7 @@ def describe(stored: dict[str, np.ndarray], number: int, scale: Scale) -> Filter
         of = f", channel {channel}" if kernel.shape[-1] > 1 else ""
         tiles.append(themed(pixels, width, height, f"filter {number}{of}", "tile"))
     likeness = looks_like(kernel)
-    return Filter(
+    return FirstLayerFilter(
         number,
         tiles,
         float(stored["bias"][number]),

@@ -47,7 +47,7 @@ class FilterError(ValueError):
 
 
 def parse(text: str) -> Kernel:
-    """Returns the filter of that name, or a person's own numbers.
+    """Returns the filter of that name, or the user's own numbers.
 
     Args:
       text: a name of `FILTERS`, "[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]", or the same as "-1 0 1; -2 0 2; -1 0 1".

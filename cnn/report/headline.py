@@ -6,8 +6,8 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from cnn.model.summary import count_parameters
-from cnn.report import curve_data, escape
-from cnn.report.run_files import Run
+from cnn.report import curves, escape
+from cnn.report.run_files import RunFiles
 from cnn.report.sweep import record
 
 SPARK_POINTS = 80
@@ -22,7 +22,7 @@ class Tile(NamedTuple):
     spark: Markup
 
 
-def build(run: Run) -> Markup:
+def build(run: RunFiles) -> Markup:
     """Returns what stands above the sections."""
     state, reason = status(run)
     return escape.render(
@@ -40,9 +40,9 @@ def build(run: Run) -> Markup:
 MARKS = {"finished": "✓", "running": "▶", "stopped": "■", "diverged": "✕"}
 
 
-def status(run: Run) -> tuple[str, str]:
+def status(run: RunFiles) -> tuple[str, str]:
     """Returns finished, running, stopped or diverged, and why or where."""
-    recorded = curve_data.read(run)
+    recorded = curves.read(run)
     if run.result is None:
         where = f"at step {recorded.last_step:,}" if recorded.last_step else "before the first record"
         return ("running", where) if run.running else ("stopped", f"{where}: the same command continues it")
@@ -51,7 +51,7 @@ def status(run: Run) -> tuple[str, str]:
     return "finished", run.result["stopped"] or ""
 
 
-def sentence(run: Run) -> str:
+def sentence(run: RunFiles) -> str:
     """Returns how good, how large, how long and on what, as far as known."""
     parts = []
     if run.main:
@@ -63,7 +63,7 @@ def sentence(run: Run) -> str:
         )
     else:
         parts.append("No evaluation yet")
-    parts.append(f"{count_parameters(run.values.rows):,} parameters")
+    parts.append(f"{count_parameters(run.config.rows):,} parameters")
     if run.result and run.result.get("train_seconds") is not None:
         parts.append(f"{duration(run.result['train_seconds'])} of training")
     devices = run.about.get("devices") or []
@@ -84,8 +84,8 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _tiles(run: Run) -> list[Tile]:
-    recorded = curve_data.read(run)
+def _tiles(run: RunFiles) -> list[Tile]:
+    recorded = curves.read(run)
     accuracies = recorded.accuracy["valid"] or recorded.accuracy["train"]
     tiles = []
     if run.main:

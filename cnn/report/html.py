@@ -1,7 +1,7 @@
-"""One HTML file out of parts: no request, no handler, and a policy by which the browser enforces both.
+"""One HTML file out of sections: no request, no handler, and a policy by which the browser enforces both.
 
-A section is a function `build(run) -> Part | None` in a module of its own, listed in
-`cnn.report.run_page.SECTIONS`; it returns a `Part`.
+A section is a function `build(run) -> PageSection | None` in a module of its own, listed in
+`cnn.report.run_page.SECTIONS`.
 """
 
 import base64
@@ -25,7 +25,7 @@ Figure = bytes | Callable[[], bytes]
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class PageSection:
     """One section of a page, whole without script.
 
     Attributes:
@@ -52,6 +52,12 @@ class Part:
     short: str = ""
 
 
+def figures(sections: Iterable[PageSection]) -> dict[str, Figure]:
+    """Returns the static figures of all sections, by the name of their file."""
+    drawn = [section.figures() if callable(section.figures) else section.figures for section in sections]
+    return {name: figure for each in drawn for name, figure in each.items()}
+
+
 POLICY = (
     "default-src 'none'; script-src {scripts}; style-src {styles}; img-src data:; base-uri 'none'; form-action 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
@@ -61,7 +67,7 @@ SAFE = bytes.maketrans(b"<>&", b".,:")
 """What means something in HTML, and what stands for it in the digits of base 85."""
 
 
-def assemble(title: str, head: Markup, parts: Sequence[Part], *, kind: str) -> bytes:
+def assemble(title: str, head: Markup, parts: Sequence[PageSection], *, kind: str) -> bytes:
     """Returns the page as the bytes of a file; equal arguments give equal bytes.
 
     Args:
@@ -125,7 +131,7 @@ def unpacked(text_of_page: bytes) -> bytes:
     return gzip.decompress(base64.b85decode(text_of_page.translate(bytes.maketrans(b".,:", b"<>&"))))
 
 
-def _data(parts: Sequence[Part]) -> list[tuple[str, object]]:
+def _data(parts: Sequence[PageSection]) -> list[tuple[str, object]]:
     return [entry for part in parts for entry in part.data.items()]
 
 

@@ -9,8 +9,8 @@ from PIL import Image
 from cnn.losses import log_softmax
 from cnn.report import escape
 from cnn.report.colormap import picture
-from cnn.report.html import Part
-from cnn.report.run_files import Run
+from cnn.report.html import PageSection
+from cnn.report.run_files import RunFiles
 from cnn.runs import run_dir
 
 OPEN = 24
@@ -32,7 +32,7 @@ class Mistake:
     loss: float
 
 
-def build(run: Run) -> Part | None:
+def build(run: RunFiles) -> PageSection | None:
     """Returns the gallery of the run's main evaluation; `None` where its images were not kept."""
     if run.main is None:
         return None
@@ -54,7 +54,9 @@ def build(run: Run) -> Part | None:
         smaller=max(shape) > LARGEST,
         shape="x".join(map(str, shape)),
     )
-    return Part("mistakes", "The most confused images", html, scripts=(escape.source("mistakes.js"),), short="Images")
+    return PageSection(
+        "mistakes", "The most confused images", html, scripts=(escape.source("mistakes.js"),), short="Images"
+    )
 
 
 def ranked(predictions: dict[str, np.ndarray], kept: dict[str, np.ndarray], names: list[str]) -> list[Mistake]:

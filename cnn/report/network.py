@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -10,8 +10,8 @@ from cnn.layers.base import Shape, show, written
 from cnn.layers.combine import Residual
 from cnn.model.summary import Row, activation_bytes, count_parameters
 from cnn.report import charts, escape
-from cnn.report.html import Figure, Part
-from cnn.report.run_files import Run
+from cnn.report.html import Figure, PageSection
+from cnn.report.run_files import RunFiles
 
 Boxes = tuple[tuple[tuple[str, ...], Shape], ...]
 """The layers that make each volume, and its shape."""
@@ -21,9 +21,25 @@ TALLEST, WIDEST, THICKEST = 80, 46, 46
 GAP = 34
 
 
-def build(run: Run) -> Part:
-    """Returns the volumes and the journey table."""
-    rows, image = run.values.rows, run.values.data.image_shape
+class LayerLine(NamedTuple):
+    """A layer in the table, as it is written there."""
+
+    path: str
+    depth: int
+    layer: str
+    output: str
+    how: str
+    arithmetic: str
+    share: float
+    """Of the network's parameters, in percent."""
+    macs: str
+    bytes: str
+    sees: str
+
+
+def build(run: RunFiles) -> PageSection:
+    """Returns the volumes and the table of layers."""
+    rows, image = run.config.rows, run.config.data.image_shape
     boxes = volumes(rows, image)
     total = count_parameters(rows)
     width = max(360, sum(_width(shape, boxes) + GAP for _, shape in boxes) + GAP)
@@ -42,7 +58,7 @@ def build(run: Run) -> Part:
         nested=any(isinstance(row.layer, Residual) for row in rows),
     )
     data = {"network-data": placed(boxes, width)}
-    return Part("network", "The network", html, (), (escape.source("network.js"),), data, figures, "Network")
+    return PageSection("network", "The network", html, (), (escape.source("network.js"),), data, figures, "Network")
 
 
 @functools.lru_cache(maxsize=1)
@@ -91,21 +107,21 @@ def how(row: Row) -> str:
     return f"{row.formula}; {rest} unread" if rest else row.formula
 
 
-def _line(row: Row, total: int) -> dict[str, Any]:
+def _line(row: Row, total: int) -> LayerLine:
     trained = [parameter for parameter in row.parameters if parameter.collection == "params"]
     count, size = row.count(), row.field.size
-    return {
-        "path": row.path,
-        "depth": row.depth,
-        "layer": written(row.layer),
-        "output": show(row.output),
-        "how": how(row),
-        "arithmetic": f"{' + '.join(p.arithmetic for p in trained)} = {count:,}" if trained else "",
-        "share": 100 * count / total if total else 0,
-        "macs": f"{row.macs:,}" if row.macs else "",
-        "bytes": f"{activation_bytes(row.output):,}",
-        "sees": "all" if size is None else show(size),
-    }
+    return LayerLine(
+        row.path,
+        row.depth,
+        written(row.layer),
+        show(row.output),
+        how(row),
+        f"{' + '.join(p.arithmetic for p in trained)} = {count:,}" if trained else "",
+        100 * count / total if total else 0,
+        f"{row.macs:,}" if row.macs else "",
+        f"{activation_bytes(row.output):,}",
+        "all" if size is None else show(size),
+    )
 
 
 def _sizes(shape: Shape, boxes: Boxes) -> tuple[float, float, float]:

@@ -45,7 +45,7 @@ class Pages:
         Args:
           workdir: the directory of the run, or of the sweep.
           when: evaluations, end or never.
-          line: shows a line to the person.
+          line: shows a line to the user.
           draw: writes the page in a directory; told whether what it shows still goes on.
         """
         self._workdir, self._when, self._line, self._draw = workdir, when, line, draw

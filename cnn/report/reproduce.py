@@ -9,17 +9,17 @@ from typing import Any
 from cnn import fields
 from cnn.config import config
 from cnn.report import escape
-from cnn.report.html import Part
-from cnn.report.run_files import Run
+from cnn.report.html import PageSection
+from cnn.report.run_files import RunFiles
 from cnn.system import redaction
 
 SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
 HIDDEN = "(hidden)"
 
 
-def build(run: Run) -> Part:
+def build(run: RunFiles) -> PageSection:
     """Returns the section."""
-    full = masked(json.loads(run.values.json))
+    full = masked(json.loads(run.config.json))
     about = run.about
     html = escape.render(
         "reproduce.html.j2",
@@ -29,7 +29,7 @@ def build(run: Run) -> Part:
         rows=[(what, escape.visible(value)) for what, value in facts(run).items() if value],
         diff=bool((about.get("git") or {}).get("dirty")),
     )
-    return Part("reproduce", "Reproduce", html)
+    return PageSection("reproduce", "Reproduce", html)
 
 
 def command(argv: list[str]) -> str:
@@ -43,10 +43,10 @@ def command(argv: list[str]) -> str:
     return escape.visible(shlex.join(["python", argv[0], *words]))
 
 
-def differences(run: Run) -> list[tuple[str, str, str]]:
+def differences(run: RunFiles) -> list[tuple[str, str, str]]:
     """Returns path, default and value of each field that is not what it is by default."""
-    values, saved = run.values, json.loads(run.values.json)
-    defaults: dict[str, Any] = {name: default for name, (_, default) in config.SCALARS.items()}
+    values, saved = run.config, json.loads(run.config.json)
+    defaults: dict[str, object] = {name: default for name, (_, default) in config.SCALARS.items()}
     for name in (*config.SECTIONS, *config.NAMED):
         given = fields.defaults(type(getattr(values, name)))
         defaults[name] = {key: fields.to_json(value) for key, value in given.items() if value is not fields.REQUIRED}
@@ -54,7 +54,7 @@ def differences(run: Run) -> list[tuple[str, str, str]]:
     return [(f"config.{path}", _shown(path, default), _shown(path, value)) for path, default, value in rows]
 
 
-def masked(tree: Mapping[str, Any]) -> dict[str, Any]:
+def masked(tree: Mapping[str, Any]) -> dict[str, object]:
     """Returns a config with the values of fields that sound secret hidden."""
     return {
         name: masked(value) if isinstance(value, Mapping) else HIDDEN if SECRET.search(name) else value
@@ -62,7 +62,7 @@ def masked(tree: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def facts(run: Run) -> dict[str, str]:
+def facts(run: RunFiles) -> dict[str, str]:
     """Returns what else the numbers depend on, in words; empty where it is not known."""
     about = run.about
     git = about.get("git") or {}
@@ -72,7 +72,7 @@ def facts(run: Run) -> dict[str, str]:
     commit = f"{git['commit']}{', with changes that are not committed' if git.get('dirty') else ''}" if git else ""
     packages = [f"{name} {version}" for name, version in (about.get("packages") or {}).items() if version]
     return {
-        "seed": str(run.values.seed),
+        "seed": str(run.config.seed),
         "commit": commit,
         "Python": about.get("python", ""),
         "packages": ", ".join(packages),
@@ -87,10 +87,4 @@ def facts(run: Run) -> dict[str, str]:
 def _shown(path: str, value: Any) -> str:
     if value == "(not set)":
         return "none"
-    return HIDDEN if SECRET.search(path) else escape.shortened(redaction.hide(_said(value)), 400)
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, str):
-        return " ".join(value.split()) or '""'
-    return json.dumps(value)
+    return HIDDEN if SECRET.search(path) else escape.shortened(redaction.hide(escape.value(value) or '""'), 400)

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -17,18 +17,60 @@ from cnn.runs import run_dir
 WEIGHTS = ("last", "best", "ema")
 
 
+class BinRecord(TypedDict):
+    """Predictions of about the same confidence."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+class ClassRecord(TypedDict):
+    """The scores of one class; `None` where it is undefined."""
+
+    name: str
+    support: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+class EvaluationRecord(TypedDict):
+    """What `evaluation-<split>.json` holds; see `cnn.metrics.Evaluation`."""
+
+    split: str
+    weights: str
+    step: int
+    data: str
+    count: int
+    correct: int
+    accuracy: float
+    interval: tuple[float, float]
+    top5_accuracy: float | None
+    loss: float
+    macro_f1: float
+    ece: float
+    confusion: list[list[int]]
+    classes: list[ClassRecord]
+    bins: list[BinRecord]
+    skipped: NotRequired[int]
+    """Pictures that could not be used; not in the files of earlier versions."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RunFiles:
     """A run's files, as far as they are there.
 
     Attributes:
       workdir: the run's directory.
-      values: its config.
+      config: its config.
       running: whether a process trains it while the page is written.
     """
 
     workdir: Path
-    values: Config
+    config: Config
     running: bool = False
 
     @property
@@ -46,22 +88,22 @@ class Run:
         return _json(self.workdir / run_dir.RESULT)
 
     @cached_property
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[Mapping[str, Any]]:
         return _lines(self.workdir / run_dir.METRICS)
 
     @cached_property
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[Mapping[str, Any]]:
         return _lines(self.workdir / run_dir.EVENTS)
 
     @cached_property
-    def evaluations(self) -> dict[str, dict[str, Any]]:
+    def evaluations(self) -> dict[str, EvaluationRecord]:
         """The evaluations by name, `test` and `valid` first: `test-best` is that of other weights than the config's."""
         names = [f"{split}{end}" for end in ("", *(f"-{w}" for w in WEIGHTS)) for split in ("test", "valid", "train")]
         found = {name: _json(self.workdir / run_dir.evaluation(name)) for name in names}
         return {name: record for name, record in found.items() if record is not None}
 
     @cached_property
-    def main(self) -> tuple[str, dict[str, Any]] | None:
+    def main(self) -> tuple[str, EvaluationRecord] | None:
         """The name and the evaluation that the page is about: test where there is one, else valid, and so on."""
         return next(iter(self.evaluations.items()), None)
 
@@ -71,7 +113,7 @@ class Run:
         names = self.about.get("data", {}).get("classes")
         if names is None and self.main:
             names = [entry["name"] for entry in self.main[1]["classes"]]
-        return list(names or map(str, range(self.values.data.classes)))
+        return list(names or map(str, range(self.config.data.classes)))
 
     def arrays(self, name: str) -> dict[str, np.ndarray] | None:
         """Returns the arrays of an `.npz` file of the run, `None` where there is none that is whole."""
@@ -82,25 +124,25 @@ class Run:
             return None
 
 
-def read(workdir: Path, *, running: bool = False) -> Run:
+def read(workdir: Path, *, running: bool = False) -> RunFiles:
     """Returns a run from its directory.
 
     Raises:
       ConfigError: the directory holds no run, or its config is not valid.
     """
-    return Run(workdir, resolve.resolve(run_dir.read_config(workdir), recorded=True), running)
+    return RunFiles(workdir, resolve.resolve(run_dir.read_config(workdir), recorded=True), running)
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def _json(path: Path) -> Any:
     try:
         return run_dir.read_json(path)
     except (run_dir.BrokenFile, OSError):
         return None
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _lines(path: Path) -> list[Mapping[str, Any]]:
     """Returns the records of a file with one a line, those left out that a killed process did not finish."""
-    records = []
+    records: list[Mapping[str, Any]] = []
     for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         try:
             record = json.loads(line)

@@ -1,6 +1,6 @@
 """The page of a run, `report.html`: one file, written from the run's files alone, without JAX.
 
-A section is a function of the run's files in a module of its own that returns a `Part`, or `None` where there is
+A section is a function of the run's files in a module of its own that returns a `PageSection`, or `None` where there is
 nothing to show; `SECTIONS` lists them in the order of the page.
 """
 
@@ -20,27 +20,28 @@ from cnn.report import (
     html,
     mistakes,
     network,
+    per_class,
     reproduce,
     run_files,
 )
-from cnn.report.html import Figure, Part
-from cnn.report.journey import section
-from cnn.report.run_files import Run
+from cnn.report.html import Figure, PageSection
+from cnn.report.journey import section as journey_section
+from cnn.report.run_files import RunFiles
 from cnn.runs import run_dir
 
 PAGE = "report.html"
 FIGURES = "figures"
 
-SECTIONS: tuple[Callable[[Run], Part | None], ...] = (
+SECTIONS: tuple[Callable[[RunFiles], PageSection | None], ...] = (
     curves.build,
     network.build,
     confusion.build,
     mistakes.build,
     calibration.build,
-    calibration.build_classes,
+    per_class.build,
     first_layer.build,
     activations.build,
-    section.build,
+    journey_section.build,
     filter_bench.build,
     reproduce.build,
 )
@@ -63,10 +64,10 @@ def write(workdir: Path, *, running: bool = False, figures: bool = True) -> Path
     """
     run = run_files.read(workdir, running=running)
     about = headline.build(run)
-    parts = _parts(run, about)
-    for part in parts if figures else ():
-        write_figures(workdir / FIGURES, part.figures() if callable(part.figures) else part.figures)
-    _replace(workdir / PAGE, html.assemble(f"{run.name}", about, parts, kind="run"))
+    sections = _sections(run, about)
+    if figures:
+        write_figures(workdir / FIGURES, html.figures(sections))
+    _replace(workdir / PAGE, html.assemble(run.name, about, sections, kind="run"))
     return workdir / PAGE
 
 
@@ -92,16 +93,16 @@ def _differs(path: Path, content: bytes) -> bool:
     return not path.is_file() or path.read_bytes() != content
 
 
-def _parts(run: Run, about: Markup) -> list[Part]:
+def _sections(run: RunFiles, about: Markup) -> list[PageSection]:
     """Returns the sections; the journey, which may leave images out, is told how large the others are."""
-    built = {build: build(run) for build in SECTIONS if build is not section.build}
+    built = {build: build(run) for build in SECTIONS if build is not journey_section.build}
 
     def size() -> int:
-        others = [part for part in built.values() if part is not None]
-        return len(html.assemble(f"{run.name}", about, others, kind="run"))
+        others = [section for section in built.values() if section is not None]
+        return len(html.assemble(run.name, about, others, kind="run"))
 
-    built[section.build] = section.build(run, size)
-    return [part for build in SECTIONS if (part := built[build]) is not None]
+    built[journey_section.build] = journey_section.build(run, size)
+    return [section for build in SECTIONS if (section := built[build]) is not None]
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cnn.report import html
 from cnn.report.journey.graph import Stage
-from cnn.report.journey.record import Journey
+from cnn.report.journey.journey_file import Journey
 
 MEGABYTE = 1_000_000
 HARD_STOP = 12 * MEGABYTE
@@ -20,7 +20,7 @@ LARGEST_HALF = 60_000.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class PackingPlan:
     """What is embedded.
 
     Attributes:
@@ -36,7 +36,7 @@ class Plan:
     half: bool = False
 
 
-def plan(images: int, cost: Callable[[Plan], int], cap: int) -> Plan | None:
+def plan(images: int, cost: Callable[[PackingPlan], int], cap: int) -> PackingPlan | None:
     """Returns the first plan, in the order in which things are left out, that is not larger than `cap` bytes.
 
     Args:
@@ -47,15 +47,15 @@ def plan(images: int, cost: Callable[[Plan], int], cap: int) -> Plan | None:
     Returns:
       `None` where nothing will do.
     """
-    steps = [Plan(n) for n in range(images, 0, -1)]
-    steps += [Plan(1, False), Plan(1, False, FEW_FILTERS), Plan(1, False, FEW_FILTERS, True)]
+    steps = [PackingPlan(n) for n in range(images, 0, -1)]
+    steps += [PackingPlan(1, False), PackingPlan(1, False, FEW_FILTERS), PackingPlan(1, False, FEW_FILTERS, True)]
     for step in steps:
         if cost(step) <= cap:
             return step
     return steps[-1] if cost(steps[-1]) <= HARD_STOP else None
 
 
-def said(chosen: Plan, journey: Journey, cap_mb: float) -> list[str]:
+def said(chosen: PackingPlan, journey: Journey, cap_mb: float) -> list[str]:
     """Returns what the page says about what it leaves out."""
     notes = []
     if chosen.images < len(journey.pictures):
@@ -75,7 +75,7 @@ def _large(stage: Stage, journey: Journey) -> bool:
     return stage.op == "dense" and journey.arrays[f"{stage.name}/kernel"].size > LARGE_DENSE
 
 
-def _few(stage: Stage, chosen: Plan) -> bool:
+def _few(stage: Stage, chosen: PackingPlan) -> bool:
     return stage.op == "conv" and 0 < chosen.filters < stage.output[-1]
 
 
@@ -86,7 +86,7 @@ class Packer:
         self._journey = journey
         self._known: dict[Any, int] = {}
 
-    def cost(self, chosen: Plan) -> int:
+    def cost(self, chosen: PackingPlan) -> int:
         """Returns the bytes that a plan takes in a page."""
         total = self._size(("weights", chosen.dense, chosen.filters), lambda: self.weights(chosen)[1])
         for number in range(chosen.images):
@@ -99,14 +99,14 @@ class Packer:
             self._known[key] = len(html.packed(shuffled(build())))
         return self._known[key]
 
-    def kept(self, stage: Stage, chosen: Plan) -> list[int] | None:
+    def kept(self, stage: Stage, chosen: PackingPlan) -> list[int] | None:
         """Returns the filters of a convolution whose kernels are embedded, `None` for all."""
         if not _few(stage, chosen):
             return None
         activity = sum(np.abs(picture.outputs[stage.name]).mean((0, 1)) for picture in self._journey.pictures)
         return sorted(np.argsort(-np.asarray(activity), kind="stable")[: chosen.filters].tolist())
 
-    def weights(self, chosen: Plan) -> tuple[list[tuple[str, int, int]], bytes]:
+    def weights(self, chosen: PackingPlan) -> tuple[list[tuple[str, int, int]], bytes]:
         """Returns name, first byte and count of each float32 array, and the bytes: arrays, then the images' pixels."""
         arrays = [("table", self._journey.table)]
         for stage in self._journey.stages:
@@ -119,7 +119,7 @@ class Packer:
         pixels = b"".join(picture.pixels.tobytes() for picture in self._journey.pictures[: chosen.images])
         return places, content + pixels
 
-    def image(self, number: int, chosen: Plan) -> tuple[list[tuple[str, int, int]], bytes]:
+    def image(self, number: int, chosen: PackingPlan) -> tuple[list[tuple[str, int, int]], bytes]:
         """Returns the stored stages of an image as `weights` does; half precision is marked by a negative count."""
         stages = {stage.name: stage for stage in self._journey.stages}
         arrays = []

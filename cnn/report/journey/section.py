@@ -2,17 +2,16 @@
 
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from cnn.report import escape, filter_bench
 from cnn.report.colormap import ANCHORS
-from cnn.report.html import Part, compact_script
+from cnn.report.html import PageSection, compact_script
 from cnn.report.journey import walkthrough
-from cnn.report.journey.packing import MEGABYTE, Packer, Plan, plan, said, shuffled
-from cnn.report.journey.record import JOURNEY, Journey, read
-from cnn.report.run_files import Run
+from cnn.report.journey.journey_file import JOURNEY, Journey, read
+from cnn.report.journey.packing import MEGABYTE, Packer, PackingPlan, plan, said, shuffled
+from cnn.report.run_files import RunFiles
 from cnn.runs import run_dir
 
 TITLE = "The journey of one image"
@@ -37,7 +36,7 @@ MARKUP = 3_000
 """More bytes than the section takes for what is neither data nor script."""
 
 
-def build(run: Run, others: Callable[[], int] = lambda: 0) -> Part | None:
+def build(run: RunFiles, others: Callable[[], int] = lambda: 0) -> PageSection | None:
     """Returns the section, `None` for a run whose images nobody has followed yet.
 
     Args:
@@ -48,7 +47,7 @@ def build(run: Run, others: Callable[[], int] = lambda: 0) -> Part | None:
         journey = read(run.workdir / JOURNEY)
     except run_dir.BrokenFile as error:
         html = escape.render("journey.html.j2", problem=escape.visible(error), notes=(), story="", about={})
-        return Part("journey", TITLE, html, styles=(escape.source("explorer.css"),))
+        return PageSection("journey", TITLE, html, styles=(escape.source("explorer.css"),))
     if journey is None or not journey.pictures:
         return None
     cap, told = float(journey.about.get("max_mb", 3)), walkthrough.tell(journey)
@@ -60,11 +59,11 @@ def build(run: Run, others: Callable[[], int] = lambda: 0) -> Part | None:
     html = escape.render("journey.html.j2", problem="", notes=notes, story=told, about=journey.about)
     styles = (escape.source("explorer.css"),)
     if chosen is None:
-        return Part("journey", TITLE, html, styles)
-    return Part("journey", TITLE, html, styles, scripts, _data(journey, packer, chosen), short="Journey")
+        return PageSection("journey", TITLE, html, styles)
+    return PageSection("journey", TITLE, html, styles, scripts, _data(journey, packer, chosen), short="Journey")
 
 
-def _cost(journey: Journey, packer: Packer, chosen: Plan) -> int:
+def _cost(journey: Journey, packer: Packer, chosen: PackingPlan) -> int:
     """Returns the bytes that the data of a plan take in a page."""
     return packer.cost(chosen) + len(escape.island(_meta(journey, packer, chosen)))
 
@@ -74,14 +73,14 @@ def _digest(numbers: np.ndarray) -> int:
     return zlib.crc32((numbers + np.float32(0)).tobytes())
 
 
-def _data(journey: Journey, packer: Packer, chosen: Plan) -> dict[str, Any]:
+def _data(journey: Journey, packer: Packer, chosen: PackingPlan) -> dict[str, object]:
     """Returns what the scripts read, by element."""
     images = {f"journey-image-{n}": shuffled(packer.image(n, chosen)[1]) for n in range(chosen.images)}
     weights = shuffled(packer.weights(chosen)[1])
     return {"journey-weights": weights, **images, "journey-meta": _meta(journey, packer, chosen)}
 
 
-def _meta(journey: Journey, packer: Packer, chosen: Plan) -> dict[str, Any]:
+def _meta(journey: Journey, packer: Packer, chosen: PackingPlan) -> dict[str, object]:
     """Returns what the scripts read as JSON: the stages, the images, and where their numbers are."""
     places, weights = packer.weights(chosen)
     shown = journey.pictures[: chosen.images]

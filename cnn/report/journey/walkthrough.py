@@ -12,7 +12,7 @@ from cnn.report import escape
 from cnn.report.colormap import Scale, picture
 from cnn.report.hand_convolution import Kernel
 from cnn.report.journey.graph import Stage, reach_back
-from cnn.report.journey.record import Journey, Picture
+from cnn.report.journey.journey_file import Journey, Picture
 from cnn.report.journey.reference import expected
 
 MAPS = 8

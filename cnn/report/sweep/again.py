@@ -3,19 +3,20 @@
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from cnn.report import escape
-from cnn.report.html import Part
+from cnn.report.html import PageSection
 from cnn.report.reproduce import HIDDEN, SECRET
-from cnn.report.sweep.record import DIVERGED, FAILED, SEED, Sweep
+from cnn.report.sweep.record import DIVERGED, FAILED, SEED, SweepRecord
 from cnn.system import redaction
 
 MOST = 200
 """So many trials that failed are listed; the rest is counted."""
 
 
-def build_failures(sweep: Sweep) -> Part | None:
+def build_failures(sweep: SweepRecord) -> PageSection | None:
     """Returns the trials that failed or diverged, each with the command that runs it alone; `None` without any."""
     found = [trial for trial in sweep.trials if trial["status"] in (FAILED, DIVERGED)]
     if not found:
@@ -32,10 +33,10 @@ def build_failures(sweep: Sweep) -> Part | None:
         for trial in found[:MOST]
     ]
     html = escape.render("sweep_failures.html.j2", rows=rows, left_out=len(found) - len(rows))
-    return Part("failures", "What failed", html, short="Failures")
+    return PageSection("failures", "What failed", html, short="Failures")
 
 
-def build_again(sweep: Sweep) -> Part:
+def build_again(sweep: SweepRecord) -> PageSection:
     """Returns the best configuration as a difference and a command, and what the sweep was asked for."""
     best = sweep.about.get("best")
     diff = [(f"config.{row['path']}", _shown(row, "base"), _shown(row, "best")) for row in (best or {}).get("diff", [])]
@@ -50,7 +51,7 @@ def build_again(sweep: Sweep) -> Part:
         folder=escape.visible(sweep.folder),
         study=escape.visible(sweep.about.get("study", "")),
     )
-    return Part("reproduce", "Reproduce", html)
+    return PageSection("reproduce", "Reproduce", html)
 
 
 def hidden(command: str) -> str:
@@ -66,8 +67,7 @@ def hidden(command: str) -> str:
     return escape.visible(shlex.join(words))
 
 
-def _shown(row: dict[str, Any], key: str) -> str:
+def _shown(row: Mapping[str, Any], key: str) -> str:
     if SECRET.search(row["path"]):
         return HIDDEN
-    value = row[key]
-    return escape.shortened(" ".join(value.split()) if isinstance(value, str) else json.dumps(value), 400)
+    return escape.shortened(escape.value(row[key]), 400)

@@ -1,12 +1,14 @@
 """All trials' curves in one picture, and how the best so far rose from trial to trial."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from cnn.report import curve_data, escape
-from cnn.report.axes import Span
-from cnn.report.html import Part
-from cnn.report.sweep.record import DIVERGED, FINISHED, PRUNED, Sweep
+from cnn.report import charts, escape
+from cnn.report.axes import Span, Tick
+from cnn.report.curves import Points, thinned
+from cnn.report.html import Figure, PageSection
+from cnn.report.sweep.record import DIVERGED, FINISHED, PRUNED, SweepRecord, TrialRecord
 
 LEFT, TOP, WIDTH, HEIGHT = 62, 12, 560, 270
 """Of the panel in CSS pixels; to its right stands who ends where."""
@@ -16,7 +18,28 @@ LEAST, MOST = 12, 200
 """Points of one curve."""
 
 
-def build(sweep: Sweep) -> Part | None:
+class CurveLine(NamedTuple):
+    """A trial's curve, in CSS pixels."""
+
+    number: int
+    path: str
+    end: list[float]
+    cut: bool
+    """Whether it ends before its time."""
+    best: bool
+
+
+class SoFar(NamedTuple):
+    """The panel of the best value so far, in CSS pixels."""
+
+    dots: list[tuple[int, float, float, str]]
+    """Number, place and class of colour of each trial."""
+    steps: str
+    x: list[Tick]
+    y: list[Tick]
+
+
+def build(sweep: SweepRecord) -> PageSection | None:
     """Returns the section; `None` before the first epoch of any trial has ended."""
     metrics = list(dict.fromkeys(name for trial in sweep.trials for name, curve in trial["curves"].items() if curve))
     if not metrics:
@@ -46,16 +69,24 @@ def build(sweep: Sweep) -> Part | None:
         },
     }
     scripts = (escape.source("plot.js"), escape.source("sweep_curves.js"))
-    return Part("curves", "All curves", html, scripts=scripts, data={"curves-data": data}, short="Curves")
+    return PageSection(
+        "curves",
+        "All curves",
+        html,
+        scripts=scripts,
+        data={"curves-data": data},
+        figures=functools.partial(_figures, sweep),
+        short="Curves",
+    )
 
 
-def shortened(trial: Mapping[str, Any], name: str, sweep: Sweep, metrics: int) -> curve_data.Points:
+def shortened(trial: TrialRecord, name: str, sweep: SweepRecord, metrics: int) -> Points:
     """Returns a trial's curve, its extremes kept, with as many points as all of the sweep's may have."""
     most = min(MOST, max(LEAST, MOST_NUMBERS // (len(sweep.trials) * metrics)))
-    return curve_data.thinned([(step, value) for step, value in trial["curves"].get(name, [])], most)
+    return thinned([(step, value) for step, value in trial["curves"].get(name, [])], most)
 
 
-def sentence(sweep: Sweep) -> str:
+def sentence(sweep: SweepRecord) -> str:
     """Returns what the picture shows, in words."""
     if sweep.best is None:
         return f"{len(sweep.trials)} trials, none of which has finished yet."
@@ -66,7 +97,7 @@ def sentence(sweep: Sweep) -> str:
     return f"Of the trials that finished, {first}, and trial {worst['number']} the worst, {worst['value']:.4f}."
 
 
-def _lines(sweep: Sweep, curves: Sequence[Sequence[tuple[float, float]]], x: Span, y: Span) -> list[dict[str, Any]]:
+def _lines(sweep: SweepRecord, curves: Sequence[Sequence[tuple[float, float]]], x: Span, y: Span) -> list[CurveLine]:
     """Returns the drawn lines, the best trial's last and marked."""
     best = sweep.best["number"] if sweep.best else None
     lines = []
@@ -74,16 +105,10 @@ def _lines(sweep: Sweep, curves: Sequence[Sequence[tuple[float, float]]], x: Spa
         if not curve:
             continue
         points = [(LEFT + WIDTH * x.share(step), TOP + HEIGHT * (1 - y.share(value))) for step, value in curve]
-        lines.append(
-            {
-                "number": trial["number"],
-                "path": path(points),
-                "end": [round(number, 1) for number in points[-1]],
-                "cut": trial["status"] in (PRUNED, DIVERGED),
-                "best": trial["number"] == best,
-            }
-        )
-    return sorted(lines, key=lambda line: line["best"])
+        last = [round(number, 1) for number in points[-1]]
+        cut = trial["status"] in (PRUNED, DIVERGED)
+        lines.append(CurveLine(trial["number"], path(points), last, cut, trial["number"] == best))
+    return sorted(lines, key=lambda line: line.best)
 
 
 def path(points: Sequence[tuple[float, float]]) -> str:
@@ -93,7 +118,7 @@ def path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{across:.1f} {down:.1f}" for across, down in points)
 
 
-def _so_far(sweep: Sweep) -> dict[str, Any] | None:
+def _so_far(sweep: SweepRecord) -> SoFar | None:
     """Returns a small panel: each trial's value by its number, and the best up to it as steps."""
     valued = [(trial["number"], trial["value"]) for trial in sweep.trials if trial["value"] is not None]
     if len(valued) < 2:
@@ -111,7 +136,27 @@ def _so_far(sweep: Sweep) -> dict[str, Any] | None:
             f"{'H' if steps else 'M'}{at(number, best)[0]:.1f}{' ' if not steps else 'V'}{at(number, best)[1]:.1f}"
         )
     dots = [
-        (number, *(round(place, 1) for place in at(number, value)), sweep.shades[number]) for number, value in valued
+        (number, round(across, 1), round(down, 1), sweep.shades[number])
+        for number, (across, down) in ((number, at(number, value)) for number, value in valued)
     ]
     ticks = [tick for tick in x.ticks() if tick.text.isdigit()]
-    return {"dots": dots, "steps": f"{''.join(steps)}H{LEFT + WIDTH}", "x": ticks, "y": y.ticks()[::2]}
+    return SoFar(dots, f"{''.join(steps)}H{LEFT + WIDTH}", ticks, y.ticks()[::2])
+
+
+def _figures(sweep: SweepRecord) -> dict[str, Figure]:
+    """Returns `sweep-curves` as SVG and PNG, where a trial has a curve of the objective."""
+    if not any(trial["curves"].get(sweep.objective) for trial in sweep.trials):
+        return {}
+    return charts.files("sweep-curves", (620, 380), lambda figure, ink: _paint(figure, ink, sweep))
+
+
+def _paint(figure: Any, ink: charts.Ink, sweep: SweepRecord) -> None:
+    panel = figure.add_subplot()
+    best = sweep.best["number"] if sweep.best else None
+    for trial in sorted(sweep.trials, key=lambda trial: trial["number"] == best):
+        points = trial["curves"].get(sweep.objective, [])
+        style = {"color": ink.blue, "linewidth": 1.8} if trial["number"] == best else {"color": ink.muted, "alpha": 0.5}
+        panel.plot([step for step, _ in points], [value for _, value in points], **{"linewidth": 0.8, **style})
+    panel.set_xlabel("step")
+    panel.set_ylabel(sweep.objective)
+    figure.tight_layout()

@@ -1,20 +1,33 @@
 """What the numbers allow one to say: what mattered, and whether the winner is real."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
 from cnn.report import escape
 from cnn.report.axes import Span
-from cnn.report.html import Part
-from cnn.report.sweep import axes
-from cnn.report.sweep.record import Sweep
+from cnn.report.html import PageSection
+from cnn.report.sweep import field_axes
+from cnn.report.sweep.record import GroupRecord, SweepRecord
 
 TOP_GROUPS = 5
 LEFT, WIDTH, HEIGHT = 80, 480, 26
 """Of the winners' panel: names to the left, and the height of a row, in CSS pixels."""
 
 
-def build_mattered(sweep: Sweep) -> Part:
+class WinnerRow(NamedTuple):
+    """One of the best configurations: where it is drawn, in CSS pixels, and its line of the table."""
+
+    rank: int
+    name: str
+    y: float
+    mean: float
+    ends: tuple[float, float]
+    dots: list[float]
+    said: str
+    spread: str
+    n: int
+
+
+def build_mattered(sweep: SweepRecord) -> PageSection:
     """Returns how much each field went with the objective; in words why not, below ten finished trials."""
     importance = sweep.about["importance"]
     html = escape.render(
@@ -28,10 +41,10 @@ def build_mattered(sweep: Sweep) -> Part:
         hidden=importance.get("text", ""),
         n=importance["n"],
     )
-    return Part("mattered", "What mattered", html)
+    return PageSection("mattered", "What mattered", html)
 
 
-def build_winner(sweep: Sweep) -> Part:
+def build_winner(sweep: SweepRecord) -> PageSection:
     """Returns the five best configurations with their seeds and what their distances are worth."""
     groups = [group for group in sweep.groups[:TOP_GROUPS] if group["mean"] is not None]
     x = Span.over([number for group in groups for number in (*group["values"], *_ends(sweep, group))], room=0.05)
@@ -44,36 +57,39 @@ def build_winner(sweep: Sweep) -> Part:
         objective=sweep.objective,
         seeds=any(group["n"] > 1 for group in groups),
     )
-    return Part("winner", "Is the winner real?", html, short="Winner")
+    return PageSection("winner", "Is the winner real?", html, short="Winner")
 
 
 def _x(share: float) -> float:
     return round(LEFT + WIDTH * share, 1)
 
 
-def _row(sweep: Sweep, group: Mapping[str, Any], rank: int, x: Span) -> dict[str, Any]:
+def _row(sweep: SweepRecord, group: GroupRecord, rank: int, x: Span) -> WinnerRow:
     low, high = _ends(sweep, group)
     fields = ", ".join(
-        f"{path.rpartition('.')[2]} {axes.shown(value)}"
+        f"{path.rpartition('.')[2]} {field_axes.shown(value)}"
         for path, value in group["fields"].items()
         if path in sweep.paths
     )
-    return {
-        "rank": rank + 1,
-        "name": fields or "the one configuration",
-        "y": HEIGHT * rank + HEIGHT / 2,
-        "mean": _x(x.share(group["mean"])),
-        "ends": (_x(x.share(low)), _x(x.share(high))),
-        "dots": [_x(x.share(value)) for value in group["values"]],
-        "said": f"{group['mean']:.4f}",
-        "spread": "-" if group["sd"] is None else f"{group['sd']:.4f}",
-        "n": group["n"],
-    }
+    mean = group["mean"]
+    assert mean is not None
+    return WinnerRow(
+        rank + 1,
+        fields or "the one configuration",
+        HEIGHT * rank + HEIGHT / 2,
+        _x(x.share(mean)),
+        (_x(x.share(low)), _x(x.share(high))),
+        [_x(x.share(value)) for value in group["values"]],
+        f"{mean:.4f}",
+        "-" if group["sd"] is None else f"{group['sd']:.4f}",
+        group["n"],
+    )
 
 
-def _ends(sweep: Sweep, group: Mapping[str, Any]) -> tuple[float, float]:
+def _ends(sweep: SweepRecord, group: GroupRecord) -> tuple[float, float]:
     """Returns a deviation on both sides of the mean; of one seed, the interval that so many examples allow."""
     mean = group["mean"]
+    assert mean is not None
     if group["sd"] is not None:
         return mean - group["sd"], mean + group["sd"]
     intervals = [sweep.by_number[number]["interval"] for number in group["trials"]]

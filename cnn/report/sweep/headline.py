@@ -1,6 +1,5 @@
 """The head of a sweep's page: how good the best is, how the trials ended, what was searched."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -8,7 +7,7 @@ from markupsafe import Markup
 
 from cnn.report import escape
 from cnn.report.headline import duration
-from cnn.report.sweep.record import DIVERGED, ENDED, FAILED, FINISHED, PRUNED, RUNNING, WAITING, Sweep
+from cnn.report.sweep.record import DIVERGED, ENDED, FAILED, FINISHED, PRUNED, RUNNING, WAITING, SweepRecord
 
 MARKS = {
     FINISHED: "✓",
@@ -22,7 +21,7 @@ MARKS = {
 WORDS = {PRUNED: "stopped early", WAITING: "waiting"}
 
 
-class Row(NamedTuple):
+class SpaceField(NamedTuple):
     """A field of the search space."""
 
     path: str
@@ -30,7 +29,7 @@ class Row(NamedTuple):
     values: str
 
 
-def build(sweep: Sweep) -> Markup:
+def build(sweep: SweepRecord) -> Markup:
     """Returns what stands above the sections."""
     state, reason = status(sweep)
     return escape.render(
@@ -50,7 +49,7 @@ def build(sweep: Sweep) -> Markup:
     )
 
 
-def status(sweep: Sweep) -> tuple[str, str]:
+def status(sweep: SweepRecord) -> tuple[str, str]:
     """Returns finished, running or stopped, and how far it is."""
     ended = sum(sweep.counts.get(state, 0) for state in ENDED)
     size = sweep.about.get("size", len(sweep.trials))
@@ -61,7 +60,7 @@ def status(sweep: Sweep) -> tuple[str, str]:
     return FINISHED, ""
 
 
-def sentence(sweep: Sweep) -> str:
+def sentence(sweep: SweepRecord) -> str:
     """Returns how good the best configuration is."""
     if not sweep.groups or sweep.groups[0]["mean"] is None:
         return f"No trial has finished yet; they are ranked by {sweep.objective}."
@@ -73,7 +72,7 @@ def sentence(sweep: Sweep) -> str:
     return f"{among} has {sweep.objective} {best['mean']:.4f}{spread}, {worth}."
 
 
-def options(sweep: Sweep) -> list[tuple[str, str]]:
+def options(sweep: SweepRecord) -> list[tuple[str, str]]:
     """Returns how the space was searched."""
     given = dict(sweep.about.get("options") or {})
     engine = (sweep.about.get("engine") or {}).get("engine")
@@ -82,7 +81,7 @@ def options(sweep: Sweep) -> list[tuple[str, str]]:
     return [*shown, ("engine", escape.visible(engine))] if engine else shown
 
 
-def rows(space: Mapping[str, Any], where: str = "") -> Iterator[Row]:
+def rows(space: Mapping[str, Any], where: str = "") -> Iterator[SpaceField]:
     """Yields the fields of a search space as it was declared."""
     for name, value in space.items():
         if name == "chain":
@@ -91,9 +90,9 @@ def rows(space: Mapping[str, Any], where: str = "") -> Iterator[Row]:
         elif name == "zip":
             for one in value if isinstance(value, list) else [value]:
                 for path, values in one.items():
-                    yield Row(path, f"{where}together with {_others(one, path)}", _listed(values))
+                    yield SpaceField(path, f"{where}together with {_others(one, path)}", _listed(values))
         elif name == "trials":
-            yield from (Row(title, f"{where}named", _fields(fields)) for title, fields in value.items())
+            yield from (SpaceField(title, f"{where}named", _fields(fields)) for title, fields in value.items())
         else:
             yield _row(name, value, where)
 
@@ -102,25 +101,23 @@ def _others(declared: Mapping[str, Any], path: str) -> str:
     return ", ".join(other for other in declared if other != path)
 
 
-def _row(path: str, value: Any, where: str) -> Row:
+def _row(path: str, value: Any, where: str) -> SpaceField:
     if not isinstance(value, Mapping):
-        return Row(path, f"{where}choice", _listed(value))
+        return SpaceField(path, f"{where}choice", _listed(value))
     kind = next((kind for kind in ("log", "linear", "int", "values") if kind in value), "")
     when = f", where {_fields(value['when'])}" if value.get("when") else ""
     if kind == "values":
-        return Row(path, f"{where}choice{when}", _listed(value["values"]))
+        return SpaceField(path, f"{where}choice{when}", _listed(value["values"]))
     low, high = value.get(kind) or ("?", "?")
     points = f", {value['n']} points" if value.get("n") else f", step {value['step']}" if value.get("step") else ""
-    return Row(path, f"{where}{kind}{when}", f"{low} to {high}{points}")
+    return SpaceField(path, f"{where}{kind}{when}", f"{low} to {high}{points}")
 
 
 def _listed(values: Any) -> str:
-    return escape.shortened("; ".join(map(_said, values)) if isinstance(values, list) else _said(values), 600)
+    return escape.shortened(
+        "; ".join(map(escape.value, values)) if isinstance(values, list) else escape.value(values), 600
+    )
 
 
 def _fields(declared: Mapping[str, Any]) -> str:
-    return escape.shortened(", ".join(f"{path} = {_said(value)}" for path, value in declared.items()), 600)
-
-
-def _said(value: Any) -> str:
-    return " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
+    return escape.shortened(", ".join(f"{path} = {escape.value(value)}" for path, value in declared.items()), 600)

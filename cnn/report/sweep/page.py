@@ -1,7 +1,7 @@
 """Writes the page of a sweep, `report.html` in its folder: one file, from `sweep.json` alone, without JAX.
 
-A section is a function of the sweep's record in a module of this folder that returns a `Part`, or `None` where there
-is nothing to show; `SECTIONS` lists them in the order of the page.
+A section is a function of the sweep's record in a module of this folder that returns a `PageSection`, or `None` where
+there is nothing to show; `SECTIONS` lists them in the order of the page.
 """
 
 from collections.abc import Callable
@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from cnn.report import charts, escape, html, run_page
-from cnn.report.html import Part
-from cnn.report.sweep import again, curves, figures, findings, headline, parallel, ranking, record, single, timeline
-from cnn.report.sweep.record import Sweep
+from cnn.report.html import PageSection
+from cnn.report.sweep import again, curves, findings, headline, parallel, ranking, record, single, timeline
+from cnn.report.sweep.record import SweepRecord
 from cnn.runs import run_dir
 
 BEST = 3
 """The best trial of so many configurations gets a page of its own with the sweep's."""
 
-SECTIONS: tuple[Callable[[Sweep], Part | None], ...] = (
+SECTIONS: tuple[Callable[[SweepRecord], PageSection | None], ...] = (
     ranking.build,
     parallel.build,
     curves.build,
@@ -56,22 +56,27 @@ def write(folder: Path, *, running: bool = False) -> Path:
       OSError: the page cannot be written.
     """
     sweep = record.read(folder, running=running)
+    sections = built(sweep)
     if not running:
-        run_page.write_figures(folder / run_page.FIGURES, figures.draw(sweep))
-    run_dir.write(folder / run_page.PAGE, drawn(sweep))
+        run_page.write_figures(folder / run_page.FIGURES, html.figures(sections))
+    run_dir.write(folder / run_page.PAGE, drawn(sweep, sections))
     return folder / run_page.PAGE
 
 
-def drawn(sweep: Sweep) -> bytes:
+def built(sweep: SweepRecord) -> list[PageSection]:
+    """Returns the sections that have something to show."""
+    return [section for build in SECTIONS if (section := build(sweep)) is not None]
+
+
+def drawn(sweep: SweepRecord, sections: list[PageSection]) -> bytes:
     """Returns the page as the bytes of a file."""
-    parts = [part for build in SECTIONS if (part := build(sweep)) is not None]
-    return html.assemble(sweep.name, headline.build(sweep), parts, kind="sweep")
+    return html.assemble(sweep.name, headline.build(sweep), sections, kind="sweep")
 
 
 def write_best(folder: Path) -> None:
     """Writes the pages of the best trials, as far as they have none, so that the sweep's links to them.
 
-    Not their figures: these take as long as all else, and are drawn with the page that somebody asks for.
+    Not their figures: these take as long as all else, and are drawn with the page that the user asks for.
 
     Raises:
       ConfigError: the directory holds no sweep, or one that nothing was recorded of.

@@ -1,14 +1,13 @@
 """Parallel coordinates: a line for each trial through what it set, to what came of it."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
 from cnn.report import escape
-from cnn.report.html import Part
-from cnn.report.sweep import axes
-from cnn.report.sweep.axes import Axis
-from cnn.report.sweep.record import DIVERGED, PRUNED, Sweep
+from cnn.report.html import PageSection
+from cnn.report.sweep import field_axes
+from cnn.report.sweep.field_axes import FieldAxis
+from cnn.report.sweep.record import DIVERGED, PRUNED, SweepRecord, TrialRecord
 
 SPACING, LEFT, RIGHT = 130, 70, 90
 TOP, BOTTOM, HEIGHT = 80, 330, 395
@@ -16,7 +15,7 @@ TOP, BOTTOM, HEIGHT = 80, 330, 395
 
 
 @dataclasses.dataclass(frozen=True)
-class Line:
+class TrialLine:
     """A trial."""
 
     number: int
@@ -25,11 +24,23 @@ class Line:
     pruned: bool
 
 
-def build(sweep: Sweep) -> Part | None:
+class DrawnAxis(NamedTuple):
+    """A field's axis, in CSS pixels."""
+
+    axis: FieldAxis
+    x: int
+    ticks: list[tuple[float, str, str]]
+    """Heights, and what is written there, short and in full."""
+    label: str
+    last: bool
+    """Whether it is the objective's."""
+
+
+def build(sweep: SweepRecord) -> PageSection | None:
     """Returns the section; `None` where nothing but the seed varies."""
     if not sweep.paths or not sweep.trials:
         return None
-    listed = [*axes.axes(sweep), axes.objective(sweep)]
+    listed = [*field_axes.axes(sweep), field_axes.objective(sweep)]
     order = [*sweep.ranked[::-1]]
     rest = [trial["number"] for trial in sweep.trials if trial["value"] is None]
     html = escape.render(
@@ -40,16 +51,16 @@ def build(sweep: Sweep) -> Part | None:
         bottom=BOTTOM,
         axes=[_drawn(axis, place, last=axis is listed[-1]) for place, axis in enumerate(listed)],
         lines=[_line(sweep, sweep.by_number[number], listed) for number in [*rest, *order]],
-        unset=y_of(axes.UNSET),
-        diverged=y_of(axes.DIVERGED),
+        unset=y_of(field_axes.UNSET),
+        diverged=y_of(field_axes.DIVERGED),
         explained=[axis for axis in listed if axis.numbered()],
         trials=len(sweep.trials),
         maximize=sweep.maximize,
         objective=sweep.objective,
     )
     data: dict[str, float] = {"spacing": SPACING, "left": LEFT, "top": TOP, "bottom": BOTTOM}
-    data |= {"unset": axes.UNSET, "diverged": axes.DIVERGED, "golden": axes.GOLDEN}
-    return Part(
+    data |= {"unset": field_axes.UNSET, "diverged": field_axes.DIVERGED, "golden": field_axes.GOLDEN}
+    return PageSection(
         "axes",
         "Every trial across its fields",
         html,
@@ -74,20 +85,20 @@ def y_of(share: float) -> float:
     return round(BOTTOM - share * (BOTTOM - TOP), 1)
 
 
-def _drawn(axis: Axis, place: int, *, last: bool) -> dict[str, Any]:
+def _drawn(axis: FieldAxis, place: int, *, last: bool) -> DrawnAxis:
     ticks = [(y_of(tick.share), tick.text, tick.full) for tick in axis.ticks()]
-    return {"axis": axis, "x": x_of(place), "ticks": ticks, "last": last, "label": escape.shortened(axis.label, 18)}
+    return DrawnAxis(axis, x_of(place), ticks, escape.shortened(axis.label, 18), last)
 
 
-def places(trial: Mapping[str, Any], listed: list[Axis]) -> list[float]:
+def places(trial: TrialRecord, listed: list[FieldAxis]) -> list[float]:
     """Returns where a trial crosses each axis; without a value it ends at the top if it diverged, else below."""
     found = [axis.scattered(trial["fields"].get(axis.path), trial["number"]) for axis in listed[:-1]]
     if trial["value"] is not None:
         return [*found, listed[-1].place(trial["value"])]
-    return [*found, axes.DIVERGED if trial["status"] == DIVERGED else axes.UNSET]
+    return [*found, field_axes.DIVERGED if trial["status"] == DIVERGED else field_axes.UNSET]
 
 
-def _line(sweep: Sweep, trial: Mapping[str, Any], listed: list[Axis]) -> Line:
+def _line(sweep: SweepRecord, trial: TrialRecord, listed: list[FieldAxis]) -> TrialLine:
     points = " ".join(f"{x_of(place)},{y_of(share)}" for place, share in enumerate(places(trial, listed)))
     shade = sweep.shades.get(trial["number"], "none")
-    return Line(trial["number"], points, shade, trial["status"] == PRUNED)
+    return TrialLine(trial["number"], points, shade, trial["status"] == PRUNED)

@@ -1,7 +1,7 @@
 """The ranking: a row for each configuration, its seeds together, with what of it varies and how it came about."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 from markupsafe import Markup
@@ -9,10 +9,10 @@ from markupsafe import Markup
 from cnn.report import escape
 from cnn.report.colormap import PALEST, STEPS, THEMES, table
 from cnn.report.headline import duration, spark
-from cnn.report.html import Part
-from cnn.report.sweep import axes
+from cnn.report.html import PageSection
+from cnn.report.sweep import field_axes
 from cnn.report.sweep.headline import MARKS, WORDS
-from cnn.report.sweep.record import FINISHED, SHADES, STATES, Sweep
+from cnn.report.sweep.record import FINISHED, SHADES, STATES, GroupRecord, SweepRecord, TrialRecord
 
 FIRST = 20
 """So many rows are seen at first."""
@@ -30,7 +30,7 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class RankingRow:
     """One configuration; a value is how it is written, and by what it is sorted."""
 
     rank: int
@@ -48,7 +48,7 @@ class Row:
     shade: str
 
 
-def build(sweep: Sweep) -> Part:
+def build(sweep: SweepRecord) -> PageSection:
     """Returns the table of all trials."""
     html = escape.render(
         "sweep_ranking.html.j2",
@@ -63,27 +63,27 @@ def build(sweep: Sweep) -> Part:
         folder=escape.visible(sweep.folder),
     )
     scripts = tuple(map(escape.source, ("plot.js", "sweep_rows.js", "sweep.js", "sweep_table.js")))
-    return Part(
+    return PageSection(
         "ranking", "Ranking", html, (escape.source("sweep.css"), shades()), scripts, {"sweep-data": data(sweep)}
     )
 
 
-def row(sweep: Sweep, rank: int) -> Row:
+def row(sweep: SweepRecord, rank: int) -> RankingRow:
     """Returns the row of the group of this rank, counted from 0."""
     group = sweep.groups[rank]
     members = [sweep.by_number[number] for number in group["trials"]]
     best = next((trial for trial in members if trial["status"] == FINISHED), members[0])
     counts = {state: sum(trial["status"] == state for trial in members) for state in STATES}
     mean = group["mean"]
-    return Row(
+    return RankingRow(
         rank + 1,
         "-" if mean is None else f"{mean:.4f}",
         mean,
         *_spread(group, best),
-        [(axes.shown(group["fields"].get(path)), group["fields"].get(path)) for path in sweep.paths],
-        _mean(members, "epochs", lambda number: f"{number:.3g}"),
-        _mean(members, "train_seconds", duration),
-        _mean(members, "parameters", lambda number: f"{number:,.0f}"),
+        [(field_axes.shown(group["fields"].get(path)), group["fields"].get(path)) for path in sweep.paths],
+        _mean([trial["epochs"] for trial in members], lambda number: f"{number:.3g}"),
+        _mean([trial["train_seconds"] for trial in members], duration),
+        _mean([trial["parameters"] for trial in members], lambda number: f"{number:,.0f}"),
         [Entry(trial["number"], trial["status"], sweep.page_of(trial)) for trial in members],
         ", ".join(
             f"{count} {WORDS.get(state, state)}" if len(members) > 1 else WORDS.get(state, state)
@@ -97,7 +97,7 @@ def row(sweep: Sweep, rank: int) -> Row:
     )
 
 
-def _spread(group: Mapping[str, Any], best: Mapping[str, Any]) -> tuple[str, float | None]:
+def _spread(group: GroupRecord, best: TrialRecord) -> tuple[str, float | None]:
     """Returns the seeds' deviation; of one seed, half of the interval that so many examples allow."""
     if group["sd"] is not None:
         return f"{group['sd']:.4f}", group["sd"]
@@ -107,8 +107,8 @@ def _spread(group: Mapping[str, Any], best: Mapping[str, Any]) -> tuple[str, flo
     return "-", None
 
 
-def _mean(members: list[Mapping[str, Any]], key: str, show: Any) -> tuple[str, float | None]:
-    found = [trial[key] for trial in members if trial[key] is not None]
+def _mean(given: list[float | None], show: Callable[[float], str]) -> tuple[str, float | None]:
+    found = [number for number in given if number is not None]
     return (show(sum(found) / len(found)), sum(found) / len(found)) if found else ("-", None)
 
 
@@ -123,9 +123,9 @@ def shades() -> str:
     return "\n".join(rules)
 
 
-def data(sweep: Sweep) -> dict[str, Any]:
+def data(sweep: SweepRecord) -> dict[str, object]:
     """Returns what the scripts read: the axes, and every trial with its places on them."""
-    listed = [*axes.axes(sweep), axes.objective(sweep)]
+    listed = [*field_axes.axes(sweep), field_axes.objective(sweep)]
     return {
         "objective": sweep.objective,
         "maximize": sweep.maximize,
@@ -145,10 +145,10 @@ def data(sweep: Sweep) -> dict[str, Any]:
     }
 
 
-def _trial(sweep: Sweep, trial: Mapping[str, Any], listed: list[axes.Axis]) -> dict[str, Any]:
+def _trial(sweep: SweepRecord, trial: TrialRecord, listed: list[field_axes.FieldAxis]) -> dict[str, object]:
     given = [trial["fields"].get(axis.path) for axis in listed]
     values = [
-        value if value is None or axis.span else axis.choices.index(axes.said(value))
+        value if value is None or axis.span else axis.choices.index(escape.value(value))
         for axis, value in zip(listed, given, strict=True)
     ]
     keys = {"epochs": trial["epochs"], "seconds": trial["train_seconds"], "step": trial["step"]}

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote
 
 from cnn.config import config
@@ -27,8 +27,47 @@ SHADES = 16
 """Colours from the worst to the best."""
 
 
+class TrialRecord(TypedDict):
+    """A trial in `sweep.json`; `None` for what is not known of it."""
+
+    number: int
+    status: str
+    """One of `STATES`."""
+    value: float | None
+    """What it is ranked by."""
+    fields: dict[str, Any]
+    """The config's fields that it sets, by their paths."""
+    curves: dict[str, list[tuple[int, float]]]
+    """Steps and values, by metric."""
+    interval: tuple[float, float] | None
+    """The 95 % interval of the value."""
+    folder: str
+    command: str
+    error: str | None
+    step: int | None
+    epochs: float | None
+    parameters: int | None
+    train_seconds: float | None
+    started: str | None
+    ended: str | None
+    worker: str | None
+    attempts: int
+
+
+class GroupRecord(TypedDict):
+    """The trials of one configuration, which differ only in the seed."""
+
+    trials: list[int]
+    fields: dict[str, Any]
+    values: list[float]
+    mean: float | None
+    sd: float | None
+    n: int
+    of: int
+
+
 @dataclasses.dataclass(frozen=True)
-class Sweep:
+class SweepRecord:
     """A sweep's record.
 
     Attributes:
@@ -54,16 +93,16 @@ class Sweep:
         return self.about["direction"] == "maximize"
 
     @cached_property
-    def trials(self) -> list[Mapping[str, Any]]:
+    def trials(self) -> list[TrialRecord]:
         """By number."""
         return self.about["trials"]
 
     @cached_property
-    def by_number(self) -> dict[int, Mapping[str, Any]]:
+    def by_number(self) -> dict[int, TrialRecord]:
         return {trial["number"]: trial for trial in self.trials}
 
     @cached_property
-    def groups(self) -> list[Mapping[str, Any]]:
+    def groups(self) -> list[GroupRecord]:
         """Trials that differ only in the seed, best first."""
         return self.about["groups"]
 
@@ -83,11 +122,11 @@ class Sweep:
     def ranked(self) -> list[int]:
         """The numbers of the trials that have a value, best first; equal ones by number."""
         sign = -1 if self.maximize else 1
-        valued = [trial for trial in self.trials if trial["value"] is not None]
-        return [trial["number"] for trial in sorted(valued, key=lambda trial: (sign * trial["value"], trial["number"]))]
+        valued = [(sign * trial["value"], trial["number"]) for trial in self.trials if trial["value"] is not None]
+        return [number for _, number in sorted(valued)]
 
     @cached_property
-    def best(self) -> Mapping[str, Any] | None:
+    def best(self) -> TrialRecord | None:
         """The finished trial with the best value."""
         finished = (self.by_number[n] for n in self.ranked if self.by_number[n]["status"] == FINISHED)
         return next(finished, None)
@@ -102,7 +141,7 @@ class Sweep:
         """How many trials there are in each state; together they are all."""
         return {state: n for state in STATES if (n := sum(trial["status"] == state for trial in self.trials))}
 
-    def page_of(self, trial: Mapping[str, Any]) -> str | None:
+    def page_of(self, trial: TrialRecord) -> str | None:
         """Returns the address of a trial's page from the sweep's, `None` where it has none."""
         place = f"{trial['folder']}/report.html"
         return quote(place) if (self.folder / place).is_file() else None
@@ -114,7 +153,7 @@ def shade(rank: int, count: int) -> str:
     return f"s{SHADES - 1 - min(SHADES - 1, int(worse * SHADES))}"
 
 
-def read(folder: Path, *, running: bool = False) -> Sweep:
+def read(folder: Path, *, running: bool = False) -> SweepRecord:
     """Returns a sweep from its directory.
 
     Raises:
@@ -132,7 +171,7 @@ def read(folder: Path, *, running: bool = False) -> Sweep:
     if missing:
         remedy = "Start the sweep's command again, which writes it anew"
         raise run_dir.BrokenFile(f"{folder / RECORD}: lacks {', '.join(missing)}. {remedy}")
-    return Sweep(folder, _hidden(about), running)
+    return SweepRecord(folder, _hidden(about), running)
 
 
 def _hidden(value: Any) -> Any:

@@ -1,28 +1,53 @@
 """One field at a time: what each trial set against what came of it, with the median of equal or near values."""
 
+import functools
 import itertools
 import statistics
-from typing import Any
+from typing import Any, NamedTuple
 
-from cnn.report import escape
-from cnn.report.html import Part
-from cnn.report.sweep import axes
-from cnn.report.sweep.axes import Axis
+import numpy as np
+
+from cnn.report import charts, escape
+from cnn.report.axes import Tick
+from cnn.report.colormap import PALEST, Scale
+from cnn.report.html import Figure, PageSection
+from cnn.report.sweep import field_axes
+from cnn.report.sweep.field_axes import FieldAxis
 from cnn.report.sweep.parallel import places
-from cnn.report.sweep.record import Sweep
+from cnn.report.sweep.record import SweepRecord, TrialRecord
 
 LEFT, TOP, WIDTH, HEIGHT = 60, 26, 200, 150
 """Of a panel's inside, in CSS pixels; above it is the row of what diverged, below it that of what has no value."""
 BINS = 6
 LETTER = 6.5
 """About as wide as a letter, in CSS pixels."""
+COLUMNS, SIDE = 4, 230
+"""Of the figure for papers: panels in a row, and the CSS pixels of one."""
 
 
-def build(sweep: Sweep) -> Part | None:
+Crossed = list[tuple[TrialRecord, list[float]]]
+"""Each trial, and where it crosses each axis."""
+
+
+class Panel(NamedTuple):
+    """One field's drawing, in CSS pixels."""
+
+    axis: FieldAxis
+    label: str
+    dots: list[tuple[int, float, float, str]]
+    """Number, place and class of colour of each trial."""
+    medians: list[tuple[float, float, float]]
+    """From where to where, and how high."""
+    x: list[tuple[float, str, str]]
+    """Places of the ticks, and what is written there, short and in full."""
+    unset: float
+
+
+def build(sweep: SweepRecord) -> PageSection | None:
     """Returns the section; `None` where nothing but the seed varies."""
     if not sweep.paths or not sweep.trials:
         return None
-    listed = [*axes.axes(sweep), axes.objective(sweep)]
+    listed = [*field_axes.axes(sweep), field_axes.objective(sweep)]
     crossed = [(trial, places(trial, listed)) for trial in sweep.trials]
     panels = [_panel(sweep, axis, index, crossed) for index, axis in enumerate(listed[:-1])]
     html = escape.render(
@@ -31,12 +56,13 @@ def build(sweep: Sweep) -> Part | None:
         y=[(round(_y(tick.share), 1), tick.text) for tick in listed[-1].ticks()],
         frame={"left": LEFT, "top": TOP, "width": WIDTH, "height": HEIGHT},
         objective=sweep.objective,
-        diverged=_y(axes.DIVERGED),
-        unset=_y(axes.UNSET),
-        any_diverged=any(place[-1] == axes.DIVERGED for _, place in crossed),
-        any_unset=any(place[-1] == axes.UNSET for _, place in crossed),
+        diverged=_y(field_axes.DIVERGED),
+        unset=_y(field_axes.UNSET),
+        any_diverged=any(place[-1] == field_axes.DIVERGED for _, place in crossed),
+        any_unset=any(place[-1] == field_axes.UNSET for _, place in crossed),
     )
-    return Part("single", "One field at a time", html, short="One by one")
+    figures = functools.partial(_figures, sweep, listed[:-1])
+    return PageSection("single", "One field at a time", html, figures=figures, short="One by one")
 
 
 def _y(share: float) -> float:
@@ -47,25 +73,19 @@ def _x(share: float) -> float:
     return round(LEFT + WIDTH * (0.1 + 0.85 * share), 1)
 
 
-def _panel(sweep: Sweep, axis: Axis, index: int, crossed: list[tuple[Any, list[float]]]) -> dict[str, Any]:
+def _panel(sweep: SweepRecord, axis: FieldAxis, index: int, crossed: Crossed) -> Panel:
     dots = [
         (trial["number"], _x(place[index]), _y(place[-1]), sweep.shades.get(trial["number"], "none"))
         for trial, place in crossed
     ]
-    return {
-        "axis": axis,
-        "label": escape.shortened(axis.label, 30),
-        "dots": dots,
-        "medians": [(_x(low), _x(high), _y(middle)) for low, high, middle in medians(axis, index, crossed)],
-        "x": _apart(axis),
-        "unset": _x(axes.UNSET),
-    }
+    bars = [(_x(low), _x(high), _y(middle)) for low, high, middle in medians(axis, index, crossed)]
+    return Panel(axis, escape.shortened(axis.label, 30), dots, bars, _apart(axis), _x(field_axes.UNSET))
 
 
-def _apart(axis: Axis) -> list[tuple[float, str, str]]:
+def _apart(axis: FieldAxis) -> list[tuple[float, str, str]]:
     """Returns the ticks that have room beside one another."""
     kept: list[tuple[float, str, str]] = []
-    end = _x(axes.UNSET) + 24 if axis.unset else 0.0
+    end = _x(field_axes.UNSET) + 24 if axis.unset else 0.0
     for tick in axis.ticks():
         written = tick.text.partition(":")[0] if axis.numbered() else tick.text
         half = LETTER * len(written) / 2
@@ -75,7 +95,7 @@ def _apart(axis: Axis) -> list[tuple[float, str, str]]:
     return kept
 
 
-def medians(axis: Axis, index: int, crossed: list[tuple[Any, list[float]]]) -> list[tuple[float, float, float]]:
+def medians(axis: FieldAxis, index: int, crossed: Crossed) -> list[tuple[float, float, float]]:
     """Returns from where to where on the axis, and the median place of the objective, of each choice or bin.
 
     A bin is a choice, one of a few different numbers, or else a sixth of the axis; trials without a value do not count.
@@ -88,7 +108,7 @@ def medians(axis: Axis, index: int, crossed: list[tuple[Any, list[float]]]) -> l
         if trial["value"] is None:
             continue
         own = axis.place(trial["fields"].get(axis.path))
-        if own == axes.UNSET or axis.span is None or few:
+        if own == field_axes.UNSET or axis.span is None or few:
             middle = own
         else:
             middle = (min(count - 1, int(own * count)) + 0.5) / count
@@ -102,4 +122,28 @@ def medians(axis: Axis, index: int, crossed: list[tuple[Any, list[float]]]) -> l
 
 
 def _room(middle: float) -> float:
-    return 0.04 if middle == axes.UNSET else 1.0
+    return 0.04 if middle == field_axes.UNSET else 1.0
+
+
+def _figures(sweep: SweepRecord, listed: list[FieldAxis]) -> dict[str, Figure]:
+    """Returns `sweep-fields` as SVG and PNG, where a trial has a value."""
+    if not sweep.ranked:
+        return {}
+    size = (SIDE * min(COLUMNS, len(listed)), SIDE * -(-len(listed) // COLUMNS))
+    return charts.files("sweep-fields", size, lambda figure, ink: _paint(figure, ink, sweep, listed))
+
+
+def _paint(figure: Any, ink: charts.Ink, sweep: SweepRecord, listed: list[FieldAxis]) -> None:
+    trials = [sweep.by_number[number] for number in reversed(sweep.ranked)]  # the best on top
+    ranks = np.linspace(-1, 1, len(trials)) if len(trials) > 1 else np.ones(1)
+    colours = Scale(1.0).colours(np.where(ranks < 0, -1, 1) * (PALEST + (1 - PALEST) * np.abs(ranks)), ink.theme) / 255
+    rows = -(-len(listed) // COLUMNS)
+    for place, axis in enumerate(listed, 1):
+        panel = figure.add_subplot(rows, min(COLUMNS, len(listed)), place)
+        across = [axis.scattered(trial["fields"].get(axis.path), trial["number"]) for trial in trials]
+        panel.scatter(across, [trial["value"] for trial in trials], s=14, c=colours, zorder=3)
+        ticks = [*axis.ticks(), *([Tick(field_axes.UNSET, "not set", "")] if axis.unset else [])]
+        panel.set_xticks([tick.share for tick in ticks], [tick.text for tick in ticks], rotation=30, ha="right")
+        panel.set_xlabel(escape.shortened(axis.label, 30))
+        panel.set_ylabel(sweep.objective if place % COLUMNS == 1 or len(listed) == 1 else "")
+    figure.tight_layout()

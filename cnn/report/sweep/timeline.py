@@ -1,21 +1,32 @@
 """When each trial ran, worker by worker: where time went, and where nothing happened."""
 
 import datetime
-from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
 from cnn.report import escape
 from cnn.report.axes import Span
 from cnn.report.headline import duration
-from cnn.report.html import Part
-from cnn.report.sweep.record import Sweep
+from cnn.report.html import PageSection
+from cnn.report.sweep.record import SweepRecord, TrialRecord
 
 LEFT, WIDTH, ROW = 62, 620, 14
 TALLEST = 60
 """So many rows are drawn at full height; more of them are thinner."""
 
 
-def build(sweep: Sweep) -> Part | None:
+class Bar(NamedTuple):
+    """A trial's bar, in CSS pixels."""
+
+    number: int
+    state: str
+    x: float
+    width: float
+    y: float
+    height: float
+    said: str
+
+
+def build(sweep: SweepRecord) -> PageSection | None:
     """Returns the section; `None` before the first trial began."""
     began = [trial for trial in sweep.trials if trial["started"]]
     if not began:
@@ -43,12 +54,12 @@ def build(sweep: Sweep) -> Part | None:
         seconds=duration(last - first),
         trials=len(began),
     )
-    return Part("timeline", "When each trial ran", html, short="Timeline")
+    return PageSection("timeline", "When each trial ran", html, short="Timeline")
 
 
-def packed(trials: list[Mapping[str, Any]], first: float, last: float) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def packed(trials: list[TrialRecord], first: float, last: float) -> list[tuple[str, list[TrialRecord]]]:
     """Returns rows of trials that do not overlap, those of one worker together: its name and its trials."""
-    workers: dict[str, list[list[Mapping[str, Any]]]] = {}
+    workers: dict[str, list[list[TrialRecord]]] = {}
     for trial in sorted(trials, key=lambda trial: (_moment(trial["started"]), trial["number"])):
         rows = workers.setdefault(trial["worker"] or "", [])
         start = _moment(trial["started"])
@@ -60,23 +71,24 @@ def packed(trials: list[Mapping[str, Any]], first: float, last: float) -> list[t
     return [(worker, row) for worker, rows in workers.items() for row in rows]
 
 
-def _bar(trial: Mapping[str, Any], first: float, last: float, x: Span, top: float, height: float) -> dict[str, Any]:
+def _bar(trial: TrialRecord, first: float, last: float, x: Span, top: float, height: float) -> Bar:
     start, end = _moment(trial["started"]) - first, _end(trial, last) - first
     left, right = (LEFT + WIDTH * x.share(second) for second in (start, end))
-    return {
-        "number": trial["number"],
-        "state": trial["status"],
-        "x": round(left, 1),
-        "width": round(max(1.0, right - left - 0.6), 1),
-        "y": round(top + 1, 1),
-        "height": round(max(1.0, height - 2), 1),
-        "said": f"trial {trial['number']}, {trial['status']}: {start:.1f} to {end:.1f} s",
-    }
+    return Bar(
+        trial["number"],
+        trial["status"],
+        round(left, 1),
+        round(max(1.0, right - left - 0.6), 1),
+        round(top + 1, 1),
+        round(max(1.0, height - 2), 1),
+        f"trial {trial['number']}, {trial['status']}: {start:.1f} to {end:.1f} s",
+    )
 
 
-def _end(trial: Mapping[str, Any], last: float) -> float:
+def _end(trial: TrialRecord, last: float) -> float:
     return max(_moment(trial["started"]), _moment(trial["ended"]) if trial["ended"] else last)
 
 
-def _moment(written: str) -> float:
+def _moment(written: str | None) -> float:
+    assert written
     return datetime.datetime.fromisoformat(written).timestamp()

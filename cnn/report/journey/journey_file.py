@@ -27,7 +27,7 @@ class Picture:
     """Why it was chosen, in a few words."""
     pixels: UInt8[np.ndarray, "height width channels"]
     label: int | None
-    """The true class; `None` for a person's own picture."""
+    """The true class; `None` for the user's own picture."""
     recorded: int | None
     """The class that the run's evaluation gave it; `None` where it was not evaluated."""
     outputs: dict[str, np.ndarray]

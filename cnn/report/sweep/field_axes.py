@@ -2,13 +2,12 @@
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnn.report import escape
 from cnn.report.axes import WIDE, Span, Tick, written
-from cnn.report.sweep.record import Sweep
+from cnn.report.sweep.record import SweepRecord
 
 UNSET, DIVERGED = -0.12, 1.12
 """Places of what has no value: below the axis and above it."""
@@ -20,7 +19,7 @@ GOLDEN = 0.618034
 
 
 @dataclasses.dataclass(frozen=True)
-class Axis:
+class FieldAxis:
     """One field.
 
     Attributes:
@@ -48,7 +47,7 @@ class Axis:
         if value is None:
             return UNSET
         if self.span is None:
-            return (self.choices.index(said(value)) + 0.5) / len(self.choices)
+            return (self.choices.index(escape.value(value)) + 0.5) / len(self.choices)
         return self.span.share(value)
 
     def scattered(self, value: Any, number: int) -> float:
@@ -77,42 +76,39 @@ class Axis:
         return any(len(choice) > SHORT for choice in self.choices)
 
 
-def said(value: Any) -> str:
-    """Returns a value as a choice is written."""
-    return " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
-
-
 def shown(value: Any) -> str:
     """Returns a value as people read it: numbers short, `-` for none."""
     if value is None:
         return "-"
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return written(value) if number else said(value)
+    return written(value) if number else escape.value(value)
 
 
-def axes(sweep: Sweep) -> list[Axis]:
+def axes(sweep: SweepRecord) -> list[FieldAxis]:
     """Returns an axis for each field that varies, in the order of `sweep.paths`."""
     return [_axis(sweep, path) for path in sweep.paths]
 
 
-def objective(sweep: Sweep) -> Axis:
+def objective(sweep: SweepRecord) -> FieldAxis:
     """Returns the axis of what the trials are ranked by."""
     values = [trial["value"] for trial in sweep.trials if trial["value"] is not None]
     log = bool(values) and min(values) > 0 and max(values) / min(values) > WIDE
-    return Axis(sweep.objective, sweep.objective, Span.over(values, log=log))
+    return FieldAxis(sweep.objective, sweep.objective, Span.over(values, log=log))
 
 
-def _axis(sweep: Sweep, path: str) -> Axis:
+def _axis(sweep: SweepRecord, path: str) -> FieldAxis:
     values = [trial["fields"].get(path) for trial in sweep.trials]
     given = [value for value in values if value is not None]
     label, unset = _label(path, sweep.paths), len(given) < len(values)
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in given):
-        return Axis(path, label, None, tuple(dict.fromkeys(map(said, given))), unset=unset)
+        return FieldAxis(path, label, None, tuple(dict.fromkeys(map(escape.value, given))), unset=unset)
     declared = scale(sweep.about.get("space"), path)
     wide = min(given) > 0 and max(given) / min(given) > WIDE
     log = min(given) > 0 and (declared == "log" or (declared is None and wide))
     different = tuple(sorted(set(map(float, given))))
-    return Axis(path, label, Span.over(given, log=log), values=different if len(different) <= FEW else (), unset=unset)
+    return FieldAxis(
+        path, label, Span.over(given, log=log), values=different if len(different) <= FEW else (), unset=unset
+    )
 
 
 def _label(path: str, paths: Sequence[str]) -> str:
