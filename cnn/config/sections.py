@@ -1,7 +1,8 @@
 """The sections of a config whose options do not depend on a name, and the rules that they name.
 
-Early stopping, how often checkpoints are saved, and the order of the examples: each rule is a class with `@stop`,
-`@cadence` or `@order`, and its method answers the question.
+Each rule is a class. A `@stop`, early stopping, says in `reason` why training ends after an epoch, and in `needs_valid`
+whether that takes a validation split. A `@cadence` says in `due` whether a checkpoint is due, and in `steps` after how
+many steps one is, where that is fixed. An `@order` says in `seed_of` which seed shuffles the epochs.
 """
 
 import dataclasses
