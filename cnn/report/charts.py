@@ -1,6 +1,6 @@
-"""Charts by matplotlib: drawn once for each theme, the same bytes each time, and as files for papers and slides.
+"""Charts by matplotlib: for both themes of a page, and as files for papers and slides; the same bytes each time.
 
-Makes matplotlib's SVG files small: the same picture in a third of the bytes.
+The SVG files are made small: the same picture in a third of matplotlib's bytes.
 """
 
 import contextlib
@@ -18,41 +18,6 @@ from markupsafe import Markup
 
 from cnn.report.colormap import THEMES, Theme, address
 from cnn.report.html import Figure
-
-_GEOMETRY = re.compile(r'\s(?:d|x|y|x1|y1|x2|y2|width|height|transform|points)="[^"]*"')
-_NUMBER = re.compile(r"-?\d+\.\d+")
-_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
-_UNTURNED = re.compile(r' transform="rotate\(-?0 [^)]*\)"')
-_NUMBERED = re.compile(r' id="(?:figure|axes|patch|line2d|text|[xy]tick|matplotlib\.axis|FillBetween\w*)_?\d+"')
-_STYLE = re.compile(r' style="([^"]*)"')
-
-
-def smaller(content: bytes) -> bytes:
-    """Returns a file by matplotlib without what it says of itself, coordinates to 0.01 pt, equal styles said once."""
-    text = content.decode()
-    # What comes before says with which version it was made.
-    text = _METADATA.sub("", text[text.index("<svg") :])
-    text = _NUMBERED.sub("", _UNTURNED.sub("", text))
-    text = _GEOMETRY.sub(lambda found: _NUMBER.sub(_rounded, found[0]), text)
-    text = re.sub(r">\s+<", "><", re.sub(r"\s+", " ", text))
-    while "<g></g>" in text or re.search(r"<g>(<(?!g\b)[^>]*/>)</g>", text):
-        text = re.sub(r"<g>(<(?!g\b)[^>]*/>)</g>", r"\1", text).replace("<g></g>", "")
-    return _shared(text).encode()
-
-
-def _rounded(number: re.Match[str]) -> str:
-    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
-
-
-def _shared(text: str) -> str:
-    """Returns the file with a class for every style that it says more than once."""
-    uses = Counter(_STYLE.findall(text))
-    names = [f"{first}{second}" for first in string.ascii_lowercase for second in string.ascii_lowercase]
-    classes = dict(zip((style for style, count in uses.items() if count > 1), names, strict=False))
-    text = _STYLE.sub(lambda found: f' class="{classes[found[1]]}"' if found[1] in classes else found[0], text)
-    rules = "".join(f".{name}{{{style}}}" for style, name in classes.items())
-    return text.replace("</style>", f"{rules}</style>", 1)
-
 
 if TYPE_CHECKING:
     from matplotlib import figure as drawing
@@ -171,3 +136,38 @@ def _settings(ink: Ink = INK, salt: str = "") -> Iterator[None]:
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a class may be named in any script
         yield
+
+
+_GEOMETRY = re.compile(r'\s(?:d|x|y|x1|y1|x2|y2|width|height|transform|points)="[^"]*"')
+_NUMBER = re.compile(r"-?\d+\.\d+")
+_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
+_UNTURNED = re.compile(r' transform="rotate\(-?0 [^)]*\)"')
+_NUMBERED = re.compile(r' id="(?:figure|axes|patch|line2d|text|[xy]tick|matplotlib\.axis|FillBetween\w*)_?\d+"')
+_STYLE = re.compile(r' style="([^"]*)"')
+
+
+def smaller(content: bytes) -> bytes:
+    """Returns a file by matplotlib without what it says of itself, coordinates to 0.01 pt, equal styles said once."""
+    text = content.decode()
+    # What comes before says with which version it was made.
+    text = _METADATA.sub("", text[text.index("<svg") :])
+    text = _NUMBERED.sub("", _UNTURNED.sub("", text))
+    text = _GEOMETRY.sub(lambda found: _NUMBER.sub(_rounded, found[0]), text)
+    text = re.sub(r">\s+<", "><", re.sub(r"\s+", " ", text))
+    while "<g></g>" in text or re.search(r"<g>(<(?!g\b)[^>]*/>)</g>", text):
+        text = re.sub(r"<g>(<(?!g\b)[^>]*/>)</g>", r"\1", text).replace("<g></g>", "")
+    return _shared(text).encode()
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+
+
+def _shared(text: str) -> str:
+    """Returns the file with a class for every style that it says more than once."""
+    uses = Counter(_STYLE.findall(text))
+    names = [f"{first}{second}" for first in string.ascii_lowercase for second in string.ascii_lowercase]
+    classes = dict(zip((style for style, count in uses.items() if count > 1), names, strict=False))
+    text = _STYLE.sub(lambda found: f' class="{classes[found[1]]}"' if found[1] in classes else found[0], text)
+    rules = "".join(f".{name}{{{style}}}" for style, name in classes.items())
+    return text.replace("</style>", f"{rules}</style>", 1)

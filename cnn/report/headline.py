@@ -1,4 +1,4 @@
-"""The head of a run's page: what it is, how good it is and how it ended, in words."""
+"""The head of a run's page: its first sentence, how the run ended, and tiles with its main numbers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
