@@ -1,4 +1,4 @@
-"""Captures what every layer did to chosen images: on a CPU, in float32, by the plain plan; checked in float64.
+"""Captures what every layer did to chosen images: on a CPU, in float32, one by one; checked in float64.
 
 A look into a network that is trained: what only its page reads.
 """
