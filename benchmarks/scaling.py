@@ -54,9 +54,9 @@ def measure(name):
     import jax
     import numpy as np
 
-    from cnn import layers
     from cnn.config import config, resolve
     from cnn.data import loader
+    from cnn.model.summary import count_parameters
     from cnn.train import multi_step
     from cnn.train.state import create_train_state, make_step_config
 
@@ -81,7 +81,7 @@ def measure(name):
             times.append(time.perf_counter() - started)
         seconds[share] = statistics.median(times[2:])
     operations = 6 * sum(row.macs for row in values.rows)
-    return {"seconds": seconds, "parameters": layers.count_parameters(values.rows), "operations": operations}
+    return {"seconds": seconds, "parameters": count_parameters(values.rows), "operations": operations}
 
 
 def summed(name):

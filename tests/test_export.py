@@ -68,7 +68,7 @@ def of_layers(network, shape):
 
 
 def logits_of(network, images):
-    """Returns what the plain plan makes of pictures, in float32."""
+    """Returns what the layers, one by one, make of pictures, in float32."""
 
     @functools.partial(networks.jit)
     def logits(variables, images):

@@ -1,4 +1,4 @@
-"""Captures what every layer did to chosen images: on a CPU, in float32, by the plain plan; checked in float64."""
+"""Captures what every layer made of chosen images: on a CPU, in float32, one by one; checked in float64."""
 
 import zipfile
 import zlib

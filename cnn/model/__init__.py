@@ -1,1 +1,1 @@
-"""From a list of layers to a network: which of them are computed together, parameters, logits."""
+"""From a list of layers to a network: its rows, which layers are computed together, its parameters and logits."""
