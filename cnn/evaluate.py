@@ -21,7 +21,7 @@ from cnn.data.user_images import ImageSpec, UnreadableImage, UserImage
 from cnn.metrics import most_confused
 from cnn.model import fusion, network
 from cnn.model.classifier import Classifier
-from cnn.runs import bad_examples_file, recorded_data, run_dir
+from cnn.runs import recorded_data, run_dir
 from cnn.system import fault_injection, multihost
 from cnn.system import sharding as over
 
@@ -162,7 +162,7 @@ def evaluate_split(
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
     record |= {"skipped": len(examples) - len(index)}
     if multihost.leads():
-        bad_examples_file.keep(workdir, dataset, event)
+        recorded_data.record_bad_examples(workdir, dataset, event)
         _keep(workdir, name, index, logits[index], examples)
         run_dir.write_json(workdir / run_dir.evaluation(name), record)
     return record

@@ -401,8 +401,8 @@ WIDE = {
 LIMITED = """
 import resource, sys
 sys.path.insert(0, "tests")
-from cnn import runtime
-runtime.prepare()
+from cnn.system import environment
+environment.prepare()
 import test_resume
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
 sys.exit(test_resume.runs.train(sys.argv[1], sections=test_resume.WIDE))

@@ -47,7 +47,6 @@ def dataset(values: Config, workdir: Path, split: str, data_dir: str | None = No
       ConfigError: the split is empty.
       DataError: the data are missing or unlike the config, or their classes have other names than the run's.
     """
-    from cnn.runs import bad_examples_file
     from cnn.train import checks  # JAX takes seconds to import
 
     _one_of("split", split, SPLITS)
@@ -55,7 +54,7 @@ def dataset(values: Config, workdir: Path, split: str, data_dir: str | None = No
     found = recorded_data.in_order(workdir, found)
     if not len(getattr(found, split)):
         raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])
-    bad_examples_file.recall(workdir, found)
+    recorded_data.recall_bad_examples(workdir, found)
     return found
 
 

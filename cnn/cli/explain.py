@@ -83,8 +83,8 @@ def _follow(
         return followed
     split = flags.get("split", "test")
     dataset = reading.dataset(values, workdir, split, flags.get("data_dir"))
-    how = flags.get("choose", "confused")
-    return follow_split(values, workdir, classifier, dataset, split, about, how=how, count=count)
+    kind = flags.get("choose", "confused")
+    return follow_split(values, workdir, classifier, dataset, split, about, kind=kind, count=count)
 
 
 def _own(values: Config, workdir: Path, flags: Mapping[str, str], words: Sequence[str]) -> list["Chosen"]:

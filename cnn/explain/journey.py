@@ -39,18 +39,18 @@ class Chosen(NamedTuple):
 
 
 def choose(
-    how: str, split: str, examples: types.Split, logits: Float[np.ndarray, "examples classes"], count: int
+    kind: str, split: str, examples: types.Split, logits: Float[np.ndarray, "examples classes"], count: int
 ) -> list[Chosen]:
     """Returns images of a split that are worth following.
 
     Args:
-      how: `confused`, the largest loss first; or `classes`, of each class in turn the image with the smallest.
+      kind: `confused`, the largest loss first; or `classes`, of each class in turn the image with the smallest.
       split: its name.
       examples: the split.
       logits: of every example.
       count: the most images.
     """
-    if how == "confused":
+    if kind == "confused":
         rows = metrics.most_confused(logits, examples.labels)[:count].tolist()
     else:
         surest = np.argsort(losses.cross_entropy(logits, examples.labels), kind="stable")
@@ -60,7 +60,9 @@ def choose(
     chosen = []
     for row in rows:
         label = int(examples.labels[row])
-        why = "mistaken" if seen[row] != label else "the surest of its class" if how == "classes" else "right, not sure"
+        why = (
+            "mistaken" if seen[row] != label else "the surest of its class" if kind == "classes" else "right, not sure"
+        )
         chosen.append(Chosen(f"{split}/{row}", why, examples.images[row], label, int(seen[row])))
     return chosen
 
@@ -73,7 +75,7 @@ def follow_split(
     split: str,
     about: Mapping[str, Any],
     *,
-    how: str = "confused",
+    kind: str = "confused",
     count: int = IMAGES,
 ) -> Journey:
     """Follows images of a split and writes `journey.npz`.
@@ -85,7 +87,7 @@ def follow_split(
       dataset: holds the split, which is not empty.
       split: train, valid or test.
       about: see `capture`.
-      how: see `choose`.
+      kind: see `choose`.
       count: the most images.
 
     Raises:
@@ -97,7 +99,7 @@ def follow_split(
     if logits is None:
         examples = examples.take(np.arange(min(len(examples), UNEVALUATED)))
         logits = evaluate.predict_logits(classifier, evaluate.placed(examples), evaluate.EvalConfig.of(values))
-    chosen = choose(how, split, examples, logits, count)
+    chosen = choose(kind, split, examples, logits, count)
     journey = capture(values, classifier, chosen, dataset.class_names, about)
     journey_file.write(workdir / journey_file.JOURNEY, journey)
     return journey

@@ -1,8 +1,8 @@
-"""The data that a run was made with, as its `run.json` tells: their identity and the names of their classes."""
+"""The data that a run was made with: their identity and the names of their classes, and which cannot be used."""
 
 import dataclasses
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TypedDict
 
@@ -12,8 +12,9 @@ from cnn.config import sections
 from cnn.data import types
 from cnn.data.user_images import ImageSpec
 from cnn.runs import run_dir
+from cnn.system import multihost
 
-SHOWN = 5
+SHOWN, SHOWN_BAD = 5, 10
 DIGITS = 12
 """How many digits of an identity tell it in a message or the name of a file."""
 
@@ -117,3 +118,37 @@ def _composed(names: Iterable[str]) -> tuple[str, ...]:
 def _some(names: Collection[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"{', '.join(map(repr, sorted(names)[:SHOWN]))}{more}"
+
+
+def recall_bad_examples(workdir: Path, dataset: types.Dataset) -> None:
+    """Adds what an earlier process of this run listed of the same data."""
+    saved = run_dir.read_json(workdir / _bad_examples(workdir, dataset))
+    if saved is not None:
+        dataset.bad_examples.recall(saved["pictures"])
+
+
+def record_bad_examples(workdir: Path, dataset: types.Dataset, event: Callable[..., None] | None = None) -> None:
+    """Writes the list, if there is anything new on it, and says so in an event.
+
+    Args:
+      workdir: the run's directory.
+      dataset: the run's; another has a list of its own.
+      event: takes the name of an event and its details.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    fresh = dataset.bad_examples.fresh()
+    if not fresh or not multihost.leads():
+        return
+    listed = dataset.bad_examples.to_json()
+    run_dir.write_json(workdir / _bad_examples(workdir, dataset), {"count": len(listed), "pictures": listed})
+    if event is not None:
+        names = [f"{example.picture} ({example.reason})" for example in fresh[:SHOWN_BAD]]
+        more = [f"and {len(fresh) - SHOWN_BAD} more in {run_dir.BAD_PICTURES}"] if len(fresh) > SHOWN_BAD else []
+        event("bad pictures", count=len(fresh), reason="; ".join(names + more))
+
+
+def _bad_examples(workdir: Path, dataset: types.Dataset) -> str:
+    name = Path(run_dir.BAD_PICTURES)
+    return file_name(workdir, name.stem, dataset.identity) + name.suffix

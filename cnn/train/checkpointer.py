@@ -1,7 +1,4 @@
-"""Keeps a run's state on disk: what goes into a checkpoint beside the arrays, when, and how a run continues from it.
-
-The weights of a run that are meant: the last, the best, or their moving average.
-"""
+"""A run's checkpoints: what goes into one beside the arrays, when it is saved, and how a run continues from it."""
 
 import hashlib
 import time

@@ -1,6 +1,7 @@
-"""The data of a config, and what only they and the machine can tell to be wrong with it.
+"""What is checked and said before a run trains: of its data, its devices and its memory.
 
-What a person should hear of a run before it trains: what it leaves out, and what it will not have learnt. No JAX.
+Two things are not wrong but may surprise, and are said on stderr: examples that each epoch leaves out, and running
+statistics of batch normalisation that will not have settled.
 """
 
 import math
@@ -21,7 +22,7 @@ from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate
 
 LEFT_OUT = 0.01
-"""So large a part of the training pictures may be left out of each epoch without a word."""
+"""Up to this share of the training pictures may be left out of each epoch without a remark."""
 MEMORIES = 5
 """A running mean has forgotten its start, but for 1 %, after so many times 1 / (1 - momentum) moves."""
 

@@ -20,7 +20,7 @@ OPTION = "jax_num_cpu_devices"
 
 
 def prepare(values: Config) -> None:
-    """Makes two devices of the CPU if this config gains, unless a person said how many, or JAX has started already."""
+    """Makes two devices of the CPU if this config gains, unless the user said how many, or JAX has started already."""
     said = jax.config.values[OPTION] != -1 or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if _wanted(values) == 1 or said or jax.distributed.is_initialized():
         return

@@ -1,4 +1,4 @@
-"""Runs one experiment in its directory: train, evaluate, write; the same call again continues or reports."""
+"""One experiment in its directory: train, evaluate, write; the same call again continues or reports."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ from cnn.data import types, user_images
 from cnn.explain import journey
 from cnn.model.classifier import Classifier
 from cnn.model.summary import count_parameters
-from cnn.runs import bad_examples_file, lock, numerics, provenance, recorded_data, run_dir
+from cnn.runs import lock, numerics, provenance, recorded_data, run_dir
 from cnn.runs.checksum import fingerprint
 from cnn.system import fault_injection, multihost, sharding
 from cnn.system.compile_times import compilations
@@ -38,7 +38,7 @@ class Finished(NamedTuple):
 def run(
     values: Config,
     workdir: Path,
-    count: int = 1,
+    devices: int = 1,
     *,
     known: types.Dataset | None = None,
     callbacks: Callbacks | None = None,
@@ -49,7 +49,7 @@ def run(
     Args:
       values: the whole config.
       workdir: the run's directory; made where missing. Of several processes only the first one uses it.
-      count: how many devices, of all processes, share each batch.
+      devices: how many, of all processes, share each batch.
       known: the config's data, where they are loaded already.
       callbacks: of whoever runs this among other things; a progress bar where there are none.
       interruption: of whoever runs this among other things; made where there is none.
@@ -61,20 +61,20 @@ def run(
       Preempted: a signal asked to stop.
       Elsewhere, Unlike: of several processes, the first one ended, or they differ in config, data or versions.
     """
-    check_share(values, count)
+    check_share(values, devices)
     if (finished := multihost.from_leader(lambda: _finished(values, workdir, known))) is not None:
         return Finished(finished, fresh=False)
     with contextlib.ExitStack() as held:
         interruption = interruption or held.enter_context(Preemption(multihost.agreement()))
         fault_injection.point("load")
         dataset = known or load_data(values.data)
-        _check(values, dataset, count)
+        _check(values, dataset, devices)
         if (over := multihost.from_leader(lambda: _open(values, workdir, dataset, held))) is not None:
             return Finished(over, fresh=False)
         if callbacks is None:
             tell_remarks(values, workdir, dataset)
             callbacks = Callbacks(functools.partial(ProgressBar, quiet=not multihost.leads()))
-        this = Run(values, workdir, dataset, interruption, devices=count, callbacks=callbacks)
+        this = Run(values, workdir, dataset, interruption, devices=devices, callbacks=callbacks)
         return Finished(finish(this, train(this)), fresh=True)
 
 
@@ -124,7 +124,7 @@ def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> dict[str, 
     if finished is not None:
         return finished
     numerics.check(values, workdir)
-    bad_examples_file.recall(workdir, dataset)
+    recorded_data.recall_bad_examples(workdir, dataset)
     for path, before, now in changed:
         run_dir.append(workdir / run_dir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     run_dir.write(workdir / run_dir.CONFIG, values.json.encode())

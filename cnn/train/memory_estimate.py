@@ -117,7 +117,7 @@ def warning(need: Need, available: int) -> str | None:
 
 
 def show(count: float) -> str:
-    """Returns a number of bytes as people read it."""
+    """Returns a number of bytes as it is read."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"

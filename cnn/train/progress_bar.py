@@ -1,4 +1,4 @@
-"""What a person sees while training: a bar with ETA and throughput on a terminal, plain lines elsewhere. On stderr."""
+"""What the user sees while training: a bar with ETA and throughput on a terminal, plain lines elsewhere. On stderr."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -45,7 +45,7 @@ class ProgressBar:
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
-        """Shows on a terminal what is done in the block, which takes long enough for people to wonder."""
+        """Shows on a terminal what is done in the block, which takes long enough for users to wonder."""
         shown = self._console.is_terminal and not self._console.quiet
         with self._console.status(text) if shown else nullcontext():
             yield

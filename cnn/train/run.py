@@ -7,7 +7,7 @@ from cnn import evaluate
 from cnn.config.config import Config
 from cnn.data import loader, types
 from cnn.report.page_writer import Pages
-from cnn.runs import bad_examples_file
+from cnn.runs import recorded_data
 from cnn.runs.metric_writer import MetricWriter
 from cnn.system import multihost, sharding
 from cnn.system.preemption import Preemption
@@ -95,4 +95,4 @@ class Run:
 
     def record_bad_examples(self) -> None:
         """Writes which examples cannot be used, where there are new ones."""
-        bad_examples_file.keep(self.workdir, self.dataset, self.writer.event)
+        recorded_data.record_bad_examples(self.workdir, self.dataset, self.writer.event)
