@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from cnn.sweep import stats
+from cnn.sweep import ranking
 
 LAYERS = [
     "flatten | dense(classes) | softmax",
@@ -79,9 +79,9 @@ def make(
         "engine": {"engine": "map"},
         "trials": trials,
         "groups": groups,
-        "winner": stats.winner(groups),
-        "importance": stats.importance([t["fields"] for t in finished], [t["value"] for t in finished], grid=False)
-        if mattered or len(finished) < stats.LEAST
+        "winner": ranking.winner(groups),
+        "importance": ranking.importance([t["fields"] for t in finished], [t["value"] for t in finished], grid=False)
+        if mattered or len(finished) < ranking.LEAST
         else {"text": "left out", "n": len(finished), "factors": []},
         "best": {"trial": first, "fields": {}, "diff": diff, "command": f"python main.py train --x='{said}'"}
         if finished
@@ -156,7 +156,7 @@ def _groups(trials, seeds):
                 "trials": [trial["number"] for trial in members],
                 "values": values,
                 "mean": sum(values) / len(values) if values else None,
-                "sd": stats.spread(values),
+                "sd": ranking.spread(values),
                 "n": len(values),
                 "of": seeds,
                 "diverged": sum(trial["status"] == "diverged" for trial in members),

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cnn.metrics import METRICS, Evaluation, evaluate, wilson
+from cnn.metrics import Evaluation, evaluate, wilson
+from cnn.registry import METRICS
 
 
 def scores(logits, labels, names=None) -> Evaluation:

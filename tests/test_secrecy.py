@@ -15,7 +15,7 @@ from cnn.config.config import ConfigError
 from cnn.report import reproduce
 from cnn.report.sweep import again
 from cnn.runs import lock, provenance
-from cnn.sweep import outcome, storage
+from cnn.sweep import outcome, study
 from cnn.system import redaction
 
 URL = "postgresql+psycopg://user:secret@host/db"
@@ -39,9 +39,9 @@ def test_a_text_loses_its_passwords_only():
 
 
 def test_a_password_in_the_url_of_a_database_is_warned_of_without_showing_it(capsys):
-    storage._check("postgresql+psycopg://user@host/db")
+    study._check("postgresql+psycopg://user@host/db")
     assert capsys.readouterr().err == ""
-    storage._check(URL)
+    study._check(URL)
     said = capsys.readouterr().err
     assert said.startswith("--storage: the URL holds a password") and "PGPASSWORD or ~/.pgpass" in said
     assert "secret" not in said
@@ -54,7 +54,7 @@ def test_an_at_sign_in_a_password_is_asked_for_as_percent_forty(tmp_path, capsys
     assert "--storage: an @ in the user or the password ends it. Write %40 for it" in said.err
     assert "sec@ret" not in said.err + said.out and "ret@host" not in said.err + said.out
     with pytest.raises(ConfigError, match="Write %40"):
-        storage._check(typed.partition("=")[2])
+        study._check(typed.partition("=")[2])
 
 
 def test_the_recorded_changes_of_the_code_hide_passwords(tmp_path):

@@ -15,7 +15,9 @@ import runs
 import sweeps
 from cnn.cli import launch
 from cnn.config import config
-from cnn.sweep import driver, engines, group_size, grouping, making, options, reading, stats, storage
+from cnn.sweep import options, plan, ranking, study
+from cnn.sweep import run as sweep_run
+from cnn.sweep import vmapped as vmapped_module
 from cnn.train import experiment
 
 SPACE = f"{sweeps.RATES};seed=0,1"
@@ -118,10 +120,10 @@ def test_a_diverged_lane_hurts_no_other(tmp_path):
 def test_trials_that_differ_in_traced_values_are_one_program_and_structures_one_each(tmp_path, engine):
     layers = ",".join(f"flatten | dense({width}) | relu | dense(classes)" for width in range(1, 4))
     space = f"seed=0,1;model.layers={layers};{sweeps.RATES}"
-    before = engines.compilations()
+    before = sweep_run.compilations()
     short = ("config.train.epochs=1", "config.eval.test=False")
     assert sweeps.sweep(tmp_path / "s", space, f"sweep.engine={engine}", "sweep.lanes=4", *short) == 0
-    after = engines.compilations()
+    after = sweep_run.compilations()
     assert {name: after[name] - before[name] for name in after} == {"map": 0, "vmap": 0} | {engine: 3}
     assert sweeps.record(tmp_path / "s")["counts"] == {"finished": 12}
 
@@ -203,8 +205,8 @@ def test_every_sampler_draws_configurations_and_runs_each_with_all_seeds(tmp_pat
 @pytest.mark.parametrize("engine", ["map", "vmap"])
 def test_a_trial_that_always_fails_is_tried_so_often_and_the_others_go_on(tmp_path, engine):
     folder = tmp_path / "s"
-    asked = reading.ask("", [config.Override("train.epochs", "1")], {"grid": "seed=0,1,2"})
-    driver.declare(making.make(runs.SECTIONS, asked), folder)
+    asked = plan.ask("", [config.Override("train.epochs", "1")], {"grid": "seed=0,1,2"})
+    sweep_run.declare(plan.make(runs.SECTIONS, asked), folder)
     typed = ("config.train.epochs=1", f"sweep.engine={engine}", "sweep.tries=2", "sweep.lanes=3")
     with blocked(folder / "trials" / "0001"):
         assert sweeps.sweep(folder, "seed=0,1,2", *typed) == 1
@@ -233,31 +235,31 @@ def blocked(workdir):
 def test_the_engine_is_vmap_on_accelerators_and_map_on_a_cpu_unless_one_is_asked_for(tmp_path):
     auto, mapped, vmapped = (options.Options(engine=engine) for engine in ("auto", "map", "vmap"))
     for platform in ("cpu", "gpu", "tpu"):
-        assert engines.choose(auto, platform, streams=False) == ("map" if platform == "cpu" else "vmap")
-        assert engines.choose(auto, platform, streams=True) == "map"
-        assert [engines.choose(asked, platform, streams=False) for asked in (mapped, vmapped)] == ["map", "vmap"]
+        assert sweep_run.choose(auto, platform, streams=False) == ("map" if platform == "cpu" else "vmap")
+        assert sweep_run.choose(auto, platform, streams=True) == "map"
+        assert [sweep_run.choose(asked, platform, streams=False) for asked in (mapped, vmapped)] == ["map", "vmap"]
         with pytest.raises(config.ConfigError, match=r"--sweep.engine: vmap needs data in memory, got .*\. Use map"):
-            engines.choose(vmapped, platform, streams=True)
-    assert engines.choose(options.Options(workers=2), "cpu", streams=False) == "map"
+            sweep_run.choose(vmapped, platform, streams=True)
+    assert sweep_run.choose(options.Options(workers=2), "cpu", streams=False) == "map"
     with pytest.raises(config.ConfigError, match=r"--sweep.workers: is for CPUs, got 2 on gpu, .* Leave it out"):
-        engines.choose(options.Options(workers=2), "gpu", streams=False)
+        sweep_run.choose(options.Options(workers=2), "gpu", streams=False)
     assert sweeps.sweep(tmp_path / "s", "seed=0", "config.train.epochs=1") == 0
     assert sweeps.record(tmp_path / "s")["engine"]["engine"] == "map"
 
 
 def test_a_group_fits_the_memory_in_equal_parts_and_a_multiple_of_the_devices(monkeypatch):
-    monkeypatch.setattr(group_size, "memory_limit", lambda: 1e9)
-    assert group_size.lanes_for(1e6, 32, 1) == group_size.MOST_LANES_CPU
-    assert group_size.lanes_for(1e6, 6, 1) == 6
-    assert group_size.lanes_for(1e6, 9, 1) == 5
-    assert group_size.lanes_for(2e8, 32, 1) == 3
-    assert group_size.lanes_for(1e12, 32, 1) == 1
-    assert group_size.lanes_for(1e6, 30, 4) % 4 == 0
+    monkeypatch.setattr(vmapped_module, "memory_limit", lambda: 1e9)
+    assert vmapped_module.lanes_for(1e6, 32, 1) == vmapped_module.MOST_LANES_CPU
+    assert vmapped_module.lanes_for(1e6, 6, 1) == 6
+    assert vmapped_module.lanes_for(1e6, 9, 1) == 5
+    assert vmapped_module.lanes_for(2e8, 32, 1) == 3
+    assert vmapped_module.lanes_for(1e12, 32, 1) == 1
+    assert vmapped_module.lanes_for(1e6, 30, 4) % 4 == 0
 
 
 @pytest.mark.slow
 def test_a_database_that_stays_away_ends_the_sweep_with_what_is_kept_and_how_to_go_on(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(storage, "LONGEST_SECONDS", 0.5)
+    monkeypatch.setattr(study, "LONGEST_SECONDS", 0.5)
     folder = tmp_path / "s"
 
     def take_away():
@@ -305,22 +307,22 @@ def test_copies_of_a_trial_are_no_further_seeds():
         {"number": number, "status": "finished", "value": value, "fields": {"train.label_smoothing": smoothing}}
         for number, (smoothing, value) in enumerate([(0.0, 0.8), (0.0, 0.8), (0.1, 0.9), (0.1, 0.9)])
     ]
-    groups = grouping.groups(rows, "maximize")
+    groups = ranking.groups(rows, "maximize")
     assert [(group["n"], group["of"], group["sd"], group["trials"]) for group in groups] == [
         (1, 1, None, [2, 3]),
         (1, 1, None, [0, 1]),
     ]
-    assert "one seed each nobody can tell" in stats.winner(groups)["text"]
+    assert "one seed each nobody can tell" in ranking.winner(groups)["text"]
 
 
 def test_a_sweep_said_in_other_words_is_the_same(tmp_path):
     space, said = {"seed": [0, 1]}, {"init_from": "", "train": {**runs.SECTIONS["train"], "epochs": 1}}
-    short = making.make(runs.SECTIONS, reading.Asked("", [config.Override("train.epochs", "1")], space, {}, []))
-    full = making.make({**runs.SECTIONS, **said}, reading.Asked("", [], space, {}, []))
-    assert driver.declare(short, tmp_path / "sweep") == driver.declare(full, tmp_path / "sweep")
-    other = making.make(runs.SECTIONS, reading.Asked("", [config.Override("train.epochs", "2")], space, {}, []))
+    short = plan.make(runs.SECTIONS, plan.Asked("", [config.Override("train.epochs", "1")], space, {}, []))
+    full = plan.make({**runs.SECTIONS, **said}, plan.Asked("", [], space, {}, []))
+    assert sweep_run.declare(short, tmp_path / "sweep") == sweep_run.declare(full, tmp_path / "sweep")
+    other = plan.make(runs.SECTIONS, plan.Asked("", [config.Override("train.epochs", "2")], space, {}, []))
     with pytest.raises(config.ConfigError, match=r"config.train.epochs: 1 there, 2 here"):
-        driver.declare(other, tmp_path / "sweep")
+        sweep_run.declare(other, tmp_path / "sweep")
 
 
 @pytest.mark.slow

@@ -9,7 +9,8 @@ import pytest
 import runs
 from cnn.cli import launch, parser
 from cnn.config import config, resolve
-from cnn.sweep import declare, grid, making, reading
+from cnn.sweep import space_parser
+from cnn.sweep.plan import CHECKED, _corners, ask, make
 from cnn.sweep.space import Choices, Range, paths, product, sample
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -18,7 +19,7 @@ RATE = "optimizer.learning_rate"
 
 def parts(declared):
     problems = []
-    read = declare.read(declared, problems)
+    read = space_parser.read_space(declared, problems)
     assert problems == []
     return read
 
@@ -29,13 +30,13 @@ def fields(declared):
 
 def refused(declared):
     problems = []
-    declare.read(declared, problems)
+    space_parser.read_space(declared, problems)
     return "\n".join(problems)
 
 
 def plan(space, *typed, sections=runs.SECTIONS, **options):
-    asked = reading.ask("", [config.Override(*text.split("=", 1)) for text in typed], {"grid": "seed=0"})
-    return making.make(sections, asked._replace(space=space, options=options))
+    asked = ask("", [config.Override(*text.split("=", 1)) for text in typed], {"grid": "seed=0"})
+    return make(sections, asked._replace(space=space, options=options))
 
 
 def problems(space, *typed, **options):
@@ -103,7 +104,7 @@ def test_a_sample_asks_only_for_what_counts():
 def test_one_line_says_the_same_as_json():
     problems = []
     text = f"{RATE}=log(1e-4,1e-2,3); seed=0,1 ;(model.width,train.batch_size)=(8,16),(16,32); a=int(1,7,2)"
-    assert grid.read(text, problems) == {
+    assert space_parser.read_grid(text, problems) == {
         RATE: {"log": [1e-4, 1e-2], "n": 3},
         "seed": [0, 1],
         "zip": [{"model.width": [8, 16], "train.batch_size": [16, 32]}],
@@ -114,7 +115,9 @@ def test_one_line_says_the_same_as_json():
 
 def test_layer_expressions_are_choices():
     problems = []
-    read = grid.read("model.layers=conv(8, 3) | flatten | dense(classes),flatten | dense(classes);seed=1", problems)
+    read = space_parser.read_grid(
+        "model.layers=conv(8, 3) | flatten | dense(classes),flatten | dense(classes);seed=1", problems
+    )
     assert read == {"model.layers": ["conv(8, 3) | flatten | dense(classes)", "flatten | dense(classes)"], "seed": [1]}
     assert problems == []
 
@@ -131,7 +134,7 @@ def test_layer_expressions_are_choices():
 )
 def test_a_wrong_line_is_refused(text, message):
     problems = []
-    grid.read(text, problems)
+    space_parser.read_grid(text, problems)
     assert message in "\n".join(problems)
 
 
@@ -201,7 +204,7 @@ def test_the_printed_commands_make_the_very_configs(capsys, tmp_path):
     assert lines[0].startswith("12 trials")
     commands = [shlex.split(line)[2:] for line in lines if "main.py" in line]
     assert len(commands) == 12
-    made = plan(grid.read(space, []), "train.epochs=2")
+    made = plan(space_parser.read_grid(space, []), "train.epochs=2")
     for trial, arguments in zip(made.trials, commands, strict=True):
         invocation = parser.parse(arguments)
         assert invocation.problems == []
@@ -228,17 +231,17 @@ def test_flags_of_a_sweep_are_checked_together(capsys, tmp_path):
 def test_a_sweep_file_may_be_json_and_a_broken_one_is_named(tmp_path):
     good, bad = tmp_path / "a.json", tmp_path / "b.py"
     good.write_text(json.dumps({"space": {"seed": [0, 1]}, "engine": "map"}))
-    asked = reading.ask("", [], {"sweep": str(good), "sweep.tries": "5"})
-    assert making.make(runs.SECTIONS, asked).options.tries == 5
+    asked = ask("", [], {"sweep": str(good), "sweep.tries": "5"})
+    assert make(runs.SECTIONS, asked).options.tries == 5
     colon = tmp_path / "c:d" / "e:f.json"
     colon.parent.mkdir()
     colon.write_text(good.read_text())
-    assert reading.ask("", [], {"sweep": str(colon)}).space == {"seed": [0, 1]}
+    assert ask("", [], {"sweep": str(colon)}).space == {"seed": [0, 1]}
     bad.write_text("def get_sweep():\n    return 1 / 0\n")
-    assert "b.py line 2: ZeroDivisionError" in reading.ask("", [], {"sweep": str(bad)}).problems[0]
+    assert "b.py line 2: ZeroDivisionError" in ask("", [], {"sweep": str(bad)}).problems[0]
     bad.write_text("x = 1\n")
-    assert "defines no get_sweep()" in reading.ask("", [], {"sweep": str(bad)}).problems[0]
-    assert "no such file" in reading.ask("", [], {"sweep": str(tmp_path / "c.py")}).problems[0]
+    assert "defines no get_sweep()" in ask("", [], {"sweep": str(bad)}).problems[0]
+    assert "no such file" in ask("", [], {"sweep": str(tmp_path / "c.py")}).problems[0]
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "configs" / "sweeps").glob("*.py")), ids=lambda path: path.stem)
@@ -252,8 +255,8 @@ def test_every_sweep_file_is_valid(path, capsys):
 
 def test_of_a_space_with_too_many_corners_every_value_is_checked():
     space = parts({f"a.b{n}": [0, 1] for n in range(10)} | {"c": {"log": [1e-3, 1e-1]}, "d": {"int": [1, 64]}})
-    corners = making._corners(space, (7, 8))
-    assert len(corners) == making.CHECKED < 2**13
+    corners = _corners(space, (7, 8))
+    assert len(corners) == CHECKED < 2**13
     for path, ends in {"a.b0": {0, 1}, "a.b9": {0, 1}, "c": {1e-3, 1e-1}, "d": {1, 64}, "seed": {7, 8}}.items():
         assert {point.fields[path] for point in corners} == ends
-    assert corners == making._corners(space, (7, 8))
+    assert corners == _corners(space, (7, 8))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnn.sweep import curves, stats
+from cnn.sweep import ranking
 
 
 def group(*values):
@@ -11,12 +11,12 @@ def group(*values):
 
 
 def test_one_seed_tells_nothing():
-    assert "one seed each nobody can tell" in stats.winner([group(0.9), group(0.8)])["text"]
-    assert "nothing to compare" in stats.winner([group(0.9, 0.8)])["text"]
+    assert "one seed each nobody can tell" in ranking.winner([group(0.9), group(0.8)])["text"]
+    assert "nothing to compare" in ranking.winner([group(0.9, 0.8)])["text"]
 
 
 def test_a_clear_winner_is_distinguishable_and_the_difference_is_in_units_of_noise():
-    said = stats.winner([group(0.90, 0.92), group(0.50, 0.52), group(0.10, 0.12)])
+    said = ranking.winner([group(0.90, 0.92), group(0.50, 0.52), group(0.10, 0.12)])
     assert said["real"]
     assert said["sd"] == pytest.approx(0.01 * np.sqrt(2))
     assert said["ratio"] == pytest.approx(0.4 / said["sd"])
@@ -24,20 +24,20 @@ def test_a_clear_winner_is_distinguishable_and_the_difference_is_in_units_of_noi
 
 
 def test_noise_is_called_noise_with_the_seeds_that_would_be_needed():
-    said = stats.winner([group(0.90, 0.80), group(0.91, 0.78)])
+    said = ranking.winner([group(0.90, 0.80), group(0.91, 0.78)])
     assert not said["real"]
     assert said["seeds_needed"] == int(np.ceil(2 * (1.96 / said["ratio"]) ** 2))
     assert "not distinguishable; about" in said["text"]
 
 
 def test_equal_seeds_and_equal_means_are_no_division_by_zero():
-    assert "no difference at all" in stats.winner([group(1, 1), group(0, 0)])["text"]
-    assert "not distinguishable" in stats.winner([group(0, 1), group(1, 0)])["text"]
+    assert "no difference at all" in ranking.winner([group(1, 1), group(0, 0)])["text"]
+    assert "not distinguishable" in ranking.winner([group(0, 1), group(1, 0)])["text"]
 
 
 def test_the_variance_of_a_full_grid_is_shared_out_exactly():
     rows = [{"a": a, "b": b} for a in range(4) for b in range(3)]
-    found = stats.importance(rows, [2.0 * row["a"] for row in rows], grid=True)
+    found = ranking.importance(rows, [2.0 * row["a"] for row in rows], grid=True)
     shares = {factor["path"]: factor["share"] for factor in found["factors"]}
     assert shares == {"a": pytest.approx(1), "b": pytest.approx(0)}
     assert found["factors"][0]["path"] == "a"
@@ -47,7 +47,7 @@ def test_the_variance_of_a_full_grid_is_shared_out_exactly():
 def test_ranks_count_where_points_were_drawn():
     rng = np.random.default_rng(0)
     rows = [{"a": float(a), "b": float(b), "c": "x"} for a, b in rng.random((40, 2))]
-    found = stats.importance(rows, [-(row["a"] ** 3) for row in rows], grid=False)
+    found = ranking.importance(rows, [-(row["a"] ** 3) for row in rows], grid=False)
     assert found["factors"][0]["path"] == "a"
     assert found["factors"][0]["share"] == pytest.approx(1)
     assert {factor["path"] for factor in found["factors"]} == {"a", "b"}
@@ -55,14 +55,14 @@ def test_ranks_count_where_points_were_drawn():
 
 
 def test_few_trials_say_nothing():
-    assert stats.importance([{"a": 1}] * 9, [1.0] * 9, grid=True)["factors"] == []
+    assert ranking.importance([{"a": 1}] * 9, [1.0] * 9, grid=True)["factors"] == []
 
 
 def test_long_curves_keep_their_ends_and_extremes():
     curve = [[float(step), 0.0] for step in range(5000)]
     curve[1234][1], curve[4321][1] = 9.0, -9.0
-    short = curves.shortened(curve)
-    assert len(short) <= curves.MOST_POINTS
+    short = ranking.shortened(curve)
+    assert len(short) <= ranking.MOST_POINTS
     assert short[0] == curve[0]
     assert short[-1] == curve[-1]
     assert curve[1234] in short

@@ -15,7 +15,8 @@ from cnn.config.problems import Typed
 from cnn.fields import to_text
 from cnn.report import escape
 from cnn.runs import run_dir
-from cnn.sweep import grid, making, reading, starts
+from cnn.sweep import space_parser
+from cnn.sweep.plan import Asked, check, make
 
 COPIES = "--sweep.workers: are copies of a command. Leave it out, or run python main.py sweep"
 BASE = ".config.json"
@@ -94,19 +95,19 @@ def run_sweep(
     named = isinstance(config, (str, os.PathLike))
     typed = _near(files.path_of(config)) if isinstance(config, (str, os.PathLike)) else str(folder / BASE)
     problems = [COPIES] if options.get("workers", 1) != 1 else []
-    declared = grid.read(space, problems) if isinstance(space, str) else space
+    declared = space_parser.read_grid(space, problems) if isinstance(space, str) else space
     written = {name: Typed(to_text(value)) for name, value in options.items()}
-    plan = making.make(base, reading.Asked(typed, (), declared, written, problems))
-    starts.check(plan, folder)
+    plan = make(base, Asked(typed, (), declared, written, problems))
+    check(plan, folder)
     with run.interruptible() as interruption:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="IProgress not found")  # Optuna's, for bars that we do not show
-            from cnn.sweep import driver  # JAX takes seconds to import
+            from cnn.sweep import run as sweep_run  # JAX takes seconds to import
 
         if not named:
             folder.mkdir(parents=True, exist_ok=True)
             run_dir.write(folder / BASE, json.dumps(base, indent=2).encode())
-        return Sweep(folder, driver.run(plan, folder, storage, interruption))
+        return Sweep(folder, sweep_run.run(plan, folder, storage, interruption))
 
 
 def _near(path: str) -> str:

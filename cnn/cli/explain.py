@@ -66,10 +66,7 @@ def _checked(values: Config, flags: Mapping[str, str], words: Sequence[str]) -> 
 def _follow(
     values: Config, workdir: Path, flags: Mapping[str, str], words: Sequence[str], count: int, max_mb: float
 ) -> Journey:
-    from cnn.explain.journey import (
-        capture,
-        follow_split,  # JAX takes seconds to import, and the checks above need none
-    )
+    from cnn.explain.journey import capture, follow_split
     from cnn.train import checkpointer
 
     weights = flags.get("weights", values.eval.weights)

@@ -15,8 +15,7 @@ from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.data.types import DataError
 from cnn.layers.base import LayerError
 from cnn.runs import lock, run_dir
-from cnn.sweep import making, reading
-from cnn.sweep.plan import Plan
+from cnn.sweep.plan import Plan, ask, make
 from cnn.system import environment, multihost, preemption, redaction
 from cnn.system.text import plain
 
@@ -113,13 +112,13 @@ def _tell_old_names(path: str, raw: Mapping[str, Any], overrides: Sequence[Overr
 def _sweep(invocation: Invocation) -> tuple[Plan, Path]:
     typed = invocation.flags.get("config", "")
     path = files.named(typed) if typed else str(DEFAULT_CONFIG)
-    asked = reading.ask(typed, invocation.overrides, invocation.flags)
+    asked = ask(typed, invocation.overrides, invocation.flags)
     try:
         base = _sections(invocation, path)
     except ConfigError as error:
         raise ConfigError(error.problems + asked.problems) from None
     _tell_old_names(path, base, invocation.overrides)
-    plan = making.make(base, asked)
+    plan = make(base, asked)
     space = Path(invocation.flags["sweep"]).stem if "sweep" in invocation.flags else "grid"
     return plan, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}-{space}")
 

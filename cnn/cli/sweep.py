@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cnn.cli import printing
 from cnn.runs import run_dir
-from cnn.sweep import copies, listing, starts
-from cnn.sweep.plan import RECORD, Plan
+from cnn.sweep import copies
+from cnn.sweep.plan import RECORD, Plan, check, lines
 from cnn.system.preemption import Preemption
 from cnn.system.text import plain
 
@@ -19,9 +19,9 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
       0; or 1 where a trial could not be run; of several workers the worst exit code.
     """
     if flags.get("sweep.print") == "true":
-        print("\n".join(plain(line) for line in listing.lines(plan, workdir)))
+        print("\n".join(plain(line) for line in lines(plan, workdir)))
         return 0
-    starts.check(plan, workdir)
+    check(plan, workdir)
     sys.stdout.flush()
     if plan.options.workers > 1 and not copies.is_copy():
         codes = copies.run(plan.options.workers)
@@ -29,11 +29,11 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
         if record and min(codes) <= 1:  # to whom nothing was left to do
             printing.ranking(record, workdir)
         return max(codes)
-    from cnn.sweep import driver  # JAX takes seconds to import
+    from cnn.sweep import run as sweep_run  # JAX takes seconds to import
 
     with Preemption() as interruption:
         if copies.is_copy():
             copies.follow(interruption)
-        record = driver.run(plan, workdir, flags.get("storage", ""), interruption)
+        record = sweep_run.run(plan, workdir, flags.get("storage", ""), interruption)
     printing.ranking(record, workdir)
     return 1 if record["counts"].get("failed") else 0

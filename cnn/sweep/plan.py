@@ -1,20 +1,107 @@
-"""A whole sweep, checked: its trials as configs, and the command that runs each alone. Imports no JAX."""
+"""The plan of a sweep: its trials or its space; made, read from its folder, listed, and checked before it starts."""
 
 import dataclasses
 import hashlib
+import itertools
 import json
+import random
+import runpy
 import shlex
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from cnn import fields
 from cnn.config import resolve
-from cnn.config.config import Config, ConfigError, Override
+from cnn.config.config import RENAMED, Config, ConfigError, Override
+from cnn.config.problems import Problems, Section, Typed
 from cnn.fields import to_text
-from cnn.sweep.options import Grid, Options
-from cnn.sweep.reading import Asked
-from cnn.sweep.space import Choices, Part, Range, sample
+from cnn.sweep import space_parser
+from cnn.sweep.options import CHANGEABLE, Grid, Options
+from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, paths, product, sample
 from cnn.system import redaction
+from cnn.train import init_from
+
+COPIES = "Use --sweep.workers=N, which starts N copies of the command"
+
+
+class Asked(NamedTuple):
+    """A sweep as a person declared it, read but not checked."""
+
+    config: str
+    """The config file as typed, empty for the default."""
+    overrides: Sequence[Override]
+    space: Any
+    options: Mapping[str, Any]
+    problems: list[str]
+
+    def plain(self, options: Options) -> dict[str, Any]:
+        """Returns the options as JSON, expressions as they were written."""
+        plain = fields.to_json(fields.defaults(Options))
+        given = {name: value.text if isinstance(value, Typed) else value for name, value in self.options.items()}
+        texts = {name: given.get(name, plain[name]) for name in ("sampler", "pruner")}
+        return {**fields.to_json(options), **texts}
+
+
+class _Noted(Problems):
+    def note(self, path: str, message: str) -> None:
+        self.append(f"--{path}: {message}")
+
+
+def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) -> Asked:
+    """Reads the sweep's file and flags; what is wrong is in the answer's `problems`.
+
+    Args:
+      config: the config file as typed, empty for the default.
+      overrides: of the config.
+      flags: `sweep` is a file and `grid` a space in one line, one of them; `sweep.<option>` is an option.
+    """
+    problems: list[str] = []
+    space: Any = None
+    options: dict[str, Any] = {}
+    if ("sweep" in flags) == ("grid" in flags):
+        problems.append("--sweep: needs a space. Give one of --sweep=FILE and --grid='seed=0,1,2'")
+    elif "grid" in flags:
+        space = space_parser.read_grid(flags["grid"], problems)
+    else:
+        space, options = _file(Path(flags["sweep"]), problems)
+    typed = {name.removeprefix("sweep."): value for name, value in flags.items() if name.startswith("sweep.")}
+    given = {name: Typed(value) for name, value in typed.items() if name != "print"}
+    return Asked(config, overrides, space, {**options, **given}, problems)
+
+
+def _file(path: Path, problems: list[str]) -> tuple[Any, dict[str, Any]]:
+    """Returns the space and the options that a file declares: JSON, or Python with a function `get_sweep`."""
+    if not path.is_file():
+        problems.append(f"--sweep: no such file, got {path}. Those that exist are in configs/sweeps")
+        return None, {}
+    try:
+        declared = json.loads(path.read_text()) if path.suffix == ".json" else runpy.run_path(str(path))["get_sweep"]()
+    except (Exception, SystemExit) as error:  # A sweep file is a person's code and may raise anything.
+        problems.append(f"--sweep: {path}{_reason(error, path)}. Mend it or use another file")
+        return None, {}
+    if not isinstance(declared, Mapping) or "space" not in declared:
+        problems.append(f'--sweep: {path} must declare {{"space": {{...}}}} and options, got {str(declared)[:80]}.')
+        return None, {}
+    return declared["space"], {name: value for name, value in declared.items() if name != "space"}
+
+
+def _reason(error: BaseException, path: Path) -> str:
+    if isinstance(error, KeyError) and error.args == ("get_sweep",):
+        return " defines no get_sweep()"
+    frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    line = f" line {frames[-1]}" if frames else ""
+    return f"{line}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def read_options(given: Mapping[str, Any], problems: list[str]) -> Options | None:
+    """Returns the checked options; on a problem notes it and returns `None`."""
+    noted = _Noted()
+    options = Section("sweep", given, noted).record(Options)
+    problems += [f"{problem} {COPIES}" if "got 'process'" in problem else problem for problem in noted]
+    return options
+
 
 SEED = "seed"
 TRIALS = "trials"
@@ -117,3 +204,232 @@ class Plan:
 def drawn(plan: Plan, draw: Callable[[str, Choices | Range], Any]) -> dict[str, Any]:
     """Returns the fields of a configuration, each drawn."""
     return sample(plan.space, draw)
+
+
+MOST = 20_000
+"""Of a finite space so many points are listed."""
+
+
+def key(fields: Mapping[str, Any]) -> str:
+    """Returns what is the same for equal fields, in whatever order they were set."""
+    return json.dumps(dict(fields), sort_keys=True)
+
+
+def points(space: tuple[Part, ...]) -> list[Point] | None:
+    """Returns the points of a space, each once and at most `MOST`; `None` where an interval has no end of them."""
+    values = [axis.values for axis in axes(space)]
+    if any(isinstance(each, Range) and each.scale != "int" for each in values):
+        return None
+    return list({key(point.fields): point for point in itertools.islice(product(space), MOST)}.values())
+
+
+def count(space: tuple[Part, ...], asked: int) -> int:
+    """Returns how many configurations a sampler can draw of those asked for, each once."""
+    listed = points(space)
+    return asked if listed is None or len(listed) == MOST else min(asked, len(listed))
+
+
+MOST_TRIALS = 20_000
+CHECKED = 2_000
+"""So many corners of a space are resolved before a sampler draws from it."""
+
+
+def make(base: Mapping[str, Any], asked: Asked) -> Plan:
+    """Returns the sweep that was asked for, every trial of it checked.
+
+    Args:
+      base: the sections of the config file.
+      asked: what was typed and what the sweep's file holds.
+
+    Raises:
+      ConfigError: lists all that is wrong with the space, the options and the trials, each thing once.
+    """
+    problems = list(asked.problems)
+    options = read_options(asked.options, problems)
+    space = space_parser.read_space(asked.space, problems) if asked.space is not None else ()
+    swept = {RENAMED.get(path, path) for path in paths(space)}
+    typed = sorted(path for path, _ in asked.overrides if RENAMED.get(path, path) in swept)
+    problems += [f"--config.{path}: is swept too. Leave one out" for path in typed]
+    if not problems and options is not None:
+        plan = _arranged(base, asked, options, space, problems)
+        if not problems:
+            return plan
+    raise ConfigError(problems)
+
+
+def _arranged(
+    base: Mapping[str, Any], asked: Asked, options: Options, space: tuple[Part, ...], problems: list[str]
+) -> Plan:
+    grid = isinstance(options.sampler, Grid)
+    _check_options(options, space, grid, problems)
+    seeds: tuple[Any, ...] = (None,)
+    if not grid:
+        found = [part for part in axes(space) if part.path == SEED and isinstance(part.values, Choices)]
+        if found and found[0] in space:
+            seeds = found[0].values.values  # type: ignore[union-attr]
+            space = tuple(part for part in space if part is not found[0])
+            if not space:
+                problems.append("space: holds nothing but seeds. Use --sweep.sampler=grid, which runs each of them")
+    saved = {
+        "base": json.loads(json.dumps(base, default=str)),
+        "overrides": [list(override) for override in asked.overrides],
+        "space": json.loads(json.dumps(asked.space, default=str)),
+        "options": {name: value for name, value in asked.plain(options).items() if name not in CHANGEABLE},
+    }
+    plan = Plan(base, asked, options, space, seeds, (), saved)
+    if problems:
+        return plan
+    points = _numbered(product(space), problems) if grid else _corners(space, seeds)
+    trials = _checked(plan, points, problems)
+    epochs = max((trial.values.train.epochs for trial in trials), default=1)
+    drawn = 0 if grid else count(space, options.trials)
+    return dataclasses.replace(
+        plan, trials=tuple(trials) if grid else (), epochs=epochs, checked=tuple(trials), configurations=drawn
+    )
+
+
+def _check_options(options: Options, space: tuple[Part, ...], grid: bool, problems: list[str]) -> None:
+    ranges = [axis for axis in axes(space) if isinstance(axis.values, Range)]
+    if grid:
+        for axis in ranges:
+            if axis.values.scale != "int" and axis.values.number is None:  # type: ignore[union-attr]
+                problems.append(f'space.{axis.path}: a grid needs the number of points. Add "n", or use a sampler')
+        if options.trials:
+            problems.append("--sweep.trials: a grid has its own number of trials. Leave it out, or use a sampler")
+    elif not options.trials:
+        problems.append("--sweep.trials: is not set. Say how many configurations the sampler draws")
+
+
+def _numbered(points: Iterator[Point], problems: list[str]) -> list[Point]:
+    listed = list(itertools.islice(points, MOST_TRIALS + 1))
+    if len(listed) > MOST_TRIALS:
+        problems.append(f"space: has more than {MOST_TRIALS:,} trials. Use fewer values, or a sampler")
+        return []
+    return listed
+
+
+def _corners(space: tuple[Part, ...], seeds: Sequence[Any]) -> list[Point]:
+    """Returns the points of a space whose ranges are only their ends; of too many, some that are drawn."""
+    seeded = () if seeds == (None,) else (Axis(SEED, Choices(tuple(seeds))),)
+    narrowed = (*seeded, *_ends(space))
+    corners = list(itertools.islice(product(narrowed), CHECKED + 1))
+    if len(corners) <= CHECKED:
+        return corners
+    # The first of them would all begin alike, and some values would never be looked at.
+    rng = random.Random(0)
+
+    def one(name: str, values: Choices | Range) -> Any:
+        assert isinstance(values, Choices), name
+        return rng.choice(values.values)
+
+    return [Point({}, sample(narrowed, one)) for _ in range(CHECKED)]
+
+
+def _ends(space: tuple[Part, ...]) -> tuple[Part, ...]:
+    narrowed: list[Part] = []
+    for part in space:
+        if isinstance(part, Axis) and isinstance(part.values, Range):
+            part = dataclasses.replace(part, values=Choices((part.values.low, part.values.high)))
+        elif isinstance(part, Chain):
+            part = dataclasses.replace(part, spaces=tuple(_ends(inner) for inner in part.spaces))
+        narrowed.append(part)
+    return tuple(narrowed)
+
+
+def _checked(plan: Plan, points: Sequence[Point], problems: list[str]) -> list[Trial]:
+    """Returns the points as trials; a problem is noted once, with the first trial that has it."""
+    trials, seen, same = [], dict[str, tuple[str, int]](), dict[str, int]()
+    for number, point in enumerate(points):
+        try:
+            trial = plan.trial(number, point.fields, point.params)
+        except ConfigError as error:
+            shown = ", ".join(f"{path}={to_text(value)}" for path, value in point.fields.items())
+            for problem in error.problems:
+                first, count = seen.get(problem, (shown, 0))
+                seen[problem] = (first, count + 1)
+            continue
+        trials.append(trial)
+        if plan.is_grid and same.setdefault(trial.values.json, number) != number:
+            problems.append(f"space: trials {same[trial.values.json]} and {number} are the same. Remove one")
+    if not points and not problems:
+        problems.append("space: has no trials. Give each field a value")
+    for problem, (first, count) in seen.items():
+        others = f" and {count - 1} more trial{'s' if count > 2 else ''}" if count > 1 else ""
+        problems.append(f"{problem}\n    in the trial {first or 'without fields'}{others}")
+    return trials
+
+
+def lines(plan: Plan, workdir: Path) -> Iterator[str]:
+    """Yields what `--sweep.print` shows."""
+    if plan.is_grid:
+        yield f"{plan.size} trials in {workdir}"
+        for trial in plan.trials:
+            yield f"{trial.folder}  {shown(trial.fields)}"
+            yield f"    {plan.line(trial.fields, workdir / trial.folder)}"
+        return
+    with_seeds = "" if plan.seeds == (None,) else f", each with {len(plan.seeds)} seeds"
+    if line := fewer(plan):
+        yield line
+    yield f"{plan.configurations} configurations{with_seeds}: {plan.size} trials in {workdir}, drawn from"
+    for part in plan.space:
+        yield f"  {_part(part)}"
+    yield "Each trial's command is in sweep.json and in the ranking as soon as it is drawn"
+
+
+def fewer(plan: Plan) -> str:
+    """Says that the space has fewer configurations than were asked for; empty where it has enough."""
+    if plan.is_grid or plan.configurations == plan.options.trials:
+        return ""
+    asked, there = plan.options.trials, plan.configurations
+    return f"--sweep.trials: the space has only {there} different configurations, got {asked}. Each is run once"
+
+
+def shown(fields: Mapping[str, Any]) -> str:
+    """Returns what a trial sets, in a line."""
+    return " ".join(f"{path}={to_text(value)}" for path, value in fields.items())
+
+
+def _part(part: Part) -> str:
+    if isinstance(part, Chain):
+        return " or ".join("(" + "; ".join(map(_part, inner)) + ")" for inner in part.spaces)
+    if not isinstance(part, Axis):
+        return f"{part.name}: {' | '.join(part.labels)}"
+    if isinstance(part.values, Choices):
+        values = " | ".join(to_text(value) for value in part.values.values)
+    else:
+        values = f"{part.values.scale} from {part.values.low:g} to {part.values.high:g}"
+    when = "".join(f", where {path} is {' or '.join(map(to_text, allowed))}" for path, allowed in part.when)
+    return f"{part.path}: {values}{when}"
+
+
+def check(plan: Plan, folder: Path) -> None:
+    """Refuses a sweep of which some trial cannot start from what it names.
+
+    Args:
+      plan: the sweep.
+      folder: its directory; what has begun there does not read its source again.
+
+    Raises:
+      ConfigError: lists each `config.init_from` that is missing or does not fit, once.
+    """
+    starts = {
+        (values.init_from, values.init_layers, values.rows): values
+        for values in (trial.values for trial in _left(plan, folder))
+        if values.init_from
+    }
+    problems: dict[str, None] = {}
+    for values in starts.values():
+        try:
+            init_from.fit(values, init_from.find(values.init_from))
+        except ConfigError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise ConfigError(list(problems))
+
+
+def _left(plan: Plan, folder: Path) -> tuple[Trial, ...]:
+    """Returns the trials that have not begun; where a sampler draws these, such as it may draw."""
+    if plan.is_grid:
+        return tuple(trial for trial in plan.trials if not init_from.has_begun(folder / trial.folder))
+    begun = sum(map(init_from.has_begun, (folder / TRIALS).glob("*")))
+    return plan.checked if begun < plan.size else ()

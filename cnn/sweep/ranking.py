@@ -1,22 +1,252 @@
-"""The ranking of a sweep: from the trials' run directories to `sweep.json` and `sweep.csv`."""
+"""The ranking of a sweep: mean and spread over seeds, intervals, curves of the best, and the files that hold it."""
 
 import csv
 import datetime
 import io
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import scipy.special
 from optuna.trial import FrozenTrial, TrialState
 
 from cnn.config import config
 from cnn.runs import run_dir
-from cnn.sweep import curves, outcome, stats
-from cnn.sweep.board import Board
-from cnn.sweep.grouping import groups, once
-from cnn.sweep.plan import RECORD, TRIALS
+from cnn.sweep import outcome, plan
+from cnn.sweep.plan import RECORD, SEED, TRIALS
 from cnn.sweep.session import Session
+from cnn.sweep.study import Board
 from cnn.system import redaction
+
+LEAST = 10
+"""Fewer finished trials than this say nothing about what mattered."""
+RESAMPLES = 1000
+LEVEL = 0.9
+"""Of the bootstrap's interval."""
+CONFIDENCE = 0.95
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Returns the standard deviation of a sample, `None` of fewer than two."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def winner(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Says whether the best group is distinguishable from the second by the noise of the seeds.
+
+    Args:
+      groups: best first, each with its `values`, one a seed.
+
+    Returns:
+      `text`, a sentence; and where they can be told, `difference`, `sd` (pooled over all groups), `ratio`, `real`, and
+      `seeds_needed`, so many a group that this difference at this spread would be found.
+    """
+    groups = [group for group in groups if group["values"]]
+    if len(groups) < 2:
+        return {"text": "there is nothing to compare the best with"}
+    best, second = (np.asarray(group["values"], float) for group in groups[:2])
+    difference = abs(float(best.mean() - second.mean()))
+    freedom = sum(len(group["values"]) - 1 for group in groups)
+    if freedom < 1:
+        return {
+            "text": f"best and second differ by {difference:.4g}; with one seed each nobody can tell that from noise",
+            "difference": difference,
+        }
+    squares = sum(float(np.square(np.asarray(g["values"]) - np.mean(g["values"])).sum()) for g in groups)
+    sd = math.sqrt(squares / freedom)
+    error = sd * math.sqrt(1 / len(best) + 1 / len(second))
+    limit = float(scipy.special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
+    real = difference > limit * error
+    said: dict[str, Any] = {"difference": difference, "sd": sd, "real": real}
+    if sd == 0:
+        return {**said, "text": f"best and second differ by {difference:.4g}, and seeds make no difference at all"}
+    said["ratio"] = ratio = difference / sd
+    spread = f"{ratio:.2g} times the standard deviation between seeds ({sd:.2g})"
+    text = f"the means of best and second differ by {difference:.4g}, which is {spread}"
+    if real:
+        compared = len(groups)
+        choice = f"; it is the best of {compared}, so new seeds will flatter it less" if compared > 2 else ""
+        return {**said, "text": f"{text}: distinguishable at {CONFIDENCE:.0%}{choice}"}
+    if ratio == 0:
+        return {**said, "text": f"{text}: not distinguishable"}
+    needed = math.ceil(2 * (1.96 / ratio) ** 2)
+    more = max(1, needed - min(len(best), len(second)))
+    said["seeds_needed"] = needed
+    return {**said, "text": f"{text}: not distinguishable; about {more:,} more seeds each would be needed"}
+
+
+def importance(rows: Sequence[Mapping[str, Any]], values: Sequence[float], *, grid: bool) -> dict[str, Any]:
+    """Returns how much each field went with the objective; descriptive, not causal.
+
+    Args:
+      rows: the fields of each finished trial.
+      values: its objective.
+      grid: whether all combinations were run: then the share of variance of each field alone, eta squared; otherwise
+        the absolute rank correlation, of fields that are numbers.
+
+    Returns:
+      `method`, `n`, and `factors`: path, share, low and high of the bootstrap's 90 % interval; `text` where hidden.
+    """
+    if len(values) < LEAST:
+        return {
+            "text": f"hidden: {len(values)} finished trials are fewer than {LEAST}",
+            "n": len(values),
+            "factors": [],
+        }
+    measured = _eta if grid else _spearman
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, len(values), (RESAMPLES, len(values)))
+    numbers = np.asarray(values, float)
+    factors: list[dict[str, Any]] = []
+    for path in dict.fromkeys(path for row in rows for path in row):
+        column = _codes([row.get(path) for row in rows], grid)
+        if column is None or len(set(column)) < 2:
+            continue
+        shares = np.array([measured(column[draw], numbers[draw]) for draw in draws])
+        low, high = np.nanquantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        factors.append({"path": path, "share": measured(column, numbers), "low": float(low), "high": float(high)})
+    factors.sort(key=lambda factor: factor["share"], reverse=True)
+    method = "share of variance (eta squared)" if grid else "absolute rank correlation (Spearman)"
+    caveat = "descriptive, not causal; 90 % bootstrap intervals"
+    return {"method": method, "caveat": caveat, "n": len(values), "factors": factors}
+
+
+def _codes(column: Sequence[Any], grid: bool) -> np.ndarray | None:
+    numeric = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in column)
+    if not grid:
+        return np.asarray(column, float) if numeric else None
+    names = {value: code for code, value in enumerate(dict.fromkeys(map(repr, column)))}
+    return np.array([names[repr(value)] for value in column])
+
+
+def _eta(column: np.ndarray, values: np.ndarray) -> float:
+    centred = values - values.mean()
+    total = float(np.square(centred).sum())
+    if total == 0:
+        return 0.0
+    counts, sums = np.bincount(column), np.bincount(column, centred)
+    return float((np.square(sums) / np.maximum(1, counts)).sum()) / total
+
+
+def _spearman(column: np.ndarray, values: np.ndarray) -> float:
+    if len(set(column)) < 2 or len(set(values)) < 2:
+        return 0.0
+    return abs(float(np.corrcoef(_ranks(column), _ranks(values))[0, 1]))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Returns the place of each number in ascending order; equal ones share the mean of theirs."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[places]
+
+
+def groups(found: Sequence[dict[str, Any]], direction: str) -> list[dict[str, Any]]:
+    """Returns the trials that differ only in the seed, together; best first.
+
+    Whole groups come before those of which a seed diverged or was pruned, and those before groups without a value.
+
+    Args:
+      found: the trials, as `sweep.json` holds them.
+      direction: maximize or minimize.
+    """
+    together: dict[str, list[dict[str, Any]]] = {}
+    for row in found:
+        fields = {path: value for path, value in row["fields"].items() if path != SEED}
+        together.setdefault(json.dumps(fields), []).append(row)
+    listed = []
+    for text, members in together.items():
+        apart = once(members)
+        values = [row["value"] for row in apart if row["status"] == outcome.FINISHED]
+        listed.append(
+            {
+                "fields": json.loads(text),
+                "trials": [row["number"] for row in members],
+                "values": values,
+                "mean": sum(values) / len(values) if values else None,
+                "sd": spread(values),
+                "n": len(values),
+                "of": len(apart),
+                "diverged": sum(row["status"] == outcome.DIVERGED for row in apart),
+                "pruned": sum(row["status"] == outcome.PRUNED for row in apart),
+            }
+        )
+    sign = -1 if direction == "maximize" else 1
+    listed.sort(key=lambda group: (group["n"] == 0, group["n"] < group["of"], sign * (group["mean"] or 0)))
+    return listed
+
+
+def once(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns one trial for each configuration and seed, a finished one if there is: copies are no evidence."""
+    chosen: dict[str, dict[str, Any]] = {}
+    for row in sorted(found, key=lambda row: row["status"] != outcome.FINISHED):
+        chosen.setdefault(plan.key(row["fields"]), row)
+    return sorted(chosen.values(), key=lambda row: row["number"])
+
+
+def recount(folder: Path) -> None:
+    """Counts the trials of a sweep again where an earlier version counted copies of one as further seeds.
+
+    Raises:
+      BrokenFile: `sweep.json` is not what this software wrote.
+    """
+    record = run_dir.read_json(folder / RECORD)
+    if record is None or not {"trials", "groups", "direction", "importance"} <= set(record):
+        return
+    counted = {group["n"] for group in record["groups"]}
+    found = record["trials"]
+    ranked = groups(found, record["direction"])
+    if len(once(found)) == len(found) or counted == {group["n"] for group in ranked}:
+        return
+    finished = [row for row in once(found) if row["status"] == outcome.FINISHED]
+    fields, values = [row["fields"] for row in finished], [row["value"] for row in finished]
+    again = {
+        "groups": ranked,
+        "winner": winner(ranked),
+        "importance": importance(fields, values, grid=False),
+    }
+    run_dir.write_json(folder / RECORD, {**record, **again})
+
+
+MOST_POINTS = 200
+NAMES = ("train.loss", "valid.loss", "valid.accuracy")
+Curve = list[list[float]]
+
+
+def read(workdir: Path) -> dict[str, Curve]:
+    """Returns [step, value] pairs of each metric at the ends of epochs; empty where there are none yet."""
+    found: dict[str, Curve] = {}
+    try:
+        lines = (workdir / run_dir.METRICS).read_text().splitlines()
+    except FileNotFoundError:
+        return found
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:  # a line that is being written
+            continue
+        for name in NAMES:
+            split, _, metric = name.partition(".")
+            if record["kind"] == "epoch" and split in record:
+                found.setdefault(name, []).append([record["step"], record[split][metric]])
+    return {name: shortened(curve) for name, curve in found.items()}
+
+
+def shortened(curve: Curve) -> Curve:
+    """Returns at most 200 points: the first, the last, and the lowest and highest of equal parts between."""
+    if len(curve) <= MOST_POINTS:
+        return curve
+    parts = (MOST_POINTS - 2) // 2
+    inner = curve[1:-1]
+    kept = [curve[0]]
+    for part in range(parts):
+        piece = inner[part * len(inner) // parts : (part + 1) * len(inner) // parts]
+        ends = {id(point): point for point in (min(piece, key=lambda p: p[1]), max(piece, key=lambda p: p[1]))}
+        kept += sorted(ends.values())
+    return [*kept, curve[-1]]
+
 
 CSV = "sweep.csv"
 ENDED = (outcome.FINISHED, outcome.PRUNED, outcome.DIVERGED, outcome.FAILED)
@@ -83,7 +313,7 @@ def write(board: Board, session: Session, follow: Callable[[], None] = lambda: N
     plan, found = board.plan, rows(board)
     ranked = groups(found, plan.options.direction)
     for row in found:
-        row["curves"] = curves.read(board.folder / row["folder"])
+        row["curves"] = read(board.folder / row["folder"])
     finished = [row for row in once(found) if row["status"] == outcome.FINISHED]
     whole = plan.is_grid and len(finished) == plan.size
     counts = {status: sum(row["status"] == status for row in found) for status in (*ENDED, "running", "waiting")}
@@ -102,10 +332,8 @@ def write(board: Board, session: Session, follow: Callable[[], None] = lambda: N
         "engine": session.about,
         "trials": found,
         "groups": ranked,
-        "winner": stats.winner(ranked),
-        "importance": stats.importance(
-            [row["fields"] for row in finished], [row["value"] for row in finished], grid=whole
-        ),
+        "winner": winner(ranked),
+        "importance": importance([row["fields"] for row in finished], [row["value"] for row in finished], grid=whole),
         "best": _best(board, ranked, found),
     }
     run_dir.write_json(board.folder / RECORD, record)

@@ -11,11 +11,11 @@ from typing import Any
 from cnn.config.config import Config
 from cnn.config.sections import Checkpoint, Epochs, Minutes
 from cnn.runs import run_dir
-from cnn.sweep import outcome, programs, storage
+from cnn.sweep import outcome, programs, study
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan, Trial
-from cnn.sweep.queue import Claimed, Queue
-from cnn.sweep.screen import Screen
+from cnn.sweep.progress_bar import Screen
+from cnn.sweep.study import Claimed, Queue
 from cnn.system import fault_injection
 from cnn.system.preemption import Preemption
 
@@ -107,7 +107,7 @@ class Session:
 
     def ask(self, question: Callable[[], Any]) -> Any:
         """Returns the database's answer, asked again while it is away."""
-        return storage.asking(question, self.screen.line, lambda: self.interruption.requested)
+        return study.ask_until_answered(question, self.screen.line, lambda: self.interruption.requested)
 
 
 def _age() -> float:

@@ -1,4 +1,4 @@
-"""Runs a sweep: declares its folder, opens its study, lets an engine run the trials, ranks what came out."""
+"""Runs a sweep in its folder: opens the study, chooses the engine, runs the trials, writes ranking and page."""
 
 import dataclasses
 import json
@@ -7,19 +7,68 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import optuna
 
 from cnn.config import config, resolve
 from cnn.config.config import ConfigError
 from cnn.report import page_writer
 from cnn.runs import run_dir
-from cnn.sweep import engines, listing, programs, ranking, samplers, storage, workers
-from cnn.sweep.board import Board
-from cnn.sweep.plan import TRIALS, Plan
-from cnn.sweep.queue import Queue
-from cnn.sweep.screen import Screen
+from cnn.sweep import programs, ranking, samplers, sequential, vmapped
+from cnn.sweep.options import Options
+from cnn.sweep.plan import RECORD, TRIALS, Plan, fewer
+from cnn.sweep.progress_bar import Screen
 from cnn.sweep.session import Session
+from cnn.sweep.study import Away, Board, Queue, alone, ask_until_answered, connect, present
 from cnn.system.preemption import Preemption
+from cnn.train import multi_step
+
+
+def run_trials(session: Session) -> None:
+    """Runs the trials that are left.
+
+    Raises:
+      ConfigError: what was asked for is not for this machine, or these data.
+      DataError: the data are missing or unlike the config.
+    """
+    over = session.ask(lambda: ranking.ended(session.queue.board))
+    if len(over) == session.plan.size:
+        session.about |= (run_dir.read_json(session.queue.folder / RECORD) or {}).get("engine", {})
+        return
+    streams = session.datasets.of(session.plan.example.values).streams
+    engine = choose(session.plan.options, jax.default_backend(), streams=streams)
+    session.about |= {"engine": engine, "device": jax.devices()[0].device_kind}
+    if engine == "vmap":
+        vmapped.run(session)
+    else:
+        sequential.run(session)
+    session.about["compilations"] = compilations()
+
+
+def choose(options: Options, platform: str, *, streams: bool) -> str:
+    """Returns the engine: the one asked for, or that of the platform; data that are not in memory leave only `map`.
+
+    Raises:
+      ConfigError: `vmap` was asked for, and the data stream; or several workers, and there is an accelerator.
+    """
+    asked = options.engine
+    if options.workers > 1 and platform != "cpu":
+        got = f"--sweep.workers: is for CPUs, got {options.workers} on {platform}, whose memory the first one takes"
+        raise ConfigError([f"{got}. Leave it out: vmap trains trials together"])
+    if asked == "vmap" and streams:
+        raise ConfigError(["--sweep.engine: vmap needs data in memory, got data that stream. Use map"])
+    if asked != "auto":
+        return asked
+    return "map" if platform == "cpu" or streams else "vmap"
+
+
+def compilations() -> dict[str, int]:
+    """Returns how many training programs this process has compiled, by engine."""
+    return {
+        "map": sum(run._cache_size() for run in (multi_step.run_step, multi_step.run_loop, multi_step.run_scan)),  # type: ignore[attr-defined]
+        "vmap": vmapped.run_step._cache_size() + vmapped.run_scan._cache_size(),  # type: ignore[attr-defined]
+    }
+
 
 DECLARATION = run_dir.DECLARATION
 
@@ -42,13 +91,13 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption) -> dict[st
     # The study is named after what was declared first, which may say the same in other words.
     declared = run_dir.read_json(folder / DECLARATION) or {}
     plan = dataclasses.replace(plan, json=declared.get("sweep", plan.json))
-    with workers.alone(folder):  # two that make the same tables at once disturb each other
-        connected = storage.connect(url, folder)
+    with alone(folder):  # two that make the same tables at once disturb each other
+        connected = connect(url, folder)
     screen = Screen(plan.size)
-    with workers.present(folder) as worker:
+    with present(folder) as worker:
 
         def asking(question: Callable[[], Any]) -> Any:
-            return storage.asking(question, screen.line, lambda: interruption.requested)
+            return ask_until_answered(question, screen.line, lambda: interruption.requested)
 
         study = asking(lambda: _study(plan, folder, connected, token))
         session = Session(plan, Queue(Board(plan, folder, study), worker), screen, interruption)
@@ -56,7 +105,7 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption) -> dict[st
         page = page_writer.Pages(folder, when, screen.line, page_writer.of_sweep)
         session.meanwhile = page_writer.prepare_for_sweep if when != "never" else session.meanwhile
         session.record = lambda: ranking.write(session.queue.board, session, page.follow)
-        if line := listing.fewer(plan):
+        if line := fewer(plan):
             screen.line(line)
         if plan.is_grid:
             asking(lambda: session.queue.fill(programs.key))
@@ -67,14 +116,14 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption) -> dict[st
 def _work(session: Session, folder: Path, page: page_writer.Pages) -> dict[str, Any]:
     """Lets the engine work; returns the ranking, which is also written where the work did not come to its end."""
     try:
-        engines.run(session)
+        run_trials(session)
         session.about |= session.spent()
         record = session.ask(session.record)
-    except storage.Away as away:
+    except Away as away:
         done = len(list(folder.glob(f"{TRIALS}/*/{run_dir.RESULT}")))
         kept = f"Kept in {folder}: {done} of {session.plan.size} trials with their results, the others as last saved"
         remedy = "When the database answers again, start the same command: it continues from there, nothing twice"
-        raise storage.Away(f"--storage: {away}. {kept}. {remedy}") from None
+        raise Away(f"--storage: {away}. {kept}. {remedy}") from None
     except BaseException:
         session.ask(session.record)
         page.ended()
@@ -89,7 +138,7 @@ def _study(plan: Plan, folder: Path, connected: optuna.storages.RDBStorage, toke
     Raises:
       ConfigError: the database holds it, but for a folder that is not this one.
     """
-    with workers.alone(folder):
+    with alone(folder):
         study = optuna.create_study(
             study_name=f"{folder.resolve().name}-{plan.identity}",
             storage=connected,
@@ -125,7 +174,7 @@ def declare(plan: Plan, folder: Path) -> str:
         if other and not (folder / DECLARATION).exists():
             raise ConfigError([f"--workdir: {folder} exists and holds no sweep. Use --workdir={free}"])
         (folder / TRIALS).parent.mkdir(parents=True, exist_ok=True)
-        with workers.alone(folder):
+        with alone(folder):
             if (known := run_dir.read_json(folder / DECLARATION)) is None:
                 known = {"token": secrets.token_hex(8), "sweep": plan.json}
                 run_dir.write_json(folder / DECLARATION, known)

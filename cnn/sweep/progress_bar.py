@@ -7,9 +7,8 @@ from functools import partial
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cnn.sweep.listing import shown
 from cnn.sweep.outcome import Outcome
-from cnn.sweep.plan import Trial
+from cnn.sweep.plan import Trial, shown
 from cnn.system.text import plain
 from cnn.train.progress_bar import ProgressBar
 

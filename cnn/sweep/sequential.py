@@ -15,9 +15,8 @@ from cnn.sweep import outcome
 from cnn.sweep.options import CmaEs, Off, Tpe
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan
-from cnn.sweep.queue import Claimed
 from cnn.sweep.session import Session
-from cnn.sweep.storage import Away
+from cnn.sweep.study import Away, Claimed
 from cnn.system.preemption import Preempted
 from cnn.train import experiment
 from cnn.train.callbacks import Callbacks
