@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from cnn.config.sections import Seed
 from cnn.fields import Bounds, Count, Language, Natural
-from cnn.registry import METRICS
+from cnn.metrics import METRICS
 
 
 @dataclasses.dataclass(frozen=True)
