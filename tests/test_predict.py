@@ -55,7 +55,7 @@ def records(capsys):
 
 
 def test_the_logits_are_those_of_evaluation(finished, digits, capsys):
-    assert evaluate(finished, digits, "--json", "--top=10") == 0
+    assert predict(finished, digits, "--json", "--top=10") == 0
     said = records(capsys)
     evaluated = np.load(finished / "predictions-test.npz")
     assert len(said) == len(evaluated["label"])
@@ -236,7 +236,7 @@ def test_a_folder_is_read_in_order_with_its_folders_and_without_what_is_no_pictu
 def test_one_bad_file_stops_no_other(finished, here, capsys):
     save("good.png", SMALL)
     (here / "broken.png").write_bytes(b"\x89PNG")
-    assert evaluate(finished, "broken.png", "good.png", "nosuch.png") == 2
+    assert predict(finished, "broken.png", "good.png", "nosuch.png") == 2
     said = capsys.readouterr()
     assert said.out.startswith("good.png\n")
     assert len(said.out.splitlines()) == 6
@@ -245,7 +245,7 @@ def test_one_bad_file_stops_no_other(finished, here, capsys):
         "Name a PNG, JPEG, BMP or WebP file",
         "picture 'nosuch.png': cannot be read, got: No such file or directory. Name a PNG, JPEG, BMP or WebP file",
     ]
-    assert evaluate(finished, "broken.png", "good.png", "--json") == 2
+    assert predict(finished, "broken.png", "good.png", "--json") == 2
     first, second = records(capsys)
     assert first == {
         "picture": "broken.png",
@@ -259,7 +259,7 @@ def test_one_bad_file_stops_no_other(finished, here, capsys):
 def test_a_table_holds_a_line_for_each_picture_and_no_formula(finished, here, capsys):
     save("=a,b.png", dark_on_light())
     save("c.png", SMALL)
-    assert evaluate(finished, "=a,b.png", "nosuch", "c.png", "--csv", "--top=2") == 2
+    assert predict(finished, "=a,b.png", "nosuch", "c.png", "--csv", "--top=2") == 2
     header, first, missing, second = csv.reader(io.StringIO(capsys.readouterr().out))
     assert header == ["picture", "class1", "probability1", "class2", "probability2", "notes", "error"]
     assert first[0] == "'=a,b.png"
@@ -279,7 +279,7 @@ def test_hostile_names_put_no_control_character_on_the_terminal(finished, here, 
     for name in HOSTILE[::2]:
         save("plain.png", SMALL)
         (here / "plain.png").rename(here / name)
-    assert evaluate(finished, *HOSTILE, *([form] if form else [])) == 2
+    assert predict(finished, *HOSTILE, *([form] if form else [])) == 2
     said = capsys.readouterr()
     assert all(letter == "\n" or letter.isprintable() for letter in said.out + said.err)
     assert len(said.err.splitlines()) == 2
@@ -298,7 +298,7 @@ def test_hostile_names_put_no_control_character_on_the_terminal(finished, here, 
     ],
 )
 def test_a_wrong_command_line_is_refused(finished, capsys, arguments, messages):
-    assert evaluate(finished, *arguments) == 2
+    assert predict(finished, *arguments) == 2
     said = capsys.readouterr()
     assert said.out == ""
     for line, message in zip(said.err.splitlines(), messages, strict=True):
