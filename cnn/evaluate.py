@@ -21,6 +21,7 @@ from cnn.data.user_images import ImageSpec, UnreadableImage, UserImage
 from cnn.metrics import most_confused
 from cnn.model import fusion, network
 from cnn.model.classifier import Classifier
+from cnn.model.microbatch import microbatch_size
 from cnn.runs import recorded_data, run_dir
 from cnn.system import fault_injection, multihost
 from cnn.system import sharding as over
@@ -96,7 +97,7 @@ def _forward(
             # As in training: the same bits, whether the images are a whole split or a batch that was streamed.
             return classifier.logits(jax.lax.optimization_barrier(images[rows]), jnp.dtype(compute_dtype))
 
-        size = fusion.microbatch(len(rows), fusion.widest(classifier.layers, images.shape[1:]), jax.default_backend())
+        size = microbatch_size(len(rows), fusion.widest(classifier.layers, images.shape[1:]), jax.default_backend())
         return jax.lax.map(logits_of_piece, rows.reshape(-1, size)).reshape(len(rows), -1)
 
     if devices == 1:

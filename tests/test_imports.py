@@ -49,6 +49,7 @@ WITHOUT_JAX = (
     "patterns",
     "layers",
     "model.fusion",
+    "model.microbatch",
     "model.summary",
     "data.augment",
     "metrics",

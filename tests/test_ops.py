@@ -8,7 +8,7 @@ import scipy.signal
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnn.model import fusion
+from cnn.model.microbatch import microbatch_size
 from cnn.ops import batch_norm, conv, pooling
 from cnn.ops.layout import enter, leave
 from cnn.ops.noinline import noinline
@@ -306,13 +306,13 @@ def test_images_leave_a_layout_as_they_entered_it(shape):
     examples=st.integers(1, 5000), numbers=st.integers(1, 10_000_000), platform=st.sampled_from(["cpu", "gpu", "tpu"])
 )
 def test_microbatches_divide_the_batch_and_are_fewer_where_maps_are_larger(examples, numbers, platform):
-    size = fusion.microbatch(examples, numbers, platform)
+    size = microbatch_size(examples, numbers, platform)
     assert examples % size == 0
     assert size == examples or (platform == "cpu" and 8 <= size <= 64)
     if platform == "cpu" and examples % 64 == 0:
         assert size == (64 if numbers <= 2**14 else 32 if numbers <= 2**15 else size)
         assert numbers < 2**16 or size == 16
-    assert fusion.microbatch(examples, numbers, platform, devices=2) == fusion.microbatch(
+    assert microbatch_size(examples, numbers, platform, devices=2) == microbatch_size(
         examples, -(-numbers // 2), platform
     )
 

@@ -12,7 +12,7 @@ import pytest
 from cnn import evaluate, hyperparams
 from cnn.data import loader
 from cnn.layers.base import Shard
-from cnn.model import fusion
+from cnn.model.microbatch import microbatch_size
 from cnn.model.network import apply, apply_train
 from cnn.optim import OPTIMIZERS, averages
 from cnn.train import multi_step
@@ -148,8 +148,8 @@ def gradients(text, count):
 )
 @pytest.mark.parametrize("count", [96, pytest.param(67, marks=pytest.mark.slow)])
 def test_gradients_by_microbatches_are_those_of_the_whole_batch(text, count):
-    assert fusion.microbatch(96, 1000, "cpu") == 48
-    assert fusion.microbatch(67, 1000, "cpu") == 67
+    assert microbatch_size(96, 1000, "cpu") == 48
+    assert microbatch_size(67, 1000, "cpu") == 67
     ours, whole = gradients(text, count)
     # Not relative to each leaf: the bias before a batch normalisation has no gradient but rounding.
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5), ours, whole)

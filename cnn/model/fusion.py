@@ -1,4 +1,4 @@
-"""What is computed together: layers that fuse into one operation, and how many examples a microbatch has.
+"""Which layers fuse into one operation.
 
 Plain Python on the layer list, before anything is compiled, so that memory can be estimated without JAX. Fusing is
 exact algebra; it never changes the layers, their parameters or what a checkpoint holds. `singles`, one operation a
@@ -117,28 +117,3 @@ def _read(shape: Shape, pool: MaxPool) -> tuple[int, int]:
     """Returns how many rows and columns of a map the pooling reads."""
     height, width, _ = pool.output(shape)
     return (height - 1) * pool.strides[0] + pool.window[0], (width - 1) * pool.strides[1] + pool.window[1]
-
-
-_FEWEST, _MOST = 16, 64
-"""Examples: fewer make the innermost axis too short; more leave the caches and are not faster."""
-_NUMBERS = 2**20
-"""The most numbers of a map of a microbatch: with what is made of it, more do not stay in the caches."""
-
-
-def microbatch(examples: int, numbers: int, platform: str, *, devices: int = 1) -> int:
-    """Returns how many of so many examples are best computed together, where they do not depend on each other.
-
-    A CPU keeps what a few dozen need between two layers in its caches, and uses the same memory for the next ones; so
-    one program that takes them in turn trains twice as fast. An accelerator wants all of them.
-
-    Args:
-      examples: in the batch; the microbatch divides them.
-      numbers: of the largest map of one example.
-      platform: cpu, gpu or tpu.
-      devices: how many of one CPU take turns in training; with two, longer operations are faster than cached ones.
-    """
-    if platform != "cpu":
-        return examples
-    most = min(_MOST, max(_FEWEST, min(devices, 2) * _NUMBERS // numbers))
-    sizes = [size for size in range(most // 2, most + 1) if examples % size == 0]
-    return max(sizes, default=examples)

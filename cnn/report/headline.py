@@ -26,7 +26,7 @@ def build(run: RunFiles) -> Markup:
     """Returns what stands above the sections."""
     state, reason = status(run)
     return escape.render(
-        "head.html.j2",
+        "headline.html.j2",
         run=run,
         state=state,
         reason=reason,

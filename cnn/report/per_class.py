@@ -46,5 +46,5 @@ def build(run: RunFiles) -> PageSection | None:
                 times,
             )
         )
-    html = escape.render("classes.html.j2", rows=rows, split=name, open=len(rows) <= OPEN)
-    return PageSection("classes", "Class by class", html, scripts=(escape.source("classes.js"),), short="Classes")
+    html = escape.render("per_class.html.j2", rows=rows, split=name, open=len(rows) <= OPEN)
+    return PageSection("classes", "Class by class", html, scripts=(escape.source("per_class.js"),), short="Classes")

@@ -13,6 +13,7 @@ from cnn.config.config import Config, arrays
 from cnn.layers.combine import Residual
 from cnn.layers.convolution import Conv
 from cnn.model import fusion, summary
+from cnn.model.microbatch import microbatch_size
 from cnn.model.summary import Row
 from cnn.optim import averages
 
@@ -66,7 +67,7 @@ def need(values: Config, platform: str, *, devices: int = 1, data: int = 0) -> N
     share = values.train.batch_size // devices
     part = share // values.train.accumulate_steps
     widest = fusion.widest(values.layers, values.data.image_shape)
-    examples = fusion.microbatch(part, widest, platform, devices=devices) if fusion.independent(values.layers) else part
+    examples = microbatch_size(part, widest, platform, devices=devices) if fusion.independent(values.layers) else part
     # The pictures of the whole share are prepared at once: as bytes, and twice as numbers.
     pictures = share * math.prod(values.data.image_shape) * (1 + 2 * FLOAT)
     return Need(

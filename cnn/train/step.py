@@ -21,6 +21,7 @@ from cnn.data.loader import Examples
 from cnn.hyperparams import Hyperparams
 from cnn.layers.base import Shard
 from cnn.model import classifier, fusion, network
+from cnn.model.microbatch import microbatch_size
 from cnn.optim import averages, freeze, optimizers
 from cnn.system import sharding
 from cnn.train.state import StepConfig, TrainState
@@ -121,7 +122,7 @@ def _device_gradient(
     count = len(images)
     size = count // program.accumulate_steps
     widest = fusion.widest(hyper.layers, images.shape[1:])
-    microbatch = fusion.microbatch(size, widest, jax.default_backend(), devices=program.devices)
+    microbatch = microbatch_size(size, widest, jax.default_backend(), devices=program.devices)
 
     def loss_fn(trained: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, weights: Any) -> Any:
         logits, batch_stats = network.apply_train(

@@ -48,7 +48,7 @@ def tell(journey: Journey) -> Markup:
     height, width = (side * zoom for side in first.pixels.shape[:2])
     name = "the image" if first.label is None else escape.visible(journey.classes[first.label])
     return escape.render(
-        "story.html.j2",
+        "walkthrough.html.j2",
         journey=journey,
         first=first,
         image=picture(first.pixels, width, height, f"{name}, {first.name}"),
