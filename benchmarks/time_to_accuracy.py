@@ -79,12 +79,12 @@ def save_data(path):
     import numpy as np
 
     from cnn.config import resolve
-    from cnn.data import load
+    from cnn.data import datasets
     from networks import sections
 
     values = resolve.resolve(sections(str(ROOT / "configs" / "fashion_mnist.py")), [])
     names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "resize", "valid_fraction")
-    dataset = load.load(**{name: getattr(values.data, name) for name in names}, train_on="train+valid")
+    dataset = datasets.load(**{name: getattr(values.data, name) for name in names}, train_on="train+valid")
     arrays = {
         f"{name}_{part}": getattr(getattr(dataset, name), part)
         for name in ("train", "test")

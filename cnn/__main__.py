@@ -9,8 +9,8 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cnn.cli import COMMANDS
 from cnn.cli import parser as command_line
+from cnn.cli.commands import COMMANDS
 from cnn.system import environment
 
 environment.prepare()

@@ -9,7 +9,7 @@ import tarfile
 import numpy as np
 
 from cnn.data import mnist_cifar, tfds_catalog
-from cnn.data.load import load
+from cnn.data.datasets import load
 from cnn.data.mnist_cifar import Remote
 from cnn.data.tfds_prepare import prepare
 

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
 import runs
-from cnn.data.load import load
+from cnn.data.datasets import load
 from cnn.data.types import DataError
 
 

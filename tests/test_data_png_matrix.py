@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cnn.data import png
+from cnn.data.datasets import load
 from cnn.data.decode import BrokenPicture, decode_all, open_picture
-from cnn.data.load import load
 
 HEIGHT, WIDTH = 5, 4
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}

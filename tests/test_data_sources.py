@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from cnn import fields
 from cnn.config.sections import Data
-from cnn.data.load import load
+from cnn.data.datasets import load
 from cnn.data.resize import FILTERS, RESIZES, fit_images
 from cnn.data.splits import VALID_KEY, stratified_rows, stratified_split
 from cnn.data.types import DataError, Split

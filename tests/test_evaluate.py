@@ -13,7 +13,7 @@ import runs
 from cnn import evaluate
 from cnn.evaluate import EvalConfig, predict_logits
 from cnn.model.network import init
-from cnn.train import checkpointer, checks, experiment
+from cnn.train import checkpointer, experiment, preflight
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_every_example_of_a_split_counts_once_whatever_the_batch(averaged, tmp_p
     for batch_size in (7, 128, 10_000):
         values = runs.tiny(*AVERAGED, f"eval.batch_size={batch_size}")
         step, classifier = checkpointer.restore_classifier(values, averaged, "last")
-        dataset = checks.load_data(values.data)
+        dataset = preflight.load_data(values.data)
         found.append(evaluate.evaluate_split(values, tmp_path, classifier, dataset, split, step=step, weights="best"))
     assert [record["count"] for record in found] == [runs.EXAMPLES[split]] * 3
     assert found[0]["confusion"] == found[1]["confusion"] == found[2]["confusion"]
@@ -81,7 +81,7 @@ def test_predictions_hold_index_label_and_logits_of_every_example(copied, split)
     assert logits.shape == (count, 10)
     assert logits.dtype == np.float32
     assert int((logits.argmax(1) == label).sum()) == record["correct"]
-    assert label.tolist() == getattr(checks.load_data(runs.tiny().data), split).labels.tolist()
+    assert label.tolist() == getattr(preflight.load_data(runs.tiny().data), split).labels.tolist()
 
 
 def test_the_chosen_weights_are_the_ones_evaluated(averaged):

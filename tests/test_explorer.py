@@ -15,7 +15,7 @@ from cnn.report import colormap
 from cnn.report.html import packed, unpacked
 from cnn.report.journey import journey_file
 from cnn.report.journey.packing import shuffled
-from cnn.train import checks
+from cnn.train import preflight
 from explorers import atlas, bench, drawn, opening, paged, pointed, pressed
 from test_configs import load
 from test_journey import KINDS, section
@@ -36,7 +36,7 @@ COUNTED = {
 def real(count):
     """Returns pictures of clothes where there are any, else handwritten digits, whose numbers compress less."""
     name = "fashion_mnist" if os.environ.get("TFDS_DATA_DIR") else "digits"
-    return checks.load_data(load(name).data).test.images[:count]
+    return preflight.load_data(load(name).data).test.images[:count]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ import runs
 import test_configs
 import test_model
 from cnn import evaluate, losses, registry
-from cnn.cli import CHOICES, export
+from cnn.cli import export
+from cnn.cli.commands import CHOICES
 from cnn.config.config import ConfigError
 from cnn.config.resolve import resolve as resolve_resolve
 from cnn.export import Trained, agreement, artefact, onnx_graph, safetensors_file, stablehlo

@@ -75,7 +75,7 @@ def test_fashion_mnist_streams_with_the_bytes_of_memory(tmp_path, record_propert
 STREAM = """
 import resource, sys
 import numpy as np
-from cnn.data.load import load
+from cnn.data.datasets import load
 from cnn.data.loader import Prefetcher
 fields = dict(name="folder", data_dir=sys.argv[1], manual_dir="", image_shape=(128, 128, 3), classes=1, resize="exact",
               valid_fraction=0.0, train_on="train")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn import fields
-from cnn.cli import COMMANDS, FLAGS, SWITCHES, completion, parser
+from cnn.cli import completion, parser
+from cnn.cli.commands import COMMANDS, FLAGS, SWITCHES
 from cnn.config import config
 from cnn.registry import LAYERS
 

@@ -18,7 +18,7 @@ from cnn.config.resolve import resolve as resolve_resolve
 from cnn.data import loader, types
 from cnn.optim import OPTIMIZERS, optimizers
 from cnn.system import sharding
-from cnn.train import checks, memory_estimate
+from cnn.train import memory_estimate, preflight
 from cnn.train.state import _create
 from cnn.train.step import train_step
 from tests import networks
@@ -124,8 +124,8 @@ def test_a_batch_beyond_the_host_is_refused_before_there_is_a_run(tmp_path):
     empty = types.Split(*(networks.np.zeros(shape, networks.np.uint8) for shape in ((0, 1, 1, 1), (0,))))
     dataset = types.Dataset(empty, empty, empty, ("a",), "")
     with pytest.raises(ConfigError, match=r"config\.train\.batch_size: training needs about .* on each device, got "):
-        checks.check_memory(values, dataset, 1)
-    assert checks.check_memory is checks.check_memory
+        preflight.check_memory(values, dataset, 1)
+    assert preflight.check_memory is preflight.check_memory
 
 
 def test_the_limit_is_what_this_machine_has():

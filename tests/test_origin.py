@@ -13,9 +13,9 @@ import cnn
 import data_files
 import runs
 from cnn.config import resolve
-from cnn.data import decode, load, types
+from cnn.data import datasets, decode, types
 from cnn.runs import recorded_data, run_dir
-from cnn.train import checks, experiment
+from cnn.train import experiment, preflight
 
 FRUIT = ("apple", "kiwi", "plum")
 
@@ -240,14 +240,14 @@ def test_tfds_data_are_known_again_without_being_read_and_are_never_prepared_for
     loaded = data_files.load_from(tmp_path / "root").identity
     fields = {"name": "mnist", "manual_dir": str(tmp_path / "files"), "image_shape": (28, 28, 1), "resize": "exact"}
     fields |= {"valid_fraction": 0.0, "train_on": "train"}
-    assert load.identity(data_dir=str(tmp_path / "root"), **fields) == loaded
-    assert load.identity(data_dir=str(tmp_path / "elsewhere"), **fields) is None
+    assert datasets.identity(data_dir=str(tmp_path / "root"), **fields) == loaded
+    assert datasets.identity(data_dir=str(tmp_path / "elsewhere"), **fields) is None
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_class_is_the_same_in_either_unicode_form(tmp_path):
     write(tmp_path / "fruit", names=("caf\u00e9", "kiwi", "plum"))
-    dataset = checks.load_data(resolve.resolve(sections(tmp_path / "fruit")).data)
+    dataset = preflight.load_data(resolve.resolve(sections(tmp_path / "fruit")).data)
     run_dir.write_json(tmp_path / "run.json", {"data": {"classes": ["cafe\u0301", "kiwi", "plum"]}})
     assert recorded_data.in_order(tmp_path, dataset).class_names == ("caf\u00e9", "kiwi", "plum")
     run_dir.write_json(tmp_path / "run.json", {"data": {"classes": ["kiwi", "cafe\u0301", "plum"]}})

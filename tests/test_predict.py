@@ -12,7 +12,7 @@ import runs
 from cnn.cli import printing
 from cnn.data import decode, user_images
 from cnn.data.user_images import ImageSpec, UnreadableImage
-from cnn.train import checkpointer, checks
+from cnn.train import checkpointer, preflight
 from test_terminal import ESCAPES, screen  # noqa: F401
 
 GREY, COLOUR = ImageSpec((8, 8, 1), "exact"), ImageSpec((8, 8, 3), "exact")
@@ -24,7 +24,7 @@ SMALL = RNG.integers(0, 256, (8, 8), dtype=np.uint8)
 def digits(tmp_path_factory):
     """The test split of the tiny run, a file for each picture, in order."""
     folder = tmp_path_factory.mktemp("digits")
-    split = checks.load_data(runs.tiny().data).test
+    split = preflight.load_data(runs.tiny().data).test
     for row, image in enumerate(split.images):
         Image.fromarray(image[..., 0]).save(folder / f"{row:03}.png")
     return folder
@@ -204,7 +204,7 @@ def test_colours_and_transparency_are_said(here):
 
 
 def test_the_background_of_a_data_set_is_known_from_its_borders(finished):
-    split = checks.load_data(runs.tiny().data).train
+    split = preflight.load_data(runs.tiny().data).train
     assert user_images.background_shade(split.images) == 0
     assert runs.saved(finished, "run.json")["data"]["background"] == 0
     assert user_images.background_shade(255 - split.images) == 255

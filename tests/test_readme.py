@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from cnn import expression, fields, registry
-from cnn.cli import COMMANDS, parser
+from cnn.cli import parser
+from cnn.cli.commands import COMMANDS
 from cnn.config import config, resolve
 from cnn.data.augment import AUGMENTATIONS
 from cnn.layers import activation

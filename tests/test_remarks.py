@@ -3,7 +3,7 @@
 import pytest
 
 import runs
-from cnn.train import checks
+from cnn.train import preflight
 
 NORMED = "model.layers=flatten | dense(4) | batch_norm(momentum=0.99) | dense(4) | batch_norm(0.9) | dense(classes)"
 
@@ -23,17 +23,17 @@ NORMED = "model.layers=flatten | dense(4) | batch_norm(momentum=0.99) | dense(4)
     ],
 )
 def test_pictures_that_an_epoch_leaves_out_are_counted(examples, said):
-    assert checks.remarks(runs.tiny("train.batch_size=100"), examples) == said
+    assert preflight.remarks(runs.tiny("train.batch_size=100"), examples) == said
 
 
 def test_running_statistics_that_the_run_is_too_short_for_are_told():
-    (said,) = checks.remarks(runs.tiny(NORMED, "train.batch_size=100", "train.epochs=10"), 1000)
+    (said,) = preflight.remarks(runs.tiny(NORMED, "train.batch_size=100", "train.epochs=10"), 1000)
     assert said == (
         "config.model.layers: batch_norm1: the running statistics, by which evaluation normalises, will not have "
         "settled: with momentum 0.99 that takes about 500 moves, and the run makes 100. "
         "Use a momentum of at most 0.95 or more epochs"
     )
-    (said,) = checks.remarks(runs.tiny(NORMED, "train.batch_size=100", "train.epochs=1"), 400)
+    (said,) = preflight.remarks(runs.tiny(NORMED, "train.batch_size=100", "train.epochs=1"), 400)
     assert said.startswith("config.model.layers: batch_norm1 and 1 more: ") and said.endswith("Use more epochs")
 
 
@@ -47,7 +47,7 @@ def test_running_statistics_that_the_run_is_too_short_for_are_told():
     ],
 )
 def test_running_statistics_that_settle_or_stay_are_not_told(enough):
-    assert checks.remarks(runs.tiny(NORMED, "train.batch_size=100", *enough), 1000) == []
+    assert preflight.remarks(runs.tiny(NORMED, "train.batch_size=100", *enough), 1000) == []
 
 
 def test_a_run_says_so_at_its_start_and_a_sweep_does_not(tmp_path, capsys):

@@ -22,7 +22,7 @@ from cnn.data import loader, order
 from cnn.data.types import DataError
 from cnn.runs import checkpoint_format, checkpoints, checksum, run_dir
 from cnn.system.preemption import Preempted
-from cnn.train import checks, experiment, multi_step
+from cnn.train import experiment, multi_step, preflight
 from cnn.train.state import create_train_state, make_step_config
 from cnn.train.step import train_step
 from tests import tiny
@@ -235,7 +235,7 @@ def test_an_unfinished_run_of_other_arithmetic_is_refused_in_one_line(
 ):
     of_a_version(unfinished, name, version, commit)
     before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
-    override, digits = f"optimizer.name={name}", checks.load_data(runs.tiny().data)
+    override, digits = f"optimizer.name={name}", preflight.load_data(runs.tiny().data)
     message = (
         f"--workdir: {unfinished} holds an unfinished run of {relation} version, whose {name} computes otherwise. "
         f"{remedy}, or start again with --workdir={unfinished}-2"
@@ -461,7 +461,7 @@ def test_no_batch_is_written_to_again_once_it_was_handed_over(reference, tmp_pat
 
 def simulated(values, steps):
     """Returns the state after so many steps, made by calls of the training step alone."""
-    dataset = checks.load_data(values.data)
+    dataset = preflight.load_data(values.data)
     split = loader.Examples(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
     per_epoch = len(split.labels) // values.train.batch_size
     program = make_step_config(values, per_epoch * values.train.epochs, per_epoch)

@@ -17,7 +17,7 @@ from cnn.data.masking import mask_unusable
 from cnn.data.parts import should_stream
 from cnn.system import host_memory
 from cnn.system.preemption import Preempted
-from cnn.train import checks, experiment, multi_step
+from cnn.train import experiment, multi_step, preflight
 from tests import tiny
 
 WORKERS = [0, 1, 4]
@@ -196,8 +196,8 @@ def test_what_does_not_fit_streams_unless_asked_otherwise(loading, memory_budget
 
 def test_the_share_of_memory_decides(tmp_path):
     assert host_memory.host_bytes() > 2**28
-    assert not checks.load_data(runs.tiny().data).streams
-    assert checks.load_data(runs.tiny("data.memory_share=0").data).streams
+    assert not preflight.load_data(runs.tiny().data).streams
+    assert preflight.load_data(runs.tiny("data.memory_share=0").data).streams
 
 
 @pytest.mark.parametrize(("limit", "used", "limited"), [("4096", "1024", True), ("max", "1024", False)])

@@ -47,10 +47,10 @@ def dataset(values: Config, workdir: Path, split: str, data_dir: str | None = No
       ConfigError: the split is empty.
       DataError: the data are missing or unlike the config, or their classes have other names than the run's.
     """
-    from cnn.train import checks  # JAX takes seconds to import
+    from cnn.train import preflight  # JAX takes seconds to import
 
     _one_of("split", split, SPLITS)
-    found = checks.load_data(dataclasses.replace(values.data, data_dir=data_dir or values.data.data_dir))
+    found = preflight.load_data(dataclasses.replace(values.data, data_dir=data_dir or values.data.data_dir))
     found = recorded_data.in_order(workdir, found)
     if not len(getattr(found, split)):
         raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])

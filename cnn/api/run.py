@@ -59,9 +59,9 @@ def load_data(config: ConfigLike = "digits") -> "Dataset":
       ConfigError: lists everything that is wrong with the config.
       DataError: the data are missing or unlike the config.
     """
-    from cnn.train import checks  # JAX takes seconds to import
+    from cnn.train import preflight  # JAX takes seconds to import
 
-    return checks.load_data(files.resolved(config).data)
+    return preflight.load_data(files.resolved(config).data)
 
 
 @contextlib.contextmanager

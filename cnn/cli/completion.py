@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cnn import fields
-from cnn.cli import COMMANDS, SWITCHES
+from cnn.cli.commands import COMMANDS, SWITCHES
 from cnn.config import config
 
 SCRIPT = """\

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn.api.reading import read_run
-from cnn.cli import COMMANDS
+from cnn.cli.commands import COMMANDS
 from cnn.cli.parser import Invocation
 from cnn.config import config, files, resolve
 from cnn.config.config import Config, ConfigError, Override

@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from cnn.cli import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Command, completion, fields_help, version
+from cnn.cli import completion, fields_help, version
+from cnn.cli.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Command
 from cnn.config.config import RENAMED, Override
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.fields import did_you_mean

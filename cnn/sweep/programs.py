@@ -10,7 +10,7 @@ from cnn import hyperparams
 from cnn.config.config import Config
 from cnn.data import loader, types
 from cnn.sweep.plan import Trial
-from cnn.train import checks
+from cnn.train import preflight
 
 _LOADED = (
     *("name", "data_dir", "manual_dir", "image_shape", "classes", "resize", "valid_fraction", "train_on"),
@@ -46,8 +46,8 @@ class Datasets:
         source = _source(values)
         with self._lock:
             if source not in self._known:
-                dataset = checks.load_data(values.data)
-                checks.tell(dataset.notes)
+                dataset = preflight.load_data(values.data)
+                preflight.tell(dataset.notes)
                 # On the device once, not once for each trial.
                 train_split, valid = map(_on_device, (dataset.train, dataset.valid))
                 self._known[source] = dataclasses.replace(dataset, train=train_split, valid=valid)

@@ -29,7 +29,7 @@ from cnn.sweep.study import Away, Claimed
 from cnn.system import fault_injection
 from cnn.system.preemption import Preempted
 from cnn.system.sharding import memory_limit
-from cnn.train import checks, experiment, loop, step
+from cnn.train import experiment, loop, preflight, step
 from cnn.train.callbacks import Callbacks
 from cnn.train.loop import Made, Steps
 from cnn.train.run import Run
@@ -55,7 +55,7 @@ class VmappedTrial:
         session, values, workdir = self.session, self.session.values(self.claimed.trial), self.claimed.workdir
         try:
             dataset = session.datasets.of(values)
-            checks.check_lengths(values, dataset)
+            preflight.check_lengths(values, dataset)
             self._held.enter_context(lock.hold(workdir))
             finished = experiment.prepare(values, workdir, dataset)
             if finished is not None:

@@ -19,8 +19,8 @@ from cnn.system.compile_times import compilations
 from cnn.system.preemption import Preemption
 from cnn.train import checkpointer
 from cnn.train.callbacks import Callbacks
-from cnn.train.checks import check_lengths, check_memory, check_share, check_still_same, load_data, tell_remarks
 from cnn.train.loop import Trained, train
+from cnn.train.preflight import check_lengths, check_memory, check_share, check_still_same, load_data, tell_remarks
 from cnn.train.progress_bar import ProgressBar
 from cnn.train.run import Run
 

@@ -13,7 +13,7 @@ import jax
 
 from cnn.config import sections
 from cnn.config.config import Config, ConfigError, array_paths
-from cnn.data import load, types
+from cnn.data import datasets, types
 from cnn.fields import MAX_INTEGER
 from cnn.layers.normalisation import BatchNorm
 from cnn.runs import recorded_data
@@ -77,7 +77,9 @@ def load_data(section: sections.Data) -> types.Dataset:
     """
     names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "resize", "valid_fraction", "train_on")
     fields = {name: getattr(section, name) for name in (*names, "loading", "on_error")}
-    return load.load(**fields, memory_budget=section.memory_share * min([host_memory.host_bytes(), *_device_bytes()]))
+    return datasets.load(
+        **fields, memory_budget=section.memory_share * min([host_memory.host_bytes(), *_device_bytes()])
+    )
 
 
 def tell(lines: Iterable[str]) -> None:
@@ -99,10 +101,10 @@ def check_still_same(values: Config, workdir: Path, known: types.Dataset | None 
       DataError: they are others, or broken.
     """
     section = values.data
-    if known is None and ("identity" not in recorded_data.recorded(workdir) or load.never_changes(section.name)):
+    if known is None and ("identity" not in recorded_data.recorded(workdir) or datasets.never_changes(section.name)):
         return
     names = ("name", "data_dir", "manual_dir", "image_shape", "resize", "valid_fraction", "train_on")
-    identity = known.identity if known else load.identity(**{name: getattr(section, name) for name in names})
+    identity = known.identity if known else datasets.identity(**{name: getattr(section, name) for name in names})
     if identity is not None:
         recorded_data.check_same(workdir, identity)
         return
@@ -151,7 +153,7 @@ def check_memory(values: Config, dataset: types.Dataset, count: int) -> None:
 
 
 def tell_remarks(values: Config, workdir: Path, dataset: types.Dataset) -> None:
-    """Says on stderr what may surprise of a run that begins, and of its data, see `cnn.train.checks`."""
+    """Says on stderr what may surprise of a run that begins, and of its data, see `cnn.train.preflight`."""
     if not init_from.has_begun(workdir):
         tell([*dataset.notes, *remarks(values, len(dataset.train))])
 

@@ -1,0 +1,125 @@
+"""The commands of `main.py`: what each takes, and the module that does it, imported when asked for."""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """One command: its line of help, the flags it takes, and what it works on.
+
+    A command with neither a config nor a run is called without `config` and `workdir`; one with words is given `words`.
+    """
+
+    help: str
+    flags: tuple[str, ...]
+    takes_config: bool
+    takes_run: bool = True
+    words: str = ""
+    """What the words after the command are; empty where it takes none."""
+    only_prints: bool = False
+    """Whether nothing is left to do once nobody reads its output."""
+
+
+COMMANDS = {
+    "train": Command(
+        "train, evaluate and write the run; again: continue it, or print its result",
+        ("workdir", "devices", "distributed"),
+        True,
+    ),
+    "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True, only_prints=True),
+    "eval": Command(
+        "evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False
+    ),
+    "report": Command("write the page of a run or a sweep again, report.html, from its files", ("workdir",), False),
+    "explain": Command(
+        "follow images through a run's network, check every number, and write the run's page with their journeys",
+        ("workdir", "choose", "images", "split", "weights", "max_mb", "invert", "data_dir"),
+        False,
+        words="[PICTURE_OR_FOLDER...]",
+    ),
+    "predict": Command(
+        "what a run's network takes your own pictures for",
+        ("workdir", "weights", "top", "invert", "json", "csv"),
+        False,
+        words="PICTURE_OR_FOLDER...",
+        only_prints=True,
+    ),
+    "diff": Command(
+        "what two runs differ in: config, versions, data, results, and a paired test on the same examples",
+        ("split", "json"),
+        False,
+        takes_run=False,
+        words="RUN_A RUN_B",
+        only_prints=True,
+    ),
+    "export": Command(
+        "a run's network as one file for other programs: StableHLO, ONNX or safetensors",
+        ("workdir", "format", "out", "input", "weights"),
+        False,
+    ),
+    "filters": Command(
+        "slide a filter over a picture, as the lesson does by hand: the map, the pooling, the sum of one pixel",
+        ("filter", "weighted", "pool", "pixel", "output"),
+        False,
+        takes_run=False,
+        words="[PICTURE]",
+    ),
+    "sweep": Command(
+        "run the trials of a space and rank them; again: continue them, or print the ranking",
+        ("workdir", "sweep", "grid", "storage"),
+        True,
+    ),
+}
+
+CHOICES = {
+    "split": ("train", "valid", "test"),
+    "weights": ("last", "best", "ema"),
+    "pool": ("max", "average", "none"),
+    "invert": ("auto", "yes", "no"),
+    "choose": ("confused", "classes"),
+    "format": ("stablehlo", "onnx", "safetensors"),
+    "input": ("uint8", "float32"),
+}
+
+FLAGS = {
+    "config": "PATH      a config file, or its name in configs/ (default digits); --config.SECTION.FIELD=VALUE",
+    "workdir": "DIR      the run's directory",
+    "split": "NAME       train, valid or test (default test)",
+    "weights": "NAME     last, best or ema (default: what the run's config says)",
+    "sweep": "FILE       a file of configs/sweeps; --sweep.OPTION=VALUE (engine, workers, ...); --sweep.print only "
+    "lists",
+    "grid": "SPACE       the space in one line: 'optimizer.learning_rate=log(1e-4,1e-2,8);seed=0,1,2'",
+    "storage": "URL      a database for several machines: postgresql+psycopg://USER@HOST/NAME; its "
+    "password belongs into PGPASSWORD or ~/.pgpass",
+    "devices": "N        how many devices share each batch, or all (default)",
+    "distributed": "HOW  off (default), auto (Slurm, Open MPI, TPU), or HOST:PORT,N,I for process I of N",
+    "data_dir": "DIR     where the data are, if they have moved",
+    "top": "N            how many classes to show of each picture, the likeliest first (default 5)",
+    "invert": "WHEN      turn light for dark: yes, no, or auto (default: where a picture is light around and the run's "
+    "are dark, or the other way round; one of the exact size is left as it is)",
+    "filter": "NAME      vertical (default), horizontal, diagonal, antidiagonal, outline, sharpen, blur, identity, "
+    'lesson, or your own numbers: "[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]" or "-1 0 1; -2 0 2; -1 0 1"',
+    "pool": "NAME        what follows the map, in blocks of 2x2: max (default), average or none",
+    "pixel": "ROW,COLUMN of the map, counted from 0: whose sum is printed (default: the strongest)",
+    "choose": "HOW       confused (default), the images with the largest loss; or classes, one of each class",
+    "images": "N         how many images to follow (default 8)",
+    "max_mb": "MB        the largest page; what does not fit is left out, and the page says what (default 3)",
+    "format": "NAME      stablehlo (JAX on CPU, CUDA and TPU), onnx (ONNX Runtime and others), or safetensors (the "
+    "parameters)",
+    "out": "PATH         the file to write (default exports/model.<format> in the run's directory)",
+    "input": "TYPE       what pictures are given as: uint8 (default), or float32, 0..255 too",
+    "output": "PATH      the PNG file to write (default <picture>-<filter>.png here)",
+}
+
+WORKDIRS = {
+    "train": "the run's directory (default runs/<config name>)",
+    "sweep": "the sweep's directory (default runs/<config name>-<name of the sweep's file, or grid>)",
+    "report": "the directory of the run or the sweep",
+}
+"""What `--workdir` is where it is not that of a run that must be there."""
+
+SWITCHES = {
+    "json": "print JSON: one line for each picture, or one for a comparison",
+    "csv": "print a table with one line for each picture",
+    "weighted": "weight numbers of your own that do not add up to 0 or 1 so that they do",
+}
+"""Flags without a value."""
