@@ -15,6 +15,7 @@ import runs
 import sweeps
 from cnn.cli import launch
 from cnn.config import config
+from cnn.registry import SAMPLERS
 from cnn.sweep import options, plan, ranking, study
 from cnn.sweep import run as sweep_run
 from cnn.sweep import vmapped as vmapped_module
@@ -177,7 +178,7 @@ def test_a_pruned_trial_is_a_whole_run_and_changes_no_other(tmp_path, mapped, en
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", [name for name in options.SAMPLERS if name != "grid"])
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "grid"])
 def test_every_sampler_draws_configurations_and_runs_each_with_all_seeds(tmp_path, sampler):
     rates, smoothing = {"log": [1e-3, 1e-1]}, {"linear": [0, 0.2]}
     space = {"optimizer.learning_rate": rates, "train.label_smoothing": smoothing, "seed": [3, 4]}

@@ -8,7 +8,7 @@ import random
 import runpy
 import shlex
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,8 @@ from cnn.config.config import RENAMED, Config, ConfigError, Override
 from cnn.config.problems import Problems, Section, Typed
 from cnn.fields import to_text
 from cnn.sweep import space_parser
-from cnn.sweep.options import CHANGEABLE, Grid, Options
+from cnn.sweep.options import CHANGEABLE, Options
+from cnn.sweep.samplers import Grid
 from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, paths, product, sample
 from cnn.system import redaction
 from cnn.train import init_from
@@ -199,11 +200,6 @@ class Plan:
             return json.loads(resolve.resolve(self.base, list(self.asked.overrides)).json)
         except ConfigError:
             return None
-
-
-def drawn(plan: Plan, draw: Callable[[str, Choices | Range], Any]) -> dict[str, Any]:
-    """Returns the fields of a configuration, each drawn."""
-    return sample(plan.space, draw)
 
 
 MOST = 20_000

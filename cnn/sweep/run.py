@@ -14,7 +14,7 @@ from cnn.config import config, resolve
 from cnn.config.config import ConfigError
 from cnn.report import page_writer
 from cnn.runs import run_dir
-from cnn.sweep import programs, ranking, samplers, sequential, vmapped
+from cnn.sweep import programs, ranking, sequential, vmapped
 from cnn.sweep.options import Options
 from cnn.sweep.plan import RECORD, TRIALS, Plan, fewer
 from cnn.sweep.progress_bar import Screen
@@ -143,7 +143,7 @@ def _study(plan: Plan, folder: Path, connected: optuna.storages.RDBStorage, toke
             study_name=f"{folder.resolve().name}-{plan.identity}",
             storage=connected,
             direction=plan.options.direction,
-            pruner=samplers.pruner(plan.options.pruner, plan.epochs),
+            pruner=plan.options.pruner.make_pruner(plan.epochs),
             load_if_exists=True,
         )
         known = study.user_attrs.get("folder")

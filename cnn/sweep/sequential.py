@@ -12,7 +12,6 @@ from typing import Any
 
 from cnn.runs import lock
 from cnn.sweep import outcome
-from cnn.sweep.options import CmaEs, Off, Tpe
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan
 from cnn.sweep.session import Session
@@ -71,8 +70,7 @@ def run(session: Session) -> None:
 
 def together(plan: Plan) -> int:
     """Returns how many trials are under way: two, where what is begun does not depend on what ended before."""
-    learns = isinstance(plan.options.sampler, Tpe | CmaEs) or not isinstance(plan.options.pruner, Off)
-    return 1 if learns else 2
+    return 1 if plan.options.sampler.learns or plan.options.pruner.learns else 2
 
 
 def _work(session: Session, threads: _Threads, *, first: bool) -> None:

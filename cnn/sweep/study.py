@@ -9,21 +9,24 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import optuna
 import sqlalchemy
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cnn.config.config import ConfigError
 from cnn.runs import lock
-from cnn.sweep import options, outcome, plan, samplers
+from cnn.sweep import outcome, plan
 from cnn.sweep.outcome import Outcome
-from cnn.sweep.plan import SEED, TRIALS, Plan, Trial, drawn
-from cnn.sweep.space import parameters
+from cnn.sweep.plan import SEED, TRIALS, Plan, Trial
+from cnn.sweep.samplers import Random
+from cnn.sweep.space import Choices, Draw, Range, parameters, sample
 from cnn.system import fault_injection, redaction
 
 
@@ -32,7 +35,7 @@ class Board:
 
     def __init__(self, plan: Plan, folder: Path, study: optuna.Study) -> None:
         self.plan, self.folder, self.study = plan, folder, study
-        self._distributions = {name: samplers.distribution(values) for name, values in parameters(plan.space)}
+        self._distributions = {name: _distribution(values) for name, values in parameters(plan.space)}
 
     def trials(self) -> list[FrozenTrial]:
         """Returns every attempt, in the order in which they were added."""
@@ -57,6 +60,15 @@ class Board:
         number = configuration * len(self.plan.seeds) + seed
         seeded = {} if self.plan.seeds == (None,) else {SEED: self.plan.seeds[seed]}
         return {"fields": to_text({**fields, **seeded}), "config": configuration, "number": number}
+
+
+def _distribution(values: Choices | Range) -> BaseDistribution:
+    """Returns what Optuna draws from."""
+    if isinstance(values, Choices):
+        return CategoricalDistribution(values.values)
+    if values.scale == "int":
+        return IntDistribution(int(values.low), int(values.high), step=values.step)
+    return FloatDistribution(values.low, values.high, log=values.scale == "log")
 
 
 def to_text(fields: Any) -> str:
@@ -334,15 +346,16 @@ class Queue:
     def _ask_new(self, there: set[str], known: int) -> tuple[optuna.Trial, dict[str, Any]] | None:
         """Returns a configuration that was not drawn yet; `None` where none is found."""
         for attempt in range(10 * REDRAWS):
-            chosen = self.plan.options.sampler if attempt < REDRAWS else options.Random()
+            chosen = self.plan.options.sampler if attempt < REDRAWS else Random()
             left = plan.points(self.plan.space) if attempt == REDRAWS else None
             new = [point for point in left or () if plan.key(point.fields) not in there]
             if new:
                 self.study.enqueue_trial(new[known % len(new)].params)
-            self.study.sampler = samplers.sampler(chosen, known + attempt)
+            with _experimental():
+                self.study.sampler = chosen.make_sampler(known + attempt)
             try:
                 asked = self.study.ask()
-                fields = drawn(self.plan, samplers.draw(asked))
+                fields = sample(self.plan.space, _drawing(asked))
             finally:
                 self.study.sampler = self._idle
             if plan.key(fields) not in there:
@@ -361,6 +374,24 @@ class Queue:
             stored = settle(self.board, self.study._storage.get_trial(claimed.asked._trial_id), ended)
             final = {one.user_attrs["number"] for one in self.board.trials() if one.user_attrs.get("final")}
             return stored, len(final)
+
+
+def _drawing(trial: optuna.Trial) -> Draw:
+    """Returns what draws the parameters of a trial."""
+
+    def draw(name: str, values: Choices | Range) -> Any:
+        with _experimental():
+            return trial._suggest(name, _distribution(values))
+
+    return draw
+
+
+@contextlib.contextmanager
+def _experimental() -> Iterator[None]:
+    """Silences Optuna's warnings: it calls half of what is used here experimental."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _waiting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

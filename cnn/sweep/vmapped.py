@@ -21,7 +21,6 @@ from cnn.data.loader import Examples
 from cnn.ops import layout
 from cnn.runs import lock
 from cnn.sweep import outcome, programs
-from cnn.sweep.options import CmaEs, Tpe
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.sequential import POLL_SECONDS
 from cnn.sweep.session import Session
@@ -143,7 +142,7 @@ def group_size(session: Session, counts: Mapping[str, int]) -> int:
     if counts:
         program, trials = max(counts.items(), key=lambda item: item[1])
         example = next(trial for trial in plan.trials if programs.key(trial) == program)
-    elif isinstance(options.sampler, Tpe | CmaEs):
+    elif options.sampler.learns:
         trials = max(1, options.trials // ROUNDS) * len(plan.seeds)
     # Of several workers here each has its share.
     needed = options.workers * trial_bytes(example.values)
