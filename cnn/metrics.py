@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Float64, Int64, Integer
 
 from cnn import fields
 from cnn.losses import cross_entropy, log_softmax
+from cnn.registry import METRICS as METRICS
 from cnn.registry import metric
 
 BINS = 15

@@ -15,10 +15,10 @@ import runs
 import sweeps
 from cnn.cli import launch
 from cnn.config import config
-from cnn.registry import SAMPLERS
 from cnn.sweep import options, plan, ranking, study
 from cnn.sweep import run as sweep_run
 from cnn.sweep import vmapped as vmapped_module
+from cnn.sweep.samplers import SAMPLERS
 from cnn.train import experiment
 
 SPACE = f"{sweeps.RATES};seed=0,1"

@@ -4,8 +4,9 @@ import dataclasses
 from typing import Annotated, Any, Literal
 
 from cnn.fields import Count, Language, Natural
-from cnn.registry import METRICS, PRUNERS, SAMPLERS
-from cnn.sweep import pruners, samplers  # noqa: F401  # fill the tables
+from cnn.metrics import METRICS
+from cnn.sweep.pruners import PRUNERS
+from cnn.sweep.samplers import SAMPLERS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from cnn.fields import Bounds, Count
+from cnn.registry import PRUNERS as PRUNERS
 from cnn.registry import pruner
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from cnn.config.sections import Seed
 from cnn.fields import Count
+from cnn.registry import SAMPLERS as SAMPLERS
 from cnn.registry import sampler
 
 if TYPE_CHECKING:
