@@ -17,6 +17,7 @@ from cnn.config import resolve
 from cnn.config.config import RENAMED, Config, ConfigError, Override
 from cnn.config.problems import Problems, Section, Typed
 from cnn.fields import to_text
+from cnn.runs.sweep_record import SEED
 from cnn.sweep import space_parser
 from cnn.sweep.options import CHANGEABLE, Options
 from cnn.sweep.samplers import Grid
@@ -104,10 +105,8 @@ def read_options(given: Mapping[str, Any], problems: list[str]) -> Options | Non
     return options
 
 
-SEED = "seed"
 TRIALS = "trials"
-RECORD = "sweep.json"
-"""What is known of the trials, ranked."""
+"""Below the sweep's directory, the runs."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,10 @@ from cnn.config import config, resolve
 from cnn.config.config import ConfigError
 from cnn.report import page_writer
 from cnn.runs import run_dir
+from cnn.runs.sweep_record import RECORD, SweepJson
 from cnn.sweep import programs, ranking, sequential, vmapped
 from cnn.sweep.options import Options
-from cnn.sweep.plan import RECORD, TRIALS, Plan, fewer
+from cnn.sweep.plan import TRIALS, Plan, fewer
 from cnn.sweep.progress_bar import Screen
 from cnn.sweep.session import Session
 from cnn.sweep.study import Away, Board, Queue, alone, ask_until_answered, connect, present
@@ -73,7 +74,7 @@ def compilations() -> dict[str, int]:
 DECLARATION = run_dir.DECLARATION
 
 
-def run(plan: Plan, folder: Path, url: str, interruption: Preemption) -> dict[str, Any]:
+def run(plan: Plan, folder: Path, url: str, interruption: Preemption) -> SweepJson:
     """Runs what is missing of a sweep; writes and returns the ranking, `sweep.json`, and `sweep.csv` beside it.
 
     Args:
@@ -113,7 +114,7 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption) -> dict[st
             return _work(session, folder, page)
 
 
-def _work(session: Session, folder: Path, page: page_writer.Pages) -> dict[str, Any]:
+def _work(session: Session, folder: Path, page: page_writer.Pages) -> SweepJson:
     """Lets the engine work; returns the ranking, which is also written where the work did not come to its end."""
     try:
         run_trials(session)

@@ -11,6 +11,7 @@ from typing import Any
 from cnn.config.config import Config
 from cnn.config.sections import Checkpoint, Epochs, Minutes
 from cnn.runs import run_dir
+from cnn.runs.sweep_record import EngineRecord, SweepJson
 from cnn.sweep import outcome, programs, study
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan, Trial
@@ -36,9 +37,9 @@ class Session:
     """The data of the trials."""
     train_seconds: float = 0.0
     """Spent in training steps, by trials of this worker."""
-    about: dict[str, Any] = dataclasses.field(default_factory=dict)
+    about: EngineRecord = dataclasses.field(default_factory=lambda: EngineRecord())
     """Which engine runs, on what device, and how long it took."""
-    record: Callable[[], dict[str, Any]] = dict
+    record: Callable[[], SweepJson | None] = lambda: None
     """Writes and returns the ranking as far as it is known."""
     meanwhile: Callable[[], None] = lambda: None
     """What can be done while the first trial is compiled."""
@@ -68,7 +69,7 @@ class Session:
                 self.ask(self.record)
                 self._recorded = time.monotonic()
 
-    def spent(self) -> dict[str, Any]:
+    def spent(self) -> EngineRecord:
         """Returns, where this worker ended trials, how long its process has run and how much were no training steps.
 
         A step's first call compiles it and counts.

@@ -22,9 +22,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cnn.config.config import ConfigError
 from cnn.runs import lock
+from cnn.runs.sweep_record import SEED
 from cnn.sweep import outcome, plan
 from cnn.sweep.outcome import Outcome
-from cnn.sweep.plan import SEED, TRIALS, Plan, Trial
+from cnn.sweep.plan import TRIALS, Plan, Trial
 from cnn.sweep.samplers import Random
 from cnn.sweep.space import Choices, Draw, Range, parameters, sample
 from cnn.system import fault_injection, redaction
