@@ -250,12 +250,12 @@ def test_the_engine_is_vmap_on_accelerators_and_map_on_a_cpu_unless_one_is_asked
 
 def test_a_group_fits_the_memory_in_equal_parts_and_a_multiple_of_the_devices(monkeypatch):
     monkeypatch.setattr(vmapped_module, "memory_limit", lambda: 1e9)
-    assert vmapped_module.lanes_for(1e6, 32, 1) == vmapped_module.MOST_LANES_CPU
-    assert vmapped_module.lanes_for(1e6, 6, 1) == 6
-    assert vmapped_module.lanes_for(1e6, 9, 1) == 5
-    assert vmapped_module.lanes_for(2e8, 32, 1) == 3
-    assert vmapped_module.lanes_for(1e12, 32, 1) == 1
-    assert vmapped_module.lanes_for(1e6, 30, 4) % 4 == 0
+    assert vmapped_module.trials_together(1e6, 32, 1) == vmapped_module.MOST_TOGETHER_CPU
+    assert vmapped_module.trials_together(1e6, 6, 1) == 6
+    assert vmapped_module.trials_together(1e6, 9, 1) == 5
+    assert vmapped_module.trials_together(2e8, 32, 1) == 3
+    assert vmapped_module.trials_together(1e12, 32, 1) == 1
+    assert vmapped_module.trials_together(1e6, 30, 4) % 4 == 0
 
 
 @pytest.mark.slow

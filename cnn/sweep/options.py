@@ -35,4 +35,4 @@ class Options:
 
 
 CHANGEABLE = ("tries", "engine", "lanes", "workers")
-"""Options that a sweep may continue with differently: they say how, not what."""
+"""Options that a sweep may continue with differently, as none changes which trials there are, or what they compute."""

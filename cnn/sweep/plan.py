@@ -29,7 +29,7 @@ COPIES = "Use --sweep.workers=N, which starts N copies of the command"
 
 
 class Asked(NamedTuple):
-    """A sweep as a person declared it, read but not checked."""
+    """A sweep as the user declared it, read but not checked."""
 
     config: str
     """The config file as typed, empty for the default."""
@@ -80,7 +80,7 @@ def _file(path: Path, problems: list[str]) -> tuple[Any, dict[str, Any]]:
         return None, {}
     try:
         declared = json.loads(path.read_text()) if path.suffix == ".json" else runpy.run_path(str(path))["get_sweep"]()
-    except (Exception, SystemExit) as error:  # A sweep file is a person's code and may raise anything.
+    except (Exception, SystemExit) as error:  # A sweep file is the user's code and may raise anything.
         problems.append(f"--sweep: {path}{_reason(error, path)}. Mend it or use another file")
         return None, {}
     if not isinstance(declared, Mapping) or "space" not in declared:
@@ -128,7 +128,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is swept, and how."""
+    """The space, the options and the trials of a sweep, checked."""
 
     base: Mapping[str, Any]
     """The sections of the config file."""
@@ -184,11 +184,11 @@ class Plan:
         return ["train", *file, *(f"--config.{path}={value}" for path, value in self._overrides(fields))]
 
     def line(self, fields: Mapping[str, Any], workdir: Path) -> str:
-        """Returns what a person types to run a point alone, in its place; passwords in URLs are hidden."""
+        """Returns what the user types to run a point alone, in its place; passwords in URLs are hidden."""
         return shlex.join(["python", "main.py", *redaction.words(self.flags(fields)), f"--workdir={workdir}"])
 
     def again(self, fields: Mapping[str, Any], workdir: Path) -> str:
-        """Returns what a person types to train a point anew; the test split is read at its end, as choosing is over."""
+        """Returns what the user types to train a point anew; the test split is read at its end, as choosing is over."""
         read = [] if self.trial(0, fields, {}).values.eval.test else ["--config.eval.test=True"]
         flags = [flag for flag in self.flags(fields) if not (read and flag.startswith("--config.eval.test="))]
         return shlex.join(["python", "main.py", *flags, *read, f"--workdir={workdir}"])

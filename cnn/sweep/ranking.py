@@ -43,7 +43,7 @@ from cnn.runs.sweep_record import (
 from cnn.sweep import outcome, plan
 from cnn.sweep.plan import TRIALS
 from cnn.sweep.session import Session
-from cnn.sweep.study import Board
+from cnn.sweep.study import Study
 from cnn.system import redaction
 
 CSV = "sweep.csv"
@@ -59,19 +59,19 @@ LEVEL = 0.9
 CONFIDENCE = 0.95
 
 
-def write(board: Board, session: Session, follow: Callable[[], None] = lambda: None) -> SweepJson:
+def write(study: Study, session: Session, follow: Callable[[], None] = lambda: None) -> SweepJson:
     """Writes `sweep.json` and `sweep.csv`, calls `follow`, which reads them, and returns what the former holds."""
-    plan, found = board.plan, rows(board)
+    plan, found = study.plan, rows(study)
     ranked = groups(found, plan.options.direction)
     for row in found:
-        row["curves"] = read_curves(board.folder / row["folder"])
+        row["curves"] = read_curves(study.folder / row["folder"])
     finished = _finished(found)
     whole = plan.is_grid and len(finished.values) == plan.size
     counts = {status: sum(row["status"] == status for row in found) for status in (*ENDED, RUNNING, WAITING)}
     record: SweepJson = {
         "schema": 1,
-        "name": board.folder.resolve().name,
-        "study": board.study.study_name,
+        "name": study.folder.resolve().name,
+        "study": study.optuna_study.study_name,
         "objective": plan.options.objective,
         "direction": plan.options.direction,
         "size": max(plan.size, len(found)),
@@ -85,10 +85,10 @@ def write(board: Board, session: Session, follow: Callable[[], None] = lambda: N
         "groups": ranked,
         "winner": winner(ranked),
         "importance": importance(*finished, grid=whole),
-        "best": _best(board, ranked, found),
+        "best": _best(study, ranked, found),
     }
-    run_dir.write_json(board.folder / RECORD, record)
-    run_dir.write(board.folder / CSV, _csv(record).encode())
+    run_dir.write_json(study.folder / RECORD, record)
+    run_dir.write(study.folder / CSV, _csv(record).encode())
     follow()
     return record
 
@@ -117,20 +117,20 @@ def _varying(found: list[TrialRecord]) -> list[str]:
     return [path for path in named if len({json.dumps(row["fields"].get(path)) for row in found}) > 1]
 
 
-def _best(board: Board, ranked: list[GroupRecord], found: list[TrialRecord]) -> BestRecord | None:
+def _best(study: Study, ranked: list[GroupRecord], found: list[TrialRecord]) -> BestRecord | None:
     """Returns the best configuration: its best trial, how its config differs from the base, and the command."""
     if not ranked or not ranked[0]["n"]:
         return None
     members = [
         (row["value"], row) for row in found if row["number"] in ranked[0]["trials"] and row["value"] is not None
     ]
-    choose = max if board.plan.options.direction == "maximize" else min
+    choose = max if study.plan.options.direction == "maximize" else min
     _, row = choose(members, key=lambda member: member[0])
-    saved = run_dir.completed(run_dir.read_json(board.folder / row["folder"] / run_dir.CONFIG) or {})
-    base = board.plan.base_values()
+    saved = run_dir.completed(run_dir.read_json(study.folder / row["folder"] / run_dir.CONFIG) or {})
+    base = study.plan.base_values()
     changed = config.differences(base, saved) if base else [(path, None, new) for path, new in row["fields"].items()]
     diff: list[ChangeRecord] = [{"path": path, "base": before, "best": now} for path, before, now in changed]
-    command = board.plan.again(row["fields"], board.folder.with_name(f"{board.folder.name}-best"))
+    command = study.plan.again(row["fields"], study.folder.with_name(f"{study.folder.name}-best"))
     return {
         "trial": row["number"],
         "fields": ranked[0]["fields"],
@@ -150,25 +150,25 @@ def _csv(record: SweepJson) -> str:
     return buffer.getvalue()
 
 
-def ended(board: Board) -> set[int]:
+def ended(study: Study) -> set[int]:
     """Returns the numbers of the trials that need no more work."""
-    return {row["number"] for row in rows(board) if row["status"] in ENDED}
+    return {row["number"] for row in rows(study) if row["status"] in ENDED}
 
 
-def rows(board: Board) -> list[TrialRecord]:
+def rows(study: Study) -> list[TrialRecord]:
     """Returns what is known of each trial, by number; without its curves, which are long."""
     attempts: dict[int, list[FrozenTrial]] = {}
-    for trial in board.trials():
+    for trial in study.trials():
         if "number" in trial.user_attrs:
             attempts.setdefault(trial.user_attrs["number"], []).append(trial)
-    return [_row(board, number, tries) for number, tries in sorted(attempts.items())]
+    return [_row(study, number, tries) for number, tries in sorted(attempts.items())]
 
 
-def _row(board: Board, number: int, tries: list[FrozenTrial]) -> TrialRecord:
+def _row(study: Study, number: int, tries: list[FrozenTrial]) -> TrialRecord:
     last, folder = tries[-1], f"{TRIALS}/{number:04}"
-    result = run_dir.read_json(board.folder / folder / run_dir.RESULT)
+    result = run_dir.read_json(study.folder / folder / run_dir.RESULT)
     fields = json.loads(last.user_attrs["fields"])
-    objective = board.plan.options.objective
+    objective = study.plan.options.objective
     ended = outcome.of_result(result, objective) if result else None
     status = ended.status if ended else _status(last)
     split = (result or {}).get(objective.partition(".")[0], {})
@@ -182,7 +182,7 @@ def _row(board: Board, number: int, tries: list[FrozenTrial]) -> TrialRecord:
         "interval": binomial,
         "fields": fields,
         "epochs": result["epochs"] if result else None,
-        "step": result["step"] if result else outcome.newest_step(board.folder / folder),
+        "step": result["step"] if result else outcome.newest_step(study.folder / folder),
         "train_seconds": result["train_seconds"] if result else None,
         "parameters": result["parameters"] if result else None,
         "stopped": result["stopped"] if result else None,
@@ -191,7 +191,7 @@ def _row(board: Board, number: int, tries: list[FrozenTrial]) -> TrialRecord:
         "worker": last.user_attrs.get("worker"),
         "started": _time(began[-1]) if began else None,
         "ended": _time(last.datetime_complete) if last.datetime_complete else None,
-        "command": board.plan.line(fields, board.folder / folder),
+        "command": study.plan.line(fields, study.folder / folder),
         "curves": {},
     }
 

@@ -20,7 +20,7 @@ from cnn.sweep.options import Options
 from cnn.sweep.plan import TRIALS, Plan, fewer
 from cnn.sweep.progress_bar import Screen
 from cnn.sweep.session import Session
-from cnn.sweep.study import Away, Board, Queue, alone, ask_until_answered, connect, present
+from cnn.sweep.study import Away, Queue, Study, alone, ask_until_answered, connect, present
 from cnn.system.preemption import Preemption
 from cnn.train import multi_step
 
@@ -32,7 +32,7 @@ def run_trials(session: Session) -> None:
       ConfigError: what was asked for is not for this machine, or these data.
       DataError: the data are missing or unlike the config.
     """
-    over = session.ask(lambda: ranking.ended(session.queue.board))
+    over = session.ask(lambda: ranking.ended(session.queue.study))
     if len(over) == session.plan.size:
         session.about |= (run_dir.read_json(session.queue.folder / RECORD) or {}).get("engine", {})
         return
@@ -100,17 +100,17 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption) -> SweepJs
         def asking(question: Callable[[], Any]) -> Any:
             return ask_until_answered(question, screen.line, lambda: interruption.requested)
 
-        study = asking(lambda: _study(plan, folder, connected, token))
-        session = Session(plan, Queue(Board(plan, folder, study), worker), screen, interruption)
+        optuna_study = asking(lambda: _optuna_study(plan, folder, connected, token))
+        session = Session(plan, Queue(Study(plan, folder, optuna_study), worker), screen, interruption)
         when = plan.example.values.report.page
         page = page_writer.Pages(folder, when, screen.line, page_writer.of_sweep)
         session.meanwhile = page_writer.prepare_for_sweep if when != "never" else session.meanwhile
-        session.record = lambda: ranking.write(session.queue.board, session, page.follow)
+        session.record = lambda: ranking.write(session.queue.study, session, page.follow)
         if line := fewer(plan):
             screen.line(line)
         if plan.is_grid:
             asking(lambda: session.queue.fill(programs.key))
-        with screen.running(asking(lambda: len(ranking.ended(session.queue.board)))):
+        with screen.running(asking(lambda: len(ranking.ended(session.queue.study)))):
             return _work(session, folder, page)
 
 
@@ -133,7 +133,7 @@ def _work(session: Session, folder: Path, page: page_writer.Pages) -> SweepJson:
     return record
 
 
-def _study(plan: Plan, folder: Path, connected: optuna.storages.RDBStorage, token: str) -> optuna.Study:
+def _optuna_study(plan: Plan, folder: Path, connected: optuna.storages.RDBStorage, token: str) -> optuna.Study:
     """Returns the study of this folder, made where there is none.
 
     Raises:
@@ -169,7 +169,7 @@ def declare(plan: Plan, folder: Path) -> str:
     free = next(f"{folder}-{n}" for n in range(2, 1_000_000) if not Path(f"{folder}-{n}").exists())
     known = run_dir.read_json(folder / DECLARATION)
     if known is None:
-        # Whoever was killed in its first moment left hidden files only.
+        # A command killed in its first moment left hidden files only.
         other = folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir()))
         # Another worker may have begun meanwhile; it declares before anything else.
         if other and not (folder / DECLARATION).exists():

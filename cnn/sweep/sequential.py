@@ -26,7 +26,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class _Threads:
-    """The threads that train; whoever enters is the one that makes steps."""
+    """The threads that train; within the block, a thread is the only one that makes steps."""
 
     def __init__(self, working: int) -> None:
         self.working = working
@@ -42,7 +42,7 @@ class _Threads:
         self._turn.release()
 
     def leave(self) -> bool:
-        """Tells whether the one who asks may end, for another one stays."""
+        """Tells whether the thread that asks may end, since another one stays."""
         with self._lock:
             stays = self.working > 1
             self.working -= stays
@@ -96,7 +96,7 @@ def _work(session: Session, threads: _Threads, *, first: bool) -> None:
 
 def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextManager[Any]) -> None:
     """Trains one trial, making its steps within `turn`, and stores how it ended."""
-    callbacks = Callbacks(session.screen.reporter(claimed.trial), session.judge(claimed), pages=False, turn=turn)
+    callbacks = Callbacks(session.screen.reporter(claimed.trial), session.end_early(claimed), pages=False, turn=turn)
     values = session.values(claimed.trial)
     try:
         finished = experiment.run(
@@ -108,7 +108,7 @@ def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextMa
         )
         ended = outcome.of_result(finished.result, session.plan.options.objective)
     except Preempted:
-        with contextlib.suppress(Away):  # then whoever comes next finds it
+        with contextlib.suppress(Away):  # then the next worker finds it
             session.settle(claimed, Outcome(outcome.PREEMPTED, final=False))
         raise
     except Away:

@@ -12,11 +12,11 @@ from cnn.config.config import Config
 from cnn.config.sections import Checkpoint, Epochs, Minutes
 from cnn.runs import run_dir
 from cnn.runs.sweep_record import EngineRecord, SweepJson
-from cnn.sweep import outcome, programs, study
+from cnn.sweep import outcome, programs
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan, Trial
 from cnn.sweep.progress_bar import Screen
-from cnn.sweep.study import Claimed, Queue
+from cnn.sweep.study import Claimed, Queue, ask_until_answered
 from cnn.system import fault_injection
 from cnn.system.preemption import Preemption
 
@@ -89,15 +89,15 @@ class Session:
             return values
         return dataclasses.replace(values, checkpoint=Checkpoint(CADENCE))
 
-    def judge(self, claimed: Claimed) -> Callable[[int, dict[str, float]], str | None]:
-        """Returns what hears of a trial's evaluations and says whether to end it."""
+    def end_early(self, claimed: Claimed) -> Callable[[int, dict[str, float]], str | None]:
+        """Returns what stores each evaluation of a trial, and says why the pruner ends it there, or `None`."""
         name = self.plan.options.objective.partition(".")[2]
 
-        def heard(epoch: int, valid: dict[str, float]) -> str | None:
+        def validated(epoch: int, valid: dict[str, float]) -> str | None:
             pruned = self.ask(lambda: self.queue.report(claimed, epoch, valid[name]))
             return f"{outcome.PRUNED_BY} after epoch {epoch}: {name} {valid[name]:.4g}" if pruned else None
 
-        return heard
+        return validated
 
     def wait(self, seconds: float) -> None:
         """Waits for trials of others, saying so once."""
@@ -108,7 +108,7 @@ class Session:
 
     def ask(self, question: Callable[[], Any]) -> Any:
         """Returns the database's answer, asked again while it is away."""
-        return study.ask_until_answered(question, self.screen.line, lambda: self.interruption.requested)
+        return ask_until_answered(question, self.screen.line, lambda: self.interruption.requested)
 
 
 def _age() -> float:

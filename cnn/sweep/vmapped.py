@@ -60,7 +60,9 @@ class VmappedTrial:
             if finished is not None:
                 self._settle(outcome.of_result(finished, session.plan.options.objective))
                 return False
-            callbacks = Callbacks(session.screen.reporter(self.claimed.trial), session.judge(self.claimed), pages=False)
+            callbacks = Callbacks(
+                session.screen.reporter(self.claimed.trial), session.end_early(self.claimed), pages=False
+            )
             self.run = Run(
                 values, workdir, dataset, session.interruption, callbacks=callbacks, dispatched=self.dispatched
             )
@@ -100,7 +102,7 @@ class VmappedTrial:
         try:
             self.session.interruption.check()
             result = experiment.finish(self.run, trained)
-        except Preempted:  # all is saved, and whoever continues finishes
+        except Preempted:  # all is saved, and the next worker finishes
             with contextlib.suppress(Away):
                 self._settle(Outcome(outcome.PREEMPTED, final=False))
             return False
@@ -121,8 +123,8 @@ class VmappedTrial:
         self.session.settle(self.claimed, ended)
 
 
-MOST_LANES_CPU = 8
-MOST_LANES = 512
+MOST_TOGETHER_CPU = 8
+MOST_TOGETHER = 512
 SHARE_OF_MEMORY = 0.6
 ROUNDS = 4
 """A sampler that learns is asked in at least so many rounds."""
@@ -146,14 +148,14 @@ def group_size(session: Session, counts: Mapping[str, int]) -> int:
         trials = max(1, options.trials // ROUNDS) * len(plan.seeds)
     # Of several workers here each has its share.
     needed = options.workers * trial_bytes(example.values)
-    return lanes_for(needed, math.ceil(trials / options.workers), devices)
+    return trials_together(needed, math.ceil(trials / options.workers), devices)
 
 
-def lanes_for(trial_bytes: float, trials: int, devices: int) -> int:
+def trials_together(trial_bytes: float, trials: int, devices: int) -> int:
     """Returns how many trials train together: as many as fit the memory, in equal groups, a multiple of the devices."""
     sharing = devices if jax.default_backend() != "cpu" else jax.local_device_count()
     limit = memory_limit() * SHARE_OF_MEMORY * sharing
-    most = MOST_LANES_CPU if jax.default_backend() == "cpu" else MOST_LANES
+    most = MOST_TOGETHER_CPU if jax.default_backend() == "cpu" else MOST_TOGETHER
     fitting = max(1, min(int(limit // max(1.0, trial_bytes)), most * devices, trials))
     return equal_parts(trials, fitting, devices)
 
@@ -286,7 +288,7 @@ def run(session: Session) -> None:
     most = session.about["lanes"] = group_size(session, counts)
 
     def places(program: str) -> int:
-        # Of what the plan holds, not of what is left: who continues must not compute another program.
+        # Of what the plan holds, not of what is left: a sweep that continues must not compute another program.
         return equal_parts(counts.get(program, most), most, devices)
 
     while (claimed := session.claim(places)) is not None:
@@ -311,8 +313,8 @@ class Group:
     def __init__(self, session: Session, claimed: list[Claimed], size: int) -> None:
         self.session, self.devices = session, mesh()
         scan = " scan" if jax.default_backend() != "cpu" else ""
-        lanes = [VmappedTrial(session, one, f"vmap {size}{scan}") for one in claimed]
-        self.lanes = [lane for lane in lanes if lane.open()]
+        opened = [VmappedTrial(session, one, f"vmap {size}{scan}") for one in claimed]
+        self.trials = [trial for trial in opened if trial.open()]
         """Those that are open, and then those that go on, in the order of their places."""
         self.size = size
 
@@ -322,23 +324,23 @@ class Group:
         Raises:
           Preempted: a signal asked to stop; all are saved.
         """
-        seeds = [lane.run.config.order_seed for lane in self.lanes]
+        seeds = [trial.run.config.order_seed for trial in self.trials]
         # Not asked of the rows alone: of a last trial left over they are all equal, and another program.
         self.shared = len(seeds) > 1 and len(set(seeds)) == 1
-        self.lanes = [lane for lane in self.lanes if lane.begin()]
-        if self.lanes:
-            run = self.lanes[0].run
+        self.trials = [trial for trial in self.trials if trial.begin()]
+        if self.trials:
+            run = self.trials[0].run
             self.program, self.scan = run.step_config, run.dispatch.mode == "scan"
             self.split = programs.images(run.dataset)
-            self.places = list(range(len(self.lanes)))
+            self.places = list(range(len(self.trials)))
             # Idle places compute the first trial again, unread: equal sizes are one program.
-            states = [lane.asked.state for lane in self.lanes]
+            states = [trial.asked.state for trial in self.trials]
             self.state = stack([*states, *[states[0]] * (self.size - len(states))], self.devices)
-        while self.lanes and not self.session.interruption.requested:
+        while self.trials and not self.session.interruption.requested:
             self._shrink()
             self._advance()
-        for lane in self.lanes:
-            lane.send(None)
+        for trial in self.trials:
+            trial.send(None)
         self.session.interruption.check()
 
     def can_halve(self) -> bool:
@@ -348,38 +350,38 @@ class Group:
 
     def fail(self, error: Exception) -> None:
         """Lets the trials wait again where smaller groups may do, and otherwise stores that they failed."""
-        for lane in self.lanes:
-            lane.fail(error, again=FULL_GROUP in str(error) and self.can_halve())
+        for trial in self.trials:
+            trial.fail(error, again=FULL_GROUP in str(error) and self.can_halve())
 
     def _keep(self, going: list[bool]) -> None:
-        kept = [(lane, place) for lane, place, goes in zip(self.lanes, self.places, going, strict=True) if goes]
-        self.lanes, self.places = [lane for lane, _ in kept], [place for _, place in kept]
+        kept = [(trial, place) for trial, place, goes in zip(self.trials, self.places, going, strict=True) if goes]
+        self.trials, self.places = [trial for trial, _ in kept], [place for _, place in kept]
 
     def _shrink(self) -> None:
         """Gathers the survivors where half of the places would do."""
         least = 1 if self.devices is None else self.devices.size
         size = self.size
-        while size % 2 == 0 and size // 2 >= len(self.lanes) and (size // 2) % least == 0:
+        while size % 2 == 0 and size // 2 >= len(self.trials) and (size // 2) % least == 0:
             size //= 2
         if size < self.size:
             places = [*self.places, *[self.places[0]] * (size - len(self.places))]
             self.state = gather(self.state, places, self.devices)
-            self.places, self.size = list(range(len(self.lanes))), size
+            self.places, self.size = list(range(len(self.trials))), size
 
     def _advance(self) -> None:
         """Makes the steps up to the next boundary of any of the trials."""
         started = time.monotonic()
-        own = [lane.rows() for lane in self.lanes]
+        own = [trial.rows() for trial in self.trials]
         count = min(len(rows) for rows in own)
         rows = np.stack([rows[:count] for rows in own])
         shared = self.shared and all(np.array_equal(rows[0], other) for other in rows[1:])
         metrics = self._dispatch(rows, shared)
-        seconds = (time.monotonic() - started) / len(self.lanes)
+        seconds = (time.monotonic() - started) / len(self.trials)
         going = []
-        for index, (lane, place) in enumerate(zip(self.lanes, self.places, strict=True)):
+        for index, (trial, place) in enumerate(zip(self.trials, self.places, strict=True)):
             state = take(self.state, place, self.devices)
             own_metrics = {name: values[index] for name, values in metrics.items()}
-            going.append(lane.send(Made(state, own_metrics, seconds)))
+            going.append(trial.send(Made(state, own_metrics, seconds)))
         self._keep(going)
 
     def _dispatch(self, rows: np.ndarray, shared: bool) -> dict[str, np.ndarray]:
@@ -410,5 +412,5 @@ class Group:
         return {name: values[np.array(self.places)] for name, values in steps.items()}
 
     def _show(self, steps: int) -> None:
-        for lane in self.lanes:
-            lane.run.progress_bar.advance(steps)
+        for trial in self.trials:
+            trial.run.progress_bar.advance(steps)
