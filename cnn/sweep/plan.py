@@ -1,4 +1,9 @@
-"""The plan of a sweep: its trials or its space; made, read from its folder, listed, and checked before it starts."""
+"""The plan of a sweep: what was asked for becomes trials, every one of them a checked config.
+
+`ask` reads the sweep's file and flags; `make` checks the options, the space and each trial, or, where a sampler draws
+them, the corners of the space; `lines` shows the plan, and `check` whether what trials start from is there. JAX is not
+needed.
+"""
 
 import dataclasses
 import hashlib
@@ -27,6 +32,19 @@ from cnn.train import init_from
 
 COPIES = "Use --sweep.workers=N, which starts N copies of the command"
 
+TRIALS = "trials"
+"""Below the sweep's directory, the runs."""
+
+
+MOST = 20_000
+"""Of a finite space so many points are listed."""
+
+
+MOST_TRIALS = 20_000
+
+CHECKED = 2_000
+"""So many corners of a space are resolved before a sampler draws from it."""
+
 
 class Asked(NamedTuple):
     """A sweep as the user declared it, read but not checked."""
@@ -44,11 +62,6 @@ class Asked(NamedTuple):
         given = {name: value.text if isinstance(value, Typed) else value for name, value in self.options.items()}
         texts = {name: given.get(name, plain[name]) for name in ("sampler", "pruner")}
         return {**fields.to_json(options), **texts}
-
-
-class _Noted(Problems):
-    def note(self, path: str, message: str) -> None:
-        self.append(f"--{path}: {message}")
 
 
 def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) -> Asked:
@@ -95,18 +108,6 @@ def _reason(error: BaseException, path: Path) -> str:
     frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line = f" line {frames[-1]}" if frames else ""
     return f"{line}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-
-
-def read_options(given: Mapping[str, Any], problems: list[str]) -> Options | None:
-    """Returns the checked options; on a problem notes it and returns `None`."""
-    noted = _Noted()
-    options = Section("sweep", given, noted).record(Options)
-    problems += [f"{problem} {COPIES}" if "got 'process'" in problem else problem for problem in noted]
-    return options
-
-
-TRIALS = "trials"
-"""Below the sweep's directory, the runs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,34 +202,6 @@ class Plan:
             return None
 
 
-MOST = 20_000
-"""Of a finite space so many points are listed."""
-
-
-def key(fields: Mapping[str, Any]) -> str:
-    """Returns what is the same for equal fields, in whatever order they were set."""
-    return json.dumps(dict(fields), sort_keys=True)
-
-
-def points(space: tuple[Part, ...]) -> list[Point] | None:
-    """Returns the points of a space, each once and at most `MOST`; `None` where an interval has no end of them."""
-    values = [axis.values for axis in axes(space)]
-    if any(isinstance(each, Range) and each.scale != "int" for each in values):
-        return None
-    return list({key(point.fields): point for point in itertools.islice(product(space), MOST)}.values())
-
-
-def count(space: tuple[Part, ...], asked: int) -> int:
-    """Returns how many configurations a sampler can draw of those asked for, each once."""
-    listed = points(space)
-    return asked if listed is None or len(listed) == MOST else min(asked, len(listed))
-
-
-MOST_TRIALS = 20_000
-CHECKED = 2_000
-"""So many corners of a space are resolved before a sampler draws from it."""
-
-
 def make(base: Mapping[str, Any], asked: Asked) -> Plan:
     """Returns the sweep that was asked for, every trial of it checked.
 
@@ -281,6 +254,19 @@ def _arranged(
     return dataclasses.replace(
         plan, trials=tuple(trials) if grid else (), epochs=epochs, checked=tuple(trials), configurations=drawn
     )
+
+
+def read_options(given: Mapping[str, Any], problems: list[str]) -> Options | None:
+    """Returns the checked options; on a problem notes it and returns `None`."""
+    noted = _Noted()
+    options = Section("sweep", given, noted).record(Options)
+    problems += [f"{problem} {COPIES}" if "got 'process'" in problem else problem for problem in noted]
+    return options
+
+
+class _Noted(Problems):
+    def note(self, path: str, message: str) -> None:
+        self.append(f"--{path}: {message}")
 
 
 def _check_options(options: Options, space: tuple[Part, ...], grid: bool, problems: list[str]) -> None:
@@ -354,6 +340,25 @@ def _checked(plan: Plan, points: Sequence[Point], problems: list[str]) -> list[T
     return trials
 
 
+def points(space: tuple[Part, ...]) -> list[Point] | None:
+    """Returns the points of a space, each once and at most `MOST`; `None` where an interval has no end of them."""
+    values = [axis.values for axis in axes(space)]
+    if any(isinstance(each, Range) and each.scale != "int" for each in values):
+        return None
+    return list({key(point.fields): point for point in itertools.islice(product(space), MOST)}.values())
+
+
+def count(space: tuple[Part, ...], asked: int) -> int:
+    """Returns how many configurations a sampler can draw of those asked for, each once."""
+    listed = points(space)
+    return asked if listed is None or len(listed) == MOST else min(asked, len(listed))
+
+
+def key(fields: Mapping[str, Any]) -> str:
+    """Returns what is the same for equal fields, in whatever order they were set."""
+    return json.dumps(dict(fields), sort_keys=True)
+
+
 def lines(plan: Plan, workdir: Path) -> Iterator[str]:
     """Yields what `--sweep.print` shows."""
     if plan.is_grid:
@@ -371,19 +376,6 @@ def lines(plan: Plan, workdir: Path) -> Iterator[str]:
     yield "Each trial's command is in sweep.json and in the ranking as soon as it is drawn"
 
 
-def fewer(plan: Plan) -> str:
-    """Says that the space has fewer configurations than were asked for; empty where it has enough."""
-    if plan.is_grid or plan.configurations == plan.options.trials:
-        return ""
-    asked, there = plan.options.trials, plan.configurations
-    return f"--sweep.trials: the space has only {there} different configurations, got {asked}. Each is run once"
-
-
-def shown(fields: Mapping[str, Any]) -> str:
-    """Returns what a trial sets, in a line."""
-    return " ".join(f"{path}={to_text(value)}" for path, value in fields.items())
-
-
 def _part(part: Part) -> str:
     if isinstance(part, Chain):
         return " or ".join("(" + "; ".join(map(_part, inner)) + ")" for inner in part.spaces)
@@ -395,6 +387,19 @@ def _part(part: Part) -> str:
         values = f"{part.values.scale} from {part.values.low:g} to {part.values.high:g}"
     when = "".join(f", where {path} is {' or '.join(map(to_text, allowed))}" for path, allowed in part.when)
     return f"{part.path}: {values}{when}"
+
+
+def fewer(plan: Plan) -> str:
+    """Says that the space has fewer configurations than were asked for; empty where it has enough."""
+    if plan.is_grid or plan.configurations == plan.options.trials:
+        return ""
+    asked, there = plan.options.trials, plan.configurations
+    return f"--sweep.trials: the space has only {there} different configurations, got {asked}. Each is run once"
+
+
+def shown(fields: Mapping[str, Any]) -> str:
+    """Returns what a trial sets, in a line."""
+    return " ".join(f"{path}={to_text(value)}" for path, value in fields.items())
 
 
 def check(plan: Plan, folder: Path) -> None:

@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar, cast
 
 import optuna
 import sqlalchemy
@@ -27,12 +27,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cnn.config.config import ConfigError
 from cnn.runs import lock
-from cnn.runs.sweep_record import SEED
+from cnn.runs.sweep_record import SEED, Fields
 from cnn.sweep import outcome, plan
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import TRIALS, Plan, Trial
 from cnn.sweep.samplers import Random
-from cnn.sweep.space import Choices, Draw, Range, parameters, sample
+from cnn.sweep.space import Choices, Draw, Params, Range, parameters, sample
 from cnn.system import fault_injection, redaction
 
 DATABASE = "study.db"
@@ -198,6 +198,24 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
+class Attributes(TypedDict, total=False):
+    """What is stored of an attempt besides Optuna's parameters and value."""
+
+    number: int
+    """Of its trial; all attempts at one have the same."""
+    fields: str
+    """The trial's, as JSON."""
+    config: int
+    """Which configuration a sampler drew; its trials differ in the seed."""
+    worker: str
+    status: str
+    error: str
+    final: bool
+    """Whether the trial needs no other attempt."""
+    saved: int
+    """The step up to which it was saved when it failed."""
+
+
 class Study:
     """The attempts at the trials of one sweep, in Optuna's storage."""
 
@@ -209,11 +227,11 @@ class Study:
         """Returns every attempt, in the order in which they were added."""
         return self.optuna_study.get_trials(deepcopy=False)
 
-    def add(self, params: dict[str, Any], about: dict[str, Any]) -> None:
+    def add(self, params: Params, about: Attributes) -> None:
         """Lets a trial wait for a worker."""
         distributions = {name: self._distributions[name] for name in params}
         self.optuna_study.add_trial(
-            create_trial(state=TrialState.WAITING, params=params, distributions=distributions, user_attrs=about)
+            create_trial(state=TrialState.WAITING, params=params, distributions=distributions, user_attrs=dict(about))
         )
 
     def trial(self, frozen: FrozenTrial) -> Trial:
@@ -223,7 +241,7 @@ class Study:
             return self.plan.trials[number]
         return self.plan.trial(number, json.loads(frozen.user_attrs["fields"]), frozen.params)
 
-    def attributes(self, configuration: int, seed: int, fields: dict[str, Any]) -> dict[str, Any]:
+    def attributes(self, configuration: int, seed: int, fields: Fields) -> Attributes:
         """Returns what is stored of a drawn configuration with its nth seed."""
         number = configuration * len(self.plan.seeds) + seed
         seeded = {} if self.plan.seeds == (None,) else {SEED: self.plan.seeds[seed]}
@@ -345,7 +363,7 @@ class Queue:
             fields.pop(SEED, None)
         return plan.key(fields)
 
-    def _ask_new(self, there: set[str], known: int) -> tuple[optuna.Trial, dict[str, Any]] | None:
+    def _ask_new(self, there: set[str], known: int) -> tuple[optuna.Trial, Fields] | None:
         """Returns a configuration that was not drawn yet; `None` where none is found."""
         for attempt in range(10 * REDRAWS):
             chosen = self.plan.options.sampler if attempt < REDRAWS else Random()
@@ -416,7 +434,7 @@ MOST_DEATHS = 10
 
 ENDS = {outcome.FINISHED: TrialState.COMPLETE, outcome.PRUNED: TrialState.PRUNED}
 
-ABOUT = ("number", "fields", "config")
+INHERITED = ("number", "fields", "config")
 """What a trial's next attempt inherits."""
 
 
@@ -462,7 +480,7 @@ def settle(study: Study, trial: FrozenTrial, ended: Outcome) -> Outcome:
     storage, key = study.optuna_study._storage, trial._trial_id
     workdir = study.folder / TRIALS / f"{trial.user_attrs['number']:04}"
     final = ended.final or _enough(study, trial, ended, workdir)
-    about: dict[str, Any] = {"status": ended.status, "final": final}
+    about: Attributes = {"status": ended.status, "final": final}
     if ended.status not in ENDS:  # each is a commit of its own
         about |= {"error": ended.error, "saved": outcome.newest_step(workdir)}
     for name, value in about.items():
@@ -489,7 +507,8 @@ def _enough(study: Study, trial: FrozenTrial, ended: Outcome, workdir: Any) -> b
 
 def _again(study: Study, trial: FrozenTrial) -> None:
     fault_injection.point("again")
-    study.add(dict(trial.params), {name: trial.user_attrs[name] for name in ABOUT if name in trial.user_attrs})
+    inherited = {name: trial.user_attrs[name] for name in INHERITED if name in trial.user_attrs}
+    study.add(dict(trial.params), cast(Attributes, inherited))
 
 
 def add_siblings(study: Study) -> None:
