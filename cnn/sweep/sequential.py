@@ -22,16 +22,18 @@ from cnn.train.callbacks import Callbacks
 
 POLL_SECONDS = 1.0
 """How often a worker without a trial looks whether another one died."""
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class _Threads:
-    """The threads that train; within the block, a thread is the only one that makes steps."""
+    """The threads that train. `with threads:` makes a thread the only one that makes steps."""
 
     def __init__(self, working: int) -> None:
         self.working = working
-        self.begun, self.over = threading.Event(), threading.Event()
-        """The first one makes steps, and what a trial needs before is compiled; one met what ends the sweep."""
+        self.begun = threading.Event()
+        """The first thread makes steps, so what a trial needs before them is compiled."""
+        self.over = threading.Event()
+        """A thread met what ends the sweep, such as a signal or a full disk."""
         self._turn, self._lock = threading.Lock(), threading.Lock()
 
     def __enter__(self) -> None:
@@ -117,7 +119,7 @@ def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextMa
         ended = Outcome(outcome.FAILED, error=str(error), final=False)
     except Exception as error:  # Whatever one trial meets must not hurt the others.
         session.settle(claimed, outcome.of_error(error))
-        if getattr(error, "errno", None) in FULL:
+        if getattr(error, "errno", None) in FULL_DISK:
             raise
         return
     session.settle(claimed, ended)

@@ -1,4 +1,7 @@
-"""What an engine works with: claims, verdicts and ends of trials, through a database that may be away for a while."""
+"""One worker's part in a sweep, for both engines: claims trials, stores their values and how they end.
+
+Whatever asks the database waits while that is away.
+"""
 
 import dataclasses
 import os

@@ -13,7 +13,6 @@ from cnn.fields import did_you_mean, literal
 from cnn.sweep.space import Axis, Chain, Choices, Part, Range, Rows, paths
 
 SCALES = ("log", "linear", "int")
-WORDS = ("zip", "chain", "trials")
 KEYS = ("values", *SCALES, "n", "step", "when")
 MOST_POINTS = 100_000
 Declared = dict[str, Any]

@@ -40,9 +40,7 @@ from cnn.train.run import Run
 from cnn.train.state import StepConfig, TrainState, create_state
 from cnn.train.step import Metrics
 
-OUT_OF_MEMORY = "out of memory"
-
-FULL_GROUP = "RESOURCE_EXHAUSTED"
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 """In the message of an error that less memory would avoid."""
 
 
@@ -71,7 +69,7 @@ def run(session: Session) -> None:
             group.train()
         except jax.errors.JaxRuntimeError as error:
             group.fail(error)
-            if FULL_GROUP in str(error) and group.can_halve():
+            if OUT_OF_MEMORY in str(error) and group.can_halve():
                 most = max(1, group.size // 2)
                 session.screen.line(f"out of memory: {most} trials together from here on")
         session.interruption.defer(False)
@@ -121,7 +119,7 @@ class Group:
     def fail(self, error: Exception) -> None:
         """Lets the trials wait again where smaller groups may do, and otherwise stores that they failed."""
         for trial in self.trials:
-            trial.fail(error, again=FULL_GROUP in str(error) and self.can_halve())
+            trial.fail(error, again=OUT_OF_MEMORY in str(error) and self.can_halve())
 
     def _keep(self, going: list[bool]) -> None:
         kept = [(trial, place) for trial, place, goes in zip(self.trials, self.places, going, strict=True) if goes]
@@ -239,7 +237,9 @@ class VmappedTrial:
 
     def fail(self, error: Exception, *, again: bool) -> None:
         """Stores that the program which makes the steps failed; `again`: no fault of the trial."""
-        self._settle(Outcome(outcome.PREEMPTED, error=OUT_OF_MEMORY, final=False) if again else outcome.of_error(error))
+        self._settle(
+            Outcome(outcome.PREEMPTED, error="out of memory", final=False) if again else outcome.of_error(error)
+        )
 
     def _advance(self, train: Callable[[], Steps]) -> bool:
         """Trains up to the next steps; where training has ended, evaluates and stores the outcome."""
