@@ -71,15 +71,15 @@ class Nested:
 Chain = Annotated[tuple[Any, ...], Nested()]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Language:
-    """Marks a field written as an expression: one call of `kinds`, or a chain of them."""
+    """Marks a field written as an expression: one call of `kinds`, or a chain of them.
+
+    Equal only to itself: `typing` keeps one `Annotated` for equal marks, and two tables that are still empty are equal.
+    """
 
     kinds: Mapping[str, type]
     chain: bool = False
-
-    def __hash__(self) -> int:
-        return hash((tuple(self.kinds), self.chain))
 
 
 class Required:

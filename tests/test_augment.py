@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from cnn import hyperparams  # noqa: F401  (makes the kinds pytrees)
 from cnn.data import augment as module
-from cnn.data.augment import Cutmix, Erase, Flip, Mixup, RandomCrop, Rotate, Shift, augment
-from cnn.registry import AUGMENTATIONS
+from cnn.data.augment import AUGMENTATIONS, Cutmix, Erase, Flip, Mixup, RandomCrop, Rotate, Shift, augment
 
 EXAMPLES = {
     "random_crop": RandomCrop(2),

@@ -308,3 +308,15 @@ def test_what_a_batch_normalisation_would_see_is_said_as_a_sum():
         "config.train.batch_size: residual1/batch_norm1 would normalise over one value a channel, 1 / 1 x 1 x 1 = 1 "
         "(batch_size / accumulate_steps x height x width), got 1. Use a batch_size of at least 2, or group_norm."
     ]
+
+
+def test_every_table_is_full_whatever_is_imported_first():
+    code = (
+        "from cnn.config import sections\n"
+        "from cnn import fields, registry\n"
+        "assert all(len(fields.language(each).kinds) > 1 for each in fields.options(sections.Train).values()\n"
+        "           if fields.language(each)), fields.options(sections.Train)\n"
+        "assert fields.language(fields.options(sections.Train)['average']).kinds is registry.AVERAGES\n"
+        "assert registry.AUGMENTATIONS and registry.OPTIMIZERS\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -11,11 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cnn import expression
+from cnn.data.augment import AUGMENTATIONS
 from cnn.expression import ExpressionError
 from cnn.fields import Bounds, Chain, Count, Pair, Rate
 from cnn.layers.pooling import MaxPool
 from cnn.model import summary
-from cnn.registry import AUGMENTATIONS, LAYERS
+from cnn.registry import LAYERS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,8 +16,7 @@ from cnn.config import config
 from cnn.config.config import ConfigError
 from cnn.config.resolve import resolve as resolve_resolve
 from cnn.data import loader, types
-from cnn.optim import optimizers
-from cnn.registry import OPTIMIZERS
+from cnn.optim import OPTIMIZERS, optimizers
 from cnn.system import sharding
 from cnn.train import checks, memory_estimate
 from cnn.train.state import _create

@@ -6,7 +6,7 @@ import pytest
 
 import tiny
 from cnn.config import config
-from cnn.registry import OPTIMIZERS
+from cnn.optim import OPTIMIZERS
 from cnn.train import memory_estimate, multi_step
 
 NETWORK = (

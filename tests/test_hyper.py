@@ -12,7 +12,9 @@ import pytest
 
 from cnn import fields, hyperparams, registry
 from cnn.data import loader
-from cnn.registry import AUGMENTATIONS, AVERAGES, CLIPS, LAYERS, OPTIMIZERS, SCHEDULES
+from cnn.data.augment import AUGMENTATIONS
+from cnn.optim import AVERAGES, CLIPS, OPTIMIZERS, SCHEDULES
+from cnn.registry import LAYERS
 from cnn.train import multi_step
 from cnn.train.state import _create, _create_on_cpu, create_state
 from cnn.train.step import train_step

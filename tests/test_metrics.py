@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cnn.metrics import Evaluation, evaluate, wilson
-from cnn.registry import METRICS
+from cnn.metrics import METRICS, Evaluation, evaluate, wilson
 
 
 def scores(logits, labels, names=None) -> Evaluation:

@@ -15,10 +15,12 @@ import yaml
 from cnn import expression, fields, registry
 from cnn.cli import COMMANDS, parser
 from cnn.config import config, resolve
+from cnn.data.augment import AUGMENTATIONS
 from cnn.layers import activation
 from cnn.layers.base import OnnxGraph
 from cnn.model import summary
-from cnn.registry import AUGMENTATIONS, LAYERS, OPTIMIZERS, SCHEDULES
+from cnn.optim import OPTIMIZERS, SCHEDULES
+from cnn.registry import LAYERS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()

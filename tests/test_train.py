@@ -14,8 +14,7 @@ from cnn.data import loader
 from cnn.layers.base import Shard
 from cnn.model import fusion
 from cnn.model.network import apply, apply_train
-from cnn.optim import averages
-from cnn.registry import OPTIMIZERS
+from cnn.optim import OPTIMIZERS, averages
 from cnn.train import multi_step
 from cnn.train.state import _create
 from cnn.train.step import gradient_fn, train_step

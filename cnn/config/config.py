@@ -8,7 +8,7 @@ from cnn import patterns
 from cnn.config.sections import Checkpoint, Data, Eval, Report, Seed, Train
 from cnn.layers.base import Layer, Parameter
 from cnn.model.summary import Row
-from cnn.registry import OPTIMIZERS, SCHEDULES
+from cnn.optim import OPTIMIZERS, SCHEDULES
 
 SECTIONS: dict[str, type] = {
     "data": Data,

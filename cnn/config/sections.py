@@ -8,8 +8,10 @@ many steps one is, where that is fixed. An `@order` says in `seed_of` which seed
 import dataclasses
 from typing import Annotated, Any, ClassVar, Literal
 
+from cnn.data.augment import AUGMENTATIONS
 from cnn.fields import Bounds, Count, Fraction, Language, Natural, Positive, Rate
-from cnn.registry import AUGMENTATIONS, AVERAGES, CADENCES, CLIPS, ORDERS, STOPS, cadence, order, stop
+from cnn.optim import AVERAGES, CLIPS
+from cnn.registry import CADENCES, ORDERS, STOPS, cadence, order, stop
 
 Seed = Annotated[int, Bounds(0, 2**32 - 1)]
 Classes = Annotated[int, Bounds(1, 1_000_000)]
