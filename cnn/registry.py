@@ -42,7 +42,8 @@ class Table(dict[str, type]):
 LAYERS, AUGMENTATIONS = Table(), Table()
 OPTIMIZERS, SCHEDULES, CLIPS, AVERAGES = Table(), Table(), Table(), Table()
 LOSSES, METRICS = Table(), Table()
-STOPS, CADENCES, ORDERS, SAMPLERS = Table(), Table(), Table(), Table()
+STOPS, CADENCES, ORDERS = Table(), Table(), Table()
+SAMPLERS, PRUNERS = Table(), Table()
 
 
 @typing.dataclass_transform(frozen_default=True)
@@ -115,3 +116,9 @@ def order(kind: Any = None, /, *, name: str = "") -> Any:
 def sampler(kind: Any = None, /, *, name: str = "") -> Any:
     """Enters a class among `SAMPLERS`."""
     return SAMPLERS.register(kind, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def pruner(kind: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class among `PRUNERS`."""
+    return PRUNERS.register(kind, name)

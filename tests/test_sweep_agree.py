@@ -1,4 +1,4 @@
-"""The first fifty steps of a small convolutional network on the digits: every engine agrees with the solo run."""
+"""The first fifty steps of a small convolutional network on the digits: every engine agrees with the single run."""
 
 import json
 
@@ -29,11 +29,11 @@ SPACE = "(optimizer.learning_rate,seed)=(0.0003,0),(0.003,1)"
 
 
 @pytest.fixture(scope="module")
-def solo(tmp_path_factory):
+def single(tmp_path_factory):
     """The losses and the result of each trial, run alone."""
     found = []
     for number, typed in enumerate(({"learning_rate": "0.0003", "seed": "0"}, {"learning_rate": "0.003", "seed": "1"})):
-        folder = tmp_path_factory.mktemp("solo") / str(number)
+        folder = tmp_path_factory.mktemp("single") / str(number)
         rate = config.Override("optimizer.learning_rate", typed["learning_rate"])
         experiment.run(resolve.resolve(SECTIONS, [rate, config.Override("seed", typed["seed"])]), folder)
         found.append((sweeps.losses(folder), runs.saved(folder, "result.json")))
@@ -42,7 +42,7 @@ def solo(tmp_path_factory):
 
 @pytest.mark.slow(seconds=60)
 @pytest.mark.parametrize("engine", ["map", "vmap"])
-def test_a_trial_agrees_with_the_solo_run_over_fifty_steps_and_every_command_works_on_it(tmp_path, solo, engine):
+def test_a_trial_agrees_with_the_single_run_over_fifty_steps_and_every_command_works_on_it(tmp_path, single, engine):
     base = tmp_path / "base.py"
     base.write_text(
         "from ml_collections import ConfigDict\n\n\ndef get_config() -> ConfigDict:\n"
@@ -53,7 +53,7 @@ def test_a_trial_agrees_with_the_solo_run_over_fifty_steps_and_every_command_wor
     about = sweeps.record(tmp_path / "s")["engine"]["time"]
     assert 0 < about["steps"] < about["seconds"]
     assert about["other"] == pytest.approx(1 - about["steps"] / about["seconds"])
-    for row, (expected, result) in zip(sweeps.record(tmp_path / "s")["trials"], solo, strict=True):
+    for row, (expected, result) in zip(sweeps.record(tmp_path / "s")["trials"], single, strict=True):
         found = sweeps.losses(tmp_path / "s" / row["folder"])
         assert len(expected) == 51
         assert (found == expected) or engine != "map"

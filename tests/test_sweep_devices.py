@@ -19,17 +19,17 @@ import numpy as np
 sys.path[:0] = ["tests", "."]
 import runs, sweeps
 from cnn.train.state import create_train_state, make_step_config
-from cnn.sweep import programs, stacked
+from cnn.sweep import programs, vmapped
 
 values = runs.tiny("model.layers=conv(2, 3) | relu | max_pool(2) | flatten | dense(classes)")
 images = programs.images(programs.Datasets().of(values))
-program, devices = make_step_config(values, 36, 12), stacked.mesh()
-states = stacked.stack([create_train_state(values)] * 16, devices)
+program, devices = make_step_config(values, 36, 12), vmapped.mesh()
+states = vmapped.stack([create_train_state(values)] * 16, devices)
 rows = np.zeros((16, 100), np.int32)
 step = {"program": program, "devices": devices, "shared": False}
 texts = [
-    stacked.run_step.lower(states, images, rows, **step).compile().as_text(),
-    stacked.run_scan.lower(states, images, np.zeros((3, 16, 100), np.int32), **step).compile().as_text(),
+    vmapped.run_step.lower(states, images, rows, **step).compile().as_text(),
+    vmapped.run_scan.lower(states, images, np.zeros((3, 16, 100), np.int32), **step).compile().as_text(),
 ]
 assert sweeps.sweep(sys.argv[1], sys.argv[2], "sweep.engine=vmap", "config.train.epochs=1") == 0
 print(json.dumps({"devices": devices.devices.size, "texts": texts}))

@@ -18,6 +18,7 @@ from cnn.config import config
 from cnn.sweep import options, plan, ranking, study
 from cnn.sweep import run as sweep_run
 from cnn.sweep import vmapped as vmapped_module
+from cnn.sweep.samplers import SAMPLERS
 from cnn.train import experiment
 
 SPACE = f"{sweeps.RATES};seed=0,1"
@@ -177,7 +178,7 @@ def test_a_pruned_trial_is_a_whole_run_and_changes_no_other(tmp_path, mapped, en
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", [name for name in options.SAMPLERS if name != "grid"])
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "grid"])
 def test_every_sampler_draws_configurations_and_runs_each_with_all_seeds(tmp_path, sampler):
     rates, smoothing = {"log": [1e-3, 1e-1]}, {"linear": [0, 0.2]}
     space = {"optimizer.learning_rate": rates, "train.label_smoothing": smoothing, "seed": [3, 4]}
@@ -249,12 +250,12 @@ def test_the_engine_is_vmap_on_accelerators_and_map_on_a_cpu_unless_one_is_asked
 
 def test_a_group_fits_the_memory_in_equal_parts_and_a_multiple_of_the_devices(monkeypatch):
     monkeypatch.setattr(vmapped_module, "memory_limit", lambda: 1e9)
-    assert vmapped_module.lanes_for(1e6, 32, 1) == vmapped_module.MOST_LANES_CPU
-    assert vmapped_module.lanes_for(1e6, 6, 1) == 6
-    assert vmapped_module.lanes_for(1e6, 9, 1) == 5
-    assert vmapped_module.lanes_for(2e8, 32, 1) == 3
-    assert vmapped_module.lanes_for(1e12, 32, 1) == 1
-    assert vmapped_module.lanes_for(1e6, 30, 4) % 4 == 0
+    assert vmapped_module.trials_together(1e6, 32, 1) == vmapped_module.MOST_TOGETHER_CPU
+    assert vmapped_module.trials_together(1e6, 6, 1) == 6
+    assert vmapped_module.trials_together(1e6, 9, 1) == 5
+    assert vmapped_module.trials_together(2e8, 32, 1) == 3
+    assert vmapped_module.trials_together(1e12, 32, 1) == 1
+    assert vmapped_module.trials_together(1e6, 30, 4) % 4 == 0
 
 
 @pytest.mark.slow

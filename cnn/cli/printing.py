@@ -20,7 +20,7 @@ from cnn.layers.base import Shape, show, written
 from cnn.model.summary import Row, activation_bytes, count_parameters
 from cnn.report import filter_strip, hand_convolution
 from cnn.report.run_files import EvaluationRecord
-from cnn.report.sweep.record import GroupRecord
+from cnn.runs.sweep_record import GroupRecord
 from cnn.system import redaction
 from cnn.system.text import plain
 

@@ -32,4 +32,4 @@ def _sweep(folder: Path) -> Path:
 
     ranking.recount(folder)
     write_best(folder)
-    return write(folder, running=study.anybody(folder))
+    return write(folder, running=study.any_alive(folder))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from cnn.cli import printing
 from cnn.runs import run_dir
+from cnn.runs.sweep_record import RECORD
 from cnn.sweep import copies
-from cnn.sweep.plan import RECORD, Plan, check, lines
+from cnn.sweep.plan import Plan, check, lines
 from cnn.system.preemption import Preemption
 from cnn.system.text import plain
 
@@ -25,9 +26,9 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
     sys.stdout.flush()
     if plan.options.workers > 1 and not copies.is_copy():
         codes = copies.run(plan.options.workers)
-        record = run_dir.read_json(workdir / RECORD)
-        if record and min(codes) <= 1:  # to whom nothing was left to do
-            printing.ranking(record, workdir)
+        written = run_dir.read_json(workdir / RECORD)
+        if written and min(codes) <= 1:  # to whom nothing was left to do
+            printing.ranking(written, workdir)
         return max(codes)
     from cnn.sweep import run as sweep_run  # JAX takes seconds to import
 

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn.runs import run_dir
+from cnn.runs.sweep_record import DIVERGED, FAILED, FINISHED, PRUNED
 from cnn.system import redaction
 
-FINISHED, PRUNED, DIVERGED, FAILED, PREEMPTED = "finished", "pruned", "diverged", "failed", "preempted"
-DIED = "died"
+PREEMPTED, DIED = "preempted", "died"
+"""How an attempt may end besides what ends a trial."""
 PRUNED_BY = "pruned by the sweep"
 """How the reason to stop of a pruned run begins."""
 

@@ -1,4 +1,9 @@
-"""The plan of a sweep: its trials or its space; made, read from its folder, listed, and checked before it starts."""
+"""The plan of a sweep: what was asked for becomes trials, every one of them a checked config.
+
+`ask` reads the sweep's file and flags; `make` checks the options, the space and each trial, or, where a sampler draws
+them, the corners of the space; `lines` shows the plan, and `check` whether what trials start from is there. JAX is not
+needed.
+"""
 
 import dataclasses
 import hashlib
@@ -8,7 +13,7 @@ import random
 import runpy
 import shlex
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,17 +22,32 @@ from cnn.config import resolve
 from cnn.config.config import RENAMED, Config, ConfigError, Override
 from cnn.config.problems import Problems, Section, Typed
 from cnn.fields import to_text
+from cnn.runs.sweep_record import SEED
 from cnn.sweep import space_parser
-from cnn.sweep.options import CHANGEABLE, Grid, Options
+from cnn.sweep.options import CHANGEABLE, Options
+from cnn.sweep.samplers import Grid
 from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, paths, product, sample
 from cnn.system import redaction
 from cnn.train import init_from
 
 COPIES = "Use --sweep.workers=N, which starts N copies of the command"
 
+TRIALS = "trials"
+"""Below the sweep's directory, the runs."""
+
+
+MOST = 20_000
+"""Of a finite space so many points are listed."""
+
+
+MOST_TRIALS = 20_000
+
+CHECKED = 2_000
+"""So many corners of a space are resolved before a sampler draws from it."""
+
 
 class Asked(NamedTuple):
-    """A sweep as a person declared it, read but not checked."""
+    """A sweep as the user declared it, read but not checked."""
 
     config: str
     """The config file as typed, empty for the default."""
@@ -42,11 +62,6 @@ class Asked(NamedTuple):
         given = {name: value.text if isinstance(value, Typed) else value for name, value in self.options.items()}
         texts = {name: given.get(name, plain[name]) for name in ("sampler", "pruner")}
         return {**fields.to_json(options), **texts}
-
-
-class _Noted(Problems):
-    def note(self, path: str, message: str) -> None:
-        self.append(f"--{path}: {message}")
 
 
 def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) -> Asked:
@@ -78,7 +93,7 @@ def _file(path: Path, problems: list[str]) -> tuple[Any, dict[str, Any]]:
         return None, {}
     try:
         declared = json.loads(path.read_text()) if path.suffix == ".json" else runpy.run_path(str(path))["get_sweep"]()
-    except (Exception, SystemExit) as error:  # A sweep file is a person's code and may raise anything.
+    except (Exception, SystemExit) as error:  # A sweep file is the user's code and may raise anything.
         problems.append(f"--sweep: {path}{_reason(error, path)}. Mend it or use another file")
         return None, {}
     if not isinstance(declared, Mapping) or "space" not in declared:
@@ -93,20 +108,6 @@ def _reason(error: BaseException, path: Path) -> str:
     frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line = f" line {frames[-1]}" if frames else ""
     return f"{line}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-
-
-def read_options(given: Mapping[str, Any], problems: list[str]) -> Options | None:
-    """Returns the checked options; on a problem notes it and returns `None`."""
-    noted = _Noted()
-    options = Section("sweep", given, noted).record(Options)
-    problems += [f"{problem} {COPIES}" if "got 'process'" in problem else problem for problem in noted]
-    return options
-
-
-SEED = "seed"
-TRIALS = "trials"
-RECORD = "sweep.json"
-"""What is known of the trials, ranked."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is swept, and how."""
+    """The space, the options and the trials of a sweep, checked."""
 
     base: Mapping[str, Any]
     """The sections of the config file."""
@@ -184,11 +185,11 @@ class Plan:
         return ["train", *file, *(f"--config.{path}={value}" for path, value in self._overrides(fields))]
 
     def line(self, fields: Mapping[str, Any], workdir: Path) -> str:
-        """Returns what a person types to run a point alone, in its place; passwords in URLs are hidden."""
+        """Returns what the user types to run a point alone, in its place; passwords in URLs are hidden."""
         return shlex.join(["python", "main.py", *redaction.words(self.flags(fields)), f"--workdir={workdir}"])
 
     def again(self, fields: Mapping[str, Any], workdir: Path) -> str:
-        """Returns what a person types to train a point anew; the test split is read at its end, as choosing is over."""
+        """Returns what the user types to train a point anew; the test split is read at its end, as choosing is over."""
         read = [] if self.trial(0, fields, {}).values.eval.test else ["--config.eval.test=True"]
         flags = [flag for flag in self.flags(fields) if not (read and flag.startswith("--config.eval.test="))]
         return shlex.join(["python", "main.py", *flags, *read, f"--workdir={workdir}"])
@@ -199,39 +200,6 @@ class Plan:
             return json.loads(resolve.resolve(self.base, list(self.asked.overrides)).json)
         except ConfigError:
             return None
-
-
-def drawn(plan: Plan, draw: Callable[[str, Choices | Range], Any]) -> dict[str, Any]:
-    """Returns the fields of a configuration, each drawn."""
-    return sample(plan.space, draw)
-
-
-MOST = 20_000
-"""Of a finite space so many points are listed."""
-
-
-def key(fields: Mapping[str, Any]) -> str:
-    """Returns what is the same for equal fields, in whatever order they were set."""
-    return json.dumps(dict(fields), sort_keys=True)
-
-
-def points(space: tuple[Part, ...]) -> list[Point] | None:
-    """Returns the points of a space, each once and at most `MOST`; `None` where an interval has no end of them."""
-    values = [axis.values for axis in axes(space)]
-    if any(isinstance(each, Range) and each.scale != "int" for each in values):
-        return None
-    return list({key(point.fields): point for point in itertools.islice(product(space), MOST)}.values())
-
-
-def count(space: tuple[Part, ...], asked: int) -> int:
-    """Returns how many configurations a sampler can draw of those asked for, each once."""
-    listed = points(space)
-    return asked if listed is None or len(listed) == MOST else min(asked, len(listed))
-
-
-MOST_TRIALS = 20_000
-CHECKED = 2_000
-"""So many corners of a space are resolved before a sampler draws from it."""
 
 
 def make(base: Mapping[str, Any], asked: Asked) -> Plan:
@@ -286,6 +254,19 @@ def _arranged(
     return dataclasses.replace(
         plan, trials=tuple(trials) if grid else (), epochs=epochs, checked=tuple(trials), configurations=drawn
     )
+
+
+def read_options(given: Mapping[str, Any], problems: list[str]) -> Options | None:
+    """Returns the checked options; on a problem notes it and returns `None`."""
+    noted = _Noted()
+    options = Section("sweep", given, noted).record(Options)
+    problems += [f"{problem} {COPIES}" if "got 'process'" in problem else problem for problem in noted]
+    return options
+
+
+class _Noted(Problems):
+    def note(self, path: str, message: str) -> None:
+        self.append(f"--{path}: {message}")
 
 
 def _check_options(options: Options, space: tuple[Part, ...], grid: bool, problems: list[str]) -> None:
@@ -359,6 +340,25 @@ def _checked(plan: Plan, points: Sequence[Point], problems: list[str]) -> list[T
     return trials
 
 
+def points(space: tuple[Part, ...]) -> list[Point] | None:
+    """Returns the points of a space, each once and at most `MOST`; `None` where an interval has no end of them."""
+    values = [axis.values for axis in axes(space)]
+    if any(isinstance(each, Range) and each.scale != "int" for each in values):
+        return None
+    return list({key(point.fields): point for point in itertools.islice(product(space), MOST)}.values())
+
+
+def count(space: tuple[Part, ...], asked: int) -> int:
+    """Returns how many configurations a sampler can draw of those asked for, each once."""
+    listed = points(space)
+    return asked if listed is None or len(listed) == MOST else min(asked, len(listed))
+
+
+def key(fields: Mapping[str, Any]) -> str:
+    """Returns what is the same for equal fields, in whatever order they were set."""
+    return json.dumps(dict(fields), sort_keys=True)
+
+
 def lines(plan: Plan, workdir: Path) -> Iterator[str]:
     """Yields what `--sweep.print` shows."""
     if plan.is_grid:
@@ -376,19 +376,6 @@ def lines(plan: Plan, workdir: Path) -> Iterator[str]:
     yield "Each trial's command is in sweep.json and in the ranking as soon as it is drawn"
 
 
-def fewer(plan: Plan) -> str:
-    """Says that the space has fewer configurations than were asked for; empty where it has enough."""
-    if plan.is_grid or plan.configurations == plan.options.trials:
-        return ""
-    asked, there = plan.options.trials, plan.configurations
-    return f"--sweep.trials: the space has only {there} different configurations, got {asked}. Each is run once"
-
-
-def shown(fields: Mapping[str, Any]) -> str:
-    """Returns what a trial sets, in a line."""
-    return " ".join(f"{path}={to_text(value)}" for path, value in fields.items())
-
-
 def _part(part: Part) -> str:
     if isinstance(part, Chain):
         return " or ".join("(" + "; ".join(map(_part, inner)) + ")" for inner in part.spaces)
@@ -400,6 +387,19 @@ def _part(part: Part) -> str:
         values = f"{part.values.scale} from {part.values.low:g} to {part.values.high:g}"
     when = "".join(f", where {path} is {' or '.join(map(to_text, allowed))}" for path, allowed in part.when)
     return f"{part.path}: {values}{when}"
+
+
+def fewer(plan: Plan) -> str:
+    """Says that the space has fewer configurations than were asked for; empty where it has enough."""
+    if plan.is_grid or plan.configurations == plan.options.trials:
+        return ""
+    asked, there = plan.options.trials, plan.configurations
+    return f"--sweep.trials: the space has only {there} different configurations, got {asked}. Each is run once"
+
+
+def shown(fields: Mapping[str, Any]) -> str:
+    """Returns what a trial sets, in a line."""
+    return " ".join(f"{path}={to_text(value)}" for path, value in fields.items())
 
 
 def check(plan: Plan, folder: Path) -> None:

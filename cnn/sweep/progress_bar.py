@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a bar over trials with the time left, or a line for each. On stderr."""
+"""What the user sees while a sweep runs: a bar over trials with the time left, or a line for each. On stderr."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,7 +53,7 @@ class Screen:
         self._bar.update(self._task, advance=share)
 
     def ended(self, trial: Trial, outcome: Outcome, objective: str, count: int) -> None:
-        """Shows that a trial ended, and how many have, whoever trained them."""
+        """Shows that a trial ended, and how many have, whichever worker trained them."""
         self._bar.update(self._task, completed=count, ended=count)
         value = "" if outcome.value is None else f" {objective} {outcome.value:.4g}"
         error = f": {outcome.error}" if outcome.error else ""

@@ -1,4 +1,8 @@
-"""The ranking of a sweep: mean and spread over seeds, intervals, curves of the best, and the files that hold it."""
+"""The ranking of a sweep: its trials by configuration, best first, in `sweep.json` and `sweep.csv`.
+
+`write` gathers what is known of each trial and its curves, groups the trials that differ only in the seed, and says
+whether the winner is real and which field mattered: from the spread between seeds, and from nothing of the test split.
+"""
 
 import csv
 import datetime
@@ -7,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
@@ -15,12 +19,38 @@ from optuna.trial import FrozenTrial, TrialState
 
 from cnn.config import config
 from cnn.runs import run_dir
+from cnn.runs.sweep_record import (
+    DIVERGED,
+    ENDED,
+    FAILED,
+    FINISHED,
+    PRUNED,
+    RECORD,
+    RUNNING,
+    SEED,
+    WAITING,
+    BestRecord,
+    ChangeRecord,
+    Curve,
+    FactorRecord,
+    Fields,
+    GroupRecord,
+    ImportanceRecord,
+    SweepJson,
+    TrialRecord,
+    WinnerRecord,
+)
 from cnn.sweep import outcome, plan
-from cnn.sweep.plan import RECORD, SEED, TRIALS
+from cnn.sweep.plan import TRIALS
 from cnn.sweep.session import Session
-from cnn.sweep.study import Board
+from cnn.sweep.study import Study
 from cnn.system import redaction
 
+CSV = "sweep.csv"
+METRICS = ("train.loss", "valid.loss", "valid.accuracy")
+"""Of which curves are kept."""
+MOST_POINTS = 200
+"""Of one curve."""
 LEAST = 10
 """Fewer finished trials than this say nothing about what mattered."""
 RESAMPLES = 1000
@@ -29,20 +59,240 @@ LEVEL = 0.9
 CONFIDENCE = 0.95
 
 
+def write(study: Study, session: Session, follow: Callable[[], None] = lambda: None) -> SweepJson:
+    """Writes `sweep.json` and `sweep.csv`, calls `follow`, which reads them, and returns what the former holds."""
+    plan, found = study.plan, rows(study)
+    ranked = groups(found, plan.options.direction)
+    for row in found:
+        row["curves"] = read_curves(study.folder / row["folder"])
+    finished = _finished(found)
+    whole = plan.is_grid and len(finished.values) == plan.size
+    counts = {status: sum(row["status"] == status for row in found) for status in (*ENDED, RUNNING, WAITING)}
+    record: SweepJson = {
+        "schema": 1,
+        "name": study.folder.resolve().name,
+        "study": study.optuna_study.study_name,
+        "objective": plan.options.objective,
+        "direction": plan.options.direction,
+        "size": max(plan.size, len(found)),
+        "counts": {status: count for status, count in counts.items() if count},
+        "seconds": _seconds(found),
+        "space": plan.json["space"],
+        "options": plan.json["options"],
+        "varying": _varying(found),
+        "engine": session.about,
+        "trials": found,
+        "groups": ranked,
+        "winner": winner(ranked),
+        "importance": importance(*finished, grid=whole),
+        "best": _best(study, ranked, found),
+    }
+    run_dir.write_json(study.folder / RECORD, record)
+    run_dir.write(study.folder / CSV, _csv(record).encode())
+    follow()
+    return record
+
+
+class Finished(NamedTuple):
+    """The trials that finished, each configuration and seed once."""
+
+    fields: list[Fields]
+    values: list[float]
+
+
+def _finished(found: Sequence[TrialRecord]) -> Finished:
+    values = [(row["fields"], row["value"]) for row in once(found) if row["status"] == FINISHED]
+    return Finished([fields for fields, _ in values], [value for _, value in values if value is not None])
+
+
+def _seconds(found: list[TrialRecord]) -> float:
+    """Returns the seconds from the first start of a trial to the last end of one."""
+    began = [datetime.datetime.fromisoformat(row["started"]) for row in found if row["started"]]
+    over = [datetime.datetime.fromisoformat(row["ended"]) for row in found if row["ended"]]
+    return max(0.0, (max(over) - min(began)).total_seconds()) if began and over else 0.0
+
+
+def _varying(found: list[TrialRecord]) -> list[str]:
+    named = dict.fromkeys(path for row in found for path in row["fields"])
+    return [path for path in named if len({json.dumps(row["fields"].get(path)) for row in found}) > 1]
+
+
+def _best(study: Study, ranked: list[GroupRecord], found: list[TrialRecord]) -> BestRecord | None:
+    """Returns the best configuration: its best trial, how its config differs from the base, and the command."""
+    if not ranked or not ranked[0]["n"]:
+        return None
+    members = [
+        (row["value"], row) for row in found if row["number"] in ranked[0]["trials"] and row["value"] is not None
+    ]
+    choose = max if study.plan.options.direction == "maximize" else min
+    _, row = choose(members, key=lambda member: member[0])
+    saved = run_dir.completed(run_dir.read_json(study.folder / row["folder"] / run_dir.CONFIG) or {})
+    base = study.plan.base_values()
+    changed = config.differences(base, saved) if base else [(path, None, new) for path, new in row["fields"].items()]
+    diff: list[ChangeRecord] = [{"path": path, "base": before, "best": now} for path, before, now in changed]
+    command = study.plan.again(row["fields"], study.folder.with_name(f"{study.folder.name}-best"))
+    return {
+        "trial": row["number"],
+        "fields": ranked[0]["fields"],
+        "diff": diff,
+        "command": command,
+    }
+
+
+def _csv(record: SweepJson) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    names = ("number", "status", "value", "epochs", "step", "train_seconds", "parameters", "folder", "error")
+    writer.writerow([*names, *record["varying"]])
+    for row in record["trials"]:
+        cells = [*map(row.get, names), *map(row["fields"].get, record["varying"])]
+        writer.writerow(["" if cell is None else cell for cell in cells])
+    return buffer.getvalue()
+
+
+def ended(study: Study) -> set[int]:
+    """Returns the numbers of the trials that need no more work."""
+    return {row["number"] for row in rows(study) if row["status"] in ENDED}
+
+
+def rows(study: Study) -> list[TrialRecord]:
+    """Returns what is known of each trial, by number; without its curves, which are long."""
+    attempts: dict[int, list[FrozenTrial]] = {}
+    for trial in study.trials():
+        if "number" in trial.user_attrs:
+            attempts.setdefault(trial.user_attrs["number"], []).append(trial)
+    return [_row(study, number, tries) for number, tries in sorted(attempts.items())]
+
+
+def _row(study: Study, number: int, tries: list[FrozenTrial]) -> TrialRecord:
+    last, folder = tries[-1], f"{TRIALS}/{number:04}"
+    result = run_dir.read_json(study.folder / folder / run_dir.RESULT)
+    fields = json.loads(last.user_attrs["fields"])
+    objective = study.plan.options.objective
+    ended = outcome.of_result(result, objective) if result else None
+    status = ended.status if ended else _status(last)
+    split = (result or {}).get(objective.partition(".")[0], {})
+    binomial = split.get("interval") if objective.endswith("accuracy") else None
+    began = [one.datetime_start for one in tries if one.datetime_start]
+    return {
+        "number": number,
+        "folder": folder,
+        "status": status,
+        "value": ended.value if ended else None,
+        "interval": binomial,
+        "fields": fields,
+        "epochs": result["epochs"] if result else None,
+        "step": result["step"] if result else outcome.newest_step(study.folder / folder),
+        "train_seconds": result["train_seconds"] if result else None,
+        "parameters": result["parameters"] if result else None,
+        "stopped": result["stopped"] if result else None,
+        "error": redaction.hide((ended.error if ended else "") or last.user_attrs.get("error", "")),
+        "attempts": len(began),
+        "worker": last.user_attrs.get("worker"),
+        "started": _time(began[-1]) if began else None,
+        "ended": _time(last.datetime_complete) if last.datetime_complete else None,
+        "command": study.plan.line(fields, study.folder / folder),
+        "curves": {},
+    }
+
+
+def _status(trial: FrozenTrial) -> str:
+    if trial.state == TrialState.FAIL:
+        return FAILED if trial.user_attrs.get("final") else WAITING
+    return RUNNING if trial.state == TrialState.RUNNING else WAITING
+
+
+def _time(moment: datetime.datetime) -> str:
+    # Optuna stores the worker's local time, without saying so.
+    return moment.astimezone().isoformat(timespec="milliseconds")
+
+
+def read_curves(workdir: Path) -> dict[str, Curve]:
+    """Returns the curve of each metric at the ends of epochs; empty where there are none yet."""
+    found: dict[str, Curve] = {}
+    try:
+        lines = (workdir / run_dir.METRICS).read_text().splitlines()
+    except FileNotFoundError:
+        return found
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:  # a line that is being written
+            continue
+        for name in METRICS:
+            split, _, metric = name.partition(".")
+            if record["kind"] == "epoch" and split in record:
+                found.setdefault(name, []).append((record["step"], record[split][metric]))
+    return {name: shortened(curve) for name, curve in found.items()}
+
+
+def shortened(curve: Curve) -> Curve:
+    """Returns at most 200 points: the first, the last, and the lowest and highest of equal parts between."""
+    if len(curve) <= MOST_POINTS:
+        return curve
+    parts = (MOST_POINTS - 2) // 2
+    inner = curve[1:-1]
+    kept = [curve[0]]
+    for part in range(parts):
+        piece = inner[part * len(inner) // parts : (part + 1) * len(inner) // parts]
+        ends = {id(point): point for point in (min(piece, key=lambda p: p[1]), max(piece, key=lambda p: p[1]))}
+        kept += sorted(ends.values())
+    return [*kept, curve[-1]]
+
+
+def groups(found: Sequence[TrialRecord], direction: str) -> list[GroupRecord]:
+    """Returns the trials that differ only in the seed, together; best first.
+
+    Whole groups come before those of which a seed diverged or was pruned, and those before groups without a value.
+
+    Args:
+      found: the trials, as `sweep.json` holds them.
+      direction: maximize or minimize.
+    """
+    together: dict[str, list[TrialRecord]] = {}
+    for row in found:
+        fields = {path: value for path, value in row["fields"].items() if path != SEED}
+        together.setdefault(json.dumps(fields), []).append(row)
+    listed: list[GroupRecord] = []
+    for text, members in together.items():
+        apart = once(members)
+        values = [row["value"] for row in apart if row["status"] == FINISHED and row["value"] is not None]
+        listed.append(
+            {
+                "fields": json.loads(text),
+                "trials": [row["number"] for row in members],
+                "values": values,
+                "mean": sum(values) / len(values) if values else None,
+                "sd": spread(values),
+                "n": len(values),
+                "of": len(apart),
+                "diverged": sum(row["status"] == DIVERGED for row in apart),
+                "pruned": sum(row["status"] == PRUNED for row in apart),
+            }
+        )
+    sign = -1 if direction == "maximize" else 1
+    listed.sort(key=lambda group: (group["n"] == 0, group["n"] < group["of"], sign * (group["mean"] or 0)))
+    return listed
+
+
 def spread(values: Sequence[float]) -> float | None:
     """Returns the standard deviation of a sample, `None` of fewer than two."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def winner(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def once(found: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Returns one trial for each configuration and seed, a finished one if there is: copies are no evidence."""
+    chosen: dict[str, TrialRecord] = {}
+    for row in sorted(found, key=lambda row: row["status"] != FINISHED):
+        chosen.setdefault(plan.key(row["fields"]), row)
+    return sorted(chosen.values(), key=lambda row: row["number"])
+
+
+def winner(groups: Sequence[GroupRecord]) -> WinnerRecord:
     """Says whether the best group is distinguishable from the second by the noise of the seeds.
 
     Args:
-      groups: best first, each with its `values`, one a seed.
-
-    Returns:
-      `text`, a sentence; and where they can be told, `difference`, `sd` (pooled over all groups), `ratio`, `real`, and
-      `seeds_needed`, so many a group that this difference at this spread would be found.
+      groups: best first.
     """
     groups = [group for group in groups if group["values"]]
     if len(groups) < 2:
@@ -60,7 +310,7 @@ def winner(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     error = sd * math.sqrt(1 / len(best) + 1 / len(second))
     limit = float(scipy.special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
     real = difference > limit * error
-    said: dict[str, Any] = {"difference": difference, "sd": sd, "real": real}
+    said: WinnerRecord = {"difference": difference, "sd": sd, "real": real}
     if sd == 0:
         return {**said, "text": f"best and second differ by {difference:.4g}, and seeds make no difference at all"}
     said["ratio"] = ratio = difference / sd
@@ -78,7 +328,7 @@ def winner(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**said, "text": f"{text}: not distinguishable; about {more:,} more seeds each would be needed"}
 
 
-def importance(rows: Sequence[Mapping[str, Any]], values: Sequence[float], *, grid: bool) -> dict[str, Any]:
+def importance(rows: Sequence[Mapping[str, Any]], values: Sequence[float], *, grid: bool) -> ImportanceRecord:
     """Returns how much each field went with the objective; descriptive, not causal.
 
     Args:
@@ -86,9 +336,6 @@ def importance(rows: Sequence[Mapping[str, Any]], values: Sequence[float], *, gr
       values: its objective.
       grid: whether all combinations were run: then the share of variance of each field alone, eta squared; otherwise
         the absolute rank correlation, of fields that are numbers.
-
-    Returns:
-      `method`, `n`, and `factors`: path, share, low and high of the bootstrap's 90 % interval; `text` where hidden.
     """
     if len(values) < LEAST:
         return {
@@ -100,7 +347,7 @@ def importance(rows: Sequence[Mapping[str, Any]], values: Sequence[float], *, gr
     rng = np.random.default_rng(0)
     draws = rng.integers(0, len(values), (RESAMPLES, len(values)))
     numbers = np.asarray(values, float)
-    factors: list[dict[str, Any]] = []
+    factors: list[FactorRecord] = []
     for path in dict.fromkeys(path for row in rows for path in row):
         column = _codes([row.get(path) for row in rows], grid)
         if column is None or len(set(column)) < 2:
@@ -143,49 +390,6 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[places]
 
 
-def groups(found: Sequence[dict[str, Any]], direction: str) -> list[dict[str, Any]]:
-    """Returns the trials that differ only in the seed, together; best first.
-
-    Whole groups come before those of which a seed diverged or was pruned, and those before groups without a value.
-
-    Args:
-      found: the trials, as `sweep.json` holds them.
-      direction: maximize or minimize.
-    """
-    together: dict[str, list[dict[str, Any]]] = {}
-    for row in found:
-        fields = {path: value for path, value in row["fields"].items() if path != SEED}
-        together.setdefault(json.dumps(fields), []).append(row)
-    listed = []
-    for text, members in together.items():
-        apart = once(members)
-        values = [row["value"] for row in apart if row["status"] == outcome.FINISHED]
-        listed.append(
-            {
-                "fields": json.loads(text),
-                "trials": [row["number"] for row in members],
-                "values": values,
-                "mean": sum(values) / len(values) if values else None,
-                "sd": spread(values),
-                "n": len(values),
-                "of": len(apart),
-                "diverged": sum(row["status"] == outcome.DIVERGED for row in apart),
-                "pruned": sum(row["status"] == outcome.PRUNED for row in apart),
-            }
-        )
-    sign = -1 if direction == "maximize" else 1
-    listed.sort(key=lambda group: (group["n"] == 0, group["n"] < group["of"], sign * (group["mean"] or 0)))
-    return listed
-
-
-def once(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns one trial for each configuration and seed, a finished one if there is: copies are no evidence."""
-    chosen: dict[str, dict[str, Any]] = {}
-    for row in sorted(found, key=lambda row: row["status"] != outcome.FINISHED):
-        chosen.setdefault(plan.key(row["fields"]), row)
-    return sorted(chosen.values(), key=lambda row: row["number"])
-
-
 def recount(folder: Path) -> None:
     """Counts the trials of a sweep again where an earlier version counted copies of one as further seeds.
 
@@ -200,186 +404,5 @@ def recount(folder: Path) -> None:
     ranked = groups(found, record["direction"])
     if len(once(found)) == len(found) or counted == {group["n"] for group in ranked}:
         return
-    finished = [row for row in once(found) if row["status"] == outcome.FINISHED]
-    fields, values = [row["fields"] for row in finished], [row["value"] for row in finished]
-    again = {
-        "groups": ranked,
-        "winner": winner(ranked),
-        "importance": importance(fields, values, grid=False),
-    }
-    run_dir.write_json(folder / RECORD, {**record, **again})
-
-
-MOST_POINTS = 200
-NAMES = ("train.loss", "valid.loss", "valid.accuracy")
-Curve = list[list[float]]
-
-
-def read(workdir: Path) -> dict[str, Curve]:
-    """Returns [step, value] pairs of each metric at the ends of epochs; empty where there are none yet."""
-    found: dict[str, Curve] = {}
-    try:
-        lines = (workdir / run_dir.METRICS).read_text().splitlines()
-    except FileNotFoundError:
-        return found
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:  # a line that is being written
-            continue
-        for name in NAMES:
-            split, _, metric = name.partition(".")
-            if record["kind"] == "epoch" and split in record:
-                found.setdefault(name, []).append([record["step"], record[split][metric]])
-    return {name: shortened(curve) for name, curve in found.items()}
-
-
-def shortened(curve: Curve) -> Curve:
-    """Returns at most 200 points: the first, the last, and the lowest and highest of equal parts between."""
-    if len(curve) <= MOST_POINTS:
-        return curve
-    parts = (MOST_POINTS - 2) // 2
-    inner = curve[1:-1]
-    kept = [curve[0]]
-    for part in range(parts):
-        piece = inner[part * len(inner) // parts : (part + 1) * len(inner) // parts]
-        ends = {id(point): point for point in (min(piece, key=lambda p: p[1]), max(piece, key=lambda p: p[1]))}
-        kept += sorted(ends.values())
-    return [*kept, curve[-1]]
-
-
-CSV = "sweep.csv"
-ENDED = (outcome.FINISHED, outcome.PRUNED, outcome.DIVERGED, outcome.FAILED)
-
-
-def ended(board: Board) -> set[int]:
-    """Returns the numbers of the trials that need no more work."""
-    return {row["number"] for row in rows(board) if row["status"] in ENDED}
-
-
-def rows(board: Board) -> list[dict[str, Any]]:
-    """Returns what is known of each trial, by number."""
-    attempts: dict[int, list[FrozenTrial]] = {}
-    for trial in board.trials():
-        if "number" in trial.user_attrs:
-            attempts.setdefault(trial.user_attrs["number"], []).append(trial)
-    return [_row(board, number, tries) for number, tries in sorted(attempts.items())]
-
-
-def _row(board: Board, number: int, tries: list[FrozenTrial]) -> dict[str, Any]:
-    last, folder = tries[-1], f"{TRIALS}/{number:04}"
-    result = run_dir.read_json(board.folder / folder / run_dir.RESULT)
-    fields = json.loads(last.user_attrs["fields"])
-    objective = board.plan.options.objective
-    ended = outcome.of_result(result, objective) if result else None
-    status = ended.status if ended else _status(last)
-    split = (result or {}).get(objective.partition(".")[0], {})
-    binomial = split.get("interval") if objective.endswith("accuracy") else None
-    began = [one.datetime_start for one in tries if one.datetime_start]
-    return {
-        "number": number,
-        "folder": folder,
-        "status": status,
-        "value": ended.value if ended else None,
-        "interval": binomial,
-        "fields": fields,
-        "epochs": result["epochs"] if result else None,
-        "step": result["step"] if result else outcome.newest_step(board.folder / folder),
-        "train_seconds": result["train_seconds"] if result else None,
-        "parameters": result["parameters"] if result else None,
-        "stopped": result["stopped"] if result else None,
-        "error": redaction.hide((ended.error if ended else "") or last.user_attrs.get("error", "")),
-        "attempts": len(began),
-        "worker": last.user_attrs.get("worker"),
-        "started": _time(began[-1]) if began else None,
-        "ended": _time(last.datetime_complete) if last.datetime_complete else None,
-        "command": board.plan.line(fields, board.folder / folder),
-    }
-
-
-def _status(trial: FrozenTrial) -> str:
-    if trial.state == TrialState.FAIL:
-        return outcome.FAILED if trial.user_attrs.get("final") else "waiting"
-    return "running" if trial.state == TrialState.RUNNING else "waiting"
-
-
-def _time(moment: datetime.datetime) -> str:
-    # Optuna stores the worker's local time, without saying so.
-    return moment.astimezone().isoformat(timespec="milliseconds")
-
-
-def write(board: Board, session: Session, follow: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Writes `sweep.json` and `sweep.csv`, calls `follow`, which reads them, and returns what the former holds."""
-    plan, found = board.plan, rows(board)
-    ranked = groups(found, plan.options.direction)
-    for row in found:
-        row["curves"] = read(board.folder / row["folder"])
-    finished = [row for row in once(found) if row["status"] == outcome.FINISHED]
-    whole = plan.is_grid and len(finished) == plan.size
-    counts = {status: sum(row["status"] == status for row in found) for status in (*ENDED, "running", "waiting")}
-    record = {
-        "schema": 1,
-        "name": board.folder.resolve().name,
-        "study": board.study.study_name,
-        "objective": plan.options.objective,
-        "direction": plan.options.direction,
-        "size": max(plan.size, len(found)),
-        "counts": {status: count for status, count in counts.items() if count},
-        "seconds": _seconds(found),
-        "space": plan.json["space"],
-        "options": plan.json["options"],
-        "varying": _varying(found),
-        "engine": session.about,
-        "trials": found,
-        "groups": ranked,
-        "winner": winner(ranked),
-        "importance": importance([row["fields"] for row in finished], [row["value"] for row in finished], grid=whole),
-        "best": _best(board, ranked, found),
-    }
-    run_dir.write_json(board.folder / RECORD, record)
-    run_dir.write(board.folder / CSV, _csv(record).encode())
-    follow()
-    return record
-
-
-def _seconds(found: list[dict[str, Any]]) -> float:
-    """Returns the seconds from the first start of a trial to the last end of one."""
-    began = [datetime.datetime.fromisoformat(row["started"]) for row in found if row["started"]]
-    over = [datetime.datetime.fromisoformat(row["ended"]) for row in found if row["ended"]]
-    return max(0.0, (max(over) - min(began)).total_seconds()) if began and over else 0.0
-
-
-def _varying(found: list[dict[str, Any]]) -> list[str]:
-    named = dict.fromkeys(path for row in found for path in row["fields"])
-    return [path for path in named if len({json.dumps(row["fields"].get(path)) for row in found}) > 1]
-
-
-def _best(board: Board, ranked: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Returns the best configuration: its best trial, how its config differs from the base, and the command."""
-    if not ranked or not ranked[0]["n"]:
-        return None
-    members = [row for row in found if row["number"] in ranked[0]["trials"] and row["value"] is not None]
-    choose = max if board.plan.options.direction == "maximize" else min
-    row = choose(members, key=lambda row: row["value"])
-    saved = run_dir.completed(run_dir.read_json(board.folder / row["folder"] / run_dir.CONFIG) or {})
-    base = board.plan.base_values()
-    changed = config.differences(base, saved) if base else [(path, None, new) for path, new in row["fields"].items()]
-    diff = [{"path": path, "base": before, "best": now} for path, before, now in changed]
-    command = board.plan.again(row["fields"], board.folder.with_name(f"{board.folder.name}-best"))
-    return {
-        "trial": row["number"],
-        "fields": ranked[0]["fields"],
-        "diff": diff,
-        "command": command,
-    }
-
-
-def _csv(record: dict[str, Any]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    names = ("number", "status", "value", "epochs", "step", "train_seconds", "parameters", "folder", "error")
-    writer.writerow([*names, *record["varying"]])
-    for row in record["trials"]:
-        cells = [*(row[name] for name in names), *(row["fields"].get(path) for path in record["varying"])]
-        writer.writerow(["" if cell is None else cell for cell in cells])
-    return buffer.getvalue()
+    mattered = importance(*_finished(found), grid=False)
+    run_dir.write_json(folder / RECORD, {**record, "groups": ranked, "winner": winner(ranked), "importance": mattered})

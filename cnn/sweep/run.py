@@ -1,4 +1,8 @@
-"""Runs a sweep in its folder: opens the study, chooses the engine, runs the trials, writes ranking and page."""
+"""Runs a sweep in its directory: declares it, opens its study, lets an engine run the trials, writes ranking and page.
+
+The engine `vmap` trains trials together, and is for accelerators; `map` trains one after another, and is for CPUs and
+for data that stream.
+"""
 
 import dataclasses
 import json
@@ -14,14 +18,146 @@ from cnn.config import config, resolve
 from cnn.config.config import ConfigError
 from cnn.report import page_writer
 from cnn.runs import run_dir
-from cnn.sweep import programs, ranking, samplers, sequential, vmapped
+from cnn.runs.sweep_record import RECORD, SweepJson
+from cnn.sweep import programs, ranking, sequential, vmapped
 from cnn.sweep.options import Options
-from cnn.sweep.plan import RECORD, TRIALS, Plan, fewer
+from cnn.sweep.plan import TRIALS, Plan, fewer
 from cnn.sweep.progress_bar import Screen
 from cnn.sweep.session import Session
-from cnn.sweep.study import Away, Board, Queue, alone, ask_until_answered, connect, present
+from cnn.sweep.study import Away, Queue, Study, alone, ask_until_answered, connect, present
 from cnn.system.preemption import Preemption
 from cnn.train import multi_step
+
+DECLARATION = run_dir.DECLARATION
+
+
+def run(plan: Plan, folder: Path, url: str, interruption: Preemption) -> SweepJson:
+    """Runs what is missing of a sweep; writes and returns the ranking, `sweep.json`, and `sweep.csv` beside it.
+
+    Args:
+      plan: the sweep.
+      folder: its directory; every worker of it must see the same one.
+      url: of the database, empty for SQLite in the folder.
+      interruption: hears of signals.
+
+    Raises:
+      ConfigError: the folder or the study belongs to another sweep.
+      Preempted: a signal asked to stop.
+      OSError: the disk is full, or the database does not answer.
+    """
+    token = declare(plan, folder)
+    # The study is named after what was declared first, which may say the same in other words.
+    declared = run_dir.read_json(folder / DECLARATION) or {}
+    plan = dataclasses.replace(plan, json=declared.get("sweep", plan.json))
+    with alone(folder):  # two that make the same tables at once disturb each other
+        connected = connect(url, folder)
+    screen = Screen(plan.size)
+    with present(folder) as worker:
+
+        def asking(question: Callable[[], Any]) -> Any:
+            return ask_until_answered(question, screen.line, lambda: interruption.requested)
+
+        optuna_study = asking(lambda: _optuna_study(plan, folder, connected, token))
+        session = Session(plan, Queue(Study(plan, folder, optuna_study), worker), screen, interruption)
+        when = plan.example.values.report.page
+        page = page_writer.Pages(folder, when, screen.line, page_writer.of_sweep)
+        session.meanwhile = page_writer.prepare_for_sweep if when != "never" else session.meanwhile
+        session.record = lambda: ranking.write(session.queue.study, session, page.follow)
+        if line := fewer(plan):
+            screen.line(line)
+        if plan.is_grid:
+            asking(lambda: session.queue.fill(programs.key))
+        with screen.running(asking(lambda: len(ranking.ended(session.queue.study)))):
+            return _work(session, folder, page)
+
+
+def declare(plan: Plan, folder: Path) -> str:
+    """Returns what names the sweep of this folder, declaring it where there is none.
+
+    Raises:
+      ConfigError: the folder holds another sweep, or something else.
+    """
+    free = next(f"{folder}-{n}" for n in range(2, 1_000_000) if not Path(f"{folder}-{n}").exists())
+    known = run_dir.read_json(folder / DECLARATION)
+    if known is None:
+        # A command killed in its first moment left hidden files only.
+        other = folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir()))
+        # Another worker may have begun meanwhile; it declares before anything else.
+        if other and not (folder / DECLARATION).exists():
+            raise ConfigError([f"--workdir: {folder} exists and holds no sweep. Use --workdir={free}"])
+        (folder / TRIALS).parent.mkdir(parents=True, exist_ok=True)
+        with alone(folder):
+            if (known := run_dir.read_json(folder / DECLARATION)) is None:
+                known = {"token": secrets.token_hex(8), "sweep": plan.json}
+                run_dir.write_json(folder / DECLARATION, known)
+    changed = config.differences(*_comparable(known.get("sweep", {}), plan.json))
+    if changed:
+        table = [f"    {path}: {before!r} there, {now!r} here" for path, before, now in changed]
+        heading = f"--workdir: {folder} holds another sweep. Use --workdir={free}"
+        raise ConfigError(["\n".join([heading, *table])])
+    return known["token"]
+
+
+def _comparable(*declared: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns declarations with their configs resolved, where all of them are configs by themselves."""
+    try:
+        return [
+            {
+                **{name: value for name, value in each.items() if name not in ("base", "overrides")},
+                "config": json.loads(
+                    resolve.resolve(each["base"], [config.Override(*pair) for pair in each["overrides"]]).json
+                ),
+            }
+            for each in declared
+        ]
+    except (KeyError, ConfigError):
+        return [{**each, "base": config.renamed(each.get("base", {}))} for each in declared]
+
+
+def _optuna_study(plan: Plan, folder: Path, connected: optuna.storages.RDBStorage, token: str) -> optuna.Study:
+    """Returns the study of this folder, made where there is none.
+
+    Raises:
+      ConfigError: the database holds it, but for a folder that is not this one.
+    """
+    with alone(folder):
+        study = optuna.create_study(
+            study_name=f"{folder.resolve().name}-{plan.identity}",
+            storage=connected,
+            direction=plan.options.direction,
+            pruner=plan.options.pruner.make_pruner(plan.epochs),
+            load_if_exists=True,
+        )
+        known = study.user_attrs.get("folder")
+        if known is None:
+            study.set_user_attr("folder", token)
+        elif known != token:
+            raise ConfigError(
+                [
+                    f"--storage: the study {study.study_name} belongs to another folder than {folder}. Workers must "
+                    "share one folder; for a new sweep choose another --workdir name"
+                ]
+            )
+    return study
+
+
+def _work(session: Session, folder: Path, page: page_writer.Pages) -> SweepJson:
+    """Lets the engine work; returns the ranking, which is also written where the work did not come to its end."""
+    try:
+        run_trials(session)
+        session.about |= session.spent()
+        record = session.ask(session.record)
+    except Away as away:
+        done = len(list(folder.glob(f"{TRIALS}/*/{run_dir.RESULT}")))
+        kept = f"Kept in {folder}: {done} of {session.plan.size} trials with their results, the others as last saved"
+        remedy = "When the database answers again, start the same command: it continues from there, nothing twice"
+        raise Away(f"--storage: {away}. {kept}. {remedy}") from None
+    except BaseException:
+        session.ask(session.record)
+        page.ended()
+        raise
+    page.ended()
+    return record
 
 
 def run_trials(session: Session) -> None:
@@ -31,7 +167,7 @@ def run_trials(session: Session) -> None:
       ConfigError: what was asked for is not for this machine, or these data.
       DataError: the data are missing or unlike the config.
     """
-    over = session.ask(lambda: ranking.ended(session.queue.board))
+    over = session.ask(lambda: ranking.ended(session.queue.study))
     if len(over) == session.plan.size:
         session.about |= (run_dir.read_json(session.queue.folder / RECORD) or {}).get("engine", {})
         return
@@ -68,135 +204,3 @@ def compilations() -> dict[str, int]:
         "map": sum(run._cache_size() for run in (multi_step.run_step, multi_step.run_loop, multi_step.run_scan)),  # type: ignore[attr-defined]
         "vmap": vmapped.run_step._cache_size() + vmapped.run_scan._cache_size(),  # type: ignore[attr-defined]
     }
-
-
-DECLARATION = run_dir.DECLARATION
-
-
-def run(plan: Plan, folder: Path, url: str, interruption: Preemption) -> dict[str, Any]:
-    """Runs what is missing of a sweep; writes and returns the ranking, `sweep.json`, and `sweep.csv` beside it.
-
-    Args:
-      plan: the sweep.
-      folder: its directory; every worker of it must see the same one.
-      url: of the database, empty for SQLite in the folder.
-      interruption: hears of signals.
-
-    Raises:
-      ConfigError: the folder or the study belongs to another sweep.
-      Preempted: a signal asked to stop.
-      OSError: the disk is full, or the database does not answer.
-    """
-    token = declare(plan, folder)
-    # The study is named after what was declared first, which may say the same in other words.
-    declared = run_dir.read_json(folder / DECLARATION) or {}
-    plan = dataclasses.replace(plan, json=declared.get("sweep", plan.json))
-    with alone(folder):  # two that make the same tables at once disturb each other
-        connected = connect(url, folder)
-    screen = Screen(plan.size)
-    with present(folder) as worker:
-
-        def asking(question: Callable[[], Any]) -> Any:
-            return ask_until_answered(question, screen.line, lambda: interruption.requested)
-
-        study = asking(lambda: _study(plan, folder, connected, token))
-        session = Session(plan, Queue(Board(plan, folder, study), worker), screen, interruption)
-        when = plan.example.values.report.page
-        page = page_writer.Pages(folder, when, screen.line, page_writer.of_sweep)
-        session.meanwhile = page_writer.prepare_for_sweep if when != "never" else session.meanwhile
-        session.record = lambda: ranking.write(session.queue.board, session, page.follow)
-        if line := fewer(plan):
-            screen.line(line)
-        if plan.is_grid:
-            asking(lambda: session.queue.fill(programs.key))
-        with screen.running(asking(lambda: len(ranking.ended(session.queue.board)))):
-            return _work(session, folder, page)
-
-
-def _work(session: Session, folder: Path, page: page_writer.Pages) -> dict[str, Any]:
-    """Lets the engine work; returns the ranking, which is also written where the work did not come to its end."""
-    try:
-        run_trials(session)
-        session.about |= session.spent()
-        record = session.ask(session.record)
-    except Away as away:
-        done = len(list(folder.glob(f"{TRIALS}/*/{run_dir.RESULT}")))
-        kept = f"Kept in {folder}: {done} of {session.plan.size} trials with their results, the others as last saved"
-        remedy = "When the database answers again, start the same command: it continues from there, nothing twice"
-        raise Away(f"--storage: {away}. {kept}. {remedy}") from None
-    except BaseException:
-        session.ask(session.record)
-        page.ended()
-        raise
-    page.ended()
-    return record
-
-
-def _study(plan: Plan, folder: Path, connected: optuna.storages.RDBStorage, token: str) -> optuna.Study:
-    """Returns the study of this folder, made where there is none.
-
-    Raises:
-      ConfigError: the database holds it, but for a folder that is not this one.
-    """
-    with alone(folder):
-        study = optuna.create_study(
-            study_name=f"{folder.resolve().name}-{plan.identity}",
-            storage=connected,
-            direction=plan.options.direction,
-            pruner=samplers.pruner(plan.options.pruner, plan.epochs),
-            load_if_exists=True,
-        )
-        known = study.user_attrs.get("folder")
-        if known is None:
-            study.set_user_attr("folder", token)
-        elif known != token:
-            raise ConfigError(
-                [
-                    f"--storage: the study {study.study_name} belongs to another folder than {folder}. Workers must "
-                    "share one folder; for a new sweep choose another --workdir name"
-                ]
-            )
-    return study
-
-
-def declare(plan: Plan, folder: Path) -> str:
-    """Returns what names the sweep of this folder, declaring it where there is none.
-
-    Raises:
-      ConfigError: the folder holds another sweep, or something else.
-    """
-    free = next(f"{folder}-{n}" for n in range(2, 1_000_000) if not Path(f"{folder}-{n}").exists())
-    known = run_dir.read_json(folder / DECLARATION)
-    if known is None:
-        # Whoever was killed in its first moment left hidden files only.
-        other = folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir()))
-        # Another worker may have begun meanwhile; it declares before anything else.
-        if other and not (folder / DECLARATION).exists():
-            raise ConfigError([f"--workdir: {folder} exists and holds no sweep. Use --workdir={free}"])
-        (folder / TRIALS).parent.mkdir(parents=True, exist_ok=True)
-        with alone(folder):
-            if (known := run_dir.read_json(folder / DECLARATION)) is None:
-                known = {"token": secrets.token_hex(8), "sweep": plan.json}
-                run_dir.write_json(folder / DECLARATION, known)
-    changed = config.differences(*_comparable(known.get("sweep", {}), plan.json))
-    if changed:
-        table = [f"    {path}: {before!r} there, {now!r} here" for path, before, now in changed]
-        heading = f"--workdir: {folder} holds another sweep. Use --workdir={free}"
-        raise ConfigError(["\n".join([heading, *table])])
-    return known["token"]
-
-
-def _comparable(*declared: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Returns declarations with their configs resolved, where all of them are configs by themselves."""
-    try:
-        return [
-            {
-                **{name: value for name, value in each.items() if name not in ("base", "overrides")},
-                "config": json.loads(
-                    resolve.resolve(each["base"], [config.Override(*pair) for pair in each["overrides"]]).json
-                ),
-            }
-            for each in declared
-        ]
-    except (KeyError, ConfigError):
-        return [{**each, "base": config.renamed(each.get("base", {}))} for each in declared]

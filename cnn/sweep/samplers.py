@@ -1,83 +1,96 @@
-"""Optuna's samplers, pruners and distributions, by the names of ours."""
+"""The samplers that draw configurations from the space of a sweep: a class each, its fields the options.
 
-import warnings
-from collections.abc import Callable
-from typing import Any
+`make_sampler` gives Optuna's; Optuna takes a while to import, so it is imported where a trial is drawn.
+"""
 
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from __future__ import annotations
 
-from cnn.sweep import options
-from cnn.sweep.space import Choices, Range
+from typing import TYPE_CHECKING, ClassVar
 
-_SAMPLERS: dict[type, Callable[[Any, int], optuna.samplers.BaseSampler]] = {
-    options.Grid: lambda _, seed: optuna.samplers.RandomSampler(seed=seed),
-    options.Random: lambda _, seed: optuna.samplers.RandomSampler(seed=seed),
-    options.Qmc: lambda one, seed: optuna.samplers.QMCSampler(
-        scramble=True,
-        seed=one.seed,
-        warn_asynchronous_seeding=False,
-        warn_independent_sampling=False,
-        independent_sampler=optuna.samplers.RandomSampler(seed=seed),
-    ),
-    options.Tpe: lambda one, seed: optuna.samplers.TPESampler(
-        seed=seed, n_startup_trials=one.startup, constant_liar=True, multivariate=True, group=True
-    ),
-    options.CmaEs: lambda one, seed: optuna.samplers.CmaEsSampler(
-        seed=seed,
-        n_startup_trials=one.startup,
-        warn_independent_sampling=False,
-        independent_sampler=optuna.samplers.RandomSampler(seed=seed),
-    ),
-}
+from cnn.config.sections import Seed
+from cnn.fields import Count
+from cnn.registry import SAMPLERS as SAMPLERS
+from cnn.registry import sampler
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
 
 
-def sampler(chosen: Any, known: int) -> optuna.samplers.BaseSampler:
-    """Returns the sampler of a record of `options.SAMPLERS`.
-
-    Args:
-      chosen: the record.
-      known: how many trials there are; mixed into the seed, since a sampler of the same seed would begin again and draw
-        what it drew before. QMC counts in the storage and keeps its seed.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna calls half of what is used here experimental
-        return _SAMPLERS[type(chosen)](chosen, (getattr(chosen, "seed", 0) + 1_000_003 * known) % 2**32)
+def mixed(seed: int, known: int) -> int:
+    """Returns a seed of its own for each number of trials: with the same one, what was drawn would be drawn again."""
+    return (seed + 1_000_003 * known) % 2**32
 
 
-def pruner(chosen: Any, epochs: int) -> optuna.pruners.BasePruner:
-    """Returns the pruner of a record of `options.PRUNERS`; its resource is the epoch.
+@sampler
+class Grid:
+    """Every point of the space, each once; the plan lists them, and nothing is drawn."""
 
-    Args:
-      chosen: the record.
-      epochs: of the longest trial.
-    """
-    if isinstance(chosen, options.Off):
-        return optuna.pruners.NopPruner()
-    if isinstance(chosen, options.Hyperband):
-        return optuna.pruners.HyperbandPruner(
-            min_resource=chosen.min_epochs, max_resource=epochs, reduction_factor=chosen.reduction
+    learns: ClassVar[bool] = False
+
+
+@sampler
+class Random:
+    """Independent draws."""
+
+    learns: ClassVar[bool] = False
+    """Whether what is drawn depends on the trials that ended."""
+    seed: Seed = 0
+
+    def make_sampler(self, known: int) -> BaseSampler:
+        """Returns Optuna's sampler where so many trials are known."""
+        import optuna
+
+        return optuna.samplers.RandomSampler(seed=mixed(self.seed, known))
+
+
+@sampler
+class Qmc(Random):
+    """Scrambled Sobol points, which cover a box more evenly than independent draws; choices are independent."""
+
+    def make_sampler(self, known: int) -> BaseSampler:
+        import optuna
+
+        return optuna.samplers.QMCSampler(
+            scramble=True,
+            seed=self.seed,  # the same always: the sampler counts in the storage how many points were taken
+            warn_asynchronous_seeding=False,
+            warn_independent_sampling=False,
+            independent_sampler=optuna.samplers.RandomSampler(seed=mixed(self.seed, known)),
         )
-    return optuna.pruners.SuccessiveHalvingPruner(
-        min_resource=chosen.min_epochs, reduction_factor=chosen.reduction, min_early_stopping_rate=0
-    )
 
 
-def distribution(values: Choices | Range) -> BaseDistribution:
-    """Returns what Optuna draws from."""
-    if isinstance(values, Choices):
-        return CategoricalDistribution(values.values)
-    if values.scale == "int":
-        return IntDistribution(int(values.low), int(values.high), step=values.step)
-    return FloatDistribution(values.low, values.high, log=values.scale == "log")
+@sampler
+class Tpe(Random):
+    """Tree-structured Parzen estimator: draws more where good trials were, after `startup` independent draws."""
+
+    learns: ClassVar[bool] = True
+    startup: Count = 10
+
+    def make_sampler(self, known: int) -> BaseSampler:
+        import optuna
+
+        return optuna.samplers.TPESampler(
+            seed=mixed(self.seed, known),
+            n_startup_trials=self.startup,
+            constant_liar=True,
+            multivariate=True,
+            group=True,
+        )
 
 
-def draw(trial: optuna.Trial) -> Callable[[str, Choices | Range], Any]:
-    """Returns how parameters are drawn in a trial."""
+@sampler(name="cmaes")
+class CmaEs(Random):
+    """Covariance matrix adaptation, for numbers only; after `startup` independent draws."""
 
-    def one(name: str, values: Choices | Range) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return trial._suggest(name, distribution(values))
+    learns: ClassVar[bool] = True
+    startup: Count = 1
 
-    return one
+    def make_sampler(self, known: int) -> BaseSampler:
+        import optuna
+
+        return optuna.samplers.CmaEsSampler(
+            seed=mixed(self.seed, known),
+            n_startup_trials=self.startup,
+            warn_independent_sampling=False,
+            independent_sampler=optuna.samplers.RandomSampler(seed=mixed(self.seed, known)),
+        )

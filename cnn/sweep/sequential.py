@@ -12,7 +12,6 @@ from typing import Any
 
 from cnn.runs import lock
 from cnn.sweep import outcome
-from cnn.sweep.options import CmaEs, Off, Tpe
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan
 from cnn.sweep.session import Session
@@ -23,16 +22,18 @@ from cnn.train.callbacks import Callbacks
 
 POLL_SECONDS = 1.0
 """How often a worker without a trial looks whether another one died."""
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class _Threads:
-    """The threads that train; whoever enters is the one that makes steps."""
+    """The threads that train. `with threads:` makes a thread the only one that makes steps."""
 
     def __init__(self, working: int) -> None:
         self.working = working
-        self.begun, self.over = threading.Event(), threading.Event()
-        """The first one makes steps, and what a trial needs before is compiled; one met what ends the sweep."""
+        self.begun = threading.Event()
+        """The first thread makes steps, so what a trial needs before them is compiled."""
+        self.over = threading.Event()
+        """A thread met what ends the sweep, such as a signal or a full disk."""
         self._turn, self._lock = threading.Lock(), threading.Lock()
 
     def __enter__(self) -> None:
@@ -43,7 +44,7 @@ class _Threads:
         self._turn.release()
 
     def leave(self) -> bool:
-        """Tells whether the one who asks may end, for another one stays."""
+        """Tells whether the thread that asks may end, since another one stays."""
         with self._lock:
             stays = self.working > 1
             self.working -= stays
@@ -71,8 +72,7 @@ def run(session: Session) -> None:
 
 def together(plan: Plan) -> int:
     """Returns how many trials are under way: two, where what is begun does not depend on what ended before."""
-    learns = isinstance(plan.options.sampler, Tpe | CmaEs) or not isinstance(plan.options.pruner, Off)
-    return 1 if learns else 2
+    return 1 if plan.options.sampler.learns or plan.options.pruner.learns else 2
 
 
 def _work(session: Session, threads: _Threads, *, first: bool) -> None:
@@ -98,7 +98,7 @@ def _work(session: Session, threads: _Threads, *, first: bool) -> None:
 
 def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextManager[Any]) -> None:
     """Trains one trial, making its steps within `turn`, and stores how it ended."""
-    callbacks = Callbacks(session.screen.reporter(claimed.trial), session.judge(claimed), pages=False, turn=turn)
+    callbacks = Callbacks(session.screen.reporter(claimed.trial), session.end_early(claimed), pages=False, turn=turn)
     values = session.values(claimed.trial)
     try:
         finished = experiment.run(
@@ -110,7 +110,7 @@ def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextMa
         )
         ended = outcome.of_result(finished.result, session.plan.options.objective)
     except Preempted:
-        with contextlib.suppress(Away):  # then whoever comes next finds it
+        with contextlib.suppress(Away):  # then the next worker finds it
             session.settle(claimed, Outcome(outcome.PREEMPTED, final=False))
         raise
     except Away:
@@ -119,7 +119,7 @@ def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextMa
         ended = Outcome(outcome.FAILED, error=str(error), final=False)
     except Exception as error:  # Whatever one trial meets must not hurt the others.
         session.settle(claimed, outcome.of_error(error))
-        if getattr(error, "errno", None) in FULL:
+        if getattr(error, "errno", None) in FULL_DISK:
             raise
         return
     session.settle(claimed, ended)

@@ -1,4 +1,7 @@
-"""What an engine works with: claims, verdicts and ends of trials, through a database that may be away for a while."""
+"""One worker's part in a sweep, for both engines: claims trials, stores their values and how they end.
+
+Whatever asks the database waits while that is away.
+"""
 
 import dataclasses
 import os
@@ -11,11 +14,12 @@ from typing import Any
 from cnn.config.config import Config
 from cnn.config.sections import Checkpoint, Epochs, Minutes
 from cnn.runs import run_dir
-from cnn.sweep import outcome, programs, study
+from cnn.runs.sweep_record import EngineRecord, SweepJson
+from cnn.sweep import outcome, programs
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan, Trial
 from cnn.sweep.progress_bar import Screen
-from cnn.sweep.study import Claimed, Queue
+from cnn.sweep.study import Claimed, Queue, ask_until_answered
 from cnn.system import fault_injection
 from cnn.system.preemption import Preemption
 
@@ -36,9 +40,9 @@ class Session:
     """The data of the trials."""
     train_seconds: float = 0.0
     """Spent in training steps, by trials of this worker."""
-    about: dict[str, Any] = dataclasses.field(default_factory=dict)
+    about: EngineRecord = dataclasses.field(default_factory=lambda: EngineRecord())
     """Which engine runs, on what device, and how long it took."""
-    record: Callable[[], dict[str, Any]] = dict
+    record: Callable[[], SweepJson | None] = lambda: None
     """Writes and returns the ranking as far as it is known."""
     meanwhile: Callable[[], None] = lambda: None
     """What can be done while the first trial is compiled."""
@@ -68,7 +72,7 @@ class Session:
                 self.ask(self.record)
                 self._recorded = time.monotonic()
 
-    def spent(self) -> dict[str, Any]:
+    def spent(self) -> EngineRecord:
         """Returns, where this worker ended trials, how long its process has run and how much were no training steps.
 
         A step's first call compiles it and counts.
@@ -88,15 +92,15 @@ class Session:
             return values
         return dataclasses.replace(values, checkpoint=Checkpoint(CADENCE))
 
-    def judge(self, claimed: Claimed) -> Callable[[int, dict[str, float]], str | None]:
-        """Returns what hears of a trial's evaluations and says whether to end it."""
+    def end_early(self, claimed: Claimed) -> Callable[[int, dict[str, float]], str | None]:
+        """Returns what stores each evaluation of a trial, and says why the pruner ends it there, or `None`."""
         name = self.plan.options.objective.partition(".")[2]
 
-        def heard(epoch: int, valid: dict[str, float]) -> str | None:
+        def validated(epoch: int, valid: dict[str, float]) -> str | None:
             pruned = self.ask(lambda: self.queue.report(claimed, epoch, valid[name]))
             return f"{outcome.PRUNED_BY} after epoch {epoch}: {name} {valid[name]:.4g}" if pruned else None
 
-        return heard
+        return validated
 
     def wait(self, seconds: float) -> None:
         """Waits for trials of others, saying so once."""
@@ -107,7 +111,7 @@ class Session:
 
     def ask(self, question: Callable[[], Any]) -> Any:
         """Returns the database's answer, asked again while it is away."""
-        return study.ask_until_answered(question, self.screen.line, lambda: self.interruption.requested)
+        return ask_until_answered(question, self.screen.line, lambda: self.interruption.requested)
 
 
 def _age() -> float:

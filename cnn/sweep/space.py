@@ -8,6 +8,10 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from cnn.runs.sweep_record import Fields
+
+Params = dict[str, Any]
+"""Values of Optuna's parameters by their names."""
 Draw = Callable[[str, "Range | Choices"], Any]
 """Draws the value of a named parameter."""
 
@@ -15,8 +19,8 @@ Draw = Callable[[str, "Range | Choices"], Any]
 class Point(NamedTuple):
     """One trial: Optuna's parameters, and the config fields they stand for, in the order declared."""
 
-    params: dict[str, Any]
-    fields: dict[str, Any]
+    params: Params
+    fields: Fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Axis:
         for value in values:
             yield Point({self.path: _plain(value)}, {self.path: value})
 
-    def draw(self, draw: Draw, fields: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    def draw(self, draw: Draw, fields: Mapping[str, Any], prefix: str) -> Fields:
         if not self.active(fields):
             return {}
         if isinstance(self.values, Range):
@@ -90,14 +94,14 @@ class Rows:
 
     name: str
     labels: tuple[str, ...]
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[Fields, ...]
 
     def options(self, fields: Mapping[str, Any]) -> Iterator[Point]:
         del fields
         for label, row in zip(self.labels, self.rows, strict=True):
             yield Point({self.name: label}, row)
 
-    def draw(self, draw: Draw, fields: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    def draw(self, draw: Draw, fields: Mapping[str, Any], prefix: str) -> Fields:
         del fields
         return self.rows[self.labels.index(draw(prefix + self.name, Choices(self.labels)))]
 
@@ -115,7 +119,7 @@ class Chain:
                 prefixed = {f"{self.name}.{index}/{name}": value for name, value in params.items()}
                 yield Point({self.name: index, **prefixed}, more)
 
-    def draw(self, draw: Draw, fields: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    def draw(self, draw: Draw, fields: Mapping[str, Any], prefix: str) -> Fields:
         index = draw(prefix + self.name, Choices(tuple(range(len(self.spaces)))))
         return sample(self.spaces[index], draw, fields, f"{prefix}{self.name}.{index}/")
 
@@ -139,12 +143,10 @@ def product(space: tuple[Part, ...], fields: Mapping[str, Any] | None = None) ->
             yield Point({**params, **rest.params}, {**more, **rest.fields})
 
 
-def sample(
-    space: tuple[Part, ...], draw: Draw, fields: Mapping[str, Any] | None = None, prefix: str = ""
-) -> dict[str, Any]:
+def sample(space: tuple[Part, ...], draw: Draw, fields: Mapping[str, Any] | None = None, prefix: str = "") -> Fields:
     """Returns the fields of one point, each parameter drawn by `draw`."""
     known = dict(fields or {})
-    drawn: dict[str, Any] = {}
+    drawn: Fields = {}
     for part in space:
         more = part.draw(draw, known, prefix)
         known |= more

@@ -1,4 +1,7 @@
-"""From a sweep file, or `--grid` flags, to a `Space`: axes, conditions, and all that is wrong with them."""
+"""Reads the space of a sweep from its file's JSON, or from the line of `--grid`; notes all that is wrong with it.
+
+`read_grid` makes JSON of the line, so that both are read, and refused, by `read_space`.
+"""
 
 import math
 import re
@@ -10,9 +13,10 @@ from cnn.fields import did_you_mean, literal
 from cnn.sweep.space import Axis, Chain, Choices, Part, Range, Rows, paths
 
 SCALES = ("log", "linear", "int")
-WORDS = ("zip", "chain", "trials")
 KEYS = ("values", *SCALES, "n", "step", "when")
 MOST_POINTS = 100_000
+Declared = dict[str, Any]
+"""A space as JSON: the values of each field."""
 _PLURAL = {"log": "numbers", "linear": "numbers", "int": "integers"}
 
 
@@ -170,16 +174,16 @@ def _chain(declared: Any, problems: list[str], where: str) -> Chain:
 
 _OPEN, _CLOSE = "([{", ")]}"
 _CALL = re.compile(r"(log|linear|int)\((.*)\)", re.DOTALL)
-_HOW = "Write --grid='optimizer.learning_rate=1e-4,1e-3;seed=0,1,2'"
+_EXAMPLE = "Write --grid='optimizer.learning_rate=1e-4,1e-3;seed=0,1,2'"
 
 
-def read_grid(text: str, problems: list[str]) -> dict[str, Any]:
+def read_grid(text: str, problems: list[str]) -> Declared:
     """Returns the JSON of a space, and adds to `problems` what is wrong with the text."""
-    declared: dict[str, Any] = {}
+    declared: Declared = {}
     for part in filter(None, (part.strip() for part in split(text, ";"))):
         names, equals, values = _assignment(part)
         if not equals or not names or not values.strip():
-            problems.append(f"--grid: {part!r} is no FIELD=VALUES. {_HOW}")
+            problems.append(f"--grid: {part!r} is no FIELD=VALUES. {_EXAMPLE}")
         elif names.startswith("("):
             declared.setdefault("zip", []).append(_zipped(names, values, problems))
         elif names in declared:
@@ -187,7 +191,7 @@ def read_grid(text: str, problems: list[str]) -> dict[str, Any]:
         else:
             declared[names] = _grid_axis(names, values, problems)
     if not declared and not problems:
-        problems.append(f"--grid: is empty. {_HOW}")
+        problems.append(f"--grid: is empty. {_EXAMPLE}")
     return declared
 
 
@@ -227,7 +231,7 @@ def _grid_axis(name: str, values: str, problems: list[str]) -> Any:
     return {scale: numbers[:2], **third}
 
 
-def _zipped(names: str, values: str, problems: list[str]) -> dict[str, Any]:
+def _zipped(names: str, values: str, problems: list[str]) -> Declared:
     paths = [path.strip().removeprefix("config.") for path in names.strip("() ").split(",")]
     rows = [split(row.strip()[1:-1], ",") for row in split(values, ",") if row.strip()]
     whole = all(row.strip().startswith("(") for row in split(values, ",") if row.strip())

@@ -1,4 +1,9 @@
-"""The Optuna study of a sweep: storage, queue of trials, heartbeats of workers, repair of what a killed one left."""
+"""The study of a sweep: its database, its workers, and the queue from which they take trials.
+
+Optuna's storage holds an attempt for each time a trial is begun. A worker holds a lock on a file as long as it lives;
+it claims trials one worker after another, and before that settles what dead workers left: a trial that wrote its result
+has ended, any other waits again and continues from its checkpoint. While the database is away, whatever asks it waits.
+"""
 
 import contextlib
 import fcntl
@@ -9,377 +14,33 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar, cast
 
 import optuna
 import sqlalchemy
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cnn.config.config import ConfigError
 from cnn.runs import lock
-from cnn.sweep import options, outcome, plan, samplers
+from cnn.runs.sweep_record import SEED, Fields
+from cnn.sweep import outcome, plan
 from cnn.sweep.outcome import Outcome
-from cnn.sweep.plan import SEED, TRIALS, Plan, Trial, drawn
-from cnn.sweep.space import parameters
+from cnn.sweep.plan import TRIALS, Plan, Trial
+from cnn.sweep.samplers import Random
+from cnn.sweep.space import Choices, Draw, Params, Range, parameters, sample
 from cnn.system import fault_injection, redaction
 
-
-class Board:
-    """The attempts of one sweep."""
-
-    def __init__(self, plan: Plan, folder: Path, study: optuna.Study) -> None:
-        self.plan, self.folder, self.study = plan, folder, study
-        self._distributions = {name: samplers.distribution(values) for name, values in parameters(plan.space)}
-
-    def trials(self) -> list[FrozenTrial]:
-        """Returns every attempt, in the order in which they were added."""
-        return self.study.get_trials(deepcopy=False)
-
-    def add(self, params: dict[str, Any], about: dict[str, Any]) -> None:
-        """Lets a trial wait for a worker."""
-        distributions = {name: self._distributions[name] for name in params}
-        self.study.add_trial(
-            create_trial(state=TrialState.WAITING, params=params, distributions=distributions, user_attrs=about)
-        )
-
-    def trial(self, frozen: FrozenTrial) -> Trial:
-        """Returns what an attempt stands for."""
-        number = frozen.user_attrs["number"]
-        if self.plan.is_grid:
-            return self.plan.trials[number]
-        return self.plan.trial(number, json.loads(frozen.user_attrs["fields"]), frozen.params)
-
-    def attributes(self, configuration: int, seed: int, fields: dict[str, Any]) -> dict[str, Any]:
-        """Returns what is stored of a drawn configuration with its nth seed."""
-        number = configuration * len(self.plan.seeds) + seed
-        seeded = {} if self.plan.seeds == (None,) else {SEED: self.plan.seeds[seed]}
-        return {"fields": to_text({**fields, **seeded}), "config": configuration, "number": number}
-
-
-def to_text(fields: Any) -> str:
-    """Returns a trial's fields as they are stored."""
-    return json.dumps(dict(fields))
-
-
-FOLDER = "workers"
-BEAT_SECONDS = 15
-LOST_SECONDS = 120
-"""A worker of another machine, whose file shows no life for so long and is not locked, is dead."""
-
-
-@contextlib.contextmanager
-def present(folder: Path) -> Iterator[str]:
-    """Is a worker of the sweep in `folder` while the block runs; yields its name."""
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    path = folder / FOLDER / name
-    ended = threading.Event()
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        # On a shared file system whose locks do not reach other machines, the file's time does.
-        beat = threading.Thread(target=_beat, args=(path, ended), daemon=True)
-        beat.start()
-        try:
-            yield name
-        finally:
-            ended.set()
-            beat.join()
-            path.unlink(missing_ok=True)
-
-
-def _beat(path: Path, ended: threading.Event) -> None:
-    while not ended.wait(BEAT_SECONDS):
-        with contextlib.suppress(OSError):
-            os.utime(path)
-
-
-def alive(folder: Path, name: str | None) -> bool:
-    """Tells whether a worker of this name still runs."""
-    path = folder / FOLDER / (name or "nobody")
-    try:
-        with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            silent = time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    here = name is not None and name.rsplit("-", 2)[0] == socket.gethostname()
-    if here:
-        path.unlink(missing_ok=True)
-    return not here and silent < LOST_SECONDS
-
-
-def anybody(folder: Path) -> bool:
-    """Tells whether some worker of the sweep in `folder` still runs."""
-    found = (folder / FOLDER).iterdir() if (folder / FOLDER).is_dir() else ()
-    return any(alive(folder, path.name) for path in found)
-
-
-def busy(run: Path) -> bool:
-    """Tells whether some process trains in a run's directory."""
-    try:
-        lock.probe(run)
-    except lock.Held:
-        return True
-    return False
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Lets one worker after another choose its trials; waits for its turn."""
-    with (folder / ".claims").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-MOST_DEATHS = 10
-"""A trial whose process dies so often, without having saved a further step, is given up."""
-ENDS = {outcome.FINISHED: TrialState.COMPLETE, outcome.PRUNED: TrialState.PRUNED}
-ABOUT = ("number", "fields", "config")
-"""What a trial's next attempt inherits."""
-
-
-def reconcile(board: Board) -> list[FrozenTrial]:
-    """Settles what dead workers left; returns every attempt."""
-    trials = board.trials()
-    left = [
-        trial
-        for trial in trials
-        if trial.state == TrialState.RUNNING and not alive(board.folder, trial.user_attrs.get("worker"))
-    ]
-    for trial in left:
-        _bury(board, trial)
-    last: dict[int, FrozenTrial] = {}
-    trials = board.trials() if left else trials
-    for trial in trials:
-        if "number" in trial.user_attrs:
-            last[trial.user_attrs["number"]] = trial
-    # Whoever was to begin it again died in between.
-    unsettled = [one for one in last.values() if one.state == TrialState.FAIL and not one.user_attrs.get("final")]
-    for trial in unsettled:
-        _again(board, trial)
-    if not board.plan.is_grid:
-        add_siblings(board)
-    return board.trials() if unsettled or not board.plan.is_grid else trials
-
-
-def _bury(board: Board, trial: FrozenTrial) -> None:
-    if "number" not in trial.user_attrs:  # killed while it drew
-        board.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-        return
-    workdir = board.folder / TRIALS / f"{trial.user_attrs['number']:04}"
-    if busy(workdir):
-        return
-    ended = outcome.of_folder(workdir, board.plan.options.objective)
-    settle(board, trial, ended or Outcome(outcome.DIED, error="its process died", final=False))
-
-
-def settle(board: Board, trial: FrozenTrial, ended: Outcome) -> Outcome:
-    """Stores and returns how an attempt ended, and adds the next one where there is to be one."""
-    if trial.state.is_finished():
-        return ended
-    storage, key = board.study._storage, trial._trial_id
-    workdir = board.folder / TRIALS / f"{trial.user_attrs['number']:04}"
-    final = ended.final or _enough(board, trial, ended, workdir)
-    about: dict[str, Any] = {"status": ended.status, "final": final}
-    if ended.status not in ENDS:  # each is a commit of its own
-        about |= {"error": ended.error, "saved": outcome.newest_step(workdir)}
-    for name, value in about.items():
-        storage.set_trial_user_attr(key, name, value)
-    if ended.status in ENDS:
-        values = [ended.value] if ended.value is not None else None
-        storage.set_trial_state_values(key, ENDS[ended.status], values)
-        return ended
-    storage.set_trial_state_values(key, TrialState.FAIL)
-    if not final:
-        _again(board, trial)
-    return ended._replace(final=final)
-
-
-def _enough(board: Board, trial: FrozenTrial, ended: Outcome, workdir: Any) -> bool:
-    """Tells whether a trial that may be tried again has been tried often enough."""
-    before = [one for one in board.trials() if one.user_attrs.get("number") == trial.user_attrs["number"]]
-    same = [one for one in before if one.user_attrs.get("status") == ended.status and one.number != trial.number]
-    if ended.status == outcome.DIED:
-        saved = outcome.newest_step(workdir)
-        return len([one for one in same if one.user_attrs.get("saved") == saved]) + 1 >= MOST_DEATHS
-    return ended.status == outcome.FAILED and len(same) + 1 >= board.plan.options.tries
-
-
-def _again(board: Board, trial: FrozenTrial) -> None:
-    fault_injection.point("again")
-    board.add(dict(trial.params), {name: trial.user_attrs[name] for name in ABOUT if name in trial.user_attrs})
-
-
-def add_siblings(board: Board) -> None:
-    """Adds the other seeds of every drawn configuration that has not all of them."""
-    trials = [trial for trial in board.trials() if "number" in trial.user_attrs]
-    there = {trial.user_attrs["number"] for trial in trials}
-    for trial in trials:
-        if trial.user_attrs.get("status") == outcome.FAILED and not trial.intermediate_values:
-            # A configuration that is none is none with every seed; any other failure has its siblings already.
-            continue
-        fields = {name: value for name, value in json.loads(trial.user_attrs["fields"]).items() if name != SEED}
-        for seed in range(len(board.plan.seeds)):
-            about = board.attributes(trial.user_attrs["config"], seed, fields)
-            if about["number"] not in there:
-                there.add(about["number"])
-                board.add(dict(trial.params), about)
-
-
-Key = Callable[[Trial], str]
-"""Names the compiled program that a trial needs."""
-
-REDRAWS = 20
-"""So often a copy of what was drawn is drawn again, before something else is looked for."""
-
-
-class Claimed(NamedTuple):
-    """A trial that is ours."""
-
-    trial: Trial
-    asked: optuna.Trial
-    workdir: Path
-
-
-class Queue:
-    """The trials of one sweep, as one worker sees them."""
-
-    def __init__(self, board: Board, worker: str) -> None:
-        self.board, self.worker = board, worker
-        self.plan, self.folder, self.study = board.plan, board.folder, board.study
-        # A trial that waits has its parameters; another sampler would draw for nothing.
-        self._idle = optuna.samplers.RandomSampler(seed=0)
-        self.study.sampler = self._idle
-
-    def fill(self, key: Key) -> None:
-        """Adds the trials of a grid that are not there yet; those of one program lie together."""
-        with alone(self.folder):
-            there = {trial.user_attrs.get("number") for trial in self.board.trials()}
-            for trial in by_program(self.plan.trials, key):
-                if trial.number not in there:
-                    self.board.add(dict(trial.params), {"number": trial.number, "fields": to_text(trial.fields)})
-
-    def claim(self, limit: Callable[[str], int], key: Key) -> list[Claimed] | None:
-        """Returns trials of one program, empty while others are at the last ones, `None` at the end.
-
-        Args:
-          limit: how many trials of a program may be claimed.
-          key: names the program of a trial.
-        """
-        with alone(self.folder):
-            waiting = _waiting(reconcile(self.board))
-            claimed: list[Claimed] = []
-            program = ""
-            while not claimed or len(claimed) < limit(program):
-                if not waiting:
-                    if self.plan.is_grid or not self._draw():
-                        break
-                    waiting = _waiting(self.board.trials())
-                    continue
-                following = self.board.trial(waiting[0])
-                program = program or key(following)
-                if key(following) != program:
-                    break
-                claimed.append(self._take(following))
-                waiting = waiting[1:]
-            if claimed:
-                return claimed
-            return [] if any(trial.state == TrialState.RUNNING for trial in self.board.trials()) else None
-
-    def _take(self, trial: Trial) -> Claimed:
-        asked = self.study.ask()
-        fault_injection.point("taken")
-        asked.set_user_attr("worker", self.worker)
-        assert asked.user_attrs["number"] == trial.number
-        return Claimed(trial, asked, self.folder / trial.folder)
-
-    def _draw(self) -> bool:
-        """Draws a configuration and lets it wait, once for each seed; tells whether there was one left to draw."""
-        known = self.board.trials()
-        number = len({trial.user_attrs["config"] for trial in known if "config" in trial.user_attrs})
-        there = {self._configuration(trial) for trial in known if "config" in trial.user_attrs}
-        # A sweep of before may hold copies, which count as drawn.
-        if number >= self.plan.options.trials or len(there) >= self.plan.configurations:
-            return False
-        found = self._ask_new(there, len(known))
-        if found is None:
-            return False
-        asked, fields = found
-        about = self.board.attributes(number, 0, fields)
-        try:
-            self.plan.trial(about["number"], json.loads(about["fields"]), {})
-        except ConfigError as error:
-            about |= {"status": outcome.FAILED, "error": redaction.hide("; ".join(error.problems))[:500], "final": True}
-        for name, value in about.items():
-            asked.set_user_attr(name, value)
-        if "final" in about:
-            self.study.tell(asked, state=TrialState.FAIL)
-            return True
-        add_siblings(self.board)
-        self.study._storage.set_trial_state_values(asked._trial_id, TrialState.WAITING)
-        return True
-
-    def _configuration(self, trial: FrozenTrial) -> str:
-        """Returns what was drawn of a trial: the seed only where no configuration is run with several."""
-        fields = json.loads(trial.user_attrs["fields"])
-        if self.plan.seeds != (None,):
-            fields.pop(SEED, None)
-        return plan.key(fields)
-
-    def _ask_new(self, there: set[str], known: int) -> tuple[optuna.Trial, dict[str, Any]] | None:
-        """Returns a configuration that was not drawn yet; `None` where none is found."""
-        for attempt in range(10 * REDRAWS):
-            chosen = self.plan.options.sampler if attempt < REDRAWS else options.Random()
-            left = plan.points(self.plan.space) if attempt == REDRAWS else None
-            new = [point for point in left or () if plan.key(point.fields) not in there]
-            if new:
-                self.study.enqueue_trial(new[known % len(new)].params)
-            self.study.sampler = samplers.sampler(chosen, known + attempt)
-            try:
-                asked = self.study.ask()
-                fields = drawn(self.plan, samplers.draw(asked))
-            finally:
-                self.study.sampler = self._idle
-            if plan.key(fields) not in there:
-                return asked, fields
-            self.study.tell(asked, state=TrialState.FAIL)
-        return None
-
-    def report(self, claimed: Claimed, epoch: int, value: float) -> bool:
-        """Stores the objective after an epoch; tells whether the trial is to end here."""
-        claimed.asked.report(value, epoch)
-        return claimed.asked.should_prune()
-
-    def settle(self, claimed: Claimed, ended: Outcome) -> tuple[Outcome, int]:
-        """Stores and returns how a trial ended, and how many have; one that may be tried again waits once more."""
-        with alone(self.folder):
-            stored = settle(self.board, self.study._storage.get_trial(claimed.asked._trial_id), ended)
-            final = {one.user_attrs["number"] for one in self.board.trials() if one.user_attrs.get("final")}
-            return stored, len(final)
-
-
-def _waiting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Returns the attempts that wait, in the order in which Optuna hands them out."""
-    waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
-    return sorted(waiting, key=lambda trial: trial.number)
-
-
-def by_program(trials: Sequence[Trial], key: Key) -> list[Trial]:
-    """Returns the trials so that those of one program lie together, in the order of their first ones."""
-    keys = [key(trial) for trial in trials]
-    first = {name: index for index, name in reversed(list(enumerate(keys)))}
-    order = sorted(range(len(trials)), key=lambda index: (first[keys[index]], index))
-    return [trials[index] for index in order]
-
-
 DATABASE = "study.db"
+
 LONGEST_SECONDS = 600
 """A database may be away for so long before the sweep ends, to be continued."""
+
+
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
 
 
@@ -431,7 +92,7 @@ def ask_until_answered(question: Callable[[], Answer], line: Callable[[str], Non
 
     Args:
       question: may be asked again, whether or not it was heard.
-      line: shows a line to the person.
+      line: shows a line to the user.
       stop: ends the waiting early.
 
     Raises:
@@ -461,3 +122,406 @@ def ask_until_answered(question: Callable[[], Answer], line: Callable[[str], Non
 def _reason(error: Any) -> str:
     cause = getattr(error, "orig", None) or error.__cause__ or error
     return redaction.hide(" ".join(str(cause).split()))[:200]
+
+
+FOLDER = "workers"
+
+BEAT_SECONDS = 15
+
+LOST_SECONDS = 120
+"""A worker of another machine, whose file shows no life for so long and is not locked, is dead."""
+
+
+@contextlib.contextmanager
+def present(folder: Path) -> Iterator[str]:
+    """Is a worker of the sweep in `folder` while the block runs; yields its name."""
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    path = folder / FOLDER / name
+    ended = threading.Event()
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # On a shared file system whose locks do not reach other machines, the file's time does.
+        beat = threading.Thread(target=_beat, args=(path, ended), daemon=True)
+        beat.start()
+        try:
+            yield name
+        finally:
+            ended.set()
+            beat.join()
+            path.unlink(missing_ok=True)
+
+
+def _beat(path: Path, ended: threading.Event) -> None:
+    while not ended.wait(BEAT_SECONDS):
+        with contextlib.suppress(OSError):
+            os.utime(path)
+
+
+def alive(folder: Path, name: str | None) -> bool:
+    """Tells whether a worker of this name still runs."""
+    path = folder / FOLDER / (name or "nobody")
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            silent = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    here = name is not None and name.rsplit("-", 2)[0] == socket.gethostname()
+    if here:
+        path.unlink(missing_ok=True)
+    return not here and silent < LOST_SECONDS
+
+
+def any_alive(folder: Path) -> bool:
+    """Tells whether some worker of the sweep in `folder` still runs."""
+    found = (folder / FOLDER).iterdir() if (folder / FOLDER).is_dir() else ()
+    return any(alive(folder, path.name) for path in found)
+
+
+def busy(run: Path) -> bool:
+    """Tells whether some process trains in a run's directory."""
+    try:
+        lock.probe(run)
+    except lock.Held:
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Lets one worker after another choose its trials; waits for its turn."""
+    with (folder / ".claims").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class Attributes(TypedDict, total=False):
+    """What is stored of an attempt besides Optuna's parameters and value."""
+
+    number: int
+    """Of its trial; all attempts at one have the same."""
+    fields: str
+    """The trial's, as JSON."""
+    config: int
+    """Which configuration a sampler drew; its trials differ in the seed."""
+    worker: str
+    status: str
+    error: str
+    final: bool
+    """Whether the trial needs no other attempt."""
+    saved: int
+    """The step up to which it was saved when it failed."""
+
+
+class Study:
+    """The attempts at the trials of one sweep, in Optuna's storage."""
+
+    def __init__(self, plan: Plan, folder: Path, optuna_study: optuna.Study) -> None:
+        self.plan, self.folder, self.optuna_study = plan, folder, optuna_study
+        self._distributions = {name: _distribution(values) for name, values in parameters(plan.space)}
+
+    def trials(self) -> list[FrozenTrial]:
+        """Returns every attempt, in the order in which they were added."""
+        return self.optuna_study.get_trials(deepcopy=False)
+
+    def add(self, params: Params, about: Attributes) -> None:
+        """Lets a trial wait for a worker."""
+        distributions = {name: self._distributions[name] for name in params}
+        self.optuna_study.add_trial(
+            create_trial(state=TrialState.WAITING, params=params, distributions=distributions, user_attrs=dict(about))
+        )
+
+    def trial(self, frozen: FrozenTrial) -> Trial:
+        """Returns what an attempt stands for."""
+        number = frozen.user_attrs["number"]
+        if self.plan.is_grid:
+            return self.plan.trials[number]
+        return self.plan.trial(number, json.loads(frozen.user_attrs["fields"]), frozen.params)
+
+    def attributes(self, configuration: int, seed: int, fields: Fields) -> Attributes:
+        """Returns what is stored of a drawn configuration with its nth seed."""
+        number = configuration * len(self.plan.seeds) + seed
+        seeded = {} if self.plan.seeds == (None,) else {SEED: self.plan.seeds[seed]}
+        return {"fields": to_text({**fields, **seeded}), "config": configuration, "number": number}
+
+
+def to_text(fields: Any) -> str:
+    """Returns a trial's fields as they are stored."""
+    return json.dumps(dict(fields))
+
+
+def _distribution(values: Choices | Range) -> BaseDistribution:
+    """Returns what Optuna draws from."""
+    if isinstance(values, Choices):
+        return CategoricalDistribution(values.values)
+    if values.scale == "int":
+        return IntDistribution(int(values.low), int(values.high), step=values.step)
+    return FloatDistribution(values.low, values.high, log=values.scale == "log")
+
+
+Key = Callable[[Trial], str]
+"""Names the compiled program that a trial needs."""
+
+
+REDRAWS = 20
+"""So often a copy of what was drawn is drawn again, before something else is looked for."""
+
+
+class Claimed(NamedTuple):
+    """A trial that is ours."""
+
+    trial: Trial
+    asked: optuna.Trial
+    workdir: Path
+
+
+class Queue:
+    """The trials of one sweep, as one worker sees them."""
+
+    def __init__(self, study: Study, worker: str) -> None:
+        self.study, self.worker = study, worker
+        self.plan, self.folder, self.optuna_study = study.plan, study.folder, study.optuna_study
+        # A trial that waits has its parameters; another sampler would draw for nothing.
+        self._idle = optuna.samplers.RandomSampler(seed=0)
+        self.optuna_study.sampler = self._idle
+
+    def fill(self, key: Key) -> None:
+        """Adds the trials of a grid that are not there yet; those of one program lie together."""
+        with alone(self.folder):
+            there = {trial.user_attrs.get("number") for trial in self.study.trials()}
+            for trial in by_program(self.plan.trials, key):
+                if trial.number not in there:
+                    self.study.add(dict(trial.params), {"number": trial.number, "fields": to_text(trial.fields)})
+
+    def claim(self, limit: Callable[[str], int], key: Key) -> list[Claimed] | None:
+        """Returns trials of one program, empty while others are at the last ones, `None` at the end.
+
+        Args:
+          limit: how many trials of a program may be claimed.
+          key: names the program of a trial.
+        """
+        with alone(self.folder):
+            waiting = _waiting(reconcile(self.study))
+            claimed: list[Claimed] = []
+            program = ""
+            while not claimed or len(claimed) < limit(program):
+                if not waiting:
+                    if self.plan.is_grid or not self._draw():
+                        break
+                    waiting = _waiting(self.study.trials())
+                    continue
+                following = self.study.trial(waiting[0])
+                program = program or key(following)
+                if key(following) != program:
+                    break
+                claimed.append(self._take(following))
+                waiting = waiting[1:]
+            if claimed:
+                return claimed
+            return [] if any(trial.state == TrialState.RUNNING for trial in self.study.trials()) else None
+
+    def _take(self, trial: Trial) -> Claimed:
+        asked = self.optuna_study.ask()
+        fault_injection.point("taken")
+        asked.set_user_attr("worker", self.worker)
+        assert asked.user_attrs["number"] == trial.number
+        return Claimed(trial, asked, self.folder / trial.folder)
+
+    def _draw(self) -> bool:
+        """Draws a configuration and lets it wait, once for each seed; tells whether there was one left to draw."""
+        known = self.study.trials()
+        number = len({trial.user_attrs["config"] for trial in known if "config" in trial.user_attrs})
+        there = {self._configuration(trial) for trial in known if "config" in trial.user_attrs}
+        # Sweeps of earlier versions may hold copies, which count as drawn.
+        if number >= self.plan.options.trials or len(there) >= self.plan.configurations:
+            return False
+        found = self._ask_new(there, len(known))
+        if found is None:
+            return False
+        asked, fields = found
+        about = self.study.attributes(number, 0, fields)
+        try:
+            self.plan.trial(about["number"], json.loads(about["fields"]), {})
+        except ConfigError as error:
+            about |= {"status": outcome.FAILED, "error": redaction.hide("; ".join(error.problems))[:500], "final": True}
+        for name, value in about.items():
+            asked.set_user_attr(name, value)
+        if "final" in about:
+            self.optuna_study.tell(asked, state=TrialState.FAIL)
+            return True
+        add_siblings(self.study)
+        self.optuna_study._storage.set_trial_state_values(asked._trial_id, TrialState.WAITING)
+        return True
+
+    def _configuration(self, trial: FrozenTrial) -> str:
+        """Returns what was drawn of a trial: the seed only where no configuration is run with several."""
+        fields = json.loads(trial.user_attrs["fields"])
+        if self.plan.seeds != (None,):
+            fields.pop(SEED, None)
+        return plan.key(fields)
+
+    def _ask_new(self, there: set[str], known: int) -> tuple[optuna.Trial, Fields] | None:
+        """Returns a configuration that was not drawn yet; `None` where none is found."""
+        for attempt in range(10 * REDRAWS):
+            chosen = self.plan.options.sampler if attempt < REDRAWS else Random()
+            left = plan.points(self.plan.space) if attempt == REDRAWS else None
+            new = [point for point in left or () if plan.key(point.fields) not in there]
+            if new:
+                self.optuna_study.enqueue_trial(new[known % len(new)].params)
+            with _experimental():
+                self.optuna_study.sampler = chosen.make_sampler(known + attempt)
+            try:
+                asked = self.optuna_study.ask()
+                fields = sample(self.plan.space, _drawing(asked))
+            finally:
+                self.optuna_study.sampler = self._idle
+            if plan.key(fields) not in there:
+                return asked, fields
+            self.optuna_study.tell(asked, state=TrialState.FAIL)
+        return None
+
+    def report(self, claimed: Claimed, epoch: int, value: float) -> bool:
+        """Stores the objective after an epoch; tells whether the trial is to end here."""
+        claimed.asked.report(value, epoch)
+        return claimed.asked.should_prune()
+
+    def settle(self, claimed: Claimed, ended: Outcome) -> tuple[Outcome, int]:
+        """Stores and returns how a trial ended, and how many have; one that may be tried again waits once more."""
+        with alone(self.folder):
+            stored = settle(self.study, self.optuna_study._storage.get_trial(claimed.asked._trial_id), ended)
+            final = {one.user_attrs["number"] for one in self.study.trials() if one.user_attrs.get("final")}
+            return stored, len(final)
+
+
+def _waiting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Returns the attempts that wait, in the order in which Optuna hands them out."""
+    waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+    return sorted(waiting, key=lambda trial: trial.number)
+
+
+def by_program(trials: Sequence[Trial], key: Key) -> list[Trial]:
+    """Returns the trials so that those of one program lie together, in the order of their first ones."""
+    keys = [key(trial) for trial in trials]
+    first = {name: index for index, name in reversed(list(enumerate(keys)))}
+    order = sorted(range(len(trials)), key=lambda index: (first[keys[index]], index))
+    return [trials[index] for index in order]
+
+
+def _drawing(trial: optuna.Trial) -> Draw:
+    """Returns what draws the parameters of a trial."""
+
+    def draw(name: str, values: Choices | Range) -> Any:
+        with _experimental():
+            return trial._suggest(name, _distribution(values))
+
+    return draw
+
+
+@contextlib.contextmanager
+def _experimental() -> Iterator[None]:
+    """Silences Optuna's warnings: it calls half of what is used here experimental."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+MOST_DEATHS = 10
+"""A trial whose process dies so often, without having saved a further step, is given up."""
+
+
+ENDS = {outcome.FINISHED: TrialState.COMPLETE, outcome.PRUNED: TrialState.PRUNED}
+
+INHERITED = ("number", "fields", "config")
+"""What a trial's next attempt inherits."""
+
+
+def reconcile(study: Study) -> list[FrozenTrial]:
+    """Settles what dead workers left; returns every attempt."""
+    trials = study.trials()
+    left = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.RUNNING and not alive(study.folder, trial.user_attrs.get("worker"))
+    ]
+    for trial in left:
+        _settle_dead(study, trial)
+    last: dict[int, FrozenTrial] = {}
+    trials = study.trials() if left else trials
+    for trial in trials:
+        if "number" in trial.user_attrs:
+            last[trial.user_attrs["number"]] = trial
+    # Its worker died between storing the failure and adding the next attempt.
+    unsettled = [one for one in last.values() if one.state == TrialState.FAIL and not one.user_attrs.get("final")]
+    for trial in unsettled:
+        _again(study, trial)
+    if not study.plan.is_grid:
+        add_siblings(study)
+    return study.trials() if unsettled or not study.plan.is_grid else trials
+
+
+def _settle_dead(study: Study, trial: FrozenTrial) -> None:
+    if "number" not in trial.user_attrs:  # killed while it drew
+        study.optuna_study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        return
+    workdir = study.folder / TRIALS / f"{trial.user_attrs['number']:04}"
+    if busy(workdir):
+        return
+    ended = outcome.of_folder(workdir, study.plan.options.objective)
+    settle(study, trial, ended or Outcome(outcome.DIED, error="its process died", final=False))
+
+
+def settle(study: Study, trial: FrozenTrial, ended: Outcome) -> Outcome:
+    """Stores and returns how an attempt ended, and adds the next one where there is to be one."""
+    if trial.state.is_finished():
+        return ended
+    storage, key = study.optuna_study._storage, trial._trial_id
+    workdir = study.folder / TRIALS / f"{trial.user_attrs['number']:04}"
+    final = ended.final or _enough(study, trial, ended, workdir)
+    about: Attributes = {"status": ended.status, "final": final}
+    if ended.status not in ENDS:  # each is a commit of its own
+        about |= {"error": ended.error, "saved": outcome.newest_step(workdir)}
+    for name, value in about.items():
+        storage.set_trial_user_attr(key, name, value)
+    if ended.status in ENDS:
+        values = [ended.value] if ended.value is not None else None
+        storage.set_trial_state_values(key, ENDS[ended.status], values)
+        return ended
+    storage.set_trial_state_values(key, TrialState.FAIL)
+    if not final:
+        _again(study, trial)
+    return ended._replace(final=final)
+
+
+def _enough(study: Study, trial: FrozenTrial, ended: Outcome, workdir: Any) -> bool:
+    """Tells whether a trial that may be tried again has been tried often enough."""
+    before = [one for one in study.trials() if one.user_attrs.get("number") == trial.user_attrs["number"]]
+    same = [one for one in before if one.user_attrs.get("status") == ended.status and one.number != trial.number]
+    if ended.status == outcome.DIED:
+        saved = outcome.newest_step(workdir)
+        return len([one for one in same if one.user_attrs.get("saved") == saved]) + 1 >= MOST_DEATHS
+    return ended.status == outcome.FAILED and len(same) + 1 >= study.plan.options.tries
+
+
+def _again(study: Study, trial: FrozenTrial) -> None:
+    fault_injection.point("again")
+    inherited = {name: trial.user_attrs[name] for name in INHERITED if name in trial.user_attrs}
+    study.add(dict(trial.params), cast(Attributes, inherited))
+
+
+def add_siblings(study: Study) -> None:
+    """Adds the other seeds of every drawn configuration that has not all of them."""
+    trials = [trial for trial in study.trials() if "number" in trial.user_attrs]
+    there = {trial.user_attrs["number"] for trial in trials}
+    for trial in trials:
+        if trial.user_attrs.get("status") == outcome.FAILED and not trial.intermediate_values:
+            # A configuration that is none is none with every seed; any other failure has its siblings already.
+            continue
+        fields = {name: value for name, value in json.loads(trial.user_attrs["fields"]).items() if name != SEED}
+        for seed in range(len(study.plan.seeds)):
+            about = study.attributes(trial.user_attrs["config"], seed, fields)
+            if about["number"] not in there:
+                there.add(about["number"])
+                study.add(dict(trial.params), about)

@@ -1,4 +1,9 @@
-"""Trials trained together as one vmapped program: groups of equal programs, stacked states, how many fit the memory."""
+"""The engine `vmap`: trials of one program train together, as one vmapped program over their stacked states.
+
+A group takes as many trials as the memory holds. Each goes on alone at its boundaries, where it evaluates, saves and
+may end; between them, all make the same number of steps. When half of a group has ended, the rest is gathered into half
+the places. Several devices share the axis of trials and do not communicate.
+"""
 
 import contextlib
 import functools
@@ -21,7 +26,6 @@ from cnn.data.loader import Examples
 from cnn.ops import layout
 from cnn.runs import lock
 from cnn.sweep import outcome, programs
-from cnn.sweep.options import CmaEs, Tpe
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.sequential import POLL_SECONDS
 from cnn.sweep.session import Session
@@ -36,7 +40,151 @@ from cnn.train.run import Run
 from cnn.train.state import StepConfig, TrainState, create_state
 from cnn.train.step import Metrics
 
-OUT_OF_MEMORY = "out of memory"
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+"""In the message of an error that less memory would avoid."""
+
+
+def run(session: Session) -> None:
+    """Runs trials, groups of them together, until none is left.
+
+    Raises:
+      Preempted: a signal asked to stop; the trials under way are saved and wait again.
+      OSError: the database was away for too long.
+    """
+    counts = Counter(programs.key(trial) for trial in session.plan.trials)
+    devices = jax.local_device_count()
+    most = session.about["lanes"] = group_size(session, counts)
+
+    def places(program: str) -> int:
+        # Of what the plan holds, not of what is left: a sweep that continues must not compute another program.
+        return equal_parts(counts.get(program, most), most, devices)
+
+    while (claimed := session.claim(places)) is not None:
+        if not claimed:
+            session.wait(POLL_SECONDS)
+            continue
+        session.interruption.defer(True)
+        group = Group(session, claimed, places(programs.key(claimed[0].trial)))
+        try:
+            group.train()
+        except jax.errors.JaxRuntimeError as error:
+            group.fail(error)
+            if OUT_OF_MEMORY in str(error) and group.can_halve():
+                most = max(1, group.size // 2)
+                session.screen.line(f"out of memory: {most} trials together from here on")
+        session.interruption.defer(False)
+
+
+class Group:
+    """Trials that train together."""
+
+    def __init__(self, session: Session, claimed: list[Claimed], size: int) -> None:
+        self.session, self.devices = session, mesh()
+        scan = " scan" if jax.default_backend() != "cpu" else ""
+        opened = [VmappedTrial(session, one, f"vmap {size}{scan}") for one in claimed]
+        self.trials = [trial for trial in opened if trial.open()]
+        """Those that are open, and then those that go on, in the order of their places."""
+        self.size = size
+
+    def train(self) -> None:
+        """Trains all of them to their ends, or to where a signal asks to stop.
+
+        Raises:
+          Preempted: a signal asked to stop; all are saved.
+        """
+        seeds = [trial.run.config.order_seed for trial in self.trials]
+        # Not asked of the rows alone: of a last trial left over they are all equal, and another program.
+        self.shared = len(seeds) > 1 and len(set(seeds)) == 1
+        self.trials = [trial for trial in self.trials if trial.begin()]
+        if self.trials:
+            run = self.trials[0].run
+            self.program, self.scan = run.step_config, run.dispatch.mode == "scan"
+            self.split = programs.images(run.dataset)
+            self.places = list(range(len(self.trials)))
+            # Idle places compute the first trial again, unread: equal sizes are one program.
+            states = [trial.asked.state for trial in self.trials]
+            self.state = stack([*states, *[states[0]] * (self.size - len(states))], self.devices)
+        while self.trials and not self.session.interruption.requested:
+            self._shrink()
+            self._advance()
+        for trial in self.trials:
+            trial.send(None)
+        self.session.interruption.check()
+
+    def can_halve(self) -> bool:
+        """Tells whether half of the trials could be spread over the devices."""
+        least = 1 if self.devices is None else self.devices.size
+        return self.size % 2 == 0 and (self.size // 2) % least == 0
+
+    def fail(self, error: Exception) -> None:
+        """Lets the trials wait again where smaller groups may do, and otherwise stores that they failed."""
+        for trial in self.trials:
+            trial.fail(error, again=OUT_OF_MEMORY in str(error) and self.can_halve())
+
+    def _keep(self, going: list[bool]) -> None:
+        kept = [(trial, place) for trial, place, goes in zip(self.trials, self.places, going, strict=True) if goes]
+        self.trials, self.places = [trial for trial, _ in kept], [place for _, place in kept]
+
+    def _shrink(self) -> None:
+        """Gathers the survivors where half of the places would do."""
+        least = 1 if self.devices is None else self.devices.size
+        size = self.size
+        while size % 2 == 0 and size // 2 >= len(self.trials) and (size // 2) % least == 0:
+            size //= 2
+        if size < self.size:
+            places = [*self.places, *[self.places[0]] * (size - len(self.places))]
+            self.state = gather(self.state, places, self.devices)
+            self.places, self.size = list(range(len(self.trials))), size
+
+    def _advance(self) -> None:
+        """Makes the steps up to the next boundary of any of the trials."""
+        started = time.monotonic()
+        own = [trial.rows() for trial in self.trials]
+        count = min(len(rows) for rows in own)
+        rows = np.stack([rows[:count] for rows in own])
+        shared = self.shared and all(np.array_equal(rows[0], other) for other in rows[1:])
+        metrics = self._dispatch(rows, shared)
+        seconds = (time.monotonic() - started) / len(self.trials)
+        going = []
+        for index, (trial, place) in enumerate(zip(self.trials, self.places, strict=True)):
+            state = take(self.state, place, self.devices)
+            own_metrics = {name: values[index] for name, values in metrics.items()}
+            going.append(trial.send(Made(state, own_metrics, seconds)))
+        self._keep(going)
+
+    def _dispatch(self, rows: np.ndarray, shared: bool) -> dict[str, np.ndarray]:
+        """Runs the steps; returns their metrics, (trials, steps), of those that are read.
+
+        Args:
+          rows: (trials, steps, batch) of those that are read.
+          shared: whether they are equal.
+        """
+        placed = rows[0]
+        if not shared:
+            of_place = dict(zip(self.places, range(len(rows)), strict=True))
+            placed = np.stack([rows[of_place.get(place, 0)] for place in range(self.size)], axis=1)
+        if self.scan:
+            self.state, metrics = run_scan(
+                self.state, self.split, placed, program=self.program, devices=self.devices, shared=shared
+            )
+            self._show(len(placed))
+            return {name: values[np.array(self.places)] for name, values in jax.device_get(metrics).items()}
+        collected = []
+        for batch in placed:
+            self.state, of_step = run_step(
+                self.state, self.split, batch, program=self.program, devices=self.devices, shared=shared
+            )
+            collected.append(of_step)
+            self._show(1)
+            fault_injection.point("step")
+            if self.session.interruption.requested:
+                break
+        steps = jax.tree.map(lambda *values: np.stack(values, axis=1), *jax.device_get(collected))
+        return {name: values[np.array(self.places)] for name, values in steps.items()}
+
+    def _show(self, steps: int) -> None:
+        for trial in self.trials:
+            trial.run.progress_bar.advance(steps)
 
 
 class VmappedTrial:
@@ -61,7 +209,9 @@ class VmappedTrial:
             if finished is not None:
                 self._settle(outcome.of_result(finished, session.plan.options.objective))
                 return False
-            callbacks = Callbacks(session.screen.reporter(self.claimed.trial), session.judge(self.claimed), pages=False)
+            callbacks = Callbacks(
+                session.screen.reporter(self.claimed.trial), session.end_early(self.claimed), pages=False
+            )
             self.run = Run(
                 values, workdir, dataset, session.interruption, callbacks=callbacks, dispatched=self.dispatched
             )
@@ -87,7 +237,9 @@ class VmappedTrial:
 
     def fail(self, error: Exception, *, again: bool) -> None:
         """Stores that the program which makes the steps failed; `again`: no fault of the trial."""
-        self._settle(Outcome(outcome.PREEMPTED, error=OUT_OF_MEMORY, final=False) if again else outcome.of_error(error))
+        self._settle(
+            Outcome(outcome.PREEMPTED, error="out of memory", final=False) if again else outcome.of_error(error)
+        )
 
     def _advance(self, train: Callable[[], Steps]) -> bool:
         """Trains up to the next steps; where training has ended, evaluates and stores the outcome."""
@@ -101,7 +253,7 @@ class VmappedTrial:
         try:
             self.session.interruption.check()
             result = experiment.finish(self.run, trained)
-        except Preempted:  # all is saved, and whoever continues finishes
+        except Preempted:  # all is saved, and the next worker finishes
             with contextlib.suppress(Away):
                 self._settle(Outcome(outcome.PREEMPTED, final=False))
             return False
@@ -122,9 +274,12 @@ class VmappedTrial:
         self.session.settle(self.claimed, ended)
 
 
-MOST_LANES_CPU = 8
-MOST_LANES = 512
+MOST_TOGETHER_CPU = 8
+
+MOST_TOGETHER = 512
+
 SHARE_OF_MEMORY = 0.6
+
 ROUNDS = 4
 """A sampler that learns is asked in at least so many rounds."""
 
@@ -143,18 +298,18 @@ def group_size(session: Session, counts: Mapping[str, int]) -> int:
     if counts:
         program, trials = max(counts.items(), key=lambda item: item[1])
         example = next(trial for trial in plan.trials if programs.key(trial) == program)
-    elif isinstance(options.sampler, Tpe | CmaEs):
+    elif options.sampler.learns:
         trials = max(1, options.trials // ROUNDS) * len(plan.seeds)
     # Of several workers here each has its share.
     needed = options.workers * trial_bytes(example.values)
-    return lanes_for(needed, math.ceil(trials / options.workers), devices)
+    return trials_together(needed, math.ceil(trials / options.workers), devices)
 
 
-def lanes_for(trial_bytes: float, trials: int, devices: int) -> int:
+def trials_together(trial_bytes: float, trials: int, devices: int) -> int:
     """Returns how many trials train together: as many as fit the memory, in equal groups, a multiple of the devices."""
     sharing = devices if jax.default_backend() != "cpu" else jax.local_device_count()
     limit = memory_limit() * SHARE_OF_MEMORY * sharing
-    most = MOST_LANES_CPU if jax.default_backend() == "cpu" else MOST_LANES
+    most = MOST_TOGETHER_CPU if jax.default_backend() == "cpu" else MOST_TOGETHER
     fitting = max(1, min(int(limit // max(1.0, trial_bytes)), most * devices, trials))
     return equal_parts(trials, fitting, devices)
 
@@ -269,147 +424,3 @@ def _spread(function: Any, devices: Mesh | None, shared: bool, *, scanned: bool 
         out_specs=P(AXIS),
         check_vma=False,
     )
-
-
-FULL_GROUP = "RESOURCE_EXHAUSTED"
-"""In the message of an error that less memory would avoid."""
-
-
-def run(session: Session) -> None:
-    """Runs trials, groups of them together, until none is left.
-
-    Raises:
-      Preempted: a signal asked to stop; the trials under way are saved and wait again.
-      OSError: the database was away for too long.
-    """
-    counts = Counter(programs.key(trial) for trial in session.plan.trials)
-    devices = jax.local_device_count()
-    most = session.about["lanes"] = group_size(session, counts)
-
-    def places(program: str) -> int:
-        # Of what the plan holds, not of what is left: who continues must not compute another program.
-        return equal_parts(counts.get(program, most), most, devices)
-
-    while (claimed := session.claim(places)) is not None:
-        if not claimed:
-            session.wait(POLL_SECONDS)
-            continue
-        session.interruption.defer(True)
-        group = Group(session, claimed, places(programs.key(claimed[0].trial)))
-        try:
-            group.train()
-        except jax.errors.JaxRuntimeError as error:
-            group.fail(error)
-            if FULL_GROUP in str(error) and group.can_halve():
-                most = max(1, group.size // 2)
-                session.screen.line(f"out of memory: {most} trials together from here on")
-        session.interruption.defer(False)
-
-
-class Group:
-    """Trials that train together."""
-
-    def __init__(self, session: Session, claimed: list[Claimed], size: int) -> None:
-        self.session, self.devices = session, mesh()
-        scan = " scan" if jax.default_backend() != "cpu" else ""
-        lanes = [VmappedTrial(session, one, f"vmap {size}{scan}") for one in claimed]
-        self.lanes = [lane for lane in lanes if lane.open()]
-        """Those that are open, and then those that go on, in the order of their places."""
-        self.size = size
-
-    def train(self) -> None:
-        """Trains all of them to their ends, or to where a signal asks to stop.
-
-        Raises:
-          Preempted: a signal asked to stop; all are saved.
-        """
-        seeds = [lane.run.config.order_seed for lane in self.lanes]
-        # Not asked of the rows alone: of a last trial left over they are all equal, and another program.
-        self.shared = len(seeds) > 1 and len(set(seeds)) == 1
-        self.lanes = [lane for lane in self.lanes if lane.begin()]
-        if self.lanes:
-            run = self.lanes[0].run
-            self.program, self.scan = run.step_config, run.dispatch.mode == "scan"
-            self.split = programs.images(run.dataset)
-            self.places = list(range(len(self.lanes)))
-            # Idle places compute the first trial again, unread: equal sizes are one program.
-            states = [lane.asked.state for lane in self.lanes]
-            self.state = stack([*states, *[states[0]] * (self.size - len(states))], self.devices)
-        while self.lanes and not self.session.interruption.requested:
-            self._shrink()
-            self._advance()
-        for lane in self.lanes:
-            lane.send(None)
-        self.session.interruption.check()
-
-    def can_halve(self) -> bool:
-        """Tells whether half of the trials could be spread over the devices."""
-        least = 1 if self.devices is None else self.devices.size
-        return self.size % 2 == 0 and (self.size // 2) % least == 0
-
-    def fail(self, error: Exception) -> None:
-        """Lets the trials wait again where smaller groups may do, and otherwise stores that they failed."""
-        for lane in self.lanes:
-            lane.fail(error, again=FULL_GROUP in str(error) and self.can_halve())
-
-    def _keep(self, going: list[bool]) -> None:
-        kept = [(lane, place) for lane, place, goes in zip(self.lanes, self.places, going, strict=True) if goes]
-        self.lanes, self.places = [lane for lane, _ in kept], [place for _, place in kept]
-
-    def _shrink(self) -> None:
-        """Gathers the survivors where half of the places would do."""
-        least = 1 if self.devices is None else self.devices.size
-        size = self.size
-        while size % 2 == 0 and size // 2 >= len(self.lanes) and (size // 2) % least == 0:
-            size //= 2
-        if size < self.size:
-            places = [*self.places, *[self.places[0]] * (size - len(self.places))]
-            self.state = gather(self.state, places, self.devices)
-            self.places, self.size = list(range(len(self.lanes))), size
-
-    def _advance(self) -> None:
-        """Makes the steps up to the next boundary of any of the trials."""
-        started = time.monotonic()
-        own = [lane.rows() for lane in self.lanes]
-        count = min(len(rows) for rows in own)
-        rows = np.stack([rows[:count] for rows in own])
-        shared = self.shared and all(np.array_equal(rows[0], other) for other in rows[1:])
-        metrics = self._dispatch(rows, shared)
-        seconds = (time.monotonic() - started) / len(self.lanes)
-        going = []
-        for index, (lane, place) in enumerate(zip(self.lanes, self.places, strict=True)):
-            state = take(self.state, place, self.devices)
-            own_metrics = {name: values[index] for name, values in metrics.items()}
-            going.append(lane.send(Made(state, own_metrics, seconds)))
-        self._keep(going)
-
-    def _dispatch(self, rows: np.ndarray, shared: bool) -> dict[str, np.ndarray]:
-        """Runs the steps; returns their metrics, (trials, steps), of those that are read.
-
-        Args:
-          rows: (trials, steps, batch) of those that are read.
-          shared: whether they are equal.
-        """
-        placed = rows[0]
-        if not shared:
-            of_place = dict(zip(self.places, range(len(rows)), strict=True))
-            placed = np.stack([rows[of_place.get(place, 0)] for place in range(self.size)], axis=1)
-        static: dict[str, Any] = {"program": self.program, "devices": self.devices, "shared": shared}
-        if self.scan:
-            self.state, metrics = run_scan(self.state, self.split, placed, **static)
-            self._show(len(placed))
-            return {name: values[np.array(self.places)] for name, values in jax.device_get(metrics).items()}
-        collected = []
-        for batch in placed:
-            self.state, of_step = run_step(self.state, self.split, batch, **static)
-            collected.append(of_step)
-            self._show(1)
-            fault_injection.point("step")
-            if self.session.interruption.requested:
-                break
-        steps = jax.tree.map(lambda *values: np.stack(values, axis=1), *jax.device_get(collected))
-        return {name: values[np.array(self.places)] for name, values in steps.items()}
-
-    def _show(self, steps: int) -> None:
-        for lane in self.lanes:
-            lane.run.progress_bar.advance(steps)

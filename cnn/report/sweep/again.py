@@ -9,7 +9,8 @@ from typing import Any
 from cnn.report import escape
 from cnn.report.html import PageSection
 from cnn.report.reproduce import HIDDEN, SECRET
-from cnn.report.sweep.record import DIVERGED, FAILED, SEED, SweepRecord
+from cnn.report.sweep.record import SweepRecord
+from cnn.runs.sweep_record import DIVERGED, FAILED, SEED
 from cnn.system import redaction
 
 MOST = 200

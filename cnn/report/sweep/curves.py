@@ -8,7 +8,8 @@ from cnn.report import charts, escape
 from cnn.report.axes import Span, Tick
 from cnn.report.curves import Points, thinned
 from cnn.report.html import Figure, PageSection
-from cnn.report.sweep.record import DIVERGED, FINISHED, PRUNED, SweepRecord, TrialRecord
+from cnn.report.sweep.record import SweepRecord
+from cnn.runs.sweep_record import DIVERGED, FINISHED, PRUNED, TrialRecord
 
 LEFT, TOP, WIDTH, HEIGHT = 62, 12, 560, 270
 """Of the panel in CSS pixels; to its right stands who ends where."""

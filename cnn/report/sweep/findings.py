@@ -6,7 +6,8 @@ from cnn.report import escape
 from cnn.report.axes import Span
 from cnn.report.html import PageSection
 from cnn.report.sweep import field_axes
-from cnn.report.sweep.record import GroupRecord, SweepRecord
+from cnn.report.sweep.record import SweepRecord
+from cnn.runs.sweep_record import GroupRecord
 
 TOP_GROUPS = 5
 LEFT, WIDTH, HEIGHT = 80, 480, 26

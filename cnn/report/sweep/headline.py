@@ -7,7 +7,8 @@ from markupsafe import Markup
 
 from cnn.report import escape
 from cnn.report.headline import duration
-from cnn.report.sweep.record import DIVERGED, ENDED, FAILED, FINISHED, PRUNED, RUNNING, WAITING, SweepRecord
+from cnn.report.sweep.record import SweepRecord
+from cnn.runs.sweep_record import DIVERGED, ENDED, FAILED, FINISHED, PRUNED, RUNNING, WAITING
 
 MARKS = {
     FINISHED: "✓",

@@ -7,7 +7,8 @@ from cnn.report import escape
 from cnn.report.html import PageSection
 from cnn.report.sweep import field_axes
 from cnn.report.sweep.field_axes import FieldAxis
-from cnn.report.sweep.record import DIVERGED, PRUNED, SweepRecord, TrialRecord
+from cnn.report.sweep.record import SweepRecord
+from cnn.runs.sweep_record import DIVERGED, PRUNED, TrialRecord
 
 SPACING, LEFT, RIGHT = 130, 70, 90
 TOP, BOTTOM, HEIGHT = 80, 330, 395

@@ -12,7 +12,8 @@ from cnn.report.headline import duration, spark
 from cnn.report.html import PageSection
 from cnn.report.sweep import field_axes
 from cnn.report.sweep.headline import MARKS, WORDS
-from cnn.report.sweep.record import FINISHED, SHADES, STATES, GroupRecord, SweepRecord, TrialRecord
+from cnn.report.sweep.record import SHADES, SweepRecord
+from cnn.runs.sweep_record import FINISHED, STATES, GroupRecord, TrialRecord
 
 FIRST = 20
 """So many rows are seen at first."""

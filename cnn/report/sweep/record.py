@@ -5,65 +5,16 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 from urllib.parse import quote
 
 from cnn.config import config
 from cnn.runs import run_dir
+from cnn.runs.sweep_record import FINISHED, RECORD, SEED, STATES, GroupRecord, TrialRecord
 from cnn.system import redaction
 
-RECORD = "sweep.json"
-SEED = "seed"
-FINISHED, PRUNED, DIVERGED, FAILED, RUNNING, WAITING = STATES = (
-    "finished",
-    "pruned",
-    "diverged",
-    "failed",
-    "running",
-    "waiting",
-)
-ENDED = (FINISHED, PRUNED, DIVERGED, FAILED)
 SHADES = 16
 """Colours from the worst to the best."""
-
-
-class TrialRecord(TypedDict):
-    """A trial in `sweep.json`; `None` for what is not known of it."""
-
-    number: int
-    status: str
-    """One of `STATES`."""
-    value: float | None
-    """What it is ranked by."""
-    fields: dict[str, Any]
-    """The config's fields that it sets, by their paths."""
-    curves: dict[str, list[tuple[int, float]]]
-    """Steps and values, by metric."""
-    interval: tuple[float, float] | None
-    """The 95 % interval of the value."""
-    folder: str
-    command: str
-    error: str | None
-    step: int | None
-    epochs: float | None
-    parameters: int | None
-    train_seconds: float | None
-    started: str | None
-    ended: str | None
-    worker: str | None
-    attempts: int
-
-
-class GroupRecord(TypedDict):
-    """The trials of one configuration, which differ only in the seed."""
-
-    trials: list[int]
-    fields: dict[str, Any]
-    values: list[float]
-    mean: float | None
-    sd: float | None
-    n: int
-    of: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,8 @@ from cnn.report.html import Figure, PageSection
 from cnn.report.sweep import field_axes
 from cnn.report.sweep.field_axes import FieldAxis
 from cnn.report.sweep.parallel import places
-from cnn.report.sweep.record import SweepRecord, TrialRecord
+from cnn.report.sweep.record import SweepRecord
+from cnn.runs.sweep_record import TrialRecord
 
 LEFT, TOP, WIDTH, HEIGHT = 60, 26, 200, 150
 """Of a panel's inside, in CSS pixels; above it is the row of what diverged, below it that of what has no value."""

@@ -7,7 +7,8 @@ from cnn.report import escape
 from cnn.report.axes import Span
 from cnn.report.headline import duration
 from cnn.report.html import PageSection
-from cnn.report.sweep.record import SweepRecord, TrialRecord
+from cnn.report.sweep.record import SweepRecord
+from cnn.runs.sweep_record import TrialRecord
 
 LEFT, WIDTH, ROW = 62, 620, 14
 TALLEST = 60

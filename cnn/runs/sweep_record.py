@@ -1,0 +1,167 @@
+"""What `sweep.json` holds: the trials of a sweep, ranked. A sweep writes it, its page and the commands read it."""
+
+from typing import Any, NotRequired, TypedDict
+
+RECORD = "sweep.json"
+SEED = "seed"
+"""The config field in which the trials of a group differ."""
+FINISHED, PRUNED, DIVERGED, FAILED, RUNNING, WAITING = STATES = (
+    "finished",
+    "pruned",
+    "diverged",
+    "failed",
+    "running",
+    "waiting",
+)
+ENDED = (FINISHED, PRUNED, DIVERGED, FAILED)
+"""The states of trials that need no more work."""
+
+Fields = dict[str, Any]
+"""Values of config fields by their paths; of any type that a config holds."""
+Curve = list[tuple[int, float]]
+"""Steps and values; pairs are lists in JSON."""
+
+
+class TrialRecord(TypedDict):
+    """A trial; `None` for what is not known of it."""
+
+    number: int
+    folder: str
+    """Below the sweep's."""
+    status: str
+    """One of `STATES`."""
+    value: float | None
+    """What it is ranked by."""
+    interval: tuple[float, float] | None
+    """The 95 % interval of the value."""
+    fields: Fields
+    """The config's fields that it sets."""
+    epochs: float | None
+    step: int | None
+    train_seconds: float | None
+    parameters: int | None
+    stopped: NotRequired[str | None]
+    """Why training ended early; not in the files of earlier versions."""
+    error: str | None
+    attempts: int
+    worker: str | None
+    started: str | None
+    ended: str | None
+    command: str
+    """What trains it alone."""
+    curves: dict[str, Curve]
+    """By metric."""
+
+
+class GroupRecord(TypedDict):
+    """The trials of one configuration, which differ only in the seed."""
+
+    fields: Fields
+    trials: list[int]
+    values: list[float]
+    """Of those that finished, one a seed."""
+    mean: float | None
+    sd: float | None
+    n: int
+    of: int
+    """How many seeds there are."""
+    diverged: NotRequired[int]
+    pruned: NotRequired[int]
+
+
+class WinnerRecord(TypedDict, total=False):
+    """Whether the best group is distinguishable from the second; `text` says it in a sentence."""
+
+    text: str
+    difference: float
+    sd: float
+    """Pooled over all groups."""
+    ratio: float
+    """The difference in units of `sd`."""
+    real: bool
+    seeds_needed: int
+    """So many a group that this difference at this spread would be found."""
+
+
+class FactorRecord(TypedDict):
+    """How much one field went with the objective, and the ends of its interval."""
+
+    path: str
+    share: float
+    low: float
+    high: float
+
+
+class ImportanceRecord(TypedDict):
+    """How much each field went with the objective; `text` says why this is hidden."""
+
+    n: int
+    factors: list[FactorRecord]
+    method: NotRequired[str]
+    caveat: NotRequired[str]
+    text: NotRequired[str]
+
+
+class ChangeRecord(TypedDict):
+    """A field in which the best config differs from the base."""
+
+    path: str
+    base: Any
+    best: Any
+
+
+class BestRecord(TypedDict):
+    """The best configuration: its best trial, how its config differs from the base, and the command."""
+
+    trial: int
+    fields: Fields
+    diff: list[ChangeRecord]
+    command: str
+
+
+class TimeRecord(TypedDict):
+    """For how long a worker's process ran, how much of that were training steps, and the share of all else."""
+
+    seconds: float
+    steps: float
+    other: float
+
+
+class EngineRecord(TypedDict, total=False):
+    """Which engine ran, on what, and how long it took; empty where nothing was left to run."""
+
+    engine: str
+    device: str
+    lanes: int
+    """How many trials trained together."""
+    compilations: dict[str, int]
+    """Of training programs, by engine."""
+    time: TimeRecord
+
+
+class SweepJson(TypedDict):
+    """All of `sweep.json`."""
+
+    schema: int
+    name: str
+    study: str
+    """Optuna's."""
+    objective: str
+    direction: str
+    size: int
+    counts: dict[str, int]
+    """Trials by state."""
+    seconds: float
+    """From the first start of a trial to the last end of one."""
+    space: Any
+    """As it was declared."""
+    options: Any
+    varying: list[str]
+    """The fields that differ between trials."""
+    engine: EngineRecord
+    trials: list[TrialRecord]
+    groups: list[GroupRecord]
+    """Best first."""
+    winner: WinnerRecord
+    importance: ImportanceRecord
+    best: BestRecord | None
