@@ -61,39 +61,8 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
 
             # An epoch that is whole at the beginning is one whose evaluation a signal prevented.
             while (step < run.total_steps or loop.epoch.steps) and _goes_on(run, loop):
-                if loop.epoch.steps < run.steps_per_epoch:
-                    with run.callbacks.turn:
-                        while True:
-                            waited = run.loader.waited
-                            made = yield Steps(state, step, run.steps_to_boundary(step))
-                            if made is None:
-                                break
-                            state = made.state
-                            loop.wait_seconds += run.loader.waited - waited
-                            loop.seconds += made.seconds
-                            run.record_bad_examples()
-                            bad_step = int(state.bad_step)
-                            fine = len(made.metrics["loss"]) if bad_step < 0 else bad_step - step
-                            for index in range(fine):
-                                loop.window.add(made.metrics, index)
-                                loop.epoch.add(made.metrics, index)
-                                step += 1
-                                if step % loop_config.log_every_steps == 0:
-                                    rate = float(made.metrics["learning_rate"][index])
-                                    means = {**loop.window.means(), "learning_rate": rate}
-                                    loop.metrics_bytes = run.writer.metrics(
-                                        "train", step, -(-step // run.steps_per_epoch), means
-                                    )
-                                    loop.window = Sums()
-                            if bad_step >= 0:
-                                state = _diverge(run, state, loop, bad_step)
-                                break
-                            if loop.epoch.steps == run.steps_per_epoch:
-                                break
-                            if run.checkpointer.due(step):
-                                run.checkpointer.save(state, loop)
-                            if not _goes_on(run, loop):
-                                break
+                with run.callbacks.turn:
+                    state, step = yield from _epoch(run, state, loop, step)
                 if loop.epoch.steps < run.steps_per_epoch or not _goes_on(run, loop):
                     break
 
@@ -137,6 +106,36 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
             )
     run.preemption.defer(deferred)
     return Trained(state, loop)
+
+
+def _epoch(
+    run: Run, state: TrainState, loop: LoopState, step: int
+) -> Generator[Steps, Made | None, tuple[TrainState, int]]:
+    """Trains to the end of an epoch, or to where something ends training; records the steps, and saves in between."""
+    every = run.config.train.log_every_steps
+    while loop.epoch.steps < run.steps_per_epoch and _goes_on(run, loop):
+        waited = run.loader.waited
+        made = yield Steps(state, step, run.steps_to_boundary(step))
+        if made is None:
+            break
+        state = made.state
+        loop.wait_seconds += run.loader.waited - waited
+        loop.seconds += made.seconds
+        run.record_bad_examples()
+        bad_step = int(state.bad_step)
+        for index in range(len(made.metrics["loss"]) if bad_step < 0 else bad_step - step):
+            step += 1
+            loop.window.add(made.metrics, index)
+            loop.epoch.add(made.metrics, index)
+            if step % every == 0:
+                means = {**loop.window.means(), "learning_rate": float(made.metrics["learning_rate"][index])}
+                loop.metrics_bytes = run.writer.metrics("train", step, -(-step // run.steps_per_epoch), means)
+                loop.window = Sums()
+        if bad_step >= 0:
+            state = _diverge(run, state, loop, bad_step)
+        elif loop.epoch.steps < run.steps_per_epoch and run.checkpointer.due(step):
+            run.checkpointer.save(state, loop)
+    return state, step
 
 
 def _goes_on(run: Run, loop: LoopState) -> bool:
