@@ -12,7 +12,6 @@ from safetensors.numpy import save_file
 
 import many_devices
 import processes
-from cnn.api import run
 from cnn.cli import parser
 from cnn.config.config import ConfigError
 from cnn.train import cpu_devices, experiment, init_from, load_init_from, step
@@ -71,7 +70,7 @@ def test_many_processes_use_all_devices_and_one_at_most_those_that_are_there(tmp
     assert parser.devices({}) is parser.devices({"devices": "all"}) is None
     assert parser.devices({"devices": "4"}) == 4
     with pytest.raises(ConfigError, match=r"--devices: there are \d+, got 999\. Use at most those"):
-        run.train(tiny(), tmp_path / "run", 999)
+        experiment.run_on(tiny(), tmp_path / "run", 999)
     assert not (tmp_path / "run").exists()
 
 

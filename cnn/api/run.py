@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from cnn.api import reading
 from cnn.api.results import Curve, Curves, ImageJourney, Maps, Predictions, SplitEvaluation, Summary
 from cnn.config import files
-from cnn.config.config import Config, ConfigError, renamed
+from cnn.config.config import ConfigError, renamed
 from cnn.config.files import ConfigLike
 from cnn.data.types import DataError
 from cnn.data.user_images import UnreadableImage
@@ -32,7 +32,6 @@ from cnn.system.preemption import Preempted, Preemption
 
 if TYPE_CHECKING:
     from cnn.data.types import Dataset
-    from cnn.train.experiment import Finished
 
 Pictures = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray
 """Files and folders of pictures, or intensities 0..255 as uint8: one image, or many along the first axis."""
@@ -310,29 +309,11 @@ def run(
       KeyboardInterrupt: a signal asked to stop, and what was done is saved.
     """
     values, folder = files.resolved(config), _folder(config, workdir)
+    from cnn.train import experiment
+
     with interruptible() as interruption:
-        train(values, folder, devices, interruption)
+        experiment.run_on(values, folder, devices, interruption)
     return load(folder)
-
-
-def train(
-    values: Config, workdir: Path, devices: int | None = None, interruption: Preemption | None = None
-) -> "Finished":
-    """Runs an experiment on so many devices, or as many as `cores.count` says; see `experiment.run`.
-
-    Raises:
-      ConfigError: there are not as many devices, or what `experiment.run` says.
-    """
-    import jax
-
-    from cnn.train import cpu_devices, experiment
-
-    if devices != 1:
-        cpu_devices.prepare(values)
-    available = jax.device_count()
-    if devices is not None and not 1 <= devices <= available:
-        raise ConfigError([f"--devices: there are {available}, got {devices}. Use at most those"])
-    return experiment.run(values, workdir, devices or cpu_devices.count(values), interruption=interruption)
 
 
 def _folder(config: ConfigLike, workdir: str | os.PathLike[str] | None) -> Path:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cnn.api.run import train
 from cnn.cli import parser, printing
 from cnn.config.config import Config
 from cnn.runs import numerics, run_dir
@@ -37,7 +36,9 @@ def _announce(config: Config, workdir: Path) -> None:
 
 
 def _train(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
-    finished = train(config, workdir, parser.devices(flags))
+    from cnn.train import experiment  # JAX takes a second to import
+
+    finished = experiment.run_on(config, workdir, parser.devices(flags))
     return (
         _print(finished.result, workdir, config, fresh=finished.fresh) if multihost.leads() else _code(finished.result)
     )

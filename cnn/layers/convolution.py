@@ -67,8 +67,7 @@ class Conv(Layer):
         return conv.Window(self.strides, self.padding, self.dilation, self.groups)
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
-        kernel, slides = arrays["kernel"].astype(x.dtype), self.slides()
-        maps = layouts.by_microbatch(lambda x: conv.conv(x, kernel, slides, layout=layout), x)
+        maps = conv.conv(x, arrays["kernel"].astype(x.dtype), self.slides(), layout=layout)
         return layouts.add_bias(maps, arrays.get("bias"), layout)
 
     def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:

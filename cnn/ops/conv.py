@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cnn.ops import direct_conv, im2col, winograd
+from cnn.ops.layout import by_microbatch
 from cnn.ops.pooling import Maps, Pair, max_pool
 
 Kernel = Float[Array, "kernel_height kernel_width group_channels features"]
@@ -73,11 +74,15 @@ def conv(images: Maps, kernel: Kernel, window: Window = Window(), *, layout: str
     """Slides the kernels over the images, unflipped, and sums the products of each window.
 
     Args:
-      images: any scale.
+      images: any scale; in the layout `CHWN` they may be microbatches along one more axis, the first.
       kernel: one filter for each feature.
       window: how they slide.
       layout: that of the images, and of what is returned.
     """
+    return by_microbatch(lambda images: _conv(images, kernel, window, layout), images)
+
+
+def _conv(images: Maps, kernel: Kernel, window: Window, layout: str) -> Maps:
     method = choose(kernel, window, None, layout)
     if method == "lax":
         return _lax_conv(images, kernel, window)

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from cnn import evaluate
-from cnn.config.config import Config
+from cnn.config.config import Config, ConfigError
 from cnn.data import types, user_images
 from cnn.explain import journey
 from cnn.model.classifier import Classifier
@@ -17,7 +19,7 @@ from cnn.runs.checksum import fingerprint
 from cnn.system import fault_injection, multihost, sharding
 from cnn.system.compile_times import compilations
 from cnn.system.preemption import Preemption
-from cnn.train import checkpointer
+from cnn.train import checkpointer, cpu_devices
 from cnn.train.callbacks import Callbacks
 from cnn.train.loop import Trained, train
 from cnn.train.preflight import check_lengths, check_memory, check_share, check_still_same, load_data, tell_remarks
@@ -33,6 +35,22 @@ class Finished(NamedTuple):
 
     result: dict[str, Any]
     fresh: bool
+
+
+def run_on(
+    values: Config, workdir: Path, devices: int | None = None, interruption: Preemption | None = None
+) -> Finished:
+    """Runs an experiment on so many devices, or as many as `cpu_devices.count` says; see `run`.
+
+    Raises:
+      ConfigError: there are not as many devices, or what `run` says.
+    """
+    if devices != 1:
+        cpu_devices.prepare(values)
+    available = jax.device_count()
+    if devices is not None and not 1 <= devices <= available:
+        raise ConfigError([f"--devices: there are {available}, got {devices}. Use at most those"])
+    return run(values, workdir, devices or cpu_devices.count(values), interruption=interruption)
 
 
 def run(
