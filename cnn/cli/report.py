@@ -28,8 +28,8 @@ def run(config: Config | None, workdir: Path, flags: Mapping[str, str]) -> int:
 
 def _sweep(folder: Path) -> Path:
     from cnn.report.sweep.page import write, write_best
-    from cnn.sweep import ranking, study
+    from cnn.sweep import ranking, workers
 
     ranking.recount(folder)
     write_best(folder)
-    return write(folder, running=study.any_alive(folder))
+    return write(folder, running=workers.any_alive(folder))

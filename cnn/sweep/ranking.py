@@ -4,6 +4,8 @@
 whether the winner is real and which field mattered: from the spread between seeds, and from nothing of the test split.
 """
 
+from __future__ import annotations
+
 import csv
 import datetime
 import io
@@ -11,11 +13,10 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.special
-from optuna.trial import FrozenTrial, TrialState
 
 from cnn.config import config
 from cnn.runs import run_dir
@@ -42,9 +43,13 @@ from cnn.runs.sweep_record import (
 )
 from cnn.sweep import outcome, plan
 from cnn.sweep.plan import TRIALS
-from cnn.sweep.session import Session
-from cnn.sweep.study import Study
 from cnn.system import redaction
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from cnn.sweep.session import Session
+    from cnn.sweep.study import Study
 
 CSV = "sweep.csv"
 METRICS = ("train.loss", "valid.loss", "valid.accuracy")
@@ -197,9 +202,9 @@ def _row(study: Study, number: int, tries: list[FrozenTrial]) -> TrialRecord:
 
 
 def _status(trial: FrozenTrial) -> str:
-    if trial.state == TrialState.FAIL:
+    if trial.state.name == "FAIL":
         return FAILED if trial.user_attrs.get("final") else WAITING
-    return RUNNING if trial.state == TrialState.RUNNING else WAITING
+    return RUNNING if trial.state.name == "RUNNING" else WAITING
 
 
 def _time(moment: datetime.datetime) -> str:

@@ -24,7 +24,8 @@ from cnn.sweep.options import Options
 from cnn.sweep.plan import TRIALS, Plan, fewer
 from cnn.sweep.progress_bar import Screen
 from cnn.sweep.session import Session
-from cnn.sweep.study import Away, Queue, Study, alone, ask_until_answered, connect, present
+from cnn.sweep.study import Away, Queue, Study, alone, ask_until_answered, connect
+from cnn.sweep.workers import present
 from cnn.system.preemption import Preemption
 from cnn.train import multi_step
 
