@@ -161,4 +161,4 @@ def test_one_signal_stops_when_the_computation_is_through():
         running.send_signal(2)
         assert running.wait(300) == 1
         assert running.stdout.read() == "through\n"
-        assert "interruption.Preempted" in running.stderr.read()
+        assert "preemption.Preempted" in running.stderr.read()

@@ -80,7 +80,7 @@ def test_skipping_gives_the_same_bytes_in_memory_and_streamed(tmp_path, capsys):
 @pytest.mark.slow
 def test_the_list_outlives_an_interruption(tmp_path, fault, capsys):
     root = pictures(tmp_path / "pictures")
-    values = runs.config.resolve(sections(root, on_error="skip", loading="stream"))
+    values = runs.resolve.resolve(sections(root, on_error="skip", loading="stream"))
     experiment.run(values, tmp_path / "straight")
     fault("step:term:9")
     with pytest.raises(Preempted):
