@@ -19,7 +19,6 @@ with epy.lazy_imports():
     import jax
     import jax.numpy as jnp
 
-    from cnn.ops import layout as layouts
     from cnn.ops import pooling
 
 
@@ -67,7 +66,7 @@ class MaxPool(_Pool):
     onnx_operator: ClassVar[str] = "MaxPool"
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
-        return layouts.by_microbatch(lambda x: pooling.max_pool(x, self.window, self.strides, self.padding), x)
+        return pooling.max_pool(x, self.window, self.strides, self.padding)
 
     def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
         return Reference.exact(np.max(window.patches(x, self.reach(x.shape), self.padding, fill=-np.inf), axis=0))
@@ -80,7 +79,7 @@ class AvgPool(_Pool):
     onnx_operator: ClassVar[str] = "AveragePool"
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
-        return layouts.by_microbatch(lambda x: pooling.avg_pool(x, self.window, self.strides, self.padding), x)
+        return pooling.avg_pool(x, self.window, self.strides, self.padding)
 
     def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
         reach = self.reach(x.shape)
@@ -113,7 +112,7 @@ class GlobalAvgPool(_GlobalPool):
     onnx_operator: ClassVar[str] = "GlobalAveragePool"
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
-        return _as_vectors(layouts.by_microbatch(pooling.global_avg_pool, x), layout)
+        return _as_vectors(pooling.global_avg_pool(x), layout)
 
     def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
         return Reference.rounded(x.mean((0, 1)), math.prod(x.shape[:2]) + 1, np.abs(x).mean((0, 1)))
@@ -126,7 +125,7 @@ class GlobalMaxPool(_GlobalPool):
     onnx_operator: ClassVar[str] = "GlobalMaxPool"
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
-        return _as_vectors(layouts.by_microbatch(pooling.global_max_pool, x), layout)
+        return _as_vectors(pooling.global_max_pool(x), layout)
 
     def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
         return Reference.exact(x.max((0, 1)))

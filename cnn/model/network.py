@@ -17,7 +17,7 @@ from cnn.layers.base import Layer, Parameter, Shape, Shard, Training, show
 from cnn.layers.combine import Residual
 from cnn.model import fusion
 from cnn.ops import conv
-from cnn.ops.layout import add_bias, by_microbatch, enter, example_shape, layout_of, leave
+from cnn.ops.layout import add_bias, enter, example_shape, layout_of, leave
 
 Variables = dict[str, Any]
 """`params`, and `batch_stats` (empty where no layer measures any)."""
@@ -225,8 +225,7 @@ class _Chain(nn.Module):
         height, width = op.crop(example_shape(x, self.layout))
         kernel, slides = arrays["kernel"].astype(x.dtype), op.conv.slides()
         pool = conv.Pool(op.pool.window, op.pool.strides, op.pool.padding)
-        x = x[..., :height, :width, :]
-        x = by_microbatch(lambda x: conv.conv_max_pool(x, kernel, slides, pool, layout=self.layout), x)
+        x = conv.conv_max_pool(x[..., :height, :width, :], kernel, slides, pool, layout=self.layout)
         x = add_bias(x, arrays.get("bias"), self.layout)
         for activation in op.activations:
             x = activation.apply(x, {}, self.layout)

@@ -109,12 +109,16 @@ def conv_max_pool(
     """Convolves and keeps the largest number of each window of outputs of each feature.
 
     Args:
-      images: any scale.
+      images: as `conv` takes them.
       kernel: one filter for each feature.
       window: how they slide.
       pool: how the maximum is taken.
       layout: that of the images, and of what is returned.
     """
+    return by_microbatch(lambda images: _conv_max_pool(images, kernel, window, pool, layout), images)
+
+
+def _conv_max_pool(images: Maps, kernel: Kernel, window: Window, pool: Pool, layout: str) -> Maps:
     together = pool.window == pool.strides and pool.padding == "valid"
     method = choose(kernel, window, pool.window if together else None, layout)
     if method == "direct":
@@ -122,7 +126,7 @@ def conv_max_pool(
     if method == "winograd" and together and pool.window == (2, 2):
         images = _padded(images, kernel, window)
         return winograd.conv_max_pool(images[:, : images.shape[1] // 2 * 2, : images.shape[2] // 2 * 2], kernel)
-    return max_pool(conv(images, kernel, window, layout=layout), *pool)
+    return max_pool(_conv(images, kernel, window, layout), *pool)
 
 
 def dense(

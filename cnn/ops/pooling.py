@@ -1,4 +1,4 @@
-"""Pooling as slices and pairwise maxima or sums, for images whose axes 1 and 2 are height and width.
+"""Pooling as slices and pairwise maxima or sums, for images whose axes 1 and 2 are height and width, or microbatches.
 
 The gradient of `lax.reduce_window` costs a CPU sixteen times more than that of four slices, and is not deterministic
 on every accelerator. Slices of a reshape would do for windows that do not overlap, but after batch normalisation and
@@ -13,34 +13,44 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, UInt8
 
+from cnn.ops.layout import by_microbatch
+
 Pair = tuple[int, int]
 Maps = Float[Array, "outer height width inner"]
 
 
 def max_pool(images: Maps, window: Pair, strides: Pair, padding: str = "valid") -> Maps:
     """Keeps the largest number of each window of each channel; padding never wins."""
-    return _pool(images, window, strides, padding, larger, float("-inf"))
+    return by_microbatch(lambda images: _pool(images, window, strides, padding, larger, float("-inf")), images)
 
 
 def avg_pool(images: Maps, window: Pair, strides: Pair, padding: str = "valid") -> Maps:
     """Averages each window of each channel; padding is not counted."""
-    total = _pool(images, window, strides, padding, jnp.add, 0.0)
-    if padding == "valid":
-        return total / (window[0] * window[1])
-    ones = jnp.ones((1, *images.shape[1:3], 1), images.dtype)
-    return total / _pool(ones, window, strides, padding, jnp.add, 0.0)
+
+    def average(images: Maps) -> Maps:
+        total = _pool(images, window, strides, padding, jnp.add, 0.0)
+        if padding == "valid":
+            return total / (window[0] * window[1])
+        ones = jnp.ones((1, *images.shape[1:3], 1), images.dtype)
+        return total / _pool(ones, window, strides, padding, jnp.add, 0.0)
+
+    return by_microbatch(average, images)
 
 
 def global_avg_pool(images: Maps) -> Float[Array, "outer inner"]:
     """Averages all pixels of each channel."""
-    return images.mean((1, 2))
+    return by_microbatch(lambda images: images.mean((1, 2)), images)
 
 
 def global_max_pool(images: Maps) -> Float[Array, "outer inner"]:
     """Keeps the largest pixel of each channel."""
-    flat = images.reshape(images.shape[0], -1, images.shape[3])
-    first = lax.broadcasted_iota(jnp.int32, flat.shape, 1) == jnp.argmax(flat, axis=1, keepdims=True)
-    return jnp.where(first, flat, 0).sum(axis=1)
+
+    def largest(images: Maps) -> Float[Array, "outer inner"]:
+        flat = images.reshape(images.shape[0], -1, images.shape[3])
+        first = lax.broadcasted_iota(jnp.int32, flat.shape, 1) == jnp.argmax(flat, axis=1, keepdims=True)
+        return jnp.where(first, flat, 0).sum(axis=1)
+
+    return by_microbatch(largest, images)
 
 
 @jax.custom_jvp
