@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnn.api.reading import read_run
 from cnn.cli.commands import COMMANDS
@@ -15,9 +15,11 @@ from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.data.types import DataError
 from cnn.layers.base import LayerError
 from cnn.runs import lock, run_dir
-from cnn.sweep.plan import Plan, ask, make
 from cnn.system import environment, multihost, preemption, redaction
 from cnn.system.text import plain
+
+if TYPE_CHECKING:
+    from cnn.sweep.plan import Plan
 
 DONE, WRONG, DIVERGED, HELD, IO_ERROR, PREEMPTED = 0, 2, 3, 73, 74, 75
 
@@ -71,7 +73,7 @@ def _fail(problems: list[str], code: int) -> int:
     return code
 
 
-def _prepare(invocation: Invocation) -> tuple[Config | Plan | None, Path] | tuple[()]:
+def _prepare(invocation: Invocation) -> tuple["Config | Plan | None", Path] | tuple[()]:
     """Returns the checked config, or a sweep's plan, and the directory; nothing for a command that needs neither."""
     problems = [*invocation.problems, *environment.problems()]
     command = COMMANDS[invocation.command]
@@ -109,7 +111,9 @@ def _tell_old_names(path: str, raw: Mapping[str, Any], overrides: Sequence[Overr
         print(f"config.{old}: is called config.{config.RENAMED[old]} now; read as that", file=sys.stderr)
 
 
-def _sweep(invocation: Invocation) -> tuple[Plan, Path]:
+def _sweep(invocation: Invocation) -> tuple["Plan", Path]:
+    from cnn.sweep.plan import ask, make  # what no other command reads
+
     typed = invocation.flags.get("config", "")
     path = files.named(typed) if typed else str(DEFAULT_CONFIG)
     asked = ask(typed, invocation.overrides, invocation.flags)
