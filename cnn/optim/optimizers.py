@@ -164,7 +164,12 @@ class AdamW(Adam):
     decayed: Decayed = "kernels"
 
     def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
-        return optax.adamw(
+        return self._decoupled(optax.adamw, learning_rate_fn)
+
+    def _decoupled(
+        self, rule: Callable[..., GradientTransformation], learning_rate_fn: LearningRate
+    ) -> GradientTransformation:
+        return rule(
             learning_rate_fn,
             b1=self.b1,
             b2=self.b2,
@@ -253,14 +258,7 @@ class Lamb(AdamW):
     """
 
     def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
-        return optax.lamb(
-            learning_rate_fn,
-            b1=self.b1,
-            b2=self.b2,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            mask=decay_mask(self.decayed),
-        )
+        return self._decoupled(optax.lamb, learning_rate_fn)
 
 
 @optimizer
