@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int64, UInt8
 
-from cnn import hyperparams, losses, metrics
+from cnn import losses, metrics
 from cnn.config.config import Config
 from cnn.data import decode, loader, types, user_images
 from cnn.data.user_images import ImageSpec, UnreadableImage, UserImage
 from cnn.metrics import most_confused
-from cnn.model import fusion, network
+from cnn.model import fusion
 from cnn.model.classifier import Classifier
 from cnn.model.microbatch import microbatch_size
 from cnn.runs import recorded_data, run_dir
@@ -46,12 +46,6 @@ class EvalConfig(NamedTuple):
     def of(cls, values: Config, devices: int = 1) -> "EvalConfig":
         """Returns how a config evaluates on so many devices."""
         return cls(values.eval.batch_size, values.train.compute_dtype, values.data.workers, devices)
-
-
-def make_classifier(values: Config, variables: network.Variables) -> Classifier:
-    """Returns a config's network with these `params` and `batch_stats`."""
-    hyper = hyperparams.from_values(values)
-    return Classifier(hyper.layers, hyper.mean, hyper.std, variables["params"], variables["batch_stats"])
 
 
 def predict_logits(

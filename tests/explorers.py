@@ -6,7 +6,6 @@ import numpy as np
 
 import networks
 from browser import driven
-from cnn import evaluate
 from cnn.explain import journey
 from cnn.report import run_page
 from cnn.report.journey import journey_file
@@ -28,7 +27,7 @@ def paged(folder, values, images, max_mb=3.0):
     """Writes the page of a run that was never trained, and returns its path."""
     folder.mkdir()
     (folder / "config.json").write_text(values.json)
-    classifier = evaluate.make_classifier(values, networks.variables(values.layers, values.data.image_shape))
+    classifier = networks.make_classifier(values, networks.variables(values.layers, values.data.image_shape))
     chosen = [journey.Chosen(f"test/{n}", "mistaken", image, n % 2, n % 2) for n, image in enumerate(images)]
     classes = [f"class {n}" for n in range(values.data.classes)]
     about = {"step": 1, "weights": "last", "max_mb": max_mb}

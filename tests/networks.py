@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn import hyperparams
 from cnn.model import summary
+from cnn.model.classifier import Classifier
 
 jit = functools.partial(
     jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -44,3 +46,9 @@ def agree(found, expected, tolerance):
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         one, other = np.asarray(one, np.float32), np.asarray(other, np.float32)
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * (np.abs(other).max(initial=0) + 1e-6))
+
+
+def make_classifier(config, variables):
+    """Returns a config's network with these `params` and `batch_stats`."""
+    hyper = hyperparams.from_values(config)
+    return Classifier(hyper.layers, hyper.mean, hyper.std, variables["params"], variables["batch_stats"])

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import networks
 import runs
 from cnn import evaluate
 from cnn.evaluate import EvalConfig, predict_logits
@@ -37,7 +38,7 @@ def network():
     values = runs.tiny()
     variables = init(values.layers, (8, 8, 1), jax.random.key(0))
     images = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), dtype=np.uint8)
-    return evaluate.make_classifier(values, variables), jnp.asarray(images)
+    return networks.make_classifier(values, variables), jnp.asarray(images)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 49, 50, 51, 10_000])

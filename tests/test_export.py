@@ -23,7 +23,7 @@ import networks
 import runs
 import test_configs
 import test_model
-from cnn import evaluate, losses, registry
+from cnn import losses, registry
 from cnn.cli import export
 from cnn.cli.commands import CHOICES
 from cnn.config.config import ConfigError
@@ -51,7 +51,7 @@ def trained(values, **changes):
     """Returns a network with random weights, none of them trivial."""
     variables = networks.variables(values.layers, values.data.image_shape)
     classes = tuple(f"class {n}" for n in range(values.data.classes))
-    return Trained(values, evaluate.make_classifier(values, variables), classes, 0, "last", **changes)
+    return Trained(values, networks.make_classifier(values, variables), classes, 0, "last", **changes)
 
 
 def resolve(text, shape=(9, 8, 6), **sections):

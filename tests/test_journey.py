@@ -7,7 +7,6 @@ import pytest
 
 import networks
 import runs
-from cnn import evaluate
 from cnn.config import resolve
 from cnn.data import types
 from cnn.explain import journey
@@ -39,7 +38,7 @@ def followed(values, seed=0, count=2, variables=None):
     chosen = [journey.Chosen(f"test/{n}", "mistaken", image, n, n) for n, image in enumerate(images)]
     classes = [f"class {n}" for n in range(values.data.classes)]
     return journey.capture(
-        values, evaluate.make_classifier(values, variables), chosen, classes, {"step": 1, "weights": "last"}
+        values, networks.make_classifier(values, variables), chosen, classes, {"step": 1, "weights": "last"}
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from cnn import evaluate, hyperparams
+from cnn import hyperparams
 from cnn.data import loader
 from cnn.layers.base import Shard
 from cnn.model.microbatch import microbatch_size
@@ -349,7 +349,7 @@ def test_augmentation_and_dropout_draw_anew_at_each_step_and_nowhere_else():
 
 
 def standardised(values, images):
-    return evaluate.make_classifier(values, {"params": {}, "batch_stats": {}}).preprocess(images)
+    return networks.make_classifier(values, {"params": {}, "batch_stats": {}}).preprocess(images)
 
 
 def test_pictures_are_standardised_by_mean_and_deviation():
