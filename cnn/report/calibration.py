@@ -27,8 +27,8 @@ def build(run: RunFiles) -> PageSection | None:
 
 def sentence(evaluation: EvaluationRecord) -> str:
     """Returns the finding in words."""
-    filled = [entry for entry in evaluation["bins"] if entry["count"]]
-    confidence = sum(entry["count"] * entry["confidence"] for entry in filled) / evaluation["count"]
+    sums = [entry["count"] * entry["confidence"] for entry in evaluation["bins"] if entry["confidence"] is not None]
+    confidence = sum(sums) / evaluation["count"]
     gap = confidence - evaluation["accuracy"]
     fair = abs(gap) < 0.005
     verdict = "neither too sure nor too modest on the whole" if fair else "too sure" if gap > 0 else "too modest"

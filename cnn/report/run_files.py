@@ -23,8 +23,8 @@ class BinRecord(TypedDict):
     low: float
     high: float
     count: int
-    confidence: float
-    accuracy: float
+    confidence: float | None
+    accuracy: float | None
 
 
 class ClassRecord(TypedDict):
