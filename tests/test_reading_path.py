@@ -18,7 +18,7 @@ def frames():
     """Returns the file and the function of every call of ours that is under way, outermost first."""
     found = [(Path(frame.filename), frame.name) for frame in traceback.extract_stack()]
     ours = [(path.relative_to(REPOSITORY), name) for path, name in found if path.is_relative_to(REPOSITORY)]
-    return [(str(path), name) for path, name in ours if path.parts[0] == "cnn" or path.name == "main.py"]
+    return [(str(path), name) for path, name in ours if path.parts[0] == "cnn" or path == Path("main.py")]
 
 
 @pytest.mark.parametrize("dispatch", ["step", "loop", "scan"])
