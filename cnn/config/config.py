@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cnn import patterns
+from cnn.config.extensions import Extension
 from cnn.config.sections import Checkpoint, Data, Eval, Report, Seed, Train
 from cnn.layers.base import Layer, Parameter
 from cnn.model.summary import Row
@@ -20,7 +21,12 @@ SECTIONS: dict[str, type] = {
 NAMED: dict[str, dict[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 """Sections whose `name` chooses the record."""
 DEFAULT_NAMES = {"schedule": "constant"}
-SCALARS: dict[str, tuple[Any, Any]] = {"seed": (Seed, 0), "init_from": (str, ""), "init_layers": (str, "*")}
+SCALARS: dict[str, tuple[Any, Any]] = {
+    "seed": (Seed, 0),
+    "init_from": (str, ""),
+    "init_layers": (str, "*"),
+    "extensions": (tuple[str, ...], ()),
+}
 """Fields of no section: their annotations and defaults."""
 KNOWN = (*SCALARS, "model", *SECTIONS, *NAMED)
 RENAMED = {"data.fit": "data.resize"}
@@ -43,6 +49,8 @@ class Config:
     """What trained parameters to start from: a run, one of its checkpoints, or a `.safetensors` file; empty: none."""
     init_layers: str
     """Which arrays come from there, as patterns over their paths, see `cnn.patterns`; the others are initialised."""
+    extensions: tuple[str, ...]
+    """A user's own files, or modules, whose classes and functions the config names, see `cnn.config.extensions`."""
     layers: tuple[Layer, ...]
     rows: tuple[Row, ...]
     data: Data
@@ -54,6 +62,8 @@ class Config:
     report: Report
     json: str
     """Every field with its value, expressions as text: what `config.json` holds."""
+    code: tuple[Extension, ...] = ()
+    """The extensions as they were read and executed; none where a run's config was only read."""
 
     @property
     def frozen(self) -> tuple[str, ...]:

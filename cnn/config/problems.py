@@ -4,14 +4,22 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cnn import fields
-from cnn.expression import ExpressionError, build, build_one
+from cnn import fields, registry
+from cnn.expression import ExpressionError, Recorded, build, build_one
 
 
 class Typed(NamedTuple):
     """A value still as it was typed after a flag."""
 
     text: str
+
+
+class Named(NamedTuple):
+    """What stands for a class or a function of a user's in a config that is only read."""
+
+    name: str
+    text: str
+    """As it is written."""
 
 
 class Problems(list[str]):
@@ -29,6 +37,8 @@ class Section:
     name: str
     given: Mapping[str, Any]
     problems: Problems
+    reads_only: bool = False
+    """Whether names that are not this package's are left as they are, see `Named`."""
     plain: dict[str, object] = dataclasses.field(default_factory=dict)
     """The fields parsed so far, as JSON values."""
 
@@ -54,8 +64,16 @@ class Section:
         name = self.given.get("name", default)
         name = name.text if isinstance(name, Typed) else name
         section = dataclasses.replace(self, given={field: self.given[field] for field in self.given if field != "name"})
-        if isinstance(name, str) and name in kinds:
-            record = section.record(kinds[name], of=f" of {name}")
+        if self.reads_only and isinstance(name, str) and name not in kinds:
+            self.plain.update({**section.given, "name": name})
+            return Named(name, name)
+        try:
+            kind = registry.find(kinds, name) if isinstance(name, str) else None
+        except ValueError as error:
+            self._note("name", str(error))
+            return None
+        if kind is not None:
+            record = section.record(kind, of=f" of {name}")
             self.plain["name"] = name
             return record
         self._note("name", f"unknown name {name!r}. {fields.did_you_mean(str(name), kinds)}")
@@ -81,8 +99,9 @@ class Section:
     def _expression(self, name: str, language: fields.Language, text: Any) -> Any:
         if not isinstance(text, str):
             return None
+        kinds = Recorded(language.kinds, Named) if self.reads_only else language.kinds
         try:
-            return build(text, language.kinds).items if language.chain else build_one(text, language.kinds)
+            return build(text, kinds).items if language.chain else build_one(text, kinds)
         except ExpressionError as error:
             self._note(name, str(error))
             return None

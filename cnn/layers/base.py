@@ -259,6 +259,49 @@ class Layer:
         )
 
 
+class RecordedLayer(Layer):
+    """What stands for a layer that is not this package's where a run is only read: it says what the run recorded."""
+
+    def __init__(self, name: str, text: str, about: Mapping[str, Any] | None = None) -> None:
+        """Takes its name and its text in the config, and the record of `to_record`."""
+        vars(self).update(name=name, text=text, about=about)
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        return self.name
+
+    name: ClassVar[str]
+    text: ClassVar[str]
+    about: ClassVar[Mapping[str, Any]]
+
+    def output(self, shape: Shape) -> Shape:
+        return tuple(self.about["output"])
+
+    def formula(self, shape: Shape) -> str:
+        return str(self.about["formula"])
+
+    def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
+        return tuple(Parameter(name, tuple(shape), *rest) for name, shape, *rest in self.about["parameters"])
+
+    def macs(self, shape: Shape) -> int:
+        return int(self.about["macs"])
+
+    def reach(self, shape: Shape) -> Reach | None:
+        reach = self.about["reach"]
+        return None if reach is None else Reach(*(tuple(pair) for pair in reach))
+
+
+def to_record(layer: Layer, shape: Shape) -> dict[str, Any]:
+    """Returns what a run keeps of a layer that is not this package's, in JSON, so that its page needs no code."""
+    return {
+        "output": list(layer.output(shape)),
+        "formula": layer.formula(shape),
+        "parameters": [[*parameter] for parameter in layer.parameters(shape)],
+        "macs": layer.macs(shape),
+        "reach": layer.reach(shape),
+    }
+
+
 def require_map(shape: Shape) -> tuple[int, int, int]:
     """Returns the height, width and channels.
 
@@ -278,6 +321,8 @@ def show(shape: Shape) -> str:
 
 def written(layer: Layer) -> str:
     """Returns the layer as it stands in an expression, defaults left out: `conv(64, 3)`."""
+    if isinstance(layer, RecordedLayer):
+        return layer.text
     annotations, defaults = fields.options(type(layer)), fields.defaults(type(layer))
     required = {name: getattr(layer, name) for name, default in defaults.items() if default is fields.REQUIRED}
     plain = type(layer)(**required)  # a default may follow from another field: the strides of a pooling

@@ -125,12 +125,13 @@ class RunFiles:
 
 
 def read(workdir: Path, *, running: bool = False) -> RunFiles:
-    """Returns a run from its directory.
+    """Returns a run from its directory; no code is executed, whatever the run was made with.
 
     Raises:
       ConfigError: the directory holds no run, or its config is not valid.
     """
-    return RunFiles(workdir, resolve.resolve(run_dir.read_config(workdir), recorded=True), running)
+    config = resolve.resolve(run_dir.read_config(workdir), recorded=True, layers=run_dir.recorded_layers(workdir))
+    return RunFiles(workdir, config, running)
 
 
 def _json(path: Path) -> Any:

@@ -107,7 +107,7 @@ def runs(a: Path, b: Path, split: str = "test") -> Comparison:
       ConfigError: a directory holds no run.
       BrokenFile: a file cannot be what this software wrote.
     """
-    configs = [run_dir.completed(run_dir.read_config(each, "diff")) for each in (a, b)]
+    configs = [run_dir.completed(each, run_dir.read_config(each, "diff")) for each in (a, b)]
     records = [run_dir.read_json(each / run_dir.RUN) or {} for each in (a, b)]
     test, note = _paired(a, b, [each["data"]["name"] for each in configs], split)
     return Comparison(

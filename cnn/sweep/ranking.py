@@ -131,7 +131,8 @@ def _best(study: Study, ranked: list[GroupRecord], found: list[TrialRecord]) -> 
     ]
     choose = max if study.plan.options.direction == "maximize" else min
     _, row = choose(members, key=lambda member: member[0])
-    saved = run_dir.completed(run_dir.read_json(study.folder / row["folder"] / run_dir.CONFIG) or {})
+    folder = study.folder / row["folder"]
+    saved = run_dir.completed(folder, run_dir.read_json(folder / run_dir.CONFIG) or {})
     base = study.plan.base_values()
     changed = config.differences(base, saved) if base else [(path, None, new) for path, new in row["fields"].items()]
     diff: list[ChangeRecord] = [{"path": path, "base": before, "best": now} for path, before, now in changed]

@@ -14,7 +14,7 @@ from cnn.data import types, user_images
 from cnn.explain import journey
 from cnn.model.classifier import Classifier
 from cnn.model.summary import count_parameters
-from cnn.runs import lock, numerics, provenance, recorded_data, run_dir
+from cnn.runs import lock, numerics, provenance, recorded_code, recorded_data, run_dir
 from cnn.runs.checksum import fingerprint
 from cnn.system import fault_injection, multihost, sharding
 from cnn.system.compile_times import compilations
@@ -99,6 +99,7 @@ def run(
 def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> dict[str, Any] | None:
     """Returns the result of a finished run of this config and data; checks that an unfinished one may go on."""
     run_dir.check_same_config(values, workdir)
+    recorded_code.check_same(values, workdir)
     finished = run_dir.read_json(workdir / run_dir.RESULT)
     if finished is None:
         numerics.check(values, workdir)
@@ -137,6 +138,7 @@ def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> dict[str, 
       DataError: the data are not those that the run began with.
     """
     changed = run_dir.check_same_config(values, workdir)
+    recorded_code.check_same(values, workdir)
     recorded_data.check_same(workdir, dataset.identity)
     finished = run_dir.read_json(workdir / run_dir.RESULT)
     if finished is not None:
@@ -149,6 +151,7 @@ def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> dict[str, 
     before = run_dir.read_json(workdir / run_dir.RUN) or {}
     kept = {run_dir.INIT: before[run_dir.INIT]} if run_dir.INIT in before else {}
     made = {**provenance.describe(), numerics.NUMERICS: numerics.VERSIONS, "data": describe(dataset)}
+    made |= recorded_code.record(values, workdir)
     run_dir.write_json(workdir / run_dir.RUN, {**made, **kept})
     return None
 
