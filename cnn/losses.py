@@ -13,7 +13,7 @@ from etils import epy
 from jaxtyping import Float, Float64, Integer
 
 from cnn.fields import Rate
-from cnn.registry import loss
+from cnn.registry import LOSSES, FunctionForm, OfFunction, loss
 
 with epy.lazy_imports():
     import optax
@@ -44,6 +44,18 @@ class SoftmaxCrossEntropy:
           labels: probabilities: one-hot rows, or a mixture of them.
         """
         return optax.softmax_cross_entropy(logits, optax.smooth_labels(labels, self.label_smoothing))
+
+
+class LossFunction(OfFunction):
+    """A loss that a function computes."""
+
+    def __call__(
+        self, logits: Float[Array, "batch classes"], labels: Float[Array, "batch classes"]
+    ) -> Float[Array, " batch"]:
+        return self.call(logits=logits, labels=labels)
+
+
+LOSSES.function = FunctionForm(LossFunction, ("logits", "labels"))
 
 
 def log_softmax(logits: Float[np.ndarray, "*n classes"]) -> Float64[np.ndarray, "*n classes"]:

@@ -16,8 +16,7 @@ from jaxtyping import Bool, Float, Float64, Int64, Integer
 
 from cnn import fields
 from cnn.losses import cross_entropy, log_softmax
-from cnn.registry import METRICS as METRICS
-from cnn.registry import metric
+from cnn.registry import METRICS, FunctionForm, OfFunction, metric
 
 BINS = 15
 TOP = 5
@@ -55,6 +54,21 @@ class Loss:
 
     def __call__(self, logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]) -> float:
         return math.fsum(cross_entropy(logits, labels)) / len(labels)
+
+
+class MetricFunction(OfFunction):
+    """A metric that a function computes; which way is better, the decorator notes on the function."""
+
+    better: ClassVar[Better]
+
+    def __init_subclass__(cls) -> None:
+        cls.better = getattr(cls.function, "better", "higher")
+
+    def __call__(self, logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]) -> float:
+        return self.call(logits=logits, labels=labels)
+
+
+METRICS.function = FunctionForm(MetricFunction, ("logits", "labels"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 import re
 import sys
@@ -101,7 +102,8 @@ class Table(dict[str, type]):
             return self.function.record(thing, where)
         if (adapted := self.adapter(thing, name)) is not None:
             return adapted
-        if missing := [need for need in self.needs if not any(need in vars(base) for base in thing.__mro__[:-1])]:
+        has = {name for base in thing.__mro__[:-1] for name in (*vars(base), *vars(base).get("__annotations__", ()))}
+        if missing := [need for need in self.needs if need not in has]:
             raise ExtensionError(f"{where} has no {missing[0]}. See the documentation of cnn.{self.what}.")
         record: Any = dataclasses.dataclass(frozen=True)(thing)
         if _origin(thing) == PACKAGE:
@@ -151,7 +153,7 @@ class Table(dict[str, type]):
 
 LAYERS = Table("layer")
 AUGMENTATIONS = Table("augmentation", "apply")
-OPTIMIZERS = Table("optimizer", "make_tx")
+OPTIMIZERS = Table("optimizer", "learning_rate", "make_tx")
 SCHEDULES = Table("schedule", "make_factor")
 CLIPS, AVERAGES = Table("clip", "make_tx"), Table("average", "init", "update")
 LOSSES, METRICS = Table("loss", "__call__"), Table("metric", "__call__", "better")
@@ -381,6 +383,19 @@ def blaming(record: Any, field: str) -> Iterator[None]:
         if origin_of(record) == PACKAGE:
             raise
         raise ExtensionError(f"config.{field}: {record.kind} failed{where_raised(error)}: {said(error)}") from error
+
+
+def blamed(record: Any, field: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function whose errors are told as `blaming` does; itself where the record is the package's."""
+    if origin_of(record) == PACKAGE:
+        return function
+
+    @functools.wraps(function)
+    def called(*arguments: Any, **options: Any) -> Any:
+        with blaming(record, field):
+            return function(*arguments, **options)
+
+    return called
 
 
 def where_raised(error: BaseException) -> str:

@@ -135,7 +135,7 @@ REFUSED = {
     "wrong inside a name": ("relu | torn", None, "in 'torn': '(' was never closed"),
     "deep arguments": ("relu | offset(" + "-" * 21 + "1)", "--1", "nested more than 20 deep"),
     "deep bodies": ("residual(" * 21 + "relu" + ")" * 21, "relu", "nested more than 20 deep"),
-    "an attribute": ("relu | relu().path", "relu().path", "only calls, names, numbers, texts, tuples and + - * // | may"),
+    "an attribute": ("relu | relu().path", "relu().path", "only calls, names, numbers, texts, tuples and + - * //"),
     "a lambda": ("relu | (lambda: 0)", "lambda: 0", "only calls, names, numbers, texts, tuples and + - * // | may"),
     "a formatted text": ("conv(1, 1, f'{same}')", "f'{same}'", "only calls, names, numbers, texts, tuples and"),
     "a comprehension": ("[relu for relu in relu]", "[relu for relu in relu]", "only calls, names, numbers, texts"),

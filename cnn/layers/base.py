@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cnn import fields
+from cnn.registry import layer as layer
 
 if TYPE_CHECKING:
     import jax

@@ -18,8 +18,8 @@ from cnn.registry import ExtensionError
 from cnn.runs import run_dir
 
 FILES, PYTHON, LAYERS = "extensions", "python", "layers"
-"""Under `run_dir.CODE` in `run.json`: of each extension its path and hash; of code that no file holds its names and hashes; and what the
-layers of either, or of a library, make of their inputs."""
+"""Under `run_dir.CODE` in `run.json`: of each extension its path and hash; of code that no file holds its names and
+hashes; and what the layers of either, or of a library, make of their inputs."""
 
 
 def record(config: Config, workdir: Path) -> dict[str, Any]:
@@ -38,9 +38,8 @@ def record(config: Config, workdir: Path) -> dict[str, Any]:
 
 def _copy(workdir: Path, source: extensions.Source) -> str:
     """Writes a file of an extension into the run's directory; returns its path in there."""
-    parts = source.name.split(".")
-    within = Path(run_dir.CODE, *parts, "__init__.py") if source.path.name == "__init__.py" else Path(run_dir.CODE, *parts)
-    within = within if within.suffix == ".py" else within.with_name(f"{within.name}.py")
+    of_package = source.path.name == "__init__.py"
+    within = Path(run_dir.CODE, *source.name.split("."), *(["__init__"] if of_package else [])).with_suffix(".py")
     (workdir / within).parent.mkdir(parents=True, exist_ok=True)
     run_dir.write(workdir / within, source.content)
     return within.as_posix()
