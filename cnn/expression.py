@@ -395,3 +395,29 @@ def signature(name: str, kind: type) -> str:
         has_default = field.default is not dataclasses.MISSING
         shown.append(f"{field.name}={field.default!r}" if has_default else field.name)
     return f"{name}({', '.join(shown)})" if shown else name
+
+
+def written(record: Any) -> str:
+    """Returns a record as it stands in an expression, defaults left out: `conv(64, 3)`."""
+    annotations, defaults = fields.options(type(record)), fields.defaults(type(record))
+    required = {name: getattr(record, name) for name, default in defaults.items() if default is fields.REQUIRED}
+    plain = type(record)(**required)  # a default may follow from another field: the strides of a pooling
+    shown: list[str] = []
+    for name, annotation in annotations.items():
+        value = getattr(record, name)
+        if fields.is_nested(annotation):
+            continue
+        if name in required:
+            shown.append(_short(value))
+        elif value != getattr(plain, name):
+            shown.append(f"{name}={_short(value)}")
+    return f"{record.kind}({', '.join(shown)})" if shown else record.kind
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, tuple) and len(set(value)) == 1:
+        return str(value[0])
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)  # so that it reads back as the same number
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -41,7 +41,7 @@ class Table(dict[str, type]):
 
 LAYERS, AUGMENTATIONS = Table(), Table()
 OPTIMIZERS, SCHEDULES, CLIPS, AVERAGES = Table(), Table(), Table(), Table()
-LOSSES, METRICS = Table(), Table()
+LOSSES, WEIGHTINGS, METRICS = Table(), Table(), Table()
 STOPS, CADENCES, ORDERS = Table(), Table(), Table()
 SAMPLERS, PRUNERS = Table(), Table()
 
@@ -86,6 +86,12 @@ def average(kind: Any = None, /, *, name: str = "") -> Any:
 def loss(kind: Any = None, /, *, name: str = "") -> Any:
     """Enters a class among `LOSSES`."""
     return LOSSES.register(kind, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def weighting(kind: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class among `WEIGHTINGS`."""
+    return WEIGHTINGS.register(kind, name)
 
 
 @typing.dataclass_transform(frozen_default=True)
