@@ -224,11 +224,12 @@ class NotANumber(ValueError):
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or np.ndim(value) or not np.issubdtype(np.asarray(value).dtype, np.number):
-        raise NotANumber(name, f"shape {np.shape(value)}" if np.ndim(value) else repr(value))
-    if np.iscomplexobj(value) or not math.isfinite(value):
-        raise NotANumber(name, str(value))
-    return float(value)
+    number = np.asarray(value)
+    if number.shape:
+        raise NotANumber(name, f"shape {number.shape}")
+    if number.dtype.kind not in "iuf" or not np.isfinite(number):
+        raise NotANumber(name, repr(value)[:80])
+    return float(number)
 
 
 def wilson(correct: int, count: int) -> tuple[float, float]:

@@ -246,9 +246,10 @@ def _arranged(
         return plan
     points = _numbered(product(space), problems) if grid else _corners(space, seeds)
     trials = _checked(plan, points, problems)
+    objective = _objective(plan, trials, problems) if trials else ""
     if problems:
         return plan
-    options = dataclasses.replace(options, objective=_objective(plan, trials, problems))
+    options = dataclasses.replace(options, objective=objective)
     saved = {
         "base": json.loads(json.dumps(base, default=str)),
         "overrides": [list(override) for override in asked.overrides],
