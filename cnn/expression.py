@@ -318,6 +318,18 @@ class Built(NamedTuple):
         return self.inner[int(position[0])][str(position[1])].span(position[2:])
 
 
+class StandIn:
+    """What stands for a user's own class or function in a config that is only read.
+
+    Attributes:
+      name: its name in the config.
+      text: the call as it is written.
+    """
+
+    name: str
+    text: str
+
+
 class Recorded(dict[str, type]):
     """Kinds to read an expression with that a run recorded: what stands for a name that is not among them is made."""
 
@@ -419,3 +431,31 @@ def signature(name: str, kind: type) -> str:
         has_default = field.default is not dataclasses.MISSING
         shown.append(f"{field.name}={field.default!r}" if has_default else field.name)
     return f"{name}({', '.join(shown)})" if shown else name
+
+
+def written(record: Any) -> str:
+    """Returns a record as it stands in an expression, defaults left out: `conv(64, 3)`."""
+    if isinstance(record, StandIn):
+        return record.text
+    annotations, defaults = fields.options(type(record)), fields.defaults(type(record))
+    required = {name: getattr(record, name) for name, default in defaults.items() if default is fields.REQUIRED}
+    plain = type(record)(**required)  # a default may follow from another field: the strides of a pooling
+    shown: list[str] = []
+    for name, annotation in annotations.items():
+        value = getattr(record, name)
+        if fields.is_nested(annotation):
+            continue
+        if name in required:
+            shown.append(_short(value))
+        elif value != getattr(plain, name):
+            shown.append(f"{name}={_short(value)}")
+    return f"{record.kind}({', '.join(shown)})" if shown else record.kind
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, tuple) and len(set(value)) == 1:
+        return str(value[0])
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)  # so that it reads back as the same number
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -157,6 +157,7 @@ OPTIMIZERS = Table("optimizer", "learning_rate", "make_tx")
 SCHEDULES = Table("schedule", "make_factor")
 CLIPS, AVERAGES = Table("clip", "make_tx"), Table("average", "init", "update")
 LOSSES, METRICS = Table("loss", "__call__"), Table("metric", "__call__", "better")
+WEIGHTINGS = Table("weighting", "of", "refusal")
 STOPS, CADENCES, ORDERS = Table("stop", "reason"), Table("cadence", "due"), Table("order", "seed_of")
 SAMPLERS, PRUNERS = Table("sampler"), Table("pruner")
 TABLES = {
@@ -170,6 +171,7 @@ TABLES = {
         AVERAGES,
         LOSSES,
         METRICS,
+        WEIGHTINGS,
         STOPS,
         CADENCES,
         ORDERS,
@@ -238,6 +240,12 @@ def metric(thing: Any = None, /, *, name: str = "", better: str = "higher") -> A
             raise ExtensionError(f'{place(thing)}: better must be "higher" or "lower", got {better!r}.')
         thing.better = better  # type: ignore[attr-defined]
     return METRICS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def weighting(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that says in `of` what an example of each class weighs."""
+    return WEIGHTINGS.register(thing, name)
 
 
 @typing.dataclass_transform(frozen_default=True)

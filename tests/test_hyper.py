@@ -14,7 +14,7 @@ from cnn import fields, hyperparams, registry
 from cnn.data import loader
 from cnn.data.augment import AUGMENTATIONS
 from cnn.optim import AVERAGES, CLIPS, OPTIMIZERS, SCHEDULES
-from cnn.registry import LAYERS
+from cnn.registry import LAYERS, LOSSES
 from cnn.train import multi_step
 from cnn.train.state import _create, _create_on_cpu, create_state
 from cnn.train.step import train_step
@@ -120,6 +120,7 @@ TABLES = {
     **SCHEDULES,
     **CLIPS,
     **AVERAGES,
+    **LOSSES,
 }
 
 

@@ -44,9 +44,9 @@ def test_equal_is_not_better():
     progress = LoopState()
     for step, accuracy in enumerate([0.5, 0.5, 0.4], 1):
         progress.validated(accuracy, step)
-    assert (progress.best_accuracy, progress.best_step, progress.stale_evaluations) == (0.5, 1, 2)
+    assert (progress.best_value, progress.best_step, progress.stale_evaluations) == (0.5, 1, 2)
     progress.validated(0.6, 4)
-    assert (progress.best_accuracy, progress.best_step, progress.stale_evaluations) == (0.6, 4, 0)
+    assert (progress.best_value, progress.best_step, progress.stale_evaluations) == (0.6, 4, 0)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1))
@@ -54,7 +54,7 @@ def test_the_best_is_the_first_largest(accuracies):
     progress = LoopState()
     for step, accuracy in enumerate(accuracies):
         progress.validated(accuracy, step)
-    assert progress.best_accuracy == max(accuracies)
+    assert progress.best_value == max(accuracies)
     assert progress.best_step == accuracies.index(max(accuracies))
     assert progress.best_step is not None
     assert progress.stale_evaluations == len(accuracies) - 1 - progress.best_step

@@ -138,6 +138,7 @@ class Run:
         points = {f"{split} loss": recorded.loss[split] for split in ("train", "valid")}
         points |= {f"{split} accuracy": recorded.accuracy[split] for split in ("train", "valid")}
         points["learning rate"] = recorded.learning_rate
+        points |= {f"valid {name}": line for name, line in recorded.further.items()}
         arrays = {name: Curve(*map(np.asarray, zip(*line, strict=True))) for name, line in points.items() if line}
         return Curves(arrays)
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from cnn import patterns
 from cnn.config.extensions import Extension
 from cnn.config.sections import Checkpoint, Data, Eval, Report, Seed, Train
+from cnn.expression import written
 from cnn.layers.base import Layer, Parameter
 from cnn.model.summary import Row
 from cnn.optim import OPTIMIZERS, SCHEDULES
@@ -29,6 +30,8 @@ SCALARS: dict[str, tuple[Any, Any]] = {
 }
 """Fields of no section: their annotations and defaults."""
 KNOWN = (*SCALARS, "model", *SECTIONS, *NAMED)
+ALWAYS = ("accuracy", "loss")
+"""The metrics that are always measured."""
 RENAMED = {"data.fit": "data.resize"}
 """Fields that had another name, and the one they have: configs of earlier runs, files and flags may say either."""
 
@@ -69,6 +72,17 @@ class Config:
     def frozen(self) -> tuple[str, ...]:
         """The paths of the parameters that training leaves as they are."""
         return patterns.matching(self.train.freeze, array_paths(self.rows, "params"))
+
+    @property
+    def monitor(self) -> str:
+        """The name of the metric that patience, the best weights and sweeps follow."""
+        return written(self.train.monitor)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What is measured of a split besides its loss and accuracy, by name: the monitor, and `eval.metrics`."""
+        named = {written(metric): metric for metric in (self.train.monitor, *self.eval.metrics)}
+        return {name: metric for name, metric in named.items() if name not in ALWAYS}
 
     @property
     def order_seed(self) -> int:

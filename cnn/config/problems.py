@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cnn import fields, registry
-from cnn.expression import ExpressionError, Recorded, build, build_one
+from cnn.expression import ExpressionError, Recorded, StandIn, build, build_one
 
 
 class Typed(NamedTuple):
@@ -14,12 +14,12 @@ class Typed(NamedTuple):
     text: str
 
 
-class Named(NamedTuple):
-    """What stands for a class or a function of a user's in a config that is only read."""
+@dataclasses.dataclass(frozen=True)
+class Named(StandIn):
+    """What stands for a user's loss, optimizer, metric, ..., of which nothing but the name is known."""
 
     name: str
     text: str
-    """As it is written."""
 
 
 class Problems(list[str]):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cnn import fields
+from cnn.expression import StandIn
+from cnn.expression import written as written
 from cnn.registry import layer as layer
 
 if TYPE_CHECKING:
@@ -260,8 +261,8 @@ class Layer:
         )
 
 
-class RecordedLayer(Layer):
-    """What stands for a layer that is not this package's where a run is only read: it says what the run recorded."""
+class RecordedLayer(StandIn, Layer):
+    """What stands for a layer that is not this package's: it says what the run recorded of it."""
 
     def __init__(self, name: str, text: str, about: Mapping[str, Any] | None = None) -> None:
         """Takes its name and its text in the config, and the record of `to_record`."""
@@ -271,8 +272,6 @@ class RecordedLayer(Layer):
     def kind(self) -> str:  # type: ignore[override]
         return self.name
 
-    name: ClassVar[str]
-    text: ClassVar[str]
     about: ClassVar[Mapping[str, Any]]
 
     def output(self, shape: Shape) -> Shape:
@@ -318,31 +317,3 @@ def require_map(shape: Shape) -> tuple[int, int, int]:
 def show(shape: Shape) -> str:
     """Returns a shape as it is usually written: `26x26x64`, `1600`."""
     return "x".join(map(str, shape))
-
-
-def written(layer: Layer) -> str:
-    """Returns the layer as it stands in an expression, defaults left out: `conv(64, 3)`."""
-    if isinstance(layer, RecordedLayer):
-        return layer.text
-    annotations, defaults = fields.options(type(layer)), fields.defaults(type(layer))
-    required = {name: getattr(layer, name) for name, default in defaults.items() if default is fields.REQUIRED}
-    plain = type(layer)(**required)  # a default may follow from another field: the strides of a pooling
-    shown: list[str] = []
-    for name, annotation in annotations.items():
-        value = getattr(layer, name)
-        if fields.is_nested(annotation):
-            continue
-        if name in required:
-            shown.append(_short(value))
-        elif value != getattr(plain, name):
-            shown.append(f"{name}={_short(value)}")
-    return f"{layer.kind}({', '.join(shown)})" if shown else layer.kind
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, tuple) and len(set(value)) == 1:
-        return str(value[0])
-    if isinstance(value, float):
-        short = f"{value:g}"
-        return short if float(short) == value else repr(value)  # so that it reads back as the same number
-    return f'"{value}"' if isinstance(value, str) else str(value)

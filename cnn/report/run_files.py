@@ -57,6 +57,8 @@ class EvaluationRecord(TypedDict):
     bins: list[BinRecord]
     skipped: NotRequired[int]
     """Pictures that could not be used; not in the files of earlier versions."""
+    metrics: NotRequired[dict[str, float]]
+    """The monitored metric and those of `eval.metrics`, but for accuracy and loss; only where there are some."""
 
 
 @dataclasses.dataclass(frozen=True)

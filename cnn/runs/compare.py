@@ -156,6 +156,7 @@ def _results(workdir: Path) -> Facts:
     for split in ("train", "valid", "test"):
         part = result.get(split) or {}
         found |= {f"{split} {name}": part[name] for name in MEASURES if part.get(name) is not None}
+        found |= {f"{split} {name}": value for name, value in part.get("metrics", {}).items()}
     return found
 
 

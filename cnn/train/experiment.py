@@ -22,12 +22,31 @@ from cnn.system.preemption import Preemption
 from cnn.train import checkpointer, cpu_devices
 from cnn.train.callbacks import Callbacks
 from cnn.train.loop import Trained, train
-from cnn.train.preflight import check_lengths, check_memory, check_share, check_still_same, load_data, tell_remarks
+from cnn.train.preflight import (
+    check_lengths,
+    check_loss,
+    check_memory,
+    check_share,
+    check_still_same,
+    load_data,
+    tell_remarks,
+)
 from cnn.train.progress_bar import ProgressBar
 from cnn.train.run import Run
 
-SUMMARISED = ("count", "correct", "accuracy", "interval", "top5_accuracy", "loss", "macro_f1", "ece", "skipped")
-"""What the result says of each evaluation."""
+SUMMARISED = (
+    "count",
+    "correct",
+    "accuracy",
+    "interval",
+    "top5_accuracy",
+    "loss",
+    "macro_f1",
+    "ece",
+    "skipped",
+    "metrics",
+)
+"""What the result says of each evaluation, where it says it."""
 
 
 class Finished(NamedTuple):
@@ -112,6 +131,7 @@ def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> dic
 
 def _check(values: Config, dataset: types.Dataset, count: int) -> None:
     check_lengths(values, dataset)
+    check_loss(values)
     check_memory(values, dataset, count)
     facts = {
         "the configs": values.json,
@@ -188,6 +208,12 @@ def finish(run: Run, trained: Trained) -> dict[str, Any]:
     return result
 
 
+def _best(monitor: str, value: float | None) -> dict[str, Any]:
+    """Returns what the result says of the best validation: what was monitored, and its value."""
+    accuracy = {"valid_accuracy": value} if monitor == "accuracy" else {}
+    return {**accuracy, "monitor": monitor, "value": value}
+
+
 def _result(run: Run, trained: Trained) -> tuple[dict[str, Any], int, Classifier | None]:
     """Evaluates the chosen weights; returns the summary of the run, their step, and the network unless it is no use."""
     config, (state, loop) = run.config, trained
@@ -205,7 +231,7 @@ def _result(run: Run, trained: Trained) -> tuple[dict[str, Any], int, Classifier
         "save_seconds": round(loop.save_seconds, 3),
         "wait_seconds": round(loop.wait_seconds, 3),
         "bad_pictures": len(run.dataset.bad_examples),
-        "best": {"step": loop.best_step, "valid_accuracy": loop.best_accuracy},
+        "best": {"step": loop.best_step, **_best(config.monitor, loop.best_value)},
         "weights": weights,
     }
     if loop.bad_step is not None:
@@ -231,7 +257,7 @@ def _result(run: Run, trained: Trained) -> tuple[dict[str, Any], int, Classifier
                     event=run.writer.event,
                     check=run.preemption.check,
                 )
-            summary[split] = {name: evaluation[name] for name in SUMMARISED}
+            summary[split] = {name: evaluation[name] for name in SUMMARISED if name in evaluation}
     except FloatingPointError:
         return {**summary, "status": "diverged", "bad_step": step}, 0, None
     return summary, step, classifier

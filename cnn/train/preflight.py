@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
 from cnn.config import sections
 from cnn.config.config import Config, ConfigError, array_paths
 from cnn.data import datasets, types
+from cnn.expression import written
 from cnn.fields import MAX_INTEGER
 from cnn.layers.normalisation import BatchNorm
 from cnn.runs import recorded_data
@@ -23,6 +25,8 @@ from cnn.train import init_from, memory_estimate
 
 LEFT_OUT = 0.01
 """Up to this share of the training pictures may be left out of each epoch without a remark."""
+LOSSES = 8
+"""So many examples the loss is asked of; one more where that is the number of classes."""
 MEMORIES = 5
 """A running mean has forgotten its start, but for 1 %, after so many times 1 / (1 - momentum) moves."""
 
@@ -174,3 +178,29 @@ def check_lengths(values: Config, dataset: types.Dataset) -> None:
         raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])
     if message := values.schedule.refusal(total):
         raise ConfigError([message])
+
+
+def check_loss(values: Config) -> None:
+    """Checks that the loss gives one number an example, without computing any.
+
+    Raises:
+      ConfigError: it gives something else.
+    """
+    classes = values.data.classes
+    examples = LOSSES + (classes == LOSSES)
+    table = jax.ShapeDtypeStruct((examples, classes), jnp.float32)
+    found = jax.eval_shape(values.train.loss, table, table)
+    if not isinstance(found, jax.ShapeDtypeStruct):
+        got = type(found).__name__
+    elif found.shape != (examples,):
+        got = f"shape {found.shape}"
+    elif not jnp.issubdtype(found.dtype, jnp.floating):
+        got = str(found.dtype)
+    else:
+        return
+    raise ConfigError(
+        [
+            f"config.train.loss: {written(values.train.loss)} must return one number an example, shape ({examples},), "
+            f"got {got}. Sum or average over the classes, not over the examples."
+        ]
+    )
