@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float64, Int64, Integer
 
 from cnn import fields
 from cnn.losses import cross_entropy, log_softmax, softmax
-from cnn.registry import METRICS, FunctionForm, OfFunction, metric
+from cnn.registry import METRICS, FunctionForm, OfFunction, blamed, metric
 
 BINS = 15
 TOP = 5
@@ -226,7 +226,8 @@ def measure(
       NotANumber: a metric returns something else than one finite number.
     """
     logits, labels = np.asarray(logits).astype(np.float64), np.asarray(labels).astype(np.int64)
-    return {name: _number(name, kind(logits, labels)) for name, kind in kinds.items()}
+    returned = {name: blamed(kind, "eval.metrics", kind)(logits, labels) for name, kind in kinds.items()}
+    return {name: _number(name, value) for name, value in returned.items()}
 
 
 class NotANumber(ValueError):

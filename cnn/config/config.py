@@ -1,10 +1,10 @@
 """What a config is made of, and what comes out: the checked values, or the list of problems."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnn import patterns
+from cnn import patterns, registry
 from cnn.config.extensions import Extension
 from cnn.config.sections import Checkpoint, Data, Eval, Report, Seed, Train
 from cnn.expression import written
@@ -85,9 +85,24 @@ class Config:
         return {name: metric for name, metric in named.items() if name not in ALWAYS}
 
     @property
+    def foreign(self) -> set[type]:
+        """The classes of its records that are not this package's: a user's own, or a library's."""
+        return {type(each) for each in _records(vars(self).values()) if registry.origin_of(each) != registry.PACKAGE}
+
+    @property
     def order_seed(self) -> int:
         """The seed of the data order."""
         return self.data.order.seed_of(self.seed)
+
+
+def _records(parts: Iterable[Any]) -> Iterator[Any]:
+    """Yields every record among parts of a config, at any depth."""
+    for part in parts:
+        if isinstance(part, tuple):
+            yield from _records(part)
+        elif dataclasses.is_dataclass(part):
+            yield part
+            yield from _records(vars(part).values())
 
 
 def arrays(rows: Sequence[Row], *collections: str) -> dict[str, Parameter]:

@@ -20,6 +20,8 @@ class Named(StandIn):
 
     name: str
     text: str
+    better: str = "higher"
+    """Of a metric: which way."""
 
 
 class Problems(list[str]):
@@ -37,8 +39,8 @@ class Section:
     name: str
     given: Mapping[str, Any]
     problems: Problems
-    reads_only: bool = False
-    """Whether names that are not this package's are left as they are, see `Named`."""
+    recorded: Mapping[str, Any] | None = None
+    """What a run recorded of code that is not this package's; then such names are left as they are, see `Named`."""
     plain: dict[str, object] = dataclasses.field(default_factory=dict)
     """The fields parsed so far, as JSON values."""
 
@@ -64,9 +66,9 @@ class Section:
         name = self.given.get("name", default)
         name = name.text if isinstance(name, Typed) else name
         section = dataclasses.replace(self, given={field: self.given[field] for field in self.given if field != "name"})
-        if self.reads_only and isinstance(name, str) and name not in kinds:
+        if self.recorded is not None and isinstance(name, str) and name not in kinds:
             self.plain.update({**section.given, "name": name})
-            return Named(name, name)
+            return self._named(name, name)
         try:
             kind = registry.find(kinds, name) if isinstance(name, str) else None
         except ValueError as error:
@@ -93,13 +95,16 @@ class Section:
             if name not in known:
                 self._note(name, f"unknown field{of}. {fields.did_you_mean(name, known)}")
 
+    def _named(self, name: str, text: str) -> Named:
+        return Named(name, text, (self.recorded or {}).get("better", {}).get(name, "higher"))
+
     def _field(self, name: str, annotation: Any, value: Any) -> Any:
         return parse_field(f"{self.name}.{name}", annotation, value, self.problems)
 
     def _expression(self, name: str, language: fields.Language, text: Any) -> Any:
         if not isinstance(text, str):
             return None
-        kinds = Recorded(language.kinds, Named) if self.reads_only else language.kinds
+        kinds = language.kinds if self.recorded is None else Recorded(language.kinds, self._named)
         try:
             return build(text, kinds).items if language.chain else build_one(text, kinds)
         except ExpressionError as error:

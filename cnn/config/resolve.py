@@ -107,7 +107,7 @@ def resolve(
     overrides: Sequence[Override] = (),
     *,
     recorded: bool = False,
-    layers: Mapping[str, Any] | None = None,
+    code: Mapping[str, Any] | None = None,
 ) -> Config:
     """Returns the checked values of a config with flags applied.
 
@@ -116,8 +116,8 @@ def resolve(
         the names that they had in earlier versions.
       overrides: applied in order.
       recorded: whether a run was made with it, which can be read even where nothing would be trained with it today.
-      layers: what the run recorded of layers that are not this package's, see `recorded_code.layers`. Then no extension
-        is imported and no library is asked for a name: the config can be read and compared, and nothing computed.
+      code: what the run recorded of code that is not this package's, see `cnn.runs.recorded_code`. Then no extension is
+        imported and no library is asked for a name: the config can be read and compared, and nothing computed.
 
     Raises:
       ConfigError: lists every problem.
@@ -126,14 +126,16 @@ def resolve(
     scalars, sections = _given(raw, overrides, problems)
     built: dict[str, Any] = {name: parse_field(name, SCALARS[name][0], scalars[name], problems) for name in SCALARS}
     plain: dict[str, object] = {name: fields.to_json(value) for name, value in built.items()}
-    code = _code(built["extensions"], problems) if layers is None else ()
+    executed = _code(built["extensions"], problems) if code is None else ()
     for name, kind in SECTIONS.items():
-        section = Section(name, sections[name], problems, reads_only=layers is not None)
+        section = Section(name, sections[name], problems, recorded=code)
         built[name], plain[name] = section.record(kind), section.plain
     for name, kinds in NAMED.items():
-        section = Section(name, sections[name], problems, reads_only=layers is not None)
+        section = Section(name, sections[name], problems, recorded=code)
         built[name], plain[name] = section.named(kinds, DEFAULT_NAMES.get(name)), section.plain
-    model = resolve_network(sections["model"], built["data"], problems, layers)
+    model = resolve_network(
+        sections["model"], built["data"], problems, None if code is None else code.get("layers", {})
+    )
     if not problems and model is not None:
         validate.check(built["data"], built["train"], built["eval"], problems)
         validate.check_patterns(built, model.rows, problems)
@@ -143,7 +145,7 @@ def resolve(
         raise ConfigError(problems)
     plain["model"] = model.plain
     text = json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    return Config(**built, layers=model.layers, rows=model.rows, json=text, code=code)
+    return Config(**built, layers=model.layers, rows=model.rows, json=text, code=executed)
 
 
 def _code(paths: tuple[str, ...] | None, problems: Problems) -> tuple[extensions.Extension, ...]:

@@ -132,7 +132,7 @@ def read(workdir: Path, *, running: bool = False) -> RunFiles:
     Raises:
       ConfigError: the directory holds no run, or its config is not valid.
     """
-    config = resolve.resolve(run_dir.read_config(workdir), recorded=True, layers=run_dir.recorded_layers(workdir))
+    config = resolve.resolve(run_dir.read_config(workdir), recorded=True, code=run_dir.recorded_code(workdir))
     return RunFiles(workdir, config, running)
 
 

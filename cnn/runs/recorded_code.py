@@ -6,7 +6,7 @@ copy in the run's `code/` is for reading, and is imported only where a user name
 
 import hashlib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,34 @@ from cnn import registry
 from cnn.config import extensions
 from cnn.config.config import Config, ConfigError
 from cnn.layers import base
-from cnn.registry import ExtensionError
+from cnn.registry import PACKAGE, ExtensionError
 from cnn.runs import run_dir
 
-FILES, PYTHON, LAYERS = "extensions", "python", "layers"
+FILES, PYTHON, LAYERS, BETTER = "extensions", "python", "layers", "better"
 """Under `run_dir.CODE` in `run.json`: of each extension its path and hash; of code that no file holds its names and
-hashes; and what the layers of either, or of a library, make of their inputs."""
+hashes; what the layers of either, or of a library, make of their inputs; and which way a metric is better."""
 
 
 def record(config: Config, workdir: Path) -> dict[str, Any]:
     """Copies a config's extensions into a run's directory; returns what `run.json` says of them, mostly nothing."""
     code: dict[str, Any] = {}
     for extension in config.code:
-        copies = [_copy(workdir, source) for source in extension.sources]
-        entry = {"given": extension.given, "path": str(extension.path), "sha256": extension.sha256, "copies": copies}
+        files = [
+            {
+                "path": str(source.path),
+                "sha256": hashlib.sha256(source.content).hexdigest(),
+                "copy": _copy(workdir, source),
+            }
+            for source in extension.sources
+        ]
+        entry = {"given": extension.given, "sha256": extension.sha256, "files": files}
         code.setdefault(FILES, []).append(entry)
     if defined := python_code(config):
         code[PYTHON] = defined
     if recorded := layers(config):
         code[LAYERS] = recorded
+    if better := {kind.kind: kind.better for kind in config.metrics.values() if registry.origin_of(kind) != PACKAGE}:
+        code[BETTER] = better
     return {run_dir.CODE: code} if code else {}
 
 
@@ -48,7 +57,7 @@ def _copy(workdir: Path, source: extensions.Source) -> str:
 def layers(config: Config) -> dict[str, Any]:
     """Returns what the layers that are not this package's make of their inputs, by path; see `base.to_record`."""
     own = {row.path: row for row in config.rows if registry.LAYERS.get(row.layer.kind) is not type(row.layer)}
-    own |= {row.path: row for row in config.rows if registry.origin_of(row.layer) != registry.PACKAGE}
+    own |= {row.path: row for row in config.rows if registry.origin_of(row.layer) != PACKAGE}
     return {path: base.to_record(row.layer, row.input) for path, row in own.items()}
 
 
@@ -57,7 +66,7 @@ def python_code(config: Config) -> dict[str, str]:
 
     They were entered by Python code, such as the cell of a notebook; by module and name.
     """
-    return _hashes(type(part) for part in _records(vars(config).values()))
+    return _hashes(config.foreign)
 
 
 def _hashes(kinds: Iterable[type]) -> dict[str, str]:
@@ -70,18 +79,8 @@ def _hashes(kinds: Iterable[type]) -> dict[str, str]:
             source = inspect.getsource(thing)
         except (OSError, TypeError):  # typed where nothing keeps it
             source = ""
-        found[f"{kind.__module__}.{kind.__qualname__}"] = hashlib.sha256(source.encode()).hexdigest()
+        found[f"{kind.__module__}.{kind.__qualname__}"] = _sha256(source.encode())
     return found
-
-
-def _records(parts: Any) -> Iterator[Any]:
-    """Yields every record of a config, at any depth."""
-    for part in parts:
-        if isinstance(part, tuple):
-            yield from _records(part)
-        elif hasattr(type(part), "__dataclass_fields__"):
-            yield part
-            yield from _records(vars(part).values())
 
 
 def check_same(config: Config, workdir: Path) -> None:
@@ -137,7 +136,7 @@ def to_import(workdir: Path, saved: Mapping[str, Any], named: Sequence[str] = ()
     given = [_given(path) for path in named]
     found = []
     for entry in entries:
-        candidates = given or [path for path in (entry["given"], entry["path"]) if not _in_a_run(path)]
+        candidates = given or [path for path in (entry["given"], entry["files"][0]["path"]) if not _in_a_run(path)]
         same = next((path for path in candidates if _hash(path) == entry["sha256"]), None)
         if same is None:
             raise ConfigError([_changed(entry, workdir, f"--extensions={_copied(entry, workdir)}")])
@@ -174,16 +173,23 @@ def _in_a_run(path: str) -> bool:
 
 
 def _changed(entry: Mapping[str, Any], workdir: Path, flag: str) -> str:
-    path = Path(entry["path"])
-    if not path.is_file():
-        what = "is gone"
-    elif _in_a_run(entry["path"]):
+    """Says which file of an extension is not what it was, and both ways on."""
+    since = f" since {workdir} was made with it"
+    path, what = entry["files"][0]["path"], f"has changed{since}"
+    if _in_a_run(path):
         what = "lies in the directory of a run, whose code is not executed unless it is named"
-    else:
-        what = "has changed"
-    since = "" if what.startswith("lies") else f" since {workdir} was made with it"
-    return f"config.extensions: {path} {what}{since}. Restore it, or name the run's own copy: {flag}"
+    for file in entry["files"]:
+        here = Path(file["path"])
+        if not here.is_file():
+            path, what = here, f"is gone{since}"
+        elif _sha256(here.read_bytes()) != file["sha256"]:
+            path = here
+    return f"config.extensions: {path} {what}. Restore it, or name the run's own copy: {flag}"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _copied(entry: Mapping[str, Any], workdir: Path) -> str:
-    return str(workdir / entry["copies"][0])
+    return str(workdir / entry["files"][0]["copy"])

@@ -183,15 +183,15 @@ def free(workdir: Path) -> str:
     return next(f"{workdir}-{n}" for n in range(2, 1_000_000) if not Path(f"{workdir}-{n}").exists())
 
 
-def recorded_layers(workdir: Path) -> dict[str, Any]:
-    """Returns what a run recorded of its layers that are not this package's; see `recorded_code`."""
-    return (read_json(workdir / RUN) or {}).get(CODE, {}).get("layers", {})
+def recorded_code(workdir: Path) -> dict[str, Any]:
+    """Returns what a run recorded of code that is not this package's; see `cnn.runs.recorded_code`."""
+    return (read_json(workdir / RUN) or {}).get(CODE, {})
 
 
 def completed(workdir: Path, saved: dict[str, Any]) -> dict[str, Any]:
     """Returns a run's config with the defaults of fields that are newer than the run, where it is valid."""
     try:
-        return json.loads(resolve.resolve(saved, recorded=True, layers=recorded_layers(workdir)).json)
+        return json.loads(resolve.resolve(saved, recorded=True, code=recorded_code(workdir)).json)
     except config.ConfigError:
         return config.renamed(saved)
 

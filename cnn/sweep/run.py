@@ -116,7 +116,7 @@ def _comparable(*declared: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _compared(declared: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the config of a declaration, whose extensions are compared by their content."""
     overrides = [config.Override(*pair) for pair in declared["overrides"]]
-    resolved: dict[str, Any] = json.loads(resolve.resolve(declared["base"], overrides, layers={}).json)
+    resolved: dict[str, Any] = json.loads(resolve.resolve(declared["base"], overrides, code={}).json)
     return {name: value for name, value in resolved.items() if name != "extensions"}
 
 

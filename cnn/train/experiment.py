@@ -23,8 +23,8 @@ from cnn.train import checkpointer, cpu_devices
 from cnn.train.callbacks import Callbacks
 from cnn.train.loop import Trained, train
 from cnn.train.preflight import (
+    check_code,
     check_lengths,
-    check_loss,
     check_memory,
     check_share,
     check_still_same,
@@ -131,7 +131,7 @@ def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> dic
 
 def _check(values: Config, dataset: types.Dataset, count: int) -> None:
     check_lengths(values, dataset)
-    check_loss(values)
+    check_code(values, dataset, count)
     check_memory(values, dataset, count)
     facts = {
         "the configs": values.json,

@@ -23,6 +23,7 @@ from cnn.layers.base import Shard
 from cnn.model import classifier, fusion, network
 from cnn.model.microbatch import microbatch_size
 from cnn.optim import averages, freeze, optimizers
+from cnn.registry import blamed
 from cnn.system import sharding
 from cnn.train.state import StepConfig, TrainState
 
@@ -140,7 +141,8 @@ def _device_gradient(
             remat=program.remat,
             frozen_batch_norm=freeze.layers(everything, program.frozen),
         )
-        losses = hyper.loss(logits, optax.smooth_labels(labels, hyper.label_smoothing))
+        loss = blamed(hyper.loss, "train.loss", hyper.loss)
+        losses = loss(logits, optax.smooth_labels(labels, hyper.label_smoothing))
         correct = logits.argmax(-1) == labels.argmax(-1)
         if weights is not None:
             losses, correct = losses * weights, correct * weights
