@@ -6,6 +6,7 @@
 14406
 
 `run` does what `python main.py` does, `load` opens what it wrote, `run_sweep` runs many; see `cnn.api`.
+`trackers` has what records a run in MLflow or Weights & Biases.
 """
 
 import importlib
@@ -24,13 +25,17 @@ _MODULES = {
     "run": "cnn.api.run",
     "run_sweep": "cnn.api.sweep",
     "summary": "cnn.api.run",
+    "trackers": "cnn.api.trackers",
 }
+_WHOLE = ("trackers",)
+"""Names that are modules, not something in one."""
 
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for; modules of this package are found as everywhere."""
     if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
+        module = importlib.import_module(_MODULES[name])
+        return module if name in _WHOLE else getattr(module, name)
     raise AttributeError(f"module 'cnn' has no attribute {name!r}")
 
 

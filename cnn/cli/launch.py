@@ -15,6 +15,7 @@ from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.data.types import DataError
 from cnn.layers.base import LayerError
 from cnn.runs import lock, run_dir
+from cnn.runs.metric_writer import OnRecordError
 from cnn.system import environment, multihost, preemption, redaction
 from cnn.system.text import plain
 
@@ -41,7 +42,7 @@ def _run(invocation: Invocation) -> int:
         return module.run(*prepared, invocation.flags, **words)
     except ConfigError as error:
         return _fail(error.problems, WRONG)
-    except (DataError, LayerError, run_dir.BrokenFile, multihost.Unlike) as error:
+    except (DataError, LayerError, OnRecordError, run_dir.BrokenFile, multihost.Unlike) as error:
         return _fail([str(error)], WRONG)
     except lock.Held as error:
         return _fail([str(error)], HELD)
