@@ -148,17 +148,22 @@ class MetricWriter:
         self._flushed = time.monotonic()
 
     def _tell(self, record: Mapping[str, Any]) -> None:
-        """Calls the user's function.
+        if self._on_record is not None:
+            tell(self._on_record, copy.deepcopy(dict(record)))
 
-        Raises:
-          OnRecordError: it raised an `Exception`; whatever else it raises, such as `KeyboardInterrupt`, passes.
-        """
-        if self._on_record is None:
-            return
-        try:
-            self._on_record(copy.deepcopy(dict(record)))
-        except Exception as error:
-            raise OnRecordError(f"on_record: {_blamed(self._on_record, error)}") from error
+
+def tell(on_record: OnRecord, record: dict[str, Any]) -> None:
+    """Hands a record to the user's function.
+
+    Raises:
+      OnRecordError: it raised an `Exception`; whatever else it raises, such as `KeyboardInterrupt`, passes.
+    """
+    try:
+        on_record(record)
+    except OnRecordError:  # of a function that passes records on
+        raise
+    except Exception as error:
+        raise OnRecordError(f"on_record: {_blamed(on_record, error)}") from error
 
 
 def _blamed(function: OnRecord, error: Exception) -> str:

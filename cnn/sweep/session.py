@@ -4,7 +4,6 @@ Whatever asks the database waits while that is away.
 """
 
 import dataclasses
-import functools
 import os
 import threading
 import time
@@ -15,7 +14,7 @@ from typing import Any
 from cnn.config.config import Config
 from cnn.config.sections import Checkpoint, Epochs, Minutes
 from cnn.runs import run_dir
-from cnn.runs.metric_writer import OnRecord
+from cnn.runs.metric_writer import OnRecord, tell
 from cnn.runs.sweep_record import EngineRecord, SweepJson
 from cnn.sweep import outcome, programs
 from cnn.sweep.outcome import Outcome
@@ -112,12 +111,11 @@ class Session:
         if (on_record := self.on_record) is None:
             return None
 
-        @functools.wraps(on_record)
-        def told(record: dict[str, Any]) -> None:
+        def pass_on(record: dict[str, Any]) -> None:
             with self._telling:
-                on_record({**record, "trial": claimed.workdir.name})
+                tell(on_record, {**record, "trial": claimed.workdir.name})
 
-        return told
+        return pass_on
 
     def wait(self, seconds: float) -> None:
         """Waits for trials of others, saying so once."""
