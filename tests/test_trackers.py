@@ -220,7 +220,8 @@ def test_an_error_in_the_function_ends_a_sweep_and_fails_no_trial(tmp_path, engi
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
 def test_a_tracker_is_chosen_by_its_name(command, capsys, tmp_path):
-    assert runs.start(command, "--tracker=tensorboard", f"--workdir={tmp_path / 'run'}") == 2
+    space = [f"--grid={sweeps.RATES}"] if command == "sweep" else []
+    assert runs.start(command, "--tracker=tensorboard", *space, f"--workdir={tmp_path / 'run'}") == 2
     assert capsys.readouterr().err == "--tracker: must be one of mlflow, wandb, got 'tensorboard'\n"
     assert runs.start("eval", "--tracker=mlflow", f"--workdir={tmp_path}") == 2
     assert "--tracker: is no flag of eval. Leave it out\n" in capsys.readouterr().err
@@ -451,24 +452,20 @@ def test_tensorboard_reads_both_splits_as_one_chart_and_compares_runs(heard, tmp
 
     other = cnn.configure(runs.SECTIONS, optimizer={"name": "lion", "learning_rate": 0.001})
     cnn.run(other, tmp_path / "other")
-    for name, workdir in (("one", heard[0].workdir), ("other", tmp_path / "other")):
-        (tmp_path / "logs").mkdir(exist_ok=True)
-        (tmp_path / "logs" / name).symlink_to(workdir / "tensorboard")
+    shutil.copytree(heard[0].workdir / "tensorboard", tmp_path / "one" / "tensorboard")
     multiplexer = EventMultiplexer()
-    for name in ("one", "other"):
-        multiplexer.AddRunsFromDirectory(str(tmp_path / "logs" / name), name)
+    multiplexer.AddRunsFromDirectory(str(tmp_path))
     multiplexer.Reload()
-    assert set(multiplexer.Runs()) == {
-        f"{name}{part}" for name in ("one", "other") for part in ("", "/train", "/valid")
-    }
+    folders = ("", "/train", "/valid")
+    assert set(multiplexer.Runs()) == {f"{name}/tensorboard{part}" for name in ("one", "other") for part in folders}
     for split in ("train", "valid"):
         epochs = runs.records(heard[0].workdir, "epoch")
-        points = multiplexer.Tensors(f"one/{split}", "loss")
+        points = multiplexer.Tensors(f"one/tensorboard/{split}", "loss")
         assert [point.step for point in points] == [12, 24, 36]
         values = [float(np.squeeze(point.tensor_proto.float_val or point.tensor_proto.double_val)) for point in points]
         assert values == [pytest.approx(epoch[split]["loss"]) for epoch in epochs]
-    provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path / "logs"))
-    context = backend_context.Context(TBContext(data_provider=provider, logdir=str(tmp_path / "logs")))
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path))
+    context = backend_context.Context(TBContext(data_provider=provider, logdir=str(tmp_path)))
     metadata = context.hparams_metadata(RequestContext(), "")
     table = context.experiment_from_metadata(RequestContext(), "", True, metadata, [])
     assert {"optimizer.b1", "optimizer.eps", "optimizer.name"} <= {info.name for info in table.hparam_infos}

@@ -148,14 +148,10 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _parameters(begin: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the config by paths, each value as text without passwords."""
-    texts = {path: value if isinstance(value, str) else json.dumps(value) for path, value in _flat(begin).items()}
-    return {path: redaction.hide(text) for path, text in texts.items()}
-
-
-def _flat(begin: Mapping[str, Any]) -> dict[str, Any]:
-    return by_path(begin["config"])
+def _settings(begin: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the config by paths, without passwords."""
+    values = by_path(begin["config"])
+    return {path: redaction.hide(value) if isinstance(value, str) else value for path, value in values.items()}
 
 
 class _MlflowRun:
@@ -184,8 +180,9 @@ class _MlflowRun:
             (name, metric.step) for name in run.data.metrics for metric in client.get_metric_history(self._id, name)
         }
         # A field that may change between two starts keeps its first value: MLflow refuses another.
-        added = {name: text for name, text in _parameters(begin).items() if name not in run.data.params}
-        parameters = [self._entities.Param(name, text[:longest]) for name, text in added.items()]
+        added = {name: value for name, value in _settings(begin).items() if name not in run.data.params}
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in added.items()}
+        parameters = [self._entities.Param(name, text[:longest]) for name, text in texts.items()]
         for first in range(0, len(parameters), MOST_PARAMETERS):
             client.log_batch(self._id, params=parameters[first : first + MOST_PARAMETERS])
         self._tag({"workdir": str(workdir.absolute()), **tags})
@@ -249,7 +246,7 @@ class _WandbRun:
             id=self._known.get("id"),
             resume="allow" if self._known else None,
             mode=mode,
-            config={**_flat(begin), "workdir": str(workdir.absolute()), **tags},
+            config={**_settings(begin), "workdir": str(workdir.absolute()), **tags},
             settings=package.Settings(reinit="create_new", console="off", silent=True),
         )
         self._known["id"] = self._run.id
