@@ -27,7 +27,7 @@ from cnn.layers.convolution import Conv
 from cnn.report import curves, headline, run_files, run_page
 from cnn.report.journey import walkthrough
 from cnn.runs import lock, recorded_data, run_dir
-from cnn.runs.metric_writer import OnRecord
+from cnn.runs.records import OnRecord
 from cnn.system import environment
 from cnn.system.preemption import Preempted, Preemption
 
@@ -304,7 +304,7 @@ def run(
       config: a name, a file or a `ConfigDict`.
       workdir: the run's directory; `runs/<name>` for a config that has one.
       devices: how many share each batch; `None` for as many as `main.py` takes.
-      on_record: called with a dict for each record as it is made, see `cnn.runs.metric_writer.OnRecord`; a finished
+      on_record: called with a dict for each record as it is made, see `cnn.runs.records.OnRecord`; a finished
         run makes none. `cnn.trackers` has some.
 
     Raises:

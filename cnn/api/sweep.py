@@ -15,7 +15,7 @@ from cnn.config.problems import Typed
 from cnn.fields import to_text
 from cnn.report import escape
 from cnn.runs import run_dir
-from cnn.runs.metric_writer import OnRecord
+from cnn.runs.records import OnRecord
 from cnn.sweep import space_parser
 from cnn.sweep.plan import Asked, check, make
 

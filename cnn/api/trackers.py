@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from cnn.config.config import ConfigError, by_path
-from cnn.runs import run_dir, tensorboard
-from cnn.runs.metric_writer import OnRecord
+from cnn.runs import run_dir
+from cnn.runs.records import OnRecord, final_metrics, scalars
 from cnn.system import redaction
 
 MLFLOW_FILE, WANDB_FILE = "mlflow.json", "wandb.json"
@@ -141,11 +141,8 @@ class _Tracker:
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
     """Returns the numbers of a record by their names in a tracker."""
     if record["kind"] == "evaluation":
-        return tensorboard.final_metrics({record["split"]: record})
-    return {
-        f"{tag}/{split}" if record["kind"] == "epoch" else tag: number
-        for split, tag, number in tensorboard.scalars(record)
-    }
+        return final_metrics({record["split"]: record})
+    return {f"{tag}/{split}" if record["kind"] == "epoch" else tag: number for split, tag, number in scalars(record)}
 
 
 def _settings(begin: Mapping[str, Any]) -> dict[str, Any]:

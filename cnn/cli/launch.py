@@ -15,7 +15,7 @@ from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.data.types import DataError
 from cnn.layers.base import LayerError
 from cnn.runs import lock, run_dir
-from cnn.runs.metric_writer import OnRecordError
+from cnn.runs.records import OnRecordError
 from cnn.system import environment, multihost, preemption, redaction
 from cnn.system.text import plain
 

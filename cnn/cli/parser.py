@@ -14,7 +14,7 @@ from cnn.cli.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Comma
 from cnn.config.config import RENAMED, Override
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.fields import did_you_mean
-from cnn.runs.metric_writer import OnRecord
+from cnn.runs.records import OnRecord
 from cnn.system import multihost
 
 REPOSITORY = DEFAULT_CONFIG.parents[1]

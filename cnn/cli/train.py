@@ -8,7 +8,7 @@ from typing import Any
 from cnn.cli import parser, printing
 from cnn.config.config import Config
 from cnn.runs import numerics, run_dir
-from cnn.runs.metric_writer import OnRecord
+from cnn.runs.records import OnRecord
 from cnn.system import multihost
 from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate

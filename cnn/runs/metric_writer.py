@@ -6,34 +6,17 @@ and when, such as a resume or a failed save, is an event.
 
 import copy
 import datetime
-import functools
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cnn.runs import run_dir, tensorboard
+from cnn.runs import records, run_dir, tensorboard
 from cnn.system.text import plain
 
 FLUSH_SECONDS = 30
-
-OnRecord = Callable[[dict[str, Any]], None]
-"""Gets a copy of every record of a run, in order:
-
-* `{"kind": "begin", "workdir", "step", "config"}`, with the updates behind it: not 0 where it continues;
-* those of `metrics.jsonl`, of the kinds `train` and `epoch`;
-* `{"kind": "evaluation", "split", "weights", "step", ...}` of each final evaluation, with its numbers;
-* `{"kind": "end", "status", "result"}`: finished, diverged or preempted, which has no result.
-
-After an error or a kill there is no end. A run that continues from a checkpoint repeats what was recorded after that.
-"""
-
-
-class OnRecordError(ValueError):
-    """Reports in one line what the function that gets the records raised, and where."""
 
 
 class MetricWriter:
@@ -45,7 +28,7 @@ class MetricWriter:
         show: Callable[[str], None] = lambda line: None,
         *,
         settings: Mapping[str, Any],
-        on_record: OnRecord | None = None,
+        on_record: records.OnRecord | None = None,
         leads: bool = True,
     ) -> None:
         """Writes nothing yet.
@@ -54,7 +37,7 @@ class MetricWriter:
           workdir: the run's directory.
           show: shows a line to the user.
           settings: the run's config, as in `config.json`.
-          on_record: gets every record, see `OnRecord`.
+          on_record: gets every record, see `records.OnRecord`.
           leads: of several processes that train one run, whether this one writes; the others do nothing here.
         """
         self.workdir, self._show, self._settings, self._leads = workdir, show, settings, leads
@@ -149,36 +132,7 @@ class MetricWriter:
 
     def _tell(self, record: Mapping[str, Any]) -> None:
         if self._on_record is not None:
-            tell(self._on_record, copy.deepcopy(dict(record)))
-
-
-def tell(on_record: OnRecord, record: dict[str, Any]) -> None:
-    """Hands a record to the user's function.
-
-    Raises:
-      OnRecordError: it raised an `Exception`; whatever else it raises, such as `KeyboardInterrupt`, passes.
-    """
-    try:
-        on_record(record)
-    except OnRecordError:  # of a function that passes records on
-        raise
-    except Exception as error:
-        raise OnRecordError(f"on_record: {_blamed(on_record, error)}") from error
-
-
-def _blamed(function: OnRecord, error: Exception) -> str:
-    """Returns which function failed, where, and with what."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    name = getattr(function, "__qualname__", type(function).__qualname__).replace("<locals>.", "")
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    # The first frame is ours; a function that is not written in Python has none.
-    trace = error.__traceback__ and error.__traceback__.tb_next
-    if trace is None:
-        return f"{name} failed: {said}"
-    path = Path(trace.tb_frame.f_code.co_filename)
-    file = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path
-    return f"{name} failed in {file}, line {trace.tb_lineno}: {said}"
+            records.tell(self._on_record, copy.deepcopy(dict(record)))
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from cnn.config import config
 from cnn.runs import run_dir
+from cnn.runs.records import final_metrics, scalars
 
 SPLITS = ("train", "valid")
 FILES = "events"
@@ -113,26 +114,6 @@ def write_outcome(folder: Path, settings: Mapping[str, Any], result: Mapping[str
 
 def _cell(value: Any) -> str | int | float | bool | None:
     return value if value is None or isinstance(value, (str, int, float)) else json.dumps(value)
-
-
-def final_metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the rates and losses of a result's evaluations by names such as `final/accuracy/test`."""
-    return {
-        f"final/{name}/{split}": number
-        for split in ("valid", "test")
-        for name, number in result.get(split, {}).items()
-        if isinstance(number, float)
-    }
-
-
-def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """Yields the numbers of a record, each with its split and tag: `loss` of epochs, and `train/loss` of some steps."""
-    for name, value in record.items():
-        if name not in ("kind", "step", "epoch"):
-            if isinstance(value, dict):
-                yield from ((name, tag, number) for tag, number in value.items())
-            else:
-                yield "train", f"{record['kind']}/{name}", value
 
 
 def _missing(records: Sequence[Mapping[str, Any]], split: str, shown: set[tuple[str, int]]) -> list[Mapping[str, Any]]:

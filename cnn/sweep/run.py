@@ -18,7 +18,7 @@ from cnn.config import config, resolve
 from cnn.config.config import ConfigError
 from cnn.report import page_writer
 from cnn.runs import run_dir
-from cnn.runs.metric_writer import OnRecord
+from cnn.runs.records import OnRecord
 from cnn.runs.sweep_record import RECORD, SweepJson
 from cnn.sweep import programs, ranking, sequential, vmapped
 from cnn.sweep.options import Options

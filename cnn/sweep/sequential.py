@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 from cnn.runs import lock
-from cnn.runs.metric_writer import OnRecordError
+from cnn.runs.records import OnRecordError
 from cnn.sweep import outcome
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan

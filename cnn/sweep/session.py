@@ -14,7 +14,7 @@ from typing import Any
 from cnn.config.config import Config
 from cnn.config.sections import Checkpoint, Epochs, Minutes
 from cnn.runs import run_dir
-from cnn.runs.metric_writer import OnRecord, tell
+from cnn.runs.records import OnRecord, tell
 from cnn.runs.sweep_record import EngineRecord, SweepJson
 from cnn.sweep import outcome, programs
 from cnn.sweep.outcome import Outcome

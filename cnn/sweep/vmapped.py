@@ -25,7 +25,7 @@ from cnn.config.config import Config
 from cnn.data.loader import Examples
 from cnn.ops import layout
 from cnn.runs import lock
-from cnn.runs.metric_writer import OnRecordError
+from cnn.runs.records import OnRecordError
 from cnn.sweep import outcome, programs
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.sequential import POLL_SECONDS

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from cnn.runs.metric_writer import OnRecord
+from cnn.runs.records import OnRecord
 from cnn.train.progress_bar import ProgressBar
 
 

@@ -17,7 +17,7 @@ from cnn.model.classifier import Classifier
 from cnn.model.summary import count_parameters
 from cnn.runs import lock, numerics, provenance, recorded_data, run_dir
 from cnn.runs.checksum import fingerprint
-from cnn.runs.metric_writer import OnRecord
+from cnn.runs.records import OnRecord
 from cnn.system import fault_injection, multihost, sharding
 from cnn.system.compile_times import compilations
 from cnn.system.preemption import Preempted, Preemption
