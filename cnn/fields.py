@@ -3,7 +3,7 @@
 A record of a config, a layer or an optimizer is a frozen dataclass. The annotation of a field holds its type and its
 range, `Positive` or `Count`; everything else follows from it: `parse` turns what a config, a flag or an expression gave
 into the value, `to_json` and `to_text` turn it back, and `describe` says in words what is right. A real number is
-traced, so it never recompiles; all else is part of a program's structure.
+traced, so it never recompiles; all else is part of a program's structure, and so is what is marked `Static`.
 """
 
 import ast
@@ -12,7 +12,7 @@ import difflib
 import math
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 MAX_INTEGER = 2**31 - 1
 """The largest integer of a field without an upper bound: the compiled step counts in 32 bits."""
@@ -64,6 +64,16 @@ Pair = Annotated[tuple[int, int], Bounds(1)]
 
 
 @dataclasses.dataclass(frozen=True)
+class Structure:
+    """Marks a field that is part of a program's structure, whatever its type."""
+
+
+T = TypeVar("T")
+Static = Annotated[T, Structure()]
+"""`Static[float]` is a real number that must be known while a program is traced: another value compiles another."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Nested:
     """Marks a field that holds a chain of the enclosing expression's kinds."""
 
@@ -104,8 +114,9 @@ def defaults(kind: type) -> dict[str, object]:
 
 
 def is_real(annotation: Any) -> bool:
-    """Tells whether the field holds a real number, which is traced and never compiled in."""
-    return split(annotation)[0] is float
+    """Tells whether the field holds a real number that is traced and never compiled in."""
+    base, extras = split(annotation)
+    return base is float and not any(isinstance(extra, Structure) for extra in extras)
 
 
 def is_nested(annotation: Any) -> bool:
