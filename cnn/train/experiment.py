@@ -22,7 +22,15 @@ from cnn.system.preemption import Preemption
 from cnn.train import checkpointer, cpu_devices
 from cnn.train.callbacks import Callbacks
 from cnn.train.loop import Trained, train
-from cnn.train.preflight import check_lengths, check_memory, check_share, check_still_same, load_data, tell_remarks
+from cnn.train.preflight import (
+    check_lengths,
+    check_memory,
+    check_rows,
+    check_share,
+    check_still_same,
+    load_data,
+    tell_remarks,
+)
 from cnn.train.progress_bar import ProgressBar
 from cnn.train.run import Run
 
@@ -80,6 +88,7 @@ def run(
       Elsewhere, Unlike: of several processes, the first one ended, or they differ in config, data or versions.
     """
     check_share(values, devices)
+    check_rows(values, devices)
     if (finished := multihost.from_leader(lambda: _finished(values, workdir, known))) is not None:
         return Finished(finished, fresh=False)
     with contextlib.ExitStack() as held:

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cnn.layers.base import Layer, Shape, written
+from cnn.layers.base import Layer, Reach, Shape, written
 from cnn.layers.combine import Residual
 from cnn.layers.convolution import Conv
+from cnn.layers.module import ModuleLayer
 from cnn.layers.pooling import AvgPool, MaxPool
 from cnn.layers.window import pads
 from cnn.model.summary import Row, named, trace
@@ -105,15 +106,16 @@ def _stage(row: Row, source: int) -> Stage:
         options = {"epsilon": float(layer.epsilon), "groups": getattr(layer, "groups", 1)}  # type: ignore[attr-defined]
     elif layer.kind not in (*_WINDOWED, *_WHOLE):
         options = _reach(row)
-    arrays = tuple(parameter.name for parameter in row.parameters)
+    # The page computes nothing of a module, so it needs none of its arrays.
+    arrays = () if isinstance(layer, ModuleLayer) else tuple(parameter.name for parameter in row.parameters)
     shapes = (row.input, row.output)
     return Stage(row.path, layer.kind, (source,), *shapes, written(layer), row.formula, arrays, **options)
 
 
 def _reach(row: Row) -> dict[str, Any]:
-    """Returns the window of a kind that is not listed above, wide enough for one that reads its whole input."""
+    """Returns the window of a kind that is not listed above, wide enough for one that may read its whole input."""
     reach, side = row.layer.reach(row.input), max(row.input)
-    if reach is None:
+    if not isinstance(reach, Reach):
         return {"kernel": (2 * side + 1, 2 * side + 1), "pads": ((side, side), (side, side))}
     return {"kernel": reach.kernel, "strides": reach.strides}
 
