@@ -499,7 +499,8 @@ def _rows_mix(module: _Alone, shape: Shape) -> bool:
 
     # The caller may be tracing a program of its own.
     with jax.ensure_compile_time_eval(), jax.default_device(jax.devices("cpu")[0]), _naming_errors():
-        key, arrays = jax.random.key(0), {}
+        # Of a generator that compiles in no time.
+        key, arrays = jax.random.key(0, impl="unsafe_rbg"), {}
         if any(parameter.collection != "params" for parameter in traced.parameters):
             arrays = dict(_stored(jax.jit(module.init)(reals, key, jnp.zeros((1, *shape)))))
         for name, size, *_, dtype in (each for each in traced.parameters if each.collection == "params"):
