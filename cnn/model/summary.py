@@ -23,9 +23,13 @@ class Field:
     size: tuple[int, int] | None = (1, 1)
     jump: tuple[int, int] | None = (1, 1)
     """How far apart in the image the centres of two neighbouring fields lie."""
+    known: bool = True
+    """Whether every layer so far could tell its reach; where not, the size and the jump are `None`."""
 
     def through(self, layer: Layer, shape: Shape) -> "Field":
         reach = layer.reach(shape)
+        if not self.known or isinstance(reach, str):
+            return Field(None, None, known=False)
         if reach is None or self.size is None or self.jump is None:
             return Field(None, None)
         height, width = (r + (k - 1) * j for r, k, j in zip(self.size, reach.kernel, self.jump, strict=True))
@@ -34,9 +38,14 @@ class Field:
 
     def joined(self, other: "Field") -> "Field":
         if self.size is None or other.size is None:
-            return Field(None, None)
+            return Field(None, None, known=self.known and other.known)
         height, width = (max(pair) for pair in zip(self.size, other.size, strict=True))
         return Field((height, width), self.jump)
+
+    @property
+    def sees(self) -> str:
+        """The size as it is shown: `5x5`, `all`, or `?` where it is not known."""
+        return "?" if not self.known else "all" if self.size is None else show(self.size)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,7 @@ from cnn.train.preflight import (
     check_code,
     check_lengths,
     check_memory,
+    check_rows,
     check_share,
     check_still_same,
     load_data,
@@ -108,6 +109,7 @@ def run(
       Elsewhere, Unlike: of several processes, the first one ended, or they differ in config, data or versions.
     """
     check_share(values, devices)
+    check_rows(values, devices)
     if (finished := multihost.from_leader(lambda: _finished(values, workdir, known))) is not None:
         return Finished(finished, fresh=False)
     with contextlib.ExitStack() as held:
