@@ -12,7 +12,7 @@ import difflib
 import math
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 MAX_INTEGER = 2**31 - 1
 """The largest integer of a field without an upper bound: the compiled step counts in 32 bits."""
@@ -63,6 +63,27 @@ Pair = Annotated[tuple[int, int], Bounds(1)]
 """Height and width; one integer stands for both."""
 
 
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Structural:
+    """Marks a real number that must be known while a program is built, and so is compiled in."""
+
+
+Static = Annotated[T, Structural()]
+"""`Static[float]` is a real number that is part of the structure: another value of it compiles anew."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Omissible:
+    """Marks a field that may be `None`, which says that there is no such number, and is part of the structure."""
+
+
+OrNone = Annotated[T, Omissible()]
+"""`OrNone[float]` is a traced number where it is given."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Nested:
     """Marks a field that holds a chain of the enclosing expression's kinds."""
@@ -105,7 +126,13 @@ def defaults(kind: type) -> dict[str, object]:
 
 def is_real(annotation: Any) -> bool:
     """Tells whether the field holds a real number, which is traced and never compiled in."""
-    return split(annotation)[0] is float
+    base, extras = split(annotation)
+    return base is float and not any(isinstance(extra, Structural) for extra in extras)
+
+
+def may_be_none(annotation: Any) -> bool:
+    """Tells whether the field may be left without a value."""
+    return any(isinstance(extra, Omissible) for extra in split(annotation)[1])
 
 
 def is_nested(annotation: Any) -> bool:
@@ -135,6 +162,8 @@ def parse(annotation: Any, value: Any) -> Any:
       ValueError: `must be <what is allowed>, got <value>`.
     """
     base, extras = split(annotation)
+    if value is None and may_be_none(annotation):
+        return None
     bounds = next((extra for extra in extras if isinstance(extra, Bounds)), Bounds(-math.inf))
     if typing.get_origin(base) is not tuple:
         return _parse_scalar(annotation, base, bounds, value, value)
@@ -207,6 +236,9 @@ def to_text(value: Any) -> str:
 def describe(annotation: Any) -> str:
     """Says in words what a field may hold."""
     base, extras = split(annotation)
+    if may_be_none(annotation):
+        others = [extra for extra in extras if not isinstance(extra, Omissible)]
+        return f"{describe(Annotated[base, *others] if others else base)} or None"
     bounds = "".join(f" {extra}" for extra in extras if isinstance(extra, Bounds))
     if typing.get_origin(base) is Literal:
         return "one of " + ", ".join(repr(choice) for choice in typing.get_args(base))
