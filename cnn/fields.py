@@ -63,14 +63,25 @@ Pair = Annotated[tuple[int, int], Bounds(1)]
 """Height and width; one integer stands for both."""
 
 
+T = TypeVar("T")
+
+
 @dataclasses.dataclass(frozen=True)
 class Structure:
     """Marks a field that is part of a program's structure, whatever its type."""
 
 
-T = TypeVar("T")
 Static = Annotated[T, Structure()]
 """`Static[float]` is a real number that must be known while a program is traced: another value compiles another."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Omissible:
+    """Marks a field that may be `None`, which says that there is no such number, and is part of the structure."""
+
+
+OrNone = Annotated[T, Omissible()]
+"""`OrNone[float]` is a traced number where it is given."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +130,11 @@ def is_real(annotation: Any) -> bool:
     return base is float and not any(isinstance(extra, Structure) for extra in extras)
 
 
+def may_be_none(annotation: Any) -> bool:
+    """Tells whether the field may be left without a value."""
+    return any(isinstance(extra, Omissible) for extra in split(annotation)[1])
+
+
 def is_nested(annotation: Any) -> bool:
     """Tells whether the field holds a chain of the enclosing expression's kinds."""
     return any(isinstance(extra, Nested) for extra in split(annotation)[1])
@@ -146,6 +162,8 @@ def parse(annotation: Any, value: Any) -> Any:
       ValueError: `must be <what is allowed>, got <value>`.
     """
     base, extras = split(annotation)
+    if value is None and may_be_none(annotation):
+        return None
     bounds = next((extra for extra in extras if isinstance(extra, Bounds)), Bounds(-math.inf))
     if typing.get_origin(base) is not tuple:
         return _parse_scalar(annotation, base, bounds, value, value)
@@ -220,6 +238,9 @@ def to_text(value: Any) -> str:
 def describe(annotation: Any) -> str:
     """Says in words what a field may hold."""
     base, extras = split(annotation)
+    if may_be_none(annotation):
+        others = [extra for extra in extras if not isinstance(extra, Omissible)]
+        return f"{describe(Annotated[base, *others] if others else base)} or None"
     bounds = "".join(f" {extra}" for extra in extras if isinstance(extra, Bounds))
     if typing.get_origin(base) is Literal:
         return "one of " + ", ".join(repr(choice) for choice in typing.get_args(base))

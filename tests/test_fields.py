@@ -175,3 +175,20 @@ def test_a_language_is_its_own_table_however_alike_another_is():
     one, two = Annotated[Any, fields.Language(first)], Annotated[Any, fields.Language(second)]
     assert fields.language(one).kinds is first
     assert fields.language(two).kinds is second
+
+
+def test_a_static_number_is_read_like_any_and_is_not_traced():
+    static = fields.Static[float]
+    assert not fields.is_real(static) and fields.is_real(float)
+    assert fields.parse(static, 2) == 2.0 and fields.describe(static) == "a finite number"
+
+
+def test_a_field_that_may_be_none_says_so_and_keeps_it():
+    field = fields.OrNone[fields.Count]
+    assert fields.may_be_none(field) and not fields.may_be_none(fields.Count)
+    assert fields.parse(field, None) is None and fields.parse(field, 3) == 3
+    assert fields.describe(field) == "an integer of at least 1 or None"
+    assert fields.is_real(fields.OrNone[float]) and not fields.is_real(fields.OrNone[fields.Static[float]])
+    assert fields.from_text(field, "None") is None
+    with pytest.raises(ValueError, match="must be an integer of at least 1 or None, got 0"):
+        fields.parse(field, 0)

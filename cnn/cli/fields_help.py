@@ -146,7 +146,11 @@ def _documented(kind: type) -> dict[str, str]:
     for one in reversed(kind.__mro__):
         if not dataclasses.is_dataclass(one):
             continue
-        (record,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
+        try:
+            source = inspect.getsource(one)
+        except OSError:  # It was made while running.
+            continue
+        (record,) = ast.parse(textwrap.dedent(source)).body
         assert isinstance(record, ast.ClassDef)
         for field, after in zip(record.body, record.body[1:], strict=False):
             if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(field.target, ast.Name):

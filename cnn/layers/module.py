@@ -25,6 +25,7 @@ from etils import epy
 
 from cnn import fields
 from cnn.layers.base import NOT_KNOWN, Arrays, Layer, LayerError, OnnxGraph, Parameter, Shape, Training, show
+from cnn.registry import LAYERS, ExtensionError, place
 
 with epy.lazy_imports():
     import flax.core
@@ -612,3 +613,34 @@ def _is_library(file: str) -> bool:
 def _relative(file: str) -> str:
     path, here = Path(file), Path.cwd()
     return str(path.relative_to(here)) if here in path.parents else str(path)
+
+
+def _registered(thing: type, name: str) -> type | None:
+    """Returns the layer of a module class that a user registers, `None` where it is no such class."""
+    if not is_module(thing):
+        return None
+    try:
+        return module_layer(thing, name)
+    except TypeError as error:
+        raise ExtensionError(f"{place(thing)}: the layer {name}: {error}.") from None
+
+
+@functools.cache
+def _of_linen(name: str) -> type | None:
+    """Returns the layer of a public module class of Linen, such as `nn.LayerNorm`; `None` for other names.
+
+    Raises:
+      ValueError: there is no such module, or it cannot be a layer.
+    """
+    if not name.startswith("nn."):
+        return None
+    usable = [f"nn.{each}" for each in dir(flax.linen) if is_module(getattr(flax.linen, each))]
+    if name not in usable:
+        raise ValueError(f"unknown name {name!r}. {fields.did_you_mean(name, usable)}")
+    try:
+        return module_layer(getattr(flax.linen, name.removeprefix("nn.")), name)
+    except TypeError as error:
+        raise ValueError(f"cannot be a layer: {error}.") from None
+
+
+LAYERS.adapter, LAYERS.library = _registered, _of_linen

@@ -11,7 +11,7 @@ from cnn import expression
 from cnn.layers.activation import Softmax
 from cnn.layers.base import Layer, LayerError, Parameter, RecordedLayer, Shape, show, written
 from cnn.layers.combine import Residual
-from cnn.registry import LAYERS
+from cnn.registry import LAYERS, snake_case
 
 NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
@@ -84,8 +84,9 @@ def named(layers: Sequence[Layer]) -> list[tuple[str, Layer]]:
     seen: Counter[str] = Counter()
     pairs = []
     for layer in layers:
-        seen[layer.kind] += 1
-        pairs.append((f"{layer.kind}{seen[layer.kind]}", layer))
+        kind = snake_case(layer.kind.rpartition(".")[2])
+        seen[kind] += 1
+        pairs.append((f"{kind}{seen[kind]}", layer))
     return pairs
 
 

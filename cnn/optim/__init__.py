@@ -3,7 +3,18 @@
 None of it loads JAX before it computes, so that a config is read and checked without JAX.
 """
 
-from cnn.optim import averages, clips, muon, optimizers, schedules
+from cnn.optim import averages, clips, from_optax, muon, optimizers, schedules
 from cnn.registry import AVERAGES, CLIPS, OPTIMIZERS, SCHEDULES
 
-__all__ = ["AVERAGES", "CLIPS", "OPTIMIZERS", "SCHEDULES", "averages", "clips", "muon", "optimizers", "schedules"]
+__all__ = [
+    "AVERAGES",
+    "CLIPS",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "averages",
+    "clips",
+    "from_optax",
+    "muon",
+    "optimizers",
+    "schedules",
+]

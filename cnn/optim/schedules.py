@@ -56,7 +56,7 @@ class Constant:
         """
         if message := self.refusal(total_steps):
             raise ValueError(message)
-        warmup, cooldown = self.warmup_steps, self.cooldown_steps
+        warmup, cooldown = self.linear_steps, self.cooldown_steps
         main_steps = total_steps - warmup - cooldown
         main = self.main_factor(max(1, main_steps), steps_per_epoch)
 
@@ -70,6 +70,11 @@ class Constant:
             return value
 
         return factor
+
+    @property
+    def linear_steps(self) -> int:
+        """How many updates the linear warmup before the main factor takes."""
+        return self.warmup_steps
 
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
         """Returns the factor between warmup and cooldown, of the number of updates made since the warmup.

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from cnn.config.config import Config, ConfigError
 from cnn.model.classifier import Classifier, flatten
+from cnn.optim import freeze, optimizers
 from cnn.runs import checkpoint_format, checkpoints, numerics, run_dir
 from cnn.runs.checksum import fingerprint
 from cnn.train import init_from
@@ -37,10 +38,18 @@ def begin(values: Config, state: TrainState) -> tuple[TrainState, dict[str, Any]
     arrays, about = _read(source)
     params = _replaced(state.params, arrays, fit.loaded)
     average = values.train.average.init(params)
+    # Some optimizers keep the parameters that they start from.
+    opt_state = optimizers.init_opt_state(
+        state.hyper.optimizer, state.hyper.clip, freeze.trained(params, values.frozen)
+    )
+    opt_state = jax.tree.map(
+        lambda new, old: np.asarray(new) if isinstance(old, np.ndarray) else new, opt_state, state.opt_state
+    )
     batch_stats = _replaced(state.batch_stats, arrays, fit.loaded)
     about |= {"loaded": list(fit.loaded), "initialised": list(fit.initialised)}
     about["unused"] = sorted(set(arrays) - set(fit.loaded))
-    return state._replace(params=params, batch_stats=batch_stats, average=average), about, _said(about)
+    started = state._replace(params=params, batch_stats=batch_stats, opt_state=opt_state, average=average)
+    return started, about, _said(about)
 
 
 def _said(about: Mapping[str, Any]) -> str:
