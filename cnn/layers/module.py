@@ -16,7 +16,7 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -24,8 +24,9 @@ import numpy as np
 from etils import epy
 
 from cnn import fields
+from cnn.fields import REQUIRED
 from cnn.layers.base import NOT_KNOWN, Arrays, Layer, LayerError, OnnxGraph, Parameter, Shape, Training, show
-from cnn.registry import LAYERS, ExtensionError, place
+from cnn.registry import LAYERS, ExtensionError, FunctionForm, OfFunction, place
 
 with epy.lazy_imports():
     import flax.core
@@ -643,4 +644,26 @@ def _of_linen(name: str) -> type | None:
         raise ValueError(f"cannot be a layer: {error}.") from None
 
 
+class _OfFunctions(FunctionForm):
+    """A function of a batch becomes a Linen module without parameters."""
+
+    def record(self, function: Callable[..., Any], where: str) -> type:
+        options = super().record(function, where)
+
+        def call(module: Any, x: jax.Array, train: bool = False) -> Any:
+            given = {"x": x, "train": train}
+            if "key" in options.given:  # type: ignore[attr-defined]
+                given["key"] = module.make_rng("dropout") if train else jax.random.key(0)
+            own = {name: getattr(module, name) for name in options.own}  # type: ignore[attr-defined]
+            return function(**{name: given[name] for name in options.given}, **own)  # type: ignore[attr-defined]
+
+        defaults = {name: default for name, default in fields.defaults(options).items() if default is not REQUIRED}
+        annotations = {"__annotations__": fields.options(options), "__module__": function.__module__}
+        namespace = {**annotations, **defaults, "__call__": call, "__doc__": inspect.getdoc(function)}
+        made = module_layer(type(function.__name__, (flax.linen.Module,), namespace), function.__name__)
+        made.function = staticmethod(function)  # type: ignore[attr-defined]
+        return made
+
+
 LAYERS.adapter, LAYERS.library = _registered, _of_linen
+LAYERS.function = _OfFunctions(OfFunction, ("x",), ("train", "key"))

@@ -19,6 +19,7 @@ from cnn.layers.combine import Residual
 from cnn.model import fusion
 from cnn.ops import conv
 from cnn.ops.layout import add_bias, enter, example_shape, layout_of, leave
+from cnn.registry import blaming
 
 Variables = dict[str, Any]
 """`params`, and `batch_stats` (empty where no layer measures any)."""
@@ -231,10 +232,11 @@ class _Chain(nn.Module):
 
     def _layer(self, name: str, layer: Layer, x: jax.Array, call: Call) -> jax.Array:
         arrays, variables = self._arrays(name, layer, x)
-        if call.shard is None or call.prefix + name in call.frozen_batch_norm:
-            return layer.apply(x, arrays, self.layout)
-        training = Training(call.shard, lambda: self.make_rng("dropout"))
-        x, measured = layer.apply_train(x, arrays, self.layout, training)
+        with blaming(layer, "model.layers"):
+            if call.shard is None or call.prefix + name in call.frozen_batch_norm:
+                return layer.apply(x, arrays, self.layout)
+            training = Training(call.shard, lambda: self.make_rng("dropout"))
+            x, measured = layer.apply_train(x, arrays, self.layout, training)
         for array, value in measured.items():
             variables[array].value = value
         return x

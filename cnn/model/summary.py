@@ -86,7 +86,7 @@ def named(layers: Sequence[Layer]) -> list[tuple[str, Layer]]:
     for layer in layers:
         kind = snake_case(layer.kind.rpartition(".")[2])
         seen[kind] += 1
-        pairs.append((f"{kind}{seen[kind]}", layer))
+        pairs.append((f"{kind}{'_' if kind[-1].isdigit() else ''}{seen[kind]}", layer))
     return pairs
 
 
