@@ -5,8 +5,10 @@
 >>> print(cnn.summary(config).parameters)
 14406
 
-`run` does what `python main.py` does, `load` opens what it wrote, `run_sweep` runs many; see `cnn.api`.
-`trackers` has what records a run in MLflow or Weights & Biases.
+`run` does what `python main.py` does, `load` opens what it wrote, `run_sweep` runs many; see `cnn.api`. A layer, loss,
+optimizer, schedule, augmentation or metric of one's own is a class or a function with the decorator `cnn.layer`,
+`cnn.loss` and so on, in a file that `config.extensions` names; see `docs/extensions.md`. `trackers` has what records a
+run in MLflow or Weights & Biases.
 """
 
 import importlib
@@ -16,6 +18,7 @@ from typing import Any
 _MODULES = {
     "ConfigError": "cnn.config.config",
     "DataError": "cnn.data.types",
+    "ExtensionError": "cnn.registry",
     "Run": "cnn.api.run",
     "Sweep": "cnn.api.sweep",
     "configure": "cnn.config.files",
@@ -26,6 +29,27 @@ _MODULES = {
     "run_sweep": "cnn.api.sweep",
     "summary": "cnn.api.run",
     "trackers": "cnn.api.trackers",
+    # The decorators, each from where its things are.
+    "augmentation": "cnn.data.augment",
+    "average": "cnn.optim.averages",
+    "clip": "cnn.optim.clips",
+    "layer": "cnn.layers.base",
+    "loss": "cnn.losses",
+    "metric": "cnn.metrics",
+    "optimizer": "cnn.optim.optimizers",
+    "schedule": "cnn.optim.schedules",
+    "stop": "cnn.config.sections",
+    # What they are written with.
+    "Count": "cnn.fields",
+    "Fraction": "cnn.fields",
+    "Layer": "cnn.layers.base",
+    "LearningRate": "cnn.optim.schedules",
+    "Natural": "cnn.fields",
+    "NonNegative": "cnn.fields",
+    "Pair": "cnn.fields",
+    "Positive": "cnn.fields",
+    "Rate": "cnn.fields",
+    "Static": "cnn.fields",
 }
 _WHOLE = ("trackers",)
 """Names that are modules, not something in one."""

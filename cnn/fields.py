@@ -12,7 +12,7 @@ import difflib
 import math
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 MAX_INTEGER = 2**31 - 1
 """The largest integer of a field without an upper bound: the compiled step counts in 32 bits."""
@@ -64,6 +64,16 @@ Pair = Annotated[tuple[int, int], Bounds(1)]
 
 
 @dataclasses.dataclass(frozen=True)
+class Structural:
+    """Marks a real number that is compiled in, since what computes must know it."""
+
+
+_Number = TypeVar("_Number")
+Static = Annotated[_Number, Structural()]
+"""`Static[float]`, `Static[Rate]`: a real number that is part of a program's structure; another one compiles anew."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Nested:
     """Marks a field that holds a chain of the enclosing expression's kinds."""
 
@@ -104,8 +114,9 @@ def defaults(kind: type) -> dict[str, object]:
 
 
 def is_real(annotation: Any) -> bool:
-    """Tells whether the field holds a real number, which is traced and never compiled in."""
-    return split(annotation)[0] is float
+    """Tells whether the field holds a real number that is traced and never compiled in."""
+    base, extras = split(annotation)
+    return base is float and not any(isinstance(extra, Structural) for extra in extras)
 
 
 def is_nested(annotation: Any) -> bool:
@@ -175,6 +186,8 @@ def from_text(annotation: Any, text: str) -> Any:
     base, _ = split(annotation)
     if base is str or typing.get_origin(base) is Literal:
         return text
+    if typing.get_args(base) == (str, ...) and text[:1] not in ("(", "["):
+        return tuple(part.strip() for part in text.split(",")) if text else ()
     return literal({"true": "True", "false": "False"}.get(text, text))
 
 

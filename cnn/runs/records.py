@@ -2,10 +2,12 @@
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+_UNTAGGED = re.compile(r"[^-/\w.]")
 OnRecord = Callable[[dict[str, Any]], None]
 """Gets a copy of every record of a run, in order:
 
@@ -62,10 +64,13 @@ def final_metrics(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """Yields the numbers of a record, each with its split and tag: `loss` of epochs, and `train/loss` of some steps."""
+    """Yields the numbers of a record, each with its split and tag: `loss` of epochs, and `train/loss` of some steps.
+
+    The arguments of a metric, as in `f_beta(beta=2)`, are put into letters that TensorBoard and MLflow take.
+    """
     for name, value in record.items():
         if name not in ("kind", "step", "epoch"):
             if isinstance(value, dict):
-                yield from ((name, tag, number) for tag, number in value.items())
+                yield from ((name, _UNTAGGED.sub("_", tag), number) for tag, number in value.items())
             else:
                 yield "train", f"{record['kind']}/{name}", value
