@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _UNTAGGED = re.compile(r"[^-/\w.]")
+
 OnRecord = Callable[[dict[str, Any]], None]
 """Gets a copy of every record of a run, in order:
 
@@ -55,22 +56,25 @@ def _blamed(function: OnRecord, error: Exception) -> str:
 
 def final_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """Returns the rates and losses of a result's evaluations by names such as `final/accuracy/test`."""
+    found = {split: result[split] for split in ("valid", "test") if split in result}
     return {
-        f"final/{name}/{split}": number
-        for split in ("valid", "test")
-        for name, number in result.get(split, {}).items()
+        f"final/{_tag(name)}/{split}": number
+        for split, numbers in found.items()
+        for name, number in {**numbers, **numbers.get("metrics", {})}.items()
         if isinstance(number, float)
     }
 
 
 def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
-    """Yields the numbers of a record, each with its split and tag: `loss` of epochs, and `train/loss` of some steps.
-
-    The arguments of a metric, as in `f_beta(beta=2)`, are put into letters that TensorBoard and MLflow take.
-    """
+    """Yields the numbers of a record, each with its split and tag: `loss` of epochs, and `train/loss` of some steps."""
     for name, value in record.items():
         if name not in ("kind", "step", "epoch"):
             if isinstance(value, dict):
-                yield from ((name, _UNTAGGED.sub("_", tag), number) for tag, number in value.items())
+                yield from ((name, _tag(tag), number) for tag, number in value.items())
             else:
                 yield "train", f"{record['kind']}/{name}", value
+
+
+def _tag(name: str) -> str:
+    """Returns the name of a metric, its arguments, as in `f_beta(beta=2)`, put as TensorBoard and MLflow take them."""
+    return _UNTAGGED.sub("_", name)
