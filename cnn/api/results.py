@@ -37,9 +37,8 @@ class Summary:
     def _table(self) -> list[tuple[str, ...]]:
         lines: list[tuple[str, ...]] = [("input", "", show(self.image_shape), "", "", "")]
         for row in self.rows:
-            trained = " + ".join(each.arithmetic for each in row.parameters if each.collection == "params")
             count = f"{row.count():,}" if row.parameters else ""
-            lines.append((row.path, written(row.layer), show(row.output), row.formula, trained, count))
+            lines.append((row.path, written(row.layer), show(row.output), row.formula, row.arithmetic, count))
         return lines
 
     def __repr__(self) -> str:

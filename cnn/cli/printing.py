@@ -52,14 +52,13 @@ def summary(rows: Sequence[Row], image_shape: Shape) -> None:
 
 
 def _line(row: Row) -> tuple[str, ...]:
-    trained = " + ".join(parameter.arithmetic for parameter in row.parameters if parameter.collection == "params")
     jump = row.field.jump
     return (
         row.path,
         written(row.layer),
         show(row.output),
         row.formula,
-        trained,
+        row.arithmetic,
         f"{row.count():,}" if row.parameters else "0",
         f"{row.macs:,}" if row.macs else "0",
         f"{activation_bytes(row.output):,}",

@@ -57,10 +57,6 @@ class Parameter(NamedTuple):
     def size(self) -> int:
         return math.prod(self.shape)
 
-    @property
-    def arithmetic(self) -> str:
-        return "*".join(map(str, self.shape))
-
 
 class Reach(NamedTuple):
     """The window of its input that one output reads, and how far the next output's window is shifted."""
@@ -307,9 +303,9 @@ class RecordedLayer(StandIn, Layer):
     def macs(self, shape: Shape) -> int:
         return int(self.about["macs"])
 
-    def reach(self, shape: Shape) -> Reach | None:
+    def reach(self, shape: Shape) -> Reach | Literal["not known"] | None:
         reach = self.about["reach"]
-        return None if reach is None else Reach(*(tuple(pair) for pair in reach))
+        return Reach(*(tuple(pair) for pair in reach)) if isinstance(reach, list) else reach
 
 
 def to_record(layer: Layer, shape: Shape) -> dict[str, Any]:

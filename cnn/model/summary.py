@@ -13,6 +13,8 @@ from cnn.layers.base import Layer, LayerError, Parameter, RecordedLayer, Shape, 
 from cnn.layers.combine import Residual
 from cnn.registry import LAYERS, snake_case
 
+MOST_ARRAYS = 4
+"""Of a layer, whose sizes are written out."""
 NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
 
@@ -69,6 +71,14 @@ class Row:
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         return self.layer.parameters(self.input)
+
+    @property
+    def arithmetic(self) -> str:
+        """How many numbers are trained, written out: `3*3*1*64 + 64`; of many arrays only how many they are."""
+        trained = [parameter for parameter in self.parameters if parameter.collection == "params"]
+        if len(trained) > MOST_ARRAYS:
+            return f"{len(trained)} arrays"
+        return " + ".join("*".join(map(str, parameter.shape)) for parameter in trained)
 
     @property
     def macs(self) -> int:

@@ -108,7 +108,6 @@ def how(row: Row) -> str:
 
 
 def _line(row: Row, total: int) -> LayerLine:
-    trained = [parameter for parameter in row.parameters if parameter.collection == "params"]
     count = row.count()
     return LayerLine(
         row.path,
@@ -116,7 +115,7 @@ def _line(row: Row, total: int) -> LayerLine:
         written(row.layer),
         show(row.output),
         how(row),
-        f"{' + '.join(p.arithmetic for p in trained)} = {count:,}" if trained else "",
+        f"{row.arithmetic} = {count:,}" if row.arithmetic else "",
         100 * count / total if total else 0,
         f"{row.macs:,}" if row.macs else "",
         f"{activation_bytes(row.output):,}",

@@ -1,0 +1,295 @@
+"""A user's own file: what it enters, how a run knows it again, and what is said where it is wrong."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cnn
+import runs
+from cnn.config import extensions, files
+from cnn.config.config import ConfigError
+from cnn.registry import LOSSES, TABLES
+
+LAB = Path(__file__).parents[1] / "docs" / "my_lab.py"
+HEADER = "import jax\nimport jax.numpy as jnp\nimport flax.linen as nn\nimport optax\nimport cnn\n"
+SMALL = """
+@cnn.loss
+def small(logits, labels, gamma: cnn.NonNegative = 2.0):
+    return -(labels * jax.nn.log_softmax(logits)).sum(-1) * (1 + gamma)
+"""
+MODEL = "model.layers=flatten | dense(classes)"
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(code, name="mine.py", header=HEADER):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(header + code)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+    yield
+    extensions.use([])
+
+
+def resolved(path, **changes):
+    return files.resolved(cnn.configure("digits", extensions=path, **changes))
+
+
+def lines_of(capsys):
+    return capsys.readouterr().err.strip().splitlines()
+
+
+def test_a_function_is_an_entry_whose_other_parameters_are_its_options(file):
+    config = resolved(file(SMALL), **{"train.loss": "small(gamma=3)"})
+    assert config.train.loss.gamma == 3.0 and type(config.train.loss).kind == "small"
+    assert json.loads(config.json)["train"]["loss"] == "small(gamma=3)"
+    logits, labels = np.zeros((2, 4), np.float32), np.eye(4, dtype=np.float32)[:2]
+    np.testing.assert_allclose(config.train.loss(logits, labels), 4 * np.log(4), rtol=1e-6)
+
+
+def test_entries_are_there_for_the_configs_that_name_their_file_and_for_no_others(file):
+    path = file(SMALL)
+    resolved(path)
+    assert "small" in LOSSES
+    with pytest.raises(ConfigError, match=r"config.train.loss: unknown name 'small'"):
+        cnn.configure("digits", **{"train.loss": "small"})
+    assert "small" not in LOSSES
+    resolved(path)
+    assert "small" in LOSSES
+
+
+def test_two_files_may_have_one_name_in_two_configs_and_not_in_one(file):
+    one, other = file(SMALL, "a/one.py"), file(SMALL.replace("1 + gamma", "2 + gamma"), "b/other.py")
+    assert type(resolved(one, **{"train.loss": "small"}).train.loss) is not type(
+        resolved(other, **{"train.loss": "small"}).train.loss
+    )
+    with pytest.raises(ConfigError, match=r"the loss small has a name that is taken by .*one.py|is both in"):
+        resolved((one, other))
+
+
+def test_a_file_of_the_same_content_is_the_same_wherever_it_lies(file, tmp_path):
+    path = file(SMALL)
+    copy = shutil.copy(path, tmp_path / "copy")
+    (moved := tmp_path / "elsewhere").mkdir()
+    shutil.copy(path, moved / "mine.py")
+    one, same, renamed = (extensions.find(str(each)) for each in (path, moved / "mine.py", path))
+    assert one.sha256 == same.sha256 == renamed.sha256
+    Path(copy).rename(tmp_path / "other.py")
+    with pytest.raises(ConfigError, match=r"config.extensions: names .* twice, or a copy of it. Keep one"):
+        resolved((path, str(moved / "mine.py")))
+
+
+def test_files_beside_it_are_imported_as_they_were_hashed(file):
+    file("SCALE = 5.0\n", "scales.py", "")
+    path = file("from scales import SCALE\n" + SMALL.replace("1 + gamma", "SCALE"))
+    before = extensions.find(path)
+    assert [source.name for source in before.sources] == ["mine", "scales"]
+    config = resolved(path, **{"train.loss": "small"})
+    loss = config.train.loss(np.zeros((1, 2), np.float32), np.eye(2, dtype=np.float32)[:1])
+    np.testing.assert_allclose(loss, 5 * np.log(2), rtol=1e-6)
+    file("SCALE = 7.0\n", "scales.py", "")
+    after = resolved(path, **{"train.loss": "small"})
+    assert extensions.find(path).sha256 != before.sha256
+    loss = after.train.loss(np.zeros((1, 2), np.float32), np.eye(2, dtype=np.float32)[:1])
+    np.testing.assert_allclose(loss, 7 * np.log(2), rtol=1e-6)
+
+
+def test_a_module_is_found_by_its_name_with_its_package(file, tmp_path, monkeypatch):
+    file("from lab_package.numbers import TWO\n" + SMALL.replace("1 + gamma", "TWO"), "lab_package/losses.py")
+    file("TWO = 2.0\n", "lab_package/numbers.py", "")
+    file("", "lab_package/__init__.py", "")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = resolved("lab_package.losses", **{"train.loss": "small"})
+    (extension,) = config.code
+    names = [source.name for source in extension.sources]
+    assert names == ["lab_package.losses", "lab_package", "lab_package.numbers"]
+    loss = config.train.loss(np.zeros((1, 2), np.float32), np.eye(2, dtype=np.float32)[:1])
+    np.testing.assert_allclose(loss, 2 * np.log(2), rtol=1e-6)
+
+
+def test_what_an_extension_prints_stands_beside_the_output(file, capsys):
+    resolved(file('print("hello")\n'))
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "hello\n")
+
+
+def test_a_cell_that_is_run_again_replaces_what_it_defined():
+    def define(scale):
+        @cnn.loss
+        def of_a_cell(logits, labels):
+            return scale * logits.sum(-1)
+
+        return LOSSES["of_a_cell"]
+
+    try:
+        assert define(1.0) is not define(2.0)
+    finally:
+        LOSSES.forget("")
+
+
+HOSTILE = {
+    "a syntax error": ("def broken(:\n", MODEL, r"line 6: SyntaxError: "),
+    "an exception at import": ("1 / 0\n", MODEL, r"importing .*mine.py failed in .*mine.py, line 6, in <module>: Zero"),
+    "an exit at import": ("raise SystemExit(0)\n", MODEL, r"importing .* failed .*SystemExit: 0"),
+    "another working directory": ("import os\nos.chdir('/')\n", MODEL, r"changes the working directory when it is"),
+    "double precision for all": ("jax.config.update('jax_enable_x64', True)\n", MODEL, r"changes jax_enable_x64 when"),
+    "a signal handler": (
+        "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n",
+        MODEL,
+        r"changes what a signal does",
+    ),
+    "a name that exists": (
+        "@cnn.optimizer\ndef adam(learning_rate): ...\n",
+        MODEL,
+        r'line 6: the optimizer adam has a name that is taken by cnn.optim.optimizers.Adam.*@cnn.optimizer\(name="my_',
+    ),
+    "an annotation missing": (
+        "@cnn.loss\ndef odd(logits, labels, gamma=2.0): ...\n",
+        MODEL,
+        r"the loss odd: gamma has no annotation. Write its type, as in gamma: cnn.Positive",
+    ),
+    "an annotation that no config can write": (
+        "@cnn.loss\ndef odd(logits, labels, how: dict = {}): ...\n",
+        MODEL,
+        r"the loss odd: how has a type that no config can write, got <class 'dict'>",
+    ),
+    "a default out of its range": (
+        "@cnn.loss\ndef odd(logits, labels, gamma: cnn.Fraction = 2.0): ...\n",
+        MODEL,
+        r"the loss odd: the default of gamma must be a finite number in \[0, 1\], got 2.0",
+    ),
+    "a parameter missing": (
+        "@cnn.loss\ndef odd(predictions, labels): ...\n",
+        MODEL,
+        r"the loss odd has no parameter logits. It is called with logits, labels",
+    ),
+    "a loss with one number a class": (
+        "@cnn.loss\ndef wide(logits, labels):\n    return logits * labels\n",
+        "train.loss=wide",
+        r"config.train.loss: wide must return one number an example, shape \(8,\), got shape \(8, 10\)",
+    ),
+    "an exception while it is traced": (
+        "@cnn.loss\ndef torn(logits, labels, g: cnn.Positive = 1.0):\n    return logits.sum(-1) if g > 0 else labels\n",
+        "train.loss=torn",
+        r"config.train.loss: torn failed in .*mine.py, line 8, in torn: TracerBoolConversionError: ",
+    ),
+    "an optimizer that is none": (
+        "@cnn.optimizer\ndef no(learning_rate):\n    return 3\n",
+        "optimizer.name=no",
+        r"config.optimizer.name: no must return an optax.GradientTransformation, got int",
+    ),
+    "an augmentation of another shape": (
+        "@cnn.augmentation\ndef half(image):\n    return image[::2]\n",
+        "data.augment=half",
+        r"config.data.augment: half must return an image of the shape \(8, 8, 1\), got \(4, 8, 1\)",
+    ),
+    "a metric of a word": (
+        '@cnn.metric\ndef word(logits, labels):\n    return "good"\n',
+        "eval.metrics=word",
+        r"config.eval.metrics: word must return one number, got 'good'",
+    ),
+    "a module that fails": (
+        "@cnn.layer\nclass Torn(nn.Module):\n    def __call__(self, x):\n        return x @ x\n",
+        "model.layers=torn | flatten | dense(classes)",
+        r"torn at position 1 fails with TypeError: .*mine.py:9, in __call__",
+    ),
+    "a schedule of an unknown name": (
+        "@cnn.schedule\ndef odd(step, total_steps):\n    return steps\n",
+        "schedule.name=odd",
+        r"config.schedule.name: odd failed in .*mine.py, line 8, in odd: NameError: name 'steps' is not defined",
+    ),
+    "a layer that is no layer": ("@cnn.layer\nclass Thing:\n    pass\n", MODEL, r"the layer thing has no output"),
+    "a number": ("cnn.layer(3)\n", MODEL, r"layer: must be a class or a function, got 3"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_wrong_extension_is_one_line_exits_2_and_leaves_nothing(case, file, tmp_path, capsys):
+    code, flag, message = HOSTILE[case]
+    before = {what: list(table) for what, table in TABLES.items()}
+    workdir = tmp_path / "run"
+    assert runs.train(workdir, f"extensions={file(code)}", flag) == 2
+    said = lines_of(capsys)
+    # An expression is shown below, with a caret.
+    assert len(said) == 1 or all(line.startswith("    ") for line in said[1:]), said
+    assert re.search(message, said[0]), said[0]
+    assert not workdir.exists()
+    extensions.use([])
+    assert before == {what: list(table) for what, table in TABLES.items()}
+
+
+@pytest.mark.slow(seconds=6)
+def test_a_run_goes_on_with_the_same_code_alone(file, tmp_path, capsys):
+    path, workdir = file(SMALL), tmp_path / "run"
+    flags = [f"extensions={path}", "train.loss=small"]
+    assert runs.train(workdir, *flags) == 0
+    (entry,) = runs.saved(workdir, "run.json")["code"]["extensions"]
+    assert [each["copy"] for each in entry["files"]] == ["code/mine.py"]
+    assert (workdir / "code" / "mine.py").read_text() == Path(path).read_text()
+    assert runs.train(workdir, *flags) == 0
+    capsys.readouterr()
+    before = (workdir / "evaluation-test.json").read_bytes()
+
+    Path(path).write_text(Path(path).read_text() + "# another line\n")
+    copy = workdir / "code" / "mine.py"
+    changed = f"config.extensions: {path} has changed since {workdir} was made with it. Restore it, or name the run's"
+    for command in ("eval", "predict", "explain", "export"):
+        words = ["picture.png"] if command == "predict" else ["--format=stablehlo"] if command == "export" else []
+        assert runs.start(command, f"--workdir={workdir}", *words) == 2
+        assert lines_of(capsys) == [f"{changed} own copy: --extensions={copy}"]
+    assert runs.train(workdir, *flags) == 2
+    (line,) = lines_of(capsys)
+    assert line.startswith(f"{changed} own copy: --config.extensions={copy}, or use --workdir=")
+
+    Path(path).unlink()
+    assert runs.start("eval", f"--workdir={workdir}") == 2
+    assert f"{path} is gone since" in lines_of(capsys)[0]
+    assert runs.start("eval", f"--workdir={workdir}", f"--extensions={copy}") == 0
+    assert runs.train(workdir, f"extensions={copy}", "train.loss=small") == 0
+    assert (workdir / "evaluation-test.json").read_bytes() == before
+    # A page and a comparison need no code at all.
+    extensions.use([])
+    assert runs.start("report", f"--workdir={workdir}") == 0
+    assert runs.start("diff", str(workdir), str(workdir)) == 0
+    assert "small" not in LOSSES
+
+
+@pytest.mark.slow(seconds=2)
+def test_code_in_the_directory_of_a_run_is_executed_only_where_it_is_named(file, tmp_path, capsys):
+    path, first, second = file(SMALL), tmp_path / "first", tmp_path / "second"
+    assert runs.train(first, f"extensions={path}", "train.loss=small") == 0
+    copy = first / "code" / "mine.py"
+    assert runs.train(second, f"extensions={copy}", "train.loss=small") == 0
+    capsys.readouterr()
+    assert runs.start("eval", f"--workdir={second}") == 2
+    assert "lies in the directory of a run, whose code is not executed unless it is named" in lines_of(capsys)[0]
+    assert runs.start("eval", f"--workdir={second}", f"--extensions={copy}") == 0
+
+
+@pytest.mark.slow(seconds=4)
+def test_what_python_code_entered_is_used_by_that_process_and_must_be_the_same(tmp_path):
+    @cnn.loss
+    def of_python(logits, labels):
+        return ((logits - labels) ** 2).sum(-1)
+
+    try:
+        config = cnn.configure("digits", **{"model.layers": "flatten | dense(classes)", "train.loss": "of_python"})
+        config.train.epochs, config.report.page = 1, "never"
+        run = cnn.run(config, tmp_path / "run")
+        assert run.evaluate("valid").accuracy > 0.1
+        assert [*runs.saved(tmp_path / "run", "run.json")["code"]["python"]] == [f"{__name__}.{of_python.__qualname__}"]
+    finally:
+        LOSSES.forget("")
+    with pytest.raises(ConfigError, match=r"which no file holds. Write that into a file, and name it: --extensions=F"):
+        cnn.load(tmp_path / "run").evaluate("valid")
+    assert cnn.load(tmp_path / "run").summary().parameters == 7850
