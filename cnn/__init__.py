@@ -5,7 +5,9 @@
 >>> print(cnn.summary(config).parameters)
 14406
 
-`run` does what `python main.py` does, `load` opens what it wrote, `run_sweep` runs many; see `cnn.api`.
+`run` does what `python main.py` does, `load` opens what it wrote, `run_sweep` runs many; see `cnn.api`. A layer, loss,
+optimizer, schedule, augmentation or metric of one's own is a class or a function with the decorator `cnn.layer`,
+`cnn.loss` and so on, in a file that `config.extensions` names; see `docs/extensions.md`.
 """
 
 import importlib
@@ -15,6 +17,7 @@ from typing import Any
 _MODULES = {
     "ConfigError": "cnn.config.config",
     "DataError": "cnn.data.types",
+    "ExtensionError": "cnn.registry",
     "Run": "cnn.api.run",
     "Sweep": "cnn.api.sweep",
     "configure": "cnn.config.files",
@@ -24,6 +27,27 @@ _MODULES = {
     "run": "cnn.api.run",
     "run_sweep": "cnn.api.sweep",
     "summary": "cnn.api.run",
+    # The decorators, each from where its things are.
+    "augmentation": "cnn.data.augment",
+    "average": "cnn.optim.averages",
+    "clip": "cnn.optim.clips",
+    "layer": "cnn.layers.base",
+    "loss": "cnn.losses",
+    "metric": "cnn.metrics",
+    "optimizer": "cnn.optim.optimizers",
+    "schedule": "cnn.optim.schedules",
+    "stop": "cnn.config.sections",
+    # What they are written with.
+    "Count": "cnn.fields",
+    "Fraction": "cnn.fields",
+    "Layer": "cnn.layers.base",
+    "LearningRate": "cnn.optim.schedules",
+    "Natural": "cnn.fields",
+    "NonNegative": "cnn.fields",
+    "Pair": "cnn.fields",
+    "Positive": "cnn.fields",
+    "Rate": "cnn.fields",
+    "Static": "cnn.fields",
 }
 
 

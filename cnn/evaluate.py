@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int64, UInt8
 
 from cnn import losses, metrics
-from cnn.config.config import Config
+from cnn.config.config import Config, ConfigError
 from cnn.data import decode, loader, types, user_images
 from cnn.data.user_images import ImageSpec, UnreadableImage, UserImage
 from cnn.metrics import most_confused
@@ -105,12 +105,16 @@ def placed(split: types.Split, devices: int = 1) -> jax.Array | types.Stored:
 
 
 def score(
-    logits: Float32[np.ndarray, "examples classes"], split: types.Split, dataset: types.Dataset
-) -> tuple[Int64[np.ndarray, " usable"], metrics.Evaluation]:
-    """Compares logits with the labels, now that the pictures were read; returns the rows that count, too.
+    values: Config, logits: Float32[np.ndarray, "examples classes"], split: types.Split, dataset: types.Dataset
+) -> tuple[Int64[np.ndarray, " usable"], metrics.Evaluation, dict[str, float]]:
+    """Compares logits with the labels, now that the pictures were read.
+
+    Returns:
+      The rows that count, the evaluation, and the further metrics that the config names.
 
     Raises:
       DataError: no picture could be used.
+      ConfigError: a metric gives no finite number.
     """
     labels = split.marked()
     index = np.flatnonzero(labels != types.UNUSABLE)
@@ -118,7 +122,13 @@ def score(
         raise types.DataError(
             f"config.data.on_error: none of {len(labels)} pictures can be used, got 'skip'. Use other data."
         )
-    return index, metrics.evaluate(logits[index], labels[index], class_names=dataset.class_names)
+    logits, labels = logits[index], labels[index]
+    evaluation = metrics.evaluate(logits, labels, class_names=dataset.class_names)
+    try:
+        return index, evaluation, metrics.measure(values.metrics, logits, labels)
+    except metrics.NotANumber as error:
+        field = "train.monitor" if error.name == values.monitor else "eval.metrics"
+        raise ConfigError([f"config.{field}: {error} Use another metric."]) from None
 
 
 def evaluate_split(
@@ -148,14 +158,17 @@ def evaluate_split(
       devices: how many share each batch; of several processes only the first one writes.
       event: takes an event and its details: pictures that cannot be used and were not listed before.
       check: called before every batch; whatever it raises ends the evaluation.
+
+    Raises:
+      ConfigError: a metric gives no finite number.
     """
     examples: types.Split = getattr(dataset, split)
     images, config = placed(examples, devices), EvalConfig.of(values, devices)
     logits = predict_logits(classifier, images, config, check=check)
-    index, evaluation = score(logits, examples, dataset)
+    index, evaluation, further = score(values, logits, examples, dataset)
     name = written_as(values, workdir, split, weights, dataset.identity)
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
-    record |= {"skipped": len(examples) - len(index)}
+    record |= {"skipped": len(examples) - len(index), **({"metrics": further} if further else {})}
     if multihost.leads():
         recorded_data.record_bad_examples(workdir, dataset, event)
         _keep(workdir, name, index, logits[index], examples)

@@ -12,10 +12,10 @@ import dataclasses
 import operator
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from cnn import fields
+from cnn import fields, registry
 
 Span = tuple[int, int]
 """Where a part was written: the first character, and the one behind the last."""
@@ -183,6 +183,8 @@ class Parser:
                 return (self._call(node, depth),)
             case ast.Name():
                 return self._name(node)
+            case ast.Attribute() if (name := _dotted(node)) is not None:
+                return (Call(name, (), (), self.source.span(node)),)
             case ast.Tuple() | ast.List():
                 return Value(tuple(self._value(item, depth) for item in node.elts), self.source.span(node))
             case ast.UnaryOp(op=ast.USub()):
@@ -266,7 +268,8 @@ class Parser:
         return calls
 
     def _call(self, node: ast.Call, depth: int) -> Call:
-        if not isinstance(node.func, ast.Name):
+        name = _dotted(node.func)
+        if name is None:
             self.fail("only a plain name can be called", self.source.span(node.func))
         args = []
         for item in node.args:
@@ -278,7 +281,14 @@ class Parser:
             if keyword.arg is None or keyword.arg in kwargs:
                 self.fail("'**' and repeated arguments are not understood", self.source.span(keyword))
             kwargs[keyword.arg] = self._evaluate(keyword.value, depth + 1)
-        return Call(node.func.id, tuple(args), tuple(kwargs.items()), self.source.span(node))
+        return Call(name, tuple(args), tuple(kwargs.items()), self.source.span(node))
+
+
+def _dotted(node: ast.expr) -> str | None:
+    """Returns the name that a node is, such as `relu` or `optax.adam`; `None` for anything else."""
+    if isinstance(node, ast.Attribute) and (before := _dotted(node.value)) is not None:
+        return f"{before}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else None
 
 
 def _written_at(part: Any, span: Span, done: dict[int, Call]) -> Any:
@@ -306,6 +316,27 @@ class Built(NamedTuple):
         if len(position) == 1:
             return self.spans[int(position[0])]
         return self.inner[int(position[0])][str(position[1])].span(position[2:])
+
+
+class StandIn:
+    """What stands for a user's own class or function in a config that is only read.
+
+    Attributes:
+      name: its name in the config.
+      text: the call as it is written.
+    """
+
+    name: str
+    text: str
+
+
+class Recorded(dict[str, type]):
+    """Kinds to read an expression with that a run recorded: what stands for a name that is not among them is made."""
+
+    def __init__(self, kinds: Mapping[str, type], stand_in: Callable[[str, str], Any]) -> None:
+        """Takes the kinds that there are, and what makes a stand-in of a call's name and its text."""
+        super().__init__(kinds)
+        self.stand_in = stand_in
 
 
 def build(text: str, kinds: Mapping[str, type], names: Mapping[str, Any] | None = None) -> Built:
@@ -350,9 +381,14 @@ def _build_chain(chain: tuple[Call, ...], parser: Parser, kinds: Mapping[str, ty
 def _build_call(call: Call, parser: Parser, kinds: Mapping[str, type], depth: int) -> tuple[Any, dict[str, Built]]:
     if depth > MAX_NESTING:
         parser.fail(f"nested more than {MAX_NESTING} deep", call.span)
-    if call.name not in kinds:
+    try:
+        kind = registry.find(kinds, call.name)
+    except ValueError as error:
+        parser.fail(str(error), call.span)
+    if kind is None and isinstance(kinds, Recorded):
+        return kinds.stand_in(call.name, parser.source.text[slice(*call.span)]), {}
+    if kind is None:
         parser.fail(f"unknown name {call.name!r}. {fields.did_you_mean(call.name, kinds)}", call.span)
-    kind = kinds[call.name]
     annotations, defaults = fields.options(kind), fields.defaults(kind)
     arguments = _bind(call, parser, list(annotations))
     values: dict[str, object] = {}
@@ -395,3 +431,31 @@ def signature(name: str, kind: type) -> str:
         has_default = field.default is not dataclasses.MISSING
         shown.append(f"{field.name}={field.default!r}" if has_default else field.name)
     return f"{name}({', '.join(shown)})" if shown else name
+
+
+def written(record: Any) -> str:
+    """Returns a record as it stands in an expression, defaults left out: `conv(64, 3)`."""
+    if isinstance(record, StandIn):
+        return record.text
+    annotations, defaults = fields.options(type(record)), fields.defaults(type(record))
+    required = {name: getattr(record, name) for name, default in defaults.items() if default is fields.REQUIRED}
+    plain = type(record)(**required)  # a default may follow from another field: the strides of a pooling
+    shown: list[str] = []
+    for name, annotation in annotations.items():
+        value = getattr(record, name)
+        if fields.is_nested(annotation):
+            continue
+        if name in required:
+            shown.append(_short(value))
+        elif value != getattr(plain, name):
+            shown.append(f"{name}={_short(value)}")
+    return f"{record.kind}({', '.join(shown)})" if shown else record.kind
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, tuple) and len(set(value)) == 1:
+        return str(value[0])
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)  # so that it reads back as the same number
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -63,16 +63,14 @@ Pair = Annotated[tuple[int, int], Bounds(1)]
 """Height and width; one integer stands for both."""
 
 
-T = TypeVar("T")
-
-
 @dataclasses.dataclass(frozen=True)
 class Structural:
-    """Marks a real number that must be known while a program is built, and so is compiled in."""
+    """Marks a real number that is compiled in, since what computes must know it."""
 
 
-Static = Annotated[T, Structural()]
-"""`Static[float]` is a real number that is part of the structure: another value of it compiles anew."""
+_Number = TypeVar("_Number")
+Static = Annotated[_Number, Structural()]
+"""`Static[float]`, `Static[Rate]`: a real number that is part of a program's structure; another one compiles anew."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +78,7 @@ class Omissible:
     """Marks a field that may be `None`, which says that there is no such number, and is part of the structure."""
 
 
-OrNone = Annotated[T, Omissible()]
+OrNone = Annotated[_Number, Omissible()]
 """`OrNone[float]` is a traced number where it is given."""
 
 
@@ -125,7 +123,7 @@ def defaults(kind: type) -> dict[str, object]:
 
 
 def is_real(annotation: Any) -> bool:
-    """Tells whether the field holds a real number, which is traced and never compiled in."""
+    """Tells whether the field holds a real number that is traced and never compiled in."""
     base, extras = split(annotation)
     return base is float and not any(isinstance(extra, Structural) for extra in extras)
 
@@ -204,6 +202,8 @@ def from_text(annotation: Any, text: str) -> Any:
     base, _ = split(annotation)
     if base is str or typing.get_origin(base) is Literal:
         return text
+    if typing.get_args(base) == (str, ...) and text[:1] not in ("(", "["):
+        return tuple(part.strip() for part in text.split(",")) if text else ()
     return literal({"true": "True", "false": "False"}.get(text, text))
 
 

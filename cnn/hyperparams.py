@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Integer
 
 from cnn import fields
 from cnn.config.config import Config
 from cnn.layers.base import Layer
-from cnn.losses import SoftmaxCrossEntropy
 
 
 class Hyperparams(NamedTuple):
@@ -27,14 +28,13 @@ class Hyperparams(NamedTuple):
     schedule: Any
     clip: Any
     average: Any
+    loss: Any
+    """Of logits and labels; the labels are smoothed before."""
+    class_weights: Any
+    """What an example of each class weighs, an array; `()` where all weigh alike."""
     label_smoothing: Any
     mean: tuple[Any, ...]
     std: tuple[Any, ...]
-
-    @property
-    def loss(self) -> SoftmaxCrossEntropy:
-        """The loss that training minimises, of logits and labels."""
-        return SoftmaxCrossEntropy(self.label_smoothing)
 
 
 @functools.cache
@@ -72,9 +72,15 @@ def _make_pytrees(part: Any) -> None:
             _make_pytrees(item)
 
 
-def from_values(values: Config) -> Hyperparams:
-    """Returns the hyperparameters of a config, every real number as a float32 array."""
-    return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), _plain(values))
+def from_values(values: Config, counts: Integer[np.ndarray, " classes"] | None = None) -> Hyperparams:
+    """Returns the hyperparameters of a config, every real number as a float32 array.
+
+    Args:
+      values: the whole config.
+      counts: the examples of each class in the training split; `None` where nothing is trained with what is returned,
+        so that what the classes weigh is of no matter.
+    """
+    return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), _plain(values, counts))
 
 
 def structure(values: Config) -> str:
@@ -82,7 +88,8 @@ def structure(values: Config) -> str:
     return repr(jax.tree.map(lambda _: 0.0, _plain(values)))
 
 
-def _plain(values: Config) -> Hyperparams:
+def _plain(values: Config, counts: Integer[np.ndarray, " classes"] | None = None) -> Hyperparams:
+    weights = values.train.class_weights.of(np.ones(values.data.classes, np.int64) if counts is None else counts)
     plain = Hyperparams(
         layers=values.layers,
         augment=values.data.augment,
@@ -90,6 +97,8 @@ def _plain(values: Config) -> Hyperparams:
         schedule=values.schedule,
         clip=values.train.clip,
         average=values.train.average,
+        loss=values.train.loss,
+        class_weights=() if weights is None else weights,
         label_smoothing=values.train.label_smoothing,
         mean=values.data.mean,
         std=values.data.std,

@@ -1,23 +1,22 @@
 """What logits and labels say about a classifier: every example counted once, sums divided at the end, in float64.
 
-A metric of one number is a class with `@metric`: called with the logits and labels of a split, it returns the number,
-and its attribute `better` says which way is better. `evaluate` computes them and the rest of a publishable evaluation;
-`most_confused` says which of its examples are worth a look.
+A metric of one number is a class with `@metric`: called with the logits (float64) and labels (indices of classes) of a
+split, it returns the number, and its attribute `better` says which way is better. `evaluate` computes a publishable
+evaluation, `measure` further metrics of the same examples; `most_confused` says which of them are worth a look.
 """
 
 import dataclasses
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 
 from cnn import fields
-from cnn.losses import cross_entropy, log_softmax
-from cnn.registry import METRICS as METRICS
-from cnn.registry import metric
+from cnn.losses import cross_entropy, log_softmax, softmax
+from cnn.registry import METRICS, FunctionForm, OfFunction, blamed, metric
 
 BINS = 15
 TOP = 5
@@ -55,6 +54,60 @@ class Loss:
 
     def __call__(self, logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]) -> float:
         return math.fsum(cross_entropy(logits, labels)) / len(labels)
+
+
+class MetricFunction(OfFunction):
+    """A metric that a function computes; which way is better, the decorator notes on the function."""
+
+    better: ClassVar[Better]
+
+    def __init_subclass__(cls) -> None:
+        cls.better = getattr(cls.function, "better", "higher")
+
+    def __call__(self, logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]) -> float:
+        return self.call(logits=logits, labels=labels)
+
+
+METRICS.function = FunctionForm(MetricFunction, ("logits", "labels"))
+
+
+@metric
+class MacroF1:
+    """The plain mean of F1 over the classes that occur among the labels or the predictions."""
+
+    better: ClassVar[Better] = "higher"
+
+    def __call__(self, logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]) -> float:
+        return _mean(score.f1 for score in _class_scores(_confusion(logits, labels)))
+
+
+@metric
+class BalancedAccuracy:
+    """The mean recall of the classes that occur among the labels: accuracy, were each of them as frequent."""
+
+    better: ClassVar[Better] = "higher"
+
+    def __call__(self, logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]) -> float:
+        return _mean(score.recall for score in _class_scores(_confusion(logits, labels)))
+
+
+@metric
+class Auroc:
+    """The mean area under the ROC curve of each class against all others, ranked by its softmax probability.
+
+    That area is the share of the pairs of an example of the class and one of another in which the former is thought
+    likelier to be of the class; a tie counts half. It is the mean over the classes of which there are both kinds, and
+    not a number where there is no such class.
+
+    Source:
+      Fawcett 2006, https://doi.org/10.1016/j.patrec.2005.10.010, sections 7 and 9.2.
+    """
+
+    better: ClassVar[Better] = "higher"
+
+    def __call__(self, logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]) -> float:
+        shares = softmax(logits)
+        return _mean(_area(shares[:, index], labels == index) for index in range(logits.shape[1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,10 +192,9 @@ def evaluate(
     """
     logits, labels = _checked(np.asarray(logits), np.asarray(labels), class_names)
     count, classes = logits.shape
-    predictions = logits.argmax(axis=1)
-    hits = predictions == labels
+    hits = logits.argmax(axis=1) == labels
     correct = int(hits.sum())
-    confusion = np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
+    confusion = _confusion(logits, labels)
     scores = _class_scores(confusion, class_names)
     bins = _reliability(np.exp(log_softmax(logits).max(axis=1)), hits)
     return Evaluation(
@@ -152,12 +204,47 @@ def evaluate(
         interval=wilson(correct, count),
         top5_accuracy=Top5Accuracy()(logits, labels) if classes > TOP else None,
         loss=Loss()(logits, labels),
-        macro_f1=statistics.fmean(score.f1 for score in scores if score.f1 is not None),
+        macro_f1=MacroF1()(logits, labels),
         ece=math.fsum(b.count * b.gap for b in bins) / count,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         classes=scores,
         bins=bins,
     )
+
+
+def measure(
+    kinds: Mapping[str, Any], logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]
+) -> dict[str, float]:
+    """Returns the number of each metric, by name.
+
+    Args:
+      kinds: metrics by name.
+      logits: unnormalised log-probabilities, finite.
+      labels: indices in [0, classes).
+
+    Raises:
+      NotANumber: a metric returns something else than one finite number.
+    """
+    logits, labels = np.asarray(logits).astype(np.float64), np.asarray(labels).astype(np.int64)
+    returned = {name: blamed(kind, "eval.metrics", kind)(logits, labels) for name, kind in kinds.items()}
+    return {name: _number(name, value) for name, value in returned.items()}
+
+
+class NotANumber(ValueError):
+    """A metric that returned something else than one finite number; `name` is the metric's."""
+
+    def __init__(self, name: str, returned: str) -> None:
+        self.name = name
+        super().__init__(f"{name} must return one finite number, got {returned}.")
+
+
+def _number(name: str, value: Any) -> float:
+    number = np.asarray(value)
+    if number.shape:
+        raise NotANumber(name, f"shape {number.shape}")
+    if number.dtype.kind not in "iuf" or not np.isfinite(number):
+        raise NotANumber(name, repr(value)[:80])
+    return float(number)
 
 
 def wilson(correct: int, count: int) -> tuple[float, float]:
@@ -210,14 +297,40 @@ def _ranks(logits: Float64[np.ndarray, "n classes"], labels: Int64[np.ndarray, "
     return ((logits > own) | ((logits == own) & ahead)).sum(axis=1)
 
 
-def _class_scores(confusion: Int64[np.ndarray, "true predicted"], names: Sequence[str]) -> tuple[ClassScore, ...]:
+def _confusion(
+    logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]
+) -> Int64[np.ndarray, "true predicted"]:
+    classes = logits.shape[1]
+    return np.bincount(labels * classes + logits.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
+
+
+def _mean(numbers: Iterable[float | None]) -> float:
+    """Returns the mean of those that are defined, NaN where none is."""
+    defined = [number for number in numbers if number is not None]
+    return statistics.fmean(defined) if defined else math.nan
+
+
+def _area(shares: Float64[np.ndarray, " n"], own: Bool[np.ndarray, " n"]) -> float | None:
+    """Returns the area under the ROC curve, `None` where all examples are of the class or none is."""
+    positives = int(own.sum())
+    negatives = len(own) - positives
+    if not positives or not negatives:
+        return None
+    _, place, ties = np.unique(shares, return_inverse=True, return_counts=True)
+    ranks = (ties.cumsum() - (ties - 1) / 2)[place]  # of equal shares the mean of their ranks, counted from 1
+    return (math.fsum(ranks[own]) - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def _class_scores(
+    confusion: Int64[np.ndarray, "true predicted"], names: Sequence[str] | None = None
+) -> tuple[ClassScore, ...]:
     def ratio(top: int, bottom: int) -> float | None:
         return top / bottom if bottom else None
 
     sums = confusion.diagonal().tolist(), confusion.sum(axis=1).tolist(), confusion.sum(axis=0).tolist()
     return tuple(
         ClassScore(str(name), ratio(hits, guessed), ratio(hits, support), ratio(2 * hits, guessed + support), support)
-        for name, hits, support, guessed in zip(names, *sums, strict=True)
+        for name, hits, support, guessed in zip(names or range(len(confusion)), *sums, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables of what a config may name. One decorator puts a class into its table, and makes it a frozen record.
+"""The tables of what a config may name. One decorator puts a class or a function into its table.
 
     @optimizer
     class Sgd:
@@ -6,119 +6,467 @@
 
         def make_tx(self, learning_rate_fn): ...
 
-A class is one thing: its annotated fields are the options, with units and ranges; its methods are what it computes.
+    @loss
+    def focal(logits, labels, gamma: NonNegative = 2.0): ...
+
+A thing is one class: its annotated fields are the options, with units and ranges; its methods are what it computes. The
+decorator makes it a frozen record. A function is the same in short: the parameters that it is not given by whoever
+calls it are its options. What the package has itself and what a user's own file has are entered alike; a file's entries
+are there for the configs that name the file in `config.extensions`, and for no others.
 """
 
+from __future__ import annotations
+
+import contextlib
 import dataclasses
+import functools
+import inspect
 import re
+import sys
+import sysconfig
+import traceback
 import typing
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
+
+from cnn import fields
+from cnn.system.preemption import Preempted
+
+PACKAGE = "cnn"
+"""The origin of what the package has itself; that of a file is its `Extension.origin`, and of Python code, ``."""
+_LIBRARIES = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    str(Path(__file__).parent),
+)
+_entering: ContextVar[str] = ContextVar("entering", default="")
+
+
+class ExtensionError(ValueError):
+    """A user's own class or function that is wrong, or that failed; the message says where."""
 
 
 class Table(dict[str, type]):
-    """Classes by the name that a config calls them."""
+    """Classes by the name that a config calls them.
 
-    def register(self, kind: Any = None, name: str = "") -> Any:
-        """Makes a class a frozen record and enters it, as `name` or as its own name in snake case.
+    Attributes:
+      what: what an entry is, in words.
+      needs: what a class must define to be such a thing.
+      function: how a function becomes such a class; `None` where it cannot.
+      adapter: makes such a class of a library's class; `None` where it cannot.
+      library: finds the class behind a dotted name, such as `optax.adam`; `None` where there is none of this name.
+    """
 
-        Its attribute `kind` is that name.
+    def __init__(self, what: str, *needs: str) -> None:
+        super().__init__()
+        self.what, self.needs = what, needs
+        self.function: FunctionForm | None = None
+        self.adapter: Callable[[type, str], type | None] = lambda thing, name: None
+        self.library: Callable[[str], type | None] = lambda name: None
+        self._entries: dict[tuple[str, str], type] = {}
+        """Of every file that was loaded and of Python code, by origin and name; `self` has those in use."""
+
+    def register(self, thing: Any = None, name: str = "") -> Any:
+        """Enters a class or a function as `name`, or as its own name in snake case.
+
+        Returns:
+          What the decorated name stands for: the record of a class, whose attribute `kind` is its name in configs; a
+          function, or a class of a library, as it is.
 
         Raises:
-          ValueError: the name is taken.
+          ExtensionError: the name is taken, or it is no such thing; the message says what is missing.
         """
-        if kind is None:
-            return lambda kind: self._enter(kind, name)
-        return self._enter(kind, re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind.__name__).lower())
-
-    def _enter(self, kind: type, name: str) -> type:
-        if name in self:
-            raise ValueError(f"{name}: the name is taken by {self[name].__module__}.{self[name].__qualname__}")
-        record: Any = dataclasses.dataclass(frozen=True)(kind)
-        record.kind = name
+        if thing is None:
+            return lambda thing: self.register(thing, name)
+        if not isinstance(thing, type) and not inspect.isfunction(thing):
+            raise ExtensionError(f"{self.what}: must be a class or a function, got {thing!r:.80}.")
+        name = name or snake_case(thing.__name__)
+        record = self._record(thing, name)
+        record.kind, record.origin = name, _origin(thing)
+        if name in self and not _same(self[name], record):
+            raise ExtensionError(
+                f"{place(thing)}: the {self.what} {name} has a name that is taken by {describe(self[name])}. "
+                f'Give it another: @cnn.{self.what}(name="my_{name}")'
+            )
         self[name] = record
+        if record.origin != PACKAGE:
+            self._entries[record.origin, name] = record
+        return record if isinstance(thing, type) and issubclass(record, thing) else thing
+
+    def _record(self, thing: Any, name: str) -> Any:
+        where = f"{place(thing)}: the {self.what} {name}"
+        if not isinstance(thing, type):
+            if self.function is None:
+                raise ExtensionError(f"{where} is a function. Write a class with {' and '.join(self.needs)}.")
+            return self.function.record(thing, where)
+        if (adapted := self.adapter(thing, name)) is not None:
+            return adapted
+        has = {name for base in thing.__mro__[:-1] for name in (*vars(base), *vars(base).get("__annotations__", ()))}
+        if missing := [need for need in self.needs if need not in has]:
+            raise ExtensionError(f"{where} has no {missing[0]}. See the documentation of cnn.{self.what}.")
+        record: Any = dataclasses.dataclass(frozen=True)(thing)
+        if _origin(thing) == PACKAGE:
+            return record
+        try:
+            options, defaults = fields.options(record), fields.defaults(record)
+        except (TypeError, ValueError, NameError) as error:
+            raise ExtensionError(f"{where}: {error}.") from None
+        for option, annotation in options.items():
+            _check_option(where, option, annotation, defaults[option])
+        return record
+
+    def find(self, name: str) -> type | None:
+        """Returns the class of a name, `None` where there is none.
+
+        Raises:
+          ValueError: a library has something of this name that cannot serve; the message says why.
+        """
+        if name in self:
+            return self[name]
+        return self.library(name) if "." in name else None
+
+    def use(self, origins: Collection[str]) -> None:
+        """Leaves among the entries those of the package, of Python code, and of the files of these origins.
+
+        Raises:
+          ExtensionError: two of them have one name.
+        """
+        for name in [name for name, kind in self.items() if origin_of(kind) not in (PACKAGE, "", *origins)]:
+            del self[name]
+        for (origin, name), kind in self._entries.items():
+            if origin not in origins:
+                continue
+            if name in self and self[name] is not kind and not _same(self[name], kind):
+                raise ExtensionError(
+                    f"config.extensions: the {self.what} {name} is both in {describe(self[name])} and in "
+                    f"{describe(kind)}. Rename one of them."
+                )
+            self[name] = kind
+
+    def forget(self, origin: str) -> None:
+        """Removes the entries of a file."""
+        for key in [key for key in self._entries if key[0] == origin]:
+            del self._entries[key]
+            self.pop(key[1], None)
+
+
+LAYERS = Table("layer")
+AUGMENTATIONS = Table("augmentation", "apply")
+OPTIMIZERS = Table("optimizer", "learning_rate", "make_tx")
+SCHEDULES = Table("schedule", "make_factor")
+CLIPS, AVERAGES = Table("clip", "make_tx"), Table("average", "init", "update")
+LOSSES, METRICS = Table("loss", "__call__"), Table("metric", "__call__", "better")
+WEIGHTINGS = Table("weighting", "of", "refusal")
+STOPS, CADENCES, ORDERS = Table("stop", "reason"), Table("cadence", "due"), Table("order", "seed_of")
+SAMPLERS, PRUNERS = Table("sampler"), Table("pruner")
+TABLES = {
+    table.what: table
+    for table in (
+        LAYERS,
+        AUGMENTATIONS,
+        OPTIMIZERS,
+        SCHEDULES,
+        CLIPS,
+        AVERAGES,
+        LOSSES,
+        METRICS,
+        WEIGHTINGS,
+        STOPS,
+        CADENCES,
+        ORDERS,
+        SAMPLERS,
+        PRUNERS,
+    )
+}
+"""Every table by what its entries are called, which is also the name of its decorator."""
+
+
+@typing.dataclass_transform(frozen_default=True)
+def layer(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a layer: a `flax.linen.Module`, a `flax.nnx.Module`, a function of a batch, or a class of `cnn.Layer`."""
+    return LAYERS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def augmentation(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters an augmentation: a function of `image` and `key`, or a class whose `apply` is given the batch."""
+    return AUGMENTATIONS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def optimizer(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters an optimizer: a function of `learning_rate` that returns Optax's, or a class with `make_tx`."""
+    return OPTIMIZERS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def schedule(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a schedule: a function of `step` and `total_steps`, or a class with `make_factor`."""
+    return SCHEDULES.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def clip(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that changes gradients before the optimizer sees them, by its method `make_tx`."""
+    return CLIPS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def average(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that keeps an average of the parameters, by its methods `init` and `update`."""
+    return AVERAGES.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def loss(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a loss: called with logits and labels, both [batch, classes], it returns one number an example."""
+    return LOSSES.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def metric(thing: Any = None, /, *, name: str = "", better: str = "higher") -> Any:
+    """Enters a metric: called with the logits and labels of a whole split, in NumPy, it returns one number.
+
+    Args:
+      thing: a function of `logits` and `labels`, or a class that is called with them and says which way is `better`.
+      name: in configs (default: its own, in snake case).
+      better: of a function: `higher` or `lower`.
+    """
+    if thing is None:
+        return lambda thing: metric(thing, name=name, better=better)
+    if inspect.isfunction(thing):
+        if better not in ("higher", "lower"):
+            raise ExtensionError(f'{place(thing)}: better must be "higher" or "lower", got {better!r}.')
+        thing.better = better  # type: ignore[attr-defined]
+    return METRICS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def weighting(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that says in `of` what an example of each class weighs."""
+    return WEIGHTINGS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def stop(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that says in `reason` why training ends after an epoch."""
+    return STOPS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def cadence(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that says in `due` whether a checkpoint is due."""
+    return CADENCES.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def order(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that says in `seed_of` which seed shuffles the epochs."""
+    return ORDERS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def sampler(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that chooses a sweep's trials."""
+    return SAMPLERS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def pruner(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that ends a sweep's trials early."""
+    return PRUNERS.register(thing, name)
+
+
+def find(kinds: Mapping[str, type], name: str) -> type | None:
+    """Returns the class of a name, also of a library's where the kinds are a table; see `Table.find`."""
+    return kinds.find(name) if isinstance(kinds, Table) else kinds.get(name)
+
+
+@contextlib.contextmanager
+def entering(origin: str) -> Iterator[None]:
+    """Enters what is registered within the block as that of a file."""
+    token = _entering.set(origin)
+    try:
+        yield
+    finally:
+        _entering.reset(token)
+
+
+def origin_of(kind: Any) -> str:
+    """Returns whose a registered class, or an instance of it, is; the package's where it was never registered."""
+    return getattr(kind, "origin", PACKAGE)
+
+
+def _origin(thing: Any) -> str:
+    of_package = thing.__module__.partition(".")[0] == PACKAGE
+    return PACKAGE if of_package and not _entering.get() else _entering.get()
+
+
+def _same(before: type, now: type) -> bool:
+    """Tells whether a thing is defined again: by a cell of a notebook, or a file that is imported in two ways."""
+    if PACKAGE in (origin_of(before), origin_of(now)) or before.__qualname__ != now.__qualname__:
+        return False
+    files = [getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in (before, now)]
+    return before.__module__ == now.__module__ or (files[0] is not None and files[0] == files[1])
+
+
+class OfFunction:
+    """What a record of a function extends: `call` calls it, with the record's fields beside what it is given."""
+
+    function: typing.ClassVar[Callable[..., Any]]
+    given: typing.ClassVar[tuple[str, ...]]
+    """The parameters that it is given, of those that it may ask for."""
+    own: typing.ClassVar[tuple[str, ...]]
+    """Its other parameters: the options."""
+
+    def call(self, **values: Any) -> Any:
+        """Returns what the function makes of those of the values that it asks for."""
+        given = {name: values[name] for name in self.given}
+        return type(self).function(**given, **{name: getattr(self, name) for name in self.own})
+
+
+@dataclasses.dataclass(frozen=True)
+class FunctionForm:
+    """How functions become records of a table.
+
+    Attributes:
+      base: the class that the record extends, whose methods call the function.
+      given: the parameters that the function is given, all of which it must have.
+      optional: those that it may have besides.
+    """
+
+    base: type[OfFunction]
+    given: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+
+    def record(self, function: Callable[..., Any], where: str) -> type:
+        """Returns a frozen record whose fields are the other parameters of a function.
+
+        Raises:
+          ExtensionError: a parameter is missing, or an option has no annotation, or one that no config can write.
+        """
+        annotations: dict[str, Any] = {}
+        defaults: dict[str, Any] = {}
+        parameters = inspect.signature(function).parameters
+        if missing := [name for name in self.given if name not in parameters]:
+            raise ExtensionError(f"{where} has no parameter {missing[0]}. It is called with {', '.join(self.given)}.")
+        asked = tuple(name for name in parameters if name in (*self.given, *self.optional))
+        for name, parameter in parameters.items():
+            if name in asked:
+                continue
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+                raise ExtensionError(f"{where} takes {parameter}, which no config can name. Name each option.")
+            if parameter.annotation is parameter.empty:
+                raise ExtensionError(f"{where}: {name} has no annotation. Write its type, as in {name}: cnn.Positive.")
+            annotations[name] = _evaluated(where, name, parameter.annotation, function)
+            if parameter.default is not parameter.empty:
+                defaults[name] = dataclasses.field(default=parameter.default)
+            _check_option(where, name, annotations[name], getattr(defaults.get(name), "default", fields.REQUIRED))
+        options: list[Any] = [
+            (name, annotation, defaults[name]) if name in defaults else (name, annotation)
+            for name, annotation in annotations.items()
+        ]
+        namespace = {"function": staticmethod(function), "given": asked, "own": tuple(annotations)}
+        record = dataclasses.make_dataclass(
+            function.__name__, options, bases=(self.base,), namespace=namespace, frozen=True, kw_only=True
+        )
+        record.__doc__ = inspect.getdoc(function) or ""
+        record.__module__, record.__qualname__ = function.__module__, function.__qualname__
         return record
 
 
-LAYERS, AUGMENTATIONS = Table(), Table()
-OPTIMIZERS, SCHEDULES, CLIPS, AVERAGES = Table(), Table(), Table(), Table()
-LOSSES, METRICS = Table(), Table()
-STOPS, CADENCES, ORDERS = Table(), Table(), Table()
-SAMPLERS, PRUNERS = Table(), Table()
+@contextlib.contextmanager
+def blaming(record: Any, field: str) -> Iterator[None]:
+    """Turns what a user's own code raises within the block into one line; of the package's own, nothing is touched.
+
+    Raises:
+      ExtensionError: names the field of the config, the entry, and file, line and function.
+    """
+    try:
+        yield
+    except (Preempted, ExtensionError):
+        raise
+    except Exception as error:
+        if origin_of(record) == PACKAGE:
+            raise
+        raise ExtensionError(f"config.{field}: {record.kind} failed{where_raised(error)}: {said(error)}") from error
 
 
-@typing.dataclass_transform(frozen_default=True)
-def layer(kind: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class among `LAYERS`."""
-    return LAYERS.register(kind, name)
+def blamed(record: Any, field: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function whose errors are told as `blaming` does; itself where the record is the package's."""
+    if origin_of(record) == PACKAGE:
+        return function
+
+    @functools.wraps(function)
+    def called(*arguments: Any, **options: Any) -> Any:
+        with blaming(record, field):
+            return function(*arguments, **options)
+
+    return called
 
 
-@typing.dataclass_transform(frozen_default=True)
-def augmentation(kind: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class among `AUGMENTATIONS`."""
-    return AUGMENTATIONS.register(kind, name)
+def where_raised(error: BaseException) -> str:
+    """Returns the last place of an error in code that is neither a library's nor this package's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<frozen"))]
+    if not own:
+        return ""
+    return f" in {own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}"
 
 
-@typing.dataclass_transform(frozen_default=True)
-def optimizer(kind: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class among `OPTIMIZERS`."""
-    return OPTIMIZERS.register(kind, name)
+def said(error: BaseException) -> str:
+    """Returns the kind and the beginning of the message of an error, in one line."""
+    lines = str(error).strip().splitlines()
+    message = " ".join(lines[0].split())[:300] if lines else ""
+    return f"{type(error).__name__}{': ' if message else ''}{message}"
 
 
-@typing.dataclass_transform(frozen_default=True)
-def schedule(kind: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class among `SCHEDULES`."""
-    return SCHEDULES.register(kind, name)
+def place(thing: Any) -> str:
+    """Returns the file and the line of a class or a function, as far as they are known."""
+    try:
+        file, (_, line) = inspect.getsourcefile(thing), inspect.getsourcelines(thing)
+    except (TypeError, OSError):
+        return str(thing.__module__)
+    return f"{file}, line {line}"
 
 
-@typing.dataclass_transform(frozen_default=True)
-def clip(kind: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class among `CLIPS`."""
-    return CLIPS.register(kind, name)
+def describe(kind: type) -> str:
+    """Returns where an entry comes from: its file, or its module."""
+    module = sys.modules.get(kind.__module__)
+    if origin_of(kind) in (PACKAGE, "") or module is None:
+        return f"{kind.__module__}.{kind.__qualname__}"
+    return str(getattr(module, "__file__", kind.__module__))
 
 
-@typing.dataclass_transform(frozen_default=True)
-def average(kind: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class among `AVERAGES`."""
-    return AVERAGES.register(kind, name)
+def snake_case(name: str) -> str:
+    """Returns `squeeze_excite` for `SqueezeExcite`, and `res_net20` for `ResNet20`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-@typing.dataclass_transform(frozen_default=True)
-def loss(kind: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class among `LOSSES`."""
-    return LOSSES.register(kind, name)
+def _evaluated(where: str, name: str, annotation: Any, function: Callable[..., Any]) -> Any:
+    """Returns an annotation that may be text, as all are under `from __future__ import annotations`."""
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, function.__globals__)
+    except Exception as error:
+        raise ExtensionError(f"{where}: {name}: the annotation {annotation!r} is not known: {said(error)}.") from None
 
 
-@typing.dataclass_transform(frozen_default=True)
-def metric(kind: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class among `METRICS`."""
-    return METRICS.register(kind, name)
-
-
-@typing.dataclass_transform(frozen_default=True)
-def stop(kind: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class among `STOPS`."""
-    return STOPS.register(kind, name)
-
-
-@typing.dataclass_transform(frozen_default=True)
-def cadence(kind: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class among `CADENCES`."""
-    return CADENCES.register(kind, name)
-
-
-@typing.dataclass_transform(frozen_default=True)
-def order(kind: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class among `ORDERS`."""
-    return ORDERS.register(kind, name)
-
-
-@typing.dataclass_transform(frozen_default=True)
-def sampler(kind: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class among `SAMPLERS`."""
-    return SAMPLERS.register(kind, name)
-
-
-@typing.dataclass_transform(frozen_default=True)
-def pruner(kind: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class among `PRUNERS`."""
-    return PRUNERS.register(kind, name)
+def _check_option(where: str, name: str, annotation: Any, default: Any) -> None:
+    if fields.language(annotation) or fields.is_nested(annotation):
+        return
+    try:
+        fields.describe(annotation)
+    except (KeyError, TypeError, ValueError):
+        raise ExtensionError(
+            f"{where}: {name} has a type that no config can write, got {annotation!r:.80}. "
+            "Use float, int, bool, str, a Literal, a tuple of them, or cnn.Positive and its like."
+        ) from None
+    if default is fields.REQUIRED:
+        return
+    try:
+        fields.parse(annotation, default)
+    except ValueError as error:
+        raise ExtensionError(f"{where}: the default of {name} {error}.") from None

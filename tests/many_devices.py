@@ -30,6 +30,13 @@ CASES = {
     "plain": {},
     "drawn": {"model__layers": NORMED, "data__augment": "shift(1) | mixup(0.4)"},
     "accumulated": {"model__layers": NORMED, "data__augment": "flip | mixup(0.4)", "train__accumulate_steps": 2},
+    "weighted": {
+        "train__loss": "focal(1.5)",
+        "train__class_weights": "weights((1, 3, 0.2))",
+        "train__accumulate_steps": 2,
+        "data__on_error": "skip",
+        "data__augment": "mixup(0.4)",
+    },
     "again": {
         "model__layers": NORMED,
         "train__remat": "blocks",

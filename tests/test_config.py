@@ -69,7 +69,7 @@ def test_a_flag_may_add_a_name_that_the_layers_use():
         ("train.bs=1", "config.train.bs: unknown field. Did you mean 'batch_size'? Known: "),
         (
             "epochs=1",
-            "config.epochs: unknown field. Known: seed, init_from, init_layers, model, data, train, eval, checkpoint",
+            "config.epochs: unknown field. Known: seed, init_from, init_layers, extensions, model, data, train, eval",
         ),
         ("train=1", "config.train: is a section, got '1'. Set one of its fields."),
         ("train.a.b=1", "config.train.a.b: unknown field. "),

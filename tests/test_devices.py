@@ -112,7 +112,7 @@ def test_the_step_sums_gradients_once_and_gathers_no_batch(compared, case):
     assert parameters <= sum(found["all-reduce"]) <= parameters + 2 + 16 * many_devices.CHANNELS
     # Mixup needs a row from the neighbour, 64 pixels and 3 classes, in each part of the batch.
     moved = sum(found.get("collective-permute", [0]))
-    assert moved == {"drawn": 67, "accumulated": 2 * 67}.get(case, 0)
+    assert moved == {"drawn": 67, "accumulated": 2 * 67, "weighted": 2 * 67}.get(case, 0)
 
 
 @pytest.mark.slow

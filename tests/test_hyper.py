@@ -14,7 +14,7 @@ from cnn import fields, hyperparams, registry
 from cnn.data import loader
 from cnn.data.augment import AUGMENTATIONS
 from cnn.optim import AVERAGES, CLIPS, OPTIMIZERS, SCHEDULES
-from cnn.registry import LAYERS
+from cnn.registry import LAYERS, LOSSES
 from cnn.train import multi_step
 from cnn.train.state import _create, _create_on_cpu, create_state
 from cnn.train.step import train_step
@@ -98,6 +98,39 @@ def test_what_shapes_the_program_is_structure(path):
     assert structure(tiny.resolve(FULL, **{path: STRUCTURAL[path]})) != structure(tiny.resolve(FULL))
 
 
+CHOSEN = {"train__loss": "focal(2)", "train__class_weights": "weights((1, 2, 3))"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "text"), [("train__loss", "focal(gamma=0.5)"), ("train__class_weights", "weights((3, 0, 1))")]
+)
+def test_another_number_of_the_loss_compiles_nothing_and_is_not_ignored(path, text):
+    before, _ = tiny.run(tiny.resolve(**CHOSEN), 2)
+    counts = compiled()
+    values = tiny.resolve(**{**CHOSEN, path: text})
+    assert hyperparams.structure(values) == hyperparams.structure(tiny.resolve(**CHOSEN))
+    after, _ = tiny.run(values, 2)
+    assert compiled() == counts
+    assert any(
+        (one != other).any() for one, other in zip(*map(jax.tree.leaves, (before.params, after.params)), strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"train__loss": "sigmoid_cross_entropy"}, {"train__loss": "focal"}, {"train__class_weights": "balanced"}],
+)
+def test_another_loss_is_another_program(changed):
+    assert hyperparams.structure(tiny.resolve(**changed)) != hyperparams.structure(tiny.resolve())
+    assert structure(tiny.resolve(**changed)) != structure(tiny.resolve())
+
+
+def test_by_default_no_number_of_the_loss_is_traced():
+    found = hyperparams.from_values(tiny.resolve())
+    assert jax.tree.leaves((found.loss, found.class_weights)) == []
+
+
 @pytest.mark.slow
 def test_another_width_compiles():
     expected()
@@ -120,6 +153,7 @@ TABLES = {
     **SCHEDULES,
     **CLIPS,
     **AVERAGES,
+    **LOSSES,
 }
 
 

@@ -17,8 +17,8 @@ SOURCES = {
 ORDER = (
     # Each imports only what stands before it; what lies in one folder may import one another, but not in a circle.
     "system",
-    "registry",
     "fields",
+    "registry",
     "expression",
     "patterns",
     "losses",

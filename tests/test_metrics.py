@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from typing import Any
 
 import ml_dtypes
@@ -13,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from cnn import metrics
+from cnn.losses import softmax
 from cnn.metrics import METRICS, Evaluation, evaluate, wilson
 
 
@@ -98,12 +101,72 @@ def test_each_metric_of_the_table_is_a_field_of_the_evaluation_and_says_which_wa
     logits, labels = random_case(50, 12)
     ours = scores(logits, labels)
     for name, kind in METRICS.items():
-        assert kind()(logits, labels) == getattr(ours, name)
+        if name not in ("balanced_accuracy", "auroc"):
+            assert kind()(logits, labels) == getattr(ours, name)
     assert {name: kind.better for name, kind in METRICS.items()} == {
         "accuracy": "higher",
         "top5_accuracy": "higher",
         "loss": "lower",
+        "macro_f1": "higher",
+        "balanced_accuracy": "higher",
+        "auroc": "higher",
     }
+
+
+@pytest.mark.parametrize(("count", "classes"), [(500, 8), (200, 3), (60, 2)])
+def test_metrics_of_imbalance_and_of_ranks_agree_with_scikit_learn(count, classes):
+    logits, labels = random_case(count, classes)
+    logits = np.round(logits)  # so that there are ties
+    predictions, shares = logits.argmax(axis=1), softmax(logits)
+    recalls = sklearn.metrics.balanced_accuracy_score(labels, predictions)
+    assert METRICS["balanced_accuracy"]()(logits, labels) == pytest.approx(recalls, rel=1e-12)
+    binary: Any = {"multi_class": "ovr", "average": "macro"} if classes > 2 else {}
+    area = sklearn.metrics.roc_auc_score(labels, shares if classes > 2 else shares[:, 1], **binary)
+    assert METRICS["auroc"]()(logits, labels) == pytest.approx(area, rel=1e-12)
+
+
+def test_classes_that_do_not_occur_are_left_out_of_the_means():
+    logits = np.array([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0], [1.0, 0.0, 0.5], [0.0, 3.0, 0.0]])
+    labels = np.array([0, 0, 1, 1])
+    assert METRICS["balanced_accuracy"]()(logits, labels) == 0.5
+    # Of the pairs of a 0 and a 1 one tells them right, one wrong, and two are told right by the other class's share.
+    shares = softmax(logits)
+    pairs = [
+        [(np.sign(shares[i, c] - shares[j, c]) + 1) / 2 for i in own for j in other]
+        for c, own, other in ((0, (0, 1), (2, 3)), (1, (2, 3), (0, 1)))
+    ]
+    assert METRICS["auroc"]()(logits, labels) == pytest.approx(np.mean(pairs))
+    assert np.isnan(METRICS["auroc"]()(logits, np.zeros(4, int)))
+
+
+@pytest.mark.parametrize(
+    ("returned", "got"),
+    [
+        (float("nan"), "nan"),
+        (np.float32("inf"), "np.float32(inf)"),
+        (np.ones(3), "shape (3,)"),
+        (None, "None"),
+        (True, "True"),
+        ("0.5", "'0.5'"),
+        (1j, "1j"),
+    ],
+)
+def test_a_metric_that_returns_something_else_than_a_finite_number_is_named(returned, got):
+    message = re.escape(f"odd must return one finite number, got {got}.")
+    with pytest.raises(metrics.NotANumber, match=message) as error:
+        metrics.measure({"odd": lambda logits, labels: returned}, *random_case(5, 3))
+    assert error.value.name == "odd"
+
+
+def test_metrics_are_given_float64_and_integers_and_give_plain_numbers():
+    seen = []
+
+    def kind(logits, labels):
+        seen.append((logits.dtype, labels.dtype))
+        return np.int32(3)
+
+    assert metrics.measure({"of_three": kind}, *random_case(5, 3)) == {"of_three": 3.0}
+    assert seen == [(np.float64, np.int64)]
 
 
 @settings(deadline=None)

@@ -130,7 +130,7 @@ def gradients(text, count):
         grads, others = jax.grad(loss_fn, has_aux=True)(params)
         given = {**variables, "params": params}
         ours = gradient_fn(compiled)(state.hyper, given, *images, jax.random.key(0))
-        return tuple(ours), (grads, *others)
+        return tuple(ours), (grads, *others, None)
 
     return both(variables["params"])
 
@@ -232,6 +232,48 @@ def test_label_smoothing_is_its_closed_form():
     targets = 0.8 * jax.nn.one_hot(images.labels[:8], 3) + 0.2 / 3
     np.testing.assert_allclose(smoothed[0]["loss"], -(targets * log).sum(), rtol=1e-5)
     assert smoothed[0]["correct"] == history[0]["correct"]
+
+
+WEIGHTS = np.array([1.0, 3.0, 0.2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("unusable", [0, 3])
+def test_a_weighted_loss_is_divided_by_the_sum_of_the_weights(parts, unusable):
+    chosen = {"train__class_weights": "weights((1, 3, 0.2))", "train__label_smoothing": 0.2, "optimizer__name": "sgd"}
+    skips = {"data__on_error": "skip"} if unusable else {}
+    values = tiny.resolve(**chosen, **skips, train__accumulate_steps=parts)
+    state, compiled = tiny.start(values)
+    before, images = host(state.params), tiny.split()
+    usable = np.arange(8) >= unusable
+    marked = images._replace(labels=images.labels.at[:unusable].set(-1))
+    after, metrics = multi_step.run_step(state, marked, tiny.rows(0), program=compiled)
+    labels = np.eye(3)[np.asarray(images.labels[:8])]
+    weights = (labels @ WEIGHTS)[usable]
+
+    def mean(params):
+        log = jax.nn.log_softmax(forward(values, params, images.images[:8]))
+        losses = -((0.8 * labels + 0.2 / 3) * log).sum(1)[usable]
+        return (losses * weights).sum() / weights.sum(), losses
+
+    (expected, losses), grads = jax.value_and_grad(mean, has_aux=True)(before)
+    np.testing.assert_allclose(metrics["loss"], (np.asarray(losses) * weights).sum(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["weight"], weights.sum(), rtol=1e-6)
+    assert metrics["count"] == usable.sum()
+    np.testing.assert_allclose(metrics["loss"] / metrics["weight"], expected, rtol=1e-5)
+    rate = values.optimizer.learning_rate
+    networks.agree(host(after.params), jax.tree.map(lambda old, grad: old - rate * grad, before, grads), 1e-5)
+
+
+def test_a_batch_that_weighs_nothing_changes_nothing():
+    values = tiny.resolve(train__class_weights="weights((0, 0, 1))", optimizer__name="sgd")
+    state, compiled = tiny.start(values)
+    before, images = host(state.params), tiny.split()
+    images = images._replace(labels=jnp.zeros_like(images.labels))
+    after, metrics = multi_step.run_step(state, images, tiny.rows(0), program=compiled)
+    assert (float(metrics["loss"]), float(metrics["weight"]), int(after.bad_step)) == (0, 0, -1)
+    networks.agree(host(after.params), before, 0)
 
 
 @pytest.mark.slow

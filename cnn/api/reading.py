@@ -1,7 +1,7 @@
 """A run as its directory tells it: its config, its classes, its weights, an evaluation. Imports no JAX by itself."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from cnn.config.config import Config, ConfigError
 from cnn.data import user_images
 from cnn.data.user_images import UnreadableImage
 from cnn.report.run_files import EvaluationRecord
-from cnn.runs import recorded_data, run_dir
+from cnn.runs import recorded_code, recorded_data, run_dir
 
 if TYPE_CHECKING:
     from cnn.data.types import Dataset
@@ -21,15 +21,20 @@ SPLITS = ("train", "valid", "test")
 WEIGHTS = ("last", "best", "ema")
 
 
-def read_run(workdir: Path) -> Config:
-    """Returns the config of a run, from its `config.json`; no config file is executed.
+def read_run(workdir: Path, extensions: Sequence[str] = ()) -> Config:
+    """Returns the config of a run, from its `config.json`; no config file is executed, and its extensions are.
+
+    Args:
+      workdir: the run's directory.
+      extensions: files with the run's own code, where they are not what and where they were.
 
     Raises:
-      ConfigError: the directory holds no run, or its config is not valid.
+      ConfigError: the directory holds no run, its config is not valid, or its extensions are not what they were.
     """
     saved = run_dir.read_config(workdir)
+    code = recorded_code.to_import(workdir, saved, extensions)
     try:
-        return resolve.resolve(saved, recorded=True)
+        return resolve.resolve({**saved, "extensions": code}, recorded=True)
     except ConfigError as error:
         raise ConfigError([f"{workdir / run_dir.CONFIG}: {problem}" for problem in error.problems]) from None
 

@@ -64,16 +64,18 @@ class Curve(NamedTuple):
 
 
 class Curves(dict[str, Curve]):
-    """The learning curves of a run: `train loss` and `valid loss` in nats, accuracies in [0, 1], `learning rate`."""
+    """The learning curves of a run: `train loss` and `valid loss` in nats, accuracies in [0, 1], `learning rate`.
+
+    Further metrics of the validation split are called like `valid macro_f1`.
+    """
 
     def _repr_html_(self) -> str:
-        charts = [
-            notebook_html.chart(
-                {name.removesuffix(f" {what}"): self[name] for name in self if name.endswith(what)}, what
-            )
-            for what in ("loss", "accuracy", "learning rate")
-        ]
-        return notebook_html.joined(charts)
+        by_kind: dict[str, dict[str, Curve]] = {"loss": {}, "accuracy": {}, "learning rate": {}}
+        for name, curve in self.items():
+            split, _, what = name.partition(" ")
+            of_split = split in ("train", "valid")
+            by_kind.setdefault(what if of_split else name, {})[split if of_split else name] = curve
+        return notebook_html.joined([notebook_html.chart(lines, what) for what, lines in by_kind.items()])
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -96,6 +98,11 @@ class SplitEvaluation:
     def loss(self) -> float:
         """The mean cross-entropy, in nats."""
         return self.record["loss"]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The monitored metric and those of `eval.metrics`, by name, but for accuracy and loss."""
+        return self.record.get("metrics", {})
 
     @property
     def confusion(self) -> Int[np.ndarray, "classes classes"]:

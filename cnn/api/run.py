@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from cnn.api import reading
 from cnn.api.results import Curve, Curves, ImageJourney, Maps, Predictions, SplitEvaluation, Summary
 from cnn.config import files
-from cnn.config.config import ConfigError, renamed
+from cnn.config.config import Config, ConfigError, renamed
 from cnn.config.files import ConfigLike
 from cnn.data.types import DataError
 from cnn.data.user_images import UnreadableImage
@@ -83,22 +83,34 @@ def interruptible() -> Iterator[Preemption]:
             raise KeyboardInterrupt("interrupted and saved; the same call continues from there") from None
 
 
-def load(workdir: str | os.PathLike[str]) -> "Run":
+def load(workdir: str | os.PathLike[str], extensions: str | Sequence[str] = ()) -> "Run":
     """Opens a run, finished or not, from its directory; no config file is executed.
+
+    What needs the network itself (its evaluation, predictions, journeys) imports the run's own extensions.
+
+    Args:
+      workdir: the run's directory.
+      extensions: files with the run's own code, where they are not what and where they were.
 
     Raises:
       ConfigError: the directory holds no run, or its config is not valid.
     """
-    return Run(Path(workdir))
+    return Run(Path(workdir), (extensions,) if isinstance(extensions, str) else extensions)
 
 
 class Run:
     """A run that is on disk; what needs its parameters reads the newest checkpoint, or the one that is asked for."""
 
-    def __init__(self, workdir: Path) -> None:
+    def __init__(self, workdir: Path, extensions: Sequence[str] = ()) -> None:
         """Opens the run in a directory; see `load`."""
         self.workdir = workdir
-        self._values = reading.read_run(workdir)
+        self._extensions = extensions
+        self._recorded = run_files.read(workdir).config
+
+    @cached_property
+    def _values(self) -> Config:
+        """The config with the run's own code, executed."""
+        return reading.read_run(self.workdir, self._extensions)
 
     @property
     def config(self) -> ConfigDict:
@@ -112,12 +124,12 @@ class Run:
 
     @property
     def _files(self) -> run_files.RunFiles:
-        return run_files.RunFiles(self.workdir, self._values, running=lock.is_held(self.workdir))
+        return run_files.RunFiles(self.workdir, self._recorded, running=lock.is_held(self.workdir))
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, one for each logit."""
-        return tuple(recorded_data.class_names(self.workdir, self._values.data.classes))
+        return tuple(recorded_data.class_names(self.workdir, self._recorded.data.classes))
 
     @property
     def curves(self) -> Curves:
@@ -126,6 +138,7 @@ class Run:
         points = {f"{split} loss": recorded.loss[split] for split in ("train", "valid")}
         points |= {f"{split} accuracy": recorded.accuracy[split] for split in ("train", "valid")}
         points["learning rate"] = recorded.learning_rate
+        points |= {f"valid {name}": line for name, line in recorded.further.items()}
         arrays = {name: Curve(*map(np.asarray, zip(*line, strict=True))) for name, line in points.items() if line}
         return Curves(arrays)
 
@@ -136,7 +149,7 @@ class Run:
 
     def summary(self) -> Summary:
         """Returns what every layer makes of an image."""
-        return Summary(self._values.data.image_shape, self._values.rows)
+        return Summary(self._recorded.data.image_shape, self._recorded.rows)
 
     def variables(self, weights: str | None = None) -> dict[str, Any]:
         """Returns `params` and `batch_stats` as NumPy arrays, by layer and name.
@@ -164,7 +177,7 @@ class Run:
         Raises:
           ConfigError: the network has no convolution.
         """
-        row = next((row for row in self._values.rows if isinstance(row.layer, Conv)), None)
+        row = next((row for row in self._recorded.rows if isinstance(row.layer, Conv)), None)
         if row is None:
             raise ConfigError(["config.model.layers: no convolution, so there are no filters to see"])
         arrays: Any = self.params

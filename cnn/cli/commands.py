@@ -27,18 +27,20 @@ COMMANDS = {
     ),
     "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True, only_prints=True),
     "eval": Command(
-        "evaluate a run's checkpoint on every example of a split", ("workdir", "split", "weights", "data_dir"), False
+        "evaluate a run's checkpoint on every example of a split",
+        ("workdir", "split", "weights", "data_dir", "extensions"),
+        False,
     ),
     "report": Command("write the page of a run or a sweep again, report.html, from its files", ("workdir",), False),
     "explain": Command(
         "follow images through a run's network, check every number, and write the run's page with their journeys",
-        ("workdir", "choose", "images", "split", "weights", "max_mb", "invert", "data_dir"),
+        ("workdir", "choose", "images", "split", "weights", "max_mb", "invert", "data_dir", "extensions"),
         False,
         words="[PICTURE_OR_FOLDER...]",
     ),
     "predict": Command(
         "what a run's network takes your own pictures for",
-        ("workdir", "weights", "top", "invert", "json", "csv"),
+        ("workdir", "weights", "top", "invert", "json", "csv", "extensions"),
         False,
         words="PICTURE_OR_FOLDER...",
         only_prints=True,
@@ -53,7 +55,7 @@ COMMANDS = {
     ),
     "export": Command(
         "a run's network as one file for other programs: StableHLO, ONNX or safetensors",
-        ("workdir", "format", "out", "input", "weights"),
+        ("workdir", "format", "out", "input", "weights", "extensions"),
         False,
     ),
     "filters": Command(
@@ -93,6 +95,7 @@ FLAGS = {
     "devices": "N        how many devices share each batch, or all (default)",
     "distributed": "HOW  off (default), auto (Slurm, Open MPI, TPU), or HOST:PORT,N,I for process I of N",
     "data_dir": "DIR     where the data are, if they have moved",
+    "extensions": "FILES the run's own code, where it is not what and where it was: its copy in runs/NAME/code, say",
     "top": "N            how many classes to show of each picture, the likeliest first (default 5)",
     "invert": "WHEN      turn light for dark: yes, no, or auto (default: where a picture is light around and the run's "
     "are dark, or the other way round; one of the exact size is left as it is)",

@@ -14,6 +14,8 @@ from cnn.config.config import Config, ConfigError, Override
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.data.types import DataError
 from cnn.layers.base import LayerError
+from cnn.registry import ExtensionError
+from cnn.report import run_files
 from cnn.runs import lock, run_dir
 from cnn.system import environment, multihost, preemption, redaction
 from cnn.system.text import plain
@@ -41,7 +43,7 @@ def _run(invocation: Invocation) -> int:
         return module.run(*prepared, invocation.flags, **words)
     except ConfigError as error:
         return _fail(error.problems, WRONG)
-    except (DataError, LayerError, run_dir.BrokenFile, multihost.Unlike) as error:
+    except (DataError, ExtensionError, LayerError, run_dir.BrokenFile, multihost.Unlike) as error:
         return _fail([str(error)], WRONG)
     except lock.Held as error:
         return _fail([str(error)], HELD)
@@ -131,7 +133,10 @@ def _from_run(invocation: Invocation) -> tuple[Config | None, Path]:
     if "workdir" not in invocation.flags:
         raise ConfigError([f"--workdir: {invocation.command} needs a run's directory. Write --workdir=runs/NAME"])
     workdir = Path(invocation.flags["workdir"])
-    return (None if invocation.command == "report" and _holds_sweep(workdir) else read_run(workdir)), workdir
+    if invocation.command == "report":
+        return (None if _holds_sweep(workdir) else run_files.read(workdir).config), workdir
+    extensions = invocation.flags.get("extensions", "")
+    return read_run(workdir, [path.strip() for path in extensions.split(",") if path.strip()]), workdir
 
 
 def _holds_sweep(workdir: Path) -> bool:

@@ -87,6 +87,8 @@ def evaluation(record: EvaluationRecord) -> None:
         f"{top5}loss {record['loss']:.4f}, macro F1 {record['macro_f1']:.4f}, "
         f"expected calibration error {record['ece']:.4f}"
     )
+    if further := record.get("metrics"):
+        console.print(plain(", ".join(f"{name} {value:.4f}" for name, value in further.items())))
     names = [plain(entry["name"]) for entry in record["classes"]]
     header = ("class", "precision", "recall", "F1", "examples")
     lines = [

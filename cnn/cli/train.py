@@ -7,7 +7,7 @@ from typing import Any
 
 from cnn.cli import parser, printing
 from cnn.config.config import Config
-from cnn.runs import numerics, run_dir
+from cnn.runs import numerics, recorded_code, run_dir
 from cnn.system import multihost
 from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate
@@ -26,6 +26,7 @@ def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
 
 def _announce(config: Config, workdir: Path) -> None:
     run_dir.check_same_config(config, workdir)
+    recorded_code.check_same(config, workdir)
     if not (workdir / run_dir.RESULT).exists():
         numerics.check(config, workdir)
         init_from.check(config, workdir)

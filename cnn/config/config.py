@@ -1,11 +1,13 @@
 """What a config is made of, and what comes out: the checked values, or the list of problems."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnn import patterns
+from cnn import patterns, registry
+from cnn.config.extensions import Extension
 from cnn.config.sections import Checkpoint, Data, Eval, Report, Seed, Train
+from cnn.expression import written
 from cnn.layers.base import Layer, Parameter
 from cnn.model.summary import Row
 from cnn.optim import OPTIMIZERS, SCHEDULES
@@ -20,9 +22,16 @@ SECTIONS: dict[str, type] = {
 NAMED: dict[str, dict[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
 """Sections whose `name` chooses the record."""
 DEFAULT_NAMES = {"schedule": "constant"}
-SCALARS: dict[str, tuple[Any, Any]] = {"seed": (Seed, 0), "init_from": (str, ""), "init_layers": (str, "*")}
+SCALARS: dict[str, tuple[Any, Any]] = {
+    "seed": (Seed, 0),
+    "init_from": (str, ""),
+    "init_layers": (str, "*"),
+    "extensions": (tuple[str, ...], ()),
+}
 """Fields of no section: their annotations and defaults."""
 KNOWN = (*SCALARS, "model", *SECTIONS, *NAMED)
+ALWAYS = ("accuracy", "loss")
+"""The metrics that are always measured."""
 RENAMED = {"data.fit": "data.resize"}
 """Fields that had another name, and the one they have: configs of earlier runs, files and flags may say either."""
 
@@ -43,6 +52,8 @@ class Config:
     """What trained parameters to start from: a run, one of its checkpoints, or a `.safetensors` file; empty: none."""
     init_layers: str
     """Which arrays come from there, as patterns over their paths, see `cnn.patterns`; the others are initialised."""
+    extensions: tuple[str, ...]
+    """A user's own files, or modules, whose classes and functions the config names, see `cnn.config.extensions`."""
     layers: tuple[Layer, ...]
     rows: tuple[Row, ...]
     data: Data
@@ -54,6 +65,8 @@ class Config:
     report: Report
     json: str
     """Every field with its value, expressions as text: what `config.json` holds."""
+    code: tuple[Extension, ...] = ()
+    """The extensions as they were read and executed; none where a run's config was only read."""
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -61,9 +74,35 @@ class Config:
         return patterns.matching(self.train.freeze, array_paths(self.rows, "params"))
 
     @property
+    def monitor(self) -> str:
+        """The name of the metric that patience, the best weights and sweeps follow."""
+        return written(self.train.monitor)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What is measured of a split besides its loss and accuracy, by name: the monitor, and `eval.metrics`."""
+        named = {written(metric): metric for metric in (self.train.monitor, *self.eval.metrics)}
+        return {name: metric for name, metric in named.items() if name not in ALWAYS}
+
+    @property
+    def foreign(self) -> set[type]:
+        """The classes of its records that are not this package's: a user's own, or a library's."""
+        return {type(each) for each in _records(vars(self).values()) if registry.origin_of(each) != registry.PACKAGE}
+
+    @property
     def order_seed(self) -> int:
         """The seed of the data order."""
         return self.data.order.seed_of(self.seed)
+
+
+def _records(parts: Iterable[Any]) -> Iterator[Any]:
+    """Yields every record among parts of a config, at any depth."""
+    for part in parts:
+        if isinstance(part, tuple):
+            yield from _records(part)
+        elif dataclasses.is_dataclass(part):
+            yield part
+            yield from _records(vars(part).values())
 
 
 def arrays(rows: Sequence[Row], *collections: str) -> dict[str, Parameter]:

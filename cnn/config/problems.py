@@ -4,14 +4,24 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cnn import fields
-from cnn.expression import ExpressionError, build, build_one
+from cnn import fields, registry
+from cnn.expression import ExpressionError, Recorded, StandIn, build, build_one
 
 
 class Typed(NamedTuple):
     """A value still as it was typed after a flag."""
 
     text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Named(StandIn):
+    """What stands for a user's loss, optimizer, metric, ..., of which nothing but the name is known."""
+
+    name: str
+    text: str
+    better: str = "higher"
+    """Of a metric: which way."""
 
 
 class Problems(list[str]):
@@ -29,6 +39,8 @@ class Section:
     name: str
     given: Mapping[str, Any]
     problems: Problems
+    recorded: Mapping[str, Any] | None = None
+    """What a run recorded of code that is not this package's; then such names are left as they are, see `Named`."""
     plain: dict[str, object] = dataclasses.field(default_factory=dict)
     """The fields parsed so far, as JSON values."""
 
@@ -54,8 +66,16 @@ class Section:
         name = self.given.get("name", default)
         name = name.text if isinstance(name, Typed) else name
         section = dataclasses.replace(self, given={field: self.given[field] for field in self.given if field != "name"})
-        if isinstance(name, str) and name in kinds:
-            record = section.record(kinds[name], of=f" of {name}")
+        if self.recorded is not None and isinstance(name, str) and name not in kinds:
+            self.plain.update({**section.given, "name": name})
+            return self._named(name, name)
+        try:
+            kind = registry.find(kinds, name) if isinstance(name, str) else None
+        except ValueError as error:
+            self._note("name", str(error))
+            return None
+        if kind is not None:
+            record = section.record(kind, of=f" of {name}")
             self.plain["name"] = name
             return record
         self._note("name", f"unknown name {name!r}. {fields.did_you_mean(str(name), kinds)}")
@@ -75,14 +95,18 @@ class Section:
             if name not in known:
                 self._note(name, f"unknown field{of}. {fields.did_you_mean(name, known)}")
 
+    def _named(self, name: str, text: str) -> Named:
+        return Named(name, text, (self.recorded or {}).get("better", {}).get(name, "higher"))
+
     def _field(self, name: str, annotation: Any, value: Any) -> Any:
         return parse_field(f"{self.name}.{name}", annotation, value, self.problems)
 
     def _expression(self, name: str, language: fields.Language, text: Any) -> Any:
         if not isinstance(text, str):
             return None
+        kinds = language.kinds if self.recorded is None else Recorded(language.kinds, self._named)
         try:
-            return build(text, language.kinds).items if language.chain else build_one(text, language.kinds)
+            return build(text, kinds).items if language.chain else build_one(text, kinds)
         except ExpressionError as error:
             self._note(name, str(error))
             return None

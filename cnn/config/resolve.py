@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cnn import fields
-from cnn.config import sections, validate
+from cnn.config import extensions, sections, validate
 from cnn.config.config import (
     DEFAULT_NAMES,
     KNOWN,
@@ -21,11 +21,11 @@ from cnn.config.config import (
     renamed,
 )
 from cnn.config.problems import Problems, Section, Typed, parse_field
-from cnn.expression import ExpressionError
-from cnn.layers.base import Layer
+from cnn.expression import ExpressionError, Recorded
+from cnn.layers.base import Layer, RecordedLayer
 from cnn.model import summary
 from cnn.model.summary import Row
-from cnn.registry import LAYERS
+from cnn.registry import LAYERS, ExtensionError
 
 RESERVED = frozenset({"layers", "classes", *LAYERS})
 
@@ -46,13 +46,20 @@ class Network(NamedTuple):
     plain: dict[str, object]
 
 
-def resolve_network(given: Mapping[str, Any], data: sections.Data | None, problems: Problems) -> Network | None:
+def resolve_network(
+    given: Mapping[str, Any],
+    data: sections.Data | None,
+    problems: Problems,
+    recorded: Mapping[str, Any] | None = None,
+) -> Network | None:
     """Returns the network of the section `model`; on a problem notes it and returns `None`.
 
     Args:
       given: `layers` and names, some still `Typed`.
       data: gives the image shape and the classes; where that section has problems, shapes are not checked.
       problems: of the whole config.
+      recorded: what a run recorded of the layers that are not this package's, by path; then none of their names is
+        looked up.
     """
     plain = {name: _plain(name, value) for name, value in given.items()}
     text = plain.get("layers")
@@ -63,8 +70,9 @@ def resolve_network(given: Mapping[str, Any], data: sections.Data | None, proble
     if not _check_names(names, problems):
         return None
     try:
-        built = summary.parse(text, {**names, "classes": data.classes if data else 1})
-        rows = summary.fit(built, text, data.image_shape, data.classes) if data else ()
+        kinds = LAYERS if recorded is None else Recorded(LAYERS, RecordedLayer)
+        built = summary.parse(text, {**names, "classes": data.classes if data else 1}, kinds)
+        rows = summary.fit(built, text, data.image_shape, data.classes, recorded or {}) if data else ()
     except ExpressionError as error:
         problems.note("model.layers", str(error))
         return None
@@ -94,7 +102,13 @@ def _check_names(names: Mapping[str, Any], problems: Problems) -> bool:
     return len(problems) == before
 
 
-def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = (), *, recorded: bool = False) -> Config:
+def resolve(
+    raw: Mapping[str, Any],
+    overrides: Sequence[Override] = (),
+    *,
+    recorded: bool = False,
+    code: Mapping[str, Any] | None = None,
+) -> Config:
     """Returns the checked values of a config with flags applied.
 
     Args:
@@ -102,6 +116,8 @@ def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = (), *, recor
         the names that they had in earlier versions.
       overrides: applied in order.
       recorded: whether a run was made with it, which can be read even where nothing would be trained with it today.
+      code: what the run recorded of code that is not this package's, see `cnn.runs.recorded_code`. Then no extension is
+        imported and no library is asked for a name: the config can be read and compared, and nothing computed.
 
     Raises:
       ConfigError: lists every problem.
@@ -109,14 +125,17 @@ def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = (), *, recor
     problems = Problems()
     scalars, sections = _given(raw, overrides, problems)
     built: dict[str, Any] = {name: parse_field(name, SCALARS[name][0], scalars[name], problems) for name in SCALARS}
-    plain: dict[str, object] = dict(built)
+    plain: dict[str, object] = {name: fields.to_json(value) for name, value in built.items()}
+    executed = _code(built["extensions"], problems) if code is None else ()
     for name, kind in SECTIONS.items():
-        section = Section(name, sections[name], problems)
+        section = Section(name, sections[name], problems, recorded=code)
         built[name], plain[name] = section.record(kind), section.plain
     for name, kinds in NAMED.items():
-        section = Section(name, sections[name], problems)
+        section = Section(name, sections[name], problems, recorded=code)
         built[name], plain[name] = section.named(kinds, DEFAULT_NAMES.get(name)), section.plain
-    model = resolve_network(sections["model"], built["data"], problems)
+    model = resolve_network(
+        sections["model"], built["data"], problems, None if code is None else code.get("layers", {})
+    )
     if not problems and model is not None:
         validate.check(built["data"], built["train"], built["eval"], problems)
         validate.check_patterns(built, model.rows, problems)
@@ -126,7 +145,21 @@ def resolve(raw: Mapping[str, Any], overrides: Sequence[Override] = (), *, recor
         raise ConfigError(problems)
     plain["model"] = model.plain
     text = json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    return Config(**built, layers=model.layers, rows=model.rows, json=text)
+    return Config(**built, layers=model.layers, rows=model.rows, json=text, code=executed)
+
+
+def _code(paths: tuple[str, ...] | None, problems: Problems) -> tuple[extensions.Extension, ...]:
+    """Executes the extensions of a config, and those alone.
+
+    Raises:
+      ConfigError: one cannot be; what else is wrong would mostly follow from that.
+    """
+    try:
+        code = extensions.read(paths or ())
+        extensions.use(code)
+    except ExtensionError as error:
+        raise ConfigError([*problems, str(error)]) from error
+    return code
 
 
 def _given(raw: Mapping[str, Any], overrides: Sequence[Override], problems: Problems) -> Given:

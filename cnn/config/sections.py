@@ -10,6 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from cnn.data.augment import AUGMENTATIONS
 from cnn.fields import Bounds, Count, Fraction, Language, Natural, Positive, Rate
+from cnn.losses import LOSSES, WEIGHTINGS
+from cnn.metrics import METRICS
 from cnn.optim import AVERAGES, CLIPS
 from cnn.registry import CADENCES, ORDERS, STOPS, cadence, order, stop
 
@@ -23,8 +25,10 @@ class Never:
 
     needs_valid: ClassVar[bool] = False
 
-    def reason(self, train_accuracy: float, valid_accuracy: float | None, stale_evaluations: int) -> str | None:
-        del train_accuracy, valid_accuracy, stale_evaluations
+    def reason(
+        self, train_accuracy: float, valid_accuracy: float | None, stale_evaluations: int, monitor: str = "accuracy"
+    ) -> str | None:
+        del train_accuracy, valid_accuracy, stale_evaluations, monitor
         return None
 
 
@@ -40,15 +44,18 @@ class Target:
         """Whether it can only end a run that has a validation split."""
         return self.split == "valid"
 
-    def reason(self, train_accuracy: float, valid_accuracy: float | None, stale_evaluations: int) -> str | None:
+    def reason(
+        self, train_accuracy: float, valid_accuracy: float | None, stale_evaluations: int, monitor: str = "accuracy"
+    ) -> str | None:
         """Returns why training ends after an epoch, `None` where it does not.
 
         Args:
           train_accuracy: the mean over the epoch's steps.
           valid_accuracy: after the epoch; `None` where it was not evaluated.
-          stale_evaluations: so many in a row without a better validation accuracy.
+          stale_evaluations: so many in a row in which the monitored metric of the validation split was not better.
+          monitor: that metric's name.
         """
-        del stale_evaluations
+        del stale_evaluations, monitor
         accuracy = train_accuracy if self.split == "train" else valid_accuracy
         if accuracy is not None and accuracy > self.accuracy:
             return f"{self.split} accuracy {accuracy:.4f} is above the target {self.accuracy:g}"
@@ -57,17 +64,19 @@ class Target:
 
 @stop
 class Patience:
-    """Stops after so many evaluations in a row without a better validation accuracy."""
+    """Stops after so many evaluations in a row that did not better `train.monitor` on the validation split."""
 
     evaluations: Count
 
     needs_valid: ClassVar[bool] = True
 
-    def reason(self, train_accuracy: float, valid_accuracy: float | None, stale_evaluations: int) -> str | None:
+    def reason(
+        self, train_accuracy: float, valid_accuracy: float | None, stale_evaluations: int, monitor: str = "accuracy"
+    ) -> str | None:
         """Returns why training ends after an epoch, `None` where it does not; see `Target.reason`."""
         del train_accuracy, valid_accuracy
         if stale_evaluations >= self.evaluations:
-            return f"no better validation accuracy in {self.evaluations} evaluations"
+            return f"no better validation {monitor} in {self.evaluations} evaluations"
         return None
 
 
@@ -181,7 +190,14 @@ class Train:
     batch_size: Count = 32
     """Pictures of one step; what is left at the end of an epoch and makes no full batch is left out of it."""
     epochs: Count = 5
+    loss: Annotated[Any, Language(LOSSES)] = "softmax_cross_entropy"
+    """What training minimises, of each example."""
+    class_weights: Annotated[Any, Language(WEIGHTINGS)] = "none"
+    """How much an example of each class counts in the loss, whose mean is that by weight; a mixture of labels counts as
+    much as its parts."""
     label_smoothing: Rate = 0.0
+    """With s, the loss is given (1 - s) label + s / classes: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
+    section 7."""
     clip: Annotated[Any, Language(CLIPS)] = "none"
     average: Annotated[Any, Language(AVERAGES)] = "none"
     freeze: str = ""
@@ -194,6 +210,8 @@ class Train:
     """What the gradients need of each layer is kept (none), computed a second time from the layer's input (layers), or
     from the input of every block of about the square root of the number of layers (blocks): less memory, more time."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    monitor: Annotated[Any, Language(METRICS)] = "accuracy"
+    """The metric of the validation split that patience, the best weights and sweeps follow."""
     stop: Annotated[Any, Language(STOPS)] = "never"
     dispatch: Literal["auto", "step", "loop", "scan"] = "auto"
     """One call a step, as many steps a call as a second or so allows (loop), or all up to the end of the epoch or the
@@ -207,6 +225,8 @@ class Eval:
 
     batch_size: Count = 500
     every_epochs: Count = 1
+    metrics: Annotated[Any, Language(METRICS, chain=True)] = ""
+    """What validations and evaluations measure besides accuracy, loss and `train.monitor`."""
     weights: Literal["last", "best", "ema"] = "last"
     test: bool = True
     """Whether the end of training reads the test split; False while choices are made on valid."""

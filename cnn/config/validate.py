@@ -6,9 +6,10 @@ from typing import Any
 
 from cnn import patterns
 from cnn.config import sections
-from cnn.config.config import array_paths
+from cnn.config.config import ALWAYS, array_paths
 from cnn.config.problems import Problems
 from cnn.data.types import DATASET_NAME
+from cnn.expression import written
 from cnn.layers.normalisation import BatchNorm
 from cnn.model.summary import Row
 from cnn.optim import averages
@@ -33,6 +34,14 @@ def check(data: sections.Data, train: sections.Train, evaluation: sections.Eval,
             "train.accumulate_steps",
             f"must divide train.batch_size = {train.batch_size}, got {train.accumulate_steps}.",
         )
+    if message := train.class_weights.refusal(data.classes):
+        problems.note("train.class_weights", message)
+    names = [written(metric) for metric in evaluation.metrics]
+    for name in dict.fromkeys(names):
+        if name in ALWAYS:
+            problems.note("eval.metrics", f"holds what is measured anyway, got {name}. Leave it out.")
+        elif names.count(name) > 1:
+            problems.note("eval.metrics", f"holds a metric {names.count(name)} times, got {name}. Write it once.")
     if evaluation.weights == "ema" and isinstance(train.average, averages.NoAverage):
         problems.note("eval.weights", 'is "ema" but none is kept. Set train.average = "ema(0.999)".')
     if data.valid_fraction == 0 or data.train_on != "train":

@@ -14,12 +14,12 @@ JAX is imported when the first draw is made: a config with augmentations is read
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from etils import epy
 
 from cnn.fields import Count, Fraction, NonNegative, Positive
-from cnn.registry import AUGMENTATIONS, augmentation
+from cnn.registry import AUGMENTATIONS, ExtensionError, FunctionForm, OfFunction, augmentation, blamed
 
 with epy.lazy_imports():
     import jax
@@ -89,8 +89,35 @@ def augment(
             names = ", ".join(known.__name__ for known in AUGMENTATIONS.values())
             raise TypeError(f"kinds[{position}]: no augmentation, got {kind!r}. Known: {names}.")
         keys = jax.vmap(jax.random.fold_in, (0, None))(row_keys, position)
-        images, labels = kind.apply(images, labels, Draws(keys, batch_rows.row_before))
+        apply = blamed(kind, "data.augment", kind.apply)
+        images, labels = apply(images, labels, Draws(keys, batch_rows.row_before))
     return images, labels
+
+
+class AugmentationFunction(OfFunction):
+    """An augmentation that a function computes of one image at a time; what leaves [0, 1] is cut off."""
+
+    kind: ClassVar[str]
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        values = {"image": images, "label": labels, "key": draws.keys}
+        if {"image_before", "label_before"} & set(self.given):
+            values |= {"image_before": draws.row_before(images), "label_before": draws.row_before(labels)}
+        made = jax.vmap(lambda values: self.call(**values))(values)
+        changed, relabelled = made if isinstance(made, tuple) else (made, labels)
+        for what, before, after in (("an image", images, changed), ("a label", labels, relabelled)):
+            if getattr(after, "shape", None) != before.shape:
+                shape = after.shape[1:] if hasattr(after, "shape") else type(after).__name__
+                raise ExtensionError(
+                    f"config.data.augment: {type(self).kind} must return {what} of the shape {before.shape[1:]}, "
+                    f"got {shape}."
+                )
+        return jnp.clip(changed, 0, 1).astype(images.dtype), relabelled.astype(labels.dtype)
+
+
+AUGMENTATIONS.function = FunctionForm(
+    AugmentationFunction, ("image",), ("key", "label", "image_before", "label_before")
+)
 
 
 @augmentation

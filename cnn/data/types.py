@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Bool, Int32, UInt8
+from jaxtyping import Bool, Int32, Int64, UInt8
 
 from cnn.data.bad_examples import BadExamples
 
@@ -90,6 +90,10 @@ class Split:
         """Copies the named rows, in the order given."""
         images = self.images.take(rows) if isinstance(self.images, Stored) else self.images[rows]
         return Split(images, self.labels[rows], None if self.unusable is None else self.unusable[rows])
+
+    def counts(self, classes: int) -> Int64[np.ndarray, " classes"]:
+        """Returns how many pictures each of so many classes has, those that cannot be used included."""
+        return np.bincount(self.labels, minlength=classes).astype(np.int64)
 
     def marked(self, rows: slice | np.ndarray = slice(None)) -> Int32[np.ndarray, " rows"]:
         """Returns the labels, `UNUSABLE` for pictures that are known to be so: stored ones once they were read."""

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cnn import fields
+from cnn.expression import StandIn
+from cnn.expression import written as written
+from cnn.registry import layer as layer
 
 if TYPE_CHECKING:
     import jax
@@ -259,6 +261,47 @@ class Layer:
         )
 
 
+class RecordedLayer(StandIn, Layer):
+    """What stands for a layer that is not this package's: it says what the run recorded of it."""
+
+    def __init__(self, name: str, text: str, about: Mapping[str, Any] | None = None) -> None:
+        """Takes its name and its text in the config, and the record of `to_record`."""
+        vars(self).update(name=name, text=text, about=about)
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        return self.name
+
+    about: ClassVar[Mapping[str, Any]]
+
+    def output(self, shape: Shape) -> Shape:
+        return tuple(self.about["output"])
+
+    def formula(self, shape: Shape) -> str:
+        return str(self.about["formula"])
+
+    def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
+        return tuple(Parameter(name, tuple(shape), *rest) for name, shape, *rest in self.about["parameters"])
+
+    def macs(self, shape: Shape) -> int:
+        return int(self.about["macs"])
+
+    def reach(self, shape: Shape) -> Reach | None:
+        reach = self.about["reach"]
+        return None if reach is None else Reach(*(tuple(pair) for pair in reach))
+
+
+def to_record(layer: Layer, shape: Shape) -> dict[str, Any]:
+    """Returns what a run keeps of a layer that is not this package's, in JSON, so that its page needs no code."""
+    return {
+        "output": list(layer.output(shape)),
+        "formula": layer.formula(shape),
+        "parameters": [[*parameter] for parameter in layer.parameters(shape)],
+        "macs": layer.macs(shape),
+        "reach": layer.reach(shape),
+    }
+
+
 def require_map(shape: Shape) -> tuple[int, int, int]:
     """Returns the height, width and channels.
 
@@ -274,29 +317,3 @@ def require_map(shape: Shape) -> tuple[int, int, int]:
 def show(shape: Shape) -> str:
     """Returns a shape as it is usually written: `26x26x64`, `1600`."""
     return "x".join(map(str, shape))
-
-
-def written(layer: Layer) -> str:
-    """Returns the layer as it stands in an expression, defaults left out: `conv(64, 3)`."""
-    annotations, defaults = fields.options(type(layer)), fields.defaults(type(layer))
-    required = {name: getattr(layer, name) for name, default in defaults.items() if default is fields.REQUIRED}
-    plain = type(layer)(**required)  # a default may follow from another field: the strides of a pooling
-    shown: list[str] = []
-    for name, annotation in annotations.items():
-        value = getattr(layer, name)
-        if fields.is_nested(annotation):
-            continue
-        if name in required:
-            shown.append(_short(value))
-        elif value != getattr(plain, name):
-            shown.append(f"{name}={_short(value)}")
-    return f"{layer.kind}({', '.join(shown)})" if shown else layer.kind
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, tuple) and len(set(value)) == 1:
-        return str(value[0])
-    if isinstance(value, float):
-        short = f"{value:g}"
-        return short if float(short) == value else repr(value)  # so that it reads back as the same number
-    return f'"{value}"' if isinstance(value, str) else str(value)

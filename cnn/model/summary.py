@@ -2,15 +2,18 @@
 
 import dataclasses
 import math
+import types
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cnn import expression
 from cnn.layers.activation import Softmax
-from cnn.layers.base import Layer, LayerError, Parameter, Shape, show, written
+from cnn.layers.base import Layer, LayerError, Parameter, RecordedLayer, Shape, show, written
 from cnn.layers.combine import Residual
 from cnn.registry import LAYERS
+
+NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,23 +80,32 @@ def named(layers: Sequence[Layer]) -> list[tuple[str, Layer]]:
     return pairs
 
 
-def trace(layers: Sequence[Layer], image_shape: Shape) -> tuple[Row, ...]:
+def trace(layers: Sequence[Layer], image_shape: Shape, recorded: Mapping[str, Any] = NOTHING) -> tuple[Row, ...]:
     """Returns a row for every layer, in order; those inside a residual stand before it.
+
+    Args:
+      layers: the network.
+      image_shape: height, width, channels.
+      recorded: by path, what a run recorded of the layers that only stand for others.
 
     Raises:
       LayerError: a layer does not fit; its position tells which.
     """
-    return tuple(_walk(layers, image_shape, Field(), ""))
+    return tuple(_walk(layers, image_shape, Field(), "", recorded))
 
 
-def _walk(layers: Sequence[Layer], shape: Shape, field: Field, prefix: str) -> Iterator[Row]:
+def _walk(
+    layers: Sequence[Layer], shape: Shape, field: Field, prefix: str, recorded: Mapping[str, Any]
+) -> Iterator[Row]:
     previous = "the image"
     for index, (name, layer) in enumerate(named(layers)):
+        if isinstance(layer, RecordedLayer):
+            layer = _recalled(layer, recorded.get(f"{prefix}{name}"), index)
         position = f"position {index + 1}" + (f" of {prefix.rstrip('/')}" if prefix else "")
         try:
             if isinstance(layer, Softmax) and (prefix or index + 1 < len(layers)):
                 raise LayerError("may only stand last: training reads the logits before it")
-            inner, field = yield from _inside(layer, shape, field, f"{prefix}{name}/")
+            inner, field = yield from _inside(layer, shape, field, f"{prefix}{name}/", recorded)
             output = layer.output(shape)
         except LayerError as error:
             if error.position:
@@ -105,7 +117,15 @@ def _walk(layers: Sequence[Layer], shape: Shape, field: Field, prefix: str) -> I
         previous, shape = f"{written(layer)} at {position}", output
 
 
-def _inside(layer: Layer, shape: Shape, field: Field, prefix: str) -> Generator[Row, None, tuple[bool, Field]]:
+def _recalled(layer: RecordedLayer, about: Mapping[str, Any] | None, index: int) -> Layer:
+    if about is None:
+        raise LayerError(f"{layer.name} is no layer of this software, and the run says nothing of it", (index,))
+    return RecordedLayer(layer.name, layer.text, about)
+
+
+def _inside(
+    layer: Layer, shape: Shape, field: Field, prefix: str, recorded: Mapping[str, Any]
+) -> Generator[Row, None, tuple[bool, Field]]:
     """Yields the rows inside a residual; returns whether there were any and the field after it."""
     if not isinstance(layer, Residual):
         return False, field
@@ -113,7 +133,7 @@ def _inside(layer: Layer, shape: Shape, field: Field, prefix: str) -> Generator[
     for side, chain, scope in (("body", layer.body, prefix), ("shortcut", layer.shortcut, f"{prefix}shortcut/")):
         end = field
         try:
-            for row in _walk(chain, shape, field, scope):
+            for row in _walk(chain, shape, field, scope, recorded):
                 end = row.field
                 yield row
         except LayerError as error:
@@ -138,12 +158,14 @@ def activation_bytes(shape: Shape) -> int:
     return 4 * math.prod(shape)
 
 
-def parse(text: str, names: Mapping[str, Any]) -> expression.Built:
+def parse(text: str, names: Mapping[str, Any], kinds: Mapping[str, type] = LAYERS) -> expression.Built:
     """Reads a layer expression; see `cnn.expression.build`."""
-    return expression.build(text, LAYERS, names)
+    return expression.build(text, kinds, names)
 
 
-def fit(built: expression.Built, text: str, image_shape: Shape, classes: int) -> tuple[Row, ...]:
+def fit(
+    built: expression.Built, text: str, image_shape: Shape, classes: int, recorded: Mapping[str, Any] = NOTHING
+) -> tuple[Row, ...]:
     """Traces an expression's layers and checks that they end in one logit a class.
 
     Raises:
@@ -152,7 +174,7 @@ def fit(built: expression.Built, text: str, image_shape: Shape, classes: int) ->
     if not built.items:
         raise expression.ExpressionError("is empty. Write at least flatten | dense(classes)")
     try:
-        rows = trace(built.items, image_shape)
+        rows = trace(built.items, image_shape, recorded)
     except LayerError as error:
         raise expression.ExpressionError(str(error), text, built.span(error.position)) from None
     if rows[-1].output != (classes,):

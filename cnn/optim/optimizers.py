@@ -12,6 +12,8 @@ unless it is told of groups.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -19,7 +21,7 @@ from etils import epy
 
 from cnn.fields import NonNegative, Positive, Rate
 from cnn.optim.schedules import LearningRate
-from cnn.registry import optimizer
+from cnn.registry import OPTIMIZERS, ExtensionError, FunctionForm, OfFunction, blamed, optimizer
 
 with epy.lazy_imports():
     import jax
@@ -51,7 +53,7 @@ def make_tx(
       ValueError: the schedule does not fit into the run.
     """
     factor = schedule.make_factor(total_steps=total_steps, steps_per_epoch=steps_per_epoch)
-    learning_rate_fn = LearningRate(optimizer.learning_rate, factor)
+    learning_rate_fn = LearningRate(optimizer.learning_rate, blamed(schedule, "schedule.name", factor))
     return _chain(optimizer, clip, learning_rate_fn), learning_rate_fn
 
 
@@ -61,7 +63,37 @@ def init_opt_state(optimizer: Any, clip: Any, params: Any) -> Any:
 
 
 def _chain(optimizer: Any, clip: Any, learning_rate_fn: LearningRate) -> GradientTransformation:
-    return optax.chain(clip.make_tx(), optimizer.make_tx(learning_rate_fn))
+    return optax.chain(
+        _checked(clip, "train.clip", clip.make_tx),
+        _checked(optimizer, "optimizer.name", functools.partial(optimizer.make_tx, learning_rate_fn)),
+    )
+
+
+def _checked(record: Any, field: str, make_tx: Callable[[], GradientTransformation]) -> GradientTransformation:
+    """Returns a transformation that is one, and whose errors name the field of the config, where a user wrote it.
+
+    Raises:
+      ExtensionError: it is none, or making it failed.
+    """
+    tx: Any = blamed(record, field, make_tx)()
+    if not isinstance(tx, optax.GradientTransformation):
+        raise ExtensionError(
+            f"config.{field}: {record.kind} must return an optax.GradientTransformation, got {type(tx).__name__}."
+        )
+    return optax.GradientTransformation(blamed(record, field, tx.init), blamed(record, field, tx.update))
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerFunction(OfFunction):
+    """An optimizer that a function makes of the learning rate, which is a function of the number of updates made."""
+
+    learning_rate: Positive
+
+    def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
+        return self.call(learning_rate=learning_rate_fn)
+
+
+OPTIMIZERS.function = FunctionForm(OptimizerFunction, ("learning_rate",))
 
 
 def decay_mask(decayed: Decayed) -> Callable[[Any], Any] | None:

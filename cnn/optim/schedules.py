@@ -14,7 +14,7 @@ from etils import epy
 
 from cnn import fields
 from cnn.fields import Count, Fraction, Natural
-from cnn.registry import schedule
+from cnn.registry import SCHEDULES, FunctionForm, OfFunction, schedule
 
 with epy.lazy_imports():
     import jax.numpy as jnp
@@ -130,3 +130,14 @@ class Step(Constant):
         # The counter of steps holds no more, so no run reaches it.
         length = min(self.every_epochs * steps_per_epoch, fields.MAX_INTEGER)
         return lambda count: jnp.asarray(self.factor, jnp.float32) ** (count // length)
+
+
+class ScheduleFunction(OfFunction, Constant):
+    """A schedule that a function computes of the step, between warmup and cooldown; `total_steps` are those between."""
+
+    def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
+        lengths = {"total_steps": steps, "steps_per_epoch": steps_per_epoch}
+        return lambda count: jnp.asarray(self.call(step=count, **lengths), jnp.float32)
+
+
+SCHEDULES.function = FunctionForm(ScheduleFunction, ("step", "total_steps"), ("steps_per_epoch",))

@@ -27,7 +27,9 @@ class History:
       loss: of training and of validation, in nats, by split.
       accuracy: likewise.
       learning_rate: of training.
-      best: step and validation accuracy of the best evaluation, the earliest of equal ones.
+      further: of validation, of each metric that the config names besides, by name.
+      monitor: the name of the metric that says which evaluation was best.
+      best: step and value of the best evaluation, the earliest of equal ones.
       bad_step: from where on the loss is not finite.
       last_step: the last that anything is known of.
       steps_per_epoch: as far as known.
@@ -36,10 +38,18 @@ class History:
     loss: dict[str, Points]
     accuracy: dict[str, Points]
     learning_rate: Points
+    further: dict[str, Points]
+    monitor: str
     best: tuple[int, float] | None
     bad_step: int | None
     last_step: int
     steps_per_epoch: float | None
+
+    @property
+    def monitored(self) -> Points:
+        """The monitored metric of validation."""
+        curves = {"loss": self.loss["valid"], "accuracy": self.accuracy["valid"], **self.further}
+        return curves.get(self.monitor, [])
 
 
 def read(run: RunFiles) -> History:
@@ -50,18 +60,22 @@ def read(run: RunFiles) -> History:
     judged = [{**record["valid"], "step": record["step"]} for record in epochs if "valid" in record]
     # A run shorter than its first record still has the means of its epochs.
     training = trained or by_epoch
-    accuracies = _points(judged, "accuracy")
     result = run.result or {}
     steps = [record["step"] for record in run.metrics] + [result.get("step", 0), result.get("bad_step") or 0]
-    return History(
+    recorded = History(
         loss={"train": _points(training, "loss"), "valid": _points(judged, "loss")},
-        accuracy={"train": _points(training, "accuracy"), "valid": accuracies},
+        accuracy={"train": _points(training, "accuracy"), "valid": _points(judged, "accuracy")},
         learning_rate=_points(trained, "learning_rate"),
-        best=max(accuracies, key=lambda point: (point[1], -point[0])) if accuracies else None,
+        further={name: _points(judged, name) for name in run.config.metrics},
+        monitor=run.config.monitor,
+        best=None,
         bad_step=result.get("bad_step") if result.get("status") == "diverged" else None,
         last_step=max(steps),
         steps_per_epoch=epochs[-1]["step"] / epochs[-1]["epoch"] if epochs else None,
     )
+    sign = 1 if run.config.train.monitor.better == "higher" else -1
+    best = max(recorded.monitored, key=lambda point: (sign * point[1], -point[0]), default=None)
+    return dataclasses.replace(recorded, best=best)
 
 
 def epoch_records(run: RunFiles) -> list[Mapping[str, Any]]:
@@ -94,7 +108,14 @@ def build(run: RunFiles) -> PageSection | None:
     image, figures = charts.draw("curves", SIZE, label, lambda figure, ink: _paint(figure, ink, recorded))
     rows = epoch_records(run)
     shown = rows if len(rows) <= MOST_ROWS else rows[:: -(-len(rows) // MOST_ROWS)]
-    html = escape.render("curves.html.j2", image=image, label=label, rows=shown, left_out=len(rows) - len(shown))
+    html = escape.render(
+        "curves.html.j2",
+        image=image,
+        label=label,
+        rows=shown,
+        left_out=len(rows) - len(shown),
+        further=list(recorded.further),
+    )
     return PageSection(
         "curves",
         "Learning curves",
@@ -110,12 +131,13 @@ def sentence(recorded: History) -> str:
     """Returns what the curves show, for who cannot see them."""
     parts = []
     if recorded.best:
-        step, accuracy = recorded.best
-        first, *later = recorded.accuracy["valid"]
+        step, value = recorded.best
+        first, *later = recorded.monitored
+        what = f"Validation {recorded.monitor}"
         if later:
-            parts.append(f"Validation accuracy goes from {first[1]:.4f} to its best, {accuracy:.4f}, at step {step:,}.")
+            parts.append(f"{what} goes from {first[1]:.4f} to its best, {value:.4f}, at step {step:,}.")
         else:
-            parts.append(f"Validation accuracy is {accuracy:.4f} at its one evaluation, step {step:,}.")
+            parts.append(f"{what} is {value:.4f} at its one evaluation, step {step:,}.")
     elif recorded.accuracy["train"]:
         points = recorded.accuracy["train"]
         parts.append(f"Training accuracy goes from {points[0][1]:.4f} to {points[-1][1]:.4f}.")
@@ -138,6 +160,7 @@ def pointed(recorded: History) -> dict[str, object]:
         for split in ("train", "valid")
     }
     curves["learning rate"] = thinned(recorded.learning_rate)
+    curves |= {f"valid {name}": thinned(points) for name, points in recorded.further.items()}
     curves = {name: points for name, points in curves.items() if points}
     steps = sorted({step for points in curves.values() for step, _ in points})
     columns = [dict(points) for points in curves.values()]
@@ -200,8 +223,9 @@ def _marks(top: Any, middle: Any, strip: Any, ink: charts.Ink, recorded: History
         if recorded.bad_step is not None:
             panel.axvspan(recorded.bad_step, end, facecolor="none", hatch="////", edgecolor=ink.grid)
     if recorded.best:
-        step, accuracy = recorded.best
-        _beside(middle, ink, step, 0.04, f"best {accuracy:.4f}, step {step:,}", late=step > 0.6 * end)
+        step, value = recorded.best
+        what = "" if recorded.monitor == "accuracy" else f" {recorded.monitor}"
+        _beside(middle, ink, step, 0.04, f"best{what} {value:.4f}, step {step:,}", late=step > 0.6 * end)
     if recorded.bad_step is not None:
         words = f"loss not finite from step {recorded.bad_step:,}"
         _beside(top, ink, recorded.bad_step, 0.88, words, late=recorded.bad_step > 0.5 * end)

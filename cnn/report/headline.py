@@ -95,13 +95,16 @@ def _tiles(run: RunFiles) -> list[Tile]:
         losses = recorded.loss["valid"] or recorded.loss["train"]
         note = "curve: validation" if recorded.loss["valid"] else "curve: training"
         tiles.append(Tile(f"{name} loss", f"{evaluation['loss']:.4f}", note, spark(losses)))
+        for metric, value in evaluation.get("metrics", {}).items():
+            curve = recorded.further.get(metric, [])
+            tiles.append(Tile(f"{name} {metric}", f"{value:.4f}", "curve: validation" if curve else "", spark(curve)))
     elif accuracies:
         note = "validation" if recorded.accuracy["valid"] else "training"
         tiles.append(Tile("accuracy so far", f"{accuracies[-1][1]:.4f}", note, spark(accuracies)))
     if recorded.best:
-        step, accuracy = recorded.best
-        note = f"validation accuracy {accuracy:.4f}"
-        tiles.append(Tile("best step", f"{step:,}", note, spark(accuracies, mark=step)))
+        step, value = recorded.best
+        note = f"validation {recorded.monitor} {value:.4f}"
+        tiles.append(Tile("best step", f"{step:,}", note, spark(recorded.monitored, mark=step)))
     speeds = [event["images_per_second"] for event in run.events if "images_per_second" in event]
     if speeds:
         tiles.append(Tile("speed", f"{speeds[-1]:,.0f}", "images/s while training", Markup()))

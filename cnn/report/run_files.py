@@ -57,6 +57,8 @@ class EvaluationRecord(TypedDict):
     bins: list[BinRecord]
     skipped: NotRequired[int]
     """Pictures that could not be used; not in the files of earlier versions."""
+    metrics: NotRequired[dict[str, float]]
+    """The monitored metric and those of `eval.metrics`, but for accuracy and loss; only where there are some."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,12 +127,13 @@ class RunFiles:
 
 
 def read(workdir: Path, *, running: bool = False) -> RunFiles:
-    """Returns a run from its directory.
+    """Returns a run from its directory; no code is executed, whatever the run was made with.
 
     Raises:
       ConfigError: the directory holds no run, or its config is not valid.
     """
-    return RunFiles(workdir, resolve.resolve(run_dir.read_config(workdir), recorded=True), running)
+    config = resolve.resolve(run_dir.read_config(workdir), recorded=True, code=run_dir.recorded_code(workdir))
+    return RunFiles(workdir, config, running)
 
 
 def _json(path: Path) -> Any:

@@ -30,7 +30,8 @@ class Meta(TypedDict, total=False):
     schema: int
     """Of this format."""
     score: float | None
-    """The validation accuracy, of a step that was the best when it was saved."""
+    """Of a step that was the best when it was saved: what was monitored, such as the validation accuracy; with a minus
+    where lower is better, so that the largest score is the best."""
     leaves: dict[str, str]
     """The path of every array, with its type and shape."""
     fingerprint: str

@@ -107,7 +107,7 @@ def runs(a: Path, b: Path, split: str = "test") -> Comparison:
       ConfigError: a directory holds no run.
       BrokenFile: a file cannot be what this software wrote.
     """
-    configs = [run_dir.completed(run_dir.read_config(each, "diff")) for each in (a, b)]
+    configs = [run_dir.completed(each, run_dir.read_config(each, "diff")) for each in (a, b)]
     records = [run_dir.read_json(each / run_dir.RUN) or {} for each in (a, b)]
     test, note = _paired(a, b, [each["data"]["name"] for each in configs], split)
     return Comparison(
@@ -156,6 +156,7 @@ def _results(workdir: Path) -> Facts:
     for split in ("train", "valid", "test"):
         part = result.get(split) or {}
         found |= {f"{split} {name}": part[name] for name in MEASURES if part.get(name) is not None}
+        found |= {f"{split} {name}": value for name, value in part.get("metrics", {}).items()}
     return found
 
 

@@ -6,6 +6,7 @@ and when, such as a resume or a failed save, is an event.
 
 import datetime
 import json
+import re
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,8 @@ from cnn.system.text import plain
 FLUSH_SECONDS = 30
 FILES = "events"
 """What the names of TensorBoard's files begin with."""
+UNTAGGED = re.compile(r"[^-/\w.]")
+"""What no tag of TensorBoard's holds."""
 HEADER, CHECKSUM = 12, 4
 """The bytes before an event, which begin with its length, and those after it."""
 
@@ -137,12 +140,12 @@ class MetricWriter:
 def _scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yields the numbers of a record by the names that TensorBoard shows: `train/loss`, and `loss/valid` of epochs.
 
-    So what the splits have of one kind stands together.
+    So what the splits have of one kind stands together. A metric's arguments are put as tensorboardX would put them.
     """
     for name, value in record.items():
         if name not in ("kind", "step", "epoch"):
             if isinstance(value, dict):
-                yield from ((f"{part}/{name}", number) for part, number in value.items())
+                yield from ((UNTAGGED.sub("_", f"{part}/{name}"), number) for part, number in value.items())
             else:
                 yield f"{record['kind']}/{name}", value
 

@@ -22,13 +22,17 @@ DECLARATION = "declaration.json"
 """Of a sweep, in its own directory."""
 INIT = "init"
 """In `run.json`: what trained arrays the run started from."""
+CODE = "code"
+"""A folder with copies of a run's own code, and in `run.json` what is known of it; see `recorded_code`."""
 BAD_PICTURES = "bad-pictures.json"
 HARMLESS = (
     "checkpoint.every",
     "report.page",
+    "extensions",
     *(f"data.{name}" for name in ("data_dir", "manual_dir", "loading", "memory_share", "workers", "on_error")),
 )
-"""Fields that cannot change the numbers: when to save or draw, where data of one identity lie, how they come.
+"""Fields that cannot change the numbers: when to save or draw, where data of one identity lie, how they come, and where
+the extensions lie, whose content `recorded_code.check_same` compares.
 
 Going on without broken pictures changes nothing as long as there are none; roundings do, which is said aloud.
 """
@@ -179,10 +183,15 @@ def free(workdir: Path) -> str:
     return next(f"{workdir}-{n}" for n in range(2, 1_000_000) if not Path(f"{workdir}-{n}").exists())
 
 
-def completed(saved: dict[str, Any]) -> dict[str, Any]:
+def recorded_code(workdir: Path) -> dict[str, Any]:
+    """Returns what a run recorded of code that is not this package's; see `cnn.runs.recorded_code`."""
+    return (read_json(workdir / RUN) or {}).get(CODE, {})
+
+
+def completed(workdir: Path, saved: dict[str, Any]) -> dict[str, Any]:
     """Returns a run's config with the defaults of fields that are newer than the run, where it is valid."""
     try:
-        return json.loads(resolve.resolve(saved, recorded=True).json)
+        return json.loads(resolve.resolve(saved, recorded=True, code=recorded_code(workdir)).json)
     except config.ConfigError:
         return config.renamed(saved)
 
@@ -202,7 +211,7 @@ def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, A
         if workdir.exists() and (not workdir.is_dir() or any(path.name[0] != "." for path in workdir.iterdir())):
             raise config.ConfigError([f"--workdir: {workdir} exists and holds no run. Use --workdir={free(workdir)}"])
         return []
-    changed = config.differences(completed(old), json.loads(values.json))
+    changed = config.differences(completed(workdir, old), json.loads(values.json))
     if any(path not in HARMLESS for path, _, _ in changed):
         table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
         heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free(workdir)}"

@@ -3,10 +3,14 @@
 import dataclasses
 from typing import Annotated, Any, Literal
 
+from cnn.expression import build_one
 from cnn.fields import Count, Language, Natural
 from cnn.metrics import METRICS
 from cnn.sweep.pruners import PRUNERS
 from cnn.sweep.samplers import SAMPLERS
+
+VALID = "valid."
+"""How every objective begins."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,8 +20,9 @@ class Options:
     sampler: Annotated[Any, Language(SAMPLERS)] = "grid"
     trials: Natural = 0
     """How many configurations a sampler draws, each with every seed; a grid has its own number."""
-    objective: Literal["valid.accuracy", "valid.loss"] = "valid.accuracy"
-    """What the trials are ranked by; never the test split."""
+    objective: str = ""
+    """What the trials are ranked by, such as `valid.loss`; empty: what the config's `train.monitor` says, of the
+    validation split; never the test split."""
     pruner: Annotated[Any, Language(PRUNERS)] = "none"
     tries: Count = 3
     """How often a trial that ends with an error is begun."""
@@ -30,7 +35,7 @@ class Options:
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
         """Whether more of the objective is better."""
-        metric: Any = METRICS[self.objective.removeprefix("valid.")]
+        metric = build_one(self.objective.removeprefix(VALID), METRICS)
         return "maximize" if metric.better == "higher" else "minimize"
 
 

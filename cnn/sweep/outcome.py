@@ -29,7 +29,8 @@ def of_result(result: dict[str, Any], objective: str) -> Outcome:
     if result["status"] == "diverged":
         return Outcome(DIVERGED, error=f"not finite at step {result['bad_step']}")
     split, _, name = objective.partition(".")
-    value = result.get(split, {}).get(name)
+    found = result.get(split, {})
+    value = {**found, **found.get("metrics", {})}.get(name)
     if value is None:
         return Outcome(FAILED, error=f"its result has no {objective}")
     pruned = str(result.get("stopped") or "").startswith(PRUNED_BY)

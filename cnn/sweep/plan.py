@@ -5,6 +5,7 @@ them, the corners of the space; `lines` shows the plan, and `check` whether what
 needed.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -19,12 +20,14 @@ from typing import Any, NamedTuple
 
 from cnn import fields
 from cnn.config import resolve
-from cnn.config.config import RENAMED, Config, ConfigError, Override
+from cnn.config.config import ALWAYS, RENAMED, Config, ConfigError, Override
 from cnn.config.problems import Problems, Section, Typed
+from cnn.expression import ExpressionError, build_one, written
 from cnn.fields import to_text
+from cnn.metrics import METRICS
 from cnn.runs.sweep_record import SEED
 from cnn.sweep import space_parser
-from cnn.sweep.options import CHANGEABLE, Options
+from cnn.sweep.options import CHANGEABLE, VALID, Options
 from cnn.sweep.samplers import Grid
 from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, paths, product, sample
 from cnn.system import redaction
@@ -238,22 +241,50 @@ def _arranged(
             space = tuple(part for part in space if part is not found[0])
             if not space:
                 problems.append("space: holds nothing but seeds. Use --sweep.sampler=grid, which runs each of them")
+    plan = Plan(base, asked, options, space, seeds, (), {})
+    if problems:
+        return plan
+    points = _numbered(product(space), problems) if grid else _corners(space, seeds)
+    trials = _checked(plan, points, problems)
+    objective = _objective(plan, trials, problems) if trials else ""
+    if problems:
+        return plan
+    options = dataclasses.replace(options, objective=objective)
     saved = {
         "base": json.loads(json.dumps(base, default=str)),
         "overrides": [list(override) for override in asked.overrides],
         "space": json.loads(json.dumps(asked.space, default=str)),
         "options": {name: value for name, value in asked.plain(options).items() if name not in CHANGEABLE},
     }
-    plan = Plan(base, asked, options, space, seeds, (), saved)
-    if problems:
-        return plan
-    points = _numbered(product(space), problems) if grid else _corners(space, seeds)
-    trials = _checked(plan, points, problems)
-    epochs = max((trial.values.train.epochs for trial in trials), default=1)
-    drawn = 0 if grid else count(space, options.trials)
     return dataclasses.replace(
-        plan, trials=tuple(trials) if grid else (), epochs=epochs, checked=tuple(trials), configurations=drawn
+        plan,
+        options=options,
+        json=saved,
+        trials=tuple(trials) if grid else (),
+        epochs=max(trial.values.train.epochs for trial in trials),
+        checked=tuple(trials),
+        configurations=0 if grid else count(space, options.trials),
     )
+
+
+def _objective(plan: Plan, trials: Sequence[Trial], problems: list[str]) -> str:
+    """Returns what the trials are ranked by, a metric that each of them measures; notes where it is none."""
+    asked = plan.options.objective
+    try:
+        base = resolve.resolve(plan.base, plan.asked.overrides)
+    except ConfigError:  # a field that must be set is swept
+        base = trials[0].values
+    metric = (asked or f"{VALID}{base.monitor}").removeprefix(VALID)
+    with contextlib.suppress(ExpressionError):  # which is no metric's name then
+        metric = written(build_one(metric, METRICS))
+    known = [name for name in (*ALWAYS, *base.metrics) if all(name in (*ALWAYS, *t.values.metrics) for t in trials)]
+    if metric not in known or not (asked or VALID).startswith(VALID):
+        listed = ", ".join(repr(f"{VALID}{name}") for name in known)
+        problems.append(
+            f"--sweep.objective: must be one of {listed}, which every trial measures, got {asked or VALID + metric!r}. "
+            "Name other metrics in config.eval.metrics"
+        )
+    return f"{VALID}{metric}"
 
 
 def read_options(given: Mapping[str, Any], problems: list[str]) -> Options | None:

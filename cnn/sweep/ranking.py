@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from cnn.sweep.study import Study
 
 CSV = "sweep.csv"
-METRICS = ("train.loss", "valid.loss", "valid.accuracy")
-"""Of which curves are kept."""
 MOST_POINTS = 200
 """Of one curve."""
 LEAST = 10
@@ -131,7 +129,8 @@ def _best(study: Study, ranked: list[GroupRecord], found: list[TrialRecord]) -> 
     ]
     choose = max if study.plan.options.direction == "maximize" else min
     _, row = choose(members, key=lambda member: member[0])
-    saved = run_dir.completed(run_dir.read_json(study.folder / row["folder"] / run_dir.CONFIG) or {})
+    folder = study.folder / row["folder"]
+    saved = run_dir.completed(folder, run_dir.read_json(folder / run_dir.CONFIG) or {})
     base = study.plan.base_values()
     changed = config.differences(base, saved) if base else [(path, None, new) for path, new in row["fields"].items()]
     diff: list[ChangeRecord] = [{"path": path, "base": before, "best": now} for path, before, now in changed]
@@ -177,7 +176,7 @@ def _row(study: Study, number: int, tries: list[FrozenTrial]) -> TrialRecord:
     ended = outcome.of_result(result, objective) if result else None
     status = ended.status if ended else _status(last)
     split = (result or {}).get(objective.partition(".")[0], {})
-    binomial = split.get("interval") if objective.endswith("accuracy") else None
+    binomial = split.get("interval") if objective == "valid.accuracy" else None
     began = [one.datetime_start for one in tries if one.datetime_start]
     return {
         "number": number,
@@ -213,7 +212,7 @@ def _time(moment: datetime.datetime) -> str:
 
 
 def read_curves(workdir: Path) -> dict[str, Curve]:
-    """Returns the curve of each metric at the ends of epochs; empty where there are none yet."""
+    """Returns the curves of the training loss and of what validations measured; empty where there are none yet."""
     found: dict[str, Curve] = {}
     try:
         lines = (workdir / run_dir.METRICS).read_text().splitlines()
@@ -224,10 +223,11 @@ def read_curves(workdir: Path) -> dict[str, Curve]:
             record = json.loads(line)
         except json.JSONDecodeError:  # a line that is being written
             continue
-        for name in METRICS:
-            split, _, metric = name.partition(".")
-            if record["kind"] == "epoch" and split in record:
-                found.setdefault(name, []).append((record["step"], record[split][metric]))
+        if record["kind"] == "epoch":
+            numbers = {"train.loss": record["train"]["loss"]}
+            numbers |= {f"valid.{name}": number for name, number in record.get("valid", {}).items()}
+            for name, number in numbers.items():
+                found.setdefault(name, []).append((record["step"], number))
     return {name: shortened(curve) for name, curve in found.items()}
 
 

@@ -105,14 +105,19 @@ def _comparable(*declared: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return [
             {
                 **{name: value for name, value in each.items() if name not in ("base", "overrides")},
-                "config": json.loads(
-                    resolve.resolve(each["base"], [config.Override(*pair) for pair in each["overrides"]]).json
-                ),
+                "config": _compared(each),
             }
             for each in declared
         ]
     except (KeyError, ConfigError):
         return [{**each, "base": config.renamed(each.get("base", {}))} for each in declared]
+
+
+def _compared(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the config of a declaration, whose extensions are compared by their content."""
+    overrides = [config.Override(*pair) for pair in declared["overrides"]]
+    resolved: dict[str, Any] = json.loads(resolve.resolve(declared["base"], overrides, code={}).json)
+    return {name: value for name, value in resolved.items() if name != "extensions"}
 
 
 def _optuna_study(plan: Plan, folder: Path, connected: optuna.storages.RDBStorage, token: str) -> optuna.Study:

@@ -204,6 +204,7 @@ class VmappedTrial:
         try:
             dataset = session.datasets.of(values)
             preflight.check_lengths(values, dataset)
+            preflight.check_code(values, dataset, 1)
             self._held.enter_context(lock.hold(workdir))
             finished = experiment.prepare(values, workdir, dataset)
             if finished is not None:

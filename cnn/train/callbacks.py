@@ -12,7 +12,7 @@ class Callbacks(NamedTuple):
 
     progress_bar: Callable[..., ProgressBar] = ProgressBar
     validated: Callable[[int, dict[str, float]], str | None] = lambda epoch, valid: None
-    """Called with the epoch and its validation loss and accuracy; returns why training ends here, or `None`."""
+    """Called with the epoch and what its validation measured, by name; returns why training ends here, or `None`."""
     pages: bool = True
     """Whether the run draws its page; trials draw theirs when they are asked for."""
     turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()

@@ -144,7 +144,9 @@ class Checkpointer:
             "config": hashlib.sha256(self.values.json.encode()).hexdigest(),
             "numerics": self.numerics,
         }
-        best = progress.best_accuracy if progress.best_step == int(state.step) else None
+        best = progress.best_value if progress.best_step == int(state.step) else None
+        if best is not None and self.values.train.monitor.better == "lower":
+            best = -best
         saved = self.writer.save(sharding.local(state), meta, best=best, again=again)
         self._saved_at = time.monotonic()
         progress.save_seconds += self._saved_at - started

@@ -59,7 +59,7 @@ def find(text: str) -> Donor:
     if saved is None:
         raise _wrong(f"is no run, checkpoint or {SUFFIX} file, got {text!r}. Name runs/NAME, runs/NAME@STEP or a file.")
     try:
-        values = resolve.resolve(saved, recorded=True)
+        values = resolve.resolve(saved, recorded=True, code=run_dir.recorded_code(path))
     except ConfigError as error:
         raise _wrong(f"the config of {path} is not valid: {error.problems[0]}") from None
     return Donor(path, _of_network(values), values, step)

@@ -52,7 +52,7 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
     """
     config, loop_config = run.config, run.config.train
     with run.checkpointer:
-        state = create_train_state(config, run.devices)
+        state = create_train_state(config, run.devices, run.dataset.train.counts(config.data.classes))
         state, loop = run.checkpointer.open(state, load_init_from(config))
         step = int(state.step)
         deferred = run.preemption.defer(True)
@@ -76,19 +76,19 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                     except FloatingPointError:
                         state = _diverge(run, state, loop, step)
                         break
-                    loop.validated(record["valid"]["accuracy"], step)
+                    loop.validated(record["valid"][config.monitor], step, loop_config.monitor.better)
                 run.record_bad_examples()
 
                 valid_accuracy = record["valid"]["accuracy"] if "valid" in record else None
                 loop.stopped = loop_config.stop.reason(
-                    record["train"]["accuracy"], valid_accuracy, loop.stale_evaluations
+                    record["train"]["accuracy"], valid_accuracy, loop.stale_evaluations, config.monitor
                 )
                 if "valid" in record:
                     reason = run.callbacks.validated(epoch, record["valid"])
                     loop.stopped = loop.stopped or (None if last else reason)
                 loop.last_epoch, loop.epoch = record["train"], Sums()
                 loop.metrics_bytes = run.writer.metrics("epoch", step, epoch, record)
-                run.progress_bar.epoch(epoch, loop_config.epochs, record, loop.stopped)
+                run.progress_bar.epoch(epoch, loop_config.epochs, record, loop.stopped, config.monitor)
                 if loop.best_step == step:
                     # At the next boundary it would be too late: the weights are others by then.
                     run.checkpointer.save_or_fail(state, loop, again=True)

@@ -6,6 +6,10 @@ from typing import Any
 import numpy as np
 
 from cnn import fields
+from cnn.metrics import Better
+
+BEFORE = {"best_accuracy": "best_value"}
+"""Names that earlier versions saved, and those of today."""
 
 
 @dataclasses.dataclass
@@ -15,6 +19,8 @@ class Sums:
     loss: float = 0.0
     correct: float = 0.0
     count: float = 0.0
+    weight: float = 0.0
+    """What the examples weigh in the loss; their number where all classes weigh alike."""
     grad_norm: float = 0.0
     steps: int = 0
 
@@ -22,14 +28,15 @@ class Sums:
         """Adds the step at index `step` of metrics stacked over steps."""
         for name in ("loss", "correct", "count", "grad_norm"):
             setattr(self, name, getattr(self, name) + float(metrics[name][step]))
+        self.weight += float(metrics.get("weight", metrics["count"])[step])
         self.steps += 1
 
     def means(self) -> dict[str, float]:
-        """Returns the loss in nats and the accuracy, an example, and the gradient norm, a step."""
+        """Returns the loss in nats, by weight, the accuracy, an example, and the gradient norm, a step."""
         # Where no picture of a window could be used, nothing was learned and nothing lost.
         count = max(1.0, self.count)
         return {
-            "loss": self.loss / count,
+            "loss": self.loss / (self.weight or 1.0),
             "accuracy": self.correct / count,
             "grad_norm": self.grad_norm / self.steps,
         }
@@ -42,10 +49,11 @@ class LoopState:
     window: Sums = dataclasses.field(default_factory=Sums)
     """Since the last `train` record."""
     epoch: Sums = dataclasses.field(default_factory=Sums)
-    best_accuracy: float | None = None
+    best_value: float | None = None
+    """Of the metric that `train.monitor` names, on the validation split."""
     best_step: int | None = None
     stale_evaluations: int = 0
-    """Evaluations in a row without a better validation accuracy."""
+    """Evaluations in a row without a better one."""
     stopped: str | None = None
     """Why training ended before its last epoch."""
     bad_step: int | None = None
@@ -66,8 +74,10 @@ class LoopState:
 
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> "LoopState":
-        sums = {name: Sums(**saved[name]) for name in ("window", "epoch")}
-        return cls(**{**saved, **sums})
+        """Returns what was saved, maybe by an earlier version, which had other names and weighed all examples alike."""
+        sums = {name: Sums(**{"weight": saved[name]["count"], **saved[name]}) for name in ("window", "epoch")}
+        named = {BEFORE.get(name, name): value for name, value in saved.items()}
+        return cls(**{**named, **sums})
 
     def waiting(self) -> float:
         """Returns the share of the training time that went by waiting for pictures."""
@@ -78,9 +88,10 @@ class LoopState:
         """Whether something ended training before its last step."""
         return self.stopped is not None or self.bad_step is not None
 
-    def validated(self, accuracy: float, step: int) -> None:
-        """Notes a validation accuracy; equal is not better."""
-        if self.best_accuracy is None or accuracy > self.best_accuracy:
-            self.best_accuracy, self.best_step, self.stale_evaluations = accuracy, step, 0
+    def validated(self, value: float, step: int, better: Better = "higher") -> None:
+        """Notes what a validation gave for the monitored metric; equal is not better."""
+        best = self.best_value
+        if best is None or (value > best if better == "higher" else value < best):
+            self.best_value, self.best_step, self.stale_evaluations = value, step, 0
         else:
             self.stale_evaluations += 1

@@ -4,25 +4,37 @@ Two things are not wrong but may surprise, and are said on stderr: examples that
 statistics of batch normalisation that will not have settled.
 """
 
+import functools
 import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
+from cnn import hyperparams, registry
 from cnn.config import sections
 from cnn.config.config import Config, ConfigError, array_paths
 from cnn.data import datasets, types
+from cnn.data.loader import Examples
+from cnn.expression import written
 from cnn.fields import MAX_INTEGER
 from cnn.layers.normalisation import BatchNorm
 from cnn.runs import recorded_data
 from cnn.system import host_memory, multihost, sharding
 from cnn.system.text import plain
-from cnn.train import init_from, memory_estimate
+from cnn.train import init_from, memory_estimate, step
+from cnn.train.state import create_train_state, make_step_config
 
 LEFT_OUT = 0.01
 """Up to this share of the training pictures may be left out of each epoch without a remark."""
+LOSSES = 8
+"""So many examples the loss is asked of; one more where that is the number of classes."""
+_TRACED: set[str] = set()
+"""What of the trials of a sweep was traced already."""
 MEMORIES = 5
 """A running mean has forgotten its start, but for 1 %, after so many times 1 / (1 - momentum) moves."""
 
@@ -174,3 +186,60 @@ def check_lengths(values: Config, dataset: types.Dataset) -> None:
         raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])
     if message := values.schedule.refusal(total):
         raise ConfigError([message])
+
+
+def check_loss(values: Config) -> None:
+    """Checks that the loss gives one number an example, without computing any.
+
+    Raises:
+      ConfigError: it gives something else.
+    """
+    classes, loss = values.data.classes, values.train.loss
+    examples = LOSSES + (classes == LOSSES)
+    table = jax.ShapeDtypeStruct((examples, classes), jnp.float32)
+    found = jax.eval_shape(registry.blamed(loss, "train.loss", loss), table, table)
+    if not isinstance(found, jax.ShapeDtypeStruct):
+        got = type(found).__name__
+    elif found.shape != (examples,):
+        got = f"shape {found.shape}"
+    elif not jnp.issubdtype(found.dtype, jnp.floating):
+        got = str(found.dtype)
+    else:
+        return
+    raise ConfigError(
+        [
+            f"config.train.loss: {written(loss)} must return one number an example, shape ({examples},), "
+            f"got {got}. Sum or average over the classes, not over the examples."
+        ]
+    )
+
+
+def check_code(values: Config, dataset: types.Dataset, devices: int) -> None:
+    """Traces a training step, and asks the metrics once, where a user's own code takes part: nothing is written yet.
+
+    Raises:
+      ExtensionError: the code failed; the message names the field of the config, the file, the line and the function.
+      ConfigError: a metric returned something else than a number.
+    """
+    check_loss(values)
+    if not values.foreign:
+        return
+    steps_per_epoch = len(dataset.train) // values.train.batch_size
+    seen = hyperparams.structure(values), [each.sha256 for each in values.code], steps_per_epoch
+    if repr(seen) in _TRACED:
+        return
+    program = make_step_config(values, steps_per_epoch * values.train.epochs, steps_per_epoch, devices)
+    state = jax.eval_shape(lambda: create_train_state(values))
+    batch = values.train.batch_size
+    images: Any = jax.ShapeDtypeStruct((batch, *values.data.image_shape), jnp.uint8)
+    labels: Any = jax.ShapeDtypeStruct((batch,), jnp.int32)
+    examples = Examples(images, labels, None)
+    jax.eval_shape(functools.partial(step.train_step, program=program._replace(devices=1)), state, examples)
+    classes = values.data.classes
+    labels = np.arange(4 * classes) % classes
+    logits = np.random.default_rng(0).normal(size=(len(labels), classes))
+    for name, metric in values.metrics.items():
+        returned = registry.blamed(metric, "eval.metrics", metric)(logits, labels)
+        if np.shape(returned) or np.asarray(returned).dtype.kind not in "iuf":
+            raise ConfigError([f"config.eval.metrics: {name} must return one number, got {returned!r:.80}."])
+    _TRACED.add(repr(seen))

@@ -81,11 +81,20 @@ class ProgressBar:
         """Prints a line above the bar."""
         self._console.print(text, markup=False, soft_wrap=True)
 
-    def epoch(self, epoch: int, epochs: int, record: Mapping[str, Mapping[str, float]], stopped: str | None) -> None:
-        """Prints what an epoch gave, by split, and why training stopped after it."""
+    def epoch(
+        self,
+        epoch: int,
+        epochs: int,
+        record: Mapping[str, Mapping[str, float]],
+        stopped: str | None,
+        monitor: str = "accuracy",
+    ) -> None:
+        """Prints what an epoch gave, by split, the monitored metric among it, and why training stopped after it."""
         parts = [f"epoch {epoch}/{epochs}"]
         for split, means in record.items():
             parts.append(f"{split} loss {means['loss']:.4g} accuracy {means['accuracy']:.4f}")
+            if monitor not in ("loss", "accuracy") and monitor in means:
+                parts[-1] += f" {monitor} {means[monitor]:.4g}"
         if self._done > self._first:  # a run that continues may begin with the end of an epoch
             parts.append(f"{self.images_per_second():,.0f} images/s")
         self.line("  ".join(parts) + (f"\nstopped: {stopped}" if stopped else ""))

@@ -81,17 +81,18 @@ class Run:
         return min(length - step % length for length in lengths if length)
 
     def validate(self, state: TrainState) -> dict[str, float]:
-        """Returns the loss and the accuracy of the validation split.
+        """Returns the loss, the accuracy and the config's further metrics of the validation split.
 
         Raises:
+          ConfigError: a metric gives no finite number.
           FloatingPointError: a logit is not finite.
           Preempted: a signal asked to stop meanwhile.
         """
         classifier = state.classifier(averaged=self.config.eval.weights == "ema")
         config = evaluate.EvalConfig.of(self.config, self.devices)
         logits = evaluate.predict_logits(classifier, self._valid_images, config, check=self.preemption.check)
-        evaluation = evaluate.score(logits, self.dataset.valid, self.dataset)[1]
-        return {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+        _, evaluation, further = evaluate.score(self.config, logits, self.dataset.valid, self.dataset)
+        return {"loss": evaluation.loss, "accuracy": evaluation.accuracy, **further}
 
     def record_bad_examples(self) -> None:
         """Writes which examples cannot be used, where there are new ones."""

@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+import numpy as np
+from jaxtyping import Array, Int, Integer
 
 from cnn import hyperparams
 from cnn.config.config import Config
@@ -69,9 +70,17 @@ def make_step_config(values: Config, total_steps: int, steps_per_epoch: int, dev
     )
 
 
-def create_train_state(values: Config, devices: int = 1) -> TrainState:
-    """Returns a config's state before the first update, whole on each of so many devices."""
-    state = create_state(hyperparams.from_values(values), values.data.image_shape, values.seed, values.frozen)
+def create_train_state(
+    values: Config, devices: int = 1, counts: Integer[np.ndarray, " classes"] | None = None
+) -> TrainState:
+    """Returns a config's state before the first update, whole on each of so many devices.
+
+    Args:
+      values: the whole config.
+      devices: how many.
+      counts: see `hyperparams.from_values`.
+    """
+    state = create_state(hyperparams.from_values(values, counts), values.data.image_shape, values.seed, values.frozen)
     return sharding.replicate(state, devices)
 
 

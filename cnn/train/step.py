@@ -23,6 +23,7 @@ from cnn.layers.base import Shard
 from cnn.model import classifier, fusion, network
 from cnn.model.microbatch import microbatch_size
 from cnn.optim import averages, freeze, optimizers
+from cnn.registry import blamed
 from cnn.system import sharding
 from cnn.train.state import StepConfig, TrainState
 
@@ -35,8 +36,10 @@ class Gradient(NamedTuple):
     grads: Any
     batch_stats: Any
     loss: Float[Array, ""]
-    """In nats."""
+    """In nats, each example times its weight."""
     correct: Float[Array, ""]
+    weight: Float[Array, ""] | None
+    """What the examples weigh; `None` where their classes weigh alike."""
 
 
 def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple[TrainState, Metrics]:
@@ -48,13 +51,13 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
       program: what is compiled in.
 
     Returns:
-      The state after n + 1 updates, and sums over the batch: `loss` (nats), `correct`, `count`; and the gradient's
-      global norm and the learning rate of this update.
+      The state after n + 1 updates, and sums over the batch: `loss` (nats), `correct`, `count`, and `weight` where the
+      classes do not weigh alike; and the gradient's global norm and the learning rate of this update.
     """
     hyper = state.hyper
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    grads, batch_stats, loss, correct = gradient_fn(program)(hyper, variables, *batch, key)
+    grads, batch_stats, loss, correct, weight = gradient_fn(program)(hyper, variables, *batch, key)
     norm = optax.tree.norm(grads)
     count = jnp.asarray(len(batch.labels), jnp.float32) if batch.weights is None else batch.weights.sum()
     tx, learning_rate_fn = optimizers.make_tx(
@@ -65,6 +68,8 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
         steps_per_epoch=program.steps_per_epoch,
     )
     metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
+    if weight is not None:
+        metrics["weight"] = weight
     metrics["learning_rate"] = learning_rate_fn(state.step)
     trained = freeze.trained(state.params, program.frozen)
     updates, opt_state = tx.update(grads, state.opt_state, trained)
@@ -114,7 +119,8 @@ def _device_gradient(
     images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
     if hyper.augment:
         images, labels = augment(hyper.augment, images, labels, jax.random.fold_in(key, 0), batch_rows)
-    examples = classifier.standardise(images, hyper.mean, hyper.std), labels, batch_rows.rows, weights
+    weighs = None if isinstance(hyper.class_weights, tuple) else (labels * hyper.class_weights).sum(-1)
+    examples = classifier.standardise(images, hyper.mean, hyper.std), labels, batch_rows.rows, weights, weighs
     # Each device differentiates by its own copy, so that gradients are summed over devices once and not by each part.
     everything = _varying(variables["params"]) if axis else variables["params"]
     trained = freeze.trained(everything, program.frozen)
@@ -124,7 +130,7 @@ def _device_gradient(
     widest = fusion.widest(hyper.layers, images.shape[1:])
     microbatch = microbatch_size(size, widest, jax.default_backend(), devices=program.devices)
 
-    def loss_fn(trained: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, weights: Any) -> Any:
+    def loss_fn(trained: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, weights: Any, weighs: Any) -> Any:
         logits, batch_stats = network.apply_train(
             hyper.layers,
             {"params": freeze.merged(trained, everything), "batch_stats": batch_stats},
@@ -135,10 +141,13 @@ def _device_gradient(
             remat=program.remat,
             frozen_batch_norm=freeze.layers(everything, program.frozen),
         )
-        losses = hyper.loss(logits, labels)
+        loss = blamed(hyper.loss, "train.loss", hyper.loss)
+        losses = loss(logits, optax.smooth_labels(labels, hyper.label_smoothing))
         correct = logits.argmax(-1) == labels.argmax(-1)
         if weights is not None:
             losses, correct = losses * weights, correct * weights
+        if weighs is not None:
+            losses *= weighs
         return losses.sum(), (batch_stats, correct.sum(dtype=jnp.float32))
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
@@ -161,11 +170,14 @@ def _device_gradient(
 
     batch_stats, totals = sums
     counted = None if weights is None else weights.sum()
+    weight = None if weighs is None else (weighs if weights is None else weighs * weights).sum()
     if axis:
-        totals, counted = jax.lax.psum((totals, counted), axis)
+        totals, counted, weight = jax.lax.psum((totals, counted, weight), axis)
     grads, loss, correct = totals
     divisor = count * program.devices if counted is None else jnp.maximum(counted, 1)
-    return Gradient(jax.tree.map(lambda grad: grad / divisor, grads), batch_stats, loss, correct)
+    if weight is not None:
+        divisor = jnp.where(weight > 0, weight, 1)
+    return Gradient(jax.tree.map(lambda grad: grad / divisor, grads), batch_stats, loss, correct, weight)
 
 
 def _batch_rows(count: int, program: StepConfig) -> BatchRows:

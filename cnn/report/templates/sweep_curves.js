@@ -33,7 +33,7 @@
     if (clip.checked) {
       values.sort((a, b) => a - b);
       const part = Math.floor(values.length * 0.05);
-      const higher = /accuracy$/.test(metric.value);
+      const higher = metric.value === sweep.data.objective ? sweep.data.maximize : !/loss$/.test(metric.value);
       values = higher ? values.slice(part) : values.slice(0, values.length - part);
     }
     return plot.over(values, { log: log.checked, room: 0.04 });

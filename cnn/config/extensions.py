@@ -1,0 +1,283 @@
+"""A user's own files, named by `config.extensions`: found, hashed, and executed as they were hashed. Imports no JAX.
+
+An extension is a file (`my_lab.py`) or a module that Python finds (`my_lab`, `lab.layers`), with the files beside it
+that it imports. Its identity is the hash of their content, wherever they lie. Each is executed once in a process, from
+the bytes that were hashed, as a module of its own.
+"""
+
+import ast
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import signal
+import sys
+import types
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnn import registry
+from cnn.registry import ExtensionError, said, where_raised
+
+MOST_FILES = 200
+"""Of an extension: more are a library, which is installed and not copied beside every run."""
+NEVER_BESIDE = {*sys.stdlib_module_names, "cnn", "jax", "flax", "optax", "numpy"}
+"""What is never taken for a file beside an extension."""
+SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl", "jax_threefry_partitionable")
+"""Of JAX, on which every number depends: importing an extension must not change them."""
+
+
+class Source(tuple[str, Path, bytes]):
+    """The name that a file is imported by, the file, and its content."""
+
+    name = property(lambda self: self[0])
+    path = property(lambda self: self[1])
+    content = property(lambda self: self[2])
+
+
+@dataclasses.dataclass(frozen=True)
+class Extension:
+    """An extension as it was read, not yet executed.
+
+    Attributes:
+      given: how the config names it.
+      sources: its file first, then what it imports from beside it.
+    """
+
+    given: str
+    sources: tuple[Source, ...]
+
+    @property
+    def path(self) -> Path:
+        """Its file, or that of the package's `__init__`."""
+        return self.sources[0].path
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """The hash of the names and the content of its files, whatever folder they lie in."""
+        total = hashlib.sha256()
+        for source in sorted(self.sources):
+            total.update(f"{source.name} {len(source.content)}\n".encode() + source.content)
+        return total.hexdigest()
+
+    @property
+    def origin(self) -> str:
+        """Whose its entries are in the tables; also the name of the module as which its file is executed."""
+        return f"{self.sources[0].name}@{self.sha256[:12]}"
+
+
+def find(given: str) -> Extension:
+    """Reads an extension and what it imports from beside it; executes nothing.
+
+    Args:
+      given: a file, or the name of a module.
+
+    Raises:
+      ExtensionError: there is none, it cannot be read, or it is no Python.
+    """
+    if given.endswith(".py") or os.sep in given:
+        path = Path(given)
+        if not path.is_file():
+            raise ExtensionError(
+                f"config.extensions: no such file, got {given!r}. Name a Python file, or a module that is installed."
+            )
+        return _collected(given, path.stem, path.resolve(), path.resolve().parent)
+    root, *inner = given.split(".")
+    spec = None
+    if all(part.isidentifier() for part in (root, *inner)) and root not in NEVER_BESIDE:
+        spec = importlib.machinery.PathFinder.find_spec(root, [os.getcwd(), *sys.path])
+    if spec is None or not spec.origin:
+        raise ExtensionError(
+            f"config.extensions: no module of this name is found, got {given!r}. "
+            "Name a Python file, such as my_lab.py, or a module that is installed."
+        )
+    top = Path(spec.origin).resolve()
+    folder = top.parent.parent if spec.submodule_search_locations else top.parent
+    file = _file_of(given, folder)
+    if file is None:
+        raise ExtensionError(f"config.extensions: {root} has no module {'.'.join(inner)}, got {given!r}.")
+    return _collected(given, given, file, folder)
+
+
+def _file_of(name: str, folder: Path) -> Path | None:
+    """Returns the file of a module in a folder, `None` where there is none."""
+    at = folder.joinpath(*name.split("."))
+    return next((path for path in (at.with_suffix(".py"), at / "__init__.py") if path.is_file()), None)
+
+
+def _collected(given: str, name: str, file: Path, folder: Path) -> Extension:
+    sources = {name: _read(given, name, file)}
+    waiting = [sources[name]]
+    while waiting:
+        source = waiting.pop()
+        for wanted in _imported(given, source):
+            found = _file_of(wanted, folder)
+            if wanted in sources or found is None or found == file:
+                continue
+            if len(sources) >= MOST_FILES:
+                raise ExtensionError(
+                    f"config.extensions: {given} imports more than {MOST_FILES} files from beside it. "
+                    "Install what is a library, and keep what is yours in few files."
+                )
+            sources[wanted] = _read(given, wanted, found)
+            waiting.append(sources[wanted])
+    first, *others = sources.values()
+    return Extension(given, (first, *sorted(others)))
+
+
+def _read(given: str, name: str, path: Path) -> Source:
+    try:
+        return Source((name, path, path.read_bytes()))
+    except OSError as error:
+        raise ExtensionError(f"config.extensions: {path} cannot be read: {error.strerror}, got {given!r}.") from None
+
+
+def _imported(given: str, source: Source) -> Iterator[str]:
+    """Yields the names of modules that a file imports anywhere in it, with the packages that they lie in."""
+    try:
+        tree = ast.parse(source.content)
+    except (SyntaxError, ValueError) as error:
+        line = f" line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        raise ExtensionError(f"config.extensions: {source.path}{line}: {said(error)}. Mend it.") from None
+    package = source.name if source.path.name == "__init__.py" else source.name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".") if node.level else []
+            base = base[: len(base) - node.level + 1] if node.level else base
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)] if module else []
+        for name in names:
+            parts = name.split(".")
+            if parts[0] not in NEVER_BESIDE:
+                yield from (".".join(parts[: end + 1]) for end in range(len(parts)))
+
+
+_executed: dict[str, types.ModuleType] = {}
+"""The modules of the extensions that this process has executed, by origin."""
+
+
+class _Beside(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports the files beside the extensions in use, from the bytes that were hashed."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, Source] = {}
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        del path, target
+        source = self.sources.get(name)
+        if source is None:
+            return None
+        is_package = source.path.name == "__init__.py"
+        spec = importlib.machinery.ModuleSpec(name, self, origin=str(source.path), is_package=is_package)
+        spec.has_location = True
+        return spec
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        source = self.sources[module.__name__]
+        module.__dict__["_content"] = source.content
+        exec(compile(source.content, str(source.path), "exec"), module.__dict__)
+
+
+_beside = _Beside()
+
+
+def use(extensions: Sequence[Extension]) -> None:
+    """Executes the extensions that this process has not executed yet; the tables then have the entries of no others.
+
+    Raises:
+      ExtensionError: one cannot be executed, or two enter one name; the message says where.
+    """
+    origins = [extension.origin for extension in extensions]
+    for table in registry.TABLES.values():
+        table.use([origin for origin in origins if origin in _executed])
+    for extension in extensions:
+        if extension.origin not in _executed:
+            _executed[extension.origin] = _execute(extension)
+
+
+def _execute(extension: Extension) -> types.ModuleType:
+    _prepare_beside(extension)
+    name, path, content = extension.sources[0]
+    module = types.ModuleType(extension.origin)
+    module.__file__ = str(path)
+    module.__package__ = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    sys.modules[extension.origin] = module
+    # So that what lies beside it may import it in turn; it never hides a module that is there.
+    alias = name not in sys.modules and name.split(".")[0] not in NEVER_BESIDE
+    if alias:
+        sys.modules[name] = module
+    before = _surroundings()
+    try:
+        # What it prints would stand among what a command prints for programs.
+        with registry.entering(extension.origin), contextlib.redirect_stdout(sys.stderr):
+            exec(compile(content, str(path), "exec"), module.__dict__)
+        changed = [name for name, value in _surroundings().items() if name in before and before[name] != value]
+        if changed:
+            raise ExtensionError(
+                f"config.extensions: {extension.path} changes {changed[0]} when it is imported, on which every run of "
+                "this process depends. Leave that to whoever starts the program."
+            )
+    except BaseException as error:
+        del sys.modules[extension.origin]
+        if alias:
+            sys.modules.pop(name, None)
+        for table in registry.TABLES.values():
+            table.forget(extension.origin)
+        if isinstance(error, ExtensionError):
+            message = str(error)
+            raise ExtensionError(
+                message if message.startswith("config.") else f"config.extensions: {message}"
+            ) from None
+        if not isinstance(error, Exception | SystemExit):
+            raise
+        where = where_raised(error) or f" in {extension.path}"
+        raise ExtensionError(
+            f"config.extensions: importing {extension.given} failed{where}: {said(error)}. Mend it."
+        ) from (error)
+    return module
+
+
+def _prepare_beside(extension: Extension) -> None:
+    """Lets the files beside an extension be imported by it."""
+    for source in extension.sources[1:]:
+        there = sys.modules.get(source.name)
+        if there is not None and vars(there).get("_content") != source.content:
+            if "_content" not in vars(there):
+                raise ExtensionError(
+                    f"config.extensions: {source.path} has the name of a module that is imported already, "
+                    f"{getattr(there, '__file__', None) or source.name}. Rename it."
+                )
+            del sys.modules[source.name]
+        _beside.sources[source.name] = source
+    if _beside not in sys.meta_path:
+        sys.meta_path.insert(0, _beside)
+
+
+def _surroundings() -> dict[str, Any]:
+    """Returns what of the process an extension must leave as it is."""
+    values: dict[str, Any] = {"the working directory": os.getcwd()}
+    values["what a signal does"] = tuple(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM))
+    if "jax" in sys.modules:
+        values |= {name: getattr(sys.modules["jax"].config, name) for name in SETTINGS}
+    return values
+
+
+def read(paths: Iterable[str]) -> tuple[Extension, ...]:
+    """Returns the extensions that a config names.
+
+    Raises:
+      ExtensionError: one is missing or no Python, or one is named twice.
+    """
+    found = tuple(find(path) for path in paths)
+    for index, extension in enumerate(found):
+        if extension.origin in (other.origin for other in found[:index]):
+            raise ExtensionError(f"config.extensions: names {extension.given!r} twice, or a copy of it. Keep one.")
+    return found

@@ -1,0 +1,195 @@
+"""What a run keeps of code that is not this package's: each extension's hash and a copy, and what its layers are.
+
+A run names its extensions by path. Whoever uses it again imports the file where it was, if its content is the same; the
+copy in the run's `code/` is for reading, and is imported only where a user names it.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnn import registry
+from cnn.config import extensions
+from cnn.config.config import Config, ConfigError
+from cnn.layers import base
+from cnn.registry import PACKAGE, ExtensionError
+from cnn.runs import run_dir
+
+FILES, PYTHON, LAYERS, BETTER = "extensions", "python", "layers", "better"
+"""Under `run_dir.CODE` in `run.json`: of each extension its path and hash; of code that no file holds its names and
+hashes; what the layers of either, or of a library, make of their inputs; and which way a metric is better."""
+
+
+def record(config: Config, workdir: Path) -> dict[str, Any]:
+    """Copies a config's extensions into a run's directory; returns what `run.json` says of them, mostly nothing."""
+    code: dict[str, Any] = {}
+    for extension in config.code:
+        files = [
+            {
+                "path": str(source.path),
+                "sha256": hashlib.sha256(source.content).hexdigest(),
+                "copy": _copy(workdir, source),
+            }
+            for source in extension.sources
+        ]
+        entry = {"given": extension.given, "sha256": extension.sha256, "files": files}
+        code.setdefault(FILES, []).append(entry)
+    if defined := python_code(config):
+        code[PYTHON] = defined
+    if recorded := layers(config):
+        code[LAYERS] = recorded
+    if better := {kind.kind: kind.better for kind in config.metrics.values() if registry.origin_of(kind) != PACKAGE}:
+        code[BETTER] = better
+    return {run_dir.CODE: code} if code else {}
+
+
+def _copy(workdir: Path, source: extensions.Source) -> str:
+    """Writes a file of an extension into the run's directory; returns its path in there."""
+    of_package = source.path.name == "__init__.py"
+    within = Path(run_dir.CODE, *source.name.split("."), *(["__init__"] if of_package else [])).with_suffix(".py")
+    (workdir / within).parent.mkdir(parents=True, exist_ok=True)
+    run_dir.write(workdir / within, source.content)
+    return within.as_posix()
+
+
+def layers(config: Config) -> dict[str, Any]:
+    """Returns what the layers that are not this package's make of their inputs, by path; see `base.to_record`."""
+    own = {row.path: row for row in config.rows if registry.LAYERS.get(row.layer.kind) is not type(row.layer)}
+    own |= {row.path: row for row in config.rows if registry.origin_of(row.layer) != PACKAGE}
+    return {path: base.to_record(row.layer, row.input) for path, row in own.items()}
+
+
+def python_code(config: Config) -> dict[str, str]:
+    """Returns the hash of the source of each class and function that a config uses and no file of it has.
+
+    They were entered by Python code, such as the cell of a notebook; by module and name.
+    """
+    return _hashes(config.foreign)
+
+
+def _hashes(kinds: Iterable[type]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for kind in sorted(set(kinds), key=lambda kind: kind.__qualname__):
+        if registry.origin_of(kind) != "":
+            continue
+        thing = getattr(kind, "function", getattr(kind, "module_class", kind))
+        try:
+            source = inspect.getsource(thing)
+        except (OSError, TypeError):  # typed where nothing keeps it
+            source = ""
+        found[f"{kind.__module__}.{kind.__qualname__}"] = _sha256(source.encode())
+    return found
+
+
+def check_same(config: Config, workdir: Path) -> None:
+    """Refuses to go on with a run whose code has changed.
+
+    Raises:
+      ConfigError: names the file, and both ways on.
+    """
+    about = run_dir.read_json(workdir / run_dir.RUN)
+    if about is None:
+        return
+    about = about.get(run_dir.CODE, {})
+    before = {entry["sha256"]: entry for entry in about.get(FILES, [])}
+    now = {extension.sha256: extension for extension in config.code}
+    free = f"or use --workdir={run_dir.free(workdir)}"
+    for sha256, entry in before.items():
+        if sha256 not in now:
+            raise ConfigError([f"{_changed(entry, workdir, f'--config.extensions={_copied(entry, workdir)}')}, {free}"])
+    for sha256, extension in now.items():
+        if sha256 not in before:
+            raise ConfigError(
+                [f"config.extensions: {workdir} was begun without {extension.given}. Leave it out, {free}"]
+            )
+    defined, recorded = python_code(config), about.get(PYTHON, {})
+    for name in sorted({*defined, *recorded}):
+        if defined.get(name) != recorded.get(name):
+            raise ConfigError([f"{name}: has changed since {workdir} was begun with it. Define it as it was, {free}"])
+
+
+def to_import(workdir: Path, saved: Mapping[str, Any], named: Sequence[str] = ()) -> tuple[str, ...]:
+    """Returns the files to import for the use of a run: those it was made with, wherever they lie now.
+
+    Args:
+      workdir: the run's directory.
+      saved: its config.
+      named: files that the user names instead; they must hold the same.
+
+    Raises:
+      ConfigError: one is gone or has changed, lies in a directory of a run and nobody named it, or was never a file.
+    """
+    about = (run_dir.read_json(workdir / run_dir.RUN) or {}).get(run_dir.CODE, {})
+    entries = about.get(FILES, [])
+    defined: dict[str, str] = about.get(PYTHON, {})
+    if not named and not defined.items() <= _defined_here().items():
+        raise ConfigError(
+            [
+                f"{workdir}: was made with {', '.join(defined)}, which no file holds. "
+                "Write that into a file, and name it: --extensions=FILE"
+            ]
+        )
+    if not named and len(entries) != len(saved.get(FILES, ())):
+        raise ConfigError([f"{workdir}: does not say what its extensions held. Name them: --extensions=FILE"])
+    given = [_given(path) for path in named]
+    found = []
+    for entry in entries:
+        candidates = given or [path for path in (entry["given"], entry["files"][0]["path"]) if not _in_a_run(path)]
+        same = next((path for path in candidates if _hash(path) == entry["sha256"]), None)
+        if same is None:
+            raise ConfigError([_changed(entry, workdir, f"--extensions={_copied(entry, workdir)}")])
+        found.append(same)
+    return tuple(found) if entries else tuple(given)
+
+
+def _defined_here() -> dict[str, str]:
+    """Returns the hash of each class and function that Python code of this process has entered."""
+    return _hashes(kind for table in registry.TABLES.values() for kind in table.values())
+
+
+def _given(path: str) -> str:
+    try:
+        extensions.find(path)
+    except ExtensionError as error:
+        raise ConfigError([str(error).replace("config.extensions", "--extensions")]) from None
+    return path
+
+
+def _hash(path: str) -> str:
+    try:
+        return extensions.find(path).sha256
+    except ExtensionError:
+        return ""
+
+
+def _in_a_run(path: str) -> bool:
+    """Tells whether a file lies in the directory of a run, which may be anybody's."""
+    return any(
+        (folder / run_dir.CONFIG).is_file() and (folder / run_dir.RUN).is_file()
+        for folder in Path(path).absolute().parents
+    )
+
+
+def _changed(entry: Mapping[str, Any], workdir: Path, flag: str) -> str:
+    """Says which file of an extension is not what it was, and both ways on."""
+    since = f" since {workdir} was made with it"
+    path, what = entry["files"][0]["path"], f"has changed{since}"
+    if _in_a_run(path):
+        what = "lies in the directory of a run, whose code is not executed unless it is named"
+    for file in entry["files"]:
+        here = Path(file["path"])
+        if not here.is_file():
+            path, what = here, f"is gone{since}"
+        elif _sha256(here.read_bytes()) != file["sha256"]:
+            path = here
+    return f"config.extensions: {path} {what}. Restore it, or name the run's own copy: {flag}"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _copied(entry: Mapping[str, Any], workdir: Path) -> str:
+    return str(workdir / entry["files"][0]["copy"])
