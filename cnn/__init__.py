@@ -7,7 +7,8 @@
 
 `run` does what `python main.py` does, `load` opens what it wrote, `run_sweep` runs many; see `cnn.api`. A layer, loss,
 optimizer, schedule, augmentation or metric of one's own is a class or a function with the decorator `cnn.layer`,
-`cnn.loss` and so on, in a file that `config.extensions` names; see `docs/extensions.md`.
+`cnn.loss` and so on, in a file that `config.extensions` names; see `docs/extensions.md`. `trackers` has what records a
+run in MLflow or Weights & Biases.
 """
 
 import importlib
@@ -27,6 +28,7 @@ _MODULES = {
     "run": "cnn.api.run",
     "run_sweep": "cnn.api.sweep",
     "summary": "cnn.api.run",
+    "trackers": "cnn.api.trackers",
     # The decorators, each from where its things are.
     "augmentation": "cnn.data.augment",
     "average": "cnn.optim.averages",
@@ -49,12 +51,15 @@ _MODULES = {
     "Rate": "cnn.fields",
     "Static": "cnn.fields",
 }
+_WHOLE = ("trackers",)
+"""Names that are modules, not something in one."""
 
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for; modules of this package are found as everywhere."""
     if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
+        module = importlib.import_module(_MODULES[name])
+        return module if name in _WHOLE else getattr(module, name)
     raise AttributeError(f"module 'cnn' has no attribute {name!r}")
 
 

@@ -3,7 +3,7 @@
 A record of a config, a layer or an optimizer is a frozen dataclass. The annotation of a field holds its type and its
 range, `Positive` or `Count`; everything else follows from it: `parse` turns what a config, a flag or an expression gave
 into the value, `to_json` and `to_text` turn it back, and `describe` says in words what is right. A real number is
-traced, so it never recompiles; all else is part of a program's structure.
+traced, so it never recompiles; all else is part of a program's structure, and so is what is marked `Static`.
 """
 
 import ast
@@ -63,14 +63,16 @@ Pair = Annotated[tuple[int, int], Bounds(1)]
 """Height and width; one integer stands for both."""
 
 
+T = TypeVar("T")
+
+
 @dataclasses.dataclass(frozen=True)
-class Structural:
-    """Marks a real number that is compiled in, since what computes must know it."""
+class Structure:
+    """Marks a field that is part of a program's structure, whatever its type."""
 
 
-_Number = TypeVar("_Number")
-Static = Annotated[_Number, Structural()]
-"""`Static[float]`, `Static[Rate]`: a real number that is part of a program's structure; another one compiles anew."""
+Static = Annotated[T, Structure()]
+"""`Static[float]` is a real number that must be known while a program is traced: another value compiles another."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Omissible:
     """Marks a field that may be `None`, which says that there is no such number, and is part of the structure."""
 
 
-OrNone = Annotated[_Number, Omissible()]
+OrNone = Annotated[T, Omissible()]
 """`OrNone[float]` is a traced number where it is given."""
 
 
@@ -125,7 +127,7 @@ def defaults(kind: type) -> dict[str, object]:
 def is_real(annotation: Any) -> bool:
     """Tells whether the field holds a real number that is traced and never compiled in."""
     base, extras = split(annotation)
-    return base is float and not any(isinstance(extra, Structural) for extra in extras)
+    return base is float and not any(isinstance(extra, Structure) for extra in extras)
 
 
 def may_be_none(annotation: Any) -> bool:

@@ -34,8 +34,9 @@ from typing import Any
 from cnn import fields
 from cnn.system.preemption import Preempted
 
-PACKAGE = "cnn"
-"""The origin of what the package has itself; that of a file is its `Extension.origin`, and of Python code, ``."""
+PACKAGE, LIBRARY = "cnn", "library"
+"""The origins of what the package has itself, and of what a dotted name finds. That of a file is its
+`Extension.origin`, and that of Python code, such as a cell of a notebook, is empty."""
 _LIBRARIES = (
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     str(Path(__file__).parent),
@@ -124,7 +125,10 @@ class Table(dict[str, type]):
         """
         if name in self:
             return self[name]
-        return self.library(name) if "." in name else None
+        found: Any = self.library(name) if "." in name else None
+        if found is not None:
+            found.origin = LIBRARY
+        return found
 
     def use(self, origins: Collection[str]) -> None:
         """Leaves among the entries those of the package, of Python code, and of the files of these origins.
@@ -151,7 +155,7 @@ class Table(dict[str, type]):
             self.pop(key[1], None)
 
 
-LAYERS = Table("layer")
+LAYERS = Table("layer", "output", "apply")
 AUGMENTATIONS = Table("augmentation", "apply")
 OPTIMIZERS = Table("optimizer", "learning_rate", "make_tx")
 SCHEDULES = Table("schedule", "make_factor")

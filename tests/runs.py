@@ -72,23 +72,30 @@ def outcome(workdir):
 
 
 def scalars(workdir):
-    """Returns {(tag, step): [values]} and the purged steps of a run's TensorBoard files."""
-    found, purged = {}, []
-    for path in sorted((Path(workdir) / "tensorboard").iterdir()):
+    """Returns {(run, tag, step): [values]} and {run: purged steps} of what TensorBoard takes for runs, here folders."""
+    found, purged = {}, {}
+    for run, event in written(workdir):
+        if event.HasField("session_log"):
+            purged.setdefault(run, []).append(event.step)
+            # As TensorBoard does: what was recorded from that step on is shown no more.
+            found = {key: shown for key, shown in found.items() if key[0] != run or key[2] < event.step}
+        for value in event.summary.value:
+            if value.HasField("simple_value"):
+                found.setdefault((run, value.tag, event.step), []).append(value.simple_value)
+    return found, purged
+
+
+def written(workdir):
+    """Yields the folder, "." at the top, and the event of each that a run's TensorBoard files hold whole."""
+    top = Path(workdir) / "tensorboard"
+    for path in sorted(path for path in top.rglob("*") if path.is_file()):
         content = path.read_bytes()
         while len(content) >= 16:
             (length,) = struct.unpack("<Q", content[:8])
             if len(content) < 16 + length:  # not written whole by a process that was killed
                 break
-            event = Event.FromString(content[12 : 12 + length])
+            yield str(path.parent.relative_to(top)), Event.FromString(content[12 : 12 + length])
             content = content[16 + length :]
-            if event.HasField("session_log"):
-                purged.append(event.step)
-                # As TensorBoard does: what was recorded from that step on is shown no more.
-                found = {(tag, step): shown for (tag, step), shown in found.items() if step < event.step}
-            for value in event.summary.value:
-                found.setdefault((value.tag, event.step), []).append(value.simple_value)
-    return found, purged
 
 
 def flip(path, rng):

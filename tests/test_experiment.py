@@ -136,19 +136,20 @@ def test_another_seed_is_another_run(reference, tmp_path):
 
 def test_tensorboard_holds_the_records(reference):
     scalars, purged = runs.scalars(reference)
-    assert purged == [1]
+    assert purged == {"train": [1], "valid": [1], ".": [1]}
     for record in runs.records(reference, "epoch"):
-        assert scalars["accuracy/valid", record["step"]] == [pytest.approx(record["valid"]["accuracy"])]
-        assert scalars["loss/train", record["step"]] == [pytest.approx(record["train"]["loss"])]
+        assert scalars["valid", "accuracy", record["step"]] == [pytest.approx(record["valid"]["accuracy"])]
+        assert scalars["train", "loss", record["step"]] == [pytest.approx(record["train"]["loss"])]
     for record in runs.records(reference, "train"):
-        assert scalars["train/loss", record["step"]] == [pytest.approx(record["loss"])]
+        assert scalars["train", "train/loss", record["step"]] == [pytest.approx(record["loss"])]
+        assert scalars["train", "train/learning_rate", record["step"]] == [pytest.approx(record["learning_rate"])]
 
 
-def test_tensorboard_has_what_the_splits_have_of_one_kind_together(reference):
-    tags = {tag for tag, _ in runs.scalars(reference)[0]}
-    assert {tag for tag in tags if not tag.startswith("train/")} == {
-        *(f"{kind}/{split}" for kind in ("accuracy", "loss") for split in ("train", "valid")),
-        "grad_norm/train",
+def test_tensorboard_has_what_the_splits_have_of_one_kind_in_one_chart(reference):
+    tags = {(run, tag) for run, tag, _ in runs.scalars(reference)[0]}
+    assert {(run, tag) for run, tag in tags if run != "." and not tag.startswith("train/")} == {
+        *((split, kind) for kind in ("accuracy", "loss") for split in ("train", "valid")),
+        ("train", "grad_norm"),
     }
 
 
@@ -221,7 +222,7 @@ def test_tensorboard_shows_a_continued_run_once(reference, tmp_path, before_step
     before_step({20: kill})
     run_to_the_end(runs.tiny(), tmp_path / "run")
     scalars, purged = runs.scalars(tmp_path / "run")
-    assert purged == [1, 13]
+    assert purged == {"train": [1, 13], "valid": [1, 13], ".": [1]}
     assert set(scalars) == set(runs.scalars(reference)[0])
 
 

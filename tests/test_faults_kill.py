@@ -55,7 +55,7 @@ def test_killed_at_named_points(same, tmp_path, faults, record_property):
 
 def test_tensorboard_holds_what_was_saved_and_in_the_end_what_metrics_hold(tmp_path):
     def steps():
-        return {step for _, step in runs.scalars(tmp_path / "run")[0]}
+        return {step for *_, step in runs.scalars(tmp_path / "run")[0]}
 
     killed(tmp_path / "run", "step:kill:13")
     assert max(processes.steps(tmp_path / "run")[0]) == 12
@@ -64,7 +64,7 @@ def test_tensorboard_holds_what_was_saved_and_in_the_end_what_metrics_hold(tmp_p
     assert start(*flags(), f"--workdir={tmp_path / 'run'}").code == 0
     found = runs.scalars(tmp_path / "run")[0]
     assert all(len(values) == 1 for values in found.values())
-    assert {step for _, step in found} == {record["step"] for record in runs.records(tmp_path / "run")}
+    assert {step for *_, step in found} == {record["step"] for record in runs.records(tmp_path / "run")}
 
 
 def kill_in_save(workdir, nth_save, call, nth_call):

@@ -151,6 +151,12 @@ def test_a_records_fields_tell_their_defaults_and_kinds():
     assert [name for name in annotations if fields.language(annotations[name])] == ["text"]
 
 
+def test_a_real_number_marked_static_is_structure_and_reads_as_any_other():
+    assert fields.is_real(Rate) and not fields.is_real(fields.Static[float]) and not fields.is_real(fields.Static[Rate])
+    assert fields.parse(fields.Static[Rate], 0) == 0.0
+    assert fields.describe(fields.Static[Rate]) == fields.describe(Rate) == "a finite number in [0, 1)"
+
+
 def test_frozen_values_become_plain_json():
     assert fields.to_json({"a": Record(3, chain=(Record(1),)), "b": [(1, 2.5), None]}) == {
         "a": {

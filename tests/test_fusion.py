@@ -84,7 +84,7 @@ INDEPENDENT = {
 
 @pytest.mark.parametrize("text", INDEPENDENT)
 def test_examples_depend_on_each_other_only_through_the_statistics_of_a_batch(text):
-    assert fusion.independent(chain(text)) == INDEPENDENT[text]
+    assert fusion.independent(chain(text), (8, 8, 4)) == INDEPENDENT[text]
 
 
 # The rest of the cases run with the slow tests.

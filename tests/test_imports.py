@@ -136,9 +136,9 @@ def test_nothing_imports_in_a_circle():
     assert set(order) == set(SOURCES)
 
 
-def test_only_the_model_imports_linen():
+def test_only_the_model_and_the_layer_of_a_module_import_flax():
     users = {module for module in SOURCES if any(name.startswith("flax") for name in imported(module))}
-    assert users == {"cnn.model.network"}
+    assert users == {"cnn.model.network", "cnn.layers.module"}
 
 
 def needs_none(module):

@@ -40,6 +40,11 @@ def test_an_unfinished_run_goes_on(old, name):
     result = runs.saved(workdir, "result.json")
     assert (result["status"], result["step"]) == ("finished", 20)
     assert (workdir / "metrics.jsonl").read_text().startswith(records)
+    # TensorBoard showed all numbers in one folder; of these it shows none now, and every one of the splits.
+    shown = {(run, tag.partition("/")[0], step) for run, tag, step in runs.scalars(workdir)[0]}
+    epochs = [record["step"] for record in runs.records(workdir, "epoch")]
+    assert {step for run, tag, step in shown if (run, tag) == ("valid", "loss")} == {*epochs}
+    assert {tag for run, tag, _ in shown if run == "."} == {"final"}
 
 
 @pytest.mark.slow

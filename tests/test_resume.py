@@ -144,8 +144,9 @@ def shown(workdir):
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.7, 0.99])
 @pytest.mark.parametrize("newest_is_whole", [True, False])
-def test_what_tensorboard_lost_is_written_again(reference, unfinished, kept, newest_is_whole):
-    (path,) = (unfinished / "tensorboard").iterdir()
+@pytest.mark.parametrize("folder", ["train", "valid", "."])
+def test_what_tensorboard_lost_is_written_again(reference, unfinished, kept, newest_is_whole, folder):
+    (path,) = (unfinished / "tensorboard" / folder).glob("events.*")
     os.truncate(path, int(kept * path.stat().st_size))
     if not newest_is_whole:
         shutil.rmtree(newest(unfinished))
@@ -160,11 +161,19 @@ def test_a_lost_folder_of_tensorboard_is_written_again(reference, unfinished):
     assert shown(unfinished) == shown(reference)
 
 
+@pytest.mark.parametrize("folder", ["train", "valid"])
+def test_a_lost_folder_of_a_split_is_written_again(reference, unfinished, folder):
+    shutil.rmtree(unfinished / "tensorboard" / folder)
+    experiment.run(runs.tiny(), unfinished)
+    assert shown(unfinished) == shown(reference)
+
+
 def test_starts_within_a_second_keep_what_each_other_wrote(reference, unfinished):
     for _ in range(3):
         (unfinished / "result.json").unlink(missing_ok=True)
         experiment.run(runs.tiny(), unfinished)
-    assert len(list((unfinished / "tensorboard").iterdir())) == 4
+    for folder in ("train", "valid", "."):
+        assert len(list((unfinished / "tensorboard" / folder).glob("events.*"))) == 4
     assert shown(unfinished) == shown(reference)
 
 

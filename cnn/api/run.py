@@ -27,6 +27,7 @@ from cnn.layers.convolution import Conv
 from cnn.report import curves, headline, run_files, run_page
 from cnn.report.journey import walkthrough
 from cnn.runs import lock, recorded_data, run_dir
+from cnn.runs.records import OnRecord
 from cnn.system import environment
 from cnn.system.preemption import Preempted, Preemption
 
@@ -301,7 +302,11 @@ def _checked(images: np.ndarray, shape: Shape) -> UInt8[np.ndarray, "n height wi
 
 
 def run(
-    config: ConfigLike = "digits", workdir: str | os.PathLike[str] | None = None, *, devices: int | None = None
+    config: ConfigLike = "digits",
+    workdir: str | os.PathLike[str] | None = None,
+    *,
+    devices: int | None = None,
+    on_record: OnRecord | None = None,
 ) -> Run:
     """Trains, evaluates and writes a run, as `python main.py` does; continues one that was interrupted.
 
@@ -312,12 +317,15 @@ def run(
       config: a name, a file or a `ConfigDict`.
       workdir: the run's directory; `runs/<name>` for a config that has one.
       devices: how many share each batch; `None` for as many as `main.py` takes.
+      on_record: called with a dict for each record as it is made, see `cnn.runs.records.OnRecord`; a finished
+        run makes none. `cnn.trackers` has some.
 
     Raises:
       ConfigError: lists everything that is wrong, or says what other run the directory holds.
       DataError: the data are missing or unlike the config.
       Held: another process holds the run.
       NoValidCheckpoint: what was saved is damaged.
+      OnRecordError: a `ValueError`: `on_record` failed; the same call continues from what is saved.
       OSError: the disk is full, or the directory cannot be written.
       KeyboardInterrupt: a signal asked to stop, and what was done is saved.
     """
@@ -325,7 +333,7 @@ def run(
     from cnn.train import experiment
 
     with interruptible() as interruption:
-        experiment.run_on(values, folder, devices, interruption)
+        experiment.run_on(values, folder, devices, interruption, on_record)
     return load(folder)
 
 

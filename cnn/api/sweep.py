@@ -15,6 +15,7 @@ from cnn.config.problems import Typed
 from cnn.fields import to_text
 from cnn.report import escape
 from cnn.runs import run_dir
+from cnn.runs.records import OnRecord
 from cnn.sweep import space_parser
 from cnn.sweep.plan import Asked, check, make
 
@@ -73,6 +74,7 @@ def run_sweep(
     workdir: str | os.PathLike[str],
     *,
     storage: str = "",
+    on_record: OnRecord | None = None,
     **options: Any,
 ) -> Sweep:
     """Runs what is missing of a sweep and ranks its trials.
@@ -83,11 +85,14 @@ def run_sweep(
         after `--grid`.
       workdir: the sweep's directory; every trial is a run below it.
       storage: of the database for several machines; SQLite in the directory where there is none.
+      on_record: as of `cnn.run`; every record has the name of its trial's folder, too, as `trial`. One call at a
+        time, of trials in turns.
       options: `sampler`, `pruner`, `trials`, `objective`, `engine`, ..., as after `--sweep.`.
 
     Raises:
       ConfigError: lists everything that is wrong with the space, the options and every trial.
       DataError: the data are missing or unlike the config.
+      OnRecordError: a `ValueError`: `on_record` failed; the same call continues.
       OSError: the disk is full, or the database does not answer.
       KeyboardInterrupt: a signal asked to stop; the same call continues.
     """
@@ -107,7 +112,7 @@ def run_sweep(
         if not named:
             folder.mkdir(parents=True, exist_ok=True)
             run_dir.write(folder / BASE, json.dumps(base, indent=2).encode())
-        return Sweep(folder, sweep_run.run(plan, folder, storage, interruption))
+        return Sweep(folder, sweep_run.run(plan, folder, storage, interruption, on_record))
 
 
 def _near(path: str) -> str:

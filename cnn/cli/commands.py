@@ -22,7 +22,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command(
         "train, evaluate and write the run; again: continue it, or print its result",
-        ("workdir", "devices", "distributed"),
+        ("workdir", "devices", "distributed", "tracker"),
         True,
     ),
     "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True, only_prints=True),
@@ -67,7 +67,7 @@ COMMANDS = {
     ),
     "sweep": Command(
         "run the trials of a space and rank them; again: continue them, or print the ranking",
-        ("workdir", "sweep", "grid", "storage"),
+        ("workdir", "sweep", "grid", "storage", "tracker"),
         True,
     ),
 }
@@ -80,6 +80,7 @@ CHOICES = {
     "choose": ("confused", "classes"),
     "format": ("stablehlo", "onnx", "safetensors"),
     "input": ("uint8", "float32"),
+    "tracker": ("mlflow", "wandb"),
 }
 
 FLAGS = {
@@ -94,6 +95,8 @@ FLAGS = {
     "password belongs into PGPASSWORD or ~/.pgpass",
     "devices": "N        how many devices share each batch, or all (default)",
     "distributed": "HOW  off (default), auto (Slurm, Open MPI, TPU), or HOST:PORT,N,I for process I of N",
+    "tracker": "NAME     mlflow or wandb: record there, too; their own variables, such as MLFLOW_TRACKING_URI and "
+    "WANDB_MODE, say where",
     "data_dir": "DIR     where the data are, if they have moved",
     "extensions": "FILES the run's own code, where it is not what and where it was: its copy in runs/NAME/code, say",
     "top": "N            how many classes to show of each picture, the likeliest first (default 5)",

@@ -123,5 +123,5 @@ def _print(journey: Journey) -> None:
         print(f"jax {about['jax']} computed {example.found:.9g}\n")
     print(
         f"{about['numbers']:,} of {about['numbers']:,} numbers of each image agree with the float64 sums, "
-        "within what rounding may make"
+        f"within what rounding may make{f'; not checked: {journey.unchecked}' if journey.unchecked else ''}"
     )

@@ -17,6 +17,7 @@ from cnn.layers.base import LayerError
 from cnn.registry import ExtensionError
 from cnn.report import run_files
 from cnn.runs import lock, run_dir
+from cnn.runs.records import OnRecordError
 from cnn.system import environment, multihost, preemption, redaction
 from cnn.system.text import plain
 
@@ -43,7 +44,7 @@ def _run(invocation: Invocation) -> int:
         return module.run(*prepared, invocation.flags, **words)
     except ConfigError as error:
         return _fail(error.problems, WRONG)
-    except (DataError, ExtensionError, LayerError, run_dir.BrokenFile, multihost.Unlike) as error:
+    except (DataError, ExtensionError, LayerError, OnRecordError, run_dir.BrokenFile, multihost.Unlike) as error:
         return _fail([str(error)], WRONG)
     except lock.Held as error:
         return _fail([str(error)], HELD)

@@ -8,11 +8,13 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from cnn.api import trackers
 from cnn.cli import completion, fields_help, version
 from cnn.cli.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Command
 from cnn.config.config import RENAMED, Override
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.fields import did_you_mean
+from cnn.runs.records import OnRecord
 from cnn.system import multihost
 
 REPOSITORY = DEFAULT_CONFIG.parents[1]
@@ -208,3 +210,12 @@ def devices(flags: Mapping[str, str]) -> int | None:
     """Returns how many devices share a batch, `None` where the flags leave it open."""
     given = flags.get("devices", "all")
     return None if given == "all" else int(given)
+
+
+def tracker(flags: Mapping[str, str]) -> OnRecord | None:
+    """Returns what records elsewhere, too, `None` where nobody asked for it.
+
+    Raises:
+      ConfigError: its package is missing.
+    """
+    return trackers.by_name(flags["tracker"]) if "tracker" in flags else None

@@ -53,7 +53,7 @@ def summary(rows: Sequence[Row], image_shape: Shape) -> None:
 
 def _line(row: Row) -> tuple[str, ...]:
     trained = " + ".join(parameter.arithmetic for parameter in row.parameters if parameter.collection == "params")
-    size, jump = row.field.size, row.field.jump
+    jump = row.field.jump
     return (
         row.path,
         written(row.layer),
@@ -63,8 +63,8 @@ def _line(row: Row) -> tuple[str, ...]:
         f"{row.count():,}" if row.parameters else "0",
         f"{row.macs:,}" if row.macs else "0",
         f"{activation_bytes(row.output):,}",
-        "all" if size is None else show(size),
-        "" if jump is None else str(jump[0]) if jump[0] == jump[1] else show(jump),
+        row.field.sees,
+        "?" if not row.field.known else "" if jump is None else str(jump[0]) if jump[0] == jump[1] else show(jump),
     )
 
 

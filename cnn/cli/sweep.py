@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnn.cli import printing
+from cnn.cli import parser, printing
 from cnn.runs import run_dir
 from cnn.runs.sweep_record import RECORD
 from cnn.sweep import copies
@@ -23,6 +23,7 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
         print("\n".join(plain(line) for line in lines(plan, workdir)))
         return 0
     check(plan, workdir)
+    on_record = parser.tracker(flags)
     sys.stdout.flush()
     if plan.options.workers > 1 and not copies.is_copy():
         codes = copies.run(plan.options.workers)
@@ -35,6 +36,6 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
     with Preemption() as interruption:
         if copies.is_copy():
             copies.follow(interruption)
-        record = sweep_run.run(plan, workdir, flags.get("storage", ""), interruption)
+        record = sweep_run.run(plan, workdir, flags.get("storage", ""), interruption, on_record)
     printing.ranking(record, workdir)
     return 1 if record["counts"].get("failed") else 0

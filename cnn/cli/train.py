@@ -8,6 +8,7 @@ from typing import Any
 from cnn.cli import parser, printing
 from cnn.config.config import Config
 from cnn.runs import numerics, recorded_code, run_dir
+from cnn.runs.records import OnRecord
 from cnn.system import multihost
 from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate
@@ -15,13 +16,13 @@ from cnn.train import init_from, memory_estimate
 
 def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     """Trains, evaluates and prints the result."""
-    members = parser.members(flags)
+    members, on_record = parser.members(flags), parser.tracker(flags)
     if members is None:
         _announce(config, workdir)
     with multihost.join(members):
         if members is not None:
             multihost.from_leader(lambda: _announce(config, workdir))
-        return _train(config, workdir, flags)
+        return _train(config, workdir, flags, on_record)
 
 
 def _announce(config: Config, workdir: Path) -> None:
@@ -36,10 +37,10 @@ def _announce(config: Config, workdir: Path) -> None:
         sys.stdout.flush()
 
 
-def _train(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
+def _train(config: Config, workdir: Path, flags: Mapping[str, str], on_record: OnRecord | None) -> int:
     from cnn.train import experiment  # JAX takes a second to import
 
-    finished = experiment.run_on(config, workdir, parser.devices(flags))
+    finished = experiment.run_on(config, workdir, parser.devices(flags), on_record=on_record)
     return (
         _print(finished.result, workdir, config, fresh=finished.fresh) if multihost.leads() else _code(finished.result)
     )

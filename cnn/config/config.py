@@ -152,12 +152,17 @@ class ConfigError(ValueError):
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Returns path, old and new value of each field in which two resolved configs differ."""
-    flat_old, flat_new = dict(_flatten(old)), dict(_flatten(new))
+    flat_old, flat_new = by_path(old), by_path(new)
     return [
         (path, flat_old.get(path, "(not set)"), flat_new.get(path, "(not set)"))
         for path in sorted({*flat_old, *flat_new})
         if flat_old.get(path) != flat_new.get(path) or (path in flat_old) != (path in flat_new)
     ]
+
+
+def by_path(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values of a nested config by their paths, such as `data.name`."""
+    return dict(_flatten(tree))
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

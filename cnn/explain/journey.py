@@ -160,7 +160,7 @@ def _captured(
     """Returns what the network reads for each intensity, its arrays, and what every stage made of the images."""
     # Op by op, not jitted: fused, a layer might read another rounding of a number than the one that is stored.
     with jax.default_device(jax.devices("cpu")[0]), jax.default_matmul_precision("highest"):
-        local = jax.tree.map(lambda array: jnp.asarray(np.asarray(array), jnp.float32), classifier)
+        local = jax.tree.map(_local, classifier)
         table = _table(local, pixels.shape[-1])
         images = np.stack([table[channel][pixels[..., channel]] for channel in range(len(table))], axis=-1)
         captured = network.capture(local.layers, local.variables, jnp.asarray(images))
@@ -169,6 +169,12 @@ def _captured(
         f"{stage.name}/{name}": _array(local.variables, stage.name, name) for stage in graph for name in stage.arrays
     }
     return table, arrays, outputs
+
+
+def _local(array: Any) -> jax.Array:
+    """Returns an array on the CPU, real numbers in float32."""
+    numbers = np.asarray(array)
+    return jnp.asarray(numbers) if numbers.dtype.kind in "iub" else jnp.asarray(numbers, jnp.float32)
 
 
 def _table(classifier: Classifier, channels: int) -> Float32[np.ndarray, "channels 256"]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 """Height, width and channels of a map, or the length of a vector; never the batch."""
 
-Init = Literal["glorot_uniform", "zeros", "ones"]
+Init = Literal["glorot_uniform", "zeros", "ones", "own"]
+"""How an array begins; `own` as the layer's `initialise` says."""
 
 Arrays = Mapping[str, Any]
 """The parameters and statistics of a layer, by name."""
@@ -46,9 +47,11 @@ class Parameter(NamedTuple):
     """One array of a layer: trained where the collection is `params`, measured where it is `batch_stats`."""
 
     name: str
+    """With slashes where it lies deeper: `Conv_0/kernel`."""
     shape: Shape
     init: Init
     collection: Literal["params", "batch_stats"] = "params"
+    dtype: str = "float32"
 
     @property
     def size(self) -> int:
@@ -64,6 +67,10 @@ class Reach(NamedTuple):
 
     kernel: tuple[int, int]
     strides: tuple[int, int]
+
+
+NOT_KNOWN: Final = "not known"
+"""The reach of a layer that cannot tell it."""
 
 
 class Shard(NamedTuple):
@@ -204,10 +211,24 @@ class Layer:
         del shape
         return 0
 
-    def reach(self, shape: Shape) -> Reach | None:
+    def reach(self, shape: Shape) -> Reach | Literal["not known"] | None:
         """Returns the window that an output reads; `None` is the whole input."""
         del shape
         return Reach((1, 1), (1, 1))
+
+    def mixes_rows(self, shape: Shape) -> bool:
+        """Tells whether in training what it makes of one example depends on the others of its batch."""
+        del shape
+        return False
+
+    def kept_numbers(self, shape: Shape) -> float:
+        """Returns how many numbers of one example are kept for its gradient."""
+        return self.kept * math.prod(self.output(shape))
+
+    def initialise(self, key: PRNGKeyArray, shape: Shape) -> dict[str, jax.Array]:
+        """Returns by name the first values of the arrays whose `init` is `own`, when it is given `shape`."""
+        del key, shape
+        return {}
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
         """Returns what the layer makes of a batch, in evaluation; also in training, unless `apply_train` differs.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from etils import epy
 
@@ -14,6 +16,15 @@ with epy.lazy_imports():
     import jax.numpy as jnp
 
     from cnn.ops import layout as layouts
+
+
+def any_mixes_rows(layers: Sequence[Layer], shape: Shape) -> bool:
+    """Tells whether one of a chain's layers mixes rows, see `Layer.mixes_rows`."""
+    for inner in layers:
+        if inner.mixes_rows(shape):
+            return True
+        shape = inner.output(shape)
+    return False
 
 
 @layer
@@ -43,6 +54,9 @@ class Residual(Layer):
 
     def formula(self, shape: Shape) -> str:
         return "body + shortcut" if self.shortcut else "body + input"
+
+    def mixes_rows(self, shape: Shape) -> bool:
+        return any_mixes_rows(self.body, shape) or any_mixes_rows(self.shortcut, shape)
 
     @staticmethod
     def add(body: jax.Array, shortcut: jax.Array) -> jax.Array:

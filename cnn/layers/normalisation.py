@@ -41,6 +41,9 @@ class BatchNorm(Layer):
             Parameter("var", channels, "ones", "batch_stats"),
         )
 
+    def mixes_rows(self, shape: Shape) -> bool:
+        return True
+
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
         scale = arrays["scale"] * jax.lax.rsqrt(arrays["var"] + self.epsilon)
         vectors = (arrays["mean"], scale, arrays["bias"])

@@ -11,9 +11,8 @@ import math
 from collections.abc import Sequence
 
 from cnn.layers.base import Layer, Shape
-from cnn.layers.combine import Residual
+from cnn.layers.combine import Residual, any_mixes_rows
 from cnn.layers.convolution import Conv
-from cnn.layers.normalisation import BatchNorm
 from cnn.layers.pooling import MaxPool
 from cnn.model.summary import named
 
@@ -90,13 +89,9 @@ def blocks(ops: Sequence[FusedOp], remat: str) -> list[tuple[FusedOp, ...]]:
     return [tuple(ops[start : start + length]) for start in range(0, len(ops), max(1, length))]
 
 
-def independent(layers: Sequence[Layer]) -> bool:
+def independent(layers: Sequence[Layer], image_shape: Shape) -> bool:
     """Tells whether each example's logits depend on no other example of the batch, in training too."""
-    return not any(
-        isinstance(layer, BatchNorm)
-        or (isinstance(layer, Residual) and not (independent(layer.body) and independent(layer.shortcut)))
-        for layer in layers
-    )
+    return not any_mixes_rows(layers, image_shape)
 
 
 def widest(layers: Sequence[Layer], image_shape: Shape) -> int:

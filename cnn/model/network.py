@@ -4,7 +4,8 @@ The only importer of `flax.linen`. Parameters are named by their layers (`conv1/
 whatever is fused.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -18,6 +19,7 @@ from cnn.layers.combine import Residual
 from cnn.model import fusion
 from cnn.ops import conv
 from cnn.ops.layout import add_bias, enter, example_shape, layout_of, leave
+from cnn.registry import blaming
 
 Variables = dict[str, Any]
 """`params`, and `batch_stats` (empty where no layer measures any)."""
@@ -139,22 +141,40 @@ def _checked(images: jax.Array) -> jax.Array:
 class _Arrays(nn.Module):
     """Declares the arrays of one layer under the layer's name."""
 
-    parameters: tuple[Parameter, ...]
+    layer: Layer
+    shape: Shape
+    """Of one example of its input."""
 
     @nn.compact
     def __call__(self) -> tuple[dict[str, jax.Array], dict[str, Any]]:
         """Returns all arrays, and for those that are measured what their new values are written to."""
         arrays: dict[str, jax.Array] = {}
         variables: dict[str, Any] = {}
-        for name, shape, init_name, collection in self.parameters:
-            make = getattr(nn.initializers, init_name)
-            make = make() if init_name == "glorot_uniform" else make
-            if collection == "params":
-                arrays[name] = self.param(name, make, shape)
+        parameters, own = self.layer.parameters(self.shape), {}
+        if self.is_initializing() and any(parameter.init == "own" for parameter in parameters):
+            own = self.layer.initialise(self.make_rng("params"), self.shape)
+        for parameter in parameters:
+            *folders, name = parameter.name.split("/")
+            scope: Any = self.scope
+            for folder in folders:
+                scope = scope.push(folder, reuse=True)
+            make = functools.partial(_first, parameter, own)
+            if parameter.collection == "params":
+                arrays[parameter.name] = scope.param(name, make)
             else:
-                variables[name] = self.variable(collection, name, make, None, shape)
-                arrays[name] = variables[name].value
+                variables[parameter.name] = scope.variable(parameter.collection, name, make, None)
+                arrays[parameter.name] = variables[parameter.name].value
         return arrays, variables
+
+
+def _first(parameter: Parameter, own: Mapping[str, jax.Array], key: PRNGKeyArray | None) -> jax.Array:
+    """Returns the first value of an array; of one that its layer initialises, `own` holds it."""
+    if parameter.init == "own":
+        # Flax asks again, for the shape alone, where the array exists already.
+        return own.get(parameter.name, jnp.zeros(parameter.shape, parameter.dtype))
+    make = getattr(nn.initializers, parameter.init)
+    make = make() if parameter.init == "glorot_uniform" else make
+    return make(key, parameter.shape)
 
 
 class _Chain(nn.Module):
@@ -207,15 +227,16 @@ class _Chain(nn.Module):
         return self.remat if self.remat == "layers" else "none"
 
     def _arrays(self, name: str, layer: Layer, x: jax.Array) -> tuple[dict[str, jax.Array], dict[str, Any]]:
-        parameters = layer.parameters(example_shape(x, self.layout))
-        return _Arrays(parameters, name=name)() if parameters else ({}, {})
+        shape = example_shape(x, self.layout)
+        return _Arrays(layer, shape, name=name)() if layer.parameters(shape) else ({}, {})
 
     def _layer(self, name: str, layer: Layer, x: jax.Array, call: Call) -> jax.Array:
         arrays, variables = self._arrays(name, layer, x)
-        if call.shard is None or call.prefix + name in call.frozen_batch_norm:
-            return layer.apply(x, arrays, self.layout)
-        training = Training(call.shard, lambda: self.make_rng("dropout"))
-        x, measured = layer.apply_train(x, arrays, self.layout, training)
+        with blaming(layer, "model.layers"):
+            if call.shard is None or call.prefix + name in call.frozen_batch_norm:
+                return layer.apply(x, arrays, self.layout)
+            training = Training(call.shard, lambda: self.make_rng("dropout"))
+            x, measured = layer.apply_train(x, arrays, self.layout, training)
         for array, value in measured.items():
             variables[array].value = value
         return x

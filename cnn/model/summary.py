@@ -11,7 +11,7 @@ from cnn import expression
 from cnn.layers.activation import Softmax
 from cnn.layers.base import Layer, LayerError, Parameter, RecordedLayer, Shape, show, written
 from cnn.layers.combine import Residual
-from cnn.registry import LAYERS
+from cnn.registry import LAYERS, snake_case
 
 NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
@@ -23,9 +23,13 @@ class Field:
     size: tuple[int, int] | None = (1, 1)
     jump: tuple[int, int] | None = (1, 1)
     """How far apart in the image the centres of two neighbouring fields lie."""
+    known: bool = True
+    """Whether every layer so far could tell its reach; where not, the size and the jump are `None`."""
 
     def through(self, layer: Layer, shape: Shape) -> "Field":
         reach = layer.reach(shape)
+        if not self.known or isinstance(reach, str):
+            return Field(None, None, known=False)
         if reach is None or self.size is None or self.jump is None:
             return Field(None, None)
         height, width = (r + (k - 1) * j for r, k, j in zip(self.size, reach.kernel, self.jump, strict=True))
@@ -34,9 +38,14 @@ class Field:
 
     def joined(self, other: "Field") -> "Field":
         if self.size is None or other.size is None:
-            return Field(None, None)
+            return Field(None, None, known=self.known and other.known)
         height, width = (max(pair) for pair in zip(self.size, other.size, strict=True))
         return Field((height, width), self.jump)
+
+    @property
+    def sees(self) -> str:
+        """The size as it is shown: `5x5`, `all`, or `?` where it is not known."""
+        return "?" if not self.known else "all" if self.size is None else show(self.size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +84,9 @@ def named(layers: Sequence[Layer]) -> list[tuple[str, Layer]]:
     seen: Counter[str] = Counter()
     pairs = []
     for layer in layers:
-        seen[layer.kind] += 1
-        pairs.append((f"{layer.kind}{seen[layer.kind]}", layer))
+        kind = snake_case(layer.kind.rpartition(".")[2])
+        seen[kind] += 1
+        pairs.append((f"{kind}{'_' if kind[-1].isdigit() else ''}{seen[kind]}", layer))
     return pairs
 
 

@@ -39,12 +39,11 @@ def restricted(params: Mapping[str, Any], part: Mapping[str, Any]) -> Any:
 
 
 def layers(params: Mapping[str, Any], frozen: Collection[str], prefix: str = "") -> frozenset[str]:
-    """Returns the paths of the layers that have parameters and train none of them."""
+    """Returns the paths of the layers, and of what holds some, that have parameters and train none of them."""
     found: set[str] = set()
-    for name, value in params.items():
+    for name, value in params.items() if frozen else ():
         if isinstance(value, Mapping):
-            inner = [path for path in value if not isinstance(value[path], Mapping)]
-            if inner and all(f"{prefix}{name}/{path}" in frozen for path in inner):
+            if value and not trained(value, frozen, f"{prefix}{name}/"):
                 found.add(prefix + name)
             found |= layers(value, frozen, f"{prefix}{name}/")
     return frozenset(found)

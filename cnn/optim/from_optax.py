@@ -26,6 +26,7 @@ from etils import epy
 from cnn import fields
 from cnn.fields import REQUIRED, Count, Natural, OrNone, Positive, Static
 from cnn.optim.schedules import Constant, Factor, LearningRate
+from cnn.registry import LOSSES, OPTIMIZERS, SCHEDULES
 
 with epy.lazy_imports():
     import jax
@@ -532,3 +533,6 @@ def _record(
     ]
     namespace = {"__doc__": said, "__module__": __name__, "kind": name, "function": staticmethod(function), **known}
     return dataclasses.make_dataclass(name.split(".")[-1], given, bases=bases, namespace=namespace, frozen=True)
+
+
+OPTIMIZERS.library, SCHEDULES.library, LOSSES.library = optimizer_of, schedule_of, loss_of

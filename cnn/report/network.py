@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from cnn.layers.base import Shape, show, written
+from cnn.layers.base import Reach, Shape, show, written
 from cnn.layers.combine import Residual
 from cnn.model.summary import Row, activation_bytes, count_parameters
 from cnn.report import charts, escape
@@ -94,7 +94,7 @@ def volumes(rows: tuple[Row, ...], image: Shape) -> Boxes:
 def how(row: Row) -> str:
     """Returns how a layer's shape follows, and what of its input no window reads."""
     reach, padding = row.layer.reach(row.input), getattr(row.layer, "padding", None)
-    if padding != "valid" or reach is None or len(row.input) != 3:
+    if padding != "valid" or not isinstance(reach, Reach) or len(row.input) != 3:
         return row.formula
     names = ("row", "column")
     unread = [(n - k) % s for n, k, s in zip(row.input, reach.kernel, reach.strides, strict=False)]
@@ -109,7 +109,7 @@ def how(row: Row) -> str:
 
 def _line(row: Row, total: int) -> LayerLine:
     trained = [parameter for parameter in row.parameters if parameter.collection == "params"]
-    count, size = row.count(), row.field.size
+    count = row.count()
     return LayerLine(
         row.path,
         row.depth,
@@ -120,7 +120,7 @@ def _line(row: Row, total: int) -> LayerLine:
         100 * count / total if total else 0,
         f"{row.macs:,}" if row.macs else "",
         f"{activation_bytes(row.output):,}",
-        "all" if size is None else show(size),
+        row.field.sees,
     )
 
 

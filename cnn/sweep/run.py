@@ -18,6 +18,7 @@ from cnn.config import config, resolve
 from cnn.config.config import ConfigError
 from cnn.report import page_writer
 from cnn.runs import run_dir
+from cnn.runs.records import OnRecord
 from cnn.runs.sweep_record import RECORD, SweepJson
 from cnn.sweep import programs, ranking, sequential, vmapped
 from cnn.sweep.options import Options
@@ -32,7 +33,7 @@ from cnn.train import multi_step
 DECLARATION = run_dir.DECLARATION
 
 
-def run(plan: Plan, folder: Path, url: str, interruption: Preemption) -> SweepJson:
+def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record: OnRecord | None = None) -> SweepJson:
     """Runs what is missing of a sweep; writes and returns the ranking, `sweep.json`, and `sweep.csv` beside it.
 
     Args:
@@ -40,9 +41,11 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption) -> SweepJs
       folder: its directory; every worker of it must see the same one.
       url: of the database, empty for SQLite in the folder.
       interruption: hears of signals.
+      on_record: gets every record of every trial, see `Session.listener`.
 
     Raises:
       ConfigError: the folder or the study belongs to another sweep.
+      OnRecordError: `on_record` failed.
       Preempted: a signal asked to stop.
       OSError: the disk is full, or the database does not answer.
     """
@@ -59,7 +62,7 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption) -> SweepJs
             return ask_until_answered(question, screen.line, lambda: interruption.requested)
 
         optuna_study = asking(lambda: _optuna_study(plan, folder, connected, token))
-        session = Session(plan, Queue(Study(plan, folder, optuna_study), worker), screen, interruption)
+        session = Session(plan, Queue(Study(plan, folder, optuna_study), worker), screen, interruption, on_record)
         when = plan.example.values.report.page
         page = page_writer.Pages(folder, when, screen.line, page_writer.of_sweep)
         session.meanwhile = page_writer.prepare_for_sweep if when != "never" else session.meanwhile

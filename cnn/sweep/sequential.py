@@ -11,6 +11,7 @@ import threading
 from typing import Any
 
 from cnn.runs import lock
+from cnn.runs.records import OnRecordError
 from cnn.sweep import outcome
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan
@@ -56,6 +57,7 @@ def run(session: Session) -> None:
 
     Raises:
       Preempted: a signal asked to stop; the trials under way are saved and wait again.
+      OnRecordError: see there; the trials wait again.
       OSError: the disk is full, or the database away for too long.
     """
     session.interruption.defer(True)
@@ -98,7 +100,13 @@ def _work(session: Session, threads: _Threads, *, first: bool) -> None:
 
 def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextManager[Any]) -> None:
     """Trains one trial, making its steps within `turn`, and stores how it ended."""
-    callbacks = Callbacks(session.screen.reporter(claimed.trial), session.end_early(claimed), pages=False, turn=turn)
+    callbacks = Callbacks(
+        session.screen.reporter(claimed.trial),
+        session.end_early(claimed),
+        pages=False,
+        turn=turn,
+        on_record=session.listener(claimed),
+    )
     values = session.values(claimed.trial)
     try:
         finished = experiment.run(
@@ -109,7 +117,7 @@ def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextMa
             interruption=session.interruption,
         )
         ended = outcome.of_result(finished.result, session.plan.options.objective)
-    except Preempted:
+    except (Preempted, OnRecordError):  # no fault of the trial, and it continues
         with contextlib.suppress(Away):  # then the next worker finds it
             session.settle(claimed, Outcome(outcome.PREEMPTED, final=False))
         raise

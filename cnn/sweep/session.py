@@ -14,6 +14,7 @@ from typing import Any
 from cnn.config.config import Config
 from cnn.config.sections import Checkpoint, Epochs, Minutes
 from cnn.runs import run_dir
+from cnn.runs.records import OnRecord, tell
 from cnn.runs.sweep_record import EngineRecord, SweepJson
 from cnn.sweep import outcome, programs
 from cnn.sweep.outcome import Outcome
@@ -36,6 +37,8 @@ class Session:
     queue: Queue
     screen: Screen
     interruption: Preemption
+    on_record: OnRecord | None = None
+    """Gets every record of every trial."""
     datasets: programs.Datasets = dataclasses.field(default_factory=programs.Datasets)
     """The data of the trials."""
     train_seconds: float = 0.0
@@ -49,6 +52,7 @@ class Session:
     _recorded: float = dataclasses.field(default_factory=time.monotonic)
     _told: bool = False
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    _telling: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def claim(self, limit: Callable[[str], int] = lambda program: 1) -> list[Claimed] | None:
         """Returns trials of one program that are ours now; `None` when nothing is left, empty while others work.
@@ -101,6 +105,17 @@ class Session:
             return f"{outcome.PRUNED_BY} after epoch {epoch}: {name} {valid[name]:.4g}" if pruned else None
 
         return validated
+
+    def listener(self, claimed: Claimed) -> OnRecord | None:
+        """Returns what gets the records of a trial and passes them on, with the name of its folder, one at a time."""
+        if (on_record := self.on_record) is None:
+            return None
+
+        def pass_on(record: dict[str, Any]) -> None:
+            with self._telling:
+                tell(on_record, {**record, "trial": claimed.workdir.name})
+
+        return pass_on
 
     def wait(self, seconds: float) -> None:
         """Waits for trials of others, saying so once."""

@@ -25,6 +25,7 @@ from cnn.config.config import Config
 from cnn.data.loader import Examples
 from cnn.ops import layout
 from cnn.runs import lock
+from cnn.runs.records import OnRecordError
 from cnn.sweep import outcome, programs
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.sequential import POLL_SECONDS
@@ -49,6 +50,7 @@ def run(session: Session) -> None:
 
     Raises:
       Preempted: a signal asked to stop; the trials under way are saved and wait again.
+      OnRecordError: see there; the trials wait again.
       OSError: the database was away for too long.
     """
     counts = Counter(programs.key(trial) for trial in session.plan.trials)
@@ -67,6 +69,9 @@ def run(session: Session) -> None:
         group = Group(session, claimed, places(programs.key(claimed[0].trial)))
         try:
             group.train()
+        except OnRecordError:
+            group.abandon()
+            raise
         except jax.errors.JaxRuntimeError as error:
             group.fail(error)
             if OUT_OF_MEMORY in str(error) and group.can_halve():
@@ -120,6 +125,11 @@ class Group:
         """Lets the trials wait again where smaller groups may do, and otherwise stores that they failed."""
         for trial in self.trials:
             trial.fail(error, again=OUT_OF_MEMORY in str(error) and self.can_halve())
+
+    def abandon(self) -> None:
+        """Lets the trials wait again, from what is saved, through no fault of theirs."""
+        for trial in self.trials:
+            trial.abandon()
 
     def _keep(self, going: list[bool]) -> None:
         kept = [(trial, place) for trial, place, goes in zip(self.trials, self.places, going, strict=True) if goes]
@@ -197,6 +207,7 @@ class VmappedTrial:
         self.asked: Steps
         """What the trial waits for, while it goes on."""
         self._held = contextlib.ExitStack()
+        self._over = False
 
     def open(self) -> bool:
         """Takes the run's directory; tells whether there may be anything to train."""
@@ -211,7 +222,10 @@ class VmappedTrial:
                 self._settle(outcome.of_result(finished, session.plan.options.objective))
                 return False
             callbacks = Callbacks(
-                session.screen.reporter(self.claimed.trial), session.end_early(self.claimed), pages=False
+                session.screen.reporter(self.claimed.trial),
+                session.end_early(self.claimed),
+                pages=False,
+                on_record=session.listener(self.claimed),
             )
             self.run = Run(
                 values, workdir, dataset, session.interruption, callbacks=callbacks, dispatched=self.dispatched
@@ -242,6 +256,11 @@ class VmappedTrial:
             Outcome(outcome.PREEMPTED, error="out of memory", final=False) if again else outcome.of_error(error)
         )
 
+    def abandon(self) -> None:
+        """Lets the trial wait again, unless it has ended."""
+        if not self._over:
+            self._settle(Outcome(outcome.PREEMPTED, final=False))
+
     def _advance(self, train: Callable[[], Steps]) -> bool:
         """Trains up to the next steps; where training has ended, evaluates and stores the outcome."""
         try:
@@ -249,15 +268,20 @@ class VmappedTrial:
             return True
         except StopIteration as ended:
             trained = ended.value
+        except OnRecordError:
+            raise
         except Exception as error:
             return self._fail(error)
         try:
-            self.session.interruption.check()
-            result = experiment.finish(self.run, trained)
+            with experiment.ended_if_preempted(self.run):
+                self.session.interruption.check()
+                result = experiment.finish(self.run, trained)
         except Preempted:  # all is saved, and the next worker finishes
             with contextlib.suppress(Away):
                 self._settle(Outcome(outcome.PREEMPTED, final=False))
             return False
+        except OnRecordError:
+            raise
         except Exception as error:
             return self._fail(error)
         self._settle(outcome.of_result(result, self.session.plan.options.objective))
@@ -271,6 +295,7 @@ class VmappedTrial:
         return False
 
     def _settle(self, ended: Outcome) -> None:
+        self._over = True
         self._held.close()
         self.session.settle(self.claimed, ended)
 

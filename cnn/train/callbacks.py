@@ -1,14 +1,15 @@
-"""What whoever starts a run may pass in: what is shown of it, and who may end it at the end of an epoch."""
+"""What whoever starts a run may pass in: what is shown of it, who hears of it, and who may end it after an epoch."""
 
 import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from cnn.runs.records import OnRecord
 from cnn.train.progress_bar import ProgressBar
 
 
 class Callbacks(NamedTuple):
-    """What of a run is shown, and who may end it at the end of an epoch."""
+    """What of a run is shown, who hears of it, and who may end it at the end of an epoch."""
 
     progress_bar: Callable[..., ProgressBar] = ProgressBar
     validated: Callable[[int, dict[str, float]], str | None] = lambda epoch, valid: None
@@ -17,3 +18,5 @@ class Callbacks(NamedTuple):
     """Whether the run draws its page; trials draw theirs when they are asked for."""
     turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     """Held during the steps of an epoch, released after them: of runs that share it, one makes its steps at a time."""
+    on_record: OnRecord | None = None
+    """Gets every record."""

@@ -14,6 +14,7 @@ import jax
 from cnn.config.config import Config
 from cnn.model import fusion
 from cnn.system import environment
+from cnn.train import preflight
 
 HALVES = 2
 OPTION = "jax_num_cpu_devices"
@@ -38,5 +39,6 @@ def count(values: Config) -> int:
 
 def _wanted(values: Config) -> int:
     divides = values.train.batch_size % (HALVES * values.train.accumulate_steps) == 0
-    tied = not fusion.independent(values.layers)
-    return HALVES if tied and divides and environment.threads() >= HALVES else 1
+    tied = not fusion.independent(values.layers, values.data.image_shape)
+    spreads = preflight.mixing_module(values) is None
+    return HALVES if tied and spreads and divides and environment.threads() >= HALVES else 1

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +17,10 @@ from cnn.model.classifier import Classifier
 from cnn.model.summary import count_parameters
 from cnn.runs import lock, numerics, provenance, recorded_code, recorded_data, run_dir
 from cnn.runs.checksum import fingerprint
+from cnn.runs.records import OnRecord
 from cnn.system import fault_injection, multihost, sharding
 from cnn.system.compile_times import compilations
-from cnn.system.preemption import Preemption
+from cnn.system.preemption import Preempted, Preemption
 from cnn.train import checkpointer, cpu_devices
 from cnn.train.callbacks import Callbacks
 from cnn.train.loop import Trained, train
@@ -26,6 +28,7 @@ from cnn.train.preflight import (
     check_code,
     check_lengths,
     check_memory,
+    check_rows,
     check_share,
     check_still_same,
     load_data,
@@ -57,7 +60,11 @@ class Finished(NamedTuple):
 
 
 def run_on(
-    values: Config, workdir: Path, devices: int | None = None, interruption: Preemption | None = None
+    values: Config,
+    workdir: Path,
+    devices: int | None = None,
+    interruption: Preemption | None = None,
+    on_record: OnRecord | None = None,
 ) -> Finished:
     """Runs an experiment on so many devices, or as many as `cpu_devices.count` says; see `run`.
 
@@ -69,7 +76,7 @@ def run_on(
     available = jax.device_count()
     if devices is not None and not 1 <= devices <= available:
         raise ConfigError([f"--devices: there are {available}, got {devices}. Use at most those"])
-    return run(values, workdir, devices or cpu_devices.count(values), interruption=interruption)
+    return run(values, workdir, devices or cpu_devices.count(values), interruption=interruption, on_record=on_record)
 
 
 def run(
@@ -80,6 +87,7 @@ def run(
     known: types.Dataset | None = None,
     callbacks: Callbacks | None = None,
     interruption: Preemption | None = None,
+    on_record: OnRecord | None = None,
 ) -> Finished:
     """Trains and evaluates, continuing from the last checkpoint; a finished run of the same data is only read.
 
@@ -90,15 +98,18 @@ def run(
       known: the config's data, where they are loaded already.
       callbacks: of whoever runs this among other things; a progress bar where there are none.
       interruption: of whoever runs this among other things; made where there is none.
+      on_record: gets every record, where no callbacks say who does.
 
     Raises:
       ConfigError: the directory holds a run of another config, or the data are too few for it.
       DataError: the data are missing, unlike the config, or others than the run began with.
       Held, NoValidCheckpoint: another process holds the run; what was saved is damaged.
+      OnRecordError: `on_record` failed.
       Preempted: a signal asked to stop.
       Elsewhere, Unlike: of several processes, the first one ended, or they differ in config, data or versions.
     """
     check_share(values, devices)
+    check_rows(values, devices)
     if (finished := multihost.from_leader(lambda: _finished(values, workdir, known))) is not None:
         return Finished(finished, fresh=False)
     with contextlib.ExitStack() as held:
@@ -110,9 +121,10 @@ def run(
             return Finished(over, fresh=False)
         if callbacks is None:
             tell_remarks(values, workdir, dataset)
-            callbacks = Callbacks(functools.partial(ProgressBar, quiet=not multihost.leads()))
+            callbacks = Callbacks(functools.partial(ProgressBar, quiet=not multihost.leads()), on_record=on_record)
         this = Run(values, workdir, dataset, interruption, devices=devices, callbacks=callbacks)
-        return Finished(finish(this, train(this)), fresh=True)
+        with ended_if_preempted(this):
+            return Finished(finish(this, train(this)), fresh=True)
 
 
 def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> dict[str, Any] | None:
@@ -188,6 +200,16 @@ def describe(dataset: types.Dataset) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def ended_if_preempted(run: Run) -> Iterator[None]:
+    """Tells whoever gets the run's records where a signal ends it within the block."""
+    try:
+        yield
+    except Preempted:
+        run.writer.end("preempted")
+        raise
+
+
 def finish(run: Run, trained: Trained) -> dict[str, Any]:
     """Evaluates a run whose training ended; writes and returns its result."""
     # A device that computes wrong numbers without saying so would leave its copy of the state unlike the others.
@@ -195,6 +217,8 @@ def finish(run: Run, trained: Trained) -> dict[str, Any]:
     result, step, classifier = _result(run, trained)
     if not multihost.leads():
         return result
+    # Before the result is there: should this fail, the same command tells it again.
+    run.writer.end(result["status"], result)
     fault_injection.point("before_result")
     run_dir.write_json(run.workdir / run_dir.RESULT, result)
 
@@ -258,6 +282,7 @@ def _result(run: Run, trained: Trained) -> tuple[dict[str, Any], int, Classifier
                     check=run.preemption.check,
                 )
             summary[split] = {name: evaluation[name] for name in SUMMARISED if name in evaluation}
+            run.writer.evaluation({"split": split, "weights": weights, "step": step, **summary[split]})
     except FloatingPointError:
         return {**summary, "status": "diverged", "bad_step": step}, 0, None
     return summary, step, classifier

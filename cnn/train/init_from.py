@@ -3,6 +3,7 @@
 Reads names and shapes alone, without JAX, so that what does not fit is said before anything is computed.
 """
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,9 @@ from cnn.runs import run_dir
 
 SUFFIX = ".safetensors"
 FLOAT32 = "F32"
+_TYPES = {"bfloat": "BF", "float": "F", "uint": "U", "int": "I"}
+"""How a type's name begins in NumPy, and in a file."""
+_SHORT = re.compile("|".join(_TYPES))
 SHOWN = 20
 
 
@@ -101,7 +105,14 @@ def has_begun(workdir: Path) -> bool:
 
 
 def _of_network(values: Config) -> dict[str, str]:
-    return {path: show(parameter.shape) for path, parameter in config.arrays(values.rows).items()}
+    return {
+        path: _described(parameter.shape, _SHORT.sub(lambda word: _TYPES[word[0]], parameter.dtype).upper())
+        for path, parameter in config.arrays(values.rows).items()
+    }
+
+
+def _described(shape: tuple[int, ...], dtype: str) -> str:
+    return show(shape) + ("" if dtype == FLOAT32 else f" of {dtype}")
 
 
 def _of_file(path: Path) -> dict[str, str]:
@@ -109,10 +120,7 @@ def _of_file(path: Path) -> dict[str, str]:
         with safe_open(path, "numpy") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             types = {name: part.get_dtype() for name, part in slices.items()}
-            return {
-                name: show(tuple(part.get_shape())) + ("" if types[name] == FLOAT32 else f" of {types[name]}")
-                for name, part in slices.items()
-            }
+            return {name: _described(tuple(part.get_shape()), types[name]) for name, part in slices.items()}
     except (SafetensorError, OSError) as error:
         raise _wrong(
             f"{path} cannot be read as safetensors: {' '.join(str(error).split())[:200]}. Use another."

@@ -67,7 +67,8 @@ def need(values: Config, platform: str, *, devices: int = 1, data: int = 0) -> N
     share = values.train.batch_size // devices
     part = share // values.train.accumulate_steps
     widest = fusion.widest(values.layers, values.data.image_shape)
-    examples = microbatch_size(part, widest, platform, devices=devices) if fusion.independent(values.layers) else part
+    splits = fusion.independent(values.layers, values.data.image_shape)
+    examples = microbatch_size(part, widest, platform, devices=devices) if splits else part
     # The pictures of the whole share are prepared at once: as bytes, and twice as numbers.
     pictures = share * math.prod(values.data.image_shape) * (1 + 2 * FLOAT)
     return Need(
@@ -141,10 +142,10 @@ def _of_one(values: Config, platform: str) -> int:
 
 
 def _numbers(row: Row, platform: str) -> float:
-    outputs = math.prod(row.output)
     if platform == "cpu" and isinstance(row.layer, Conv):
+        outputs = math.prod(row.output)
         return outputs + _beside_conv(row.layer, row.input, outputs)
-    return outputs * row.layer.kept
+    return row.layer.kept_numbers(row.input)
 
 
 def _beside_conv(conv: Conv, shape: Sequence[int], outputs: int) -> float:

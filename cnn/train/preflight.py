@@ -22,7 +22,9 @@ from cnn.data import datasets, types
 from cnn.data.loader import Examples
 from cnn.expression import written
 from cnn.fields import MAX_INTEGER
+from cnn.layers.module import ModuleLayer
 from cnn.layers.normalisation import BatchNorm
+from cnn.model.summary import Row
 from cnn.runs import recorded_data
 from cnn.system import host_memory, multihost, sharding
 from cnn.system.text import plain
@@ -145,6 +147,42 @@ def check_share(values: Config, count: int) -> None:
         raise ConfigError(
             [f"config.train.batch_size: must be a multiple of {of}, got {batch_size}. Use {near}, or fewer --devices."]
         )
+
+
+def mixing_module(values: Config) -> Row | None:
+    """Returns the first Flax module that computes with the other images of its batch, of those that are trained.
+
+    It knows nothing of devices; a batch normalisation of ours takes its statistics over all of them.
+    """
+    frozen = set(values.frozen)
+    for row in values.rows:
+        if isinstance(row.layer, ModuleLayer) and row.layer.mixes_rows(row.input):
+            arrays = array_paths([row], "params")
+            if not arrays or not set(arrays) <= frozen:
+                return row
+    return None
+
+
+def check_rows(values: Config, count: int) -> None:
+    """Checks that so many devices can each compute with its share of a batch.
+
+    Raises:
+      ConfigError: a module of the network needs the whole batch.
+    """
+    row = mixing_module(values) if count > 1 else None
+    if row is None:
+        return
+    assert isinstance(row.layer, ModuleLayer)
+    scope = row.path.rpartition("/")[0]
+    beside = [each.path for each in values.rows if each.path.rpartition("/")[0] == scope]
+    position = f"position {beside.index(row.path) + 1}" + (f" of {scope}" if scope else "")
+    raise ConfigError(
+        [
+            f"config.model.layers: {row.layer.kind} at {position} computes with the other images of its batch "
+            f"({row.layer.mixed_by(row.input)}), which on several devices would be those of one device's share, "
+            f"got {count} devices. Use --devices=1, or cnn's batch_norm."
+        ]
+    )
 
 
 def check_memory(values: Config, dataset: types.Dataset, count: int) -> None:

@@ -1,6 +1,7 @@
 """A run that is about to train: its config, its directory, its data, and what loads, shows, records and saves."""
 
 import functools
+import json
 from pathlib import Path
 
 from cnn import evaluate
@@ -62,7 +63,13 @@ class Run:
         self.progress_bar = callbacks.progress_bar(total=self.total_steps, batch_size=config.train.batch_size)
         page = config.report.page if callbacks.pages and multihost.leads() else "never"
         self.page = Pages(workdir, page, self.progress_bar.line)
-        self.writer = MetricWriter(workdir, self.progress_bar.line, leads=multihost.leads())
+        self.writer = MetricWriter(
+            workdir,
+            self.progress_bar.line,
+            settings=json.loads(config.json),
+            on_record=callbacks.on_record,
+            leads=multihost.leads(),
+        )
         self.checkpointer = Checkpointer(
             config,
             workdir,

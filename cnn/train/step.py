@@ -157,7 +157,7 @@ def _device_gradient(
         (loss, (batch_stats, correct)), grads = grad_fn(trained, batch_stats, *examples)
         return (batch_stats, jax.tree.map(jnp.add, totals, (grads, loss, correct))), None
 
-    if fusion.independent(hyper.layers):
+    if fusion.independent(hyper.layers, images.shape[1:]):
         size = microbatch
     zeros = jnp.zeros(()), jnp.zeros(())
     sums = variables["batch_stats"], (jax.tree.map(jnp.zeros_like, trained), *(_varying(zeros) if axis else zeros))

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cnn.layers.base import Layer, Shape, written
+from cnn.layers.base import Layer, Reach, Shape, written
 from cnn.layers.combine import Residual
 from cnn.layers.convolution import Conv
+from cnn.layers.module import ModuleLayer
 from cnn.layers.pooling import AvgPool, MaxPool
 from cnn.layers.window import pads
 from cnn.model.summary import Row, named, trace
@@ -48,6 +49,10 @@ class Stage:
     """Rows of zeros before and after, columns before and after."""
     groups: int = 1
     epsilon: float = 0.0
+    sees_known: bool = True
+    """Whether every layer that leads here tells what it reads."""
+    checked: bool = True
+    """Whether anything says in float64 what its numbers should be."""
 
     @property
     def exact(self) -> bool:
@@ -85,7 +90,8 @@ def _chain(layers: Sequence[Layer], source: int, prefix: str, rows: dict[str, Ro
         if isinstance(layer, Residual):
             body = _chain(layer.body, source, f"{prefix}{name}/", rows, stages)
             shortcut = _chain(layer.shortcut, source, f"{prefix}{name}/shortcut/", rows, stages)
-            stages.append(Stage(row.path, "add", (body, shortcut), row.output, row.output, "residual", row.formula))
+            shapes, said = (row.output, row.output), ("residual", row.formula)
+            stages.append(Stage(row.path, "add", (body, shortcut), *shapes, *said, sees_known=row.field.known))
         else:
             stages.append(_stage(row, source))
         source = len(stages) - 1
@@ -105,15 +111,17 @@ def _stage(row: Row, source: int) -> Stage:
         options = {"epsilon": float(layer.epsilon), "groups": getattr(layer, "groups", 1)}  # type: ignore[attr-defined]
     elif layer.kind not in (*_WINDOWED, *_WHOLE):
         options = _reach(row)
-    arrays = tuple(parameter.name for parameter in row.parameters)
+    options |= {"sees_known": row.field.known, "checked": not isinstance(layer, ModuleLayer)}
+    # The page computes nothing of a module, so it needs none of its arrays.
+    arrays = tuple(parameter.name for parameter in row.parameters) if options["checked"] else ()
     shapes = (row.input, row.output)
     return Stage(row.path, layer.kind, (source,), *shapes, written(layer), row.formula, arrays, **options)
 
 
 def _reach(row: Row) -> dict[str, Any]:
-    """Returns the window of a kind that is not listed above, wide enough for one that reads its whole input."""
+    """Returns the window of a kind that is not listed above, wide enough for one that may read its whole input."""
     reach, side = row.layer.reach(row.input), max(row.input)
-    if reach is None:
+    if not isinstance(reach, Reach):
         return {"kernel": (2 * side + 1, 2 * side + 1), "pads": ((side, side), (side, side))}
     return {"kernel": reach.kernel, "strides": reach.strides}
 

@@ -54,6 +54,11 @@ class Journey:
         """Returns the arrays of a stage by their own names."""
         return {name: self.arrays[f"{stage.name}/{name}"] for name in stage.arrays}
 
+    @property
+    def unchecked(self) -> str:
+        """The names of the stages whose arithmetic nobody checks, empty where there are none."""
+        return ", ".join(stage.name for stage in self.stages if not stage.checked)
+
 
 def write(path: Path, journey: Journey) -> None:
     """Replaces the file at once; equal journeys give equal bytes."""

@@ -56,7 +56,9 @@ def build(run: RunFiles, others: Callable[[], int] = lambda: 0) -> PageSection |
     fixed = others() + MARKUP + len(told.encode()) + sum(len(compact_script(script)) for script in own)
     chosen = plan(len(journey.pictures), lambda some: _cost(journey, packer, some), int(cap * MEGABYTE) - fixed)
     notes = said(chosen, journey, cap) if chosen else [f"The numbers take more than {cap:g} MB and are left out."]
-    html = escape.render("journey.html.j2", problem="", notes=notes, story=told, about=journey.about)
+    html = escape.render(
+        "journey.html.j2", problem="", notes=notes, story=told, about=journey.about, unchecked=journey.unchecked
+    )
     styles = (escape.source("explorer.css"),)
     if chosen is None:
         return PageSection("journey", TITLE, html, styles)

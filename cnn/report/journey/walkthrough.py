@@ -118,6 +118,7 @@ def example(journey: Journey, outputs: dict[str, np.ndarray]) -> Example | None:
         terms = [*terms[:12], (f"the other {len(terms) - 12}", f"{sum(shown[12:]):+.{places}f}")]
     region = reach_back(journey.stages, number, row, column)[0]
     sees = " and ".join(f"{axis} {a} to {b - 1}" for axis, (a, b) in zip(("rows", "columns"), region, strict=True))
+    sees = sees if stage.sees_known else "an unknown part"
     found = float(maps[row, column, feature])
     return Example(stage, row, column, feature, tables, parts, terms, f"{sum(shown):+.{places}f}", found, sees)
 

@@ -28,6 +28,10 @@ Object.assign(
       tool.play.textContent = timer ? "pause" : "slide the window";
     };
     const showSeen = () => {
+      if (stages[s.k].sees_known === false) {
+        sees.textContent = "What it sees of the image is not known.";
+        return;
+      }
       const seen = explorer.seen().get(0),
         [rows, columns] = seen.map(([a, b]) => `${a} to ${b - 1}`);
       const size = seen.map(([a, b]) => b - a).join(" x ");

@@ -215,6 +215,7 @@ Object.assign(
         ],
       }),
       opaque: (k, p) => ({
+        unchecked: true,
         value: outs(k)[at(k, p)],
         lines: ["The page knows no arithmetic for this kind of layer."],
       }),

@@ -136,9 +136,10 @@ Object.assign(
       showTables(chosen < 0 ? Number(value.toFixed(listed.places)) : listed.shown[chosen], listed.places);
     };
 
-    const verdict = ({ missing, found, value, allowed }) => {
+    const verdict = ({ missing, unchecked, found, value, allowed }) => {
       const difference = Math.abs(value - found),
         agrees = missing || difference <= allowed;
+      if (unchecked) return [agrees, `JAX: ${whole(found)}, not checked`];
       if (missing) return [agrees, `JAX: ${whole(found)}`];
       if (!allowed) return [agrees, `${agrees ? "✓ exactly" : "✗ NOT"} what JAX has: ${whole(found)}`];
       const [off, most] = [difference, allowed].map((v) => v.toExponential(1));
@@ -161,6 +162,7 @@ Object.assign(
         made = largest
           ? ` = ${listed.line.split(" = ")[0]}; largest, ${parts.terms[listed.top[0]].label}, ${listed.entries[0].text}`
           : "";
+      if (parts.unchecked) return `${begin}. Not checked.`;
       return `${begin}${made}. ${check.className === "agree" ? "Agrees" : "Disagrees"} with JAX.`;
     };
 
