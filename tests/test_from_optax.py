@@ -19,8 +19,9 @@ from safetensors.numpy import save_file
 
 from cnn import fields, hyperparams
 from cnn.cli import fields_help
+from cnn.config.config import ConfigError
 from cnn.config.resolve import resolve
-from cnn.optim import OPTIMIZERS, SCHEDULES, clips, from_optax, optimizers, schedules
+from cnn.optim import clips, from_optax, optimizers, schedules
 from cnn.train import load_init_from
 from cnn.train.state import create_train_state
 from tests import networks, tiny
@@ -432,26 +433,17 @@ def test_a_loss_takes_its_arguments_by_place_and_by_name():
     assert "mean over its classes" in kind.__doc__
 
 
-def enter(monkeypatch, *names):
-    for name in names:
-        find, table = (
-            (from_optax.schedule_of, SCHEDULES) if "schedule" in name else (from_optax.optimizer_of, OPTIMIZERS)
-        )
-        monkeypatch.setitem(table, name, find(name))
-
-
 @pytest.mark.slow(seconds=4)
 @pytest.mark.parametrize("name", ["optax.adabelief", "optax.contrib.cocob"])
-def test_a_network_is_trained_by_name(name, monkeypatch):
+def test_a_network_is_trained_by_name(name):
     schedule = "optax.cosine_decay_schedule"
-    enter(monkeypatch, name, schedule)
-    values = tiny.resolve(optimizer__name=name, optimizer__learning_rate="0.01", schedule__name=schedule)
+    options = {"optimizer__learning_rate": "0.01", "train__loss": "optax.sigmoid_focal_loss(alpha=0.25, gamma=2)"}
+    values = tiny.resolve(optimizer__name=name, schedule__name=schedule, **options)
     _, history = tiny.run(values, 12)
     assert history[-1]["loss"] < history[0]["loss"]
 
 
-def test_what_is_not_given_survives_the_recorded_config(monkeypatch):
-    enter(monkeypatch, "optax.sgd", "optax.cosine_decay_schedule")
+def test_what_is_not_given_survives_the_recorded_config():
     values = tiny.resolve(optimizer__name="optax.sgd", schedule__name="optax.cosine_decay_schedule")
     again = resolve(json.loads(values.json))
     assert again.optimizer == values.optimizer and again.optimizer.momentum is None
@@ -463,16 +455,30 @@ def test_what_is_not_given_survives_the_recorded_config(monkeypatch):
         tiny.resolve(json.loads(values.json), optimizer__momentum="much")
 
 
-def test_the_help_tells_the_fields(monkeypatch):
-    enter(monkeypatch, "optax.sgd", "optax.cosine_decay_schedule")
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("optimizer__name", "optax.sm3", "config.optimizer.name: optax.sm3 takes a fixed learning rate"),
+        ("optimizer__name", "os.system", "config.optimizer.name: unknown name 'os.system'"),
+        ("schedule__name", "optax.join_schedules", "config.schedule.name: optax.join_schedules needs schedules"),
+        ("train__loss", "optax.hinge_loss", "config.train.loss: .*optax.hinge_loss takes labels of -1 and 1"),
+        ("train__loss", "optax.l2_loss(2)", "config.train.loss: .*takes at most 0 arguments"),
+    ],
+)
+@pytest.mark.slow(seconds=5)
+def test_a_config_names_the_field_of_what_is_refused(field, value, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny.resolve(**{field: value})
+
+
+def test_the_help_tells_the_fields():
     told = fields_help.text("optimizer", {"optimizer.name": "optax.sgd"})
     assert "momentum = None" in told and "a finite number or None" in told
     assert "decay_steps" in fields_help.text("schedule", {"schedule.name": "optax.cosine_decay_schedule"})
 
 
 @pytest.mark.slow(seconds=2)
-def test_an_optimizer_that_keeps_its_first_parameters_keeps_those_that_are_loaded(monkeypatch, tmp_path):
-    enter(monkeypatch, "optax.contrib.cocob")
+def test_an_optimizer_that_keeps_its_first_parameters_keeps_those_that_are_loaded(tmp_path):
     state = create_train_state(tiny.resolve())
     arrays = {
         jax.tree_util.keystr(path, simple=True, separator="/"): np.full(leaf.shape, 0.25, np.float32)

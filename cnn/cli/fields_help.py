@@ -10,7 +10,7 @@ from typing import Any
 from cnn import fields
 from cnn.config import config
 from cnn.config.config import DEFAULT_NAMES, KNOWN
-from cnn.registry import LAYERS
+from cnn.registry import LAYERS, find
 
 SUFFIX = ".help"
 WIDTH = 118
@@ -82,10 +82,19 @@ def _told(section: str, chosen: str) -> Iterator[str]:
         kinds = config.NAMED[section]
         default = DEFAULT_NAMES.get(section)
         yield f"config.{section}: `name` is one of {', '.join(kinds)}{f'; {default} by default' if default else ''}."
-        for name in [chosen] if chosen in kinds else kinds:
+        for name, kind in _shown_of(kinds, chosen).items():
             yield ""
-            yield from textwrap.wrap(f"{name}: {_first(kinds[name].__doc__)}", WIDTH, subsequent_indent="  ")
-            yield from _fields(kinds[name])
+            yield from textwrap.wrap(f"{name}: {_first(kind.__doc__)}", WIDTH, subsequent_indent="  ")
+            yield from _fields(kind)
+
+
+def _shown_of(kinds: Mapping[str, type], chosen: str) -> Mapping[str, type]:
+    """Returns the kind that was chosen, also a library's, or all where there is none of this name."""
+    try:
+        kind = find(kinds, chosen)
+    except ValueError:
+        kind = None
+    return kinds if kind is None else {chosen: kind}
 
 
 def _fields(kind: type) -> Iterator[str]:
