@@ -234,7 +234,7 @@ def test_what_contradicts_is_refused_with_one_line(override, message):
     ],
 )
 def test_what_is_no_metric_and_no_number_is_refused(override, message):
-    with pytest.raises(ConfigError, match=".") as error:
+    with pytest.raises(ConfigError) as error:
         runs.tiny(override)
     (problem,) = error.value.problems
     assert message in problem

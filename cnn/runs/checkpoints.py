@@ -83,7 +83,7 @@ def load(directory: Path, step: int, like: Any) -> Restored:
 
 
 def _arrays(path: Path, like: Any) -> Any:
-    """Returns the arrays of a step by their names alone: in the nodes that hold none, versions of this program differ."""
+    """Returns the arrays of a step by their names alone: in nodes that hold none, versions of this program differ."""
     leaves, structure = jax.tree.flatten(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
     names = list(array_types(like))
     abstract = dict(zip(names, leaves, strict=True))
