@@ -141,12 +141,15 @@ def score(metrics: Mapping[str, Any]) -> float:
     return value if isinstance(value, float) and math.isfinite(value) else -math.inf
 
 
+def array_name(path: Any) -> str:
+    """Returns the name of an array of a state, such as `params/conv1/kernel`, from its path in JAX's sense."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
 def array_types(tree: Any) -> dict[str, str]:
-    """Returns the path of every array of a state with its type and shape: `float32[3,3,1,64]`."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    """Returns the name of every array of a state with its type and shape: `float32[3,3,1,64]`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {array_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
 def _is_sealed(content: Mapping[str, Any], digest: Any) -> bool:

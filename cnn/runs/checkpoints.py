@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 
 from cnn.runs.checkpoint_format import (
     CORRUPT,
@@ -24,6 +25,7 @@ from cnn.runs.checkpoint_format import (
     Foreign,
     Meta,
     NoValidCheckpoint,
+    array_name,
     array_types,
     folder,
     inspect,
@@ -70,16 +72,28 @@ def load(directory: Path, step: int, like: Any) -> Restored:
     path = folder(directory, step)
     meta = inspect(path)
     _compare(path, meta["leaves"], array_types(like))
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
     try:
-        with ocp.StandardCheckpointer(multiprocessing_options=leader_alone()) as checkpointer:
-            state = checkpointer.restore(path / "state", abstract)
+        state = _arrays(path / "state", like)
     except Exception as error:  # Damaged files make the libraries below raise anything.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Damaged(f"the arrays cannot be read: {reason[:200]}") from None
     if array_types(state) != meta["leaves"] or fingerprint(state) != meta["fingerprint"]:
         raise Damaged("the arrays are not those that were saved: their fingerprint differs")
     return Restored(step, state, meta)
+
+
+def _arrays(path: Path, like: Any) -> Any:
+    """Returns the arrays of a step by their names alone: in nodes that hold none, versions of this program differ."""
+    leaves, structure = jax.tree.flatten(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+    names = list(array_types(like))
+    abstract = dict(zip(names, leaves, strict=True))
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=leader_alone())
+    stored = handler.metadata(epath.Path(path)).tree
+    wanted = jax.tree_util.tree_map_with_path(lambda place, _: abstract[array_name(place)], stored)
+    with ocp.StandardCheckpointer(multiprocessing_options=leader_alone()) as checkpointer:
+        restored = checkpointer.restore(path, wanted)
+    found = {array_name(place): array for place, array in jax.tree_util.tree_leaves_with_path(restored)}
+    return jax.tree.unflatten(structure, [found[name] for name in names])
 
 
 def read(directory: Path, like: Any, *, best: bool = False) -> Restored | None:
