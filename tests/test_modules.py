@@ -2,7 +2,11 @@
 
 import dataclasses
 import functools
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -13,8 +17,10 @@ import optax
 import pytest
 from flax import nnx
 
+import many_devices
 import networks
 import runs
+import sweeps
 import tiny
 from cnn import fields
 from cnn.config import config
@@ -407,6 +413,14 @@ def test_another_part_of_a_batch_draws_other_numbers():
     assert np.array_equal(first, again) and not np.array_equal(first, second)
 
 
+def same(one, other, tolerance):
+    """Compares the parameters and statistics of two states; a bias before batch normalisation is nothing but noise."""
+    found, expected = paths((one.params, one.batch_stats)), paths((other.params, other.batch_stats))
+    assert set(found) == set(expected)
+    for path, array in found.items():
+        np.testing.assert_allclose(array, expected[path], rtol=0, atol=tolerance, err_msg=path)
+
+
 def trained(layers, steps=3, **overrides):
     """Returns the state before the first update and that after some."""
     chosen = values(layers, **overrides)
@@ -431,8 +445,7 @@ def test_what_is_computed_again_trains_the_same(text):
     for remat in ("layers", "blocks"):
         _, plain = trained(f"conv(1, 1) | {text} | dense(classes)")
         _, again = trained(f"conv(1, 1) | {text} | dense(classes)", train__remat=remat)
-        networks.agree(again.params, plain.params, 1e-4)
-        networks.agree(again.batch_stats, plain.batch_stats, 1e-4)
+        same(again, plain, 1e-5)
 
 
 @pytest.mark.slow(seconds=10)
@@ -440,7 +453,7 @@ def test_the_parts_of_a_batch_give_the_gradient_of_the_whole_where_rows_do_not_m
     text = 'scaled("nothing") | flatten | dense(classes)'
     _, whole = trained(text)
     _, parts = trained(text, train__accumulate_steps=4)
-    networks.agree(parts.params, whole.params, 1e-4)
+    same(parts, whole, 1e-5)
     before, after = trained("small", train__accumulate_steps=4, train__average="ema(0.9)")
     assert moved(before.batch_stats, after.batch_stats) and moved(after.params, after.average)
 
@@ -450,7 +463,7 @@ def test_a_module_is_given_what_the_layers_before_it_are_in_bfloat16():
     _, wide = trained("conv(1, 1) | small")
     _, narrow = trained("conv(1, 1) | small", train__compute_dtype="bfloat16")
     assert all(array.dtype == np.float32 for array in paths((narrow.params, narrow.batch_stats)).values())
-    networks.agree(narrow.params, wide.params, 0.1)
+    same(narrow, wide, 0.05)
 
 
 @pytest.mark.slow(seconds=4)
@@ -477,6 +490,7 @@ def test_the_estimate_of_memory_is_near_what_the_compiler_says(text):
     assert row.layer.kept_numbers(row.input) > 2 * 8 * 8 * 4
 
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 RUN = {**runs.SECTIONS, "model": {"layers": "small_nnx(4, classes)"}}
 RUN["train"] = {**RUN["train"], "epochs": 1, "average": "ema(0.9)"}
 
@@ -520,10 +534,41 @@ def test_a_run_begins_with_some_of_the_arrays_of_a_module(finished, tmp_path):
     workdir = tmp_path / "run"
     patterns = "init_layers=small_nnx1/blocks/*"
     assert runs.train(workdir, f"init_from={finished}", patterns, "report.page=never", sections=RUN) == 0
-    loaded = runs.saved(workdir, "run.json")["init_from"]["loaded"]
+    loaded = runs.saved(workdir, "run.json")["init"]["loaded"]
     assert loaded == [
         f"small_nnx1/blocks/{name}" for name in ("1/mean", "1/var", "0/bias", "0/kernel", "1/bias", "1/scale")
     ]
+
+
+@pytest.mark.slow(seconds=20)
+def test_the_trials_of_a_sweep_train_a_module_side_by_side_as_alone(tmp_path):
+    typed = ("config.report.page=never", "config.train.epochs=1", "sweep.engine=vmap", "sweep.lanes=2")
+    assert sweeps.sweep(tmp_path / "sweep", sweeps.RATES, *typed, sections=RUN) == 0
+    assert sweeps.record(tmp_path / "sweep")["engine"]["engine"] == "vmap"
+    for row in sweeps.record(tmp_path / "sweep")["trials"]:
+        alone = tmp_path / f"alone{row['number']}"
+        rate = f"optimizer.learning_rate={row['fields']['optimizer.learning_rate']}"
+        assert runs.train(alone, rate, "train.epochs=1", "report.page=never", sections=RUN) == 0
+        np.testing.assert_allclose(sweeps.losses(tmp_path / "sweep" / row["folder"]), sweeps.losses(alone), rtol=1e-3)
+
+
+def on_two_devices():
+    """Trains in a process that has two devices a module that mixes no rows, on both of them and on one."""
+    jax.config.update("jax_num_cpu_devices", 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(LAYERS, "noisy", KINDS["noisy"])
+        for scale in (0, 0.5):
+            chosen = values(f"noisy({scale}) | flatten | dense(classes)")
+            states = [many_devices.steps(chosen, count)[0] for count in (1, 2)]
+            if scale == 0:
+                same(*states, 1e-5)
+            assert bool(moved(states[0].params, states[1].params)) or scale == 0
+
+
+@pytest.mark.slow(seconds=10)
+def test_a_module_that_mixes_no_rows_trains_on_several_devices():
+    code = "import test_modules; test_modules.on_two_devices()"
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=True, env=ENVIRONMENT)
 
 
 class WithOnnx(nn.Module):
