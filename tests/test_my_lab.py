@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from PIL import Image
-from sklearn.datasets import load_digits
 
 import many_devices
 import networks
@@ -28,8 +27,6 @@ import tiny
 from cnn import evaluate, losses
 from cnn.cli import launch
 from cnn.config import extensions, resolve
-from cnn.config.config import ConfigError
-from cnn.model import network
 from cnn.model.classifier import flatten
 from cnn.registry import TABLES
 from cnn.sweep import run as sweep_run
@@ -319,7 +316,7 @@ def test_squeeze_and_excitation_is_the_same_in_batches_of_any_size():
 @pytest.mark.slow(seconds=5)
 @pytest.mark.parametrize("count", [96, 67])
 def test_its_gradients_by_microbatches_are_those_of_the_whole_batch(count, monkeypatch):
-    monkeypatch.setitem(tiny.RAW, "extensions", (str(LAB),))
+    monkeypatch.setitem(test_train.tiny.RAW, "extensions", (str(LAB),))
     ours, whole = test_train.gradients(SQUEEZED, count)
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5), ours, whole)
 
@@ -339,7 +336,7 @@ def on_two_devices():
     assert many_devices.difference(two[0].params, one[0].params) < 1e-4
     assert many_devices.difference(two[1], one[1]) < 1e-5
     # Nor does the command train a network that needs the whole batch.
-    sys.exit(runs.start("train", f"--workdir={sys.argv[1]}", *(f"--config.{text}" for text in sys.argv[2:])))
+    sys.exit(runs.start("train", "--devices=2", f"--workdir={sys.argv[1]}", *(f"--config.{text}" for text in sys.argv[2:])))
 
 
 @pytest.mark.slow(seconds=20)
