@@ -5,6 +5,7 @@ network, a loss, an optimizer, an augmentation, a metric and a schedule of one f
 """
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -37,7 +38,6 @@ LAB = TESTS.parent / "docs" / "my_lab.py"
 RESNET = "resnet20(width=4, blocks=1) | dense(classes)"
 SQUEEZED = "conv(4, 3) | squeeze_excite(2) | conv(4, 3) | flatten | dense(classes)"
 OWN = (
-    "train.loss=focal_loss(1.5)",
     "optimizer.name=adafactor",
     "optimizer.learning_rate=0.03",
     "optimizer.clip=2",
@@ -45,10 +45,11 @@ OWN = (
     "train.monitor=mean_recall",
     "schedule.name=inverse_root",
     "schedule.start=0.2",
-    "train.epochs=2",
 )
 ALL = (
     *OWN,
+    "train.loss=focal_loss(1.5)",
+    "train.epochs=2",
     f"model.layers=conv(4, 3) | squeeze_excite(2) | {RESNET}",
     "eval.metrics=balanced_accuracy",
     "eval.weights=best",
@@ -118,7 +119,7 @@ def test_a_run_with_all_of_it_has_its_numbers_wherever_a_run_has_numbers(finishe
         recall, balanced = (evaluation["metrics"][name] for name in ("mean_recall", "balanced_accuracy"))
         assert recall == pytest.approx(balanced, rel=1e-6) and recall > 0.15
     shown, _ = runs.scalars(finished)
-    assert {step: shown["mean_recall/valid", step][0] for step in by_step} == pytest.approx(by_step)
+    assert {step: shown["valid", "mean_recall", step][0] for step in by_step} == pytest.approx(by_step)
     page = (finished / "report.html").read_text()
     for said in ("resnet20", "squeeze_excite", "focal_loss", "adafactor", "colour_jitter", "inverse_root", "my_lab.py"):
         assert said in page
@@ -194,15 +195,12 @@ def test_a_sweep_over_gamma_is_one_program_that_gives_what_each_run_alone_does(s
         assert runs.train(alone, f"extensions={lab}", *SHORT, f"train.loss={loss}") == 0
         by_map, by_vmap = (folder / engine / "trials" / f"{number:04}" for engine in ("map", "vmap"))
         assert runs.outcome(by_map) == runs.outcome(alone)
-        assert sweeps.losses(by_vmap) == pytest.approx(sweeps.losses(alone), rel=1e-3)
+        assert sweeps.losses(by_vmap) == pytest.approx(sweeps.losses(alone), rel=1e-4)
     for engine in ("map", "vmap"):
         record = sweeps.record(folder / engine)
         assert record["counts"] == {"finished": 3} and record["objective"] == "valid.mean_recall"
-        assert [row["fields"]["train.loss"] for row in record["trials"]] == [
-            f"focal_loss(gamma={n})" for n in (1, 2, 3)
-        ]
+        assert [row["fields"] for row in record["trials"]] == [{"train.loss": loss} for loss in GAMMAS]
         assert len({tuple(sweeps.losses(folder / engine / row["folder"])) for row in record["trials"]}) == 3
-    assert sweep_run.compilations()["map"] > 0
 
 
 @pytest.mark.slow(seconds=20)
@@ -212,7 +210,7 @@ def test_two_runs_are_compared(swept, capsys):
     extensions.use([])
     assert runs.start("diff", first, second, "--split=valid") == 0
     said = capsys.readouterr().out
-    assert "focal_loss(gamma=1)" in said and "focal_loss(gamma=2)" in said and "mean_recall" in said
+    assert re.search(r"train.loss +focal_loss\(1\) +focal_loss\(2\)\n", said) and "valid mean_recall" in said
     assert "focal_loss" not in TABLES["loss"]
 
 
@@ -236,7 +234,7 @@ def test_a_picture_is_predicted_as_the_exports_say_that_are_loaded_again(finishe
 
     assert runs.start("export", f"--workdir={finished}", "--format=safetensors", f"--out={tmp_path / 'b'}") == 0
     found, arrays = safetensors.numpy.load_file(tmp_path / "b"), flatten(classifier.variables)
-    assert found.keys() == arrays.keys() and "params/resnet20_1/Block_0/Conv_0/kernel" in found
+    assert found.keys() == arrays.keys() and "resnet20_1/Block_0/Conv_0/kernel" in found
     assert all(found[name].tobytes() == np.asarray(array).tobytes() for name, array in arrays.items())
 
 
@@ -336,7 +334,9 @@ def on_two_devices():
     assert many_devices.difference(two[0].params, one[0].params) < 1e-4
     assert many_devices.difference(two[1], one[1]) < 1e-5
     # Nor does the command train a network that needs the whole batch.
-    sys.exit(runs.start("train", "--devices=2", f"--workdir={sys.argv[1]}", *(f"--config.{text}" for text in sys.argv[2:])))
+    sys.exit(
+        runs.start("train", "--devices=2", f"--workdir={sys.argv[1]}", *(f"--config.{text}" for text in sys.argv[2:]))
+    )
 
 
 @pytest.mark.slow(seconds=20)
