@@ -250,12 +250,14 @@ def _arranged(
     if problems:
         return plan
     options = dataclasses.replace(options, objective=objective)
-    saved = {
+    saved: dict[str, Any] = {
         "base": json.loads(json.dumps(base, default=str)),
         "overrides": [list(override) for override in asked.overrides],
         "space": json.loads(json.dumps(asked.space, default=str)),
         "options": {name: value for name, value in asked.plain(options).items() if name not in CHANGEABLE},
     }
+    if code := {each.sha256 for trial in trials for each in trial.values.code}:
+        saved["code"] = sorted(code)
     return dataclasses.replace(
         plan,
         options=options,
