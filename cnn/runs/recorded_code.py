@@ -75,7 +75,7 @@ def _hashes(kinds: Iterable[type]) -> dict[str, str]:
         if registry.origin_of(kind) != "":
             continue
         # A layer that a module computes is made of that module's class.
-        thing = getattr(kind, "function", None) or getattr(getattr(kind, "about", None), "module", kind)
+        thing: Any = getattr(kind, "function", None) or getattr(getattr(kind, "about", None), "module", kind)
         try:
             source = inspect.getsource(thing)
         except (OSError, TypeError):  # typed where nothing keeps it
