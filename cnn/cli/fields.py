@@ -37,6 +37,11 @@ OVERVIEW = (
     "python main.py fields NAME ... tells all of a section, a kind, a thing or a field, such as "
     "train, losses, adam, train.monitor, optax or nn.Dropout."
 )
+ALSO = {
+    "layer": "Or a module of Linen: see fields nn.",
+    **dict.fromkeys(from_optax.PLACES, "Or a function of Optax: see fields optax."),
+}
+"""Whose things may be named besides."""
 LIBRARIES = {"optax": "functions of Optax", "nn": "modules of Linen"}
 
 
@@ -218,19 +223,17 @@ def _section(section: str, chosen: Mapping[str, str]) -> Iterator[Entry]:
         yield BLANK
         yield from _fields(kind)
     else:
-        kinds = config.NAMED[section]
-        default = DEFAULT_NAMES.get(section)
-        one_of = ", ".join(kinds)
-        yield Entry(
-            "", f"config.{section}: `name` is one of {one_of}{f'; {default} by default' if default else ''}. {_also()}"
-        )
-        for name, kind in _shown_of(kinds, chosen.get(f"{section}.name", "")).items():
+        yield _chooser(section)
+        for name, kind in _shown_of(config.NAMED[section], chosen.get(f"{section}.name", "")).items():
             yield BLANK
             yield from _thing(TABLES[section], name, kind)
 
 
-def _also() -> str:
-    return "Or a function of Optax: see fields optax."
+def _chooser(section: str) -> Entry:
+    """Returns what the field `name` of a section may hold."""
+    one_of, default = ", ".join(config.NAMED[section]), DEFAULT_NAMES.get(section)
+    by_default = f"; {default} by default" if default else ""
+    return Entry("", f"config.{section}: `name` is one of {one_of}{by_default}. {ALSO[section]}")
 
 
 def _shown_of(kinds: Mapping[str, type], chosen: str) -> Mapping[str, type]:
@@ -243,8 +246,7 @@ def _shown_of(kinds: Mapping[str, type], chosen: str) -> Mapping[str, type]:
 
 
 def _kind(table: Table) -> Iterator[Entry]:
-    also = {"layer": " Or a module of Linen: see fields nn.", "loss": f" {_also()}"}.get(table.what, "")
-    yield Entry("", f"{registry.plural(table.what)}, named in {_places(table)}.{also}")
+    yield Entry("", f"{registry.plural(table.what)}, named in {_places(table)}. {ALSO.get(table.what, '')}")
     for name, kind in table.items():
         yield BLANK
         yield from _thing(table, name, kind)
@@ -294,8 +296,11 @@ def _mark(kind: type) -> str:
 def _path(section: str, name: str, chosen: Mapping[str, str]) -> Iterator[Entry]:
     """Yields a field of a section; of one whose `name` chooses the record, once for all records that have the same."""
     written = _written_path(f"{section}.{name}")
-    if section == "model" or (section in config.NAMED and name == "name"):
+    if section == "model":
         yield from _section(section, chosen)
+        return
+    if section in config.NAMED and name == "name":
+        yield _chooser(section)
         return
     of: dict[Entry, list[str]] = {}
     records = {"": SECTIONS[section]} if section in SECTIONS else config.NAMED[section]
@@ -315,7 +320,8 @@ def _library(library: str) -> Iterator[Entry]:
     yield Entry(
         "", f"{LIBRARIES[library]}, by their dotted names; python main.py fields NAME tells the options of one."
     )
-    usable = {"layer": module.linen_names()} if library == "nn" else {each: from_optax.names(each) for each in _OPTAX}
+    linen = library == "nn"
+    usable = {"layer": module.linen_names()} if linen else {each: from_optax.names(each) for each in from_optax.PLACES}
     for what, found in usable.items():
         table = TABLES[what]
         yield BLANK
@@ -323,9 +329,6 @@ def _library(library: str) -> Iterator[Entry]:
         for name in found:
             kind = table.find(name)
             yield Entry(f"  {name}", _first(_docstring(kind)))
-
-
-_OPTAX = tuple(from_optax.PLACES)
 
 
 def _of_library(name: str) -> Iterator[Entry]:
@@ -407,7 +410,7 @@ def _wrapped(text: str, width: int, first: str, others: str) -> list[str]:
 
 
 def _docstring(kind: Any) -> str:
-    """Returns what is said of a thing, without the marks of reStructuredText; not what `dataclass` makes of no words."""
+    """Returns what is said of a thing, without the marks of reStructuredText; nothing where `dataclass` wrote it."""
     said = inspect.getdoc(kind) or ""
     return "" if said.startswith(f"{kind.__name__}(") else _ROLE.sub(r"`\1`", said).replace("``", "`")
 
@@ -459,9 +462,7 @@ def _documented(kind: Any) -> Mapping[str, str]:
     """Returns what is said of each field of a record: by a docstring behind it, or in its list of arguments."""
     function = getattr(kind, "function", None)
     found = _listed(kind.__doc__) | _listed(getattr(function, "func", function).__doc__ if function else "")
-    for one in reversed(kind.__mro__):
-        if not dataclasses.is_dataclass(one):
-            continue
+    for one in filter(dataclasses.is_dataclass, reversed(kind.__mro__)):
         try:
             (record,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
         except (OSError, TypeError):  # It was made while running.
