@@ -6,7 +6,6 @@ imported for a library's names, and by extensions that import it; for nothing el
 """
 
 import ast
-import dataclasses
 import functools
 import inspect
 import itertools
@@ -39,6 +38,7 @@ OVERVIEW = (
 )
 ALSO = {
     "layer": "Or a module of Linen: see fields nn.",
+    "source": "Or a data set of the package: see docs/data.md.",
     **dict.fromkeys(from_optax.PLACES, "Or a function of Optax: see fields optax."),
 }
 """Whose things may be named besides."""
@@ -175,7 +175,7 @@ def _overview() -> Iterator[Entry]:
     yield BLANK
     yield Entry("", "What they may name:")
     for what, table in TABLES.items():
-        yield Entry(f"  {registry.plural(what)}", "; ".join(_by_file(table)))
+        yield Entry(f"  {registry.plural(what)}", "; ".join(_by_file(table)) or "none but your own")
     for library, things in LIBRARIES.items():
         yield Entry(f"  {library}", f"{things}, by their dotted names; fields {library} lists them")
 
@@ -222,9 +222,11 @@ def _section(section: str, chosen: Mapping[str, str]) -> Iterator[Entry]:
         yield Entry("", f"{_written_path(section)}: {_first(_docstring(kind))}")
         yield BLANK
         yield from _fields(kind)
+    elif one := _chosen(section, chosen):
+        yield from _thing(TABLES[section], chosen[f"{section}.name"], one, whole=True)
     else:
         yield _chooser(section)
-        for name, kind in _shown_of(config.NAMED[section], chosen.get(f"{section}.name", "")).items():
+        for name, kind in config.NAMED[section].items():
             yield BLANK
             yield from _thing(TABLES[section], name, kind)
 
@@ -236,13 +238,12 @@ def _chooser(section: str) -> Entry:
     return Entry("", f"config.{section}: `name` is one of {one_of}{by_default}. {ALSO[section]}")
 
 
-def _shown_of(kinds: Mapping[str, type], chosen: str) -> Mapping[str, type]:
-    """Returns the kind that was chosen, also a library's, or all where there is none of this name."""
+def _chosen(section: str, chosen: Mapping[str, str]) -> type | None:
+    """Returns the kind that a flag chooses, also a library's; `None` where there is none of this name."""
     try:
-        kind = registry.find(kinds, chosen)
+        return registry.find(config.NAMED[section], chosen.get(f"{section}.name", ""))
     except ValueError:
-        kind = None
-    return kinds if kind is None else {chosen: kind}
+        return None
 
 
 def _kind(table: Table) -> Iterator[Entry]:
@@ -256,8 +257,8 @@ def _places(table: Table) -> str:
     """Returns the paths of the fields that name a table's things."""
     if table.what in config.NAMED:
         return f"config.{table.what}.name"
-    if table is LAYERS:
-        return "config.model.layers"
+    if table in (LAYERS, registry.SOURCES):
+        return "config.model.layers" if table is LAYERS else "config.data.name"
     return ", ".join(
         _written_path(f"{section}.{name}")
         for section, kind in SECTIONS.items()
@@ -276,8 +277,8 @@ def _thing(table: Table, name: str, kind: Any, *, whole: bool = False) -> Iterat
     if not whole:
         yield Entry("", f"{name}: {_first(_docstring(kind))}{better}{_mark(kind)}")
     else:
-        written = name if table.what in config.NAMED else _call(name, kind)
-        yield Entry("", f"{name}, {_article(table.what)}; as {written} in {_places(table)}{_mark(kind)}")
+        written = "" if table.what in config.NAMED else f" as {_call(name, kind)}"
+        yield Entry("", f"{name}, {_article(table.what)}: set{written} in {_places(table)}{_mark(kind)}")
         for paragraph in _prose(_docstring(kind)):
             yield Entry("", f"  {paragraph}")
         if better:
@@ -462,10 +463,10 @@ def _documented(kind: Any) -> Mapping[str, str]:
     """Returns what is said of each field of a record: by a docstring behind it, or in its list of arguments."""
     function = getattr(kind, "function", None)
     found = _listed(kind.__doc__) | _listed(getattr(function, "func", function).__doc__ if function else "")
-    for one in filter(dataclasses.is_dataclass, reversed(kind.__mro__)):
+    for one in reversed(kind.__mro__):
         try:
             (record,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
-        except (OSError, TypeError):  # It was made while running.
+        except (OSError, TypeError):  # It was made while running, or in C.
             continue
         for field, after in itertools.pairwise(record.body if isinstance(record, ast.ClassDef) else ()):
             if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(field.target, ast.Name):
