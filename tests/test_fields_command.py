@@ -135,16 +135,26 @@ def test_a_word_stands_for_everything_of_its_name():
         ("trian.loss", "fields: unknown name 'trian.loss'. Did you mean 'train.loss'? python main.py fields lists wh"),
         ("eval.weigths", "fields: unknown field 'weigths' of eval. Did you mean 'weights'? Known: batch_size, every_"),
         ("model.width", "fields: unknown field 'width' of model. Known: layers.\n"),
-        ("nn.Dropuot", "fields: unknown name 'nn.Dropuot'. Did you mean 'nn.Dropout'? Known: nn.BatchNorm, nn.Conv, "),
-        ("nn.RNN", "fields: cannot be a layer: RNN: its field cell has no default and cannot be an option, got "),
-        ("optax.adabelif", "fields: unknown name 'optax.adabelif'. Did you mean 'optax.adabelief'? See fields optax\n"),
-        ("optax.sm3", "fields: optax.sm3 takes a fixed learning rate, and a schedule gives one of each step; optax."),
     ],
 )
 def test_a_name_of_nothing_is_one_line(capsys, word, message):
     code, out, err = printed(capsys, "fields", "train", word)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert err.startswith(message)
+
+
+@pytest.mark.slow(seconds=2)
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("nn.Dropuot", "fields: unknown name 'nn.Dropuot'. Did you mean 'nn.Dropout'? Known: nn.BatchNorm, nn.Conv, "),
+        ("nn.RNN", "fields: cannot be a layer: RNN: its field cell has no default and cannot be an option, got "),
+        ("optax.adabelif", "fields: unknown name 'optax.adabelif'. Did you mean 'optax.adabelief'? See fields optax\n"),
+        ("optax.sm3", "fields: optax.sm3 takes a fixed learning rate, and a schedule gives one of each step; optax."),
+    ],
+)
+def test_a_name_of_nothing_in_a_library_is_one_line(capsys, word, message):
+    test_a_name_of_nothing_is_one_line(capsys, word, message)
 
 
 def test_all_names_of_nothing_are_told_together(capsys):
