@@ -59,6 +59,13 @@ def printed(capsys, *arguments):
     return code, *capsys.readouterr()
 
 
+def check_refused(capsys, word, message):
+    """Checks that a name of nothing is told in one line, and nothing else printed."""
+    code, out, err = printed(capsys, "fields", "train", word)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith(message)
+
+
 def test_without_words_it_names_everything_on_two_screens():
     lines = told().splitlines()
     assert len(lines) <= 80
@@ -138,9 +145,7 @@ def test_a_word_stands_for_everything_of_its_name():
     ],
 )
 def test_a_name_of_nothing_is_one_line(capsys, word, message):
-    code, out, err = printed(capsys, "fields", "train", word)
-    assert (code, out, len(err.splitlines())) == (2, "", 1)
-    assert err.startswith(message)
+    check_refused(capsys, word, message)
 
 
 @pytest.mark.slow(seconds=2)
@@ -154,7 +159,7 @@ def test_a_name_of_nothing_is_one_line(capsys, word, message):
     ],
 )
 def test_a_name_of_nothing_in_a_library_is_one_line(capsys, word, message):
-    test_a_name_of_nothing_is_one_line(capsys, word, message)
+    check_refused(capsys, word, message)
 
 
 def test_all_names_of_nothing_are_told_together(capsys):
@@ -168,7 +173,7 @@ def test_extensions_are_listed_with_their_file(capsys, own):
     code, out, err = printed(capsys, "fields", flag)
     assert (code, err) == (0, "")
     assert f"focal; {LAB}: focal_loss" in " ".join(out.split())
-    assert "step; own.py: staircase" in " ".join(out.split())
+    assert "; own.py: staircase" in " ".join(out.split())
     code, out, _ = printed(capsys, "fields", flag, "staircase", "colour_jitter", "resnet20", "schedules")
     assert code == 0
     assert out.startswith(
@@ -223,7 +228,7 @@ def test_a_thing_of_a_library_is_told_as_one_of_the_package():
     assert told("optax.adabelief").startswith("optax.adabelief, an optimizer: set in config.optimizer.name\n  The AdaB")
     assert "b1 = 0.9 a finite number. Exponential decay rate" in flat("optax.adabelief")
     assert "see `optax.scale_by_learning_rate`." in flat("optax.adabelief")
-    assert told("optax.huber_loss").startswith("optax.huber_loss, a loss: set as optax.huber_loss(delta=1.0) in ")
+    assert told("optax.huber_loss").startswith("optax.huber_loss, a loss: set as optax.huber_loss(delta=1.0) in\n")
 
 
 @pytest.mark.slow(seconds=2)
