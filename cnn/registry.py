@@ -451,6 +451,11 @@ def describe(kind: type) -> str:
     return str(getattr(module, "__file__", kind.__module__))
 
 
+def plural(what: str) -> str:
+    """Returns `losses` for `loss`."""
+    return f"{what}{'es' if what.endswith('s') else 's'}"
+
+
 def snake_case(name: str) -> str:
     """Returns `squeeze_excite` for `SqueezeExcite`, and `res_net20` for `ResNet20`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

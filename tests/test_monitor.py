@@ -8,7 +8,7 @@ import pytest
 
 import runs
 import sweeps
-from cnn.cli import fields_help, launch
+from cnn.cli import fields, launch
 from cnn.config.config import ConfigError
 from cnn.fields import Positive
 from cnn.metrics import METRICS, Accuracy
@@ -302,13 +302,13 @@ def test_a_mean_over_the_examples_is_told_from_a_loss_also_where_there_are_8_cla
 
 
 def test_the_help_lists_losses_weights_and_metrics():
-    said = " ".join(fields_help.text("train", {}).split())
+    said = " ".join(fields.text(["train"]).split())
     assert (
         'loss = "softmax_cross_entropy" one of softmax_cross_entropy, sigmoid_cross_entropy, focal(gamma=2.0).' in said
     )
     assert 'class_weights = "none" one of none, balanced, weights(numbers).' in said
     assert 'monitor = "accuracy" one of accuracy, top5_accuracy, loss, macro_f1, balanced_accuracy, auroc.' in said
-    assert "a chain, a | b, of accuracy, " in " ".join(fields_help.text("eval", {}).split())
+    assert "a chain, a | b, of accuracy, " in " ".join(fields.text(["eval"]).split())
 
 
 @pytest.mark.slow

@@ -634,13 +634,28 @@ def _of_linen(name: str) -> type | None:
     """
     if not name.startswith("nn."):
         return None
-    usable = [f"nn.{each}" for each in dir(flax.linen) if is_module(getattr(flax.linen, each))]
-    if name not in usable:
-        raise ValueError(f"unknown name {name!r}. {fields.did_you_mean(name, usable)}")
+    if name not in _public():
+        raise ValueError(f"unknown name {name!r}. {fields.did_you_mean(name, linen_names())}")
     try:
         return module_layer(getattr(flax.linen, name.removeprefix("nn.")), name)
     except TypeError as error:
         raise ValueError(f"cannot be a layer: {error}.") from None
+
+
+def _public() -> list[str]:
+    return [f"nn.{each}" for each in dir(flax.linen) if is_module(getattr(flax.linen, each))]
+
+
+def linen_names() -> list[str]:
+    """Returns the dotted names of Linen's modules that can be layers, such as `nn.LayerNorm`."""
+    return [name for name in _public() if _can_be_a_layer(name)]
+
+
+def _can_be_a_layer(name: str) -> bool:
+    try:
+        return _of_linen(name) is not None
+    except ValueError:
+        return False
 
 
 class _OfFunctions(FunctionForm):
