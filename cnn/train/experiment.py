@@ -147,6 +147,7 @@ def _check(values: Config, dataset: types.Dataset, count: int) -> None:
     check_memory(values, dataset, count)
     facts = {
         "the configs": values.json,
+        "the extensions": " ".join(each.sha256 for each in values.code),
         "the data": dataset.identity,
         "the ways to load data": str(dataset.streams),
         "the versions": json.dumps(provenance.versions()),
