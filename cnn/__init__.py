@@ -38,8 +38,10 @@ _MODULES = {
     "metric": "cnn.metrics",
     "optimizer": "cnn.optim.optimizers",
     "schedule": "cnn.optim.schedules",
+    "source": "cnn.data.arrays",
     "stop": "cnn.config.sections",
     # What they are written with.
+    "Arrays": "cnn.data.arrays",
     "Count": "cnn.fields",
     "Fraction": "cnn.fields",
     "Layer": "cnn.layers.base",

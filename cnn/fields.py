@@ -126,13 +126,18 @@ def defaults(kind: type) -> dict[str, object]:
 
 def is_real(annotation: Any) -> bool:
     """Tells whether the field holds a real number that is traced and never compiled in."""
-    base, extras = split(annotation)
-    return base is float and not any(isinstance(extra, Structure) for extra in extras)
+    base, _ = split(annotation)
+    return base is float and not is_static(annotation)
 
 
 def may_be_none(annotation: Any) -> bool:
     """Tells whether the field may be left without a value."""
     return any(isinstance(extra, Omissible) for extra in split(annotation)[1])
+
+
+def is_static(annotation: Any) -> bool:
+    """Tells whether the field is marked `Static`."""
+    return any(isinstance(extra, Structure) for extra in split(annotation)[1])
 
 
 def is_nested(annotation: Any) -> bool:
@@ -256,7 +261,12 @@ def describe(annotation: Any) -> str:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns a suggestion and the list of known names, as two sentences to append to an error."""
     known = list(known)
+    return f"{suggestion(word, known)}Known: {', '.join(known)}."
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Returns `Did you mean 'adam'? `, with the blank behind it, or nothing where no known name is like the word."""
+    known = list(known)
     word = next((name for name in ALIASES.get(word, ()) if name in known), word)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    suggestion = f"Did you mean {close[0]!r}? " if close else ""
-    return f"{suggestion}Known: {', '.join(known)}."
+    return f"Did you mean {close[0]!r}? " if close else ""

@@ -164,6 +164,7 @@ LOSSES, METRICS = Table("loss", "__call__"), Table("metric", "__call__", "better
 WEIGHTINGS = Table("weighting", "of", "refusal")
 STOPS, CADENCES, ORDERS = Table("stop", "reason"), Table("cadence", "due"), Table("order", "seed_of")
 SAMPLERS, PRUNERS = Table("sampler"), Table("pruner")
+SOURCES = Table("source", "load")
 TABLES = {
     table.what: table
     for table in (
@@ -181,6 +182,7 @@ TABLES = {
         ORDERS,
         SAMPLERS,
         PRUNERS,
+        SOURCES,
     )
 }
 """Every table by what its entries are called, which is also the name of its decorator."""
@@ -280,6 +282,12 @@ def sampler(thing: Any = None, /, *, name: str = "") -> Any:
 def pruner(thing: Any = None, /, *, name: str = "") -> Any:
     """Enters a class that ends a sweep's trials early."""
     return PRUNERS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def source(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a source of data: a function that returns `cnn.Arrays`, or a class whose `load` does."""
+    return SOURCES.register(thing, name)
 
 
 def find(kinds: Mapping[str, type], name: str) -> type | None:
@@ -441,6 +449,11 @@ def describe(kind: type) -> str:
     if origin_of(kind) in (PACKAGE, "") or module is None:
         return f"{kind.__module__}.{kind.__qualname__}"
     return str(getattr(module, "__file__", kind.__module__))
+
+
+def plural(what: str) -> str:
+    """Returns `losses` for `loss`."""
+    return f"{what}{'es' if what.endswith('s') else 's'}"
 
 
 def snake_case(name: str) -> str:

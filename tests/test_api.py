@@ -129,6 +129,7 @@ def test_a_config_that_is_none_is_one_line(tmp_path):
         cnn.load(tmp_path)
 
 
+@pytest.mark.slow(seconds=2)
 def test_the_command_takes_a_runs_config_as_its_file(finished, tmp_path):
     assert runs.start("train", f"--config={finished / 'config.json'}", f"--workdir={tmp_path / 'run'}") == 0
     assert runs.outcome(tmp_path / "run") == runs.outcome(finished)
@@ -216,6 +217,7 @@ def test_curves_and_parameters_are_the_runs_own(trained):
     assert trained.summary() == run.summary(trained.config)
 
 
+@pytest.mark.slow(seconds=2)
 def test_the_journey_of_an_image_ends_in_its_prediction(trained):
     image = trained.data.test.images[5]
     followed = trained.journey(image)
@@ -226,6 +228,7 @@ def test_the_journey_of_an_image_ends_in_its_prediction(trained):
     np.testing.assert_array_equal(followed.outputs["max_pool1"], pooled)
 
 
+@pytest.mark.slow(seconds=2)
 def test_pictures_from_files_are_read_as_the_command_reads_them(trained, tmp_path, capsys):
     from PIL import Image
 

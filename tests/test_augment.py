@@ -109,6 +109,7 @@ def test_flips_mirror_the_width_where_the_coin_says_so():
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.2, 0.5, 1.0])
+@pytest.mark.slow(seconds=1)
 def test_flips_and_erasures_happen_at_their_rate(probability):
     images, labels = batch(rows=1)
     images, labels = jnp.tile(images, (4000, 1, 1, 1)), jnp.tile(labels, (4000, 1))
@@ -134,6 +135,7 @@ def erased_box(draws, height, width):
     return slice(top, top + tall), slice(left, left + wide)
 
 
+@pytest.mark.slow(seconds=2)
 def test_erasing_zeroes_the_drawn_box_and_nothing_else():
     images, labels = batch(rows=12)
     erased, same_labels = lone(Erase(0.6), images, labels)
@@ -227,6 +229,7 @@ def test_proportions_stay_in_range_at_the_ends_of_the_draws_for_any_alpha(alpha)
     assert ((shares >= 0) & (shares <= 1)).all()
 
 
+@pytest.mark.slow(seconds=2)
 def test_cutmix_pastes_the_box_of_the_row_before_and_shares_the_label_by_its_pixels():
     images, labels = batch(rows=12)
     mixed, mixed_labels = lone(Cutmix(1.0), images, labels)

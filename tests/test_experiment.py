@@ -200,6 +200,7 @@ def test_a_run_without_result_continues_from_what_is_saved(reference, copied, ke
         {8: terminate, 14: kill, 15: kill, 29: terminate},
     ],
 )
+@pytest.mark.slow(seconds=1)
 def test_an_interrupted_run_ends_with_the_same_bytes(reference, tmp_path, before_step, happenings):
     before_step(happenings)
     assert run_to_the_end(runs.tiny(), tmp_path / "run") > 0
@@ -274,6 +275,7 @@ def test_patience_survives_an_interruption(tmp_path, before_step, step):
     assert (result["step"], result["best"]["step"]) == (36, 12)
 
 
+@pytest.mark.slow(seconds=3)
 def test_the_latest_two_and_the_best_are_kept_and_nothing_else_lies_about(tmp_path):
     experiment.run(runs.tiny(*PATIENT, "train.stop=never"), tmp_path / "run")
     assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"00000012", "00000096", "00000108"}

@@ -511,6 +511,7 @@ def check_nothing_but_an_expression_error(text):
 @example("dense(3)\f")
 @example("conv(2 * none, 1)")
 @example("1 + 2 * none")
+@pytest.mark.slow(seconds=3)
 def test_no_text_raises_anything_but_an_expression_error(text):
     check_nothing_but_an_expression_error(text)
 

@@ -293,3 +293,18 @@ def test_what_python_code_entered_is_used_by_that_process_and_must_be_the_same(t
     with pytest.raises(ConfigError, match=r"which no file holds. Write that into a file, and name it: --extensions=F"):
         cnn.load(tmp_path / "run").evaluate("valid")
     assert cnn.load(tmp_path / "run").summary().parameters == 7850
+
+
+@pytest.mark.slow(seconds=4)
+def test_a_sweep_goes_on_with_the_same_code_alone(file, tmp_path, capsys):
+    path, workdir = file(SMALL), tmp_path / "sweep"
+    flags = [f"--config.extensions={path}", "--config.train.epochs=1", f"--workdir={workdir}"]
+    grid = '--grid=train.loss="small(gamma=1)","small(gamma=2)"'
+    assert runs.start("sweep", *flags, grid) == 0
+    (moved := tmp_path / "moved").mkdir()
+    elsewhere = shutil.copy(path, moved / "mine.py")
+    assert runs.start("sweep", f"--config.extensions={elsewhere}", *flags[1:], grid) == 0
+    capsys.readouterr()
+    Path(path).write_text(Path(path).read_text().replace("1 + gamma", "2 + gamma"))
+    assert runs.start("sweep", *flags, grid) == 2
+    assert "holds another sweep" in capsys.readouterr().err

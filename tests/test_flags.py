@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cnn import fields
 from cnn.cli import completion, parser
+from cnn.cli import fields as fields_command
 from cnn.cli.commands import COMMANDS, FLAGS, SWITCHES
 from cnn.config import config
 from cnn.registry import LAYERS
@@ -119,12 +120,19 @@ def test_words_are_kept_for_a_command_that_takes_them_and_two_dashes_end_the_fla
 SECTIONS = (*config.SECTIONS, *config.NAMED, *config.SCALARS, "model")
 
 
+def told(*arguments):
+    """Returns what `fields` tells of words, after a line with these arguments."""
+    invocation = parser.parse(["fields", *arguments])
+    assert (invocation.command, invocation.problems) == ("fields", [])
+    return fields_command.text(invocation.words, invocation.overrides)
+
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_help_of_a_section_lists_every_field_with_what_it_may_hold(section):
     invocation = parser.parse([f"--config.{section}.help", "summary"])
-    assert (invocation.command, invocation.problems) == ("summary", [])
-    lines = parser.answer(invocation).splitlines()
-    assert max(map(len, lines)) <= 120
+    assert (invocation.command, invocation.words, invocation.problems) == ("fields", [section], [])
+    lines = told(section).splitlines()
+    assert max(map(len, lines)) <= 80
     kinds = [*config.NAMED.get(section, {}).values(), *filter(None, [config.SECTIONS.get(section)])]
     for kind in kinds:
         for name in fields.options(kind):
@@ -134,22 +142,21 @@ def test_the_help_of_a_section_lists_every_field_with_what_it_may_hold(section):
 
 
 def test_the_help_of_fields_tells_type_range_default_and_meaning():
-    told = " ".join(parser.answer(parser.parse(["--config.train.help"])).split())
-    assert told.startswith(
+    said = " ".join(told("--config.train.help").split())
+    assert said.startswith(
         "config.train: How the network is trained. batch_size = 32 an integer of at least 1. Pictures"
     )
-    assert 'clip = "none" one of none, global_norm(max_norm), value(limit).' in told
-    told = parser.answer(parser.parse(["--config.optimizer.help", "--config.optimizer.name=momentum"]))
-    assert "adam" not in told.partition("\n")[2]
-    assert "momentum = 0.9" in told and "a finite number in [0, 1)" in told
-    assert "a finite number above 0; must be set" in told
-    told = " ".join(parser.answer(parser.parse(["--config.schedule.help"])).split())
-    assert "constant by default" in told and "the warmup comes first, and the epochs are counted from its end" in told
+    assert 'clip = "none" one of none, global_norm(max_norm), value(limit).' in said
+    said = told("--config.optimizer.help", "--config.optimizer.name=momentum")
+    assert "adam" not in said
+    assert "momentum = 0.9" in said and "a finite number in [0, 1)" in said
+    assert "a finite number above 0; must be set" in said
+    said = " ".join(told("--config.schedule.help").split())
+    assert "constant by default" in said and "the warmup comes first, and the epochs are counted from its end" in said
 
 
 def test_the_help_of_a_config_names_every_section_and_field():
-    told = parser.answer(parser.parse(["--config.help"]))
-    words = set(told.replace(",", " ").split())
+    words = set(told("--config.help").replace(",", " ").split())
     assert {*SECTIONS, "learning_rate", "warmup_steps", "accumulate_steps", "valid_fraction"} <= words
 
 
@@ -157,7 +164,15 @@ def test_the_help_of_no_section_is_a_mistake():
     invocation = parser.parse(["--config.optimzer.help"])
     assert parser.answer(invocation) is None
     assert invocation.problems[0].startswith("--config.optimzer.help: is no section. Did you mean 'optimizer'? Known: ")
-    assert parser.answer(parser.parse(["--config.optimizer.name=adam"])) is None
+    assert parser.parse(["--config.optimizer.name=adam"]).command == "train"
+
+
+def test_the_help_of_the_config_is_that_of_the_command_whatever_else_stands_in_the_line():
+    wrong = parser.parse(["evl", "--splt=test", "--workdir=", "--config=digits", "--config.train.help"])
+    asked = parser.parse(["fields", "train", "--config=digits"])
+    assert (wrong.command, wrong.words, wrong.flags, wrong.problems) == (asked.command, asked.words, asked.flags, [])
+    assert parser.parse(["--config.help", "train"]).words == []
+    assert parser.parse(["--config.train.help", "--help"]).help
 
 
 def test_the_version_names_the_commit_and_the_packages():
@@ -189,6 +204,9 @@ def completed(line):
         ("python main.py eval --work", ["--workdir="]),
         ("python main.py --ver", ["--version"]),
         ("python other.py swe", []),
+        ("python main.py fiel", ["fields"]),
+        ("python main.py fields train.mon", ["train.monitor"]),
+        ("python main.py fields loss", ["loss", "losses"]),
     ],
 )
 def test_bash_completes_commands_flags_and_fields(line, offered):

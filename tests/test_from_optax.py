@@ -18,8 +18,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from cnn import fields, hyperparams
-from cnn.cli import fields_help
-from cnn.config.config import ConfigError
+from cnn.cli import fields as fields_command
+from cnn.config.config import ConfigError, Override
 from cnn.config.resolve import resolve
 from cnn.optim import clips, from_optax, optimizers, schedules
 from cnn.train import load_init_from
@@ -472,9 +472,11 @@ def test_a_config_names_the_field_of_what_is_refused(field, value, message):
 
 
 def test_the_help_tells_the_fields():
-    told = fields_help.text("optimizer", {"optimizer.name": "optax.sgd"})
+    told = fields_command.text(["optimizer"], [Override("optimizer.name", "optax.sgd")])
     assert "momentum = None" in told and "a finite number or None" in told
-    assert "decay_steps" in fields_help.text("schedule", {"schedule.name": "optax.cosine_decay_schedule"})
+    assert "decay_steps" in fields_command.text(
+        ["schedule"], [Override("schedule.name", "optax.cosine_decay_schedule")]
+    )
 
 
 @pytest.mark.slow(seconds=2)

@@ -103,6 +103,7 @@ def all_cases():
 
 
 @pytest.mark.parametrize("text", all_cases())
+@pytest.mark.slow(seconds=1)
 def test_logits_and_gradients_are_those_of_layers_one_by_one(text):
     network, variables, images = setup(text, {**FUSED, **APART, **NESTED}[text])
 
@@ -132,6 +133,7 @@ def test_fused_and_unfused_agree_under_vmap_over_parameters(text):
     networks.agree(fast, plain, 1e-5)
 
 
+@pytest.mark.slow(seconds=1)
 def test_in_bfloat16_the_logits_are_the_same_and_the_gradients_nearer_to_those_of_float32():
     # Adding a bias before pooling rounds different numbers to equal ones, which then share a gradient.
     network, shape = chain("conv(4, 3, padding='same') | sigmoid | max_pool(2)"), (8, 7, 2)

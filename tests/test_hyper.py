@@ -75,6 +75,7 @@ def expected():
 
 
 @pytest.mark.parametrize("path", TRACED)
+@pytest.mark.slow(seconds=4)
 def test_another_number_compiles_nothing_and_is_not_ignored(path):
     before = expected()
     counts = compiled()

@@ -63,6 +63,7 @@ WITHOUT_JAX = (
     "train.init_from",
     "train.loop_state",
     "train.memory_estimate",
+    "cli.fields",
     "cli.parser",
     "cli.printing",
     "cli.tables",

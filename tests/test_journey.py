@@ -67,6 +67,7 @@ def test_every_number_of_every_kind_of_layer_is_captured_and_agrees():
     assert 0 < found.about["worst"] <= 1
 
 
+@pytest.mark.slow(seconds=3)
 def test_what_is_captured_is_what_the_network_answers():
     values = section("conv(4, 3) | relu | max_pool(2) | flatten | dense(3) | softmax")
     variables = networks.variables(values.layers, values.data.image_shape)

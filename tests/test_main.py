@@ -88,9 +88,12 @@ def test_help_is_on_stdout():
     assert len(out.splitlines()) <= 24
 
 
-@pytest.mark.parametrize("flag", ["--version", "--config.optimizer.help", "--config.help"])
-def test_versions_and_fields_are_on_stdout_without_jax(flag):
-    code = f"import sys; sys.argv = ['main.py', {flag!r}]\nimport main\ntry:\n    main.parse_flags(sys.argv)\n"
+@pytest.mark.parametrize(
+    "typed", ["--version", "--config.optimizer.help", "--config.help", "fields", "fields layers losses adam sweep"]
+)
+def test_versions_and_fields_are_on_stdout_without_jax(typed):
+    code = f"import sys; sys.argv = ['main.py', *{typed.split()!r}]\nimport main\n"
+    code += "try:\n    assert main.main(main.parse_flags(sys.argv)) == 0\n"
     code += "except SystemExit as end:\n    assert end.code == 0\nassert 'jax' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=MAIN.parent, check=True)
     assert (len(done.stdout.splitlines()) >= 4, done.stderr) == (True, "")

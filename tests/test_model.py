@@ -219,6 +219,7 @@ def numpy_chain(network, variables, x, prefix=""):
     return outputs
 
 
+@pytest.mark.slow(seconds=2)
 def test_every_layer_of_a_network_of_all_kinds_computes_what_numpy_does():
     network, shape = networks.chain(EVERYTHING), (13, 11, 2)
     variables, images = networks.variables(network, shape), networks.pictures(shape)

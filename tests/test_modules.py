@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from cnn.layers.base import NOT_KNOWN, LayerError, OnnxGraph, Shard, written
 from cnn.layers.module import ModuleLayer, is_module, module_layer
 from cnn.model import fusion, network, summary
 from cnn.registry import LAYERS
+from cnn.runs import checkpoint_format
 from cnn.train import memory_estimate, multi_step, preflight
 
 SHAPE = (8, 8, 1)
@@ -503,14 +505,43 @@ def finished(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.slow(seconds=20)
-def test_a_run_of_a_module_is_resumed_to_the_bit(finished, tmp_path):
-    cut = tmp_path / "cut"
-    assert runs.train(cut, "train.epochs=2", sections=RUN) == 0
-    whole = runs.outcome(cut)
-    assert runs.train(tmp_path / "again", "train.epochs=2", sections=RUN) == 0
-    assert runs.outcome(tmp_path / "again") == whole
-    assert runs.saved(finished, "result.json")["step"] == runs.STEPS_PER_EPOCH
+@pytest.mark.slow(seconds=10)
+def test_a_run_of_a_module_is_resumed_to_the_bit(tmp_path):
+    workdir = tmp_path / "run"
+    assert runs.train(workdir, "train.epochs=2", "report.page=never", sections=RUN) == 0
+    whole, (*_, newest) = runs.outcome(workdir), runs.steps(workdir)
+    shutil.rmtree(workdir / "checkpoints" / checkpoint_format.STEP_NAMES.build_name(newest))
+    (workdir / "result.json").unlink()
+    assert runs.train(workdir, "train.epochs=2", "report.page=never", sections=RUN) == 0
+    assert runs.outcome(workdir) == whole
+
+
+class ToldByAField(nn.Module):
+    training: bool = False
+    rate: float = 0.5
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dropout(self.rate, deterministic=not self.training)(x)
+
+
+class ToldByAnArgument(nn.Module):
+    rate: float = 0.5
+
+    @nn.compact
+    def __call__(self, x, deterministic):
+        return nn.Dropout(self.rate)(x, deterministic=deterministic)
+
+
+@pytest.mark.parametrize("module", [ToldByAField, ToldByAnArgument, nn.Dropout, nnx.Dropout])
+def test_a_module_is_told_whether_it_trains(module, monkeypatch):
+    monkeypatch.setitem(LAYERS, "told", module_layer(module, "told"))
+    assert "rate" in fields.options(LAYERS["told"])
+    layers = networks.chain("told(rate=0.5)")
+    images = jnp.ones((2, *SHAPE))
+    assert (network.apply(layers, {}, images) == images).all()
+    drawn, _ = network.apply_train(layers, {}, images, jax.random.key(0))
+    assert set(np.unique(drawn)) == {0, 2}
 
 
 @pytest.mark.slow(seconds=20)

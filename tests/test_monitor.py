@@ -8,7 +8,7 @@ import pytest
 
 import runs
 import sweeps
-from cnn.cli import fields_help, launch
+from cnn.cli import fields, launch
 from cnn.config.config import ConfigError
 from cnn.fields import Positive
 from cnn.metrics import METRICS, Accuracy
@@ -57,17 +57,17 @@ def test_every_validation_and_evaluation_has_the_further_metrics(followed):
         assert result[split]["metrics"] == evaluation["metrics"]
     by_step = {record["step"]: record["valid"]["macro_f1"] for record in runs.records(followed, "epoch")}
     value = max(by_step.values())
-    assert result["best"] == {"step": result["best"]["step"], "monitor": "macro_f1", "value": value}
+    assert result["best"] == {"step": result["best"]["step"], "valid_macro_f1": value}
     assert by_step[result["best"]["step"]] == value
     shown, _ = runs.scalars(followed)
-    assert {tag for tag, _ in shown} >= {f"{name}/valid" for name in NAMES}
+    assert {(run, tag) for run, tag, _ in shown} >= {("valid", name) for name in NAMES}
 
 
 def test_by_default_an_evaluation_has_no_further_metrics(finished):
     assert "metrics" not in runs.saved(finished, "evaluation-test.json")
     result = runs.saved(finished, "result.json")
     assert "metrics" not in result["test"]
-    assert (result["best"]["monitor"], result["best"]["value"]) == ("accuracy", result["best"]["valid_accuracy"])
+    assert list(result["best"]) == ["step", "valid_accuracy"]
     assert all(list(record["valid"]) == ["loss", "accuracy"] for record in runs.records(finished, "epoch"))
 
 
@@ -79,11 +79,11 @@ def test_they_are_printed_and_shown_on_the_page(followed, capsys):
     recorded = curves.read(run)
     assert list(recorded.further) == NAMES
     best = runs.saved(followed, "result.json")["best"]
-    assert recorded.best == (best["step"], best["value"])
+    assert recorded.best == (best["step"], best["valid_macro_f1"])
     assert curves.sentence(recorded).startswith("Validation macro_f1 goes from ")
     tiles = {tile.label: (tile.value, tile.note) for tile in headline._tiles(run)}
     assert tiles["test auroc"] == (f"{measured['auroc']:.4f}", "curve: validation")
-    assert tiles["best step"][1] == f"validation macro_f1 {best['value']:.4f}"
+    assert tiles["best step"][1] == f"validation macro_f1 {best['valid_macro_f1']:.4f}"
     page = (followed / "report.html").read_text()
     assert "test balanced_accuracy" in page
     assert ">valid auroc</th>" in page
@@ -117,8 +117,8 @@ def test_a_metric_with_an_argument_is_named_as_it_is_written_and_shown_once(tmp_
     (tmp_path / "run" / "result.json").unlink()
     assert runs.train(tmp_path / "run", *overrides) == 0
     shown, purged = runs.scalars(tmp_path / "run")
-    assert len(shown["share_part_0.5_/valid", 36]) == 1
-    assert purged[-1] == 37  # nothing was missing that had to be written again
+    assert len(shown["valid", "share_part_0.5_", 36]) == 1
+    assert purged["valid"][-1] == 37  # nothing was missing that had to be written again
 
 
 def test_less_of_a_metric_may_be_better(tmp_path, table):
@@ -135,7 +135,7 @@ def test_less_of_a_metric_may_be_better(tmp_path, table):
     result = experiment.run(values, tmp_path / "run").result
     followed = [record["valid"]["accuracy"] for record in runs.records(tmp_path / "run", "epoch")]
     assert followed[0] < min(followed[1:])
-    assert result["best"] == {"step": 12, "monitor": "mistaken", "value": followed[0]}
+    assert result["best"] == {"step": 12, "valid_mistaken": followed[0]}
     assert (result["step"], result["stopped"]) == (36, "no better validation mistaken in 2 evaluations")
     assert runs.steps(tmp_path / "run") == [12, 24, 36]
     evaluation = runs.saved(tmp_path / "run", "evaluation-valid.json")
@@ -162,7 +162,7 @@ def test_the_best_weights_are_those_that_the_monitor_says_where_the_classes_are_
         evaluation = runs.saved(tmp_path / monitor, "evaluation-valid.json")
         curve = {r["step"]: {**r["valid"]}[monitor] for r in runs.records(tmp_path / monitor, "epoch")}
         best = min(step for step, value in curve.items() if value == max(curve.values()))
-        assert (result["best"]["step"], result["best"]["value"]) == (best, curve[best])
+        assert (result["best"]["step"], result["best"][f"valid_{monitor}"]) == (best, curve[best])
         assert evaluation["step"] == best
         found[monitor] = evaluation["metrics"]["balanced_accuracy"]
     assert found["balanced_accuracy"] >= found["accuracy"]
@@ -302,13 +302,13 @@ def test_a_mean_over_the_examples_is_told_from_a_loss_also_where_there_are_8_cla
 
 
 def test_the_help_lists_losses_weights_and_metrics():
-    said = " ".join(fields_help.text("train", {}).split())
+    said = " ".join(fields.text(["train"]).split())
     assert (
         'loss = "softmax_cross_entropy" one of softmax_cross_entropy, sigmoid_cross_entropy, focal(gamma=2.0).' in said
     )
     assert 'class_weights = "none" one of none, balanced, weights(numbers).' in said
     assert 'monitor = "accuracy" one of accuracy, top5_accuracy, loss, macro_f1, balanced_accuracy, auroc.' in said
-    assert "a chain, a | b, of accuracy, " in " ".join(fields_help.text("eval", {}).split())
+    assert "a chain, a | b, of accuracy, " in " ".join(fields.text(["eval"]).split())
 
 
 @pytest.mark.slow

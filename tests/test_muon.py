@@ -61,6 +61,7 @@ def test_it_is_the_same_in_a_batch_of_kernels():
     np.testing.assert_allclose(jax.vmap(orthogonalise)(kernels), alone, atol=1e-5)
 
 
+@pytest.mark.slow(seconds=2)
 def test_the_momentum_is_corrected_for_its_start_at_zero():
     rule, b = muon.scale_by_muon(0.95), 0.95
     gradients = np.random.default_rng(1).normal(size=(3, 4, 3)).astype(np.float32)

@@ -70,6 +70,7 @@ def test_a_sweep_goes_on_whose_engine_was_measured_or_is_no_more(old, name):
     assert [row["value"] for row in after["trials"]][: len(done)] == done
 
 
+@pytest.mark.slow(seconds=3)
 def test_copies_of_a_trial_count_once_in_the_report_of_an_earlier_sweep(old):
     folder = old / "sweep-copies"
     before = runs.saved(folder, "sweep.json")

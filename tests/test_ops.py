@@ -385,6 +385,7 @@ def reduced(images, window, strides, padding="valid"):
 
 
 @each_pool
+@pytest.mark.slow(seconds=1)
 def test_ties_go_as_in_select_and_scatter(case):
     options = {name: case[name] for name in case if name != "size"}
     images = integers(4, *case["size"], 2, most=1)

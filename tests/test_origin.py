@@ -17,6 +17,7 @@ from cnn.data import datasets, decode, types
 from cnn.runs import recorded_data, run_dir
 from cnn.train import experiment, preflight
 
+pytestmark = pytest.mark.slow  # all of them need a run that was trained
 FRUIT = ("apple", "kiwi", "plum")
 
 

@@ -52,6 +52,7 @@ def predicted(workdir, capsys, *words):
     ("loading", "channels", "batch_size"),
     [("memory", 1, 48), ("memory", 3, 1000), ("stream", 1, 1000), ("stream", 3, 48)],
 )
+@pytest.mark.slow(seconds=4)
 def test_the_logits_are_those_of_evaluation_to_the_bit(folder, tmp_path, capsys, loading, channels, batch_size):
     train(tmp_path / "run", sections(folder, channels, loading=loading), batch_size)
     code, records = predicted(tmp_path / "run", capsys, folder / "test")
@@ -62,6 +63,7 @@ def test_the_logits_are_those_of_evaluation_to_the_bit(folder, tmp_path, capsys,
     assert np.array_equal(found, evaluated)
 
 
+@pytest.mark.slow(seconds=3)
 def test_the_logits_are_those_of_evaluation_to_the_bit_beside_broken_pictures(folder, tmp_path, capsys, monkeypatch):
     shutil.copytree(folder, tmp_path / "pictures")
     for name in ("a/000.png", "b/001.png", "a/100.png"):

@@ -22,6 +22,7 @@ def frames():
 
 
 @pytest.mark.parametrize("dispatch", ["step", "loop", "scan"])
+@pytest.mark.slow(seconds=3)
 def test_few_calls_lie_between_a_run_and_its_gradient(dispatch, tmp_path, monkeypatch):
     value_and_grad, seen = jax.value_and_grad, []
 
@@ -39,6 +40,7 @@ def test_few_calls_lie_between_a_run_and_its_gradient(dispatch, tmp_path, monkey
         assert len(calls) <= 6, calls
 
 
+@pytest.mark.slow(seconds=3)
 def test_few_files_lead_from_the_command_to_the_convolution(tmp_path, monkeypatch):
     chosen, seen = conv.conv, []
 

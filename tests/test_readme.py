@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+import cnn
 from cnn import expression, fields, registry
 from cnn.cli import parser
 from cnn.cli.commands import COMMANDS
@@ -34,6 +35,9 @@ SHELL = [
 ]
 TOUR = [shlex.split(line)[1:] for line in SHELL if line.startswith("python main.py")]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+EXTENSIONS = (REPOSITORY / "docs" / "extensions.md").read_text()
+FILES = {name: code for code, name in re.findall(r"```python\n(# ([\w/]+\.py)\n.*?)```", EXTENSIONS, re.DOTALL)}
+"""What a reader writes before the commands of that page."""
 NEEDS_DATA = ("fashion_mnist", "mnist", "dense_baseline", "one_conv", "lenet5", "cifar10")
 
 
@@ -59,10 +63,12 @@ def test_the_two_opening_lines_do_all_the_set_up():
         assert (REPOSITORY / requirements[1]).is_file()
 
 
-@pytest.mark.slow(seconds=140)
+@pytest.mark.slow(seconds=200)
 def test_the_tour_runs_as_it_stands(tmp_path):
     for folder in ("configs", "docs"):
         (tmp_path / folder).symlink_to(REPOSITORY / folder)
+    for name, code in FILES.items():
+        (tmp_path / name).write_text(code)
     commands = [arguments for arguments in TOUR if offline(arguments)]
     assert len(commands) >= 6
     for arguments in commands:
@@ -81,6 +87,23 @@ def test_every_command_line_is_understood_and_its_config_valid(monkeypatch):
         assert invocation.problems == []
         path = Path(invocation.flags.get("config", "configs/digits.py"))
         assert path.is_file()
+
+
+def test_the_table_of_kinds_has_every_decorator_and_what_its_function_is_given():
+    rows = {line.split("`")[1]: line for line in EXTENSIONS.splitlines() if line.startswith("| `@cnn.")}
+    assert set(rows) == {f"@cnn.{name}" for name in registry.TABLES if hasattr(cnn, name)}
+    for name, row in rows.items():
+        table = registry.TABLES[name.removeprefix("@cnn.")]
+        form = table.function
+        for given in () if form is None else (*form.given, *form.optional):
+            assert f"`{given}`" in row, (name, given)
+        for need in table.needs:
+            assert f"`{need}" in row, (name, need)
+
+
+def test_the_table_of_annotations_has_every_public_one():
+    annotations = {name for name, module in cnn._MODULES.items() if module == "cnn.fields"}
+    assert annotations and all(f"cnn.{name}" in EXTENSIONS for name in annotations)
 
 
 def test_the_refused_command_prints_what_the_readme_shows():

@@ -50,6 +50,7 @@ def test_running_statistics_that_settle_or_stay_are_not_told(enough):
     assert preflight.remarks(runs.tiny(NORMED, "train.batch_size=100", *enough), 1000) == []
 
 
+@pytest.mark.slow(seconds=4)
 def test_a_run_says_so_at_its_start_and_a_sweep_does_not(tmp_path, capsys):
     flags = ("--config.train.epochs=1", "--config.train.batch_size=700")
     assert runs.start(*flags, f"--workdir={tmp_path}/a") == 0

@@ -93,6 +93,7 @@ def test_a_figure_is_drawn_again_only_where_its_drawing_changed(tmp_path):
     assert png.is_file()
 
 
+@pytest.mark.slow(seconds=2)
 def test_a_drawing_in_other_colours_is_that_of_the_other_ink(tmp_path):
     recorded = curves.read(run_files.read(make(tmp_path / "run", epochs=2, result="diverged", bad_step=20)))
     light, dark = (
@@ -181,6 +182,7 @@ def test_a_page_is_never_seen_half_written(tmp_path):
     assert seen <= set(contents)
 
 
+@pytest.mark.slow(seconds=2)
 def test_survives_files_that_a_killed_process_left(tmp_path):
     folder = make(tmp_path / "run")
     with (folder / run_dir.METRICS).open("a") as file:
@@ -245,6 +247,7 @@ def test_only_our_own_markup_is_unescaped():
         assert not re.search(r"\|\s*safe|autoescape\s+false", path.read_text()), path.name
 
 
+@pytest.mark.slow(seconds=2)
 def test_every_vertex_of_a_curve_is_a_recorded_number(tmp_path):
     folder = make(tmp_path / "run", epochs=7)
     run = run_files.read(folder)

@@ -103,6 +103,7 @@ def test_runs_that_differ_in_their_seed_are_one_row_of_the_table(tmp_path, monke
         called(results, monkeypatch, "--check")
 
 
+@pytest.mark.slow(seconds=3)
 def test_what_is_no_finished_run_is_one_line(tmp_path, monkeypatch, results):
     (tmp_path / "none").mkdir()
     with pytest.raises(SystemExit, match=r"run\.json: missing; give the directory of a finished run or sweep"):
@@ -112,6 +113,7 @@ def test_what_is_no_finished_run_is_one_line(tmp_path, monkeypatch, results):
         called(results, monkeypatch, untested)
 
 
+@pytest.mark.slow(seconds=2)
 def test_a_sweep_is_kept_as_its_ranking(tmp_path, monkeypatch, results):
     grid = "--grid=optimizer.learning_rate=1e-4,1e-2"
     assert (

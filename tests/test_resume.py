@@ -555,7 +555,7 @@ def test_a_validation_that_is_not_finite_is_never_the_best(tmp_path, capsys):
     result = runs.saved(tmp_path / "run", "result.json")
     assert (result["bad_step"], result["best"]) == (
         1,
-        {"step": None, "valid_accuracy": None, "monitor": "accuracy", "value": None},
+        {"step": None, "valid_accuracy": None},
     )
     assert runs.records(tmp_path / "run") == []  # and what is there would be JSON
     assert json.loads((newest(tmp_path / "run") / "metrics" / "metrics").read_text()) == {"score": None}

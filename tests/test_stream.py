@@ -248,6 +248,7 @@ def test_another_picture_of_the_batch_stands_in():
     assert weights.tolist() == [0, 1, 0, 0, 1]
 
 
+@pytest.mark.slow(seconds=2)
 def test_a_batch_without_any_usable_picture_teaches_nothing():
     values = tiny.resolve()
     state, program = tiny.start(values)

@@ -207,6 +207,7 @@ def test_two_writes_are_the_same_bytes_and_strange_strings_leave_the_tree_unchan
     assert forbidden == []
 
 
+@pytest.mark.slow(seconds=3)
 def test_pages_link_to_one_another_whatever_their_folder_is_called(tmp_path):
     folder = make(tmp_path / "a b#c%d'e", configurations=3)
     sweep = record.read(folder)

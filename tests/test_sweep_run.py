@@ -292,6 +292,7 @@ def test_a_wrong_database_is_one_line(tmp_path, capsys):
     assert "--storage: the database does not answer: " in capsys.readouterr().err
 
 
+@pytest.mark.slow(seconds=1)
 def test_a_sampler_trains_no_configuration_twice_and_says_where_a_space_has_no_more(tmp_path, capsys):
     typed = ("--sweep.sampler=random(seed=0)", "--sweep.trials=6", "--sweep.engine=map", "--config.train.epochs=1")
     assert sweeps.sweep(tmp_path / "sweep", "train.label_smoothing=0.0,0.1", *typed) == 0

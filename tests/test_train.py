@@ -446,6 +446,7 @@ def test_a_network_without_parameters_can_be_stepped():
 @pytest.mark.parametrize(
     "layers", [tiny.RAW["model"]["layers"], "conv(8, 3) | batch_norm | relu | flatten | dense(classes)"]
 )
+@pytest.mark.slow(seconds=2)
 def test_where_the_calls_of_a_loop_end_leaves_no_trace(layers):
     values = tiny.resolve(model__layers=layers)
     rows = np.stack([tiny.rows(step) for step in range(6)]).astype(np.int32)

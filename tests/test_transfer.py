@@ -110,6 +110,7 @@ def test_every_array_that_does_not_fit_is_listed_with_the_pattern_that_does(sour
     assert len(init_from.fit(patterned, init_from.find(str(source))).loaded) == 6
 
 
+@pytest.mark.slow(seconds=2)
 def test_a_checkpoint_a_step_and_a_file_name_the_same_arrays(source, tmp_path):
     file = tmp_path / "weights.safetensors"
     save_file({path: np.asarray(array) for path, array in arrays(source).items()}, file)
@@ -191,6 +192,7 @@ def test_patterns_without_a_source_are_refused():
         resolve("init_from=a", "init_layers=conv9")
 
 
+@pytest.mark.slow(seconds=4)
 def test_a_run_older_than_the_fields_continues(tmp_path):
     workdir = tmp_path / "old"
     assert runs.train(workdir) == 0

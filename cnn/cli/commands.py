@@ -7,6 +7,7 @@ class Command(NamedTuple):
     """One command: its line of help, the flags it takes, and what it works on.
 
     A command with neither a config nor a run is called without `config` and `workdir`; one with words is given `words`.
+    `fields` is called with the flags that change the config: it tells of configs that are not right yet.
     """
 
     help: str
@@ -26,6 +27,13 @@ COMMANDS = {
         True,
     ),
     "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True, only_prints=True),
+    "fields": Command(
+        "every field of a config, and every layer, optimizer, loss, ... with types, ranges and defaults",
+        (),
+        True,
+        words="[NAME...]",
+        only_prints=True,
+    ),
     "eval": Command(
         "evaluate a run's checkpoint on every example of a split",
         ("workdir", "split", "weights", "data_dir", "extensions"),

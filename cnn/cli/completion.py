@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from cnn import fields
+from cnn.cli import fields as fields_command
 from cnn.cli.commands import COMMANDS, SWITCHES
 from cnn.config import config
 
@@ -24,10 +25,15 @@ complete -o bashdefault -o default -F _main_py python python3
 def text() -> str:
     """Returns a script for bash, which offers the flags of the command that stands in the line, of `train` if none."""
     cases = [
-        f'        *main.py\\ {name}\\ *) words="{" ".join(_flags(name))}" ;;' for name in COMMANDS if name != "train"
+        f'        *main.py\\ {name}\\ *) words="{" ".join(_offered(name))}" ;;' for name in COMMANDS if name != "train"
     ]
     cases.append(f'        *) words="{" ".join([*COMMANDS, *_flags("train")])} --help --version" ;;')
     return SCRIPT.format(cases="\n".join(cases))
+
+
+def _offered(name: str) -> Iterator[str]:
+    yield from fields_command.names() if name == "fields" else ()
+    yield from _flags(name)
 
 
 def _flags(name: str) -> Iterator[str]:

@@ -76,14 +76,16 @@ def _fail(problems: list[str], code: int) -> int:
     return code
 
 
-def _prepare(invocation: Invocation) -> tuple["Config | Plan | None", Path] | tuple[()]:
+def _prepare(invocation: Invocation) -> tuple["Config | Plan | None", Path] | tuple[list[Override]] | tuple[()]:
     """Returns the checked config, or a sweep's plan, and the directory; nothing for a command that needs neither."""
     problems = [*invocation.problems, *environment.problems()]
     command = COMMANDS[invocation.command]
-    prepared: tuple[Config | Plan | None, Path] | tuple[()] = ()
+    prepared: tuple[Config | Plan | None, Path] | tuple[list[Override]] | tuple[()] = ()
     try:
         if invocation.command == "sweep":
             prepared = _sweep(invocation)
+        elif invocation.command == "fields":
+            prepared = (invocation.overrides,)
         elif command.takes_config:
             prepared = _from_file(invocation)
         elif command.takes_run:

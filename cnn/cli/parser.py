@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cnn.api import trackers
-from cnn.cli import completion, fields_help, version
+from cnn.cli import completion, fields, version
 from cnn.cli.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Command
 from cnn.config.config import RENAMED, Override
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
@@ -36,8 +36,6 @@ class Invocation:
     help: bool = False
     asked: str = ""
     """One of `ANSWERS`, empty where none of them was typed."""
-    section: str | None = None
-    """The section of the config whose fields were asked about, empty for all."""
     named: bool = False
     """Whether the command was typed, not assumed."""
     sections: Mapping[str, Any] | None = None
@@ -48,6 +46,7 @@ def parse(arguments: list[str]) -> Invocation:
     """Reads the arguments after the program's name; after `--` come no flags, only words."""
     invocation = Invocation()
     words: list[str] = []
+    sections: list[str] = []
     waiting = list(arguments)
     while waiting:
         argument = waiting.pop(0)
@@ -58,9 +57,8 @@ def parse(arguments: list[str]) -> Invocation:
             invocation.help = True
         elif argument in ANSWERS:
             invocation.asked = argument
-        elif (section := fields_help.section_of(argument.lstrip("-"))) is not None and argument[0] == "-":
-            invocation.section = section
-            invocation.problems += filter(None, [fields_help.problem(section)])
+        elif (section := fields.asked(argument)) is not None:
+            sections.append(section)
         elif argument.startswith("-") and argument.strip("-"):
             name, equals, value = argument.lstrip("-").partition("=")
             if name == PRINT and not equals:
@@ -72,7 +70,19 @@ def parse(arguments: list[str]) -> Invocation:
             words.append(argument)
     _words(invocation, words)
     _check_flags(invocation)
-    return invocation
+    answered = invocation.help or invocation.asked
+    return _fields_of(invocation, sections) if sections and not answered else invocation
+
+
+def _fields_of(invocation: Invocation, sections: list[str]) -> Invocation:
+    """Returns the command `fields` in place of the one whose line asks for `--config.SECTION.help`."""
+    return dataclasses.replace(
+        invocation,
+        command="fields",
+        flags={name: value for name, value in invocation.flags.items() if name == "config" and value},
+        words=list(filter(None, sections)),
+        problems=list(filter(None, map(fields.problem, sections))),
+    )
 
 
 def _flag(invocation: Invocation, name: str, value: str | None) -> None:
@@ -136,22 +146,17 @@ def answer(invocation: Invocation) -> str | None:
     """Returns what is to be printed, and nothing else done, where only help or the version was asked for."""
     if invocation.help:
         return usage(invocation)
-    if invocation.asked:
-        return ANSWERS[invocation.asked]()
-    if invocation.section is None or fields_help.problem(invocation.section):
-        return None
-    return fields_help.text(invocation.section, {override.path: override.text for override in invocation.overrides})
+    return ANSWERS[invocation.asked]() if invocation.asked else None
 
 
 def usage(invocation: Invocation | None = None) -> str:
     """Returns the help, on one screen; where a command was typed, that command's."""
     if invocation is not None and invocation.named:
         return _usage_of(invocation.command)
-    lines = ["python main.py [COMMAND] [--FLAG=VALUE ...]", "", "commands (train if none is given):"]
+    lines = ["python main.py [COMMAND] [--FLAG=VALUE ...]", ""]
+    lines += ["commands (train if none is given; COMMAND --help: its flags; also --version, --completion for bash):"]
     lines += [f"  {name:<9}{command.help}" for name, command in COMMANDS.items()]
     lines += [
-        "",
-        "COMMAND --help: the flags of a command; --config.help: the fields of a config; --version; --completion (bash)",
         "",
         "examples:",
         "  python main.py summary --config=configs/lenet5.py",

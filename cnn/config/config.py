@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from cnn import patterns, registry
 from cnn.config.extensions import Extension
 from cnn.config.sections import Checkpoint, Data, Eval, Report, Seed, Train
+from cnn.data.arrays import kind_of
 from cnn.expression import written
 from cnn.layers.base import Layer, Parameter
 from cnn.model.summary import Row
@@ -87,7 +88,9 @@ class Config:
     @property
     def foreign(self) -> set[type]:
         """The classes of its records that are not this package's: a user's own, or a library's."""
-        return {type(each) for each in _records(vars(self).values()) if registry.origin_of(each) != registry.PACKAGE}
+        source = kind_of(self.data.name)
+        used = {type(each) for each in _records(vars(self).values())} | ({source} if source is not None else set())
+        return {kind for kind in used if registry.origin_of(kind) != registry.PACKAGE}
 
     @property
     def order_seed(self) -> int:

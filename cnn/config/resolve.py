@@ -137,7 +137,7 @@ def resolve(
         sections["model"], built["data"], problems, None if code is None else code.get("layers", {})
     )
     if not problems and model is not None:
-        validate.check(built["data"], built["train"], built["eval"], problems)
+        validate.check(built["data"], built["train"], built["eval"], problems, recorded=code is not None)
         validate.check_patterns(built, model.rows, problems)
         if not recorded:
             validate.check_statistics(built["train"], model.rows, problems)

@@ -8,16 +8,35 @@ from cnn import patterns
 from cnn.config import sections
 from cnn.config.config import ALWAYS, array_paths
 from cnn.config.problems import Problems
+from cnn.data import arrays
 from cnn.data.types import DATASET_NAME
-from cnn.expression import written
+from cnn.expression import ExpressionError, written
 from cnn.layers.normalisation import BatchNorm
 from cnn.model.summary import Row
 from cnn.optim import averages
 
+IDENTIFIER = re.compile(r"[a-z]\w*\(", re.ASCII)
+"""How the name of a source with options begins."""
 
-def check(data: sections.Data, train: sections.Train, evaluation: sections.Eval, problems: Problems) -> None:
-    """Notes every contradiction between the fields of three sections, and a dataset's name that can be none."""
-    if not DATASET_NAME.fullmatch(data.name):
+
+def check(
+    data: sections.Data,
+    train: sections.Train,
+    evaluation: sections.Eval,
+    problems: Problems,
+    *,
+    recorded: bool = False,
+) -> None:
+    """Notes every contradiction between the fields of three sections, and a dataset's name that can be none.
+
+    In a config that is only read, a name may be that of a user's own source.
+    """
+    if arrays.kind_of(data.name) is not None:
+        try:
+            arrays.parse(data.name)
+        except ExpressionError as error:
+            problems.note("data.name", str(error))
+    elif not DATASET_NAME.fullmatch(data.name) and not (recorded and IDENTIFIER.match(data.name)):
         like = re.sub(r"\W+", "_", data.name, flags=re.ASCII)
         hint = f" Did you mean {like!r}?" if DATASET_NAME.fullmatch(like) else ""
         problems.note("data.name", f"must be digits, folder, lines/KIND or a TFDS name, got {data.name!r}.{hint}")

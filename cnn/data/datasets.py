@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn.data import digits, folder, synthetic_lines
+from cnn.data import arrays, digits, folder, synthetic_lines
 from cnn.data.bad_examples import BadExamples
 from cnn.data.parts import into_memory, on_demand, parts_of, should_stream
 from cnn.data.splits import VALID_KEY, validation_split
@@ -39,7 +39,7 @@ def load(
     """Loads a dataset, with `valid` cut from `train`.
 
     Args:
-      name: "digits", "folder", "lines", or the name of a TFDS dataset.
+      name: "digits", "folder", "lines", the name of a TFDS dataset, or a source of the user's with its options.
       data_dir: the folder of the data; for TFDS, empty means TFDS_DATA_DIR or TFDS's own default.
       manual_dir: where source files lie that were fetched by hand; empty for none.
       image_shape: height, width and channels of every picture.
@@ -97,7 +97,7 @@ def never_changes(name: str) -> bool:
 
 
 def _at_hand(name: str, data_dir: str) -> bool:
-    if never_changes(name):
+    if never_changes(name) or arrays.kind_of(name) is not None:
         return True
     if name == "folder":
         return any((Path(data_dir).expanduser() / part).is_dir() for part in ("train", "test"))
@@ -114,6 +114,8 @@ def _identity(source: Source, image_shape: tuple[int, ...], resize: str, valid_f
 
 
 def _read(name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int, int], resize: str) -> Source:
+    if arrays.kind_of(name) is not None:
+        return arrays.read(name=name, image_shape=image_shape, resize=resize)
     if name == "digits":
         return digits.read(image_shape=image_shape, resize=resize)
     if name == "folder":

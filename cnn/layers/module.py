@@ -88,39 +88,38 @@ def module_layer(module_class: type, name: str) -> type[ModuleLayer]:
     is_nnx = not issubclass(module_class, flax.linen.Module)
     mode = _mode_of_call(module_class)
     declared = _declared(module_class, is_nnx)
-    takes_rngs = declared.pop("rngs", None) is not None if is_nnx else False
-    entries: list[Any] = []
-    mode_fields: list[str] = []
+    takes_rngs = is_nnx and declared.pop("rngs", None) is not None
+    # A field that says whether the module trains is no option: the call, or the bridge, says so later and overrules it.
+    told_later = is_nnx or bool(mode)
+    modes = {field: declared.pop(field)[1] for field in MODES if field in declared}
+    mode_fields = [field for field, default in modes.items() if default is fields.REQUIRED or not told_later]
+    options: list[tuple[str, Any, Any]] = []
     for field, (hint, default) in declared.items():
-        if field in MODES:
-            if default is fields.REQUIRED or not (is_nnx or mode):
-                mode_fields.append(field)
-            continue
         option = _option(hint)
         if option is None and default is fields.REQUIRED:
             raise TypeError(
                 f"{module_class.__name__}: its field {field} has no default and cannot be an option, "
                 f"got {_shown(hint)}. Give it a default, or annotate it as {_POSSIBLE}"
             )
-        if option is None:
-            continue
-        if hasattr(ModuleLayer, field):
+        if option is not None and hasattr(ModuleLayer, field):
             raise TypeError(f"{module_class.__name__}: its field {field} has a name that every layer uses. Rename it")
-        entries.append((field, option, dataclasses.field(default=default, kw_only=False)))
-    entries = [
-        (field, option) if entry.default is fields.REQUIRED else (field, option, entry)
-        for field, option, entry in sorted(entries, key=lambda entry: entry[2].default is not fields.REQUIRED)
-    ]
-    about = About(module_class, is_nnx, mode, tuple(mode_fields), takes_rngs)
-    namespace = {
-        "kind": name,
-        "about": about,
-        "__doc__": module_class.__doc__,
-        "__module__": module_class.__module__,
-        "__qualname__": module_class.__qualname__,
-    }
+        if option is not None:
+            options.append((field, option, default))
+    # Python wants the options without a default first.
+    required = [(field, option) for field, option, default in options if default is fields.REQUIRED]
+    others = [each for each in options if each[2] is not fields.REQUIRED]
     made = dataclasses.make_dataclass(
-        module_class.__name__, entries, bases=(ModuleLayer,), namespace=namespace, frozen=True, repr=False
+        module_class.__name__,
+        [*required, *others],
+        bases=(ModuleLayer,),
+        namespace={
+            "kind": name,
+            "about": About(module_class, is_nnx, mode, tuple(mode_fields), takes_rngs),
+            "__doc__": module_class.__doc__,
+            "__qualname__": module_class.__qualname__,
+        },
+        frozen=True,
+        repr=False,
     )
     made.__module__ = module_class.__module__
     return made
@@ -635,13 +634,28 @@ def _of_linen(name: str) -> type | None:
     """
     if not name.startswith("nn."):
         return None
-    usable = [f"nn.{each}" for each in dir(flax.linen) if is_module(getattr(flax.linen, each))]
-    if name not in usable:
-        raise ValueError(f"unknown name {name!r}. {fields.did_you_mean(name, usable)}")
+    if name not in _public():
+        raise ValueError(f"unknown name {name!r}. {fields.did_you_mean(name, linen_names())}")
     try:
         return module_layer(getattr(flax.linen, name.removeprefix("nn.")), name)
     except TypeError as error:
         raise ValueError(f"cannot be a layer: {error}.") from None
+
+
+def _public() -> list[str]:
+    return [f"nn.{each}" for each in dir(flax.linen) if is_module(getattr(flax.linen, each))]
+
+
+def linen_names() -> list[str]:
+    """Returns the dotted names of Linen's modules that can be layers, such as `nn.LayerNorm`."""
+    return [name for name in _public() if _can_be_a_layer(name)]
+
+
+def _can_be_a_layer(name: str) -> bool:
+    try:
+        return _of_linen(name) is not None
+    except ValueError:
+        return False
 
 
 class _OfFunctions(FunctionForm):

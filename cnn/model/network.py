@@ -1,7 +1,7 @@
 """The network: a Flax Linen module built from the layer list, computed as `cnn.model.fusion` groups it.
 
-The only importer of `flax.linen`. Parameters are named by their layers (`conv1/kernel`, `residual1/conv2/bias`),
-whatever is fused.
+Beside `cnn.layers.module` the only importer of Flax. Parameters are named by their layers (`conv1/kernel`,
+`residual1/conv2/bias`), whatever is fused.
 """
 
 import functools

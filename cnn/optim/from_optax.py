@@ -88,8 +88,8 @@ def names(kind: str) -> list[str]:
     usable: dict[Any, str] = {}
     for name, function in _functions(kind).items():
         try:
-            _find(kind, name, known=())
-        except ValueError:
+            _made(kind, name)
+        except _RefusedError:
             continue
         usable.setdefault(function, name)
     return list(usable.values())
@@ -98,18 +98,43 @@ def names(kind: str) -> list[str]:
 _records: dict[tuple[str, str], type] = {}
 
 
-def _find(kind: str, name: str, known: Sequence[str] | None = None) -> type | None:
+def find(name: str) -> dict[str, type]:
+    """Returns the record of a name by what it can serve as: an `optimizer`, a `schedule` or a `loss`.
+
+    Raises:
+      ValueError: Optax has nothing of this name, or it can serve as none of them; one line, which names the reasons.
+    """
+    found: dict[str, type] = {}
+    reasons: list[str] = []
+    for kind in PLACES:
+        try:
+            found[kind] = _made(kind, name)
+        except _RefusedError as error:
+            reasons.append(str(error))
+    public = {public for kind in PLACES for public in _functions(kind)}
+    if name not in public:
+        raise ValueError(f"unknown name {name!r}. {fields.suggestion(name, sorted(public))}See fields optax")
+    if not found:
+        raise ValueError(f"{'; '.join(dict.fromkeys(reasons))}. See fields optax")
+    return found
+
+
+def _find(kind: str, name: str) -> type | None:
     if not name.startswith("optax."):
         return None
+    try:
+        return _made(kind, name)
+    except _RefusedError as error:
+        remedy = error.remedy or fields.did_you_mean(name, names(kind))
+        raise ValueError(f"{error}. {remedy}") from None
+
+
+def _made(kind: str, name: str) -> type:
     if (kind, name) not in _records:
-        try:
-            function = _functions(kind).get(name)
-            if function is None:
-                raise _RefusedError(f"unknown name {name!r}")
-            made = _MAKERS[kind](name, function)
-        except _RefusedError as error:
-            remedy = error.remedy or fields.did_you_mean(name, names(kind) if known is None else known)
-            raise ValueError(f"{error}. {remedy}") from None
+        function = _functions(kind).get(name)
+        if function is None:
+            raise _RefusedError(f"unknown name {name!r}")
+        made = _MAKERS[kind](name, function)
         # Of two threads the second gets the first's class: records of two would be two structures to JAX.
         _records.setdefault((kind, name), made)
     return _records[kind, name]

@@ -152,6 +152,12 @@ def array_types(tree: Any) -> dict[str, str]:
     return {array_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
+def array_shapes(types: Mapping[str, str]) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns what `array_types` tells of, by name."""
+    parts = {name: text.partition("[") for name, text in types.items()}
+    return {name: jax.ShapeDtypeStruct(json.loads(f"[{rest}"), dtype) for name, (dtype, _, rest) in parts.items()}
+
+
 def _is_sealed(content: Mapping[str, Any], digest: Any) -> bool:
     try:
         return _digest(content) == digest

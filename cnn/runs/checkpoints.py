@@ -26,6 +26,7 @@ from cnn.runs.checkpoint_format import (
     Meta,
     NoValidCheckpoint,
     array_name,
+    array_shapes,
     array_types,
     folder,
     inspect,
@@ -63,7 +64,7 @@ def load(directory: Path, step: int, like: Any) -> Restored:
     Args:
       directory: the run's checkpoints.
       step: which.
-      like: a state of the same structure.
+      like: a state of the same structure; `None` for the arrays alone, by name, whatever the network.
 
     Raises:
       Damaged: it is not what was saved.
@@ -71,13 +72,18 @@ def load(directory: Path, step: int, like: Any) -> Restored:
     """
     path = folder(directory, step)
     meta = inspect(path)
-    _compare(path, meta["leaves"], array_types(like))
+    named = like is None
+    if named:
+        like = array_shapes(meta["leaves"])
+    else:
+        _compare(path, meta["leaves"], array_types(like))
     try:
         state = _arrays(path / "state", like)
     except Exception as error:  # Damaged files make the libraries below raise anything.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Damaged(f"the arrays cannot be read: {reason[:200]}") from None
-    if array_types(state) != meta["leaves"] or fingerprint(state) != meta["fingerprint"]:
+    # The fingerprint is that of the whole tree; what is read by name, the sums of the files have vouched for.
+    if array_types(state) != meta["leaves"] or (not named and fingerprint(state) != meta["fingerprint"]):
         raise Damaged("the arrays are not those that were saved: their fingerprint differs")
     return Restored(step, state, meta)
 
@@ -97,7 +103,7 @@ def _arrays(path: Path, like: Any) -> Any:
 
 
 def read(directory: Path, like: Any, *, best: bool = False) -> Restored | None:
-    """Returns the latest or the best step, for a process that writes none; `None` where nothing is saved.
+    """Returns the latest or the best step, for a process that writes none; `None` where nothing is saved; see `load`.
 
     A damaged latest step is passed over with a warning. A damaged best step is an error, as there is no second best;
     so is that no step is marked as the best.

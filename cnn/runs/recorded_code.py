@@ -74,7 +74,8 @@ def _hashes(kinds: Iterable[type]) -> dict[str, str]:
     for kind in sorted(set(kinds), key=lambda kind: kind.__qualname__):
         if registry.origin_of(kind) != "":
             continue
-        thing = getattr(kind, "function", getattr(kind, "module_class", kind))
+        # A layer that a module computes is made of that module's class.
+        thing: Any = getattr(kind, "function", None) or getattr(getattr(kind, "about", None), "module", kind)
         try:
             source = inspect.getsource(thing)
         except (OSError, TypeError):  # typed where nothing keeps it

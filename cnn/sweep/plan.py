@@ -175,9 +175,15 @@ class Plan:
         """Returns a point as a config.
 
         Raises:
-          ConfigError: it is none.
+          ConfigError: it is none, or an extension is not what it was when the sweep was declared.
         """
-        return Trial(number, fields, resolve.resolve(self.base, self._overrides(fields)), params)
+        values = resolve.resolve(self.base, self._overrides(fields))
+        for extension in values.code:
+            if "code" in self.json and extension.sha256 not in self.json["code"]:
+                raise ConfigError(
+                    [f"config.extensions: {extension.path} has changed since the sweep began. Restore it."]
+                )
+        return Trial(number, fields, values, params)
 
     def _overrides(self, fields: Mapping[str, Any]) -> list[Override]:
         return [*self.asked.overrides, *(Override(path, to_text(value)) for path, value in fields.items())]
@@ -250,12 +256,14 @@ def _arranged(
     if problems:
         return plan
     options = dataclasses.replace(options, objective=objective)
-    saved = {
+    saved: dict[str, Any] = {
         "base": json.loads(json.dumps(base, default=str)),
         "overrides": [list(override) for override in asked.overrides],
         "space": json.loads(json.dumps(asked.space, default=str)),
         "options": {name: value for name, value in asked.plain(options).items() if name not in CHANGEABLE},
     }
+    if code := {each.sha256 for trial in trials for each in trial.values.code}:
+        saved["code"] = sorted(code)
     return dataclasses.replace(
         plan,
         options=options,

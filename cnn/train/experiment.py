@@ -147,6 +147,7 @@ def _check(values: Config, dataset: types.Dataset, count: int) -> None:
     check_memory(values, dataset, count)
     facts = {
         "the configs": values.json,
+        "the extensions": " ".join(each.sha256 for each in values.code),
         "the data": dataset.identity,
         "the ways to load data": str(dataset.streams),
         "the versions": json.dumps(provenance.versions()),
@@ -232,12 +233,6 @@ def finish(run: Run, trained: Trained) -> dict[str, Any]:
     return result
 
 
-def _best(monitor: str, value: float | None) -> dict[str, Any]:
-    """Returns what the result says of the best validation: what was monitored, and its value."""
-    accuracy = {"valid_accuracy": value} if monitor == "accuracy" else {}
-    return {**accuracy, "monitor": monitor, "value": value}
-
-
 def _result(run: Run, trained: Trained) -> tuple[dict[str, Any], int, Classifier | None]:
     """Evaluates the chosen weights; returns the summary of the run, their step, and the network unless it is no use."""
     config, (state, loop) = run.config, trained
@@ -255,7 +250,7 @@ def _result(run: Run, trained: Trained) -> tuple[dict[str, Any], int, Classifier
         "save_seconds": round(loop.save_seconds, 3),
         "wait_seconds": round(loop.wait_seconds, 3),
         "bad_pictures": len(run.dataset.bad_examples),
-        "best": {"step": loop.best_step, **_best(config.monitor, loop.best_value)},
+        "best": {"step": loop.best_step, f"valid_{config.monitor}": loop.best_value},
         "weights": weights,
     }
     if loop.bad_step is not None:

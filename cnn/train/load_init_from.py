@@ -10,13 +10,12 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from cnn.config.config import Config, ConfigError
-from cnn.model.classifier import Classifier, flatten
 from cnn.optim import freeze, optimizers
-from cnn.runs import checkpoint_format, checkpoints, numerics, run_dir
+from cnn.runs import checkpoint_format, checkpoints, run_dir
 from cnn.runs.checksum import fingerprint
 from cnn.train import init_from
 from cnn.train.init_from import Donor
-from cnn.train.state import TrainState, create_train_state
+from cnn.train.state import TrainState
 
 
 def load_init_from(values: Config) -> Callable[[TrainState], tuple[TrainState, dict[str, Any], str]] | None:
@@ -67,26 +66,26 @@ def _read(source: Donor) -> tuple[dict[str, Any], dict[str, Any]]:
         step, weights = None, None
     else:
         weights = source.values.eval.weights if source.step is None else "last"
-        step, classifier = _of_run(source, source.values, weights)
-        arrays = flatten(classifier.variables)
+        step, arrays = _of_run(source, weights)
     about = {"from": str(source.place), "step": step, "weights": weights, "fingerprint": fingerprint(arrays)}
     return arrays, about
 
 
-def _of_run(source: Donor, values: Config, weights: str) -> tuple[int, Classifier]:
-    values = numerics.as_saved(values, source.place)
-    like = create_train_state(values)
+def _of_run(source: Donor, weights: str) -> tuple[int, dict[str, Any]]:
+    """Returns the step and the arrays of a run; read by their names, so that none of its code is needed."""
     place = source.place / run_dir.CHECKPOINTS
     try:
         if source.step is None:
-            restored = checkpoints.read(place, like, best=weights == "best")
+            restored = checkpoints.read(place, None, best=weights == "best")
         else:
-            restored = checkpoints.load(place, source.step, like)
+            restored = checkpoints.load(place, source.step, None)
     except (checkpoint_format.Damaged, checkpoint_format.Foreign, checkpoint_format.NoValidCheckpoint) as error:
         raise ConfigError([f"config.init_from: {error}. Use another step or run."]) from None
     if restored is None:
         raise ConfigError([f"config.init_from: {source.place} has no checkpoint yet. Train it first."])
-    return restored.step, restored.state.classifier(averaged=weights == "ema")
+    folders = ("average" if weights == "ema" else "params", "batch_stats")
+    named = [(*name.partition("/"), array) for name, array in restored.state.items()]
+    return restored.step, {path: array for folder, _, path, array in named if folder in folders}
 
 
 def _replaced(tree: Any, arrays: Mapping[str, Any], paths: Sequence[str]) -> Any:
