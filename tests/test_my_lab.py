@@ -106,14 +106,11 @@ def test_a_run_with_all_of_it_has_its_numbers_wherever_a_run_has_numbers(finishe
     # The schedule's factor of a rate of 0.03, with the first 0.2 of the 24 steps at the full rate.
     np.testing.assert_allclose(rates, [0.03 * (4.8 / max(4.8, step)) ** 0.5 for step in (5, 10, 15, 20)], rtol=1e-5)
     result = runs.saved(finished, "result.json")
-    assert result["best"] == {
-        "step": max(by_step, key=by_step.__getitem__),
-        "monitor": "mean_recall",
-        "value": max(by_step.values()),
-    }
+    best = max(by_step, key=by_step.__getitem__)
+    assert result["best"] == {"step": best, "valid_mean_recall": by_step[best]}
     for split in ("valid", "test"):
         evaluation = runs.saved(finished, f"evaluation-{split}.json")
-        assert (evaluation["step"], evaluation["weights"]) == (result["best"]["step"], "best")
+        assert (evaluation["step"], evaluation["weights"]) == (best, "best")
         assert evaluation["metrics"] == result[split]["metrics"]
         # Every class occurs, and the package has the same metric by another name.
         recall, balanced = (evaluation["metrics"][name] for name in ("mean_recall", "balanced_accuracy"))
