@@ -98,7 +98,7 @@ def lines_of(capsys):
     return capsys.readouterr().err.strip().splitlines()
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=42)
 def test_a_run_with_all_of_it_has_its_numbers_wherever_a_run_has_numbers(finished, capsys):
     epochs = runs.records(finished, "epoch")
     by_step = {record["step"]: record["valid"]["mean_recall"] for record in epochs}
@@ -138,7 +138,7 @@ def in_a_process(fault, workdir, *overrides):
     )
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=45)
 @pytest.mark.parametrize("when", ["step:kill:7", "evaluate:kill:1"], ids=["within an epoch", "between two"])
 def test_a_run_that_was_killed_ends_with_the_same_bytes(finished, lab, tmp_path, when):
     workdir, overrides = tmp_path / "run", (f"extensions={lab}", *ALL)
@@ -151,7 +151,7 @@ def test_a_run_that_was_killed_ends_with_the_same_bytes(finished, lab, tmp_path,
     assert runs.saved(workdir, "evaluation-test.json") == runs.saved(finished, "evaluation-test.json")
 
 
-@pytest.mark.slow(seconds=12)
+@pytest.mark.slow(seconds=9)
 @pytest.mark.parametrize("steps", [3, 12, 17])
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(finished, lab, tmp_path, fault, steps):
     workdir, overrides = tmp_path / "run", (f"extensions={lab}", *ALL)
@@ -183,7 +183,7 @@ def swept(lab, tmp_path_factory):
     return folder, compiled
 
 
-@pytest.mark.slow(seconds=60)
+@pytest.mark.slow(seconds=48)
 def test_a_sweep_over_gamma_is_one_program_that_gives_what_each_run_alone_does(swept, lab, tmp_path):
     folder, compiled = swept
     assert compiled == {"map": {"map": 1, "vmap": 0}, "vmap": {"map": 0, "vmap": 1}}
@@ -211,7 +211,7 @@ def test_two_runs_are_compared(swept, capsys):
     assert "focal_loss" not in TABLES["loss"]
 
 
-@pytest.mark.slow(seconds=12)
+@pytest.mark.slow(seconds=10)
 def test_a_picture_is_predicted_as_the_exports_say_that_are_loaded_again(finished, tmp_path, capsys):
     images, classifier = pictures(7), classifier_of(finished)
     expected = losses.softmax(evaluate.predict_logits(classifier, images, evaluate.EvalConfig(7)))
@@ -331,7 +331,7 @@ def on_two_devices():
     )
 
 
-@pytest.mark.slow(seconds=40)
+@pytest.mark.slow(seconds=16)
 def test_two_devices_train_what_mixes_no_rows_and_refuse_what_does(tmp_path):
     code = "import test_my_lab; test_my_lab.on_two_devices()"
     overrides = (f"extensions={LAB}", f"model.layers={RESNET}", "train.epochs=1")
@@ -393,7 +393,7 @@ LIBRARIES = (
 )
 
 
-@pytest.mark.slow(seconds=30)
+@pytest.mark.slow(seconds=20)
 def test_names_of_flax_and_optax_are_resumed_to_the_bit_and_their_page_needs_neither(tmp_path, fault):
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     assert runs.train(straight, *LIBRARIES) == 0
