@@ -27,12 +27,13 @@ def variables(network, image_shape, seed=0):
     for row in summary.trace(network, image_shape):
         for parameter in row.parameters:
             place = tree[parameter.collection]
-            for name in row.path.split("/"):
-                place = place.setdefault(name, {})
+            *folders, name = f"{row.path}/{parameter.name}".split("/")
+            for folder in folders:
+                place = place.setdefault(folder, {})
             numbers = rng.normal(size=parameter.shape) / np.sqrt(parameter.size / parameter.shape[-1])
-            if parameter.name in ("scale", "var"):
+            if name in ("scale", "var"):
                 numbers = 1 + 0.3 * np.tanh(numbers)
-            place[parameter.name] = jnp.asarray(numbers, jnp.float32)
+            place[name] = jnp.asarray(numbers, jnp.float32)
     return tree
 
 
