@@ -295,6 +295,21 @@ def test_what_python_code_entered_is_used_by_that_process_and_must_be_the_same(t
     assert cnn.load(tmp_path / "run").summary().parameters == 7850
 
 
+@pytest.mark.slow(seconds=3)
+def test_a_schedule_may_be_a_class_with_its_factor_alone(file, tmp_path):
+    code = """
+@cnn.schedule
+class Halved:
+    after: cnn.Fraction = 0.5
+
+    def make_factor(self, *, total_steps, steps_per_epoch):
+        return lambda step: jnp.where(step < self.after * total_steps, 1.0, 0.5)
+"""
+    assert runs.train(tmp_path / "run", f"extensions={file(code)}", "schedule.name=halved", "train.epochs=2") == 0
+    rates = [record["learning_rate"] for record in runs.records(tmp_path / "run", "train")]
+    assert rates == pytest.approx([0.01, 0.01, 0.005, 0.005])
+
+
 @pytest.mark.slow(seconds=4)
 def test_a_sweep_goes_on_with_the_same_code_alone(file, tmp_path, capsys):
     path, workdir = file(SMALL), tmp_path / "sweep"

@@ -51,7 +51,7 @@ def screen(monkeypatch, capsys):
 def cells(rows):
     for row in rows:
         yield from filter(None, (row.path, written(row.layer), layers_show(row.output), row.formula))
-        yield from (parameter.arithmetic for parameter in row.parameters)
+        yield from row.arithmetic.split(" + ")
         yield from (f"{number:,}" for number in (row.macs, row.count()) if number)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from cnn.config.config import ConfigError, by_path
 from cnn.runs import run_dir
-from cnn.runs.records import OnRecord, final_metrics, scalars
+from cnn.runs.records import OnRecord, Record, final_metrics, scalars
 from cnn.system import redaction
 
 MLFLOW_FILE, WANDB_FILE = "mlflow.json", "wandb.json"
@@ -128,7 +128,7 @@ class _Tracker:
         self._follow = follow
         self._followed: dict[str, _Followed] = {}
 
-    def __call__(self, record: dict[str, Any]) -> None:
+    def __call__(self, record: Record) -> None:
         trial = record.pop("trial", "")
         if record["kind"] == "begin":
             self._followed[trial] = self._follow(record)
@@ -145,7 +145,7 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
     return {f"{tag}/{split}" if record["kind"] == "epoch" else tag: number for split, tag, number in scalars(record)}
 
 
-def _settings(begin: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(begin: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns the config by paths, without passwords."""
     values = by_path(begin["config"])
     return {path: redaction.hide(value) if isinstance(value, str) else value for path, value in values.items()}

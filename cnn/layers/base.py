@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -308,7 +308,17 @@ class RecordedLayer(StandIn, Layer):
         return Reach(*(tuple(pair) for pair in reach)) if isinstance(reach, list) else reach
 
 
-def to_record(layer: Layer, shape: Shape) -> dict[str, Any]:
+class LayerRecord(TypedDict):
+    """What a run keeps of a layer that is not this package's, as `Layer` says it of its input."""
+
+    output: list[int]
+    formula: str
+    parameters: list[list[Any]]
+    macs: int
+    reach: Any
+
+
+def to_record(layer: Layer, shape: Shape) -> LayerRecord:
     """Returns what a run keeps of a layer that is not this package's, in JSON, so that its page needs no code."""
     return {
         "output": list(layer.output(shape)),

@@ -135,5 +135,5 @@ class MetricWriter:
             records.tell(self._on_record, copy.deepcopy(dict(record)))
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
+def _records(path: Path) -> list[records.Record]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

@@ -8,7 +8,7 @@ import hashlib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from cnn import registry
 from cnn.config import extensions
@@ -17,16 +17,44 @@ from cnn.layers import base
 from cnn.registry import PACKAGE, ExtensionError
 from cnn.runs import run_dir
 
-FILES, PYTHON, LAYERS, BETTER = "extensions", "python", "layers", "better"
-"""Under `run_dir.CODE` in `run.json`: of each extension its path and hash; of code that no file holds its names and
-hashes; what the layers of either, or of a library, make of their inputs; and which way a metric is better."""
+
+class FileRecord(TypedDict):
+    """A file of an extension: where it was, its hash, and where in the run's directory its copy is."""
+
+    path: str
+    sha256: str
+    copy: str
 
 
-def record(config: Config, workdir: Path) -> dict[str, Any]:
+class ExtensionRecord(TypedDict):
+    """An extension as the config names it, the hash of all its files, and these, its own first."""
+
+    given: str
+    sha256: str
+    files: list[FileRecord]
+
+
+class CodeRecord(TypedDict, total=False):
+    """What `run.json` says of code that is not this package's, as far as there is any.
+
+    Attributes:
+      extensions: the files that were executed.
+      python: the hash of the source of each class and function that no file of the config has.
+      layers: by path, what the layers of either, or of a library, make of their inputs.
+      better: which way the metrics among them are better.
+    """
+
+    extensions: list[ExtensionRecord]
+    python: dict[str, str]
+    layers: dict[str, base.LayerRecord]
+    better: dict[str, str]
+
+
+def record(config: Config, workdir: Path) -> CodeRecord:
     """Copies a config's extensions into a run's directory; returns what `run.json` says of them, mostly nothing."""
-    code: dict[str, Any] = {}
+    code: CodeRecord = {}
     for extension in config.code:
-        files = [
+        files: list[FileRecord] = [
             {
                 "path": str(source.path),
                 "sha256": hashlib.sha256(source.content).hexdigest(),
@@ -34,15 +62,15 @@ def record(config: Config, workdir: Path) -> dict[str, Any]:
             }
             for source in extension.sources
         ]
-        entry = {"given": extension.given, "sha256": extension.sha256, "files": files}
-        code.setdefault(FILES, []).append(entry)
+        entry: ExtensionRecord = {"given": extension.given, "sha256": extension.sha256, "files": files}
+        code.setdefault("extensions", []).append(entry)
     if defined := python_code(config):
-        code[PYTHON] = defined
+        code["python"] = defined
     if recorded := layers(config):
-        code[LAYERS] = recorded
+        code["layers"] = recorded
     if better := {kind.kind: kind.better for kind in config.metrics.values() if registry.origin_of(kind) != PACKAGE}:
-        code[BETTER] = better
-    return {run_dir.CODE: code} if code else {}
+        code["better"] = better
+    return code
 
 
 def _copy(workdir: Path, source: extensions.Source) -> str:
@@ -54,7 +82,7 @@ def _copy(workdir: Path, source: extensions.Source) -> str:
     return within.as_posix()
 
 
-def layers(config: Config) -> dict[str, Any]:
+def layers(config: Config) -> dict[str, base.LayerRecord]:
     """Returns what the layers that are not this package's make of their inputs, by path; see `base.to_record`."""
     own = {row.path: row for row in config.rows if registry.LAYERS.get(row.layer.kind) is not type(row.layer)}
     own |= {row.path: row for row in config.rows if registry.origin_of(row.layer) != PACKAGE}
@@ -90,11 +118,10 @@ def check_same(config: Config, workdir: Path) -> None:
     Raises:
       ConfigError: names the file, and both ways on.
     """
-    about = run_dir.read_json(workdir / run_dir.RUN)
-    if about is None:
+    if not (workdir / run_dir.RUN).is_file():
         return
-    about = about.get(run_dir.CODE, {})
-    before = {entry["sha256"]: entry for entry in about.get(FILES, [])}
+    about: Any = run_dir.recorded_code(workdir)
+    before = {entry["sha256"]: entry for entry in about.get("extensions", [])}
     now = {extension.sha256: extension for extension in config.code}
     free = f"or use --workdir={run_dir.free(workdir)}"
     for sha256, entry in before.items():
@@ -105,7 +132,7 @@ def check_same(config: Config, workdir: Path) -> None:
             raise ConfigError(
                 [f"config.extensions: {workdir} was begun without {extension.given}. Leave it out, {free}"]
             )
-    defined, recorded = python_code(config), about.get(PYTHON, {})
+    defined, recorded = python_code(config), about.get("python", {})
     for name in sorted({*defined, *recorded}):
         if defined.get(name) != recorded.get(name):
             raise ConfigError([f"{name}: has changed since {workdir} was begun with it. Define it as it was, {free}"])
@@ -122,9 +149,9 @@ def to_import(workdir: Path, saved: Mapping[str, Any], named: Sequence[str] = ()
     Raises:
       ConfigError: one is gone or has changed, lies in a directory of a run and nobody named it, or was never a file.
     """
-    about = (run_dir.read_json(workdir / run_dir.RUN) or {}).get(run_dir.CODE, {})
-    entries = about.get(FILES, [])
-    defined: dict[str, str] = about.get(PYTHON, {})
+    about: Any = run_dir.recorded_code(workdir)
+    entries = about.get("extensions", [])
+    defined: dict[str, str] = about.get("python", {})
     if not named and not defined.items() <= _defined_here().items():
         raise ConfigError(
             [
@@ -132,7 +159,7 @@ def to_import(workdir: Path, saved: Mapping[str, Any], named: Sequence[str] = ()
                 "Write that into a file, and name it: --extensions=FILE"
             ]
         )
-    if not named and len(entries) != len(saved.get(FILES, ())):
+    if not named and len(entries) != len(saved.get("extensions", ())):
         raise ConfigError([f"{workdir}: does not say what its extensions held. Name them: --extensions=FILE"])
     given = [_given(path) for path in named]
     found = []
@@ -173,7 +200,7 @@ def _in_a_run(path: str) -> bool:
     )
 
 
-def _changed(entry: Mapping[str, Any], workdir: Path, flag: str) -> str:
+def _changed(entry: ExtensionRecord, workdir: Path, flag: str) -> str:
     """Says which file of an extension is not what it was, and both ways on."""
     since = f" since {workdir} was made with it"
     path, what = entry["files"][0]["path"], f"has changed{since}"
@@ -182,9 +209,9 @@ def _changed(entry: Mapping[str, Any], workdir: Path, flag: str) -> str:
     for file in entry["files"]:
         here = Path(file["path"])
         if not here.is_file():
-            path, what = here, f"is gone{since}"
+            path, what = file["path"], f"is gone{since}"
         elif _sha256(here.read_bytes()) != file["sha256"]:
-            path = here
+            path = file["path"]
     return f"config.extensions: {path} {what}. Restore it, or name the run's own copy: {flag}"
 
 
@@ -192,5 +219,5 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _copied(entry: Mapping[str, Any], workdir: Path) -> str:
+def _copied(entry: ExtensionRecord, workdir: Path) -> str:
     return str(workdir / entry["files"][0]["copy"])

@@ -9,7 +9,9 @@ from typing import Any
 
 _UNTAGGED = re.compile(r"[^-/\w.]")
 
-OnRecord = Callable[[dict[str, Any]], None]
+Record = dict[str, Any]
+"""One record: its `kind`, and numbers by name or of each split by name and split."""
+OnRecord = Callable[[Record], None]
 """Gets a copy of every record of a run, in order:
 
 * `{"kind": "begin", "workdir", "step", "config"}`, with the updates behind it: not 0 where it continues;
@@ -25,7 +27,7 @@ class OnRecordError(ValueError):
     """Reports in one line what the function that gets the records raised, and where."""
 
 
-def tell(on_record: OnRecord, record: dict[str, Any]) -> None:
+def tell(on_record: OnRecord, record: Record) -> None:
     """Hands a record to the user's function.
 
     Raises:

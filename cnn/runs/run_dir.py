@@ -183,7 +183,7 @@ def free(workdir: Path) -> str:
     return next(f"{workdir}-{n}" for n in range(2, 1_000_000) if not Path(f"{workdir}-{n}").exists())
 
 
-def recorded_code(workdir: Path) -> dict[str, Any]:
+def recorded_code(workdir: Path) -> Mapping[str, Any]:
     """Returns what a run recorded of code that is not this package's; see `cnn.runs.recorded_code`."""
     return (read_json(workdir / RUN) or {}).get(CODE, {})
 

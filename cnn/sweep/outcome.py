@@ -1,5 +1,6 @@
 """How a trial ended, told by its run directory."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ class Outcome(NamedTuple):
     """Whether trying again could not change it."""
 
 
-def of_result(result: dict[str, Any], objective: str) -> Outcome:
+def of_result(result: Mapping[str, Any], objective: str) -> Outcome:
     """Returns the outcome of a run that wrote its result."""
     if result["status"] == "diverged":
         return Outcome(DIVERGED, error=f"not finite at step {result['bad_step']}")

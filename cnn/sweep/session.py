@@ -14,7 +14,7 @@ from typing import Any
 from cnn.config.config import Config
 from cnn.config.sections import Checkpoint, Epochs, Minutes
 from cnn.runs import run_dir
-from cnn.runs.records import OnRecord, tell
+from cnn.runs.records import OnRecord, Record, tell
 from cnn.runs.sweep_record import EngineRecord, SweepJson
 from cnn.sweep import outcome, programs
 from cnn.sweep.outcome import Outcome
@@ -111,7 +111,7 @@ class Session:
         if (on_record := self.on_record) is None:
             return None
 
-        def pass_on(record: dict[str, Any]) -> None:
+        def pass_on(record: Record) -> None:
             with self._telling:
                 tell(on_record, {**record, "trial": claimed.workdir.name})
 

@@ -14,10 +14,11 @@ from cnn.optim import averages
 from cnn.runs import checkpoint_format, checkpoints, numerics, provenance, run_dir
 from cnn.runs.metric_writer import MetricWriter
 from cnn.system import multihost, sharding
+from cnn.train.init_from import Origin
 from cnn.train.loop_state import LoopState
 from cnn.train.state import TrainState, create_train_state
 
-Start = Callable[[TrainState], tuple[TrainState, dict[str, Any], str]]
+Start = Callable[[TrainState], tuple[TrainState, Origin, str]]
 """Makes the state to start from of one that is only initialised; says what `run.json` keeps of it, and it in a line."""
 
 

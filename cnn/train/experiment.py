@@ -3,9 +3,9 @@
 import contextlib
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import jax
 
@@ -52,10 +52,35 @@ SUMMARISED = (
 """What the result says of each evaluation, where it says it."""
 
 
+class Result(TypedDict):
+    """What `result.json` holds of a run that ended."""
+
+    status: Literal["finished", "diverged"]
+    step: int
+    epochs: float
+    stopped: str | None
+    """Why training ended before its last epoch."""
+    parameters: int
+    train: dict[str, float] | None
+    """The means of the last whole epoch."""
+    fingerprint: str
+    train_seconds: float
+    compile_seconds: float
+    save_seconds: float
+    wait_seconds: float
+    bad_pictures: int
+    best: dict[str, float | None]
+    """The step of the best validation, and by `valid_<monitor>` its value."""
+    weights: str
+    bad_step: NotRequired[int]
+    valid: NotRequired[dict[str, float]]
+    test: NotRequired[dict[str, float]]
+
+
 class Finished(NamedTuple):
     """A run's result, and whether this call computed it."""
 
-    result: dict[str, Any]
+    result: Result
     fresh: bool
 
 
@@ -127,11 +152,11 @@ def run(
             return Finished(finish(this, train(this)), fresh=True)
 
 
-def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> dict[str, Any] | None:
+def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> Result | None:
     """Returns the result of a finished run of this config and data; checks that an unfinished one may go on."""
     run_dir.check_same_config(values, workdir)
     recorded_code.check_same(values, workdir)
-    finished = run_dir.read_json(workdir / run_dir.RESULT)
+    finished: Any = run_dir.read_json(workdir / run_dir.RESULT)
     if finished is None:
         numerics.check(values, workdir)
         numerics.tell(values, workdir)
@@ -155,13 +180,13 @@ def _check(values: Config, dataset: types.Dataset, count: int) -> None:
     multihost.check_same(facts)
 
 
-def _open(values: Config, workdir: Path, dataset: types.Dataset, held: contextlib.ExitStack) -> dict[str, Any] | None:
+def _open(values: Config, workdir: Path, dataset: types.Dataset, held: contextlib.ExitStack) -> Result | None:
     """Takes the directory, until `held` closes, and prepares it; returns the result of a run that is over."""
     held.enter_context(lock.hold(workdir))
     return prepare(values, workdir, dataset)
 
 
-def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> dict[str, Any] | None:
+def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> Result | None:
     """Writes what a run is made with, before it trains; returns the result of a run that is finished already.
 
     Whoever calls it holds the run's lock.
@@ -173,7 +198,7 @@ def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> dict[str, 
     changed = run_dir.check_same_config(values, workdir)
     recorded_code.check_same(values, workdir)
     recorded_data.check_same(workdir, dataset.identity)
-    finished = run_dir.read_json(workdir / run_dir.RESULT)
+    finished: Any = run_dir.read_json(workdir / run_dir.RESULT)
     if finished is not None:
         return finished
     numerics.check(values, workdir)
@@ -183,13 +208,14 @@ def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> dict[str, 
     run_dir.write(workdir / run_dir.CONFIG, values.json.encode())
     before = run_dir.read_json(workdir / run_dir.RUN) or {}
     kept = {run_dir.INIT: before[run_dir.INIT]} if run_dir.INIT in before else {}
-    made = {**provenance.describe(), numerics.NUMERICS: numerics.VERSIONS, "data": describe(dataset)}
-    made |= recorded_code.record(values, workdir)
+    made: Any = {**provenance.describe(), numerics.NUMERICS: numerics.VERSIONS, "data": describe(dataset)}
+    if code := recorded_code.record(values, workdir):
+        made[run_dir.CODE] = code
     run_dir.write_json(workdir / run_dir.RUN, {**made, **kept})
     return None
 
 
-def describe(dataset: types.Dataset) -> dict[str, Any]:
+def describe(dataset: types.Dataset) -> Mapping[str, Any]:
     """Returns what `run.json` says about the data."""
     sizes = {name: len(getattr(dataset, name)) for name in ("train", "valid", "test")}
     return {
@@ -211,7 +237,7 @@ def ended_if_preempted(run: Run) -> Iterator[None]:
         raise
 
 
-def finish(run: Run, trained: Trained) -> dict[str, Any]:
+def finish(run: Run, trained: Trained) -> Result:
     """Evaluates a run whose training ended; writes and returns its result."""
     # A device that computes wrong numbers without saying so would leave its copy of the state unlike the others.
     multihost.check_same({"the final states": fingerprint(trained.state)}, "Check the hardware, and start again")
@@ -233,11 +259,11 @@ def finish(run: Run, trained: Trained) -> dict[str, Any]:
     return result
 
 
-def _result(run: Run, trained: Trained) -> tuple[dict[str, Any], int, Classifier | None]:
+def _result(run: Run, trained: Trained) -> tuple[Result, int, Classifier | None]:
     """Evaluates the chosen weights; returns the summary of the run, their step, and the network unless it is no use."""
     config, (state, loop) = run.config, trained
     step, weights = int(state.step), config.eval.weights
-    summary: dict[str, Any] = {
+    summary: Result = {
         "status": "finished",
         "step": step,
         "epochs": step / run.steps_per_epoch,
@@ -276,8 +302,9 @@ def _result(run: Run, trained: Trained) -> tuple[dict[str, Any], int, Classifier
                     event=run.writer.event,
                     check=run.preemption.check,
                 )
-            summary[split] = {name: evaluation[name] for name in SUMMARISED if name in evaluation}
-            run.writer.evaluation({"split": split, "weights": weights, "step": step, **summary[split]})
+            numbers = {name: evaluation[name] for name in SUMMARISED if name in evaluation}
+            summary["valid" if split == "valid" else "test"] = numbers
+            run.writer.evaluation({"split": split, "weights": weights, "step": step, **numbers})
     except FloatingPointError:
         return {**summary, "status": "diverged", "bad_step": step}, 0, None
     return summary, step, classifier

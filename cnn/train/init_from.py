@@ -5,7 +5,7 @@ Reads names and shapes alone, without JAX, so that what does not fit is said bef
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from safetensors import SafetensorError, safe_open
 
@@ -37,6 +37,21 @@ class Donor(NamedTuple):
     shapes: dict[str, str]
     values: Config | None = None
     step: int | None = None
+
+
+Origin = TypedDict(
+    "Origin",
+    {
+        "from": str,
+        "step": int | None,
+        "weights": str | None,
+        "fingerprint": str,
+        "loaded": list[str],
+        "initialised": list[str],
+        "unused": list[str],
+    },
+)
+"""What `run.json` says of the arrays that a run started from: the place, and the paths of those that were taken."""
 
 
 class Fit(NamedTuple):

@@ -10,20 +10,21 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from cnn.config.config import Config, ConfigError
+from cnn.layers.base import Arrays
 from cnn.optim import freeze, optimizers
 from cnn.runs import checkpoint_format, checkpoints, run_dir
 from cnn.runs.checksum import fingerprint
 from cnn.train import init_from
-from cnn.train.init_from import Donor
+from cnn.train.init_from import Donor, Origin
 from cnn.train.state import TrainState
 
 
-def load_init_from(values: Config) -> Callable[[TrainState], tuple[TrainState, dict[str, Any], str]] | None:
+def load_init_from(values: Config) -> Callable[[TrainState], tuple[TrainState, Origin, str]] | None:
     """Returns what makes the state that a run starts from of one that is only initialised, where `init_from` is set."""
     return functools.partial(begin, values) if values.init_from else None
 
 
-def begin(values: Config, state: TrainState) -> tuple[TrainState, dict[str, Any], str]:
+def begin(values: Config, state: TrainState) -> tuple[TrainState, Origin, str]:
     """Returns a state before its first update with the arrays that `config.init_from` gives.
 
     Returns:
@@ -34,7 +35,7 @@ def begin(values: Config, state: TrainState) -> tuple[TrainState, dict[str, Any]
     """
     source = init_from.find(values.init_from)
     fit = init_from.fit(values, source)
-    arrays, about = _read(source)
+    step, weights, arrays = _read(source)
     params = _replaced(state.params, arrays, fit.loaded)
     average = values.train.average.init(params)
     # Some optimizers keep the parameters that they start from.
@@ -45,13 +46,20 @@ def begin(values: Config, state: TrainState) -> tuple[TrainState, dict[str, Any]
         lambda new, old: np.asarray(new) if isinstance(old, np.ndarray) else new, opt_state, state.opt_state
     )
     batch_stats = _replaced(state.batch_stats, arrays, fit.loaded)
-    about |= {"loaded": list(fit.loaded), "initialised": list(fit.initialised)}
-    about["unused"] = sorted(set(arrays) - set(fit.loaded))
+    about: Origin = {
+        "from": str(source.place),
+        "step": step,
+        "weights": weights,
+        "fingerprint": fingerprint(arrays),
+        "loaded": list(fit.loaded),
+        "initialised": list(fit.initialised),
+        "unused": sorted(set(arrays) - set(fit.loaded)),
+    }
     started = state._replace(params=params, batch_stats=batch_stats, opt_state=opt_state, average=average)
     return started, about, _said(about)
 
 
-def _said(about: Mapping[str, Any]) -> str:
+def _said(about: Origin) -> str:
     step = "" if about["step"] is None else f" (step {about['step']:,}, {about['weights']} weights)"
     count, fresh = len(about["loaded"]), about["initialised"]
     rest = f"; initialised: {', '.join(_layers(fresh))}" if fresh else ""
@@ -59,19 +67,16 @@ def _said(about: Mapping[str, Any]) -> str:
     return f"starts from {about['from']}{step}: {count} of {count + len(fresh)} arrays{rest}{unused}"
 
 
-def _read(source: Donor) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the arrays by their paths, every bit as it was saved, and what is said of where they come from."""
+def _read(source: Donor) -> tuple[int | None, str | None, Arrays]:
+    """Returns the step, the weights and the arrays by their paths, every bit as it was saved; of a file the last."""
     if source.values is None:
-        arrays: dict[str, Any] = dict(load_file(source.place))
-        step, weights = None, None
-    else:
-        weights = source.values.eval.weights if source.step is None else "last"
-        step, arrays = _of_run(source, weights)
-    about = {"from": str(source.place), "step": step, "weights": weights, "fingerprint": fingerprint(arrays)}
-    return arrays, about
+        return None, None, load_file(source.place)
+    weights = source.values.eval.weights if source.step is None else "last"
+    step, arrays = _of_run(source, weights)
+    return step, weights, arrays
 
 
-def _of_run(source: Donor, weights: str) -> tuple[int, dict[str, Any]]:
+def _of_run(source: Donor, weights: str) -> tuple[int, Arrays]:
     """Returns the step and the arrays of a run; read by their names, so that none of its code is needed."""
     place = source.place / run_dir.CHECKPOINTS
     try:

@@ -3,10 +3,11 @@
 import contextlib
 import time
 from collections.abc import Generator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from cnn.runs.records import Record
 from cnn.system import fault_injection, sharding
 from cnn.system.preemption import Preempted
 from cnn.train.load_init_from import load_init_from
@@ -67,7 +68,7 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                     break
 
                 epoch, last = step // run.steps_per_epoch, step == run.total_steps
-                record: dict[str, Any] = {"train": loop.epoch.means()}
+                record: Record = {"train": loop.epoch.means()}
                 if run.validates and (epoch % config.eval.every_epochs == 0 or last):
                     try:
                         record["valid"] = run.validate(state)

@@ -222,7 +222,8 @@ def check_lengths(values: Config, dataset: types.Dataset) -> None:
     total = values.train.epochs * (examples // batch_size)
     if total > MAX_INTEGER:
         raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])
-    if message := values.schedule.refusal(total):
+    # A user's own class may have no length that could be too long.
+    if (refusal := getattr(values.schedule, "refusal", None)) and (message := refusal(total)):
         raise ConfigError([message])
 
 
