@@ -48,6 +48,10 @@ class ExtensionError(ValueError):
     """A user's own class or function that is wrong, or that failed; the message says where."""
 
 
+class _Wrong(Exception):
+    """What is wrong with a class or a function, to follow what it is and where it lies."""
+
+
 class Table(dict[str, type]):
     """Classes by the name that a config calls them.
 
@@ -83,7 +87,11 @@ class Table(dict[str, type]):
         if not isinstance(thing, type) and not inspect.isfunction(thing):
             raise ExtensionError(f"{self.what}: must be a class or a function, got {thing!r:.80}.")
         name = name or snake_case(thing.__name__)
-        record = self._record(thing, name)
+        try:
+            record = self._record(thing, name)
+        except _Wrong as error:
+            # Only now, as finding the line takes a while.
+            raise ExtensionError(f"{place(thing)}: the {self.what} {name}{error}") from None
         record.kind, record.origin = name, _origin(thing)
         if name in self and not _same(self[name], record):
             raise ExtensionError(
@@ -96,25 +104,24 @@ class Table(dict[str, type]):
         return record if isinstance(thing, type) and issubclass(record, thing) else thing
 
     def _record(self, thing: Any, name: str) -> Any:
-        where = f"{place(thing)}: the {self.what} {name}"
         if not isinstance(thing, type):
             if self.function is None:
-                raise ExtensionError(f"{where} is a function. Write a class with {' and '.join(self.needs)}.")
-            return self.function.record(thing, where)
+                raise _Wrong(f" is a function. Write a class with {' and '.join(self.needs)}.")
+            return self.function.record(thing)
         if (adapted := self.adapter(thing, name)) is not None:
             return adapted
         has = {name for base in thing.__mro__[:-1] for name in (*vars(base), *vars(base).get("__annotations__", ()))}
         if missing := [need for need in self.needs if need not in has]:
-            raise ExtensionError(f"{where} has no {missing[0]}. See the documentation of cnn.{self.what}.")
+            raise _Wrong(f" has no {missing[0]}. See the documentation of cnn.{self.what}.")
         record: Any = dataclasses.dataclass(frozen=True)(thing)
         if _origin(thing) == PACKAGE:
             return record
         try:
             options, defaults = fields.options(record), fields.defaults(record)
         except (TypeError, ValueError, NameError) as error:
-            raise ExtensionError(f"{where}: {error}.") from None
+            raise _Wrong(f": {error}.") from None
         for option, annotation in options.items():
-            _check_option(where, option, annotation, defaults[option])
+            _check_option(option, annotation, defaults[option])
         return record
 
     def find(self, name: str) -> type | None:
@@ -352,29 +359,29 @@ class FunctionForm:
     given: tuple[str, ...]
     optional: tuple[str, ...] = ()
 
-    def record(self, function: Callable[..., Any], where: str) -> type:
+    def record(self, function: Callable[..., Any]) -> type:
         """Returns a frozen record whose fields are the other parameters of a function.
 
         Raises:
-          ExtensionError: a parameter is missing, or an option has no annotation, or one that no config can write.
+          _Wrong: a parameter is missing, or an option has no annotation, or one that no config can write.
         """
         annotations: dict[str, Any] = {}
         defaults: dict[str, Any] = {}
         parameters = inspect.signature(function).parameters
         if missing := [name for name in self.given if name not in parameters]:
-            raise ExtensionError(f"{where} has no parameter {missing[0]}. It is called with {', '.join(self.given)}.")
+            raise _Wrong(f" has no parameter {missing[0]}. It is called with {', '.join(self.given)}.")
         asked = tuple(name for name in parameters if name in (*self.given, *self.optional))
         for name, parameter in parameters.items():
             if name in asked:
                 continue
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-                raise ExtensionError(f"{where} takes {parameter}, which no config can name. Name each option.")
+                raise _Wrong(f" takes {parameter}, which no config can name. Name each option.")
             if parameter.annotation is parameter.empty:
-                raise ExtensionError(f"{where}: {name} has no annotation. Write its type, as in {name}: cnn.Positive.")
-            annotations[name] = _evaluated(where, name, parameter.annotation, function)
+                raise _Wrong(f": {name} has no annotation. Write its type, as in {name}: cnn.Positive.")
+            annotations[name] = _evaluated(name, parameter.annotation, function)
             if parameter.default is not parameter.empty:
                 defaults[name] = dataclasses.field(default=parameter.default)
-            _check_option(where, name, annotations[name], getattr(defaults.get(name), "default", fields.REQUIRED))
+            _check_option(name, annotations[name], getattr(defaults.get(name), "default", fields.REQUIRED))
         options: list[Any] = [
             (name, annotation, defaults[name]) if name in defaults else (name, annotation)
             for name, annotation in annotations.items()
@@ -461,24 +468,24 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def _evaluated(where: str, name: str, annotation: Any, function: Callable[..., Any]) -> Any:
+def _evaluated(name: str, annotation: Any, function: Callable[..., Any]) -> Any:
     """Returns an annotation that may be text, as all are under `from __future__ import annotations`."""
     if not isinstance(annotation, str):
         return annotation
     try:
         return eval(annotation, function.__globals__)
     except Exception as error:
-        raise ExtensionError(f"{where}: {name}: the annotation {annotation!r} is not known: {said(error)}.") from None
+        raise _Wrong(f": {name}: the annotation {annotation!r} is not known: {said(error)}.") from None
 
 
-def _check_option(where: str, name: str, annotation: Any, default: Any) -> None:
+def _check_option(name: str, annotation: Any, default: Any) -> None:
     if fields.language(annotation) or fields.is_nested(annotation):
         return
     try:
         fields.describe(annotation)
     except (KeyError, TypeError, ValueError):
-        raise ExtensionError(
-            f"{where}: {name} has a type that no config can write, got {annotation!r:.80}. "
+        raise _Wrong(
+            f": {name} has a type that no config can write, got {annotation!r:.80}. "
             "Use float, int, bool, str, a Literal, a tuple of them, or cnn.Positive and its like."
         ) from None
     if default is fields.REQUIRED:
@@ -486,4 +493,4 @@ def _check_option(where: str, name: str, annotation: Any, default: Any) -> None:
     try:
         fields.parse(annotation, default)
     except ValueError as error:
-        raise ExtensionError(f"{where}: the default of {name} {error}.") from None
+        raise _Wrong(f": the default of {name} {error}.") from None

@@ -661,8 +661,8 @@ def _can_be_a_layer(name: str) -> bool:
 class _OfFunctions(FunctionForm):
     """A function of a batch becomes a Linen module without parameters."""
 
-    def record(self, function: Callable[..., Any], where: str) -> type:
-        options = super().record(function, where)
+    def record(self, function: Callable[..., Any]) -> type:
+        options = super().record(function)
 
         def call(module: Any, x: jax.Array, train: bool = False) -> Any:
             given = {"x": x, "train": train}
