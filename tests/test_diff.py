@@ -11,6 +11,8 @@ import runs
 from cnn.cli import diff
 from cnn.runs import compare
 
+pytestmark = pytest.mark.slow  # they train runs
+
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):

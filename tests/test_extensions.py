@@ -3,8 +3,10 @@
 import json
 import re
 import shutil
+import signal
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -217,8 +219,9 @@ HOSTILE = {
 def test_a_wrong_extension_is_one_line_exits_2_and_leaves_nothing(case, file, tmp_path, capsys):
     code, flag, message = HOSTILE[case]
     before = {what: list(table) for what, table in TABLES.items()}
-    workdir = tmp_path / "run"
+    workdir, process = tmp_path / "run", (Path.cwd(), signal.getsignal(signal.SIGTERM), jax.config.jax_enable_x64)
     assert runs.train(workdir, f"extensions={file(code)}", flag) == 2
+    assert process == (Path.cwd(), signal.getsignal(signal.SIGTERM), jax.config.jax_enable_x64)
     said = lines_of(capsys)
     # An expression is shown below, with a caret.
     assert len(said) == 1 or all(line.startswith("    ") for line in said[1:]), said

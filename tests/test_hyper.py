@@ -87,6 +87,7 @@ def test_another_number_compiles_nothing_and_is_not_ignored(path):
     assert any((one != other).any() for one, other in zip(before, after, strict=True))
 
 
+@pytest.mark.slow(seconds=4)
 def test_another_seed_compiles_nothing():
     expected()
     counts = compiled()
@@ -193,7 +194,7 @@ def test_a_class_that_is_registered_late_is_traced_like_any_other():
         learning_rate: fields.Positive
         decayed: Literal["kernels", "all"] = "kernels"
 
-    table = registry.Table()
+    table = registry.Table("part")
     table.register(Signs)
     values = dataclasses.replace(tiny.resolve(), optimizer=Signs(0.5))
     found = hyperparams.from_values(values)

@@ -20,6 +20,8 @@ from cnn.sweep.plan import ask, make
 from cnn.train import experiment, preflight
 from cnn.train.state import create_train_state
 
+pytestmark = pytest.mark.slow  # they train runs
+
 FOLLOWED = ("train.monitor=macro_f1", "eval.metrics=balanced_accuracy | auroc")
 NAMES = ["macro_f1", "balanced_accuracy", "auroc"]
 

@@ -11,6 +11,8 @@ from cnn.config import config, resolve
 from cnn.config.config import ConfigError, Override
 from cnn.runs import compare, run_dir
 
+pytestmark = pytest.mark.slow  # they train runs
+
 OLD = {**runs.SECTIONS, "data": {**runs.SECTIONS["data"], "image_shape": (10, 10, 1), "fit": "pad"}}
 NEW = config.renamed(OLD)
 SAID = "config.data.fit: is called config.data.resize now; read as that\n"

@@ -27,6 +27,8 @@ from cnn.train.state import create_train_state, make_step_config
 from cnn.train.step import train_step
 from tests import tiny
 
+pytestmark = pytest.mark.slow  # they train runs
+
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):

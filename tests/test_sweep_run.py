@@ -21,6 +21,8 @@ from cnn.sweep import vmapped as vmapped_module
 from cnn.sweep.samplers import SAMPLERS
 from cnn.train import experiment
 
+pytestmark = pytest.mark.slow  # they train runs
+
 SPACE = f"{sweeps.RATES};seed=0,1"
 
 

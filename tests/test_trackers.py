@@ -28,6 +28,8 @@ from cnn.cli import launch
 from cnn.runs.records import OnRecordError, final_metrics
 from cnn.sweep import ranking
 
+pytestmark = pytest.mark.slow  # they train runs
+
 HERE = Path(__file__).relative_to(Path.cwd()) if Path(__file__).is_relative_to(Path.cwd()) else Path(__file__)
 
 

@@ -18,6 +18,8 @@ from cnn.runs import run_dir
 from cnn.train import checkpointer, experiment, init_from, load_init_from, multi_step
 from cnn.train.state import create_train_state
 
+pytestmark = pytest.mark.slow  # they train runs
+
 LAYERS = "flatten | dense(6) | batch_norm | relu | dense(classes) | softmax"
 SECTIONS = {**runs.SECTIONS, "model": {"layers": LAYERS}, "train": {**runs.SECTIONS["train"], "epochs": 1}}
 NARROW = "flatten | dense(6) | batch_norm | relu | dense(4) | relu | dense(classes) | softmax"

@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ NEVER_BESIDE = {*sys.stdlib_module_names, "cnn", "jax", "flax", "optax", "numpy"
 """What is never taken for a file beside an extension."""
 SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl", "jax_threefry_partitionable")
 """Of JAX, on which every number depends: importing an extension must not change them."""
+
+DIRECTORY, SIGNALS = "the working directory", "what a signal does"
+HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 
 class Source(tuple[str, Path, bytes]):
@@ -219,13 +222,13 @@ def _execute(extension: Extension) -> types.ModuleType:
         # What it prints would stand among what a command prints for programs.
         with registry.entering(extension.origin), contextlib.redirect_stdout(sys.stderr):
             exec(compile(content, str(path), "exec"), module.__dict__)
-        changed = [name for name, value in _surroundings().items() if name in before and before[name] != value]
-        if changed:
+        if changed := _restored(before):
             raise ExtensionError(
                 f"config.extensions: {extension.path} changes {changed[0]} when it is imported, on which every run of "
                 "this process depends. Leave that to whoever starts the program."
             )
     except BaseException as error:
+        _restored(before)
         del sys.modules[extension.origin]
         if alias:
             sys.modules.pop(name, None)
@@ -263,11 +266,25 @@ def _prepare_beside(extension: Extension) -> None:
 
 def _surroundings() -> dict[str, Any]:
     """Returns what of the process an extension must leave as it is."""
-    values: dict[str, Any] = {"the working directory": os.getcwd()}
-    values["what a signal does"] = tuple(signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM))
+    values: dict[str, Any] = {DIRECTORY: os.getcwd(), SIGNALS: tuple(map(signal.getsignal, HANDLED))}
     if "jax" in sys.modules:
         values |= {name: getattr(sys.modules["jax"].config, name) for name in SETTINGS}
     return values
+
+
+def _restored(before: Mapping[str, Any]) -> list[str]:
+    """Brings back what an extension changed of the process; returns the names of that."""
+    now = _surroundings()
+    changed = [name for name in now if name in before and before[name] != now[name]]
+    for name in changed:
+        if name == DIRECTORY:
+            os.chdir(before[name])
+        elif name == SIGNALS:
+            for number, handler in zip(HANDLED, before[name], strict=True):
+                signal.signal(number, handler)
+        else:
+            sys.modules["jax"].config.update(name, before[name])
+    return changed
 
 
 def read(paths: Iterable[str]) -> tuple[Extension, ...]:
