@@ -265,6 +265,9 @@ def test_a_run_goes_on_with_the_same_code_alone(file, tmp_path, capsys):
     assert runs.start("report", f"--workdir={workdir}") == 0
     assert runs.start("diff", str(workdir), str(workdir)) == 0
     assert "small" not in LOSSES
+    page = (workdir / "report.html").read_text()
+    (source,) = entry["files"]
+    assert f"mine.py (sha256 {source['sha256'][:16]}), here as code/mine.py" in page
 
 
 @pytest.mark.slow(seconds=2)

@@ -46,7 +46,7 @@ def command(argv: list[str]) -> str:
 def differences(run: RunFiles) -> list[tuple[str, str, str]]:
     """Returns path, default and value of each field that is not what it is by default."""
     values, saved = run.config, json.loads(run.config.json)
-    defaults: dict[str, object] = {name: default for name, (_, default) in config.SCALARS.items()}
+    defaults: dict[str, object] = {name: fields.to_json(default) for name, (_, default) in config.SCALARS.items()}
     for name in (*config.SECTIONS, *config.NAMED):
         given = fields.defaults(type(getattr(values, name)))
         defaults[name] = {key: fields.to_json(value) for key, value in given.items() if value is not fields.REQUIRED}
@@ -70,10 +70,18 @@ def facts(run: RunFiles) -> dict[str, str]:
     data = about.get("data") or {}
     sizes = ", ".join(f"{size:,} {split}" for split, size in (data.get("examples") or {}).items())
     commit = f"{git['commit']}{', with changes that are not committed' if git.get('dirty') else ''}" if git else ""
+    code = about.get("code") or {}
+    files = [
+        f"{file['path']} (sha256 {file['sha256'][:16]}), here as {file['copy']}"
+        for extension in code.get("extensions", [])
+        for file in extension["files"]
+    ]
+    files += [f"{name}, which no file holds (sha256 {sha256[:16]})" for name, sha256 in code.get("python", {}).items()]
     packages = [f"{name} {version}" for name, version in (about.get("packages") or {}).items() if version]
     return {
         "seed": str(run.config.seed),
         "commit": commit,
+        "own code": "; ".join(files),
         "Python": about.get("python", ""),
         "packages": ", ".join(packages),
         "platform": about.get("platform", ""),
