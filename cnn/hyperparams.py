@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Integer
 
-from cnn import fields
+from cnn import fields, registry
 from cnn.config.config import Config
 from cnn.layers.base import Layer
 
@@ -85,7 +85,9 @@ def from_values(values: Config, counts: Integer[np.ndarray, " classes"] | None =
 
 def structure(values: Config) -> str:
     """Returns what of a config's hyperparameters is compiled in: equal where the compiled program is."""
-    return repr(jax.tree.map(lambda _: 0.0, _plain(values)))
+    return repr(jax.tree.map(lambda _: 0.0, _plain(values))) + "".join(
+        sorted(f" {registry.origin_of(kind)}.{kind.__qualname__}" for kind in values.foreign)
+    )
 
 
 def _plain(values: Config, counts: Integer[np.ndarray, " classes"] | None = None) -> Hyperparams:

@@ -21,6 +21,7 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import os
 import re
 import sys
 import sysconfig
@@ -32,15 +33,15 @@ from pathlib import Path
 from typing import Any
 
 from cnn import fields
-from cnn.system.preemption import Preempted
 
 PACKAGE, LIBRARY = "cnn", "library"
 """The origins of what the package has itself, and of what a dotted name finds. That of a file is its
 `Extension.origin`, and that of Python code, such as a cell of a notebook, is empty."""
-_LIBRARIES = (
+_FOLDERS = (
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     str(Path(__file__).parent),
 )
+_LIBRARIES = tuple(f"{folder}{os.sep}" for folder in _FOLDERS)
 _entering: ContextVar[str] = ContextVar("entering", default="")
 
 
@@ -60,6 +61,7 @@ class Table(dict[str, type]):
       needs: what a class must define to be such a thing.
       function: how a function becomes such a class; `None` where it cannot.
       adapter: makes such a class of a library's class; `None` where it cannot.
+      reserved: names that stand for something of ours that is in no table.
       library: finds the class behind a dotted name, such as `optax.adam`; `None` where there is none of this name.
     """
 
@@ -69,6 +71,7 @@ class Table(dict[str, type]):
         self.function: FunctionForm | None = None
         self.adapter: Callable[[type, str], type | None] = lambda thing, name: None
         self.library: Callable[[str], type | None] = lambda name: None
+        self.reserved: Collection[str] = ()
         self._entries: dict[tuple[str, str], type] = {}
         """Of every file that was loaded and of Python code, by origin and name; `self` has those in use."""
 
@@ -93,6 +96,13 @@ class Table(dict[str, type]):
             # Only now, as finding the line takes a while.
             raise ExtensionError(f"{place(thing)}: the {self.what} {name}{error}") from None
         record.kind, record.origin = name, _origin(thing)
+        if "better" in self.needs and record.better not in ("higher", "lower"):
+            raise ExtensionError(
+                f"{place(thing)}: the {self.what} {name}: better must be 'higher' or 'lower', "
+                f"got {record.better!r:.40}."
+            )
+        if name in self.reserved:
+            raise ExtensionError(f"{place(thing)}: the {self.what} {name} has a name of ours. Give it another.")
         if name in self and not _same(self[name], record):
             raise ExtensionError(
                 f"{place(thing)}: the {self.what} {name} has a name that is taken by {describe(self[name])}. "
@@ -145,8 +155,8 @@ class Table(dict[str, type]):
         """
         for name in [name for name, kind in self.items() if origin_of(kind) not in (PACKAGE, "", *origins)]:
             del self[name]
-        for (origin, name), kind in self._entries.items():
-            if origin not in origins:
+        for (origin, name), kind in sorted(self._entries.items(), key=lambda entry: entry[0][0]):
+            if origin not in ("", *origins):
                 continue
             if name in self and self[name] is not kind and not _same(self[name], kind):
                 raise ExtensionError(
@@ -162,14 +172,14 @@ class Table(dict[str, type]):
             self.pop(key[1], None)
 
 
-LAYERS = Table("layer", "output", "apply")
+LAYERS = Table("layer", "output", "apply", "mixes_rows")
 AUGMENTATIONS = Table("augmentation", "apply")
 OPTIMIZERS = Table("optimizer", "learning_rate", "make_tx")
 SCHEDULES = Table("schedule", "make_factor")
 CLIPS, AVERAGES = Table("clip", "make_tx"), Table("average", "init", "update")
 LOSSES, METRICS = Table("loss", "__call__"), Table("metric", "__call__", "better")
 WEIGHTINGS = Table("weighting", "of", "refusal")
-STOPS, CADENCES, ORDERS = Table("stop", "reason"), Table("cadence", "due"), Table("order", "seed_of")
+STOPS, CADENCES, ORDERS = Table("stop", "reason", "needs_valid"), Table("cadence", "due"), Table("order", "seed_of")
 SAMPLERS, PRUNERS = Table("sampler"), Table("pruner")
 SOURCES = Table("source", "load")
 TABLES = {
@@ -249,8 +259,6 @@ def metric(thing: Any = None, /, *, name: str = "", better: str = "higher") -> A
     if thing is None:
         return lambda thing: metric(thing, name=name, better=better)
     if inspect.isfunction(thing):
-        if better not in ("higher", "lower"):
-            raise ExtensionError(f'{place(thing)}: better must be "higher" or "lower", got {better!r}.')
         thing.better = better  # type: ignore[attr-defined]
     return METRICS.register(thing, name)
 
@@ -300,6 +308,11 @@ def source(thing: Any = None, /, *, name: str = "") -> Any:
 def find(kinds: Mapping[str, type], name: str) -> type | None:
     """Returns the class of a name, also of a library's where the kinds are a table; see `Table.find`."""
     return kinds.find(name) if isinstance(kinds, Table) else kinds.get(name)
+
+
+def of_package(kinds: Mapping[str, type]) -> dict[str, type]:
+    """Returns the classes that are the package's own."""
+    return {name: kind for name, kind in kinds.items() if origin_of(kind) == PACKAGE}
 
 
 @contextlib.contextmanager
@@ -378,6 +391,8 @@ class FunctionForm:
                 raise _Wrong(f" takes {parameter}, which no config can name. Name each option.")
             if parameter.annotation is parameter.empty:
                 raise _Wrong(f": {name} has no annotation. Write its type, as in {name}: cnn.Positive.")
+            if hasattr(self.base, name) or name in vars(self.base).get("__dataclass_fields__", ()):
+                raise _Wrong(f": {name} is a name that every {self.base.__name__} has. Rename the option.")
             annotations[name] = _evaluated(name, parameter.annotation, function)
             if parameter.default is not parameter.empty:
                 defaults[name] = dataclasses.field(default=parameter.default)
@@ -404,7 +419,7 @@ def blaming(record: Any, field: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Preempted, ExtensionError):
+    except ExtensionError:
         raise
     except Exception as error:
         if origin_of(record) == PACKAGE:

@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn import hyperparams  # noqa: F401  (makes the kinds pytrees)
+from cnn import hyperparams
 from cnn.data import augment as module
 from cnn.data.augment import AUGMENTATIONS, Cutmix, Erase, Flip, Mixup, RandomCrop, Rotate, Shift, augment
 
@@ -45,6 +45,8 @@ def uniform(key, count):
     return np.asarray(jax.random.uniform(key, (count,)))
 
 
+for kind in EXAMPLES.values():
+    hyperparams.make_pytree(type(kind))  # as a config does that uses them
 compiled = jax.jit(augment)
 turn = jax.jit(module._rotate)
 beta_of = jax.jit(module._beta)

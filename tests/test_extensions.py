@@ -328,4 +328,4 @@ def test_a_sweep_goes_on_with_the_same_code_alone(file, tmp_path, capsys):
     capsys.readouterr()
     Path(path).write_text(Path(path).read_text().replace("1 + gamma", "2 + gamma"))
     assert runs.start("sweep", *flags, grid) == 2
-    assert "holds another sweep" in capsys.readouterr().err
+    assert f"the code has changed since the sweep in {workdir} was declared. Restore it" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from cnn.layers.base import Shape, show
 from cnn.layers.convolution import Conv
 from cnn.report import curves, headline, run_files, run_page
 from cnn.report.journey import walkthrough
-from cnn.runs import lock, recorded_data, run_dir
+from cnn.runs import lock, recorded_code, recorded_data, run_dir
 from cnn.runs.records import OnRecord
 from cnn.system import environment
 from cnn.system.preemption import Preempted, Preemption
@@ -115,8 +115,13 @@ class Run:
 
     @property
     def config(self) -> ConfigDict:
-        """Every field of the run's config; a copy, of which another run can be made."""
-        return ConfigDict(renamed(run_dir.read_config(self.workdir)))
+        """Every field of the run's config; a copy, of which another run can be made.
+
+        Of its extensions those that lie in the directory of a run are left out: name them yourself.
+        """
+        saved = renamed(run_dir.read_config(self.workdir))
+        saved["extensions"] = [path for path in saved.get("extensions", []) if recorded_code.may_be_imported(path)]
+        return ConfigDict(saved)
 
     @property
     def result(self) -> Mapping[str, Any] | None:
@@ -190,7 +195,9 @@ class Run:
     @cached_property
     def data(self) -> "Dataset":
         """The pictures and labels that the run was made with; see `cnn.load_data`."""
-        return recorded_data.in_order(self.workdir, load_data(self.config))
+        from cnn.train import preflight  # JAX takes seconds to import
+
+        return recorded_data.in_order(self.workdir, preflight.load_data(self._values.data))
 
     def evaluate(self, split: str = "test", weights: str | None = None, data_dir: str | None = None) -> SplitEvaluation:
         """Evaluates every example of a split, once, as `main.py eval` does; writes the same files.

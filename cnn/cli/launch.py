@@ -106,7 +106,9 @@ def _from_file(invocation: Invocation) -> tuple[Config, Path]:
 
 
 def _sections(invocation: Invocation, path: str) -> Mapping[str, Any]:
-    return files.read(path) if invocation.sections is None else invocation.sections
+    if invocation.sections is not None:
+        return invocation.sections
+    return files.read(path, names_extensions=all(each.path != "extensions" for each in invocation.overrides))
 
 
 def _tell_old_names(path: str, raw: Mapping[str, Any], overrides: Sequence[Override]) -> None:

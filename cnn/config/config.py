@@ -89,7 +89,8 @@ class Config:
     def foreign(self) -> set[type]:
         """The classes of its records that are not this package's: a user's own, or a library's."""
         source = kind_of(self.data.name)
-        used = {type(each) for each in _records(vars(self).values())} | ({source} if source is not None else set())
+        parts = [part for name, part in vars(self).items() if name != "code"]
+        used = {type(each) for each in _records(parts)} | ({source} if source is not None else set())
         return {kind for kind in used if registry.origin_of(kind) != registry.PACKAGE}
 
     @property

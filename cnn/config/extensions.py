@@ -62,10 +62,11 @@ class Extension:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """The hash of the names and the content of its files, whatever folder they lie in."""
+        """The hash of its content, whatever its name and place, and of the files beside it with their names."""
         total = hashlib.sha256()
-        for source in sorted(self.sources):
-            total.update(f"{source.name} {len(source.content)}\n".encode() + source.content)
+        for source in self.sources:
+            name = "" if source is self.sources[0] else source.name
+            total.update(f"{name} {len(source.content)}\n".encode() + source.content)
         return total.hexdigest()
 
     @property
@@ -89,7 +90,8 @@ def find(given: str) -> Extension:
             raise ExtensionError(
                 f"config.extensions: no such file, got {given!r}. Name a Python file, or a module that is installed."
             )
-        return _collected(given, path.stem, path.resolve(), path.resolve().parent)
+        name, folder = _module_of(path.resolve())
+        return _collected(given, name, path.resolve(), folder)
     root, *inner = given.split(".")
     spec = None
     if all(part.isidentifier() for part in (root, *inner)) and root not in NEVER_BESIDE:
@@ -107,6 +109,26 @@ def find(given: str) -> Extension:
     return _collected(given, given, file, folder)
 
 
+def _module_of(file: Path) -> tuple[str, Path]:
+    """Returns the name by which a file is imported, with the packages that it lies in, and the folder above these."""
+    parts = [] if file.name == "__init__.py" else [file.stem]
+    folder = file.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(parts), folder
+
+
+def in_a_run(given: str) -> bool:
+    """Tells whether an extension, or a file that it imports, lies in the directory of a run, which may be anybody's.
+
+    Raises:
+      ExtensionError: there is no such extension.
+    """
+    folders = {folder for source in find(given).sources for folder in source.path.resolve().parents}
+    return any((folder / "config.json").is_file() and (folder / "run.json").is_file() for folder in folders)
+
+
 def _file_of(name: str, folder: Path) -> Path | None:
     """Returns the file of a module in a folder, `None` where there is none."""
     at = folder.joinpath(*name.split("."))
@@ -118,7 +140,8 @@ def _collected(given: str, name: str, file: Path, folder: Path) -> Extension:
     waiting = [sources[name]]
     while waiting:
         source = waiting.pop()
-        for wanted in _imported(given, source):
+        parts = source.name.split(".")
+        for wanted in (*(".".join(parts[:end]) for end in range(1, len(parts))), *_imported(given, source)):
             found = _file_of(wanted, folder)
             if wanted in sources or found is None or found == file:
                 continue
@@ -144,7 +167,7 @@ def _imported(given: str, source: Source) -> Iterator[str]:
     """Yields the names of modules that a file imports anywhere in it, with the packages that they lie in."""
     try:
         tree = ast.parse(source.content)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         line = f" line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         raise ExtensionError(f"config.extensions: {source.path}{line}: {said(error)}. Mend it.") from None
     package = source.name if source.path.name == "__init__.py" else source.name.rpartition(".")[0]
@@ -177,7 +200,9 @@ class _Beside(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         del path, target
         source = self.sources.get(name)
         if source is None:
-            return None
+            # A folder without a file of its own, in which files beside an extension lie.
+            is_folder = any(each.startswith(f"{name}.") for each in self.sources)
+            return importlib.machinery.ModuleSpec(name, None, is_package=True) if is_folder else None
         is_package = source.path.name == "__init__.py"
         spec = importlib.machinery.ModuleSpec(name, self, origin=str(source.path), is_package=is_package)
         spec.has_location = True
@@ -201,16 +226,47 @@ def use(extensions: Sequence[Extension]) -> None:
     origins = [extension.origin for extension in extensions]
     for table in registry.TABLES.values():
         table.use([origin for origin in origins if origin in _executed])
+    _beside.sources = _shared(extensions)
     for extension in extensions:
         if extension.origin not in _executed:
             _executed[extension.origin] = _execute(extension)
 
 
+def _shared(extensions: Sequence[Extension]) -> dict[str, Source]:
+    """Returns the files beside the extensions by the names that they are imported by; forgets other content of these.
+
+    Raises:
+      ExtensionError: two of them, or one and a module that is there, have one name.
+    """
+    shared: dict[str, Source] = {}
+    for source in (source for extension in extensions for source in extension.sources[1:]):
+        if shared.setdefault(source.name, source).content != source.content:
+            raise ExtensionError(
+                f"config.extensions: {shared[source.name].path} and {source.path} are imported by one name. Rename one."
+            )
+        there = sys.modules.get(source.name)
+        if there is not None and "_content" not in vars(there):
+            raise ExtensionError(
+                f"config.extensions: {source.path} has the name of a module that is imported already, "
+                f"{getattr(there, '__file__', None) or source.name}. Rename it."
+            )
+        if there is not None and vars(there)["_content"] != source.content:
+            del sys.modules[source.name]
+    return shared
+
+
 def _execute(extension: Extension) -> types.ModuleType:
-    _prepare_beside(extension)
+    # Anew, as each may import another that has changed, and what they enter is this extension's.
+    for source in extension.sources[1:]:
+        sys.modules.pop(source.name, None)
+    if _beside not in sys.meta_path:
+        sys.meta_path.insert(0, _beside)
+    if any(library in source.content for source in extension.sources for library in (b"jax", b"flax", b"optax")):
+        importlib.import_module("jax")  # so that a setting of it that changes is seen
     name, path, content = extension.sources[0]
     module = types.ModuleType(extension.origin)
     module.__file__ = str(path)
+    module.__dict__["_content"] = content
     module.__package__ = name if path.name == "__init__.py" else name.rpartition(".")[0]
     sys.modules[extension.origin] = module
     # So that what lies beside it may import it in turn; it never hides a module that is there.
@@ -248,22 +304,6 @@ def _execute(extension: Extension) -> types.ModuleType:
     return module
 
 
-def _prepare_beside(extension: Extension) -> None:
-    """Lets the files beside an extension be imported by it."""
-    for source in extension.sources[1:]:
-        there = sys.modules.get(source.name)
-        if there is not None and vars(there).get("_content") != source.content:
-            if "_content" not in vars(there):
-                raise ExtensionError(
-                    f"config.extensions: {source.path} has the name of a module that is imported already, "
-                    f"{getattr(there, '__file__', None) or source.name}. Rename it."
-                )
-            del sys.modules[source.name]
-        _beside.sources[source.name] = source
-    if _beside not in sys.meta_path:
-        sys.meta_path.insert(0, _beside)
-
-
 def _surroundings() -> dict[str, Any]:
     """Returns what of the process an extension must leave as it is."""
     values: dict[str, Any] = {DIRECTORY: os.getcwd(), SIGNALS: tuple(map(signal.getsignal, HANDLED))}
@@ -295,6 +335,6 @@ def read(paths: Iterable[str]) -> tuple[Extension, ...]:
     """
     found = tuple(find(path) for path in paths)
     for index, extension in enumerate(found):
-        if extension.origin in (other.origin for other in found[:index]):
+        if extension.sha256 in (other.sha256 for other in found[:index]):
             raise ExtensionError(f"config.extensions: names {extension.given!r} twice, or a copy of it. Keep one.")
     return found

@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 from ml_collections import ConfigDict
 
 from cnn.config import config as fields_of
-from cnn.config import resolve
+from cnn.config import extensions, resolve
 from cnn.config.config import Config, ConfigError, Override
 from cnn.fields import did_you_mean, to_text
+from cnn.registry import ExtensionError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 FOLDER = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.with_name("configs")
@@ -38,7 +39,7 @@ def configure(base: ConfigLike = "digits", /, **changes: Any) -> ConfigDict:
     Raises:
       ConfigError: lists everything that is wrong with it.
     """
-    given = fields_of.renamed(sections(base))
+    given = fields_of.renamed(sections(base, names_extensions="extensions" not in changes))
     changes = {fields_of.RENAMED.get(path, path): value for path, value in _paths(changes)}
     plain = json.loads(_resolved(given, changes).json)
     copied = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
@@ -78,8 +79,8 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value  # NumPy's numbers print their type
 
 
-def sections(config: ConfigLike) -> Mapping[str, Any]:
-    """Returns the sections of a config as nested dicts.
+def sections(config: ConfigLike, *, names_extensions: bool = True) -> Mapping[str, Any]:
+    """Returns the sections of a config as nested dicts; see `read`.
 
     Raises:
       ConfigError: there is no such config, or its file is wrong.
@@ -90,7 +91,7 @@ def sections(config: ConfigLike) -> Mapping[str, Any]:
         return config
     if not isinstance(config, (str, os.PathLike)):
         raise ConfigError([f"config: must be a name, a file or a ConfigDict, got {config!r:.80}"])
-    return read(path_of(config))
+    return read(path_of(config), names_extensions=names_extensions)
 
 
 def named(given: str) -> str:
@@ -125,12 +126,13 @@ def file_of(path: str) -> Path:
     return Path(next((begin for begin in begins if Path(begin).is_file()), looks[0] if looks else path))
 
 
-def read(path: str) -> Mapping[str, Any]:
+def read(path: str, *, names_extensions: bool = True) -> Mapping[str, Any]:
     """Returns the sections of a config file as nested dicts: what `get_config` of a Python file returns.
 
     Args:
       path: the file, perhaps with an argument for `get_config` after a colon; JSON, such as a run's `config.json`, is
         not executed.
+      names_extensions: whether the file says which extensions there are; else whoever asks does.
 
     Raises:
       ConfigError: there is no such file, or it fails.
@@ -147,6 +149,8 @@ def read(path: str) -> Mapping[str, Any]:
             ) from None
         if not isinstance(content, dict):
             raise ConfigError([f"--config: {name}: must hold a JSON object, got {type(content).__name__}"])
+        if names_extensions:
+            _refuse_code_of_a_run(content.get("extensions") or ())
         return content
     try:
         returned = _executed(name, path)
@@ -155,6 +159,22 @@ def read(path: str) -> Mapping[str, Any]:
     if not isinstance(returned, Mapping):
         raise ConfigError([f"--config: {name}: get_config() must return a ConfigDict, got {returned!r}"])
     return returned
+
+
+def _refuse_code_of_a_run(paths: Any) -> None:
+    """Refuses extensions that a JSON file names and that lie in the directory of a run, which may be anybody's."""
+    for path in paths if isinstance(paths, list) else ():
+        try:
+            of_a_run = isinstance(path, str) and extensions.in_a_run(path)
+        except ExtensionError as error:
+            raise ConfigError([str(error)]) from None
+        if of_a_run:
+            raise ConfigError(
+                [
+                    f"config.extensions: {path} lies in the directory of a run, whose code is not executed unless it "
+                    f"is named. Name it: --config.extensions={path}"
+                ]
+            )
 
 
 def _executed(name: Path, path: str) -> Any:

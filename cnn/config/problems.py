@@ -66,7 +66,7 @@ class Section:
         name = self.given.get("name", default)
         name = name.text if isinstance(name, Typed) else name
         section = dataclasses.replace(self, given={field: self.given[field] for field in self.given if field != "name"})
-        if self.recorded is not None and isinstance(name, str) and name not in kinds:
+        if self.recorded is not None and isinstance(name, str) and name not in registry.of_package(kinds):
             self.plain.update({**section.given, "name": name})
             return self._named(name, name)
         try:
@@ -96,7 +96,8 @@ class Section:
                 self._note(name, f"unknown field{of}. {fields.did_you_mean(name, known)}")
 
     def _named(self, name: str, text: str) -> Named:
-        return Named(name, text, (self.recorded or {}).get("better", {}).get(name, "higher"))
+        recorded = self.recorded or {}
+        return Named(name, recorded.get("written", {}).get(text, text), recorded.get("better", {}).get(name, "higher"))
 
     def _field(self, name: str, annotation: Any, value: Any) -> Any:
         return parse_field(f"{self.name}.{name}", annotation, value, self.problems)
@@ -104,7 +105,7 @@ class Section:
     def _expression(self, name: str, language: fields.Language, text: Any) -> Any:
         if not isinstance(text, str):
             return None
-        kinds = language.kinds if self.recorded is None else Recorded(language.kinds, self._named)
+        kinds = language.kinds if self.recorded is None else Recorded(registry.of_package(language.kinds), self._named)
         try:
             return build(text, kinds).items if language.chain else build_one(text, kinds)
         except ExpressionError as error:

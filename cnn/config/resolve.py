@@ -1,11 +1,12 @@
 """A whole config: flags over sections, each section and the network checked, all problems together."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnn import fields
+from cnn import fields, registry
 from cnn.config import extensions, sections, validate
 from cnn.config.config import (
     DEFAULT_NAMES,
@@ -21,6 +22,7 @@ from cnn.config.config import (
     renamed,
 )
 from cnn.config.problems import Problems, Section, Typed, parse_field
+from cnn.data import arrays
 from cnn.expression import ExpressionError, Recorded
 from cnn.layers.base import Layer, RecordedLayer
 from cnn.model import summary
@@ -70,7 +72,7 @@ def resolve_network(
     if not _check_names(names, problems):
         return None
     try:
-        kinds = LAYERS if recorded is None else Recorded(LAYERS, RecordedLayer)
+        kinds = LAYERS if recorded is None else Recorded(registry.of_package(LAYERS), RecordedLayer)
         built = summary.parse(text, {**names, "classes": data.classes if data else 1}, kinds)
         rows = summary.fit(built, text, data.image_shape, data.classes, recorded or {}) if data else ()
     except ExpressionError as error:
@@ -144,6 +146,8 @@ def resolve(
     if problems or model is None:
         raise ConfigError(problems)
     plain["model"] = model.plain
+    if code is None and arrays.kind_of(built["data"].name) is not None:
+        built["data"] = dataclasses.replace(built["data"], name=arrays.pinned(built["data"].name))
     text = json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n"
     return Config(**built, layers=model.layers, rows=model.rows, json=text, code=executed)
 

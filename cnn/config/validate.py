@@ -4,18 +4,18 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnn import patterns
+from cnn import patterns, registry
 from cnn.config import sections
 from cnn.config.config import ALWAYS, array_paths
 from cnn.config.problems import Problems
 from cnn.data import arrays
 from cnn.data.types import DATASET_NAME
-from cnn.expression import ExpressionError, written
+from cnn.expression import ExpressionError, StandIn, written
 from cnn.layers.normalisation import BatchNorm
 from cnn.model.summary import Row
 from cnn.optim import averages
 
-IDENTIFIER = re.compile(r"[a-z]\w*\(", re.ASCII)
+IDENTIFIER = re.compile(r"\w+\s*\(", re.ASCII)
 """How the name of a source with options begins."""
 
 
@@ -109,7 +109,9 @@ def check_statistics(train: sections.Train, rows: Sequence[Row], problems: Probl
 
 
 def _reach(kind: Any) -> int:
-    """Returns how many pixels an augmentation may move an image."""
+    """Returns how many pixels an augmentation of ours may move an image."""
+    if registry.origin_of(kind) != registry.PACKAGE or isinstance(kind, StandIn):
+        return 0
     return getattr(kind, "pad", getattr(kind, "pixels", 0))
 
 
@@ -122,5 +124,5 @@ def _check_without_validation(
         problems.note("eval.weights", f'is "best" but nothing chooses it: {reason}. {remedy}')
     if not evaluation.test:
         problems.note("eval.test", f"is False and there is nothing else to evaluate: {reason}. {remedy}")
-    if train.stop.needs_valid:
+    if not isinstance(train.stop, StandIn) and train.stop.needs_valid:
         problems.note("train.stop", f"needs a validation split: {reason}. {remedy}")

@@ -46,10 +46,30 @@ class SourceFunction(OfFunction):
 
 
 SOURCES.function = FunctionForm(SourceFunction, ())
+SOURCES.reserved = ("digits", "folder", "lines")
+
+
+class SourceName(str):
+    """The name of a user's own source, with the record that it stood for when the config was read."""
+
+    record: Any
+
+
+def pinned(name: str) -> SourceName:
+    """Returns the name of a source with its record, which a later config's extensions do not change.
+
+    Raises:
+      ExpressionError: its options are wrong.
+    """
+    made = SourceName(name)
+    made.record = parse(name)
+    return made
 
 
 def kind_of(name: str) -> type | None:
     """Returns the class of a source that a user registered, `None` where the name of a dataset is none of theirs."""
+    if isinstance(name, SourceName):
+        return type(name.record)
     return SOURCES.get(name.partition("(")[0].strip())
 
 
@@ -70,7 +90,7 @@ def read(*, name: str, image_shape: tuple[int, int, int], resize: str) -> Source
       ExtensionError: it failed.
     """
     try:
-        record = parse(name)
+        record = name.record if isinstance(name, SourceName) else parse(name)
     except ExpressionError as error:
         raise DataError(f"config.data.name: {error}") from None
     arrays = blamed(record, "data.name", record.load)()

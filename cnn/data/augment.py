@@ -85,7 +85,7 @@ def augment(
     batch_rows = batch_rows or all_rows(images.shape[0])
     row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch_rows.rows)
     for position, kind in enumerate(kinds):
-        if type(kind) not in AUGMENTATIONS.values():
+        if not hasattr(type(kind), "apply"):
             names = ", ".join(known.__name__ for known in AUGMENTATIONS.values())
             raise TypeError(f"kinds[{position}]: no augmentation, got {kind!r}. Known: {names}.")
         keys = jax.vmap(jax.random.fold_in, (0, None))(row_keys, position)

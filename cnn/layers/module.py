@@ -260,9 +260,10 @@ class ModuleLayer(Layer):
 
     def mixed_by(self, shape: Shape) -> str:
         """Returns by what, in training, one example of a batch changes what is made of another; empty where not."""
+        mixes = _rows_mix(self._alone(), shape)
         if not self._traced(shape).steady:
             return "batch statistics"
-        return "its output for one changes with another" if _rows_mix(self._alone(), shape) else ""
+        return "its output for one changes with another" if mixes else ""
 
     def kept_numbers(self, shape: Shape) -> float:
         return _kept(self._alone(), shape)
@@ -491,12 +492,16 @@ def _rows_mix(module: _Alone, shape: Shape) -> bool:
     """Tells whether the output for the middle one of three rows changes with the other two, by trying it.
 
     Not by a derivative: what a module does with its batch behind `stop_gradient`, or by sorting it, has none.
+
+    Raises:
+      LayerError: it does so in evaluation, too.
     """
     traced, rng = _trace(module, shape), np.random.default_rng(0)
     reals = {name: _inside(hint) for name, hint in module.reals.items()}
 
-    def middle(arrays: Any, x: jax.Array, key: jax.Array) -> jax.Array:
-        return module.train(reals, traced.variables(arrays), x, key)[0][1]
+    def middle(arrays: Any, x: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        variables = traced.variables(arrays)
+        return module.train(reals, variables, x, key)[0][1], module.evaluate(reals, variables, x)[1]
 
     # The caller may be tracing a program of its own.
     with jax.ensure_compile_time_eval(), jax.default_device(jax.devices("cpu")[0]), _naming_errors():
@@ -511,7 +516,14 @@ def _rows_mix(module: _Alone, shape: Shape) -> bool:
         after = rng.normal(size=(3, *shape)).astype(np.float32)
         after[1] = before[1]
         compiled = jax.jit(middle, compiler_options={"xla_backend_optimization_level": 0})
-        return bool((compiled(arrays, before, key) != compiled(arrays, after, key)).any())
+        pairs = zip(compiled(arrays, before, key), compiled(arrays, after, key), strict=True)
+        trains, evaluates = (bool((one != other).any()) for one, other in pairs)
+    if evaluates:
+        raise LayerError(
+            f"{module.kind.kind}: in evaluation, too, what it makes of an image changes with the others of its batch, "
+            "so no single picture has an answer. Use running statistics there"
+        )
+    return trains
 
 
 def _inside(hint: Any) -> float:

@@ -11,7 +11,7 @@ from cnn import expression
 from cnn.layers.activation import Softmax
 from cnn.layers.base import Layer, LayerError, Parameter, RecordedLayer, Shape, show, written
 from cnn.layers.combine import Residual
-from cnn.registry import LAYERS, snake_case
+from cnn.registry import LAYERS, PACKAGE, origin_of, said, snake_case, where_raised
 
 MOST_ARRAYS = 4
 """Of a layer, whose sizes are written out."""
@@ -126,7 +126,7 @@ def _walk(
             if isinstance(layer, Softmax) and (prefix or index + 1 < len(layers)):
                 raise LayerError("may only stand last: training reads the logits before it")
             inner, field = yield from _inside(layer, shape, field, f"{prefix}{name}/", recorded)
-            output = layer.output(shape)
+            output = _output(layer, shape)
         except LayerError as error:
             if error.position:
                 raise error.inside(index) from None
@@ -135,6 +135,22 @@ def _walk(
         field = field if inner else field.through(layer, shape)
         yield Row(f"{prefix}{name}", layer, shape, output, field)
         previous, shape = f"{written(layer)} at {position}", output
+
+
+def _output(layer: Layer, shape: Shape) -> Shape:
+    """Returns what a layer makes of a shape.
+
+    Raises:
+      LayerError: it does not fit, or a user's own class failed.
+    """
+    try:
+        return layer.output(shape)
+    except LayerError:
+        raise
+    except Exception as error:
+        if origin_of(layer) == PACKAGE:
+            raise
+        raise LayerError(f"fails with {said(error)}{where_raised(error)}") from error
 
 
 def _recalled(layer: RecordedLayer, about: Mapping[str, Any] | None, index: int) -> Layer:

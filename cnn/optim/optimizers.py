@@ -52,7 +52,8 @@ def make_tx(
     Raises:
       ValueError: the schedule does not fit into the run.
     """
-    factor = schedule.make_factor(total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+    make_factor = blamed(schedule, "schedule.name", schedule.make_factor)
+    factor = make_factor(total_steps=total_steps, steps_per_epoch=steps_per_epoch)
     learning_rate_fn = LearningRate(optimizer.learning_rate, blamed(schedule, "schedule.name", factor))
     return _chain(optimizer, clip, learning_rate_fn), learning_rate_fn
 

@@ -6,13 +6,16 @@ copy in the run's `code/` is for reading, and is imported only where a user name
 
 import hashlib
 import inspect
+import json
+import types
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 from cnn import registry
-from cnn.config import extensions
+from cnn.config import extensions, resolve
 from cnn.config.config import Config, ConfigError
+from cnn.expression import written
 from cnn.layers import base
 from cnn.registry import PACKAGE, ExtensionError
 from cnn.runs import run_dir
@@ -42,51 +45,65 @@ class CodeRecord(TypedDict, total=False):
       python: the hash of the source of each class and function that no file of the config has.
       layers: by path, what the layers of either, or of a library, make of their inputs.
       better: which way the metrics among them are better.
+      written: how the config names these, and how the records do.
     """
 
     extensions: list[ExtensionRecord]
     python: dict[str, str]
     layers: dict[str, base.LayerRecord]
     better: dict[str, str]
+    written: dict[str, str]
 
 
 def record(config: Config, workdir: Path) -> CodeRecord:
     """Copies a config's extensions into a run's directory; returns what `run.json` says of them, mostly nothing."""
     code: CodeRecord = {}
+    before: Any = {entry["sha256"]: entry for entry in run_dir.recorded_code(workdir).get("extensions", [])}
+    taken: set[str] = set()
     for extension in config.code:
-        files: list[FileRecord] = [
-            {
-                "path": str(source.path),
-                "sha256": hashlib.sha256(source.content).hexdigest(),
-                "copy": _copy(workdir, source),
-            }
-            for source in extension.sources
-        ]
+        if extension.sha256 in before:  # where it was when the run began, wherever it lies now
+            code.setdefault("extensions", []).append(before[extension.sha256])
+            continue
+        names = [_within(source) for source in extension.sources]
+        folder = Path(run_dir.CODE) if taken.isdisjoint(names) else Path(run_dir.CODE, extension.sha256[:8])
+        taken |= set(names)
+        files: list[FileRecord] = []
+        for source, name in zip(extension.sources, names, strict=True):
+            (workdir / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            run_dir.write(workdir / folder / name, source.content)
+            copy = (folder / name).as_posix()
+            files.append({"path": str(source.path), "sha256": _sha256(source.content), "copy": copy})
         entry: ExtensionRecord = {"given": extension.given, "sha256": extension.sha256, "files": files}
         code.setdefault("extensions", []).append(entry)
     if defined := python_code(config):
         code["python"] = defined
     if recorded := layers(config):
         code["layers"] = recorded
-    if better := {kind.kind: kind.better for kind in config.metrics.values() if registry.origin_of(kind) != PACKAGE}:
-        code["better"] = better
+    metrics = [each for each in config.metrics.values() if registry.origin_of(each) != PACKAGE]
+    if metrics:
+        code["better"] = {each.kind: each.better for each in metrics}
+        code["written"] = _written(config, code)
     return code
 
 
-def _copy(workdir: Path, source: extensions.Source) -> str:
-    """Writes a file of an extension into the run's directory; returns its path in there."""
+def _within(source: extensions.Source) -> str:
+    """Returns the path of a file's copy below the folder of copies: so that what it imports lies where it looks."""
     of_package = source.path.name == "__init__.py"
-    within = Path(run_dir.CODE, *source.name.split("."), *(["__init__"] if of_package else [])).with_suffix(".py")
-    (workdir / within).parent.mkdir(parents=True, exist_ok=True)
-    run_dir.write(workdir / within, source.content)
-    return within.as_posix()
+    return Path(*source.name.split("."), *(["__init__"] if of_package else [])).with_suffix(".py").as_posix()
+
+
+def _written(config: Config, code: CodeRecord) -> dict[str, str]:
+    """Returns the names of the metrics in the records by what the config says, which may be shorter."""
+    read = resolve.resolve(json.loads(config.json), recorded=True, code=code)
+    said = [read.train.monitor, *read.eval.metrics]
+    meant = [config.train.monitor, *config.eval.metrics]
+    return {written(one): written(other) for one, other in zip(said, meant, strict=True)}
 
 
 def layers(config: Config) -> dict[str, base.LayerRecord]:
     """Returns what the layers that are not this package's make of their inputs, by path; see `base.to_record`."""
-    own = {row.path: row for row in config.rows if registry.LAYERS.get(row.layer.kind) is not type(row.layer)}
-    own |= {row.path: row for row in config.rows if registry.origin_of(row.layer) != PACKAGE}
-    return {path: base.to_record(row.layer, row.input) for path, row in own.items()}
+    own = [row for row in config.rows if registry.origin_of(row.layer) != PACKAGE]
+    return {row.path: base.to_record(row.layer, row.input) for row in own}
 
 
 def python_code(config: Config) -> dict[str, str]:
@@ -104,12 +121,24 @@ def _hashes(kinds: Iterable[type]) -> dict[str, str]:
             continue
         # A layer that a module computes is made of that module's class.
         thing: Any = getattr(kind, "function", None) or getattr(getattr(kind, "about", None), "module", kind)
-        try:
-            source = inspect.getsource(thing)
-        except (OSError, TypeError):  # typed where nothing keeps it
-            source = ""
-        found[f"{kind.__module__}.{kind.__qualname__}"] = _sha256(source.encode())
+        found[f"{kind.__module__}.{kind.__qualname__}"] = _sha256(_source(thing).encode())
     return found
+
+
+def _source(thing: Any) -> str:
+    """Returns the source of a class or a function; its code where nothing keeps that, as of a notebook's classes."""
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError):
+        parts = vars(thing).items() if isinstance(thing, type) else [("", thing)]
+        codes = [f"{name} {_code(inspect.unwrap(part).__code__)}" for name, part in parts if inspect.isfunction(part)]
+        values = [f"{name} {value!r}" for name, value in parts if isinstance(value, (int, float, str, tuple))]
+        return "\n".join([*codes, *values, repr(getattr(thing, "__annotations__", {}))])
+
+
+def _code(code: types.CodeType) -> str:
+    constants = [_code(each) if isinstance(each, types.CodeType) else repr(each) for each in code.co_consts]
+    return f"{code.co_code.hex()} {constants} {code.co_names} {code.co_varnames}"
 
 
 def check_same(config: Config, workdir: Path) -> None:
@@ -164,12 +193,20 @@ def to_import(workdir: Path, saved: Mapping[str, Any], named: Sequence[str] = ()
     given = [_given(path) for path in named]
     found = []
     for entry in entries:
-        candidates = given or [path for path in (entry["given"], entry["files"][0]["path"]) if not _in_a_run(path)]
-        same = next((path for path in candidates if _hash(path) == entry["sha256"]), None)
+        recorded = [path for path in (entry["given"], entry["files"][0]["path"]) if may_be_imported(path)]
+        same = next((path for path in (*given, *recorded) if _hash(path) == entry["sha256"]), None)
         if same is None:
             raise ConfigError([_changed(entry, workdir, f"--extensions={_copied(entry, workdir)}")])
         found.append(same)
     return tuple(found) if entries else tuple(given)
+
+
+def may_be_imported(path: str) -> bool:
+    """Tells whether there is such an extension, and it lies in no run's directory."""
+    try:
+        return not extensions.in_a_run(path)
+    except ExtensionError:
+        return False
 
 
 def _defined_here() -> dict[str, str]:
@@ -192,19 +229,11 @@ def _hash(path: str) -> str:
         return ""
 
 
-def _in_a_run(path: str) -> bool:
-    """Tells whether a file lies in the directory of a run, which may be anybody's."""
-    return any(
-        (folder / run_dir.CONFIG).is_file() and (folder / run_dir.RUN).is_file()
-        for folder in Path(path).absolute().parents
-    )
-
-
 def _changed(entry: ExtensionRecord, workdir: Path, flag: str) -> str:
     """Says which file of an extension is not what it was, and both ways on."""
     since = f" since {workdir} was made with it"
     path, what = entry["files"][0]["path"], f"has changed{since}"
-    if _in_a_run(path):
+    if Path(path).is_file() and extensions.in_a_run(path):
         what = "lies in the directory of a run, whose code is not executed unless it is named"
     for file in entry["files"]:
         here = Path(file["path"])

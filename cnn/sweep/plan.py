@@ -25,6 +25,7 @@ from cnn.config.problems import Problems, Section, Typed
 from cnn.expression import ExpressionError, build_one, written
 from cnn.fields import to_text
 from cnn.metrics import METRICS
+from cnn.runs.recorded_code import python_code
 from cnn.runs.sweep_record import SEED
 from cnn.sweep import space_parser
 from cnn.sweep.options import CHANGEABLE, VALID, Options
@@ -262,7 +263,9 @@ def _arranged(
         "space": json.loads(json.dumps(asked.space, default=str)),
         "options": {name: value for name, value in asked.plain(options).items() if name not in CHANGEABLE},
     }
-    if code := {each.sha256 for trial in trials for each in trial.values.code}:
+    code = {each.sha256 for trial in trials for each in trial.values.code}
+    code |= {f"{name} {sha256}" for trial in trials for name, sha256 in python_code(trial.values).items()}
+    if code:
         saved["code"] = sorted(code)
     return dataclasses.replace(
         plan,

@@ -94,6 +94,14 @@ def declare(plan: Plan, folder: Path) -> str:
             if (known := run_dir.read_json(folder / DECLARATION)) is None:
                 known = {"token": secrets.token_hex(8), "sweep": plan.json}
                 run_dir.write_json(folder / DECLARATION, known)
+    before, now = (declared.get("code", []) for declared in (known.get("sweep", {}), plan.json))
+    if before != now:
+        raise ConfigError(
+            [
+                f"config.extensions: the code has changed since the sweep in {folder} was declared. Restore it "
+                f"(its trials keep copies, in trials/NNNN/{run_dir.CODE}), or use --workdir={free}"
+            ]
+        )
     changed = config.differences(*_comparable(known.get("sweep", {}), plan.json))
     if changed:
         table = [f"    {path}: {before!r} there, {now!r} here" for path, before, now in changed]

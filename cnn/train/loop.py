@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cnn.registry import blamed
 from cnn.runs.records import Record
 from cnn.system import fault_injection, sharding
 from cnn.system.preemption import Preempted
@@ -81,7 +82,7 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                 run.record_bad_examples()
 
                 valid_accuracy = record["valid"]["accuracy"] if "valid" in record else None
-                loop.stopped = loop_config.stop.reason(
+                loop.stopped = blamed(loop_config.stop, "train.stop", loop_config.stop.reason)(
                     record["train"]["accuracy"], valid_accuracy, loop.stale_evaluations, config.monitor
                 )
                 if "valid" in record:

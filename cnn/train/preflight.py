@@ -223,7 +223,8 @@ def check_lengths(values: Config, dataset: types.Dataset) -> None:
     if total > MAX_INTEGER:
         raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])
     # A user's own class may have no length that could be too long.
-    if (refusal := getattr(values.schedule, "refusal", None)) and (message := refusal(total)):
+    refusal = getattr(values.schedule, "refusal", lambda total: None)
+    if message := registry.blamed(values.schedule, "schedule.name", refusal)(total):
         raise ConfigError([message])
 
 
@@ -264,7 +265,10 @@ def check_code(values: Config, dataset: types.Dataset, devices: int) -> None:
     if not values.foreign:
         return
     steps_per_epoch = len(dataset.train) // values.train.batch_size
-    seen = hyperparams.structure(values), [each.sha256 for each in values.code], steps_per_epoch
+    train, shape = values.train, values.data.image_shape
+    counted = steps_per_epoch, train.batch_size, train.accumulate_steps, train.compute_dtype, shape, values.frozen
+    code = [each.sha256 for each in values.code], sorted(map(id, values.foreign)), list(values.metrics)
+    seen = hyperparams.structure(values), counted, code
     if repr(seen) in _TRACED:
         return
     program = make_step_config(values, steps_per_epoch * values.train.epochs, steps_per_epoch, devices)

@@ -13,6 +13,7 @@ from cnn.hyperparams import Hyperparams
 from cnn.model import network
 from cnn.model.classifier import Classifier
 from cnn.optim import freeze, optimizers
+from cnn.registry import blamed
 from cnn.system import sharding
 
 
@@ -110,7 +111,7 @@ def _first(hyper: Hyperparams, key: jax.Array, *, image_shape: tuple[int, ...], 
         params=params,
         batch_stats=variables["batch_stats"],
         opt_state=optimizers.init_opt_state(hyper.optimizer, hyper.clip, freeze.trained(params, frozen)),
-        average=hyper.average.init(params),
+        average=blamed(hyper.average, "train.average", hyper.average.init)(params),
         bad_step=jnp.full((), -1, jnp.int32),
         key=jax.random.key_data(train_key),
         hyper=hyper,

@@ -208,5 +208,6 @@ def _finite(tree: Any) -> jax.Array:
 def _averaged(state: TrainState, trained: Any) -> Any:
     if isinstance(state.hyper.average, averages.NoAverage):
         return ()
-    means = state.hyper.average.update(freeze.restricted(state.average, trained), trained, state.step + 1)
+    update = blamed(state.hyper.average, "train.average", state.hyper.average.update)
+    means = update(freeze.restricted(state.average, trained), trained, state.step + 1)
     return freeze.merged(means, state.average)
