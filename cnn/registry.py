@@ -383,6 +383,7 @@ class FunctionForm:
         parameters = inspect.signature(function).parameters
         if missing := [name for name in self.given if name not in parameters]:
             raise _Wrong(f" has no parameter {missing[0]}. It is called with {', '.join(self.given)}.")
+        declared = OfFunction.__annotations__
         asked = tuple(name for name in parameters if name in (*self.given, *self.optional))
         for name, parameter in parameters.items():
             if name in asked:
@@ -391,7 +392,7 @@ class FunctionForm:
                 raise _Wrong(f" takes {parameter}, which no config can name. Name each option.")
             if parameter.annotation is parameter.empty:
                 raise _Wrong(f": {name} has no annotation. Write its type, as in {name}: cnn.Positive.")
-            if hasattr(self.base, name) or name in vars(self.base).get("__dataclass_fields__", ()):
+            if hasattr(self.base, name) or name in (*vars(self.base).get("__dataclass_fields__", ()), *declared):
                 raise _Wrong(f": {name} is a name that every {self.base.__name__} has. Rename the option.")
             annotations[name] = _evaluated(name, parameter.annotation, function)
             if parameter.default is not parameter.empty:

@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -12,9 +14,10 @@ import pytest
 
 import cnn
 import runs
-from cnn.config import extensions, files
+from cnn.config import extensions, files, resolve
 from cnn.config.config import ConfigError
 from cnn.registry import LOSSES, TABLES
+from cnn.runs import recorded_code
 
 LAB = Path(__file__).parents[1] / "docs" / "my_lab.py"
 HEADER = "import jax\nimport jax.numpy as jnp\nimport flax.linen as nn\nimport optax\nimport cnn\n"
@@ -329,3 +332,156 @@ def test_a_sweep_goes_on_with_the_same_code_alone(file, tmp_path, capsys):
     Path(path).write_text(Path(path).read_text().replace("1 + gamma", "2 + gamma"))
     assert runs.start("sweep", *flags, grid) == 2
     assert f"the code has changed since the sweep in {workdir} was declared. Restore it" in capsys.readouterr().err
+
+
+def test_a_json_config_names_no_code_of_a_run(file, tmp_path, capsys):
+    file("", "got/code/evil.py", "raise SystemExit\n")
+    folder = tmp_path / "got"
+    (folder / "run.json").write_text("{}")
+    saved = {**runs.SECTIONS, "extensions": [str(folder / "code" / "evil.py")]}
+    (folder / "config.json").write_text(json.dumps(saved))
+    refused = "evil.py lies in the directory of a run, whose code is not executed unless it is named. Name it: --config"
+    for command in ("summary", "train"):
+        assert runs.start(command, f"--config={folder / 'config.json'}", sections=None) == 2
+        assert refused in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"evil.py lies in the directory of a run"):
+        cnn.configure(folder / "config.json")
+    assert cnn.load(folder).config.extensions == ()
+
+
+def test_neither_a_module_name_nor_a_link_hides_that_code_lies_in_a_run(file, tmp_path, monkeypatch):
+    path = Path(file(SMALL, "got/code/evil.py"))
+    for name in ("config.json", "run.json"):
+        (tmp_path / "got" / name).write_text("{}")
+    (tmp_path / "got" / "__init__.py").write_text("")
+    (tmp_path / "latest").symlink_to(path.parent)
+    monkeypatch.chdir(tmp_path)
+    for given in (str(path), "got.code.evil", "latest/evil.py"):
+        assert extensions.in_a_run(given), given
+        assert not recorded_code.may_be_imported(given)
+    assert not extensions.in_a_run(file(SMALL))
+
+
+def test_double_precision_is_seen_where_jax_was_not_loaded_before(file, tmp_path):
+    path = file("jax.config.update('jax_enable_x64', True)\n")
+    code = f"from cnn.config import extensions; extensions.use(extensions.read([{path!r}]))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=LAB.parents[1], capture_output=True, text=True)
+    assert "changes jax_enable_x64 when it is imported" in done.stderr
+
+
+def first_loss(path, name="small"):
+    config = resolved(path, **{"train.loss": name})
+    return float(config.train.loss(np.zeros((1, 2), np.float32), np.eye(2, dtype=np.float32)[:1])[0] / np.log(2))
+
+
+def test_a_file_beside_it_that_changes_changes_what_imports_it(file):
+    file("SCALE = 1.0\n", "consts.py", "")
+    file("from consts import SCALE\n", "middle.py", "")
+    path = file("from middle import SCALE\n" + SMALL.replace("1 + gamma", "SCALE"))
+    assert first_loss(path) == pytest.approx(1.0)
+    file("SCALE = 2.0\n", "consts.py", "")
+    assert first_loss(path) == pytest.approx(2.0)
+
+
+def test_what_a_file_beside_it_enters_stays_when_it_is_edited_and_after_it_failed(file):
+    file(SMALL, "parts.py")
+    path = file("import parts\n", header="")
+    assert first_loss(path) == pytest.approx(3.0)
+    file("import parts  # edited\n", header="")
+    assert first_loss(path) == pytest.approx(3.0)
+    file("import parts\n1 / 0\n", header="")
+    with pytest.raises(ConfigError, match="ZeroDivisionError"):
+        resolved(path)
+    file("import parts  # mended\n", header="")
+    assert first_loss(path) == pytest.approx(3.0)
+
+
+def test_each_of_two_extensions_has_its_own_files_beside_it(file):
+    late = SMALL.replace("    return", "    from shades import SCALE\n    return").replace("1 + gamma", "SCALE")
+    one, other = file(late, "one/mine.py"), file(late, "other/mine.py")
+    file("SCALE = 1.0\n", "one/shades.py", "")
+    file("SCALE = 2.0\n", "other/shades.py", "")
+    assert [first_loss(path) for path in (one, other, one)] == pytest.approx([1.0, 2.0, 1.0])
+    with pytest.raises(ConfigError, match=r"one/shades.py and .*other/shades.py are imported by one name. Rename one"):
+        resolved((one, file(late + "# another\n", "other/mine.py")))
+
+
+def test_a_module_of_a_package_is_the_same_by_its_name_its_file_and_its_copy(file, tmp_path, monkeypatch):
+    path = file("from .numbers import TWO\n" + SMALL.replace("1 + gamma", "TWO"), "pack/losses.py")
+    file("TWO = 2.0\n", "pack/numbers.py", "")
+    file("", "pack/__init__.py", "")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tmp_path / "pack", tmp_path / "run" / "code" / "pack")
+    found = [extensions.find(given) for given in ("pack.losses", path, "run/code/pack/losses.py")]
+    assert len({each.sha256 for each in found}) == 1
+    assert first_loss("run/code/pack/losses.py") == first_loss("pack.losses") == pytest.approx(2.0)
+
+
+@pytest.mark.slow(seconds=2)
+def test_of_two_extensions_of_one_name_each_has_its_copy_and_one_may_be_named(file, tmp_path):
+    one, other = file(SMALL, "a/mine.py"), file(SMALL.replace("small", "large"), "b/mine.py")
+    workdir = tmp_path / "run"
+    assert runs.train(workdir, f"extensions={one},{other}", "train.loss=large", "train.epochs=1") == 0
+    copies = [entry["files"][0]["copy"] for entry in runs.saved(workdir, "run.json")["code"]["extensions"]]
+    assert [(workdir / copy).read_text() for copy in copies] == [Path(one).read_text(), Path(other).read_text()]
+    Path(one).unlink()
+    assert runs.start("eval", f"--workdir={workdir}") == 2
+    assert runs.start("eval", f"--workdir={workdir}", f"--extensions={workdir / copies[0]}") == 0
+
+
+def test_a_config_that_is_only_read_takes_no_name_from_the_code_in_use(file, tmp_path):
+    net = "@cnn.layer\nclass Net(nn.Module):\n    @nn.compact\n    def __call__(self, x):\n        return nn.Dense(N)(x)\n"
+    model = {"model.layers": "flatten | net | dense(classes)"}
+    seven = resolved(file(net.replace("N)", "7)"), "seven.py"), **model)
+    about = {"layers": json.loads(json.dumps(recorded_code.layers(seven)))}
+    resolved(file(net.replace("N)", "3)"), "three.py"), **model)
+    read = resolve.resolve(json.loads(seven.json), recorded=True, code=about)
+    assert [row.output for row in read.rows] == [row.output for row in seven.rows]
+
+
+def test_a_class_of_a_notebook_has_the_hash_of_its_code():
+    def define(number):
+        scope = {"__name__": "__main__", "cnn": cnn}
+        exec(f"class Squared:\n    scale = {number}\n    def __call__(self, a, b): return a * {number}", scope)
+        return recorded_code._source(scope["Squared"])
+
+    assert define(1) == define(1) != define(2)
+
+
+MISTAKEN = {
+    "a stop that does not say what it needs": (
+        "@cnn.stop\nclass Odd:\n    def reason(self, *all): ...\n",
+        "needs_valid",
+    ),
+    "a layer that extends nothing": (
+        "@cnn.layer\nclass Odd:\n    def output(self, shape): ...\n    def apply(self, x): ...\n",
+        "has no mixes_rows",
+    ),
+    "an option of a taken name": ("@cnn.loss\ndef odd(logits, labels, own: int = 1): ...\n", ": own is a name that"),
+    "a metric that is better somehow": (
+        "@cnn.metric\nclass Odd:\n    better = 'max'\n    def __call__(self, logits, labels): ...\n",
+        "better must be 'higher' or 'lower', got 'max'",
+    ),
+    "a source with a name of ours": ("@cnn.source\ndef digits(): ...\n", "the source digits has a name of ours"),
+    "more brackets than Python can read": (f"x = {'-' * 200_000}1\n", "MemoryError|RecursionError|SyntaxError"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKEN)
+def test_a_wrong_entry_says_what_is_missing(case, file):
+    code, message = MISTAKEN[case]
+    with pytest.raises(ConfigError, match=message):
+        resolved(file(code))
+
+
+def test_an_option_of_ones_own_is_not_taken_for_ours(file):
+    path = file("@cnn.augmentation\ndef noise(image, pixels: cnn.Count = 64):\n    return image\n")
+    assert resolved(path, **{"data.augment": "noise(100)"}).data.augment[0].pixels == 100
+
+
+def test_a_module_that_mixes_images_in_evaluation_is_refused(file, tmp_path, capsys):
+    code = "@cnn.layer\nclass Centred(nn.Module):\n    def __call__(self, x):\n        return x - x.mean(0)\n"
+    flags = [f"extensions={file(code)}", "model.layers=flatten | centred | dense(classes)"]
+    assert runs.train(tmp_path / "run", *flags) == 2
+    assert "centred: in evaluation, too, what it makes of an image changes with the others" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
