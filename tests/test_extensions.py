@@ -346,7 +346,7 @@ def test_a_json_config_names_no_code_of_a_run(file, tmp_path, capsys):
         assert refused in capsys.readouterr().err
     with pytest.raises(ConfigError, match=r"evil.py lies in the directory of a run"):
         cnn.configure(folder / "config.json")
-    assert cnn.load(folder).config.extensions == ()
+    assert list(cnn.load(folder).config.extensions) == []
 
 
 def test_neither_a_module_name_nor_a_link_hides_that_code_lies_in_a_run(file, tmp_path, monkeypatch):
@@ -430,7 +430,7 @@ def test_of_two_extensions_of_one_name_each_has_its_copy_and_one_may_be_named(fi
 
 
 def test_a_config_that_is_only_read_takes_no_name_from_the_code_in_use(file, tmp_path):
-    net = "@cnn.layer\nclass Net(nn.Module):\n    @nn.compact\n    def __call__(self, x):\n        return nn.Dense(N)(x)\n"
+    net = "@cnn.layer\nclass Net(nn.Module):\n    @nn.compact\n    def __call__(self, x): return nn.Dense(N)(x)\n"
     model = {"model.layers": "flatten | net | dense(classes)"}
     seven = resolved(file(net.replace("N)", "7)"), "seven.py"), **model)
     about = {"layers": json.loads(json.dumps(recorded_code.layers(seven)))}
