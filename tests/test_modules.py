@@ -89,14 +89,14 @@ class Noisy(nn.Module):
 
 
 class Scaled(nn.Module):
-    """Changes one row by the others, where nobody differentiates, behind a scale that begins at zero."""
+    """Changes one row by the others in training, where nobody differentiates, behind a scale that begins at zero."""
 
     by: Literal["batch", "nothing"] = "batch"
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, train=False):
         scale = self.param("scale", nn.initializers.zeros, (x.shape[-1],))
-        mean = jax.lax.stop_gradient(x.mean(0)) if self.by == "batch" else 1.0
+        mean = jax.lax.stop_gradient(x.mean(0)) if train and self.by == "batch" else 1.0
         return x + scale * mean
 
 
