@@ -2,8 +2,9 @@
 
 A batch is taken part by part (`accumulate_steps`), each part over all devices, a device's share of a part in
 microbatches. Whatever the number of devices, the k-th part holds the same rows of the batch, each row draws the same
-augmentation and dropout, and statistics are those of the whole part; so only roundings differ. Devices meet in one sum
-of gradients a step, in one sum for each batch normalisation, and for mixup in handing one row to the next device.
+augmentation and dropout, and statistics are those of the whole part; so only roundings differ (a Flax module draws its
+masks for the part that it is given). Devices meet in one sum of gradients a step, in one sum for each batch
+normalisation, and for mixup in handing one row to the next device.
 """
 
 import functools
