@@ -172,7 +172,7 @@ class Table(dict[str, type]):
             self.pop(key[1], None)
 
 
-LAYERS = Table("layer", "output", "apply", "mixes_rows")
+LAYERS = Table("layer", "output", "apply")
 AUGMENTATIONS = Table("augmentation", "apply")
 OPTIMIZERS = Table("optimizer", "learning_rate", "make_tx")
 SCHEDULES = Table("schedule", "make_factor")

@@ -213,7 +213,11 @@ HOSTILE = {
         "schedule.name=odd",
         r"config.schedule.name: odd failed in .*mine.py, line 8, in odd: NameError: name 'steps' is not defined",
     ),
-    "a layer that is no layer": ("@cnn.layer\nclass Thing:\n    pass\n", MODEL, r"the layer thing has no output"),
+    "a layer that is no layer": (
+        "@cnn.layer\nclass Thing:\n    pass\n",
+        MODEL,
+        r"the layer thing is no Flax module and extends no",
+    ),
     "a number": ("cnn.layer(3)\n", MODEL, r"layer: must be a class or a function, got 3"),
 }
 
@@ -455,7 +459,7 @@ MISTAKEN = {
     ),
     "a layer that extends nothing": (
         "@cnn.layer\nclass Odd:\n    def output(self, shape): ...\n    def apply(self, x): ...\n",
-        "has no mixes_rows",
+        r"the layer odd is no Flax module and extends no layer. Write Odd\(cnn.Layer\)",
     ),
     "an option of a taken name": ("@cnn.loss\ndef odd(logits, labels, own: int = 1): ...\n", ": own is a name that"),
     "a metric that is better somehow": (

@@ -628,8 +628,17 @@ def _relative(file: str) -> str:
 
 
 def _registered(thing: type, name: str) -> type | None:
-    """Returns the layer of a module class that a user registers, `None` where it is no such class."""
+    """Returns the layer of a module class that a user registers, `None` for a class that extends `Layer`.
+
+    Raises:
+      ExtensionError: it is neither, or the module cannot be a layer.
+    """
     if not is_module(thing):
+        if not issubclass(thing, Layer):
+            raise ExtensionError(
+                f"{place(thing)}: the layer {name} is no Flax module and extends no layer. "
+                f"Write {thing.__name__}(cnn.Layer)."
+            )
         return None
     try:
         return module_layer(thing, name)
