@@ -2,6 +2,7 @@
 
 import collections
 import os
+import sys
 
 import pytest
 
@@ -34,6 +35,14 @@ def pytest_terminal_summary(terminalreporter):
     }
     if any(kills.values()):
         terminalreporter.write_line(f"SIGKILL: {kills['passed']} of {sum(kills.values())} the same")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_extension_stays():
+    """Leaves no user's code in the tables for the next file, as each config does that names none."""
+    yield
+    if "cnn.config.extensions" in sys.modules:
+        sys.modules["cnn.config.extensions"].use([])
 
 
 @pytest.fixture
