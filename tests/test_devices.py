@@ -148,7 +148,7 @@ def test_a_run_from_trained_arrays_moves_from_eight_devices_to_one_and_back_with
 
 def arrays(workdir, step):
     """Returns the bytes of a step's parameters by their paths."""
-    found, _ = load_init_from._read(init_from.find(f"{workdir}@{step}"))
+    _, _, found = load_init_from._read(init_from.find(f"{workdir}@{step}"))
     return {path: np.asarray(array).tobytes() for path, array in found.items()}
 
 

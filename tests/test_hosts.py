@@ -76,7 +76,7 @@ def test_two_processes_start_from_another_run_and_end_with_the_same_state(straig
     found = [line for text in texts for line in text.splitlines() if line.startswith("FINGERPRINT")]
     assert found == [f"FINGERPRINT {outcome(tmp_path / 'run')[0]}"] * 2
     given, begun, ended = (
-        load_init_from._read(init_from.find(name))[0]
+        load_init_from._read(init_from.find(name))[2]
         for name in (f"{straight}@39", f"{tmp_path}/run@0", f"{tmp_path}/run@13")
     )
     kept = {path: [np.array_equal(given[path], other[path]) for other in (begun, ended)] for path in given}

@@ -37,8 +37,8 @@ def table():
 
     entered: list[Any] = []
     yield enter
-    for names, name in entered:
-        del names[name]
+    for names, _ in entered:
+        names.forget("")
 
 
 @pytest.fixture(scope="module")
