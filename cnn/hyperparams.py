@@ -5,7 +5,6 @@ included. Another learning rate is another leaf and compiles nothing; another wi
 the leaves. A class becomes a pytree when a config first uses it, so one that is registered late is like any other.
 """
 
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from cnn import fields, registry
-from cnn.config.config import Config
+from cnn.config.config import Config, records
 from cnn.layers.base import Layer
 
 
@@ -60,18 +59,6 @@ def make_pytree(kind: type) -> None:
     jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, flatten)
 
 
-def _make_pytrees(part: Any) -> None:
-    """Registers the class of every record in a part of a config, at any depth."""
-    kind = type(part)
-    if dataclasses.is_dataclass(kind):
-        make_pytree(kind)
-        for name in fields.options(kind):
-            _make_pytrees(getattr(part, name))
-    elif isinstance(part, tuple):
-        for item in part:
-            _make_pytrees(item)
-
-
 def from_values(values: Config, counts: Integer[np.ndarray, " classes"] | None = None) -> Hyperparams:
     """Returns the hyperparameters of a config, every real number as a float32 array.
 
@@ -105,5 +92,6 @@ def _plain(values: Config, counts: Integer[np.ndarray, " classes"] | None = None
         mean=values.data.mean,
         std=values.data.std,
     )
-    _make_pytrees(plain)
+    for kind in map(type, records(plain)):
+        make_pytree(kind)
     return plain

@@ -96,11 +96,6 @@ class Table(dict[str, type]):
             # Only now, as finding the line takes a while.
             raise ExtensionError(f"{place(thing)}: the {self.what} {name}{error}") from None
         record.kind, record.origin = name, _origin(thing)
-        if "better" in self.needs and record.better not in ("higher", "lower"):
-            raise ExtensionError(
-                f"{place(thing)}: the {self.what} {name}: better must be 'higher' or 'lower', "
-                f"got {record.better!r:.40}."
-            )
         if name in self.reserved:
             raise ExtensionError(f"{place(thing)}: the {self.what} {name} has a name of ours. Give it another.")
         if name in self and not _same(self[name], record):
@@ -260,6 +255,11 @@ def metric(thing: Any = None, /, *, name: str = "", better: str = "higher") -> A
         return lambda thing: metric(thing, name=name, better=better)
     if inspect.isfunction(thing):
         thing.better = better  # type: ignore[attr-defined]
+    if (found := getattr(thing, "better", "higher")) not in ("higher", "lower"):
+        raise ExtensionError(
+            f"{place(thing)}: the metric {name or snake_case(thing.__name__)}: better must be 'higher' or 'lower', "
+            f"got {found!r:.40}."
+        )
     return METRICS.register(thing, name)
 
 
@@ -442,12 +442,16 @@ def blamed(record: Any, field: str, function: Callable[..., Any]) -> Callable[..
 
 
 def where_raised(error: BaseException) -> str:
-    """Returns the last place of an error in code that is neither a library's nor this package's."""
+    """Returns the last place of an error in a user's code, in words; empty where it never came there."""
+    frame = own_frame(error)
+    return "" if frame is None else f" in {frame.filename}, line {frame.lineno}, in {frame.name}"
+
+
+def own_frame(error: BaseException) -> traceback.FrameSummary | None:
+    """Returns the last frame of an error in code that is neither a library's nor this package's."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<frozen"))]
-    if not own:
-        return ""
-    return f" in {own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}"
+    own = (frame for frame in reversed(frames) if not frame.filename.startswith((*_LIBRARIES, "<frozen")))
+    return next(own, None)
 
 
 def said(error: BaseException) -> str:

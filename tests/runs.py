@@ -29,6 +29,17 @@ def tiny(*overrides):
     return resolve.resolve(SECTIONS, [config.Override(*text.split("=", 1)) for text in overrides])
 
 
+def stopped_and_resumed(folder, fault, *overrides):
+    """Returns a run that nothing interrupted, and one that was told to stop within an epoch and then went on."""
+    straight, resumed = folder / "straight", folder / "resumed"
+    assert train(straight, *overrides) == 0
+    fault("step:term:17")
+    assert train(resumed, *overrides) == launch.PREEMPTED
+    fault("")
+    assert train(resumed, *overrides) == 0
+    return straight, resumed
+
+
 def start(*arguments, sections=SECTIONS):
     """Returns the exit code of a command line, run in this process with the tiny config as its file."""
     invocation = parser.parse([str(argument) for argument in arguments])

@@ -180,12 +180,7 @@ def test_a_run_that_continues_with_another_monitor_loss_and_weights_ends_with_th
         "checkpoint.every=steps(5)",
         "eval.weights=best",
     )
-    straight, broken = tmp_path / "straight", tmp_path / "broken"
-    assert runs.train(straight, *overrides) == 0
-    fault("step:term:17")
-    assert runs.train(broken, *overrides) == launch.PREEMPTED
-    fault("")
-    assert runs.train(broken, *overrides) == 0
+    straight, broken = runs.stopped_and_resumed(tmp_path, fault, *overrides)
     assert runs.outcome(broken) == runs.outcome(straight)
     for split in ("valid", "test"):
         assert runs.saved(broken, f"evaluation-{split}.json") == runs.saved(straight, f"evaluation-{split}.json")

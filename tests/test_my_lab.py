@@ -395,12 +395,7 @@ LIBRARIES = (
 
 @pytest.mark.slow(seconds=20)
 def test_names_of_flax_and_optax_are_resumed_to_the_bit_and_their_page_needs_neither(tmp_path, fault):
-    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-    assert runs.train(straight, *LIBRARIES) == 0
-    fault("step:term:17")
-    assert runs.train(stopped, *LIBRARIES) == launch.PREEMPTED
-    fault("")
-    assert runs.train(stopped, *LIBRARIES) == 0
+    straight, stopped = runs.stopped_and_resumed(tmp_path, fault, *LIBRARIES)
     assert runs.outcome(stopped) == runs.outcome(straight)
     rates = [record["learning_rate"] for record in runs.records(straight, "train")]
     assert rates == sorted(rates, reverse=True) and rates[-1] < 0.1 * rates[0]

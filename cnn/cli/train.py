@@ -26,7 +26,6 @@ def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
 
 
 def _announce(config: Config, workdir: Path) -> None:
-    run_dir.check_same_config(config, workdir)
     recorded_code.check_same(config, workdir)
     if not (workdir / run_dir.RESULT).exists():
         numerics.check(config, workdir)

@@ -90,7 +90,7 @@ class Config:
         """The classes of its records that are not this package's: a user's own, or a library's."""
         source = kind_of(self.data.name)
         parts = [part for name, part in vars(self).items() if name != "code"]
-        used = {type(each) for each in _records(parts)} | ({source} if source is not None else set())
+        used = {type(each) for each in records(parts)} | ({source} if source is not None else set())
         return {kind for kind in used if registry.origin_of(kind) != registry.PACKAGE}
 
     @property
@@ -99,14 +99,14 @@ class Config:
         return self.data.order.seed_of(self.seed)
 
 
-def _records(parts: Iterable[Any]) -> Iterator[Any]:
+def records(parts: Iterable[Any]) -> Iterator[Any]:
     """Yields every record among parts of a config, at any depth."""
     for part in parts:
         if isinstance(part, tuple):
-            yield from _records(part)
+            yield from records(part)
         elif dataclasses.is_dataclass(part):
             yield part
-            yield from _records(vars(part).values())
+            yield from records(vars(part).values())
 
 
 def arrays(rows: Sequence[Row], *collections: str) -> dict[str, Parameter]:

@@ -12,14 +12,13 @@ import functools
 import hashlib
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import os
 import signal
 import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnn import registry
 from cnn.registry import ExtensionError, said, where_raised
@@ -35,12 +34,12 @@ DIRECTORY, SIGNALS = "the working directory", "what a signal does"
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 
-class Source(tuple[str, Path, bytes]):
+class Source(NamedTuple):
     """The name that a file is imported by, the file, and its content."""
 
-    name = property(lambda self: self[0])
-    path = property(lambda self: self[1])
-    content = property(lambda self: self[2])
+    name: str
+    path: Path
+    content: bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +157,7 @@ def _collected(given: str, name: str, file: Path, folder: Path) -> Extension:
 
 def _read(given: str, name: str, path: Path) -> Source:
     try:
-        return Source((name, path, path.read_bytes()))
+        return Source(name, path, path.read_bytes())
     except OSError as error:
         raise ExtensionError(f"config.extensions: {path} cannot be read: {error.strerror}, got {given!r}.") from None
 
@@ -300,7 +299,7 @@ def _execute(extension: Extension) -> types.ModuleType:
         where = where_raised(error) or f" in {extension.path}"
         raise ExtensionError(
             f"config.extensions: importing {extension.given} failed{where}: {said(error)}. Mend it."
-        ) from (error)
+        ) from error
     return module
 
 

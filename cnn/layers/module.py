@@ -17,7 +17,6 @@ import traceback
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -26,7 +25,8 @@ from etils import epy
 from cnn import fields
 from cnn.fields import REQUIRED
 from cnn.layers.base import NOT_KNOWN, Arrays, Layer, LayerError, OnnxGraph, Parameter, Shape, Training, show
-from cnn.registry import LAYERS, ExtensionError, FunctionForm, OfFunction, place
+from cnn.registry import LAYERS, ExtensionError, FunctionForm, OfFunction, own_frame, place
+from cnn.system.text import relative
 
 with epy.lazy_imports():
     import flax.core
@@ -608,23 +608,10 @@ def _naming_errors() -> Iterator[None]:
     except LayerError:
         raise
     except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if not _is_library(frame.filename)]
-        place = (own or frames)[-1]
+        place = own_frame(error) or traceback.extract_tb(error.__traceback__)[-1]
         said = " ".join(str(error).split())[:_MESSAGE]
-        where = f"{_relative(place.filename)}:{place.lineno}, in {place.name}"
+        where = f"{relative(place.filename)}:{place.lineno}, in {place.name}"
         raise LayerError(f"fails with {type(error).__name__}: {said} ({where})") from error
-
-
-def _is_library(file: str) -> bool:
-    parts = Path(file).parts
-    ours = Path(__file__).parents[1]
-    return "site-packages" in parts or file.startswith("<") or ours in Path(file).parents
-
-
-def _relative(file: str) -> str:
-    path, here = Path(file), Path.cwd()
-    return str(path.relative_to(here)) if here in path.parents else str(path)
 
 
 def _registered(thing: type, name: str) -> type | None:

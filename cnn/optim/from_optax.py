@@ -353,12 +353,7 @@ class _Loss(_FromOptax):
     def __call__(
         self, logits: Float[Array, "batch classes"], labels: Float[Array, "batch classes"]
     ) -> Float[Array, " batch"]:
-        """Returns the loss of each example.
-
-        Args:
-          logits: unnormalised log-probabilities.
-          labels: probabilities: one-hot rows, or a mixture of them.
-        """
+        """Returns the loss of each example; see `cnn.losses.SoftmaxCrossEntropy`."""
         losses = self.function(logits, labels, **self.arguments())
         return losses.mean(-1) if losses.ndim > 1 else losses
 

@@ -141,14 +141,18 @@ def _code(code: types.CodeType) -> str:
     return f"{code.co_code.hex()} {constants} {code.co_names} {code.co_varnames}"
 
 
-def check_same(config: Config, workdir: Path) -> None:
-    """Refuses to go on with a run whose code has changed.
+def check_same(config: Config, workdir: Path) -> list[tuple[str, Any, Any]]:
+    """Refuses a directory that holds another run: of another config, or whose code has changed.
+
+    Returns:
+      The harmless changes of the config, see `run_dir.check_same_config`.
 
     Raises:
-      ConfigError: names the file, and both ways on.
+      ConfigError: the config differs; or it names the file that does, and both ways on.
     """
+    changed = run_dir.check_same_config(config, workdir)
     if not (workdir / run_dir.RUN).is_file():
-        return
+        return changed
     about: Any = run_dir.recorded_code(workdir)
     before = {entry["sha256"]: entry for entry in about.get("extensions", [])}
     now = {extension.sha256: extension for extension in config.code}
@@ -165,6 +169,7 @@ def check_same(config: Config, workdir: Path) -> None:
     for name in sorted({*defined, *recorded}):
         if defined.get(name) != recorded.get(name):
             raise ConfigError([f"{name}: has changed since {workdir} was begun with it. Define it as it was, {free}"])
+    return changed
 
 
 def to_import(workdir: Path, saved: Mapping[str, Any], named: Sequence[str] = ()) -> tuple[str, ...]:

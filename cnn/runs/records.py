@@ -1,11 +1,11 @@
 """The records of a run: by which names their numbers are shown, and the function that gets them as they are made."""
 
 import functools
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
+
+from cnn.system.text import relative
 
 _UNTAGGED = re.compile(r"[^-/\w.]")
 
@@ -51,9 +51,7 @@ def _blamed(function: OnRecord, error: Exception) -> str:
     trace = error.__traceback__ and error.__traceback__.tb_next
     if trace is None:
         return f"{name} failed: {said}"
-    path = Path(trace.tb_frame.f_code.co_filename)
-    file = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path
-    return f"{name} failed in {file}, line {trace.tb_lineno}: {said}"
+    return f"{name} failed in {relative(trace.tb_frame.f_code.co_filename)}, line {trace.tb_lineno}: {said}"
 
 
 def final_metrics(result: Mapping[str, Any]) -> dict[str, float]:

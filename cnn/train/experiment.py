@@ -154,7 +154,6 @@ def run(
 
 def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> Result | None:
     """Returns the result of a finished run of this config and data; checks that an unfinished one may go on."""
-    run_dir.check_same_config(values, workdir)
     recorded_code.check_same(values, workdir)
     finished: Any = run_dir.read_json(workdir / run_dir.RESULT)
     if finished is None:
@@ -195,8 +194,7 @@ def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> Result | N
       ConfigError: the directory holds a run of another config, or of a version with other arithmetic.
       DataError: the data are not those that the run began with.
     """
-    changed = run_dir.check_same_config(values, workdir)
-    recorded_code.check_same(values, workdir)
+    changed = recorded_code.check_same(values, workdir)
     recorded_data.check_same(workdir, dataset.identity)
     finished: Any = run_dir.read_json(workdir / run_dir.RESULT)
     if finished is not None:
