@@ -41,6 +41,11 @@ def _no_extension_stays():
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
+    # A copy was executed before: what is named now is what is told of.
+    copy = tmp_path / "copy" / LAB.name
+    copy.parent.mkdir()
+    copy.write_bytes(LAB.read_bytes())
+    extensions.use(extensions.read([str(copy)]))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text(OWN)
 

@@ -47,7 +47,7 @@ def test_every_cell_runs_in_order_and_shows_what_it_says():
         return next(value for source, value in by_source.items() if source.startswith(start))
 
     assert "243,786 parameters" in of('cnn.summary("fashion_mnist")')[1]
-    assert of("pixels = ")[0] == "array([[192, 144],\n       [255, 168]])"
+    assert of("from cnn.report import hand_convolution")[0] == "array([[192, 144],\n       [255, 168]])"
     assert "6 trials, 6 finished" in of("space = ")[0]
     assert of("changes = ")[1].count("<img") == 3
     pictures = [html for _, html in shown if "<img" in html]

@@ -229,6 +229,7 @@ def use(extensions: Sequence[Extension]) -> None:
     for extension in extensions:
         if extension.origin not in _executed:
             _executed[extension.origin] = _execute(extension)
+        _executed[extension.origin].__file__ = str(extension.path)  # where it was executed there may be a copy of it
 
 
 def _shared(extensions: Sequence[Extension]) -> dict[str, Source]:
