@@ -11,6 +11,7 @@ helps us least: Keras' `fit` over our training and compilation together.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -83,8 +84,7 @@ def save_data(path):
     from networks import sections
 
     values = resolve.resolve(sections(str(ROOT / "configs" / "fashion_mnist.py")), [])
-    names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "resize", "valid_fraction")
-    dataset = datasets.load(**{name: getattr(values.data, name) for name in names}, train_on="train+valid")
+    dataset = datasets.load(dataclasses.replace(values.data, train_on="train+valid", loading="memory"))
     arrays = {
         f"{name}_{part}": getattr(getattr(dataset, name), part)
         for name in ("train", "test")

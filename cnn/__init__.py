@@ -38,7 +38,7 @@ _MODULES = {
     "metric": "cnn.metrics",
     "optimizer": "cnn.optim.optimizers",
     "schedule": "cnn.optim.schedules",
-    "source": "cnn.data.arrays",
+    "source": "cnn.data.sources",
     "stop": "cnn.config.sections",
     # What they are written with.
     "Arrays": "cnn.data.arrays",

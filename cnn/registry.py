@@ -61,7 +61,6 @@ class Table(dict[str, type]):
       needs: what a class must define to be such a thing.
       function: how a function becomes such a class; `None` where it cannot.
       adapter: makes such a class of a library's class; `None` where it cannot.
-      reserved: names that stand for something of ours that is in no table.
       library: finds the class behind a dotted name, such as `optax.adam`; `None` where there is none of this name.
     """
 
@@ -71,7 +70,6 @@ class Table(dict[str, type]):
         self.function: FunctionForm | None = None
         self.adapter: Callable[[type, str], type | None] = lambda thing, name: None
         self.library: Callable[[str], type | None] = lambda name: None
-        self.reserved: Collection[str] = ()
         self._entries: dict[tuple[str, str], type] = {}
         """Of every file that was loaded and of Python code, by origin and name; `self` has those in use."""
 
@@ -96,8 +94,6 @@ class Table(dict[str, type]):
             # Only now, as finding the line takes a while.
             raise ExtensionError(f"{place(thing)}: the {self.what} {name}{error}") from None
         record.kind, record.origin = name, _origin(thing)
-        if name in self.reserved:
-            raise ExtensionError(f"{place(thing)}: the {self.what} {name} has a name of ours. Give it another.")
         if name in self and not _same(self[name], record):
             raise ExtensionError(
                 f"{place(thing)}: the {self.what} {name} has a name that is taken by {describe(self[name])}. "
@@ -301,7 +297,7 @@ def pruner(thing: Any = None, /, *, name: str = "") -> Any:
 
 @typing.dataclass_transform(frozen_default=True)
 def source(thing: Any = None, /, *, name: str = "") -> Any:
-    """Enters a source of data: a function that returns `cnn.Arrays`, or a class whose `load` does."""
+    """Enters a source of data: a function that returns `cnn.Arrays`, or a class whose `load(data)` does."""
     return SOURCES.register(thing, name)
 
 

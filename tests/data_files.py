@@ -12,6 +12,7 @@ from cnn.data import mnist_cifar, tfds_catalog
 from cnn.data.datasets import load
 from cnn.data.mnist_cifar import Remote
 from cnn.data.tfds_prepare import prepare
+from cnn.data.types import DataSpec
 
 COUNTS = {"train": 40, "test": 20}
 CLOSED = "http://127.0.0.1:9/"
@@ -85,7 +86,7 @@ def load_from(root, name="mnist", **changes):
         "valid_fraction": 0.0,
         "train_on": "train",
     }
-    return load(**{**fields, **changes})
+    return load(DataSpec(**{**fields, **changes}))
 
 
 def pairs(images, labels):

@@ -10,7 +10,7 @@ import runs
 from cnn.config import extensions, files
 from cnn.config.config import ConfigError
 from cnn.data import datasets
-from cnn.data.types import DataError
+from cnn.data.types import DataError, DataSpec
 from cnn.registry import SOURCES
 
 SHAPE = (4, 4, 1)
@@ -45,7 +45,7 @@ def enter():
 
 def load(name="given", **changes):
     options = {"data_dir": "", "manual_dir": "", "image_shape": SHAPE, "classes": 2, "resize": "exact"}
-    return datasets.load(name=name, **{**options, "valid_fraction": 0.25, "train_on": "train", **changes})
+    return datasets.load(DataSpec(**{"name": name, **options, "valid_fraction": 0.25, **changes}))
 
 
 def pictures(n=8, dtype=np.uint8, high=255):
@@ -145,5 +145,32 @@ def test_what_fails_in_it_names_its_place(enter):
 
 
 def test_a_name_without_its_source_is_refused_as_any_other():
-    with pytest.raises(ConfigError, match=r"config.data.name: must be digits, folder, lines/KIND or a TFDS name"):
+    with pytest.raises(ConfigError, match=r"config.data.name: must be digits, folder, lines or a TFDS name"):
         files.resolved({**SECTIONS, "data": json.loads(json.dumps(SECTIONS["data"]))})
+
+
+def test_a_function_and_a_class_are_told_what_the_config_says_of_the_data(enter):
+    def given(data):
+        assert data.image_shape == SHAPE and data.data_dir == "somewhere"
+        return cnn.Arrays(train=split(), test=split())
+
+    enter(given)
+    assert len(load(data_dir="somewhere").test) == 8
+    SOURCES.forget("")
+
+    class Given:
+        """A source with an option."""
+
+        count: int = 4
+
+        def load(self, data):
+            return cnn.Arrays(train=split(), test=split(self.count), class_names=("a", data.data_dir))
+
+    enter(Given)
+    assert len(load("given(count=6)", data_dir="b").test) == 6
+    assert load(data_dir="b").class_names == ("a", "b")
+
+
+def test_names_of_classes_may_stand_in_the_config(enter):
+    enter(lambda: cnn.Arrays(train=split(), test=split()))
+    assert load(class_names=("cat", "dog")).class_names == ("cat", "dog")

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits, load_sample_images
 
 import runs
 from cnn.data.datasets import load
-from cnn.data.types import DataError
+from cnn.data.types import DataError, DataSpec
 
 
 def load_folder(root, **changes):
@@ -25,7 +25,7 @@ def load_folder(root, **changes):
         "valid_fraction": 0.0,
         "train_on": "train",
     }
-    return load(**{**fields, **changes})
+    return load(DataSpec(**{**fields, **changes}))
 
 
 def write(root, names):

@@ -8,8 +8,8 @@ import pytest
 
 from cnn.config import resolve
 from cnn.config.config import Override
-from cnn.data import synthetic_lines
-from cnn.data.types import DataError
+from cnn.data import sources, synthetic_lines
+from cnn.data.types import DataError, DataSpec
 from cnn.report import hand_convolution
 from cnn.train import checkpointer, experiment
 
@@ -25,9 +25,13 @@ def resolved(*overrides):
     return resolve.resolve(module.get_config().to_dict(), given)
 
 
+def read(name, image_shape):
+    return sources.read(DataSpec(name=name, image_shape=image_shape, classes=2))
+
+
 @pytest.mark.parametrize("direction", synthetic_lines.DIRECTIONS)
 def test_the_filter_of_a_direction_answers_to_its_pictures_and_to_no_others(direction):
-    split = synthetic_lines.read(name=f"lines/{direction}", image_shape=(16, 16, 1)).test
+    split = read(f"lines/{direction}", (16, 16, 1)).test
     kernel = hand_convolution.FILTERS[direction].kernel
     strongest = np.array([np.abs(hand_convolution.convolve(image[..., 0], kernel)).max() for image in split.images])
     with_lines, without = strongest[split.labels == 1], strongest[split.labels == 0]
@@ -37,7 +41,7 @@ def test_the_filter_of_a_direction_answers_to_its_pictures_and_to_no_others(dire
 
 
 def test_pictures_are_the_same_every_time_and_the_splits_differ():
-    first, again = (synthetic_lines.read(name="lines", image_shape=(9, 12, 3)) for _ in range(2))
+    first, again = (read("lines", (9, 12, 3)) for _ in range(2))
     assert first.fingerprint == again.fingerprint
     assert first.class_names == ("no vertical line", "vertical line")
     assert (first.train.images == again.train.images).all()
@@ -45,13 +49,13 @@ def test_pictures_are_the_same_every_time_and_the_splits_differ():
     assert (first.train.images == first.train.images[..., :1]).all()
     rows = {image.tobytes() for image in first.train.images}
     assert not any(image.tobytes() in rows for image in first.test.images)
-    assert first.fingerprint != synthetic_lines.read(name="lines/horizontal", image_shape=(9, 12, 3)).fingerprint
+    assert first.fingerprint != read("lines/horizontal", (9, 12, 3)).fingerprint
     for split in (first.train, first.test):
         assert np.bincount(split.labels).tolist() == [len(split) // 2] * 2
 
 
 def test_neither_brightness_nor_contrast_alone_tells_the_classes_apart():
-    split = synthetic_lines.read(name="lines", image_shape=(16, 16, 1)).train
+    split = read("lines", (16, 16, 1)).train
     light = split.images.reshape(len(split), -1).mean(axis=1)
     assert abs(light[split.labels == 1].mean() - light[split.labels == 0].mean()) < 8
     assert max(np.mean((light > level) == split.labels) for level in range(256)) < 0.6
@@ -70,7 +74,7 @@ def test_neither_brightness_nor_contrast_alone_tells_the_classes_apart():
 )
 def test_lines_that_cannot_be_drawn_are_refused(name, shape, message):
     with pytest.raises(DataError, match=message):
-        synthetic_lines.read(name=name, image_shape=shape)
+        read(name, shape)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 from cnn.data import png
 from cnn.data.datasets import load
 from cnn.data.decode import BrokenPicture, decode_all, open_picture
+from cnn.data.types import DataSpec
 
 HEIGHT, WIDTH = 5, 4
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -140,7 +141,7 @@ def test_a_folder_of_every_kind_is_read_as_worked_out_here(tmp_path, channels, l
             (tmp_path / part / name / f"{number:03}.png").write_bytes(found[0])
     fields = {"name": "folder", "data_dir": str(tmp_path), "manual_dir": "", "classes": 2, "resize": "exact"}
     fields |= {"image_shape": (HEIGHT, WIDTH, channels), "valid_fraction": 0.0, "train_on": "train"}
-    read = load(**fields, loading=loading).test.images
+    read = load(DataSpec(**fields, loading=loading)).test.images
     wanted = np.stack([expected(found, channels) for found in (*MANY.values(), PLAIN, PALETTE, COLOURFUL)])
     assert np.array_equal(read[np.arange(len(read))], np.concatenate([wanted, wanted]))
 

@@ -15,7 +15,7 @@ from cnn.config.sections import Data
 from cnn.data.datasets import load
 from cnn.data.resize import FILTERS, RESIZES, fit_images
 from cnn.data.splits import VALID_KEY, stratified_rows, stratified_split
-from cnn.data.types import DataError, Split
+from cnn.data.types import DataError, DataSpec, Split
 
 DIGITS = {
     "name": "digits",
@@ -31,7 +31,7 @@ LABELS = npst.arrays(np.int32, st.integers(0, 200), elements=st.integers(0, 4))
 
 
 def load_digits_with(**changes):
-    return load(**{**DIGITS, **changes})
+    return load(DataSpec(**{**DIGITS, **changes}))
 
 
 def rows_of(split):

@@ -466,7 +466,10 @@ MISTAKEN = {
         "@cnn.metric\nclass Odd:\n    better = 'max'\n    def __call__(self, logits, labels): ...\n",
         "better must be 'higher' or 'lower', got 'max'",
     ),
-    "a source with a name of ours": ("@cnn.source\ndef digits(): ...\n", "the source digits has a name of ours"),
+    "a source with a name of ours": (
+        "@cnn.source\ndef digits(): ...\n",
+        "the source digits has a name that is taken by cnn.data.sources.Digits",
+    ),
     "more brackets than Python can read": (f"x = {'-' * 200_000}1\n", "MemoryError|RecursionError|SyntaxError"),
 }
 

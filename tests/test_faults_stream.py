@@ -77,9 +77,10 @@ import resource, sys
 import numpy as np
 from cnn.data.datasets import load
 from cnn.data.loader import Prefetcher
+from cnn.data.types import DataSpec
 fields = dict(name="folder", data_dir=sys.argv[1], manual_dir="", image_shape=(128, 128, 3), classes=1, resize="exact",
               valid_fraction=0.0, train_on="train")
-split = load(**fields, loading="stream").train
+split = load(DataSpec(**fields, loading="stream")).train
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 read = lambda step: split.images[np.arange(50 * step, 50 * step + 50)]
 peaks = []

@@ -240,9 +240,9 @@ def test_tfds_data_are_known_again_without_being_read_and_are_never_prepared_for
     data_files.prepare_from(tmp_path / "files", tmp_path / "root")
     loaded = data_files.load_from(tmp_path / "root").identity
     fields = {"name": "mnist", "manual_dir": str(tmp_path / "files"), "image_shape": (28, 28, 1), "resize": "exact"}
-    fields |= {"valid_fraction": 0.0, "train_on": "train"}
-    assert datasets.identity(data_dir=str(tmp_path / "root"), **fields) == loaded
-    assert datasets.identity(data_dir=str(tmp_path / "elsewhere"), **fields) is None
+    fields |= {"valid_fraction": 0.0, "classes": 10}
+    assert datasets.identity(types.DataSpec(data_dir=str(tmp_path / "root"), **fields)) == loaded
+    assert datasets.identity(types.DataSpec(data_dir=str(tmp_path / "elsewhere"), **fields)) is None
     assert not (tmp_path / "elsewhere").exists()
 
 

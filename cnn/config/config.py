@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from cnn import patterns, registry
 from cnn.config.extensions import Extension
 from cnn.config.sections import Checkpoint, Data, Eval, Report, Seed, Train
-from cnn.data.arrays import kind_of
+from cnn.data.sources import kind_of
 from cnn.expression import written
 from cnn.layers.base import Layer, Parameter
 from cnn.model.summary import Row

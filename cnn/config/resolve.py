@@ -22,7 +22,7 @@ from cnn.config.config import (
     renamed,
 )
 from cnn.config.problems import Problems, Section, Typed, parse_field
-from cnn.data import arrays
+from cnn.data import sources
 from cnn.expression import ExpressionError, Recorded
 from cnn.layers.base import Layer, RecordedLayer
 from cnn.model import summary
@@ -146,8 +146,8 @@ def resolve(
     if problems or model is None:
         raise ConfigError(problems)
     plain["model"] = model.plain
-    if code is None and arrays.kind_of(built["data"].name) is not None:
-        built["data"] = dataclasses.replace(built["data"], name=arrays.pinned(built["data"].name))
+    if code is None and sources.kind_of(built["data"].name) is not None:
+        built["data"] = dataclasses.replace(built["data"], name=sources.pinned(built["data"].name))
     text = json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n"
     return Config(**built, layers=model.layers, rows=model.rows, json=text, code=executed)
 

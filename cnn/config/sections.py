@@ -9,6 +9,7 @@ import dataclasses
 from typing import Annotated, Any, ClassVar, Literal
 
 from cnn.data.augment import AUGMENTATIONS
+from cnn.data.types import DataSpec
 from cnn.fields import Bounds, Count, Fraction, Language, Natural, Positive, Rate
 from cnn.losses import LOSSES, WEIGHTINGS
 from cnn.metrics import METRICS
@@ -16,7 +17,6 @@ from cnn.optim import AVERAGES, CLIPS
 from cnn.registry import CADENCES, ORDERS, STOPS, cadence, order, stop
 
 Seed = Annotated[int, Bounds(0, 2**32 - 1)]
-Classes = Annotated[int, Bounds(1, 1_000_000)]
 
 
 @stop(name="never")
@@ -153,15 +153,9 @@ class Shared:
 
 
 @dataclasses.dataclass(frozen=True)
-class Data:
+class Data(DataSpec):
     """Which images, and what happens to them before the network."""
 
-    name: str
-    image_shape: Annotated[tuple[int, int, int], Bounds(1, 16_384)]
-    """Height, width, channels."""
-    classes: Classes
-    resize: Literal["exact", "pad", "nearest", "bilinear", "bicubic", "lanczos"] = "exact"
-    """How a picture of another size becomes `image_shape`."""
     mean: tuple[float, ...] = (0.0,)
     """Subtracted from intensities in [0, 1]; one number, or one a channel."""
     std: Annotated[tuple[float, ...], Bounds(0, open_low=True)] = (1.0,)
@@ -169,18 +163,8 @@ class Data:
     augment: Annotated[Any, Language(AUGMENTATIONS, chain=True)] = ""
     order: Annotated[Any, Language(ORDERS)] = "own"
     """Whose seed shuffles the epochs: the run's own, or one that runs share."""
-    valid_fraction: Rate = 0.1
-    train_on: Literal["train", "train+valid"] = "train"
-    data_dir: str = ""
-    manual_dir: str = ""
-    loading: Literal["auto", "memory", "stream"] = "auto"
-    """Read once into memory, or batch by batch while training; auto streams what needs more than `memory_share`."""
-    memory_share: Fraction = 0.25
-    """The part of the machine's memory, and of an accelerator's, that the pictures may fill when `loading` is auto."""
     workers: Natural = 4
     """Threads that read and decode ahead what streams; with 0 the loop does so itself."""
-    on_error: Literal["stop", "skip"] = "stop"
-    """Whether a picture that cannot be used ends the run, or is listed and weighs nothing."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from cnn import patterns, registry
 from cnn.config import sections
 from cnn.config.config import ALWAYS, array_paths
 from cnn.config.problems import Problems
-from cnn.data import arrays
+from cnn.data import sources
 from cnn.data.types import DATASET_NAME
 from cnn.expression import ExpressionError, StandIn, written
 from cnn.layers.normalisation import BatchNorm
@@ -31,15 +31,16 @@ def check(
 
     In a config that is only read, a name may be that of a user's own source.
     """
-    if arrays.kind_of(data.name) is not None:
+    if sources.kind_of(data.name) is not None:
         try:
-            arrays.parse(data.name)
+            sources.parse(data.name)
         except ExpressionError as error:
             problems.note("data.name", str(error))
     elif not DATASET_NAME.fullmatch(data.name) and not (recorded and IDENTIFIER.match(data.name)):
         like = re.sub(r"\W+", "_", data.name, flags=re.ASCII)
         hint = f" Did you mean {like!r}?" if DATASET_NAME.fullmatch(like) else ""
-        problems.note("data.name", f"must be digits, folder, lines/KIND or a TFDS name, got {data.name!r}.{hint}")
+        known = ", ".join(sorted(registry.of_package(registry.SOURCES)))
+        problems.note("data.name", f"must be {known} or a TFDS name, got {data.name!r}.{hint}")
     for name in ("mean", "std"):
         given, channels = len(getattr(data, name)), data.image_shape[2]
         if given not in (1, channels):

@@ -1,8 +1,4 @@
-"""A user's own source: a function, or a class, that returns pictures and labels as NumPy arrays.
-
-It is named by `config.data.name`, with its options: `my_pictures(root="photos")`. The arrays are brought to what every
-source gives; their bytes are the data's identity.
-"""
+"""Pictures and labels as NumPy arrays, brought to what every source gives; their bytes are the data's identity."""
 
 import dataclasses
 import hashlib
@@ -11,10 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn.data.types import DataError, Source, Split
-from cnn.expression import ExpressionError, build_one
-from cnn.registry import SOURCES, FunctionForm, OfFunction, blamed
-from cnn.registry import source as source
+from cnn.data.types import DataError, DataSpec, Source, Split
 
 Pairs = tuple[Any, Any]
 """Images and labels, row by row. Images are [n, height, width] or [n, height, width, channels]: uint8, or floats in
@@ -37,88 +30,39 @@ class Arrays:
     valid: Pairs | None = None
     class_names: Sequence[str] | None = None
 
+    def as_source(self, what: str, data: DataSpec) -> Source:
+        """Returns the arrays as a source gives them.
 
-class SourceFunction(OfFunction):
-    """A source that a function loads."""
+        Args:
+          what: whose arrays these are, for the errors.
+          data: the shape wanted, and how pictures of another are brought to it.
 
-    def load(self) -> Arrays:
-        return self.call()
+        Raises:
+          DataError: they are no pictures and labels.
+        """
+        from cnn.data.parts import ArrayPart  # Pillow is not needed to check a config
+        from cnn.data.resize import fit_images
 
-
-SOURCES.function = FunctionForm(SourceFunction, ())
-SOURCES.reserved = ("digits", "folder", "lines")
-
-
-class SourceName(str):
-    """The name of a user's own source, with the record that it stood for when the config was read."""
-
-    record: Any
-
-
-def pinned(name: str) -> SourceName:
-    """Returns the name of a source with its record, which a later config's extensions do not change.
-
-    Raises:
-      ExpressionError: its options are wrong.
-    """
-    made = SourceName(name)
-    made.record = parse(name)
-    return made
-
-
-def kind_of(name: str) -> type | None:
-    """Returns the class of a source that a user registered, `None` where the name of a dataset is none of theirs."""
-    if isinstance(name, SourceName):
-        return type(name.record)
-    return SOURCES.get(name.partition("(")[0].strip())
+        class_names, total = _class_names(what, self, data.class_names), hashlib.sha256()
+        notes: list[str] = []
+        splits = {}
+        for split in ("train", "test", "valid"):
+            pair = getattr(self, split)
+            if pair is None and split == "valid":
+                continue
+            images, labels, note = _converted(f"{split} of {what}", pair, class_names)
+            for array in (images, labels):
+                total.update(f"{split} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+            notes += [note] if note else []
+            fitted = fit_images(images, image_shape=data.image_shape, resize=data.resize, what=f"{split} of {what}")
+            splits[split] = Split(fitted, labels)
+        valid = ArrayPart("valid", splits["valid"]) if "valid" in splits else None
+        return Source(splits["train"], splits["test"], class_names, f"arrays:{total.hexdigest()}", tuple(notes), valid)
 
 
-def parse(name: str) -> Any:
-    """Returns the record that the name of a dataset stands for.
-
-    Raises:
-      ExpressionError: its options are wrong.
-    """
-    return build_one(name, SOURCES)
-
-
-def read(*, name: str, image_shape: tuple[int, int, int], resize: str) -> Source:
-    """Reads a user's own source.
-
-    Raises:
-      DataError: it returns something else than pictures and labels.
-      ExtensionError: it failed.
-    """
-    try:
-        record = name.record if isinstance(name, SourceName) else parse(name)
-    except ExpressionError as error:
-        raise DataError(f"config.data.name: {error}") from None
-    arrays = blamed(record, "data.name", record.load)()
-    if not isinstance(arrays, Arrays):
-        raise DataError(f"config.data.name: {record.kind} must return cnn.Arrays, got {type(arrays).__name__}.")
-    from cnn.data.parts import ArrayPart  # Pillow is not needed to check a config
-    from cnn.data.resize import fit_images
-
-    class_names, total = _class_names(record.kind, arrays), hashlib.sha256()
-    notes: list[str] = []
-    splits = {}
-    for split in ("train", "test", "valid"):
-        pair = getattr(arrays, split)
-        if pair is None and split == "valid":
-            continue
-        images, labels, note = _converted(f"{split} of {record.kind}", pair, class_names)
-        for array in (images, labels):
-            total.update(f"{split} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-        notes += [note] if note else []
-        fitted = fit_images(images, image_shape=image_shape, resize=resize, what=f"{split} of {record.kind}")
-        splits[split] = Split(fitted, labels)
-    valid = ArrayPart("valid", splits["valid"]) if "valid" in splits else None
-    return Source(splits["train"], splits["test"], class_names, f"arrays:{total.hexdigest()}", tuple(notes), valid)
-
-
-def _class_names(kind: str, arrays: Arrays) -> tuple[str, ...]:
-    if arrays.class_names is not None:
-        return tuple(map(str, arrays.class_names))
+def _class_names(kind: str, arrays: Arrays, names: tuple[str, ...]) -> tuple[str, ...]:
+    if arrays.class_names is not None or names:
+        return tuple(map(str, arrays.class_names if arrays.class_names is not None else names))
     pairs: list[Any] = [arrays.train, arrays.test, arrays.valid]
     labels = [np.asarray(pair[1]) for pair in pairs if _is_pair(pair)]
     if any(each.dtype.kind in "US" for each in labels):

@@ -8,45 +8,40 @@ import numpy as np
 from jaxtyping import Bool, Int32
 
 from cnn.data.order import permutation
-from cnn.data.types import DataError, Source, Split
+from cnn.data.types import DataError, DataSpec, Source, Split
 
 # The keys of the shuffles, outside the range of ordinary seeds.
 VALID_KEY = 0x76616C6964_000001
 TEST_KEY = 0x74657374_00000001
 
 
-def validation_split(
-    whole: Split, source: Source, *, name: str, valid_fraction: float, train_on: str
-) -> tuple[Split, Split]:
+def validation_split(whole: Split, source: Source, data: DataSpec) -> tuple[Split, Split]:
     """Returns train and valid.
 
     Args:
       whole: the source's training data, its own validation split behind them where it has one.
       source: where `whole` is from.
-      name: of the dataset, for the errors.
-      valid_fraction: which part of every class becomes `valid`, at least 0 and below 1; not used where the source has a
-        validation split.
-      train_on: "train", or "train+valid" to leave the rows of `valid` in train too.
+      data: which part of every class becomes valid, where the source has no validation split of its own.
 
     Raises:
       DataError: if the fraction leaves train, one of its classes, or valid without a picture.
     """
     if source.valid is not None:
         is_valid = np.arange(len(whole)) >= len(source.train)
-        return whole if train_on == "train+valid" else whole.take(~is_valid), whole.take(is_valid)
-    rest, valid = stratified_split(whole, valid_fraction, VALID_KEY)
-    train = whole if train_on == "train+valid" else rest
-    if len(train) == 0 or (valid_fraction > 0 and len(valid) == 0):
+        return whole if data.train_on == "train+valid" else whole.take(~is_valid), whole.take(is_valid)
+    rest, valid = stratified_split(whole, data.valid_fraction, VALID_KEY)
+    train = whole if data.train_on == "train+valid" else rest
+    if len(train) == 0 or (data.valid_fraction > 0 and len(valid) == 0):
         raise DataError(
-            f"config.data.valid_fraction: {name} has {len(whole)} training pictures, which leaves {len(train)} "
-            f"in train and {len(valid)} in valid, got {valid_fraction}. Choose another fraction, or 0 for no valid."
+            f"config.data.valid_fraction: {data.name} has {len(whole)} training pictures, which leaves {len(train)} "
+            f"in train and {len(valid)} in valid, got {data.valid_fraction}. Choose another, or 0 for no valid."
         )
     lost = sorted(set(whole.labels.tolist()) - set(train.labels.tolist()))
     if lost:
         pictures = int((whole.labels == lost[0]).sum())
         raise DataError(
             f"config.data.valid_fraction: takes every picture of class {source.class_names[lost[0]]!r} ({pictures}) "
-            f"out of training, got {valid_fraction}. Choose a smaller fraction, or add pictures."
+            f"out of training, got {data.valid_fraction}. Choose a smaller fraction, or add pictures."
         )
     return train, valid
 

@@ -16,7 +16,7 @@ _ACROSS = {"vertical": "horizontal", "horizontal": "vertical", "diagonal": "anti
 _KEY = 0x6C696E65_00000001
 
 
-def read(*, name: str, image_shape: tuple[int, int, int]) -> Source:
+def read(*, direction: str, image_shape: tuple[int, int, int]) -> Source:
     """Draws the pictures at their size: class 1 has lines of the direction, class 0 has none.
 
     Every picture has up to two lines across the direction, and class 1 one or two along it: three to five pixels wide
@@ -24,16 +24,16 @@ def read(*, name: str, image_shape: tuple[int, int, int]) -> Source:
     alone tell little: their direction does.
 
     Args:
-      name: "lines" for vertical lines, or "lines/" and a direction.
+      direction: one of `DIRECTIONS`.
       image_shape: height, width and channels; all channels are equal.
 
     Raises:
       DataError: the direction is unknown, or the pictures are too small for a line.
     """
-    direction = name.partition("/")[2] or "vertical"
     if direction not in DIRECTIONS:
         raise DataError(
-            f"config.data.name: lines have no such direction, got {name!r}. {did_you_mean(direction, DIRECTIONS)}"
+            f"config.data.name: lines have no such direction, got {f'lines/{direction}'!r}. "
+            f"{did_you_mean(direction, DIRECTIONS)}"
         )
     if min(image_shape[:2]) < 8:
         raise DataError(f"config.data.image_shape: lines need 8x8 pixels or more, got {image_shape}. Make it larger.")

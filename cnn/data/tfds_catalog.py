@@ -11,8 +11,8 @@ from google.protobuf.json_format import ParseError
 
 from cnn.data.types import DATASET_NAME, DataError
 from cnn.fields import did_you_mean
+from cnn.registry import SOURCES, of_package
 
-OWN_NAMES = ("digits", "folder", "lines")
 INFO_FILE = "dataset_info.json"
 
 
@@ -90,10 +90,11 @@ def _reason(error: Exception) -> str:
 
 
 def _unknown(name: str) -> DataError:
-    known = [*OWN_NAMES, *tfds.list_builders(with_community_datasets=False)]
+    own = sorted(of_package(SOURCES))
+    known = [*own, *tfds.list_builders(with_community_datasets=False)]
     suggestion = did_you_mean(name, known).partition("Known: ")[0]
     return DataError(
         f"config.data.name: unknown name, got {name!r}. {suggestion}"
-        f"Known: {', '.join(OWN_NAMES)}, and the {len(known) - len(OWN_NAMES)} datasets of TFDS "
+        f"Known: {', '.join(own)}, and the {len(known) - len(own)} datasets of TFDS "
         "(https://www.tensorflow.org/datasets/catalog/overview)."
     )

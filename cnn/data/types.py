@@ -4,22 +4,54 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, UInt8
 
 from cnn.data.bad_examples import BadExamples
+from cnn.fields import Bounds, Fraction, Rate
 
 # TFDS also takes names with a namespace, which reach for the network; and a name must not leave the data folder.
 DATASET_NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]*\w)?(:\d+\.\d+\.\d+)?", re.ASCII)
 """What the name of a dataset looks like."""
+Classes = Annotated[int, Bounds(1, 1_000_000)]
 UNUSABLE = -1
 """The label of a picture that cannot be used: it weighs nothing."""
 
 
 class DataError(ValueError):
     """Reports something about the data that the user can put right, in one line."""
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which data, and how they become the pictures of the three splits."""
+
+    name: str
+    """A source, with its options where it has some, or the name of a TFDS dataset."""
+    image_shape: Annotated[tuple[int, int, int], Bounds(1, 16_384)]
+    """Height, width, channels."""
+    classes: Classes
+    class_names: tuple[str, ...] = ()
+    """One for each label, from 0 on, where the source has numbers alone; empty: its own names, or the numbers."""
+    resize: Literal["exact", "pad", "nearest", "bilinear", "bicubic", "lanczos"] = "exact"
+    """How a picture of another size becomes `image_shape`."""
+    valid_fraction: Rate = 0.1
+    """The part of every class of train that becomes valid."""
+    train_on: Literal["train", "train+valid"] = "train"
+    data_dir: str = ""
+    """The folder of the data; of TFDS, empty means TFDS_DATA_DIR or TFDS's own default."""
+    file: str = ""
+    """The file of the data, their folder, or a pattern in which {split} stands for train, valid and test."""
+    manual_dir: str = ""
+    """Where files of TFDS lie that were fetched by hand."""
+    loading: Literal["auto", "memory", "stream"] = "auto"
+    """Read once into memory, or batch by batch while training; auto streams what needs more than `memory_share`."""
+    memory_share: Fraction = 0.25
+    """The part of the machine's memory, and of an accelerator's, that the pictures may fill when `loading` is auto."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """Whether a picture that cannot be used ends the run, or is listed and weighs nothing."""
 
 
 class Stored:

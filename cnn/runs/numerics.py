@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn.config import config
+from cnn.data import sources
 from cnn.data.decode import READER_VERSION
 from cnn.optim import muon, optimizers
 from cnn.runs import run_dir
@@ -58,8 +59,7 @@ def check(values: config.Config, workdir: Path) -> None:
 def tell(values: config.Config, workdir: Path) -> None:
     """Says on stderr where an earlier version read some picture files of a run's data otherwise."""
     run = run_dir.read_json(workdir / run_dir.RUN)
-    made = values.data.name == "digits" or values.data.name.partition("/")[0] == "lines"
-    if run is None or made or _version(run, "reader") >= READER_VERSION:
+    if run is None or sources.never_changes(values.data.name) or _version(run, "reader") >= READER_VERSION:
         return
     print(
         f"{plain(str(workdir))} was begun by a version that read some transparent PNG files otherwise: where "

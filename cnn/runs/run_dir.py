@@ -29,7 +29,7 @@ HARMLESS = (
     "checkpoint.every",
     "report.page",
     "extensions",
-    *(f"data.{name}" for name in ("data_dir", "manual_dir", "loading", "memory_share", "workers", "on_error")),
+    *(f"data.{name}" for name in ("data_dir", "file", "manual_dir", "loading", "memory_share", "workers", "on_error")),
 )
 """Fields that cannot change the numbers: when to save or draw, where data of one identity lie, how they come, and where
 the extensions lie, whose content `recorded_code.check_same` compares.

@@ -12,10 +12,7 @@ from cnn.data import loader, types
 from cnn.sweep.plan import Trial
 from cnn.train import preflight
 
-_LOADED = (
-    *("name", "data_dir", "manual_dir", "image_shape", "classes", "resize", "valid_fraction", "train_on"),
-    *("loading", "memory_share", "on_error"),
-)
+_LOADED = tuple(field.name for field in dataclasses.fields(types.DataSpec))
 
 
 def key(trial: Trial) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from cnn import hyperparams, registry
 from cnn.config import sections
 from cnn.config.config import Config, ConfigError, array_paths
-from cnn.data import datasets, types
+from cnn.data import datasets, sources, types
 from cnn.data.loader import Examples
 from cnn.expression import written
 from cnn.fields import MAX_INTEGER
@@ -89,11 +89,7 @@ def load_data(section: sections.Data) -> types.Dataset:
     Raises:
       DataError: it is missing or unlike the config.
     """
-    names = ("name", "data_dir", "manual_dir", "image_shape", "classes", "resize", "valid_fraction", "train_on")
-    fields = {name: getattr(section, name) for name in (*names, "loading", "on_error")}
-    return datasets.load(
-        **fields, memory_budget=section.memory_share * min([host_memory.host_bytes(), *_device_bytes()])
-    )
+    return datasets.load(section, section.memory_share * min([host_memory.host_bytes(), *_device_bytes()]))
 
 
 def tell(lines: Iterable[str]) -> None:
@@ -115,10 +111,9 @@ def check_still_same(values: Config, workdir: Path, known: types.Dataset | None 
       DataError: they are others, or broken.
     """
     section = values.data
-    if known is None and ("identity" not in recorded_data.recorded(workdir) or datasets.never_changes(section.name)):
+    if known is None and ("identity" not in recorded_data.recorded(workdir) or sources.never_changes(section.name)):
         return
-    names = ("name", "data_dir", "manual_dir", "image_shape", "resize", "valid_fraction", "train_on")
-    identity = known.identity if known else datasets.identity(**{name: getattr(section, name) for name in names})
+    identity = known.identity if known else datasets.identity(section)
     if identity is not None:
         recorded_data.check_same(workdir, identity)
         return

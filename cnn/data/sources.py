@@ -1,0 +1,173 @@
+"""The sources of data that `config.data.name` may name, the package's and a user's own, by the decorator `@source`.
+
+One class is one source: its fields are its options, and `load` reads the data, or lists what stays stored. A name that
+is none of them is that of a TFDS dataset. What reading takes is imported as data are read: a config is checked without.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cnn.data.arrays import Arrays
+from cnn.data.types import DataError, DataSpec
+from cnn.expression import ExpressionError, build_one
+from cnn.registry import PACKAGE, SOURCES, FunctionForm, OfFunction, blamed, origin_of
+from cnn.registry import source as source
+
+if TYPE_CHECKING:
+    from cnn.data.types import Source
+
+
+class SourceFunction(OfFunction):
+    """A source that a function loads; it may ask for `data`, the `DataSpec`."""
+
+    def load(self, data: DataSpec) -> Arrays:
+        return self.call(data=data)
+
+
+SOURCES.function = FunctionForm(SourceFunction, (), ("data",))
+
+
+@source
+class Digits:
+    """The 1,797 handwritten digits, 8x8 and grey, that scikit-learn carries.
+
+    Source:
+      Alpaydin and Kaynak 1998, https://archive.ics.uci.edu/dataset/80.
+    """
+
+    of_the_software: ClassVar[bool] = True
+    """Whether the data are part of the software, so that they never change."""
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import digits
+
+        return digits.read(image_shape=data.image_shape, resize=data.resize)
+
+
+@source
+class Lines:
+    """Made pictures with or without wide lines of one direction: lines/vertical, horizontal, diagonal, antidiagonal."""
+
+    direction: str = "vertical"
+
+    of_the_software: ClassVar[bool] = True
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import synthetic_lines
+
+        return synthetic_lines.read(direction=self.direction, image_shape=data.image_shape)
+
+
+@source
+class Folder:
+    """Pictures in folders: `data_dir`/train/<class>/ and /test/<class>/, and /valid/<class>/ where there is one."""
+
+    def at_hand(self, data: DataSpec) -> bool:
+        """Tells whether the data are there, or could only be fetched."""
+        return any((Path(data.data_dir).expanduser() / part).is_dir() for part in ("train", "test"))
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import folder
+
+        return folder.read(data_dir=data.data_dir, image_shape=data.image_shape, resize=data.resize)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tfds:
+    """A dataset of TFDS. It has no entry of its own: any name that no source has is looked for there."""
+
+    name: str
+
+    def at_hand(self, data: DataSpec) -> bool:
+        from cnn.data import tfds_catalog
+
+        root = tfds_catalog.data_root(data.data_dir)
+        prepared = root / self.name.partition(":")[0]
+        return prepared.is_dir() and tfds_catalog.is_prepared(tfds_catalog.find(self.name, root))
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import tfds
+
+        return tfds.read(
+            name=self.name,
+            data_dir=data.data_dir,
+            manual_dir=data.manual_dir,
+            image_shape=data.image_shape,
+            resize=data.resize,
+        )
+
+
+class SourceName(str):
+    """The name of a source, with the record that it stood for when the config was read."""
+
+    record: Any
+
+
+def pinned(name: str) -> SourceName:
+    """Returns the name of a source with its record, which a later config's extensions do not change.
+
+    Raises:
+      ExpressionError: its options are wrong.
+    """
+    made = SourceName(name)
+    made.record = parse(name)
+    return made
+
+
+def kind_of(name: str) -> type | None:
+    """Returns the class of a source, `None` where the name of a dataset is none of theirs."""
+    if isinstance(name, SourceName):
+        return type(name.record)
+    kind = name.partition("(")[0].strip()
+    return Lines if kind.startswith("lines/") else SOURCES.get(kind)
+
+
+def parse(name: str) -> Any:
+    """Returns the record that the name of a dataset stands for.
+
+    Raises:
+      ExpressionError: its options are wrong.
+    """
+    if isinstance(name, SourceName):
+        return name.record
+    if kind_of(name) is None:
+        return Tfds(name)
+    kind, slash, direction = name.partition("/")
+    return Lines(direction) if kind == "lines" and slash else build_one(name, SOURCES)
+
+
+def read(data: DataSpec) -> Source:
+    """Reads the data that a config names, or lists them.
+
+    Raises:
+      DataError: they are missing, broken, or unlike what the config says.
+      ExtensionError: a source of the user's failed.
+    """
+    record = _record(data.name)
+    if origin_of(record) == PACKAGE:
+        return record.load(data)
+    found = blamed(record, "data.name", record.load)(data)
+    if not isinstance(found, Arrays):
+        raise DataError(f"config.data.name: {record.kind} must return cnn.Arrays, got {type(found).__name__}.")
+    return found.as_source(record.kind, data)
+
+
+def at_hand(data: DataSpec) -> bool:
+    """Tells whether the data can be read now, without fetching or preparing them."""
+    record = _record(data.name)
+    return record.at_hand(data) if hasattr(record, "at_hand") else True
+
+
+def never_changes(name: str) -> bool:
+    """Tells whether a dataset is part of the software."""
+    return getattr(kind_of(name), "of_the_software", False)
+
+
+def _record(name: str) -> Any:
+    try:
+        return parse(name)
+    except ExpressionError as error:
+        raise DataError(f"config.data.name: {error}") from None
