@@ -32,7 +32,16 @@ def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
       DataError: if the data are missing, broken, or unlike what the config says.
     """
     source = sources.read(data)
-    _check_classes(source, data)
+    check_classes(source, data)
+    return of_source(source, data, memory_budget)
+
+
+def of_source(source: Source, data: DataSpec, memory_budget: float = math.inf) -> Dataset:
+    """Loads what a source gave, as `load` does.
+
+    Raises:
+      DataError: if the data are broken, or unlike what the config says.
+    """
     parts = parts_of(source)
     _check_not_empty(parts, data.name)
     streams = should_stream(data.loading, sum(map(len, parts)), data.image_shape, memory_budget)
@@ -65,7 +74,12 @@ def _identity(source: Source, data: DataSpec) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _check_classes(source: Source, data: DataSpec) -> None:
+def check_classes(source: Source, data: DataSpec) -> None:
+    """Checks how many classes there are.
+
+    Raises:
+      DataError: the config says another number.
+    """
     found = len(source.class_names)
     if found != data.classes:
         raise DataError(f"config.data.classes: {data.name} has {found} classes, got {data.classes}. Set it to {found}.")

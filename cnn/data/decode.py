@@ -13,11 +13,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cnn.data.png import MODES, decode_together
 from cnn.data.resize import fit_images
@@ -28,6 +28,8 @@ SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", "
 # Were these passed over in silence, a run would train on less than its user believes.
 UNREAD_SUFFIXES = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".jp2", ".jxl", ".ppm", ".pgm", ".ico")
 MAX_PIXELS = 50_000_000
+_LYING = (5, 6, 7, 8)
+"""The orientations of EXIF in which a picture's rows are stored as columns."""
 DECODES = ("full", "scaled")
 """How JPEG files are decoded: to all of their pixels, or to as few as the size wanted needs."""
 _FIRST_BYTES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
@@ -130,13 +132,57 @@ def read_whole(path: str | Path, channels: int, *, behind: int = 0) -> UInt8[np.
     Raises:
       BrokenPicture: if the file is missing or no picture that can be used.
     """
+    with _opened(path) as file:
+        return decode(file, channels, behind)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[io.BufferedReader]:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BrokenPicture("not a regular file")  # opening a pipe would wait for ever
         with open(path, "rb") as file:
-            return decode(file, channels, behind)
+            yield file
     except OSError as error:
         raise BrokenPicture(error.strerror or str(error)) from error
+
+
+def read_content(path: str | Path) -> bytes:
+    """Reads the bytes of a picture file.
+
+    Raises:
+      BrokenPicture: if the file is missing or no regular one.
+    """
+    with _opened(path) as file:
+        return file.read()
+
+
+class Header(NamedTuple):
+    """What a picture file says of itself before it is decoded."""
+
+    format: str
+    height: int
+    width: int
+    """Turned upright, as `height` is."""
+    grey: bool
+    """Whether it is stored without colours."""
+
+
+def read_header(content: bytes) -> Header:
+    """Reads what a picture file says of itself, inside `bombs_are_errors`.
+
+    Raises:
+      BrokenPicture: if it is no picture of the known formats.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            # Of a PNG file Pillow would decode all pixels to look for an orientation behind them.
+            told = image.format != "PNG" or "exif" in image.info
+            turned = told and image.getexif().get(ExifTags.Base.Orientation, 1) in _LYING
+            width, height = reversed(image.size) if turned else image.size
+            return Header(image.format or "", height, width, image.mode[:1] in ("1", "L", "I", "F"))
+    except Exception as error:  # Pillow raises nearly anything on hostile bytes
+        raise BrokenPicture(_reason(error)) from error
 
 
 def decode(file: io.BytesIO | io.BufferedReader, channels: int, behind: int = 0) -> UInt8[np.ndarray, "h w c"]:

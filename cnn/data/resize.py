@@ -17,6 +17,14 @@ FILTERS = {
 RESIZES = ("exact", "pad", *FILTERS)
 
 
+class DoesNotFit(DataError):
+    """Says that a picture cannot be brought to the image shape as the config says; `shape` is its own."""
+
+    def __init__(self, message: str, shape: tuple[int, int, int]) -> None:
+        super().__init__(message)
+        self.shape = shape
+
+
 def fit_images(
     images: UInt8[np.ndarray, "n h w c"], *, image_shape: tuple[int, int, int], resize: str, what: str
 ) -> UInt8[np.ndarray, "n height width channels"]:
@@ -29,13 +37,14 @@ def fit_images(
       what: whose pictures these are, for the error.
 
     Raises:
-      DataError: if the channels differ, or if `resize` cannot bring this size to that one.
+      DoesNotFit: if the channels differ, or if `resize` cannot bring this size to that one.
     """
     height, width, channels = images.shape[1:]
     if channels != image_shape[2]:
-        raise DataError(
+        raise DoesNotFit(
             f"config.data.image_shape: {what} is {_size(images.shape[1:])}, got {tuple(image_shape)}. "
-            f"Set its last number to {channels}."
+            f"Set its last number to {channels}.",
+            images.shape[1:],
         )
     if (height, width) == tuple(image_shape[:2]):
         return images
@@ -49,9 +58,10 @@ def fit_images(
 def _pad(images: np.ndarray, image_shape: tuple[int, int, int], what: str) -> np.ndarray:
     rows, columns = (wanted - given for wanted, given in zip(image_shape[:2], images.shape[1:3], strict=True))
     if rows < 0 or columns < 0:
-        raise DataError(
+        raise DoesNotFit(
             f"config.data.resize: 'pad' cannot shrink, and {what} is {_size(images.shape[1:])}, "
-            f"got image_shape {tuple(image_shape)}. Resize with config.data.resize={_choices(FILTERS)}."
+            f"got image_shape {tuple(image_shape)}. Resize with config.data.resize={_choices(FILTERS)}.",
+            images.shape[1:],
         )
     padded = np.zeros((len(images), *image_shape), dtype=np.uint8)
     top, left = rows // 2, columns // 2
@@ -68,10 +78,11 @@ def _resize(images: np.ndarray, image_shape: tuple[int, int, int], kernel: Image
     return resized
 
 
-def _mismatch(given: tuple[int, ...], image_shape: tuple[int, int, int], what: str) -> DataError:
-    return DataError(
+def _mismatch(given: tuple[int, int, int], image_shape: tuple[int, int, int], what: str) -> DoesNotFit:
+    return DoesNotFit(
         f"config.data.image_shape: {what} is {_size(given)}, got {tuple(image_shape)}. "
-        f"Set it to {tuple(int(n) for n in given)}, or choose config.data.resize={_choices(RESIZES[1:])}."
+        f"Set it to {tuple(int(n) for n in given)}, or choose config.data.resize={_choices(RESIZES[1:])}.",
+        given,
     )
 
 
