@@ -128,11 +128,14 @@ class DataSummary:
         identity = f", identity {facts.identity[:12]}" if facts.identity else ""
         read = "all of them read"
         if facts.examined < facts.pictures:
-            read = f"{facts.examined:,} of them read, a fixed sample (--check reads all)"
-        return [
+            read = f"a fixed sample of {facts.examined:,} read, of which all but the counts is told"
+        lines = [
             f"{facts.name}{identity}",
             f"{facts.pictures:,} pictures, {read}, as {show(facts.image_shape)} by config.data.resize={facts.resize}",
         ]
+        if any(split.sizes for split in facts.splits.values()):
+            lines.append("sizes are height x width")
+        return lines
 
     def splits(self) -> Table:
         """Returns a line for each split: what there is, and how it is stored."""
@@ -321,8 +324,9 @@ def _augmented(
     mixed = permutation(SHEET_KEY, len(images), len(images))
     intensities = jnp.asarray(images[mixed], jnp.float32) / 255
     rows = jax.nn.one_hot(labels[mixed], int(labels.max()) + 1)
+    keys = jax.random.split(jax.random.key(seed), DRAWS)
+    chain = jax.jit(lambda key: augment(tuple(kinds), intensities, rows, key)[0])
     made = np.zeros((DRAWS, *images.shape), np.uint8)
-    for draw in range(DRAWS):
-        changed, _ = augment(tuple(kinds), intensities, rows, jax.random.fold_in(jax.random.key(seed), draw))
-        made[draw][mixed] = np.round(np.clip(np.asarray(changed), 0, 1) * 255).astype(np.uint8)
+    for of_draw, key in zip(made, keys, strict=True):
+        of_draw[mixed] = np.round(np.asarray(chain(key)) * 255).astype(np.uint8)
     return made

@@ -73,6 +73,8 @@ def _asked(config: DataAlone, flags: Mapping[str, str]) -> _Asked:
 def _show(found: api_data.DataSummary, config: DataAlone) -> None:
     facts = found.facts
     _say(found.lines())
+    if facts.examined < facts.pictures:
+        print("--check reads all")
     print()
     header, lines = found.splits()
     tables.table(header, lines, right=header[1:2], title=1)

@@ -32,7 +32,8 @@ def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
       DataError: if the data are missing, broken, or unlike what the config says.
     """
     source = sources.read(data)
-    check_classes(source, data)
+    if refusal := wrong_classes(source, data):
+        raise DataError(refusal)
     return of_source(source, data, memory_budget)
 
 
@@ -74,15 +75,12 @@ def _identity(source: Source, data: DataSpec) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def check_classes(source: Source, data: DataSpec) -> None:
-    """Checks how many classes there are.
-
-    Raises:
-      DataError: the config says another number.
-    """
+def wrong_classes(source: Source, data: DataSpec) -> str:
+    """Returns what is to be said where the config says another number of classes; empty where it does not."""
     found = len(source.class_names)
-    if found != data.classes:
-        raise DataError(f"config.data.classes: {data.name} has {found} classes, got {data.classes}. Set it to {found}.")
+    if found == data.classes:
+        return ""
+    return f"config.data.classes: {data.name} has {found} classes, got {data.classes}. Set it to {found}."
 
 
 def _check_not_empty(parts: tuple[Part, Part], name: str) -> None:

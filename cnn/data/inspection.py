@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
@@ -225,24 +225,44 @@ def _stored(split: Split) -> tuple[Part, np.ndarray]:
 
 
 def _open(data: DataSpec) -> _Opened:
-    """Lists data, with another shape and number of classes where those of the config do not fit."""
+    """Lists data, with other values of those fields of the config that they do not fit."""
     refusals: dict[str, str] = {}
     reading = dataclasses.replace(data, loading="stream", on_error="skip")
     while True:
+        source = None
         try:
             source = sources.read(reading)
-            try:
-                datasets.check_classes(source, reading)
-            except DataError as error:
-                refusals["classes"] = str(error)
+            if refusal := datasets.wrong_classes(source, reading):
+                refusals["classes"] = refusal
                 reading = dataclasses.replace(reading, classes=len(source.class_names))
             return _Opened(datasets.of_source(source, reading), reading, refusals)
-        except DoesNotFit as error:
-            if reading.image_shape == error.shape:
+        except DataError as error:
+            field, fitting = _fitting(error, reading, source is not None, "image_shape" in refusals)
+            if field in refusals:
                 raise
-            refusals.setdefault("image_shape", str(error))
-            resize = "bilinear" if reading.resize in ("exact", "pad") else reading.resize
-            reading = dataclasses.replace(reading, image_shape=error.shape, resize=resize)
+            refusals[field] = str(error)
+            reading = dataclasses.replace(reading, **fitting)
+
+
+def _fitting(error: DataError, data: DataSpec, listed: bool, has_shape: bool) -> tuple[str, dict[str, Any]]:
+    """Returns the field of the config that may be to blame for an error, and values with which to try again.
+
+    Args:
+      error: what reading the data told.
+      data: how they were read.
+      listed: whether their source could be.
+      has_shape: whether the shape is already one of theirs.
+
+    Raises:
+      DataError: no field is.
+    """
+    if isinstance(error, DoesNotFit) and has_shape and error.shape[2] == data.image_shape[2]:
+        return "resize", {"resize": "bilinear"}
+    if isinstance(error, DoesNotFit):
+        return "image_shape", {"image_shape": error.shape}
+    if listed and data.valid_fraction:
+        return "valid_fraction", {"valid_fraction": 0.0}
+    raise error
 
 
 def _rows(number: int, split: Split, whole: bool) -> Int64[np.ndarray, " rows"]:
