@@ -1,6 +1,7 @@
 """Data before training: loaded as arrays, looked at, and drawn on a sheet."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -325,8 +326,8 @@ def _augmented(
     intensities = jnp.asarray(images[mixed], jnp.float32) / 255
     rows = jax.nn.one_hot(labels[mixed], int(labels.max()) + 1)
     keys = jax.random.split(jax.random.key(seed), DRAWS)
-    chain = jax.jit(lambda key: augment(tuple(kinds), intensities, rows, key)[0])
+    chain = jax.jit(functools.partial(augment, tuple(kinds)))
     made = np.zeros((DRAWS, *images.shape), np.uint8)
     for of_draw, key in zip(made, keys, strict=True):
-        of_draw[mixed] = np.round(np.asarray(chain(key)) * 255).astype(np.uint8)
+        of_draw[mixed] = np.round(np.asarray(chain(intensities, rows, key)[0]) * 255).astype(np.uint8)
     return made

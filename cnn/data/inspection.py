@@ -412,12 +412,12 @@ def _remarks(facts: Facts) -> Iterator[str]:
         lacking = [each for n, each in by_count if n == 0]
         few = [f"{each} ({n})" for n, each in by_count if 0 < n < FEW]
         if lacking and any(split.counts):
-            yield f"{name} has no pictures of {len(lacking)} of {len(by_count)} classes: {shorten(lacking)}"
+            yield f"{name} has no pictures of {len(lacking):,} of {len(by_count):,} classes: {shorten(lacking, NAMED)}"
         if few:
             told = "learned" if name == "train" else "measured"
             yield (
-                f"{name} has fewer than {FEW} pictures of {len(few)} of {len(by_count)} classes, and what is {told} "
-                f"of them is mostly chance: {shorten(few)}"
+                f"{name} has fewer than {FEW} pictures of {len(few):,} of {len(by_count):,} classes, and what is {told} "
+                f"of them is mostly chance: {shorten(few, NAMED)}"
             )
     yield from _twice(facts)
     yield from _colours(facts)

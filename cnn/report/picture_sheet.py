@@ -20,7 +20,7 @@ CELL, LARGEST = 64, 128
 GAP, BLOCK, MARGIN, NAMES = 4, 16, 16, 180
 """Pixels between pictures, between classes, around the sheet, and the most that names take."""
 TITLE, TEXT, SMALL = 18, 15, 13
-FAINT = colormap.rgb("6b6b6b")
+FAINT, FRAME = colormap.rgb("6b6b6b"), colormap.rgb("d0d0d0")
 FONTS = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -77,8 +77,9 @@ def draw(rows: Sequence[SheetRow], image_shape: tuple[int, int, int], title: str
             below = (picture, *(row.draws[column] if row.draws else ()))
             for line, pixels in enumerate(below):
                 # Draws stand a little apart from the picture that they are made of.
-                at = left + column * (width + GAP), top + line * (height + GAP) + GAP * bool(line)
-                sheet.paste(_painted(pixels, (height, width)), at)
+                x, y = left + column * (width + GAP), top + line * (height + GAP) + GAP * bool(line)
+                pen.rectangle((x - 1, y - 1, x + width, y + height), outline=FRAME)  # else pale ones have no edge
+                sheet.paste(_painted(pixels, (height, width)), (x, y))
         top += tall + BLOCK
     return sheet
 
