@@ -35,8 +35,11 @@ class DataSpec:
     classes: Classes
     class_names: tuple[str, ...] = ()
     """One for each label, from 0 on, where the source has numbers alone; empty: its own names, or the numbers."""
-    resize: Literal["exact", "pad", "nearest", "bilinear", "bicubic", "lanczos"] = "exact"
-    """How a picture of another size becomes `image_shape`."""
+    resize: Literal["exact", "pad", "nearest", "bilinear", "bicubic", "lanczos", "cover"] = "exact"
+    """How a picture of another size becomes `image_shape`; cover keeps the proportions, and the middle alone."""
+    decode: Literal["full", "scaled"] = "full"
+    """JPEG files are decoded to all of their pixels, or to so many eighths of their size as `resize` needs: faster, and
+    slightly other pixels."""
     valid_fraction: Rate = 0.1
     """The part of every class of train that becomes valid."""
     train_on: Literal["train", "train+valid"] = "train"
