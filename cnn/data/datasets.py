@@ -62,6 +62,8 @@ def _identity(source: Source, data: DataSpec) -> str:
         ["own", data.train_on] if source.valid else ["stratified", VALID_KEY, float(data.valid_fraction), data.train_on]
     )
     facts = [source.fingerprint, source.class_names, [int(n) for n in data.image_shape], data.resize, validation]
+    if data.decode != "full":
+        facts.append(["decode", data.decode])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

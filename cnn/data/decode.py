@@ -204,7 +204,8 @@ def _decoded(file: io.BytesIO | io.BufferedReader, image: Image.Image, least: tu
         encoded = file.getbuffer() if isinstance(file, io.BytesIO) else file.read(MAX_BYTES)
         picture = decode_plain(encoded, image, least)
         if picture is not None:
-            picture.info = image.info
+            # Its own, not the bytes of it: Pillow passes over broken EXIF as it opens a file, and at no other time.
+            picture.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
             return picture
         if least is not None:
             image.draft(image.mode, least)
