@@ -171,10 +171,10 @@ def test_pictures_of_several_sizes_are_told_to_be_resized(messy, capsys):
     assert code == 2
     assert (
         "  config.data.image_shape: 1 of 52 pictures do not fit it with config.data.resize=exact, most (51) are 12x16 "
-        "(height x width), got (12, 16, 3). Set config.data.resize to bilinear, or take the others away.\n"
+        "(height x width), got (12, 16, 3). Set config.data.resize to cover.\n"
     ) in out
     code, out = look(messy, "--config.data.classes=3", "--config.data.image_shape=(8, 8, 3)", capsys=capsys)
-    assert "Set it to (12, 16, 3), and config.data.resize to bilinear for the others.\n" in out
+    assert "Set it to (12, 16, 3), and config.data.resize to cover for the others.\n" in out
     code, _ = look(messy, *SETTLED, capsys=capsys)
     assert code == 0
 
@@ -195,8 +195,9 @@ def test_of_large_pictures_a_smaller_size_is_proposed(tmp_path, capsys):
         save(tmp_path / name, picture(len(name), (300, 400)))
     code, out = look(tmp_path, "--config.data.classes=2", capsys=capsys)
     assert code == 2
-    assert "Set it to (96, 128, 1), say, and config.data.resize to bilinear, or to (300, 400, 1).\n" in out
-    assert "3 pictures, all of them read, as 96x128x1 by config.data.resize=bilinear" in out
+    proposed = "Set it to (300, 400, 1), or to fewer pixels and config.data.resize to cover, such as (96, 128, 1).\n"
+    assert proposed in out
+    assert "3 pictures, all of them read, as 96x128x1 by config.data.resize=cover" in out
 
 
 def test_broken_pictures_are_named_and_refused_unless_they_may_be_skipped(messy, capsys):
@@ -387,11 +388,15 @@ def test_the_sheet_shows_a_fixed_choice_of_each_class_pixel_by_pixel(pets, tmp_p
     assert sheet.read_bytes() == content
 
 
-def count_of(whole, part):
-    """Counts the places of a picture in another."""
+def places(whole, part):
+    """Returns the rows and columns at which a picture begins in another."""
     height, width = part.shape[:2]
     starts = np.argwhere((whole == part[0, 0]).all(axis=2) & np.roll(whole == part[0, -1], 1 - width, 1).all(axis=2))
-    return sum(np.array_equal(whole[y : y + height, x : x + width], part) for y, x in starts)
+    return [(y, x) for y, x in starts if np.array_equal(whole[y : y + height, x : x + width], part)]
+
+
+def count_of(whole, part):
+    return len(places(whole, part))
 
 
 def test_the_sheet_leaves_out_pictures_that_cannot_be_used(messy, tmp_path, capsys):
@@ -421,6 +426,40 @@ def test_mixing_takes_a_picture_of_the_sheet_that_is_another():
     plain, mixed = (np.asarray(loaded.sheet(columns=4, augmented=augmented)) for augmented in (False, True))
     assert mixed.shape[0] > 3 * plain.shape[0]
     assert np.array_equal(np.asarray(loaded.sheet(columns=4, augmented=True)), mixed)
+
+
+@pytest.mark.slow(seconds=2)
+def test_of_pictures_that_are_held_larger_the_centre_is_told_and_drawn_and_training_crops(pets, tmp_path, capsys):
+    held = ("--config.data.classes=3", "--config.data.image_shape=(8, 8, 3)", "--config.data.stored_size=(12, 16)")
+    sheet = tmp_path / "sheet.png"
+    crop = ("--config.data.augment=random_crop(0)", f"--sheet={sheet}", "--augmented", "--columns=4")
+    code, facts = told(pets, *held, *crop, capsys=capsys)
+    assert code == 0 and facts["image_shape"] == [8, 8, 3] and facts["memory"]["need"] == 47 * 12 * 16 * 3
+    whole = stacked(pets / "train")
+    middle = whole[:, 2:10, 4:12].reshape(-1, 3) / 255
+    np.testing.assert_allclose([facts["mean"], facts["std"]], [middle.mean(axis=0), middle.std(axis=0)], atol=1e-12)
+    pixels = np.asarray(Image.open(sheet))
+    enlarged = [np.kron(each[2:10, 4:12], np.ones((8, 8, 1), np.uint8)) for each in whole]
+    # A crop may be the centre: the picture itself stands above those.
+    found = [(each, at) for each, large in zip(whole, enlarged, strict=True) for at in places(pixels, large)[:1]]
+    assert len(found) == 12
+    for each, (y, x) in found:
+        crops = [each[top : top + 8, left : left + 8] for top in range(5) for left in range(9)]
+        for draw in range(1, 1 + api_data.DRAWS):
+            top = y + draw * (64 + picture_sheet.GAP) + picture_sheet.GAP
+            below = pixels[top : top + 64 : 8, x : x + 64 : 8]
+            assert any(np.array_equal(below, crop) for crop in crops)
+
+
+def test_pictures_that_are_not_of_the_size_to_be_held_are_told_to_be_cut(pets, capsys):
+    held = ("--config.data.classes=3", "--config.data.image_shape=(8, 8, 3)", "--config.data.stored_size=(10, 10)")
+    code, out = look(pets, *held, capsys=capsys)
+    assert code == 2
+    assert (
+        "  config.data.stored_size: 47 of 47 pictures do not fit it with config.data.resize=exact, all are 12x16 "
+        "(height x width), got (10, 10). Set config.data.resize to cover.\n"
+    ) in out
+    assert look(pets, *held, "--config.data.resize=cover", capsys=capsys)[0] == 0
 
 
 def many(tmp_path, classes):
@@ -464,8 +503,8 @@ def test_names_that_cannot_be_drawn_are_said_with_their_numbers(tmp_path, capsys
 
 def test_a_long_name_is_cut_and_a_class_without_pictures_keeps_its_row():
     rows = [
-        picture_sheet.SheetRow(0, "x" * 200, 0, []),
-        picture_sheet.SheetRow(1, "b", 1, [np.full((300, 200, 1), 9, np.uint8)]),
+        picture_sheet.SheetRow(0, "x" * 200, 0, np.zeros((0, 300, 200, 1), np.uint8)),
+        picture_sheet.SheetRow(1, "b", 1, np.full((1, 300, 200, 1), 9, np.uint8)),
     ]
     drawn = picture_sheet.draw(rows, (300, 200, 1), "train")
     assert drawn.width < 400
@@ -516,12 +555,13 @@ def test_a_header_tells_format_size_and_colours(kind, grey):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_header_tells_the_size_of_the_picture_that_is_read(kind, orientation):
+def test_a_header_tells_the_size_of_the_picture_that_is_read(tmp_path, kind, orientation):
     stream, exif = io.BytesIO(), Image.Exif()
     exif[0x112] = orientation
     Image.fromarray(picture(0, (5, 9))).save(stream, kind, exif=exif)
     header = decode.read_header(stream.getvalue())
-    assert (header.height, header.width) == decode.decode(io.BytesIO(stream.getvalue()), 3).shape[:2]
+    (tmp_path / "picture").write_bytes(stream.getvalue())
+    assert (header.height, header.width) == decode.read_whole(tmp_path / "picture", 3).shape[:2]
 
 
 def test_what_is_no_picture_has_no_header(tmp_path):
@@ -549,4 +589,4 @@ def test_of_arrays_of_two_sizes_both_are_told(tmp_path, capsys):
         "config.data.image_shape: train of uneven is 8x8x1, got (7, 7, 1).",
         "config.data.image_shape: test of uneven is 9x9x1, got (8, 8, 1).",
     ]
-    assert (facts["image_shape"], facts["resize"]) == ([8, 8, 1], "bilinear")
+    assert (facts["image_shape"], facts["resize"]) == ([8, 8, 1], "cover")

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from PIL import Image
 
 from cnn.api import notebook_html
 from cnn.config import files, sections
 from cnn.config.files import ConfigLike
 from cnn.data.order import permutation
-from cnn.data.types import Dataset, Split, take_images
+from cnn.data.types import UNUSABLE, Dataset, Split, take_images
 from cnn.layers.base import show
 from cnn.report import colormap, picture_sheet
 
@@ -274,18 +274,19 @@ def sheet(
     """
     shown = min(classes, len(dataset.class_names))
     chosen = [_chosen(dataset.train, label, columns) for label in range(shown)]
-    labels = np.repeat(np.arange(shown), list(map(len, chosen)))
-    draws = _augmented(augment, np.concatenate(chosen), labels, seed) if augment and len(labels) else None
-    counts = dataset.train.counts(len(dataset.class_names))
-    rows, first = [], 0
-    for label, pictures in enumerate(chosen):
-        here = range(first, first + len(pictures))
-        below = [list(draws[:, row]) for row in here] if draws is not None else []
-        rows.append(
-            picture_sheet.SheetRow(label, dataset.class_names[label], int(counts[label]), list(pictures), below)
-        )
-        first += len(pictures)
     shape = dataset.train.images.shape[1:]
+    counts = dataset.train.counts(len(dataset.class_names))
+    pictures = [take_images(dataset.train.images, rows) for rows in chosen]
+    draws: list[np.ndarray] | list[None] = [None] * shown
+    if augment and any(map(len, chosen)):
+        larger = take_images(dataset.training.images, np.concatenate(chosen))
+        labels = np.repeat(np.arange(shown), list(map(len, chosen)))
+        made = _augmented(augment, larger, labels, shape[:2], seed).swapaxes(0, 1)
+        draws = np.split(made, np.cumsum(list(map(len, chosen)))[:-1])
+    rows = [
+        picture_sheet.SheetRow(label, dataset.class_names[label], int(counts[label]), pictures[label], draws[label])
+        for label in range(shown)
+    ]
     of = f", the first {shown} of {len(dataset.class_names):,} classes" if shown < len(dataset.class_names) else ""
     title = f"train: {len(dataset.train):,} pictures of {show(shape)}{of}"
     title += f"; below each {DRAWS} augmented ones" if augment else ""
@@ -297,23 +298,24 @@ def png(picture: Image.Image) -> bytes:
     return colormap.png(np.asarray(picture))
 
 
-def _chosen(split: Split, label: int, columns: int) -> UInt8[np.ndarray, "pictures height width channels"]:
-    """Returns pictures of a class that can be used, a fixed choice."""
-    rows = np.flatnonzero(split.labels == label)
-    order = rows[permutation(SHEET_KEY, label, len(rows))]
-    found: list[np.ndarray] = []
-    for start in range(0, len(order), max(columns, 1)):
-        if len(found) >= columns:
-            break
-        tried = order[start : start + columns]
-        images = take_images(split.images, tried)
-        found += [image for image, usable in zip(images, split.marked(tried) >= 0, strict=True) if usable]
-    shape = split.images.shape[1:]
-    return np.stack(found[:columns]) if found else np.zeros((0, *shape), np.uint8)
+def _chosen(split: Split, label: int, columns: int) -> Int64[np.ndarray, " chosen"]:
+    """Returns the rows of pictures of a class that can be used, a fixed choice."""
+    of_class = np.flatnonzero(split.labels == label)
+    order = of_class[permutation(SHEET_KEY, label, len(of_class))]
+    chosen = order[:0]
+    while len(order) and len(chosen) < columns:
+        tried, order = order[: columns - len(chosen)], order[columns - len(chosen) :]
+        take_images(split.images, tried)  # only reading them tells which cannot be used
+        chosen = np.concatenate([chosen, tried[split.marked(tried) != UNUSABLE]])
+    return chosen
 
 
 def _augmented(
-    kinds: Sequence[Any], images: UInt8[np.ndarray, "n height width channels"], labels: np.ndarray, seed: int
+    kinds: Sequence[Any],
+    images: UInt8[np.ndarray, "n rows columns channels"],
+    labels: Int64[np.ndarray, " n"],
+    size: tuple[int, int],
+    seed: int,
 ) -> UInt8[np.ndarray, "draws n height width channels"]:
     """Returns what a chain of augmentations makes of pictures, so many times, as a training step would."""
     import jax
@@ -325,9 +327,8 @@ def _augmented(
     mixed = permutation(SHEET_KEY, len(images), len(images))
     intensities = jnp.asarray(images[mixed], jnp.float32) / 255
     rows = jax.nn.one_hot(labels[mixed], int(labels.max()) + 1)
-    keys = jax.random.split(jax.random.key(seed), DRAWS)
-    chain = jax.jit(functools.partial(augment, tuple(kinds)))
-    made = np.zeros((DRAWS, *images.shape), np.uint8)
-    for of_draw, key in zip(made, keys, strict=True):
+    chain = jax.jit(functools.partial(augment, tuple(kinds), size=size))
+    made = np.zeros((DRAWS, len(images), *size, images.shape[3]), np.uint8)
+    for of_draw, key in zip(made, jax.random.split(jax.random.key(seed), DRAWS), strict=True):
         of_draw[mixed] = np.round(np.asarray(chain(intensities, rows, key)[0]) * 255).astype(np.uint8)
     return made

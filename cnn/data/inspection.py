@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from cnn.data import datasets, sources
+from cnn.data import datasets
 from cnn.data.decode import Header, bombs_stay_errors, read_content, read_header
 from cnn.data.encoded import shorten
 from cnn.data.order import permutation
 from cnn.data.parts import should_stream
 from cnn.data.resize import DoesNotFit
-from cnn.data.types import DataError, Dataset, DataSpec, Part, Split, Stored
+from cnn.data.types import DataError, Dataset, DataSpec, Part, Split, Stored, centre
 
 SPLITS = ("train", "valid", "test")
 READ_WHOLE = 5_000
@@ -208,8 +208,8 @@ def inspect(data: DataSpec, memory_budget: float = math.inf, *, whole: bool = Fa
         refusals=tuple(refusals),
         remarks=(),
         notes=dataset.notes,
-        streams=should_stream(data.loading, pictures, reading.image_shape, memory_budget),
-        memory=(pictures * math.prod(reading.image_shape), memory_budget),
+        streams=should_stream(data.loading, pictures, reading.stored_shape, memory_budget),
+        memory=(pictures * math.prod(reading.stored_shape), memory_budget),
     )
     return dataclasses.replace(facts, remarks=tuple(_remarks(facts))), dataset
 
@@ -231,7 +231,7 @@ def _open(data: DataSpec) -> _Opened:
     while True:
         source = None
         try:
-            source = sources.read(reading)
+            source = datasets.read(reading)
             if refusal := datasets.wrong_classes(source, reading):
                 refusals["classes"] = refusal
                 reading = dataclasses.replace(reading, classes=len(source.class_names))
@@ -257,9 +257,9 @@ def _fitting(error: DataError, data: DataSpec, listed: bool, has_shape: bool) ->
       DataError: no field is.
     """
     if isinstance(error, DoesNotFit) and has_shape and error.shape[2] == data.image_shape[2]:
-        return "resize", {"resize": "bilinear"}
+        return "resize", {"resize": "cover"}
     if isinstance(error, DoesNotFit):
-        return "image_shape", {"image_shape": error.shape}
+        return "image_shape", {"image_shape": error.shape, "stored_size": ()}
     if listed and data.valid_fraction:
         return "valid_fraction", {"valid_fraction": 0.0}
     raise error
@@ -298,30 +298,32 @@ def _misfit(data: DataSpec, channels: int, headers: Sequence[Header]) -> tuple[s
       channels: that the source gives.
       headers: of the pictures that were looked at.
     """
-    height, width, _ = data.image_shape
+    height, width, _ = data.stored_shape
     sizes = Counter((header.height, header.width) for header in headers)
-    larger = {"exact": lambda h, w: (h, w) != (height, width), "pad": lambda h, w: h > height or w > width}
-    unlike = sum(count for size, count in sizes.items() if data.resize in larger and larger[data.resize](*size))
+    misfits = {"exact": lambda h, w: (h, w) != (height, width), "pad": lambda h, w: h > height or w > width}
+    unlike = sum(count for size, count in sizes.items() if data.resize in misfits and misfits[data.resize](*size))
     if not unlike or (data.on_error == "skip" and unlike < len(headers)):
         return None
     (common, count), alike = sizes.most_common(1)[0], len(sizes) == 1
-    shape = (*common, channels)
-    remedy = f"Set it to {shape}" + ("" if alike else ", and config.data.resize to bilinear for the others")
-    if max(common) > LARGE:
-        scale = SMALLER / max(common)
-        shape = (max(1, round(common[0] * scale)), max(1, round(common[1] * scale)), channels)
-        remedy = (
-            f"Set it to {shape}, say, and config.data.resize to bilinear, or to ({common[0]}, {common[1]}, {channels})"
-        )
-    elif common == (height, width):
-        remedy = "Set config.data.resize to bilinear, or take the others away"
-    most = f"{'all' if alike else f'most ({count})'} are {common[0]}x{common[1]} (height x width)"
-    refusal = (
-        f"config.data.image_shape: {unlike} of {len(headers)} pictures do not fit it with config.data.resize="
-        f"{data.resize}, {most}, got {tuple(data.image_shape)}. {remedy}."
+    field = "stored_size" if data.stored_size else "image_shape"
+    fitting: dict[str, Any] = {"image_shape": (*common, channels), "resize": data.resize if alike else "cover"}
+    remedy = f"Set it to {fitting['image_shape']}" + (
+        "" if alike else ", and config.data.resize to cover for the others"
     )
-    resize = data.resize if alike and max(common) <= LARGE else "bilinear"
-    return refusal, dataclasses.replace(data, image_shape=shape, resize=resize)
+    if data.stored_size or common == (height, width):
+        fitting = {"image_shape": (*data.image_shape[:2], channels), "resize": "cover"}
+        remedy = "Set config.data.resize to cover"
+    elif max(common) > LARGE:
+        smaller = (max(1, round(side * SMALLER / max(common))) for side in common)
+        remedy = f"Set it to {(*common, channels)}, or to fewer pixels and config.data.resize to cover"
+        fitting = {"image_shape": (*smaller, channels), "resize": "cover"}
+        remedy += f", such as {fitting['image_shape']}"
+    most = f"{'all' if alike else f'most ({count:,})'} are {common[0]}x{common[1]} (height x width)"
+    refusal = (
+        f"config.data.{field}: {unlike:,} of {len(headers):,} pictures do not fit it with config.data.resize="
+        f"{data.resize}, {most}, got {tuple(data.stored_size or data.image_shape)}. {remedy}."
+    )
+    return refusal, dataclasses.replace(data, **fitting)
 
 
 class _Decoded(NamedTuple):
@@ -343,7 +345,7 @@ def _decoded(split: Split, rows: np.ndarray) -> _Decoded:
     for start in range(0, len(of_part), step):
         chunk = of_part[start : start + step]
         images, _, found = part.read(chunk, os.cpu_count() or 1)
-        usable = images[[int(row) not in found for row in chunk]]
+        usable = centre(images, shape[:2])[[int(row) not in found for row in chunk]]
         for channel, counts in enumerate(histogram):
             counts += np.bincount(usable[..., channel].ravel(), minlength=256)
         errors |= found
@@ -416,8 +418,8 @@ def _remarks(facts: Facts) -> Iterator[str]:
         if few:
             told = "learned" if name == "train" else "measured"
             yield (
-                f"{name} has fewer than {FEW} pictures of {len(few):,} of {len(by_count):,} classes, and what is {told} "
-                f"of them is mostly chance: {shorten(few, NAMED)}"
+                f"{name} has fewer than {FEW} pictures of {len(few):,} of {len(by_count):,} classes, and what is "
+                f"{told} of them is mostly chance: {shorten(few, NAMED)}"
             )
     yield from _twice(facts)
     yield from _colours(facts)

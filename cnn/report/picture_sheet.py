@@ -6,7 +6,7 @@ or else as the class's number.
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
@@ -47,14 +47,14 @@ class SheetRow:
       name: its name.
       count: how many pictures it has, those that are not shown included.
       pictures: some of them.
-      draws: of each picture, what training made of it, so many times.
+      draws: what training made of each picture, so many times; `None` to show none.
     """
 
     label: int
     name: str
     count: int
-    pictures: Sequence[UInt8[np.ndarray, "height width channels"]]
-    draws: Sequence[Sequence[UInt8[np.ndarray, "height width channels"]]] = field(default=())
+    pictures: UInt8[np.ndarray, "pictures height width channels"]
+    draws: UInt8[np.ndarray, "pictures draws height width channels"] | None = None
 
 
 def draw(rows: Sequence[SheetRow], image_shape: tuple[int, int, int], title: str) -> Image.Image:
@@ -74,8 +74,8 @@ def draw(rows: Sequence[SheetRow], image_shape: tuple[int, int, int], title: str
         pen.text((MARGIN, top), _cut(name, font, beside), colormap.INK, font)
         pen.text((MARGIN, top + TEXT + 6), f"{row.count:,}", FAINT, _font(SMALL))
         for column, picture in enumerate(row.pictures):
-            below = (picture, *(row.draws[column] if row.draws else ()))
-            for line, pixels in enumerate(below):
+            drawn = () if row.draws is None else row.draws[column]
+            for line, pixels in enumerate((picture, *drawn)):
                 # Draws stand a little apart from the picture that they are made of.
                 x, y = left + column * (width + GAP), top + line * (height + GAP) + GAP * bool(line)
                 pen.rectangle((x - 1, y - 1, x + width, y + height), outline=FRAME)  # else pale ones have no edge
@@ -101,7 +101,7 @@ def _painted(pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
 
 
 def _height(row: SheetRow, height: int) -> int:
-    lines = 1 + max((len(draws) for draws in row.draws), default=0)
+    lines = 1 if row.draws is None else 1 + row.draws.shape[1]
     return max(lines * (height + GAP) + GAP * (lines > 1), TEXT + SMALL + 10)
 
 
