@@ -58,7 +58,9 @@ def dataset(values: Config, workdir: Path, split: str, data_dir: str | None = No
     found = preflight.load_data(dataclasses.replace(values.data, data_dir=data_dir or values.data.data_dir))
     found = recorded_data.in_order(workdir, found)
     if not len(getattr(found, split)):
-        raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])
+        why = "config.data.valid_fraction is 0" if split == "valid" else "the data have no test split"
+        others = [name for name in SPLITS if len(getattr(found, name))]
+        raise ConfigError([f"--split: {split} is empty, {why}. Use {' or '.join(others)}"])
     recorded_data.recall_bad_examples(workdir, found)
     return found
 

@@ -75,9 +75,7 @@ def _taken(whole: Split, rows: np.ndarray) -> Split:
     return whole if len(rows) == len(whole) else whole.take(rows)
 
 
-def _contents(
-    parts: Sequence[Part], source: Source, data: DataSpec, cut: splits.Cut
-) -> dict[str, copies.Contents]:
+def _contents(parts: Sequence[Part], source: Source, data: DataSpec, cut: splits.Cut) -> dict[str, copies.Contents]:
     """Returns what is known of the bytes of each split's pictures, as far as the source knows them."""
     if not source.contents:
         return {}

@@ -65,7 +65,7 @@ class Lines:
 
 @source
 class Folder:
-    """Pictures in folders: `data_dir`/train/<class>/, with /test/ and /valid/ beside it, or `data_dir`/<class>/ alone."""
+    """Pictures in folders: `data_dir`/train/<class>/ with test/ and valid/ beside it, or `data_dir`/<class>/ alone."""
 
     def at_hand(self, data: DataSpec) -> bool:
         """Tells whether the data are there, or could only be fetched."""

@@ -1,7 +1,7 @@
 """The three splits: a source's own ones, or stratified parts of its train; folds, and how much of train is used.
 
-Rows are chosen by fixed shuffles, class by class, so that runs of every seed share their splits. Test is cut first, then
-valid, and of what is left as many as `limit` says: test is the same for every fold, and both are for every limit.
+Rows are chosen by fixed shuffles, class by class, so that runs of every seed share their splits. Test is cut first,
+then valid, and of what is left as many as `limit` says: test is the same for every fold, and both are for every limit.
 """
 
 import dataclasses
@@ -66,7 +66,10 @@ def problems(data: DataSpec) -> Iterator[tuple[str, str]]:
     """Yields the field and what is wrong with it, of the fields that say how splits are cut."""
     try:
         if parse_fold(data.fold) and data.valid == "own":
-            yield "fold", f'cuts valid from train, but data.valid is "own", got {data.fold!r}. Set data.valid to "auto".'
+            yield (
+                "fold",
+                f'cuts valid from train, but data.valid is "own", got {data.fold!r}. Set data.valid to "auto".',
+            )
     except ValueError as error:
         yield "fold", str(error)
     if data.limit >= 1 and data.limit % 1:
@@ -265,15 +268,14 @@ def _part(fraction: float, count: int) -> int:
     return int(np.floor(fraction * count + 0.5))
 
 
-def _note_spared(
-    field: str, labels: Int32[np.ndarray, " n"], fraction: float, names: Sequence[str]
-) -> Iterable[str]:
+def _note_spared(field: str, labels: Int32[np.ndarray, " n"], fraction: float, names: Sequence[str]) -> Iterable[str]:
     counts = np.bincount(labels, minlength=len(names))
-    spared = [(name, count) for name, count in zip(names, counts, strict=True) if count and _part(fraction, count) == count]
+    named = zip(names, counts, strict=True)
+    spared = [(name, count) for name, count in named if count and _part(fraction, count) == count]
     if spared:
         yield (
-            f"config.data.{field}: {fraction:g} would take every picture of {len(spared)} of {len(names)} classes out of "
-            f"training, so one of each stays there: {_counted(spared)}."
+            f"config.data.{field}: {fraction:g} would take every picture of {len(spared)} of {len(names)} classes out "
+            f"of training, so one of each stays there: {_counted(spared)}."
         )
 
 
@@ -282,8 +284,8 @@ def _note_small(labels: Int32[np.ndarray, " n"], fold: Fold, names: Sequence[str
     small = [(name, count) for name, count in zip(names, counts, strict=True) if 0 < count < fold.of]
     if small:
         yield (
-            f"config.data.fold: {len(small)} of {len(names)} classes have fewer pictures than there are folds, {fold.of}, "
-            f"so some folds validate without them: {_counted(small)}."
+            f"config.data.fold: {len(small)} of {len(names)} classes have fewer pictures than there are folds, "
+            f"{fold.of}, so some folds validate without them: {_counted(small)}."
         )
     if single := [name for name, count in small if count == 1]:
         yield f"config.data.fold: the only picture of a class stays in train in every fold: {_some(single)}."

@@ -45,8 +45,8 @@ def read(*, name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, i
     parts = _parts(builder, name)
     for part in parts:
         _check_shards(builder, part, name)
-    made = [TfdsPart(builder, part, keys, name, image_shape, resize) for part in parts]
-    train, test, valid = (*made, None, None)[:3]
+    train, *others = (TfdsPart(builder, part, keys, name, image_shape, resize) for part in parts)
+    test, valid = (*others, None, None)[:2]
     features: Any = builder.info.features
     class_names, note = tuple(features[keys[1]].names), VALID_USED.format(name=name)
     return Source(train, test, class_names, fingerprint(builder, parts), valid=valid, valid_note=note)

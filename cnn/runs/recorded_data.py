@@ -62,6 +62,11 @@ def image_spec(workdir: Path, data: sections.Data, invert: str) -> ImageSpec:
     return ImageSpec(data.image_shape, data.resize, recorded(workdir).get("background"), invert)
 
 
+def validates(workdir: Path, data: sections.Data) -> bool:
+    """Tells whether a run's data had a validation split; where it does not say, whether its config cut one."""
+    return bool(recorded(workdir).get("examples", {}).get("valid", data.valid_fraction))
+
+
 def is_other(workdir: Path, identity: str) -> bool:
     """Tells whether data are known to be others than those of the run."""
     return recorded(workdir).get("identity", identity) != identity
