@@ -14,7 +14,7 @@ import numpy as np
 from cnn.data import copies, sources, splits
 from cnn.data.bad_examples import BadExamples
 from cnn.data.parts import into_memory, on_demand, parts_of, should_stream
-from cnn.data.types import DataError, Dataset, DataSpec, Part, Source, Split
+from cnn.data.types import DataError, Dataset, DataSpec, OtherClasses, Part, Source, Split
 
 BROKEN = "config.data.data_dir"
 """The field that a refusal of broken pictures names."""
@@ -94,7 +94,8 @@ def _contents(parts: Sequence[Part], source: Source, data: DataSpec, cut: splits
 def _check_classes(source: Source, data: DataSpec) -> None:
     found = len(source.class_names)
     if found != data.classes:
-        raise DataError(f"config.data.classes: {data.name} has {found} classes, got {data.classes}. Set it to {found}.")
+        message = f"config.data.classes: {data.name} has {found} classes, got {data.classes}. Set it to {found}."
+        raise OtherClasses(message, source.class_names)
 
 
 def _check_not_empty(parts: Sequence[Part], name: str) -> None:

@@ -33,7 +33,7 @@ def permutations(seed: int, first: int, count: int, n: int) -> Int64[np.ndarray,
     # A Philox generator makes four words for each number it counts, and can begin at any.
     counts = -(-n // 4)
     words = np.random.Philox(key=np.array([seed, 0], dtype=np.uint64), counter=first * counts)
-    return np.argsort(words.random_raw(count * counts * 4).reshape(count, -1)[:, :n], axis=1, kind="stable")
+    return np.argsort(words.random_raw(count * counts * 4).reshape(count, counts * 4)[:, :n], axis=1, kind="stable")
 
 
 def balanced_epoch(

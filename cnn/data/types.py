@@ -24,6 +24,14 @@ class DataError(ValueError):
     """Reports something about the data that the user can put right, in one line."""
 
 
+class OtherClasses(DataError):
+    """Reports that the data have not as many classes as the config says, and which they have."""
+
+    def __init__(self, message: str, class_names: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.class_names = class_names
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """Which data, and how they become the pictures of the three splits."""

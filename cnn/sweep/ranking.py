@@ -30,6 +30,7 @@ from cnn.runs.sweep_record import (
     RECORD,
     REPEATS,
     RUNNING,
+    SEED,
     WAITING,
     BestRecord,
     ChangeRecord,
