@@ -16,6 +16,7 @@ from cnn.config import config, resolve
 from cnn.data import decode, inspection
 from cnn.report import picture_sheet
 
+SECTIONS = {**runs.SECTIONS, "train": {"batch_size": 1}}
 SIZE = (12, 16)
 SETTLED = ("--config.data.classes=3", "--config.data.image_shape=(12, 16, 3)", "--config.data.resize=bilinear")
 
@@ -65,9 +66,13 @@ def messy(pets):
     return pets
 
 
+def start(*arguments):
+    return runs.start(*arguments, sections=SECTIONS)
+
+
 def look(root, *flags, capsys, valid=0):
     """Returns the exit code and what was said on stdout; nothing is on stderr."""
-    code = runs.start(
+    code = start(
         "data",
         "--config.data.name=folder",
         f"--config.data.data_dir={root}",
@@ -111,8 +116,8 @@ def test_the_mean_leaves_out_what_became_valid(pets, capsys):
     _, facts = told(pets, *SETTLED, capsys=capsys, valid=0.25)
     assert facts["splits"]["train"]["counts"] == [15, 9, 7]
     assert facts["splits"]["valid"]["counts"] == [5, 3, 3]
-    section = resolve.resolve(runs.SECTIONS, overrides(pets, valid_fraction=0.25)).data
-    train = cnn.load_data({**runs.SECTIONS, "data": as_json(section)}).train.images.reshape(-1, 3) / 255
+    section = resolve.resolve(SECTIONS, overrides(pets, valid_fraction=0.25)).data
+    train = cnn.load_data({**SECTIONS, "data": as_json(section)}).train.images.reshape(-1, 3) / 255
     np.testing.assert_allclose(facts["mean"], train.mean(axis=0), atol=1e-12)
     np.testing.assert_allclose(facts["std"], train.std(axis=0), atol=1e-12)
 
@@ -160,7 +165,7 @@ def test_a_config_that_does_not_fit_is_told_what_would(pets, capsys):
 
 def test_the_identity_is_the_one_of_a_run(pets, capsys):
     _, facts = told(pets, *SETTLED, capsys=capsys)
-    section = resolve.resolve(runs.SECTIONS, overrides(pets, valid_fraction=0)).data
+    section = resolve.resolve(SECTIONS, overrides(pets, valid_fraction=0)).data
     loaded = api_data.loaded(section, 0)
     assert facts["identity"] == loaded.identity
 
@@ -265,7 +270,7 @@ def test_a_large_imbalance_is_said_with_the_remedy(tmp_path, capsys):
         "the largest class of train, much (33), has 11.0 times the pictures of the smallest, little (3). "
         "config.train.class_weights=balanced "
     )
-    resolve.resolve(runs.SECTIONS, [config.Override("train.class_weights", "balanced")])
+    resolve.resolve(SECTIONS, [config.Override("train.class_weights", "balanced")])
 
 
 def test_grey_pictures_need_no_three_channels(tmp_path, capsys):
@@ -317,28 +322,76 @@ def test_a_part_for_validation_that_is_none_is_told_with_all_else(tmp_path, caps
 
 
 def test_a_section_data_that_is_wrong_is_refused_with_all_else(pets, capsys):
-    assert runs.start("data", "--config.data.nam=folder", "--config.optimizer.name=adma") == 2
+    assert start("data", "--config.data.nam=folder", "--config.optimizer.name=adma") == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert "config.data.nam: unknown field. Did you mean 'name'?" in said.err
     assert "config.optimizer.name: unknown name 'adma'." in said.err
 
 
+def test_data_without_a_test_split_are_told_how_one_is_cut(pets, capsys):
+    shutil.rmtree(pets / "test")
+    code, out = look(pets, *SETTLED, capsys=capsys)
+    assert code == 2
+    assert "there is no test split. config.data.test_fraction cuts one from train, and " in out
+    assert "  config.eval.test: the data have no test split, got True. Set eval.test=False, or cut one with " in out
+    assert look(pets, *SETTLED, "--config.eval.test=False", capsys=capsys, valid=0.1)[0] == 0
+    code, facts = told(pets, *SETTLED, "--config.data.test_fraction=0.25", capsys=capsys)
+    assert code == 0
+    assert [facts["splits"][name]["counts"] for name in ("train", "test")] == [[15, 9, 7], [5, 3, 3]]
+
+
+def test_a_fold_is_looked_at_and_a_wrong_one_refused(pets, capsys):
+    code, facts = told(pets, *SETTLED, "--config.data.fold=2/2", capsys=capsys)
+    assert code == 0
+    assert [facts["splits"][name]["counts"] for name in ("train", "valid")] == [[10, 6, 5], [10, 6, 5]]
+    assert start("data", "--config.data.fold=3/2") == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err == "config.data.fold: must be one of 1/2 to 2/2, got '3/2'.\n"
+
+
+def test_a_split_that_cannot_be_cut_is_told_with_all_else(pets, capsys):
+    code, out = look(pets, *SETTLED, "--config.data.test_fraction=0.5", "--config.data.valid=own", capsys=capsys)
+    assert code == 2
+    refused = out.partition("what training would be refused for:\n")[2]
+    assert "  config.data.test_fraction: folder has a test split of its own, got 0.5. Set it to 0.\n" in refused
+    assert "  config.data.valid: folder has no validation split of its own, got 'own'. " in refused
+    assert "config.data.mean = (" in out
+
+
+def test_a_batch_that_is_larger_than_train_is_told(pets, capsys):
+    code, out = look(pets, *SETTLED, "--config.train.batch_size=43", capsys=capsys)
+    assert code == 2
+    assert "  config.train.batch_size: must be at most the 42 training examples, got 43.\n" in out
+
+
+@pytest.mark.slow(seconds=2)
+def test_an_augmentation_that_does_not_fit_is_one_line(pets, tmp_path, capsys):
+    source = ("--config.data.name=folder", f"--config.data.data_dir={pets}", "--config.data.classes=3")
+    flags = (f"--sheet={tmp_path / 's.png'}", "--augmented", "--config.data.augment=random_crop(12)")
+    assert start("data", *source, *flags, "--config.data.image_shape=(12, 16, 3)") == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "config.data.augment: must move by less than the image's 12 pixels, got 12.\n")
+    assert start("data", *source, *flags, "--config.data.image_shape=(20, 20, 3)") == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("--augmented: ") and said.err.count("\n") == 1
+
+
 def test_data_that_are_missing_are_one_line(tmp_path, capsys):
     arguments = ("data", "--config.data.name=folder", f"--config.data.data_dir={tmp_path / 'none'}")
-    assert runs.start(*arguments) == 2
+    assert start(*arguments) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith("config.data.data_dir: ") and said.err.count("\n") == 1
 
 
 def test_digits_are_kept_as_numbers_and_of_another_shape_theirs_is_told(capsys):
-    assert runs.start("data", "--json") == 0
+    assert start("data", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert [sum(split["counts"]) for split in facts["splits"].values()] == [1293, 145, 359]
     assert facts["splits"]["train"]["sizes"] == [] and facts["copies"] == []
-    train = cnn.load_data(runs.SECTIONS).train.images / 255
+    train = cnn.load_data(SECTIONS).train.images / 255
     np.testing.assert_allclose([facts["mean"], facts["std"]], [[train.mean()], [train.std()]], atol=1e-12)
-    assert runs.start("data", "--json", "--config.data.image_shape=(9, 8, 3)") == 2
+    assert start("data", "--json", "--config.data.image_shape=(9, 8, 3)") == 2
     facts = json.loads(capsys.readouterr().out)
     assert facts["image_shape"] == [8, 8, 1] and len(facts["refusals"]) == 1
     assert facts["refusals"][0].startswith("config.data.image_shape: digits is 8x8x1, got (9, 8, 3). Set its last")
@@ -348,7 +401,7 @@ def test_digits_are_kept_as_numbers_and_of_another_shape_theirs_is_told(capsys):
 def test_data_of_tfds_are_looked_at_as_they_are_stored(prepared, capsys):
     source = ("--config.data.name=mnist", f"--config.data.data_dir={prepared}", "--config.data.valid_fraction=0")
     flags = ("data", *source, "--json")
-    assert runs.start(*flags, "--config.data.image_shape=(28, 28, 3)") == 2
+    assert start(*flags, "--config.data.image_shape=(28, 28, 3)") == 2
     facts = json.loads(capsys.readouterr().out)
     assert facts["image_shape"] == [28, 28, 1]
     assert facts["refusals"] == [
@@ -372,10 +425,11 @@ def test_data_of_tfds_are_looked_at_as_they_are_stored(prepared, capsys):
     ],
 )
 def test_a_wrong_flag_is_one_line(capsys, flags, message):
-    assert runs.start("data", *flags) == 2
+    assert start("data", *flags) == 2
     assert message in capsys.readouterr().err.splitlines()
 
 
+@pytest.mark.slow(seconds=2)
 def test_the_sheet_shows_a_fixed_choice_of_each_class_pixel_by_pixel(pets, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     code, out = look(pets, *SETTLED, f"--sheet={sheet}", "--columns=11", capsys=capsys)
@@ -421,7 +475,7 @@ def test_below_each_picture_stands_what_training_makes_of_it(pets, tmp_path, cap
 
 @pytest.mark.slow(seconds=2)
 def test_mixing_takes_a_picture_of_the_sheet_that_is_another():
-    section = resolve.resolve(runs.SECTIONS, [config.Override("data.augment", "mixup(0.5)")]).data
+    section = resolve.resolve(SECTIONS, [config.Override("data.augment", "mixup(0.5)")]).data
     loaded = api_data.loaded(section, seed=3)
     plain, mixed = (np.asarray(loaded.sheet(columns=4, augmented=augmented)) for augmented in (False, True))
     assert mixed.shape[0] > 3 * plain.shape[0]
@@ -469,6 +523,7 @@ def many(tmp_path, classes):
     return tmp_path
 
 
+@pytest.mark.slow(seconds=1)
 def test_of_many_classes_the_first_are_drawn_and_those_with_most_and_fewest_pictures_listed(tmp_path, capsys):
     root = many(tmp_path / "many", 60)
     save(root / "train/class0059/1.png", picture(777, (8, 8)))
@@ -512,7 +567,7 @@ def test_a_long_name_is_cut_and_a_class_without_pictures_keeps_its_row():
 
 
 def test_loaded_data_are_arrays_that_tell_and_draw_themselves(pets):
-    section = resolve.resolve(runs.SECTIONS, overrides(pets, valid_fraction=0)).data
+    section = resolve.resolve(SECTIONS, overrides(pets, valid_fraction=0)).data
     loaded = api_data.loaded(section, 0)
     np.testing.assert_array_equal(loaded.train.images, stacked(pets / "train"))
     assert np.bincount(loaded.train.labels).tolist() == [20, 12, 10]
@@ -583,7 +638,7 @@ def test_of_arrays_of_two_sizes_both_are_told(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(code)
     flags = (f"--config.extensions={tmp_path / 'mine.py'}", "--config.data.name=uneven", "--config.data.classes=2")
     more = ("--config.data.image_shape=(7, 7, 1)", "--config.data.valid_fraction=0", "--json")
-    assert runs.start("data", *flags, *more) == 2
+    assert start("data", *flags, *more) == 2
     facts = json.loads(capsys.readouterr().out)
     assert [refusal.partition(" Set")[0] for refusal in facts["refusals"]] == [
         "config.data.image_shape: train of uneven is 8x8x1, got (7, 7, 1).",

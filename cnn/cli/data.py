@@ -1,15 +1,18 @@
 """`data`: what there is to know of a config's data before anything is trained with them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from PIL import Image
 
 from cnn.api import data as api_data
 from cnn.cli import tables
 from cnn.config.config import ConfigError
 from cnn.config.resolve import DataAlone
 from cnn.data.encoded import shorten
+from cnn.registry import ExtensionError
 from cnn.report import picture_sheet
 from cnn.runs import run_dir
 from cnn.system.text import plain
@@ -39,15 +42,39 @@ def run(config: DataAlone, flags: Mapping[str, str]) -> int:
     found = api_data.look(config.data, whole="check" in flags)
     if asked.sheet is not None:
         augment = config.data.augment if "augmented" in flags else ()
-        drawn = api_data.sheet(found.dataset, columns=asked.columns, augment=augment, seed=config.seed)
-        run_dir.write(asked.sheet, api_data.png(drawn))
+        run_dir.write(asked.sheet, api_data.png(_sheet(found, asked.columns, augment, config.seed)))
+    problems = [*config.problems, *_unlike_data(config, found)]
     if "json" in flags:
-        print(json.dumps({**found.to_json(), "problems": list(config.problems)}))
+        print(json.dumps({**found.to_json(), "problems": problems}))
     else:
-        _show(found, config)
+        _show(found, [*found.facts.refusals, *problems])
         if asked.sheet is not None:
             _show_sheet(found, asked.sheet)
-    return WRONG if found.facts.refusals or config.problems else DONE
+    return WRONG if found.facts.refusals or problems else DONE
+
+
+def _sheet(found: api_data.DataSummary, columns: int, augment: Sequence[Any], seed: int) -> Image.Image:
+    try:
+        return api_data.sheet(found.dataset, columns=columns, augment=augment, seed=seed)
+    except ExtensionError:
+        raise
+    except ValueError as error:  # the shape is another than the config's, for which the augmentations were checked
+        raise ConfigError([f"--augmented: {error}"]) from None
+
+
+def _unlike_data(config: DataAlone, found: api_data.DataSummary) -> list[str]:
+    """Returns what of a config that is right by itself these data refuse: a batch larger than train, say."""
+    if config.whole is None or found.facts.refusals:
+        return []
+    from cnn.train import preflight  # JAX takes seconds to import
+
+    problems: list[str] = []
+    for check in (preflight.check_splits, preflight.check_lengths):
+        try:
+            check(config.whole, found.dataset)
+        except ConfigError as error:
+            problems += error.problems
+    return problems
 
 
 def _asked(config: DataAlone, flags: Mapping[str, str]) -> _Asked:
@@ -60,6 +87,8 @@ def _asked(config: DataAlone, flags: Mapping[str, str]) -> _Asked:
         problems.append(f"--sheet: must end in .png, got {str(sheet)!r}. Write --sheet=sheet.png")
     elif not sheet.parent.is_dir():
         problems.append(f"--sheet: no such folder, got {str(sheet.parent)!r}. Make it, or write elsewhere")
+    if "augmented" in flags:
+        problems += [problem for problem in config.problems if problem.startswith("config.data.augment:")]
     if "augmented" in flags and not config.data.augment:
         problems.append("--augmented: config.data.augment is empty. Name augmentations there")
     text = flags.get("columns", str(api_data.COLUMNS))
@@ -70,7 +99,7 @@ def _asked(config: DataAlone, flags: Mapping[str, str]) -> _Asked:
     return _Asked(sheet, int(text))
 
 
-def _show(found: api_data.DataSummary, config: DataAlone) -> None:
+def _show(found: api_data.DataSummary, refused: list[str]) -> None:
     facts = found.facts
     _say(found.lines())
     if facts.examined < facts.pictures:
@@ -90,7 +119,7 @@ def _show(found: api_data.DataSummary, config: DataAlone) -> None:
     for title, said in (
         ("what may surprise:", facts.remarks),
         ("what a run says of them:", facts.notes),
-        ("what training would be refused for:", [*facts.refusals, *config.problems]),
+        ("what training would be refused for:", refused),
     ):
         if said:
             _title(title)

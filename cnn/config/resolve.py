@@ -158,6 +158,8 @@ class DataAlone(NamedTuple):
     data: sections.Data
     seed: int
     problems: tuple[str, ...]
+    whole: Config | None
+    """The config, where nothing is wrong with it."""
 
 
 def resolve_data(raw: Mapping[str, Any], overrides: Sequence[Override] = ()) -> DataAlone:
@@ -171,15 +173,17 @@ def resolve_data(raw: Mapping[str, Any], overrides: Sequence[Override] = ()) -> 
     except ConfigError as error:
         found = error
     else:
-        return DataAlone(values.data, values.seed, ())
+        return DataAlone(values.data, values.seed, (), values)
     problems = Problems()
     scalars, given = _given(raw, overrides, problems)
     seed = parse_field("seed", SCALARS["seed"][0], scalars["seed"], problems)
     _code(parse_field("extensions", SCALARS["extensions"][0], scalars["extensions"], problems), problems)
     data = Section("data", given["data"], problems).record(sections.Data)
-    if data is None or seed is None:
+    if data is not None:
+        validate.check_reading(data, alone := Problems())
+    if data is None or seed is None or alone:
         raise found
-    return DataAlone(_pinned(data), seed, tuple(found.problems))
+    return DataAlone(_pinned(data), seed, tuple(found.problems), None)
 
 
 def _pinned(data: sections.Data) -> sections.Data:

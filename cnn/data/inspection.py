@@ -23,7 +23,7 @@ from cnn.data.encoded import shorten
 from cnn.data.order import permutation
 from cnn.data.parts import should_stream
 from cnn.data.resize import DoesNotFit
-from cnn.data.types import DataError, Dataset, DataSpec, Part, Split, Stored, centre
+from cnn.data.types import DataError, Dataset, DataSpec, OtherClasses, Part, Split, Stored, centre
 
 SPLITS = ("train", "valid", "test")
 READ_WHOLE = 5_000
@@ -37,6 +37,8 @@ IMBALANCE, FEW = 10, 10
 """From which ratio of the largest class to the smallest on, and below how many pictures of a class, that is said."""
 LARGE, SMALLER = 256, 128
 """Of pictures that are longer than the first, ones of the second length are proposed, too."""
+NO_SPLIT = {"valid": "auto", "valid_fraction": 0.0, "test_fraction": 0.0, "fold": ""}
+"""The fields that cut splits, and the values with which they cut none."""
 NAMED = 3
 """How many pictures or classes a line names."""
 
@@ -229,39 +231,36 @@ def _open(data: DataSpec) -> _Opened:
     refusals: dict[str, str] = {}
     reading = dataclasses.replace(data, loading="stream", on_error="skip")
     while True:
-        source = None
         try:
-            source = datasets.read(reading)
-            if refusal := datasets.wrong_classes(source, reading):
-                refusals["classes"] = refusal
-                reading = dataclasses.replace(reading, classes=len(source.class_names))
-            return _Opened(datasets.of_source(source, reading), reading, refusals)
+            return _Opened(datasets.load(reading), reading, refusals)
         except DataError as error:
-            field, fitting = _fitting(error, reading, source is not None, "image_shape" in refusals)
+            field, instead = _instead(error, reading, "image_shape" in refusals)
             if field in refusals:
                 raise
             refusals[field] = str(error)
-            reading = dataclasses.replace(reading, **fitting)
+            reading = dataclasses.replace(reading, **instead)
 
 
-def _fitting(error: DataError, data: DataSpec, listed: bool, has_shape: bool) -> tuple[str, dict[str, Any]]:
-    """Returns the field of the config that may be to blame for an error, and values with which to try again.
+def _instead(error: DataError, data: DataSpec, has_shape: bool) -> tuple[str, dict[str, Any]]:
+    """Returns the field of the config that an error blames, and values with which the data may be read.
 
     Args:
       error: what reading the data told.
       data: how they were read.
-      listed: whether their source could be.
       has_shape: whether the shape is already one of theirs.
 
     Raises:
-      DataError: no field is.
+      DataError: no other value of the config would help.
     """
+    field = str(error).partition(":")[0].removeprefix("config.data.")
+    if isinstance(error, OtherClasses):
+        return "classes", {"classes": len(error.class_names)}
     if isinstance(error, DoesNotFit) and has_shape and error.shape[2] == data.image_shape[2]:
         return "resize", {"resize": "cover"}
     if isinstance(error, DoesNotFit):
         return "image_shape", {"image_shape": error.shape, "stored_size": ()}
-    if listed and data.valid_fraction:
-        return "valid_fraction", {"valid_fraction": 0.0}
+    if field in NO_SPLIT:
+        return field, {field: NO_SPLIT[field]}
     raise error
 
 
@@ -409,6 +408,11 @@ def _copies(
 def _remarks(facts: Facts) -> Iterator[str]:
     """Yields what may surprise."""
     yield from _unbalanced(facts)
+    if not any(facts.splits["test"].counts):
+        yield (
+            "there is no test split. config.data.test_fraction cuts one from train, and with config.eval.test=False a "
+            "run needs none"
+        )
     for name, split in facts.splits.items():
         by_count = sorted(zip(split.counts, facts.class_names, strict=True))
         lacking = [each for n, each in by_count if n == 0]
@@ -433,7 +437,8 @@ def _unbalanced(facts: Facts) -> Iterator[str]:
         yield (
             f"the largest class of train, {facts.class_names[most]} ({counts[most]:,}), has {ratio:.1f} times the "
             f"pictures of the smallest, {facts.class_names[least]} ({counts[least]:,}). "
-            "config.train.class_weights=balanced lets every class count as much"
+            "config.train.class_weights=balanced lets every class count as much, config.data.balance=classes shows "
+            "each as often"
         )
 
 
