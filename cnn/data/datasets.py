@@ -4,6 +4,7 @@ A source's module reads the data as they are stored; what is common to all happe
 does not have, and the identity by which a run knows its data again.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -30,28 +31,31 @@ def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
     Raises:
       DataError: if the data are missing, broken, or unlike what the config says.
     """
-    source = splits.chosen(sources.read(data), data)
+    size = data.image_shape[:2]
+    source = _read(data)
     _check_classes(source, data)
     parts = parts_of(source)
     _check_not_empty(parts, data.name)
-    streams = should_stream(data.loading, sum(map(len, parts)), data.image_shape, memory_budget)
+    streams = should_stream(data.loading, sum(map(len, parts)), data.stored_shape, memory_budget)
     bad_examples = BadExamples()
     whole, *own_test = _loaded(
         parts,
         on_demand if streams else into_memory,
-        data.image_shape,
+        (data.stored_shape, data.image_shape),
         bad_examples if data.on_error == "skip" else None,
     )
     _check_labels(dict(zip(("train", "test"), (whole, *own_test), strict=False)), data)
     cut = splits.cut(whole.labels, source, data)
+    stored_train = _taken(whole, cut.train)
     return Dataset(
-        _taken(whole, cut.train),
-        _taken(whole, cut.valid),
-        own_test[0] if own_test else _taken(whole, cut.test),
-        source.class_names,
-        _identity(source, data),
-        bad_examples,
-        (*source.notes, *cut.notes, *copies.note(_contents(parts, source, data, cut))),
+        train=stored_train.centre(size),
+        valid=_taken(whole, cut.valid).centre(size),
+        test=own_test[0] if own_test else _taken(whole, cut.test).centre(size),
+        class_names=source.class_names,
+        identity=_identity(source, data),
+        bad_examples=bad_examples,
+        notes=(*source.notes, *cut.notes, *copies.note(_contents(parts, source, data, cut))),
+        stored_train=None if data.stored_shape == data.image_shape else stored_train,
     )
 
 
@@ -61,12 +65,21 @@ def identity(data: DataSpec) -> str | None:
     Raises:
       DataError: if the data are broken or unlike what the config says.
     """
-    return _identity(splits.chosen(sources.read(data), data), data) if sources.at_hand(data) else None
+    return _identity(_read(data), data) if sources.at_hand(data) else None
+
+
+def _read(data: DataSpec) -> Source:
+    """Returns what the config uses of the source, its pictures fitted to the size at which they are held."""
+    return splits.chosen(sources.read(dataclasses.replace(data, image_shape=data.stored_shape, stored_size=())), data)
 
 
 def _identity(source: Source, data: DataSpec) -> str:
     shape = [int(n) for n in data.image_shape]
     facts = [source.fingerprint, source.class_names, shape, data.resize, *splits.facts(source, data)]
+    if data.decode != "full":
+        facts.append(["decode", data.decode])
+    if data.stored_shape != data.image_shape:
+        facts.append(["stored_size", *map(int, data.stored_shape[:2])])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -120,14 +133,14 @@ def _check_labels(loaded: Mapping[str, Split], data: DataSpec) -> None:
 def _loaded(
     parts: Sequence[Part],
     load_part: Callable[[Part, tuple[int, int, int], BadExamples | None], Split],
-    image_shape: tuple[int, int, int],
+    shapes: tuple[tuple[int, int, int], tuple[int, int, int]],
     bad_examples: BadExamples | None,
 ) -> list[Split]:
-    """Loads train and test, where there is one; what is wrong with either is said at once, a line each."""
+    """Loads train and test, where there is one, each of its shape; what is wrong with either is said at once."""
     loaded, found = [], []
-    for part in parts:
+    for part, shape in zip(parts, shapes, strict=False):
         try:
-            loaded.append(load_part(part, image_shape, bad_examples))
+            loaded.append(load_part(part, shape, bad_examples))
         except DataError as error:
             found.append(error)
     if len(found) > 1 and str(found[0]).partition(":")[0] == str(found[1]).partition(":")[0] == BROKEN:

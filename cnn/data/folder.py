@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn.data.decode import SUFFIXES, BrokenPicture, collect_errors, file_kind, read_picture
+from cnn.data.decode import SUFFIXES, file_kind
+from cnn.data.encoded import EncodedPart, shorten
 from cnn.data.order import permutation
 from cnn.data.types import DataError, Source
 
@@ -29,8 +30,6 @@ LAYOUT = (
 )
 NAMES = {"train": ("train",), "test": ("test",), "valid": ("valid", "val", "validation")}
 """What the folder of each split may be called; that of valid needs not be there, nor that of test."""
-SHOWN = 10
-"""How many names a message lists."""
 VALID_USED = (
     "config.data.valid_fraction: is not used, as the folder has a validation split of its own, {}/, which earlier "
     "versions passed over; a run that one of them began goes on where that folder is moved away."
@@ -60,10 +59,6 @@ class Listing:
 
     def __len__(self) -> int:
         return int(self.starts[-1])
-
-    def classes(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the class of each row."""
-        return (np.searchsorted(self.starts, rows, side="right") - 1).astype(np.int32)
 
     def labels(self) -> np.ndarray:
         """Returns the class of every row, in order."""
@@ -121,7 +116,7 @@ def _size(path: str) -> int:
     return status.st_size if stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK) else -1
 
 
-def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str) -> Source:
+def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str, decode: str = "full") -> Source:
     """Lists a folder of pictures; the classes are the sorted names of the folders in `train`.
 
     Raises:
@@ -144,7 +139,7 @@ def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str) -> So
     listings = {part: _list(root, name, names, folders[part], ignored) for part, name in parts.items()}
     identity, contents = fingerprint(list(listings.values()))
     notes = [note for part in listings if part != "train" for note in _note_lacking(listings[part])]
-    found = {part: FolderPart(listing, image_shape, resize) for part, listing in listings.items()}
+    found = {part: _part(listing, image_shape, resize, decode) for part, listing in listings.items()}
     return Source(
         found["train"],
         found.get("test"),
@@ -183,45 +178,19 @@ def _layout(root: Path) -> dict[str, str]:
     return {"train": "train", **{part: found[0] for part, found in parts.items() if found and part != "train"}}
 
 
-class FolderPart:
-    """The picture files of one part."""
+def _part(listing: Listing, image_shape: tuple[int, int, int], resize: str, decode: str) -> EncodedPart:
+    def title(row: int) -> str:
+        return os.path.relpath(listing.path(row), listing.root)
 
-    def __init__(self, listing: Listing, image_shape: tuple[int, int, int], resize: str) -> None:
-        self.name = listing.name or "train"
-        self._listing, self._shape, self._resize = listing, image_shape, resize
-
-    def __len__(self) -> int:
-        return len(self._listing)
-
-    def labels(self) -> np.ndarray:
-        return self._listing.labels()
-
-    def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
-        images = np.zeros((len(rows), *self._shape), dtype=np.uint8)
-
-        def read_one(index: int) -> None:
-            images[index] = read_picture(self._listing.path(int(rows[index])), self._shape, self._resize)
-
-        errors = collect_errors(read_one, len(rows), threads)
-        return images, self._listing.classes(rows), {int(rows[index]): error for index, error in errors.items()}
-
-    def title(self, row: int) -> str:
-        return os.path.relpath(self._listing.path(row), self._listing.root)
-
-    def refusal(self, errors: dict[int, DataError]) -> DataError:
-        """Names the broken pictures together; of those that only do not fit, the first."""
-        broken = [
-            f"{self._listing.path(row)!r} ({error})"
-            for row, error in errors.items()
-            if isinstance(error, BrokenPicture)
-        ]
-        if not broken:
-            return next(iter(errors.values()))
-        return DataError(
-            f"config.data.data_dir: {len(broken)} of {len(self)} pictures cannot be read, "
-            f"got {_some(broken)}. Mend them or take them away, "
-            "or go on without them by config.data.on_error=skip."
-        )
+    return EncodedPart(
+        listing.name or "train",
+        listing.labels(),
+        listing.path,
+        title,
+        image_shape=image_shape,
+        resize=resize,
+        decode=decode,
+    )
 
 
 def _check_known(part: Path, folders: Iterable[str], names: Sequence[str]) -> None:
@@ -296,7 +265,7 @@ def _note_lacking(listing: Listing) -> Iterator[str]:
     if names:
         yield (
             f"config.data.data_dir: {listing.name} has no pictures of {len(names)} of "
-            f"{len(listing.class_names)} classes, of which its results say nothing: {_some(names)}."
+            f"{len(listing.class_names)} classes, of which its results say nothing: {shorten(names)}."
         )
 
 
@@ -312,10 +281,5 @@ def _note_ignored(ignored: Sequence[str], root: Path) -> Iterator[str]:
     if ignored:
         yield (
             f"config.data.data_dir: {len(ignored)} {'file or folder' if len(ignored) == 1 else 'files or folders'} "
-            f"passed over, as no picture of a class: {_some([os.path.relpath(path, root) for path in ignored])}."
+            f"passed over, as no picture of a class: {shorten([os.path.relpath(path, root) for path in ignored])}."
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
