@@ -1,5 +1,6 @@
 """The three splits: a source's own ones, parts of train, folds, and how much of train is used."""
 
+import importlib
 import json
 import re
 
@@ -13,6 +14,7 @@ from PIL import Image
 import cnn
 import runs
 import sweeps
+from cnn.cli import parser
 from cnn.config.config import ConfigError
 from cnn.data import datasets, splits
 from cnn.data.splits import Fold, fold_rows, limited_rows, parse_fold, stratified_rows
@@ -518,3 +520,12 @@ def test_two_folds_are_not_compared_example_by_example(tmp_path):
     assert compare.runs(tmp_path / "a", tmp_path / "a", "valid").paired is not None
     found = compare.runs(tmp_path / "a", tmp_path / "b", "valid")
     assert (found.paired, found.note) == (None, "no paired test: the valid splits hold other examples")
+
+
+@pytest.mark.slow(seconds=20)
+def test_a_rare_class_is_found_more_often_with_weights_and_with_balanced_epochs(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(parser.REPOSITORY / "benchmarks"))
+    plain, *helped = importlib.import_module("imbalance").measure(tmp_path, seeds=2, epochs=5).values()
+    mean_recall = [np.mean([recall for recall, _ in pairs]) for pairs in (plain, *helped)]
+    assert mean_recall[0] < 0.5
+    assert min(mean_recall[1:]) > mean_recall[0]
