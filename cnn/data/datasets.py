@@ -78,8 +78,10 @@ def _identity(source: Source, data: DataSpec) -> str:
         ["own", data.train_on] if source.valid else ["stratified", VALID_KEY, float(data.valid_fraction), data.train_on]
     )
     facts = [source.fingerprint, source.class_names, [int(n) for n in data.image_shape], data.resize, validation]
+    if data.decode != "full":
+        facts.append(["decode", data.decode])
     if data.stored_shape != data.image_shape:
-        facts.append([int(n) for n in data.stored_shape])
+        facts.append(["stored_size", *map(int, data.stored_shape[:2])])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

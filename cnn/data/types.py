@@ -35,12 +35,16 @@ class DataSpec:
     classes: Classes
     class_names: tuple[str, ...] = ()
     """One for each label, from 0 on, where the source has numbers alone; empty: its own names, or the numbers."""
-    resize: Literal["exact", "pad", "nearest", "bilinear", "bicubic", "lanczos"] = "exact"
-    """How a picture of another size becomes `image_shape`, or of `stored_size` where that is given."""
+    resize: Literal["exact", "pad", "nearest", "bilinear", "bicubic", "lanczos", "cover"] = "exact"
+    """How a picture of another size becomes `image_shape`, or of `stored_size` where that is given; cover keeps the
+    proportions, and the middle alone."""
     stored_size: Annotated[tuple[int, ...], Bounds(1, 16_384)] = ()
     """The height and width at which pictures are held and streamed, at least those of `image_shape`; empty: those. In
     training the first augmentation that crops brings them to `image_shape`, otherwise the centre is cut out, as it is
     in everything else."""
+    decode: Literal["full", "scaled"] = "full"
+    """JPEG files are decoded to all of their pixels, or to so many eighths of their size as `resize` needs: faster, and
+    slightly other pixels."""
     valid_fraction: Rate = 0.1
     """The part of every class of train that becomes valid."""
     train_on: Literal["train", "train+valid"] = "train"

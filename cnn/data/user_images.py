@@ -192,7 +192,7 @@ def _fitted(image: np.ndarray, spec: ImageSpec) -> tuple[np.ndarray, str]:
     (height, width), shape = image.shape[:2], spec.fitted_shape
     smaller = height <= shape[0] and width <= shape[1]
     before, after = f"{height}x{width} (height x width)", f"{shape[0]}x{shape[1]}"
-    if spec.resize in resize.FILTERS or (spec.resize == "pad" and smaller):
+    if spec.resize in resize.SCALING or (spec.resize == "pad" and smaller):
         fitted = resize.fit_images(image[None], image_shape=shape, resize=spec.resize, what="picture")[0]
         verb = "padded" if spec.resize == "pad" else "resized"
         return fitted, f"{before} {verb} to {after} as in training"
