@@ -1,8 +1,9 @@
 """ResNet-18 on photographs of one's own, at 224x224 pixels: He et al. 2016, https://arxiv.org/abs/1512.03385, table 1.
 
-Photographs lie in DIR/train/CLASS/ and DIR/test/CLASS/. They are held at 256x256; training crops boxes of random size
-and shape, everything else sees the centre. One takes 1.8 billion multiply-accumulates, so this wants an accelerator.
-Where strides leave the padding uneven, the odd row and column are at the end; torchvision pads both sides alike.
+Photographs lie in DIR/train/CLASS/ and DIR/test/CLASS/. They are scaled to cover 256x256 and held so; training crops
+boxes of random size and shape, everything else sees the centre. One takes 1.8 billion multiply-accumulates, so this
+wants an accelerator. Where strides leave the padding uneven, the odd row and column are at the end; torchvision pads
+both sides alike.
 
 Command: python main.py --config=resnet18 --config.data.data_dir=DIR --config.data.classes=N
 Not measured yet.
@@ -52,7 +53,7 @@ def get_config() -> ConfigDict:
     config.data.image_shape = (224, 224, 3)
     config.data.stored_size = (256, 256)
     config.data.classes = 1000
-    config.data.resize = "bilinear"
+    config.data.resize = "cover"
     config.data.mean = (0.485, 0.456, 0.406)
     config.data.std = (0.229, 0.224, 0.225)
     config.data.augment = "random_resized_crop | flip"
