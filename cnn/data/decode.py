@@ -28,6 +28,8 @@ SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", "
 # Were these passed over in silence, a run would train on less than its user believes.
 UNREAD_SUFFIXES = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".jp2", ".jxl", ".ppm", ".pgm", ".ico")
 MAX_PIXELS = 50_000_000
+DECODES = ("full", "scaled")
+"""How JPEG files are decoded: to all of their pixels, or to as few as the size wanted needs."""
 _FIRST_BYTES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
 READER_VERSION = 2
 """Rises when the same files give other pixels; a run records which version it read with.
@@ -92,20 +94,29 @@ def open_picture(
     """
     try:
         with bombs_are_errors():
-            return read_picture(path, image_shape, resize)
+            return read_picture(str(path), image_shape, resize, what=f"picture {str(path)!r}")
     except BrokenPicture as error:
         raise DataError(f"picture {str(path)!r}: cannot be read, got: {error}. Use {', '.join(FORMATS)}.") from error
 
 
-def read_picture(path: str | Path, image_shape: tuple[int, int, int], resize: str) -> np.ndarray:
-    """Reads one picture file as `open_picture` does, inside `bombs_are_errors`; the caller names the file.
+def read_picture(
+    picture: str | bytes, image_shape: tuple[int, int, int], resize: str, *, what: str
+) -> UInt8[np.ndarray, "height width channels"]:
+    """Reads one picture as `open_picture` does, inside `bombs_are_errors`; the caller names it where it is broken.
+
+    Args:
+      picture: the path of a file, or the bytes of one.
+      image_shape: the height, width and channels wanted, 1 channel for grey and 3 for colour.
+      resize: how another size is brought to this one, one of `RESIZES`.
+      what: which picture it is, for the error of one that does not fit.
 
     Raises:
       BrokenPicture: if the file is missing or no picture that can be used.
       DataError: if the picture does not fit `image_shape`.
     """
-    image = read_whole(path, image_shape[2])
-    return fit_images(image[None], image_shape=image_shape, resize=resize, what=f"picture {str(path)!r}")[0]
+    channels = image_shape[2]
+    image = decode(io.BytesIO(picture), channels) if isinstance(picture, bytes) else read_whole(picture, channels)
+    return fit_images(image[None], image_shape=image_shape, resize=resize, what=what)[0]
 
 
 def read_whole(path: str | Path, channels: int, *, behind: int = 0) -> UInt8[np.ndarray, "h w c"]:
