@@ -57,7 +57,8 @@ def test_the_files_of_a_folder_are_told_by_their_names(tmp_path, names, expected
 
 def test_files_that_name_no_split_are_passed_over(tmp_path):
     write(tmp_path, "train.csv", "sample_submission.csv", ".train.csv")
-    assert [path.name for path in split_files.find(str(tmp_path), (".csv",)).passed_over] == ["sample_submission.csv"]
+    (note,) = split_files.find(str(tmp_path), (".csv",)).notes
+    assert note == "config.data.file: 1 file passed over, as the name speaks of no split: sample_submission.csv."
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,37 @@ class Folder:
         return folder.read(data_dir=data.data_dir, image_shape=data.image_shape, resize=data.resize)
 
 
+class OfFiles:
+    """A source that reads `config.data.file`."""
+
+    def at_hand(self, data: DataSpec) -> bool:
+        """Tells whether the data are there."""
+        from cnn.data import split_files
+
+        return split_files.any_of(data.file, data_dir=data.data_dir)
+
+
+@source
+class Csv(OfFiles):
+    """Tables of picture files and their labels, or of a row of pixels a picture: `config.data.file`."""
+
+    image: str = ""
+    """The column of file names; empty: one called image, file, filename, filepath, path, image_id, id or alike."""
+    label: str = ""
+    """The column of labels; empty: one called label, class, target, category, y or emotion."""
+    split: str = ""
+    """The column of splits; empty: one called split, subset, usage or fold, if there is any."""
+    suffix: str = ""
+    """What is added to names that do not end so, such as .jpg."""
+    folder: str = ""
+    """The folder of the pictures, from that of the table on, or from `data_dir`."""
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import csv_source
+
+        return csv_source.read(self, data)
+
+
 @dataclasses.dataclass(frozen=True)
 class Tfds:
     """A dataset of TFDS. It has no entry of its own: any name that no source has is looked for there."""

@@ -31,10 +31,9 @@ _OF = re.compile(r"-(\d{4,})-of-(\d{4,})(?=\.)")
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """The files of each split, in order; valid and test may be missing. `passed_over` are those beside them."""
+    """The files of each split, in order; valid and test may be missing."""
 
     splits: Mapping[str, tuple[Path, ...]]
-    passed_over: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     """What the user should hear about them, a line each."""
 
@@ -134,10 +133,16 @@ def _sorted_out(named: Iterable[tuple[str, Path]]) -> SplitFiles:
     for name, path in named:
         split = split_of(name)
         if split is None:
-            passed_over.append(path)
+            passed_over.append(path.name)
         else:
             splits.setdefault(split, []).append(path)
-    return SplitFiles({split: tuple(paths) for split, paths in splits.items()}, tuple(passed_over))
+    notes: tuple[str, ...] = ()
+    if passed_over:
+        notes = (
+            f"config.data.file: {len(passed_over)} {'file' if len(passed_over) == 1 else 'files'} passed over, as the "
+            f"name speaks of no split: {shorten(passed_over, SHOWN)}.",
+        )
+    return SplitFiles({split: tuple(paths) for split, paths in splits.items()}, notes)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -181,7 +186,7 @@ def _matching(pattern: str, suffixes: Sequence[str]) -> SplitFiles:
                 )
     if "train" not in splits:
         _nothing(pattern, suffixes)
-    return SplitFiles(splits, notes=tuple(notes))
+    return SplitFiles(splits, tuple(notes))
 
 
 def _expanded(pattern: str, *, required: bool) -> tuple[list[str], list[str]]:
