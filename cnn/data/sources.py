@@ -106,6 +106,34 @@ class Csv(OfFiles):
         return csv_source.read(self, data)
 
 
+@source
+class Parquet(OfFiles):
+    """Parquet files with an encoded picture and a label in each row, as Hugging Face has them: `config.data.file`."""
+
+    image: str = ""
+    """The column of pictures; empty: one called image or img, or the only one of bytes."""
+    label: str = ""
+    """The column of labels; empty: one called label, labels, fine_label, class, target, category or y."""
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import parquet
+
+        return parquet.read(self, data)
+
+
+@source
+class Tar(OfFiles):
+    """Tar files with pictures and their labels side by side, as WebDataset has them: `config.data.file`."""
+
+    label: str = ""
+    """The key of the label in the JSON beside each picture; empty: .cls, label, class or cls in .json, or .txt."""
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import tar
+
+        return tar.read(self, data)
+
+
 @dataclasses.dataclass(frozen=True)
 class Tfds:
     """A dataset of TFDS. It has no entry of its own: any name that no source has is looked for there."""
