@@ -19,7 +19,7 @@ NAMES = ("cat", "dog", "owl")
 
 
 def made(counts, seed=0, shape=(8, 8, 1)):
-    """Returns noise, brighter for later classes, and labels, by splits of so many pictures a class, class after class."""
+    """Returns noise and labels by split, so many pictures a class, one after another; later classes are brighter."""
     rng = np.random.default_rng(seed)
     splits = {}
     for split, count in counts.items():

@@ -15,22 +15,21 @@ def write(root, *names):
     return root
 
 
-def found(file, *suffixes, data_dir="", root=None):
-    splits = split_files.find(str(file), suffixes or (".csv",), data_dir=str(data_dir)).splits
+def found(file, *suffixes, root=None):
+    splits = split_files.find(str(file), suffixes or (".csv",)).splits
     return {
         split: [str(path.relative_to(root)) if root else path.name for path in paths] for split, paths in splits.items()
     }
 
 
-def test_one_file_is_train_and_a_relative_one_is_looked_for_in_the_data_folder_first(tmp_path, monkeypatch):
-    write(tmp_path, "a/one.csv", "two.csv")
-    monkeypatch.chdir(tmp_path)
-    assert found(tmp_path / "a/one.csv") == {"train": ["one.csv"]}
-    assert found("one.csv", data_dir=tmp_path / "a") == {"train": ["one.csv"]}
-    assert found("two.csv", data_dir=tmp_path / "a") == {"train": ["two.csv"]}
-    assert found("", data_dir=tmp_path / "a") == {"train": ["one.csv"]}
-    assert split_files.any_of("one.csv", data_dir=str(tmp_path / "a"))
-    assert not split_files.any_of("three.csv", data_dir=str(tmp_path / "a")) and not split_files.any_of("")
+def test_one_file_is_train_and_a_relative_one_is_looked_for_in_the_working_directory(tmp_path, monkeypatch):
+    write(tmp_path, "a/one.csv", "test.csv")
+    monkeypatch.chdir(tmp_path / "a")
+    assert found("one.csv") == found(tmp_path / "a/one.csv") == {"train": ["one.csv"]}
+    assert found(tmp_path / "test.csv") == {"train": ["test.csv"]}
+    assert [split_files.any_of(file) for file in ("one.csv", "{split}.csv", "../{split}.csv", "two.csv", "")] == [
+        *(True, False, True, False, False)
+    ]
 
 
 @pytest.mark.parametrize(

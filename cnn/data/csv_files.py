@@ -3,21 +3,17 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from cnn.data import csv_table, labels
-from cnn.data.csv_table import Row, Rows, Table
+from cnn.data.csv_table import Columns, Row, Rows, Table
 from cnn.data.decode import SUFFIXES, check_channels
 from cnn.data.encoded import EncodedPart, shorten
 from cnn.data.folder import _size as file_size
 from cnn.data.listed import Listed, source
 from cnn.data.types import DataError, DataSpec, Source
 
-if TYPE_CHECKING:
-    from cnn.data.sources import Csv
 
-
-def read(tables: Mapping[str, Sequence[Table]], options: "Csv", data: DataSpec, notes: Sequence[str]) -> Source:
+def read(tables: Mapping[str, Sequence[Table]], columns: Columns, data: DataSpec, notes: Sequence[str]) -> Source:
     """Lists the pictures that tables name.
 
     Raises:
@@ -26,14 +22,14 @@ def read(tables: Mapping[str, Sequence[Table]], options: "Csv", data: DataSpec, 
     check_channels(data.image_shape[2], "csv")
     rows, found = csv_table.sorted_by_split(
         tables,
-        lambda table: _rows(table, options, data.data_dir),
-        named=bool(options.split),
+        lambda table: _rows(table, columns, data.data_dir),
+        named=bool(columns.split),
         on_error=data.on_error,
     )
     numbered = labels.number({split: of_split.labels for split, of_split in rows.items()}, data.class_names)
     root = os.path.abspath(_base(tables["train"][0], data.data_dir))
     listed = {split: _listed(split, of_split, numbered.labels[split], root, data) for split, of_split in rows.items()}
-    more = (*_missing(rows, options, data), *_repeated(rows, root), *_unlisted(rows, root))
+    more = (*_missing(rows, columns, data), *_repeated(rows, root), *_unlisted(rows, root))
     return source("csv", numbered.class_names, listed, (*notes, *found, *labels.lacking(numbered), *more))
 
 
@@ -42,18 +38,18 @@ def _base(table: Table, data_dir: str) -> str:
     return os.path.expanduser(data_dir) if data_dir else str(table.path.parent)
 
 
-def _rows(table: Table, options: "Csv", data_dir: str) -> Iterator[Row]:
-    image = table.needed("image", options.image, csv_table.IMAGE)
-    label = table.needed("label", options.label, csv_table.LABEL)
-    split = table.column("split", options.split, csv_table.SPLIT)
-    folder = os.path.join(os.path.abspath(_base(table, data_dir)), options.folder)
+def _rows(table: Table, columns: Columns, data_dir: str) -> Iterator[Row]:
+    image = table.needed("image", columns.image, csv_table.IMAGE)
+    label = table.needed("label", columns.label, csv_table.LABEL)
+    split = table.column("split", columns.split, csv_table.SPLIT)
+    folder = os.path.join(os.path.abspath(_base(table, data_dir)), columns.folder)
     for line, cells in table.rows():
         name = cells[image].strip() if len(cells) == len(table.columns) else ""
         if not name:
             yield Row(line)
             continue
-        if not name.lower().endswith(options.suffix.lower()):
-            name += options.suffix
+        if not name.lower().endswith(columns.suffix.lower()):
+            name += columns.suffix
         own = None if split is None else cells[split].strip()
         yield Row(line, cells[label].strip(), own, os.path.normpath(os.path.join(folder, name)))
 
@@ -82,7 +78,7 @@ def _listed(split: str, rows: Rows, numbers: labels.Numbers, root: str, data: Da
     return Listed(part, lambda: (f"{file_size(path)} {title(row)}" for row, path in enumerate(rows.pictures)), digests)
 
 
-def _missing(rows: Mapping[str, Rows], options: "Csv", data: DataSpec) -> tuple[str, ...]:
+def _missing(rows: Mapping[str, Rows], columns: Columns, data: DataSpec) -> tuple[str, ...]:
     """Refuses pictures that are not there, unless they may be skipped: they are then listed as they are read."""
     paths = [(path, of_split.place(row)) for of_split in rows.values() for row, path in enumerate(of_split.pictures)]
     missing = [(path, place) for path, place in paths if not os.path.exists(path)]
@@ -91,18 +87,18 @@ def _missing(rows: Mapping[str, Rows], options: "Csv", data: DataSpec) -> tuple[
     names = shorten([f"{path!r} ({place})" for path, place in missing], 3)
     raise DataError(
         f"config.data.file: {len(missing)} of {len(paths)} pictures are not there, got {names}. "
-        f"{_remedy(missing[0][0], options)}"
+        f"{_remedy(missing[0][0], columns)}"
     )
 
 
-def _remedy(path: str, options: "Csv") -> str:
+def _remedy(path: str, columns: Columns) -> str:
     """Returns where a picture that is not there may lie: with a suffix, or in a folder beside."""
     folder, name = os.path.split(path)
     inner = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if os.path.isdir(folder) else []
     for within in ("", *inner):
         for suffix in ("", *SUFFIXES):
             if os.path.exists(os.path.join(folder, within, name + suffix)):
-                given = {"folder": os.path.join(options.folder, within), "suffix": suffix or options.suffix}
+                given = {"folder": os.path.join(columns.folder, within), "suffix": suffix or columns.suffix}
                 written = ", ".join(f"{option}={value!r}" for option, value in given.items() if value)
                 return f'Say where they are by config.data.name="csv({written})".'
     return "Set config.data.data_dir to the folder that the names start from, or take the rows away."
@@ -129,7 +125,7 @@ def _repeated(rows: Mapping[str, Rows], root: str) -> tuple[str, ...]:
         return ()
     return (
         f"config.data.file: {len(repeated)} {'picture is' if len(repeated) == 1 else 'pictures are'} listed more than "
-        f"once, and count so: {shorten(list(repeated.values()))}.",
+        f"once, and counted each time: {shorten(list(repeated.values()))}.",
     )
 
 

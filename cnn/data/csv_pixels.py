@@ -10,20 +10,17 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from cnn.data import csv_table, labels
-from cnn.data.csv_table import Row, Rows, Table
+from cnn.data.csv_table import Columns, Row, Rows, Table
 from cnn.data.decode import BrokenPicture
 from cnn.data.encoded import shorten
 from cnn.data.listed import Listed, source
 from cnn.data.resize import fit_images
 from cnn.data.types import DataError, DataSpec, Source
-
-if TYPE_CHECKING:
-    from cnn.data.sources import Csv
 
 FEWEST = 4
 """So many columns called as pixels are make a file one of pixels."""
@@ -78,14 +75,14 @@ def layout(table: Table) -> Layout | None:
     return Layout(found[0], len(found), len(table.columns) - found[-1] - 1)
 
 
-def read(tables: Mapping[str, Sequence[Table]], options: "Csv", data: DataSpec, notes: Sequence[str]) -> Source:
+def read(tables: Mapping[str, Sequence[Table]], columns: Columns, data: DataSpec, notes: Sequence[str]) -> Source:
     """Reads the labels, and where the rows are.
 
     Raises:
       DataError: the pixels make no picture, or the rows are wrong.
     """
     rows, found = csv_table.sorted_by_split(
-        tables, lambda table: _rows(table, options), named=bool(options.split), on_error=data.on_error
+        tables, lambda table: _rows(table, columns), named=bool(columns.split), on_error=data.on_error
     )
     numbered = labels.number({split: of_split.labels for split, of_split in rows.items()}, data.class_names)
     place = rows["train"].pictures[0]
@@ -172,15 +169,15 @@ class PixelPart:
                     yield row, _text(place, os.pread(file.fileno(), place.size, place.start))
 
 
-def _rows(table: Table, options: "Csv") -> Iterator[Row]:
+def _rows(table: Table, columns: Columns) -> Iterator[Row]:
     where = layout(table)
     if where is None:
         raise DataError(
             f"config.data.file: no columns of pixels in {table.path.name}, as its other files have, got the columns "
             f"{shorten(table.columns)}. Name files of one kind."
         )
-    label = where.joined(table.needed("label", options.label, csv_table.LABEL))
-    split = table.column("split", options.split, csv_table.SPLIT)
+    label = where.joined(table.needed("label", columns.label, csv_table.LABEL))
+    split = table.column("split", columns.split, csv_table.SPLIT)
     start, separator = table.start, table.separator.encode()
     with open(table.path, "rb") as file:
         file.seek(start)

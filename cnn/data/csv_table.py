@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn.data import labels
+from cnn.data import labels, split_files
 from cnn.data.decode import SUFFIXES
 from cnn.data.encoded import shorten
 from cnn.data.types import DataError
@@ -27,6 +27,16 @@ SEPARATORS = (",", ";", "\t")
 MAX_HEADER = 1 << 26
 _BOM = b"\xef\xbb\xbf"
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?", re.ASCII)
+
+
+class Columns(NamedTuple):
+    """What the user says of the columns, see `cnn.data.sources.Csv`; empty: the header tells."""
+
+    image: str = ""
+    label: str = ""
+    split: str = ""
+    suffix: str = ""
+    folder: str = ""
 
 
 class Table(NamedTuple):
@@ -223,13 +233,14 @@ def sorted_by_split(
             f"config.data.file: the column of {' or '.join(SPLIT)} is not used, as it names no splits, but "
             f"{shorten(unknown)}.",
         )
-    splits: dict[str, Rows] = {}
+    splits = {split: Rows() for split in split_files.WORDS}
     for row, (split, own) in enumerate(zip(of_file, of_row, strict=True)):
-        rows = splits.setdefault(split if own is None or unknown else SPLITS[own], Rows())
+        rows = splits[split if own is None or unknown else SPLITS[own]]
         rows.pictures.append(every.pictures[row])
         rows.labels.append(every.labels[row])
         rows.tables.append(every.tables[row])
         rows.lines.append(every.lines[row])
+    splits = {split: rows for split, rows in splits.items() if rows.lines}
     if "train" not in splits:
         raise DataError(
             f"config.data.file: no row is of train, got {', '.join(splits)}. Name a file with rows of train."

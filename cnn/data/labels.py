@@ -115,7 +115,7 @@ def _indices(numbers: Mapping[str, Sequence[int]], names: tuple[str, ...]) -> Nu
     for split, of_split in numbers.items():
         wrong = [number for number in of_split if not 0 <= number < min(classes, MAX_CLASSES)]
         if wrong:
-            field, of = ("class_names", "class_names has") if names else ("file", "train has")
+            field, of = ("class_names", "are named") if names else ("file", "train has")
             raise DataError(
                 f"config.data.{field}: labels that are numbers must be from 0 on and below "
                 f"{min(classes, MAX_CLASSES)}, as many classes as {of}, got {wrong[0]} in {split} ({len(wrong)} such). "

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,9 +27,6 @@ except ImportError as error:
     raise DataError(
         f"config.data.name: parquet is read by pyarrow, got: {error}. Install it: pip install pyarrow."
     ) from error
-
-if TYPE_CHECKING:
-    from cnn.data.sources import Parquet
 
 IMAGE = ("image", "img", "picture", "pixel_values")
 LABEL = ("label", "labels", "fine_label", "class", "target", "category", "y")
@@ -117,20 +114,25 @@ class ParquetPart(EncodedPart):
         return dict(self._pictures.encoded(rows))
 
 
-def read(options: "Parquet", data: DataSpec) -> Source:
+def read(data: DataSpec, *, image: str, label: str) -> Source:
     """Reads footers and labels.
+
+    Args:
+      data: which files.
+      image: the column of pictures, empty to find it.
+      label: the column of labels, likewise.
 
     Raises:
       DataError: a file or a column is missing, damaged, or holds something else.
     """
     check_channels(data.image_shape[2], "parquet")
-    found = split_files.find(data.file, (".parquet", ".pq"), data_dir=data.data_dir)
+    found = split_files.find(data.file, (".parquet", ".pq"))
     notes = list(found.notes)
     pictures: dict[str, Pictures] = {}
     written: dict[str, list[labels.Label]] = {}
     names: tuple[str, ...] = ()
     for split, paths in found.splits.items():
-        shards = [_opened(path, options) for path in paths]
+        shards = [_opened(path, image, label) for path in paths]
         _check_same(shards)
         of_split = [_labels(shard, needed=split == "train") for shard in shards]
         values = [label for of_shard in of_split for label in of_shard]
@@ -161,20 +163,18 @@ def _damaged(path: Path, error: Exception) -> DataError:
     )
 
 
-def _opened(path: Path, options: "Parquet") -> Shard:
+def _opened(path: Path, image: str, label: str) -> Shard:
     try:
         with pq.ParquetFile(path) as file:
             footer, schema = file.metadata, file.schema_arrow
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     shard = Shard(path, footer, schema, "", None)
-    image = _column(
-        shard, "image", options.image, IMAGE, [name for name in schema.names if _of_pictures(schema.field(name))]
-    )
-    label = _column(shard, "label", options.label, LABEL, ())
-    if image is None:
+    of_pictures = [name for name in schema.names if _of_pictures(schema.field(name))]
+    found = _column(shard, "image", image, IMAGE, of_pictures)
+    if found is None:
         raise _no_column(shard, "image", IMAGE)
-    return Shard(path, footer, schema, _bytes_of(shard, image), label)
+    return Shard(path, footer, schema, _bytes_of(shard, found), _column(shard, "label", label, LABEL, ()))
 
 
 def _column(shard: Shard, option: str, given: str, known: Sequence[str], fitting: Sequence[str]) -> str | None:

@@ -82,7 +82,7 @@ class OfFiles:
         """Tells whether the data are there."""
         from cnn.data import split_files
 
-        return split_files.any_of(data.file, data_dir=data.data_dir)
+        return split_files.any_of(data.file)
 
 
 @source
@@ -102,8 +102,9 @@ class Csv(OfFiles):
 
     def load(self, data: DataSpec) -> Source:
         from cnn.data import csv_source
+        from cnn.data.csv_table import Columns
 
-        return csv_source.read(self, data)
+        return csv_source.read(data, Columns(self.image, self.label, self.split, self.suffix, self.folder))
 
 
 @source
@@ -118,7 +119,7 @@ class Parquet(OfFiles):
     def load(self, data: DataSpec) -> Source:
         from cnn.data import parquet
 
-        return parquet.read(self, data)
+        return parquet.read(data, image=self.image, label=self.label)
 
 
 @source
@@ -131,7 +132,7 @@ class Tar(OfFiles):
     def load(self, data: DataSpec) -> Source:
         from cnn.data import tar
 
-        return tar.read(self, data)
+        return tar.read(data, label=self.label)
 
 
 @dataclasses.dataclass(frozen=True)

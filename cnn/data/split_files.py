@@ -47,19 +47,22 @@ def split_of(name: str) -> str | None:
     return next((split for word in words for split, known in WORDS.items() if word in known), None)
 
 
-def find(file: str, suffixes: Sequence[str], *, data_dir: str = "") -> SplitFiles:
+def find(file: str, suffixes: Sequence[str]) -> SplitFiles:
     """Finds the files of each split.
 
     Args:
       file: a file, which is train; a folder, whose files are told by their names, or by the folders train, valid and
-        test in it, or that has them in one folder such as data; or a pattern. Empty: the folder `data_dir`.
+        test in it, or that has them in one folder such as data; or a pattern.
       suffixes: the files to look for in folders, such as ".csv", the first of them for messages.
-      data_dir: where a relative `file` is looked for first, before the working directory.
 
     Raises:
       DataError: there is no file of train, one of several shards is missing, or one cannot be read.
     """
-    path = _located(file, data_dir)
+    if not file:
+        raise DataError(
+            "config.data.file: must name a file, a folder or a pattern such as 'shards/{split}-*.tar', got ''. Set it."
+        )
+    path = Path(file).expanduser()
     if path.is_dir():
         found = _in_folder(path, suffixes)
     elif path.exists():
@@ -74,23 +77,10 @@ def find(file: str, suffixes: Sequence[str], *, data_dir: str = "") -> SplitFile
     return found
 
 
-def any_of(file: str, *, data_dir: str = "") -> bool:
+def any_of(file: str) -> bool:
     """Tells whether anything is there to be read."""
-    try:
-        path = _located(file, data_dir)
-    except DataError:
-        return False
-    return path.exists() or any(_exists(each) for each in _alternatives(str(path)))
-
-
-def _located(file: str, data_dir: str) -> Path:
-    if not file and not data_dir:
-        raise DataError(
-            "config.data.file: must name a file, a folder or a pattern such as 'shards/{split}-*.tar', got ''. Set it."
-        )
-    bases = [Path(data_dir).expanduser(), Path()] if data_dir else [Path()]
-    tried = [base / Path(file).expanduser() for base in bases]
-    return next((path for path in tried if path.exists() or any(map(_exists, _alternatives(str(path))))), tried[0])
+    path = Path(file).expanduser()
+    return bool(file) and (path.exists() or any(map(_exists, _alternatives(str(path)))))
 
 
 def _exists(pattern: str) -> bool:
@@ -128,21 +118,21 @@ def _by_name(folder: Path, suffixes: Sequence[str]) -> SplitFiles:
 
 
 def _sorted_out(named: Iterable[tuple[str, Path]]) -> SplitFiles:
-    splits: dict[str, list[Path]] = {}
+    splits: dict[str, list[Path]] = {split: [] for split in WORDS}
     passed_over = []
     for name, path in named:
         split = split_of(name)
         if split is None:
             passed_over.append(path.name)
         else:
-            splits.setdefault(split, []).append(path)
+            splits[split].append(path)
     notes: tuple[str, ...] = ()
     if passed_over:
         notes = (
             f"config.data.file: {len(passed_over)} {'file' if len(passed_over) == 1 else 'files'} passed over, as the "
             f"name speaks of no split: {shorten(passed_over, SHOWN)}.",
         )
-    return SplitFiles({split: tuple(paths) for split, paths in splits.items()}, notes)
+    return SplitFiles({split: tuple(paths) for split, paths in splits.items() if paths}, notes)
 
 
 def _entries(folder: Path) -> list[Path]:

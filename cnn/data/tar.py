@@ -14,16 +14,13 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from cnn.data import labels, split_files
 from cnn.data.decode import SUFFIXES, UNREAD_SUFFIXES, check_channels
 from cnn.data.encoded import EncodedPart, shorten
 from cnn.data.listed import Listed, source
 from cnn.data.types import DataError, DataSpec, Source
-
-if TYPE_CHECKING:
-    from cnn.data.sources import Tar
 
 LABELS = (".cls", ".json", ".txt")
 """The members that hold labels, the first that does counts."""
@@ -83,20 +80,24 @@ class Index:
     others: collections.Counter[str] = field(default_factory=collections.Counter)
 
 
-def read(options: "Tar", data: DataSpec) -> Source:
+def read(data: DataSpec, *, label: str) -> Source:
     """Reads headers and labels.
+
+    Args:
+      data: which files.
+      label: the key of the label in each picture's JSON, empty for labels of any kind.
 
     Raises:
       DataError: a file is missing, damaged or compressed, or a picture or a label is missing.
     """
     check_channels(data.image_shape[2], "tar")
-    found = split_files.find(data.file, (".tar", ".tar.gz", ".tgz"), data_dir=data.data_dir)
+    found = split_files.find(data.file, (".tar", ".tar.gz", ".tgz"))
     indexes = {split: _index([_opened(path, data.loading) for path in paths]) for split, paths in found.splits.items()}
     pictures: dict[str, list[Member]] = {}
     written: dict[str, list[labels.Label]] = {}
     notes = list(found.notes)
     for split, index in indexes.items():
-        pictures[split], written[split], lacking = _labelled(split, index, options.label, data.on_error)
+        pictures[split], written[split], lacking = _labelled(split, index, label, data.on_error)
         notes += [*lacking, *_others(split, index)]
     numbered = labels.number(written, data.class_names)
     listed = {split: _listed(split, pictures[split], numbered.labels[split], data) for split in pictures}
