@@ -40,11 +40,12 @@ class EncodedPart:
           title: says which picture it is, such as "train/cat/a.png" or "picture 7 of train.parquet"; reads nothing.
           image_shape: the height, width and channels wanted, 1 channel for grey and 3 for colour.
           resize: how another size is brought to this one, one of `RESIZES`.
-          decode: one of `DECODES`.
+          decode: "full", or "scaled" to decode JPEG files to no more pixels than `resize` needs.
           field: the field of the config that a refusal names.
         """
         self.name, self._labels, self._picture, self._title = name, labels, picture, title
-        self._image_shape, self._resize, self._decode, self._field = image_shape, resize, decode, field
+        self._image_shape, self._resize, self._field = image_shape, resize, field
+        self._scaled = decode == "scaled"
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -62,7 +63,7 @@ class EncodedPart:
             except OSError as error:
                 raise BrokenPicture(error.strerror or str(error)) from error
             what = f"picture {picture!r}" if isinstance(picture, str) else self._title(row)
-            images[index] = read_picture(picture, self._image_shape, self._resize, what=what)
+            images[index] = read_picture(picture, self._image_shape, self._resize, what=what, scaled=self._scaled)
 
         errors = collect_errors(read_one, len(rows), threads)
         return images, self._labels[rows], {int(rows[index]): error for index, error in errors.items()}

@@ -110,7 +110,7 @@ def _size(path: str) -> int:
     return status.st_size if stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK) else -1
 
 
-def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str) -> Source:
+def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str, decode: str = "full") -> Source:
     """Lists a folder of pictures; the classes are the sorted names of the folders in `train`.
 
     Raises:
@@ -131,7 +131,7 @@ def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str) -> So
         _check_known(root / part, folders[part], names)
     ignored = _ignored(root, tuple(folders))
     listings = [_list(root / part, names, folders[part], ignored) for part in folders]
-    train, test, *valid = (_part(listing, image_shape, resize) for listing in listings)
+    train, test, *valid = (_part(listing, image_shape, resize, decode) for listing in listings)
     identity, copies = fingerprint(listings)
     notes = [VALID_USED] if valid_part else []
     notes += [note for listing in listings[1:] for note in _note_lacking(listing)]
@@ -139,12 +139,19 @@ def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str) -> So
     return Source(train, test, names, f"folder:{identity}", tuple(notes), *valid)
 
 
-def _part(listing: Listing, image_shape: tuple[int, int, int], resize: str) -> EncodedPart:
+def _part(listing: Listing, image_shape: tuple[int, int, int], resize: str, decode: str) -> EncodedPart:
     def title(row: int) -> str:
         return str(Path(listing.path(row)).relative_to(listing.folder.parent))
 
-    labels = listing.labels()
-    return EncodedPart(listing.folder.name, labels, listing.path, title, image_shape=image_shape, resize=resize)
+    return EncodedPart(
+        listing.folder.name,
+        listing.labels(),
+        listing.path,
+        title,
+        image_shape=image_shape,
+        resize=resize,
+        decode=decode,
+    )
 
 
 def _check_known(part: Path, folders: Iterable[str], names: Sequence[str]) -> None:
