@@ -73,6 +73,7 @@ def _listed(split: str, rows: Rows, numbers: labels.Numbers, root: str, data: Da
         title,
         image_shape=data.image_shape,
         resize=data.resize,
+        decode=data.decode,
         field="config.data.file",
     )
     return Listed(part, lambda: (f"{file_size(path)} {title(row)}" for row, path in enumerate(rows.pictures)), digests)

@@ -96,7 +96,8 @@ class ParquetPart(EncodedPart):
     """Train, valid or test; the pictures of a batch are fetched before they are decoded."""
 
     def __init__(self, name: str, numbers: labels.Numbers, pictures: Pictures, data: DataSpec) -> None:
-        how: Any = {"image_shape": data.image_shape, "resize": data.resize, "field": "config.data.file"}
+        how: Any = {"image_shape": data.image_shape, "resize": data.resize, "decode": data.decode}
+        how["field"] = "config.data.file"
         super().__init__(name, numbers, lambda row: self._fetched(np.array([row]))[row], pictures.title, **how)
         self._pictures, self._how = pictures, how
 

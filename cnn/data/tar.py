@@ -258,6 +258,7 @@ def _listed(split: str, pictures: Sequence[Member], numbers: labels.Numbers, dat
         title,
         image_shape=data.image_shape,
         resize=data.resize,
+        decode=data.decode,
         field="config.data.file",
     )
     return Listed(
