@@ -72,6 +72,16 @@ def test_columns_suffix_and_folder_are_options(root):
     assert (shades(data.train), data.class_names) == (list(SHADES), ("x", "z"))
 
 
+def test_each_table_may_have_a_folder_of_pictures(root):
+    for word, some in (("train", (1, 2)), ("test", (3, 4))):
+        pictures(root / f"{word}_images", ("0.png", "1.png"), some)
+        write_table(root / f"{word}.csv", [("id", "label"), ("0.png", "cat"), ("1.png", "dog")])
+    said = one_line(root)
+    assert said.endswith("""Say where they are by config.data.name="csv(folder='{split}_images')".""")
+    data = read(root, "csv(folder='{split}_images')")
+    assert (shades(data.train), shades(data.test)) == ([1, 2], [3, 4])
+
+
 def test_pictures_are_looked_for_beside_the_table_or_in_the_data_folder(root, tmp_path):
     pictures(tmp_path / "other", shades=(1, 2, 3, 4))
     shutil.copy(root / "train.csv", root / "test.csv")

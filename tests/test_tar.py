@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import picture_files
+from cnn.data import listed
 from cnn.data.types import DataError
 from picture_files import NAMES, made, png, write_members, write_tar
 
@@ -257,6 +258,20 @@ def test_the_identity_follows_names_labels_and_bytes_and_not_the_place(root, tmp
     for changed in (pair("2", 31, "cat"), pair("2", 30, "dog"), pair("5", 30, "cat")):
         write_members(moved / "train.tar", [*GOOD[:4], *changed])
         assert read(moved).identity != before
+
+
+def test_of_many_pictures_a_sample_is_hashed_and_the_sizes_of_all(root, monkeypatch):
+    for name, value in (("HASHED_WHOLE", 3), ("SAMPLE", 1)):
+        monkeypatch.setattr(listed, name, value)
+    before = read(root).identity
+    changed = []
+    for key, shade, label in (("0", 11, "cat"), ("1", 21, "dog"), ("2", 31, "cat")):
+        place = 2 * int(key)
+        write_members(root / "train.tar", [*GOOD[:place], *pair(key, shade, label), *GOOD[place + 2 :]])
+        changed.append(read(root).identity != before)
+    assert sum(changed) == 1
+    write_members(root / "train.tar", [*GOOD[:4], ("2.png", GOOD[4][1] + b"x"), GOOD[5]])
+    assert read(root).identity != before
 
 
 def test_json_lines_of_many_kinds_are_told_by_their_key(root):

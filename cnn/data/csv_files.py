@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from cnn.data import csv_table, labels
+from cnn.data import csv_table, labels, split_files
 from cnn.data.csv_table import Columns, Row, Rows, Table
 from cnn.data.decode import SUFFIXES, check_channels
 from cnn.data.encoded import EncodedPart, shorten
@@ -42,7 +42,8 @@ def _rows(table: Table, columns: Columns, data_dir: str) -> Iterator[Row]:
     image = table.needed("image", columns.image, csv_table.IMAGE)
     label = table.needed("label", columns.label, csv_table.LABEL)
     split = table.column("split", columns.split, csv_table.SPLIT)
-    folder = os.path.join(os.path.abspath(_base(table, data_dir)), columns.folder)
+    within = columns.folder.replace("{split}", split_files.word_of(table.path.name) or "train")
+    folder = os.path.join(os.path.abspath(_base(table, data_dir)), within)
     for line, cells in table.rows():
         name = cells[image].strip() if len(cells) == len(table.columns) else ""
         if not name:
@@ -81,25 +82,29 @@ def _listed(split: str, rows: Rows, numbers: labels.Numbers, root: str, data: Da
 
 def _missing(rows: Mapping[str, Rows], columns: Columns, data: DataSpec) -> tuple[str, ...]:
     """Refuses pictures that are not there, unless they may be skipped: they are then listed as they are read."""
-    paths = [(path, of_split.place(row)) for of_split in rows.values() for row, path in enumerate(of_split.pictures)]
-    missing = [(path, place) for path, place in paths if not os.path.exists(path)]
-    if not missing or (data.on_error == "skip" and len(missing) < len(paths)):
+    every = [(of_split, row) for of_split in rows.values() for row in range(len(of_split.pictures))]
+    missing = [(of_split, row) for of_split, row in every if not os.path.exists(of_split.pictures[row])]
+    if not missing or (data.on_error == "skip" and len(missing) < len(every)):
         return ()
-    names = shorten([f"{path!r} ({place})" for path, place in missing], 3)
+    names = shorten([f"{of_split.pictures[row]!r} ({of_split.place(row)})" for of_split, row in missing], 3)
+    of_split, row = missing[0]
     raise DataError(
-        f"config.data.file: {len(missing)} of {len(paths)} pictures are not there, got {names}. "
-        f"{_remedy(missing[0][0], columns)}"
+        f"config.data.file: {len(missing)} of {len(every)} pictures are not there, got {names}. "
+        f"{_remedy(of_split.pictures[row], of_split.tables[row], columns)}"
     )
 
 
-def _remedy(path: str, columns: Columns) -> str:
+def _remedy(path: str, table: Table, columns: Columns) -> str:
     """Returns where a picture that is not there may lie: with a suffix, or in a folder beside."""
     folder, name = os.path.split(path)
     inner = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()) if os.path.isdir(folder) else []
-    for within in ("", *inner):
+    word = split_files.word_of(table.path.name) or "train"
+    for within in ("", *sorted(inner, key=lambda each: word not in each)):
         for suffix in ("", *SUFFIXES):
             if os.path.exists(os.path.join(folder, within, name + suffix)):
-                given = {"folder": os.path.join(columns.folder, within), "suffix": suffix or columns.suffix}
+                # Where the folder bears the word of the table's split, those of the other splits have their own.
+                called = within.replace(word, "{split}", 1)
+                given = {"folder": os.path.join(columns.folder, called), "suffix": suffix or columns.suffix}
                 written = ", ".join(f"{option}={value!r}" for option, value in given.items() if value)
                 return f'Say where they are by config.data.name="csv({written})".'
     return "Set config.data.data_dir to the folder that the names start from, or take the rows away."

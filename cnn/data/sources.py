@@ -98,7 +98,7 @@ class Csv(OfFiles):
     suffix: str = ""
     """What is added to names that do not end so, such as .jpg."""
     folder: str = ""
-    """The folder of the pictures, from that of the table on, or from `data_dir`."""
+    """The folder of the pictures, within that of the table, or `data_dir`; {split} in it is the table's own word."""
 
     def load(self, data: DataSpec) -> Source:
         from cnn.data import csv_source

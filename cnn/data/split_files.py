@@ -39,12 +39,15 @@ class SplitFiles:
 
 
 def split_of(name: str) -> str | None:
-    """Returns the split that a file's name speaks of: train of "mnist_train.csv", `None` where it speaks of none.
+    """Returns the split that a file's name speaks of: train of "mnist_train.csv", `None` where it speaks of none."""
+    word = word_of(name)
+    return next((split for split, known in WORDS.items() if word in known), None)
 
-    A name is taken apart at all that is no letter; the first word that is a split's counts.
-    """
-    words = re.split(r"[^a-z]+", name.lower())
-    return next((split for word in words for split, known in WORDS.items() if word in known), None)
+
+def word_of(name: str) -> str | None:
+    """Returns the first word of a name that is one for a split; the name is taken apart at all that is no letter."""
+    words = {word for known in WORDS.values() for word in known}
+    return next((word for word in re.split(r"[^a-z]+", name.lower()) if word in words), None)
 
 
 def find(file: str, suffixes: Sequence[str]) -> SplitFiles:
