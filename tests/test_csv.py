@@ -8,8 +8,8 @@ import pytest
 
 import picture_files
 import runs
-from cnn.data import sources
-from cnn.data.types import DataError, DataSpec
+from cnn.data import csv_files
+from cnn.data.types import DataError
 from picture_files import made, png, write_csv, write_pixels, write_table
 
 SHADES = (10, 20, 200, 210)
@@ -155,26 +155,30 @@ def test_letters_written_in_another_way_are_the_same_name(root):
 
 def test_the_test_set_of_a_competition_is_not_used_and_that_is_said(root):
     write_table(root / "test.csv", [("image",), ("a.png",)])
-    write_table(root / "valid.csv", [("image", "label"), ("e.png", "dog"), ("a.png", "cat")])
-    with pytest.raises(DataError, match="test"):
-        read(root)
-    source = sources.read(DataSpec(name="csv", file=str(root), image_shape=(8, 8, 1), classes=2))
-    assert source.test is None and len(source.valid) == 2
-    assert source.notes == (
+    write_table(root / "valid.csv", [("image", "label"), ("e.png", "dog"), ("f.png", "cat")])
+    data = read(root)
+    assert (len(data.test), len(data.valid)) == (0, 2)
+    assert data.notes[1:3] == (
         "config.data.file: test.csv is not used, as it has no column of labels, like the test set of a competition.",
-        "config.data.file: 1 picture is listed more than once, and counted each time: a.png (train, valid).",
-        "config.data.file: 3 pictures are passed over, as no row names them: f.png, g.png, h.png.",
+        "config.data.file: 2 pictures are passed over, as no row names them: g.png, h.png.",
     )
 
 
-def test_what_no_row_names_and_what_two_rows_name_is_said(root):
+def test_what_no_row_names_and_what_two_rows_name_is_said(root, monkeypatch):
     pictures(root, ("x.png", "y.png", ".z.png"), (1, 2, 3))
     write_table(root / "train.csv", [("image", "label"), *PAIRS, PAIRS[0]])
-    write_table(root / "test.csv", [("image", "label"), *PAIRS[:0], ("a.png", "cat")])
+    write_table(root / "test.csv", [("image", "label"), ("b.png", "cat")])
     assert read(root).notes == (
         "config.data.file: test has no pictures of 1 of 2 classes, of which its results say nothing: dog.",
-        "config.data.file: 1 picture is listed more than once, and counted each time: a.png (train, test).",
+        "config.data.file: 1 picture is listed more than once, and counted each time: a.png (train, train).",
         "config.data.file: 6 pictures are passed over, as no row names them: e.png, f.png, g.png, h.png, x.png, y.png.",
+        "config.data.file: 1 picture is in two splits, byte for byte: b.png (test) = b.png (train). "
+        "Accuracy counts them.",
+    )
+    monkeypatch.setattr(csv_files, "HASHED_WHOLE", 3)
+    assert (
+        "2 pictures are listed more than once, and counted each time: a.png (train, train), b.png (train, test)."
+        in (read(root).notes[1])
     )
     write_table(root / "test.csv", [("image", "label"), ("a.png", "dog")])
     assert one_line(root) == (

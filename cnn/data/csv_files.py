@@ -8,7 +8,7 @@ from cnn.data import csv_table, labels, split_files
 from cnn.data.csv_table import Columns, Row, Rows, Table
 from cnn.data.decode import SUFFIXES, check_channels
 from cnn.data.encoded import EncodedPart, shorten
-from cnn.data.folder import _size as file_size
+from cnn.data.folder import HASHED_WHOLE, file_size
 from cnn.data.listed import Listed, source
 from cnn.data.types import DataError, DataSpec, Source
 
@@ -111,7 +111,11 @@ def _remedy(path: str, table: Table, columns: Columns) -> str:
 
 
 def _repeated(rows: Mapping[str, Rows], root: str) -> tuple[str, ...]:
-    """Notes pictures that are listed twice, and refuses two labels of one."""
+    """Notes pictures that are listed twice, and refuses two labels of one.
+
+    Those that are in two splits are found by their bytes, where all are hashed.
+    """
+    hashed = sum(len(of_split.pictures) for of_split in rows.values()) <= HASHED_WHOLE
     first: dict[str, tuple[str, int]] = {}
     repeated: dict[str, str] = {}
     for split, of_split in rows.items():
@@ -126,6 +130,8 @@ def _repeated(rows: Mapping[str, Rows], root: str) -> tuple[str, ...]:
                     f"{earlier.labels[before[1]]!r} in {earlier.place(before[1])} and as {of_split.labels[row]!r} in "
                     f"{of_split.place(row)}. Leave one of the rows."
                 )
+            if split != before[0] and hashed:
+                continue
             repeated[path] = f"{os.path.relpath(path, root)} ({before[0]}, {split})"
     if not repeated:
         return ()

@@ -28,7 +28,7 @@ class Listed(NamedTuple):
 
 def source(kind: str, class_names: Sequence[str], listed: Mapping[str, Listed], notes: Iterable[str]) -> Source:
     """Returns the source of train, and of valid and test where they are."""
-    identity, _ = fingerprint(class_names, listed)
+    identity, contents = fingerprint(class_names, listed)
     parts = {split: each.part for split, each in listed.items()}
     return Source(
         parts["train"],
@@ -37,6 +37,7 @@ def source(kind: str, class_names: Sequence[str], listed: Mapping[str, Listed], 
         f"{kind}:{identity}",
         tuple(notes),
         valid=parts.get("valid"),
+        contents=contents,
     )
 
 
