@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+import cnn
 import picture_files
 import runs
 from cnn.data import csv_files
@@ -434,15 +435,20 @@ def test_the_identity_of_pixels_follows_them(tmp_path):
     assert read(pixel_rows(tmp_path, ["0,9,9,9,9"]), image_shape=(2, 2, 1)).identity != before
 
 
-@pytest.mark.slow(seconds=8)
-def test_a_streamed_run_goes_on_to_the_bit_and_a_command_line_names_it(tmp_path, capsys):
+@pytest.mark.slow(seconds=5)
+def test_a_command_line_and_python_name_it_and_its_options_alike(tmp_path):
     write_csv(tmp_path / "data", made({"train": 16, "test": 4}))
     sections = {
         "model": {"layers": "flatten | dense(classes)"},
-        "data": {"name": "csv", "file": str(tmp_path / "data"), "image_shape": (8, 8, 1), "classes": 3},
+        "data": {"image_shape": (8, 8, 1), "classes": 3},
         "optimizer": {"name": "adam", "learning_rate": 0.01},
         "train": {"batch_size": 4, "epochs": 3},
+        "report": {"page": "never"},
     }
-    for loading in ("memory", "stream"):
-        assert runs.train(tmp_path / loading, f"data.loading={loading}", sections=sections) == 0
-    assert runs.outcome(tmp_path / "stream") == runs.outcome(tmp_path / "memory")
+    given = {"name": "csv(image='image', label='label')", "file": str(tmp_path / "data")}
+    assert (
+        runs.train(tmp_path / "line", *(f"data.{name}={value}" for name, value in given.items()), sections=sections)
+        == 0
+    )
+    cnn.run({**sections, "data": {**sections["data"], **given}}, tmp_path / "python")
+    assert runs.outcome(tmp_path / "line") == runs.outcome(tmp_path / "python")
