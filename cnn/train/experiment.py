@@ -11,7 +11,7 @@ import jax
 
 from cnn import evaluate
 from cnn.config.config import Config, ConfigError
-from cnn.data import types, user_images
+from cnn.data import decode, types, user_images
 from cnn.explain import journey
 from cnn.model.classifier import Classifier
 from cnn.model.summary import count_parameters
@@ -176,7 +176,7 @@ def _check(values: Config, dataset: types.Dataset, count: int) -> None:
         "the extensions": " ".join(each.sha256 for each in values.code),
         "the data": dataset.identity,
         "the ways to load data": str(dataset.streams),
-        "the versions": json.dumps(provenance.versions()),
+        "the versions": json.dumps({**provenance.versions(), **decode.versions(values.data.decode)}),
     }
     multihost.check_same(facts)
 
