@@ -145,7 +145,7 @@ def test_what_fails_in_it_names_its_place(enter):
 
 
 def test_a_name_without_its_source_is_refused_as_any_other():
-    with pytest.raises(ConfigError, match=r"config.data.name: must be digits, folder, lines or a TFDS name"):
+    with pytest.raises(ConfigError, match=r"config.data.name: must be csv, digits, .* or a TFDS name"):
         files.resolved({**SECTIONS, "data": json.loads(json.dumps(SECTIONS["data"]))})
 
 
