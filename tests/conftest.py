@@ -6,12 +6,14 @@ import sys
 
 import pytest
 
+from processes import QUICK
+
 
 def pytest_configure(config):
-    # Before anything imports JAX; commands that tests start inherit both.
-    os.environ.setdefault("NPROC", "1")
-    if config.option.markexpr == "not slow":
-        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    # Before anything imports JAX; commands that tests start inherit all of it.
+    names = QUICK if config.option.markexpr == "not slow" else ["NPROC"]
+    for name in names:
+        os.environ.setdefault(name, QUICK[name])
 
 
 def pytest_collection_modifyitems(items):
