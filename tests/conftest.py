@@ -1,6 +1,7 @@
 """How the suite runs JAX: one thread for each worker, and quick compiles where only the fast tests are asked for."""
 
 import collections
+import gc
 import os
 import sys
 
@@ -14,6 +15,12 @@ def pytest_configure(config):
     names = QUICK if config.option.markexpr == "not slow" else ["NPROC"]
     for name in names:
         os.environ.setdefault(name, QUICK[name])
+    # As the program does: Python would look through all that is imported, collected and traced for garbage.
+    gc.set_threshold(100_000, 10, 10)
+
+
+def pytest_collection_finish():
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
