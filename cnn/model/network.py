@@ -196,7 +196,9 @@ class _Chain(nn.Module):
 
             def compute_block(chain: "_Chain", x: jax.Array, block: Sequence[fusion.FusedOp] = block) -> jax.Array:
                 for op in block:
-                    x = chain.compute(op, x, call)
+                    # By this name a profile knows whose the compiled operations are.
+                    with jax.named_scope(call.prefix + op.name):
+                        x = chain.compute(op, x, call)
                 return x
 
             x = (compute_block if self.remat == "none" else nn.remat(compute_block))(self, x)
