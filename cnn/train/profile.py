@@ -9,7 +9,7 @@ meanwhile. The parts add up to the whole.
 import contextlib
 import functools
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +29,11 @@ from cnn.train.step import DATA, LOSS, OPTIMIZER
 
 READING, DISPATCH, WHOLE = "reading", "dispatch", "profiled"
 """What the host does, as the trace calls it: getting the next examples, calling the steps, and both for all steps."""
-OTHER = "other"
+FOLDER = "profile"
+"""In the run's directory."""
+OTHER, IDLE = "other", "idle"
+CALLING = ("while", "call", "conditional")
+"""Instructions that do nothing but run others."""
 MILLISECOND = 1e6
 """In nanoseconds, the unit of a trace."""
 
@@ -38,8 +42,8 @@ class Part(NamedTuple):
     """What a step's time goes into. Milliseconds a step."""
 
     name: str
-    """A layer by its path; `data`, `loss` or `optimizer`; or what passes while nothing is computed: `reading`,
-    `dispatch`, `other`. Also `other` is what is computed for none of these."""
+    """A layer by its path; `loss`, `optimizer` or `data`; `other`, what is computed for none of these; or what passes
+    while nothing is computed: `reading`, `dispatch`, and `idle`."""
     also: tuple[str, ...]
     """The layers that are computed together with that one, by their names."""
     forward: float
@@ -66,7 +70,7 @@ class Operation(NamedTuple):
     part: str
     backward: bool
     calls: bool
-    """Whether it does nothing but run others: a loop, a branch, a call."""
+    """Whether it is one of `CALLING`."""
 
 
 class Span(NamedTuple):
@@ -113,6 +117,7 @@ def profile(config: Config, folder: Path, steps: int, devices: int | None = None
     epoch = loader.steps_per_epoch
     if steps > epoch:
         raise ConfigError([f"--profile: an epoch has {epoch} steps, got {steps}. Use at most those"])
+    folder.mkdir(parents=True, exist_ok=True)
     state = create_train_state(config, count, dataset.train.counts(config.data.classes))
     program = make_step_config(config, epoch * train.epochs, epoch, count)
     run = _Steps(loader, multi_step.dispatch_of(config), program)
@@ -129,7 +134,7 @@ def profile(config: Config, folder: Path, steps: int, devices: int | None = None
             jax.profiler.stop_trace()
     newest = max((folder / "plugins" / "profile").iterdir(), key=lambda path: path.stat().st_mtime)
     paths = [row.path for row in config.rows]
-    operations = {module: _operations(text, paths) for module, text in run.programs.items()}
+    operations = {module: _Program(text, paths).operations() for module, text in run.programs.items()}
     (trace,) = newest.glob("*.xplane.pb")
     spans = list(_spans(ProfileData.from_file(str(trace)), operations))
     whole = next(span for span in spans if span.part == WHOLE)
@@ -186,39 +191,69 @@ class _Steps:
         return state
 
 
-def _operations(text: str, paths: Sequence[str]) -> dict[str, Operation]:
-    """Returns the instructions of a compiled program by name, each with the part of the step that it is of.
+class _Program:
+    """The instructions of a compiled program, and which part of the step each is of."""
 
-    One without a part of its own has that of the instruction that calls its computation.
-    """
-    longest_first = "|".join(sorted(map(re.escape, paths), key=len, reverse=True))
-    layer = re.compile(rf"(?<![^/(])(?:{longest_first})(?![^/)])")
-    rest = re.compile(rf"(?<![^/(])(?:{DATA}|{LOSS}|{OPTIMIZER})(?![^/)])")
-    found: dict[str, tuple[str, bool]] = {}
-    inside: dict[str, str] = {}
-    """The computation that each instruction is in."""
-    callers: dict[str, str] = {}
-    """The instruction that calls each computation."""
-    opcodes: dict[str, str] = {}
-    computation = ""
-    for line in text.splitlines():
-        if header := re.match(r"(?:ENTRY )?%?([\w.\-]+) \(.*\{$", line):
-            computation = header[1]
-        elif instruction := re.match(r"\s+(?:ROOT )?%?([\w.\-]+) = (.*)", line):
-            name, definition = instruction.groups()
-            inside[name] = computation
-            opcode = re.search(r"(?:^|[\s)}\]])([a-z][a-z\-]*)\(", definition)
-            opcodes[name] = opcode[1] if opcode else ""
-            for called in re.findall(r"(?:calls|to_apply|body|condition)=%?([\w.\-]+)", definition):
-                callers[called] = name
-            for branches in re.findall(r"branch_computations=\{([^}]*)\}", definition):
-                callers |= {branch.strip().lstrip("%"): name for branch in branches.split(",")}
-            if origin := re.search(r'op_name="([^"]*)"', definition):
-                found |= {name: part for part in [_part_of(origin[1], layer, rest)] if part}
-    return {
-        name: Operation(*_inherited(name, found, inside, callers), opcodes[name] in ("while", "call", "conditional"))
-        for name in inside
-    }
+    def __init__(self, text: str, paths: Sequence[str]) -> None:
+        longest_first = "|".join(sorted(map(re.escape, paths), key=len, reverse=True))
+        layer = re.compile(rf"(?<![^/(])(?:{longest_first})(?![^/)])")
+        rest = re.compile(rf"(?<![^/(])(?:{DATA}|{LOSS}|{OPTIMIZER})(?![^/)])")
+        self._named: dict[str, tuple[str, bool]] = {}
+        """The parts of those that say theirs."""
+        self._inside: dict[str, str] = {}
+        """The computation that each is in."""
+        self._callers: dict[str, str] = {}
+        """The instruction that calls each computation."""
+        self._operands: dict[str, list[str]] = {}
+        self._contents: dict[str, list[str]] = {}
+        """The instructions of each computation."""
+        self._opcodes: dict[str, str] = {}
+        computation = ""
+        for line in text.splitlines():
+            if header := re.match(r"(?:ENTRY )?%?([\w.\-]+) \(.*\{$", line):
+                computation = header[1]
+            elif instruction := re.match(r"\s+(?:ROOT )?%?([\w.\-]+) = (.*)", line):
+                name, definition = instruction.groups()
+                self._inside[name] = computation
+                self._contents.setdefault(computation, []).append(name)
+                if opcode := re.search(r"(?:^|[\s)}\]])([a-z][a-z\-]*)\(([^)]*)", definition):
+                    self._opcodes[name] = opcode[1]
+                    self._operands[name] = re.findall(r"%([\w.\-]+)", opcode[2])
+                for called in re.findall(r"(?:calls|to_apply|body|condition)=%?([\w.\-]+)", definition):
+                    self._callers[called] = name
+                for branches in re.findall(r"branch_computations=\{([^}]*)\}", definition):
+                    self._callers |= {branch.strip().lstrip("%"): name for branch in branches.split(",")}
+                origin = re.search(r'op_name="([^"]*)"', definition)
+                if origin and (part := _part_of(origin[1], layer, rest)):
+                    self._named[name] = part
+
+    def operations(self) -> dict[str, Operation]:
+        """Returns the instructions by their names.
+
+        One that does not say its part has that of the instruction which calls its computation; else that of what is
+        fused into it, the last first; else that of what it takes.
+        """
+        fused: dict[str, list[str]] = {}
+        for computation, caller in self._callers.items():
+            if self._opcodes.get(caller) == "fusion":
+                fused[caller] = self._contents.get(computation, [])
+        parts: dict[str, tuple[str, bool]] = {}
+        # Operands stand before what takes them.
+        for name in self._inside:
+            inner = (self._named.get(each) for each in reversed(fused.get(name, ())))
+            calls = self._opcodes.get(name) in CALLING
+            taken = (parts.get(each) for each in self._operands.get(name, ()) if not calls)
+            known = (part for part in (self._called(name), *inner, *taken) if part not in (None, (OTHER, False)))
+            parts[name] = next(known, None) or (OTHER, False)
+        return {name: Operation(*part, self._opcodes.get(name) in CALLING) for name, part in parts.items()}
+
+    def _called(self, name: str) -> tuple[str, bool] | None:
+        """Returns what an instruction says of its part, or the nearest that calls it; `None` where nothing does."""
+        seen = set()
+        while name and name not in self._named and name not in seen:
+            seen.add(name)
+            name = self._callers.get(self._inside.get(name, ""), "")
+        return self._named.get(name)
 
 
 def _part_of(origin: str, layer: re.Pattern[str], rest: re.Pattern[str]) -> tuple[str, bool] | None:
@@ -234,18 +269,6 @@ def _part_of(origin: str, layer: re.Pattern[str], rest: re.Pattern[str]) -> tupl
     names = layer.findall(outer)
     name = max(names, key=len) if names else next(iter(rest.findall(outer)), None)
     return None if name is None else (name, "transpose(" in outer and name not in (DATA, OPTIMIZER))
-
-
-def _inherited(
-    name: str, found: Mapping[str, tuple[str, bool]], inside: Mapping[str, str], callers: Mapping[str, str]
-) -> tuple[str, bool]:
-    seen = set()
-    while name not in found:
-        seen.add(name)
-        name = callers.get(inside[name], "")
-        if not name or name in seen:
-            return OTHER, False
-    return found[name]
 
 
 def _spans(trace: ProfileData, operations: Mapping[str, Mapping[str, Operation]]) -> Iterator[Span]:
@@ -269,7 +292,7 @@ def _spans(trace: ProfileData, operations: Mapping[str, Mapping[str, Operation]]
                     yield Span(start, end, int(operation.calls), operation.part, operation.backward)
 
 
-def _shares(spans: Iterable[Span], whole: Span) -> Counter[tuple[str, bool]]:
+def _shares(spans: Iterable[Span], whole: Span) -> dict[tuple[str, bool], float]:
     """Returns how long each part had the time of `whole`, by its name and whether it is backward. Nanoseconds."""
     edges = []
     for span in spans:
@@ -278,7 +301,7 @@ def _shares(spans: Iterable[Span], whole: Span) -> Counter[tuple[str, bool]]:
             edges += [(start, 1, span), (end, -1, span)]
     edges.sort(key=lambda edge: edge[:2])
     running: list[Counter[tuple[str, bool]]] = [Counter() for _ in range(5)]
-    times: Counter[tuple[str, bool]] = Counter()
+    times: dict[tuple[str, bool], float] = defaultdict(float)
     now = whole.start
     for moment, change, span in edges:
         active = next((each for each in running if each), None)
@@ -287,7 +310,7 @@ def _shares(spans: Iterable[Span], whole: Span) -> Counter[tuple[str, bool]]:
             for part, count in active.items():
                 times[part] += (moment - now) * count / number
         now = moment
-        key = (OTHER if span.part == WHOLE else span.part, span.backward)
+        key = (IDLE if span.part == WHOLE else span.part, span.backward)
         running[span.rank][key] += change
         if not running[span.rank][key]:
             del running[span.rank][key]
@@ -299,7 +322,7 @@ def _parts(layers: Sequence[Layer], times: Mapping[tuple[str, bool], float], ste
         forward, backward = (times.get((name, way), 0.0) / MILLISECOND / steps for way in (False, True))
         return Part(name, also, forward, backward)
 
-    others = (LOSS, OPTIMIZER, DATA, READING, DISPATCH, OTHER)
+    others = (LOSS, OPTIMIZER, DATA, OTHER, READING, DISPATCH, IDLE)
     return (*(part(*names) for names in _computed(layers)), *map(part, others))
 
 
