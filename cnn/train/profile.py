@@ -195,9 +195,7 @@ class _Program:
     """The instructions of a compiled program, and which part of the step each is of."""
 
     def __init__(self, text: str, paths: Sequence[str]) -> None:
-        longest_first = "|".join(sorted(map(re.escape, paths), key=len, reverse=True))
-        layer = re.compile(rf"(?<![^/(])(?:{longest_first})(?![^/)])")
-        rest = re.compile(rf"(?<![^/(])(?:{DATA}|{LOSS}|{OPTIMIZER})(?![^/)])")
+        self._scopes = {path.replace("/", "."): path for path in paths}
         self._named: dict[str, tuple[str, bool]] = {}
         """The parts of those that say theirs."""
         self._inside: dict[str, str] = {}
@@ -224,7 +222,7 @@ class _Program:
                 for branches in re.findall(r"branch_computations=\{([^}]*)\}", definition):
                     self._callers |= {branch.strip().lstrip("%"): name for branch in branches.split(",")}
                 origin = re.search(r'op_name="([^"]*)"', definition)
-                if origin and (part := _part_of(origin[1], layer, rest)):
+                if origin and (part := self.part_of(origin[1])):
                     self._named[name] = part
 
     def operations(self) -> dict[str, Operation]:
@@ -247,6 +245,21 @@ class _Program:
             parts[name] = next(known, None) or (OTHER, False)
         return {name: Operation(*part, self._opcodes.get(name) in CALLING) for name, part in parts.items()}
 
+    def part_of(self, origin: str) -> tuple[str, bool] | None:
+        """Returns what an operation is of, and whether it is of the gradients; `None` where its name does not say.
+
+        Args:
+          origin: as `jit(run_loop)/while/body/transpose(jvp(_Chain))/residual1.conv2/jit(gradient)/dot_general`.
+        """
+        # What a function that JAX traced once calls its operations is as it was called first, by another layer perhaps.
+        outer = "jit(".join(origin.split("jit(")[: 2 if origin.startswith("jit(run_") else 1])
+        scopes = re.split(r"[/()]", outer)
+        # A layer's scope is within those of the residuals around it.
+        layer = max((scope for scope in scopes if scope in self._scopes), key=len, default="")
+        others = (scope for scope in scopes if scope in (DATA, LOSS, OPTIMIZER))
+        name = self._scopes[layer] if layer else next(others, None)
+        return None if name is None else (name, "transpose(" in outer and name not in (DATA, OPTIMIZER))
+
     def _called(self, name: str) -> tuple[str, bool] | None:
         """Returns what an instruction says of its part, or the nearest that calls it; `None` where nothing does."""
         seen = set()
@@ -254,21 +267,6 @@ class _Program:
             seen.add(name)
             name = self._callers.get(self._inside.get(name, ""), "")
         return self._named.get(name)
-
-
-def _part_of(origin: str, layer: re.Pattern[str], rest: re.Pattern[str]) -> tuple[str, bool] | None:
-    """Returns what an operation is of, and whether it is of the gradients; `None` where its name does not say.
-
-    Args:
-      origin: as `jit(run_loop)/while/body/transpose(jvp(_Chain))/residual1/conv2/jit(gradient)/dot_general`.
-      layer: finds the path of a layer, the longest first.
-      rest: finds one of the other parts.
-    """
-    # What a function that JAX traced once calls its operations is as it was called first, by another layer perhaps.
-    outer = "jit(".join(origin.split("jit(")[: 2 if origin.startswith("jit(run_") else 1])
-    names = layer.findall(outer)
-    name = max(names, key=len) if names else next(iter(rest.findall(outer)), None)
-    return None if name is None else (name, "transpose(" in outer and name not in (DATA, OPTIMIZER))
 
 
 def _spans(trace: ProfileData, operations: Mapping[str, Mapping[str, Operation]]) -> Iterator[Span]:
@@ -288,7 +286,8 @@ def _spans(trace: ProfileData, operations: Mapping[str, Mapping[str, Operation]]
                 about = dict(event.stats)
                 name = about.get("hlo_op") or (re.match(r"%?[\w.\-]+", event.name) or [""])[0].lstrip("%")
                 operation = operations.get(str(about.get("hlo_module", "")), known).get(str(name))
-                if operation is not None:
+                # The loop over all steps is of no part, and not computing: what is between its operations is idle.
+                if operation is not None and not (operation.calls and operation.part == OTHER):
                     yield Span(start, end, int(operation.calls), operation.part, operation.backward)
 
 
