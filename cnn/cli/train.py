@@ -31,7 +31,7 @@ def _profile(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     from cnn.train import profile  # JAX takes a second to import
 
     steps = int(flags["profile"])
-    printing.profile(profile.profile(config, workdir / profile.FOLDER, steps, parser.devices(flags)))
+    printing.profile(profile.profile(config, workdir / run_dir.PROFILE, steps, parser.devices(flags)))
     return 0
 
 

@@ -29,8 +29,6 @@ from cnn.train.step import DATA, LOSS, OPTIMIZER
 
 READING, DISPATCH, WHOLE = "reading", "dispatch", "profiled"
 """What the host does, as the trace calls it: getting the next examples, calling the steps, and both for all steps."""
-FOLDER = "profile"
-"""In the run's directory."""
 OTHER, IDLE = "other", "idle"
 CALLING = ("while", "call", "conditional")
 """Instructions that do nothing but run others."""
