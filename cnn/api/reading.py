@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cnn.config import resolve
 from cnn.config.config import Config, ConfigError
 from cnn.data import user_images
+from cnn.data.types import OtherClasses
 from cnn.data.user_images import UnreadableImage
 from cnn.report.run_files import EvaluationRecord
 from cnn.runs import recorded_code, recorded_data, run_dir
@@ -55,10 +56,16 @@ def dataset(values: Config, workdir: Path, split: str, data_dir: str | None = No
     from cnn.train import preflight  # JAX takes seconds to import
 
     _one_of("split", split, SPLITS)
-    found = preflight.load_data(dataclasses.replace(values.data, data_dir=data_dir or values.data.data_dir))
+    try:
+        found = preflight.load_data(dataclasses.replace(values.data, data_dir=data_dir or values.data.data_dir))
+    except OtherClasses as error:
+        recorded_data.check_classes(workdir, error.class_names)
+        raise
     found = recorded_data.in_order(workdir, found)
     if not len(getattr(found, split)):
-        raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])
+        why = "config.data.valid_fraction is 0" if split == "valid" else "the data have no test split"
+        others = [name for name in SPLITS if len(getattr(found, name))]
+        raise ConfigError([f"--split: {split} is empty, {why}. Use {' or '.join(others)}"])
     recorded_data.recall_bad_examples(workdir, found)
     return found
 

@@ -20,13 +20,13 @@ class Arrays:
 
     Attributes:
       train: images and labels.
-      test: likewise.
+      test: likewise; `None` for none, or for one that is cut from train, as `config.data.test_fraction` says.
       valid: likewise; `None` cuts it from train, as `config.data.valid_fraction` says.
       class_names: one a class; `None` for the names among the labels, sorted, or the numbers.
     """
 
     train: Pairs
-    test: Pairs
+    test: Pairs | None = None
     valid: Pairs | None = None
     class_names: Sequence[str] | None = None
 
@@ -48,7 +48,7 @@ class Arrays:
         splits = {}
         for split in ("train", "test", "valid"):
             pair = getattr(self, split)
-            if pair is None and split == "valid":
+            if pair is None and split != "train":
                 continue
             images, labels, note = _converted(f"{split} of {what}", pair, class_names)
             for array in (images, labels):
@@ -57,7 +57,8 @@ class Arrays:
             fitted = fit_images(images, image_shape=data.image_shape, resize=data.resize, what=f"{split} of {what}")
             splits[split] = Split(fitted, labels)
         valid = ArrayPart("valid", splits["valid"]) if "valid" in splits else None
-        return Source(splits["train"], splits["test"], class_names, f"arrays:{total.hexdigest()}", tuple(notes), valid)
+        identity = f"arrays:{total.hexdigest()}"
+        return Source(splits["train"], splits.get("test"), class_names, identity, tuple(notes), valid)
 
 
 def _class_names(kind: str, arrays: Arrays, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import PIL
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from cnn.data.jpeg import decode_plain
+from cnn.data.jpeg import decode_plain, decoder
 from cnn.data.png import MODES, decode_together
 from cnn.data.resize import SCALING, check_fits, fit_images, fit_picture, pixels
 from cnn.data.types import DataError
@@ -43,6 +44,15 @@ PNG pictures of a dataset are read the same whatever lies beside them.
 """
 # What Pillow multiplies the values of a PNG file by, by how it stores them; the transparent value it leaves as it was.
 _SCALES = {"1": 255.0, "L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
+
+
+def versions(decode: str) -> dict[str, str]:
+    """Returns the versions that the pixels of picture files depend on, by what has them.
+
+    Args:
+      decode: "full", where every decoder of JPEG gives the same pixels, or "scaled", where it is named.
+    """
+    return {"pillow": PIL.__version__, **({"jpeg": decoder()} if decode == "scaled" else {})}
 
 
 class BrokenPicture(DataError):

@@ -8,10 +8,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from cnn.config.config import Config, ConfigError
+from cnn.data import sources
+from cnn.data.decode import versions
 from cnn.data.types import DataError
 from cnn.model.classifier import Classifier
 from cnn.optim import averages
-from cnn.runs import checkpoint_format, checkpoints, numerics, provenance, run_dir
+from cnn.runs import checkpoint_format, checkpoints, numerics, provenance, recorded_data, run_dir
 from cnn.runs.metric_writer import MetricWriter
 from cnn.system import multihost, sharding
 from cnn.train.init_from import Origin
@@ -53,6 +55,7 @@ class Checkpointer:
             "devices": devices,
             "dispatch": dispatch,
             "on_error": values.data.on_error,
+            **({} if sources.never_changes(values.data.name) else versions(values.data.decode)),
         }
         self.steps: int | None = values.checkpoint.every.steps
         """A save is due after every so many steps, also within an epoch."""
@@ -114,6 +117,7 @@ class Checkpointer:
 
     def _compare(self, step: int, before: dict[str, Any]) -> None:
         now = self.numerics
+        before = {"pillow": now.get("pillow"), **before}  # recorded only since there are two decoders of JPEG
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
         if changed:
             self.metrics.event("not bit-identical from here", step=step, reason="; ".join(changed))
@@ -171,7 +175,7 @@ def restore_classifier(values: Config, workdir: Path, weights: str) -> tuple[int
     """
     if weights == "ema" and isinstance(values.train.average, averages.NoAverage):
         raise ConfigError(['--weights: "ema" but the run kept no average. Use last or best.'])
-    if weights == "best" and not (values.data.valid_fraction and values.data.train_on == "train"):
+    if weights == "best" and not (values.data.train_on == "train" and recorded_data.validates(workdir, values.data)):
         raise ConfigError(['--weights: "best" but the run had no validation split to choose it. Use last or ema.'])
     values = numerics.as_saved(values, workdir)
     restored = checkpoints.read(workdir / run_dir.CHECKPOINTS, create_train_state(values), best=weights == "best")

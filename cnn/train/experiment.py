@@ -11,7 +11,7 @@ import jax
 
 from cnn import evaluate
 from cnn.config.config import Config, ConfigError
-from cnn.data import types, user_images
+from cnn.data import decode, types, user_images
 from cnn.explain import journey
 from cnn.model.classifier import Classifier
 from cnn.model.summary import count_parameters
@@ -30,6 +30,7 @@ from cnn.train.preflight import (
     check_memory,
     check_rows,
     check_share,
+    check_splits,
     check_still_same,
     load_data,
     tell_remarks,
@@ -176,6 +177,7 @@ def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> Res
 
 
 def _check(values: Config, dataset: types.Dataset, count: int) -> None:
+    check_splits(values, dataset)
     check_lengths(values, dataset)
     check_code(values, dataset, count)
     check_memory(values, dataset, count)
@@ -184,7 +186,7 @@ def _check(values: Config, dataset: types.Dataset, count: int) -> None:
         "the extensions": " ".join(each.sha256 for each in values.code),
         "the data": dataset.identity,
         "the ways to load data": str(dataset.streams),
-        "the versions": json.dumps(provenance.versions()),
+        "the versions": json.dumps({**provenance.versions(), **decode.versions(values.data.decode)}),
     }
     multihost.check_same(facts)
 
