@@ -24,7 +24,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command(
         "train, evaluate and write the run; again: continue it, or print its result",
-        ("workdir", "devices", "distributed", "tracker"),
+        ("workdir", "devices", "distributed", "tracker", "profile"),
         True,
     ),
     "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True, only_prints=True),
@@ -112,6 +112,8 @@ FLAGS = {
     "distributed": "HOW  off (default), auto (Slurm, Open MPI, TPU), or HOST:PORT,N,I for process I of N",
     "tracker": "NAME     mlflow or wandb: record there, too; their own variables, such as MLFLOW_TRACKING_URI and "
     "WANDB_MODE, say where",
+    "profile": "STEPS    make so many steps under JAX's profiler and print where their time goes, layer by layer; the "
+    "trace goes to profile/ in the run's directory, and nothing else is written",
     "data_dir": "DIR     where the data are, if they have moved",
     "extensions": "FILES the run's own code, where it is not what and where it was: its copy in runs/NAME/code, say",
     "sheet": "FILE       draw some training pictures of each class into this PNG file, as the network sees them",
