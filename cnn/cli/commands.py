@@ -36,13 +36,13 @@ COMMANDS = {
     ),
     "eval": Command(
         "evaluate a run's checkpoint on every example of a split",
-        ("workdir", "split", "weights", "data_dir", "extensions"),
+        ("workdir", "split", "weights", "data_dir", "data_file", "extensions"),
         False,
     ),
     "report": Command("write the page of a run or a sweep again, report.html, from its files", ("workdir",), False),
     "explain": Command(
         "follow images through a run's network, check every number, and write the run's page with their journeys",
-        ("workdir", "choose", "images", "split", "weights", "max_mb", "invert", "data_dir", "extensions"),
+        ("workdir", "choose", "images", "split", "weights", "max_mb", "invert", "data_dir", "data_file", "extensions"),
         False,
         words="[PICTURE_OR_FOLDER...]",
     ),
@@ -106,6 +106,8 @@ FLAGS = {
     "tracker": "NAME     mlflow or wandb: record there, too; their own variables, such as MLFLOW_TRACKING_URI and "
     "WANDB_MODE, say where",
     "data_dir": "DIR     where the data are, if they have moved",
+    "data_file": "FILE   their file, if it has moved; of a run whose data have no file, such as arrays of Python, "
+    "an npz file",
     "extensions": "FILES the run's own code, where it is not what and where it was: its copy in runs/NAME/code, say",
     "top": "N            how many classes to show of each picture, the likeliest first (default 5)",
     "invert": "WHEN      turn light for dark: yes, no, or auto (default: where a picture is light around and the run's "

@@ -81,7 +81,13 @@ class JoinedPart:
 
 
 def parts_of(source: Source) -> tuple[Part, Part]:
-    """Returns train, with the source's own validation split behind it, and test, whichever way they are given."""
+    """Returns train, with the source's own validation split behind it, and test, whichever way they are given.
+
+    Raises:
+      DataError: there is no test.
+    """
+    if source.test is None:
+        raise DataError("config.data.name: the data have no test split, got none. Add one.")
     given = zip(("train", "test"), (source.train, source.test), strict=True)
     train, test = (ArrayPart(name, part) if isinstance(part, Split) else part for name, part in given)
     return (train if source.valid is None else JoinedPart(train, source.valid)), test

@@ -164,11 +164,11 @@ class Source:
     """Holds what one source gave, fitted to the image shape.
 
     `fingerprint` changes whenever the stored data do. `valid` is the source's own validation split; where it has none,
-    one is cut from `train`.
+    one is cut from `train`. `test` is `None` where the source has none.
     """
 
     train: Split | Part
-    test: Split | Part
+    test: Split | Part | None
     class_names: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
