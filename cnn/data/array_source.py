@@ -11,12 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from cnn.data.arrays import Arrays
 from cnn.data.resize import fit_images
 from cnn.data.types import DataError, DataSpec, Source
 
-SPLITS = ("train", "test", "valid")
-"""In the order in which they are hashed."""
 CHUNK_BYTES = 1 << 26
 """What is looked at in one go."""
 MOST_CLASSES = 1_000_000
@@ -99,14 +96,23 @@ class NumbersPart:
         return fit_images(images, image_shape=self._data.image_shape, resize=self._data.resize, what=self.what)
 
 
-def read(arrays: Arrays, whose: Whose, data: DataSpec, further: Sequence[str] = ()) -> Source:
-    """Returns arrays as a source gives them; see `Arrays.as_source`.
+class Given(NamedTuple):
+    """What is read: images and labels of each split, and perhaps the names of the classes."""
+
+    train: Any
+    test: Any
+    valid: Any
+    class_names: Sequence[str] | None
+
+
+def read(given: Given, whose: Whose, data: DataSpec, further: Sequence[str] = ()) -> Source:
+    """Returns arrays as a source gives them; see `cnn.data.arrays.Arrays.as_source`.
 
     Raises:
       DataError: they are no pictures and labels, or not those that the config speaks of.
     """
-    class_names, parts, notes = _examined(arrays, whose, data.class_names)
-    if arrays.class_names is not None and data.class_names not in ((), class_names):
+    class_names, parts, notes = _examined(given, whose, data.class_names)
+    if given.class_names is not None and data.class_names not in ((), class_names):
         notes.append(f"config.data.class_names: is not used, as {whose.name} names its classes")
     _check_first_label(parts, len(class_names), whose, data)
     total = hashlib.sha256()
@@ -120,13 +126,13 @@ def read(arrays: Arrays, whose: Whose, data: DataSpec, further: Sequence[str] = 
     return Source(parts["train"], test, class_names, f"arrays:{total.hexdigest()}", (*further, *notes), valid)
 
 
-def shape_and_classes(arrays: Arrays, whose: Whose) -> dict[str, Any]:
+def shape_and_classes(given: Given, whose: Whose) -> dict[str, Any]:
     """Returns the fields of a config's section `data` that follow from the arrays: `image_shape` and `classes`.
 
     Raises:
       DataError: they are no pictures and labels.
     """
-    class_names, parts, _ = _examined(arrays, whose, ())
+    class_names, parts, _ = _examined(given, whose, ())
     return {"image_shape": parts["train"].shape[1:], "classes": len(class_names)}
 
 
@@ -144,13 +150,14 @@ def note_held(size: int, name: str, data: DataSpec, remedy: str) -> Iterator[str
 
 
 def _examined(
-    arrays: Arrays, whose: Whose, names: tuple[str, ...]
+    given: Given, whose: Whose, names: tuple[str, ...]
 ) -> tuple[tuple[str, ...], dict[str, NumbersPart], list[str]]:
     """Returns the names of the classes, the parts, whose numbers have a factor, and what the user should hear."""
-    given = {split: getattr(arrays, split) for split in SPLITS}
-    pairs = {split: _pair(split, pair, whose) for split, pair in given.items() if pair is not None or split == "train"}
+    # In this order they are hashed.
+    splits = {"train": given.train, "test": given.test, "valid": given.valid}
+    pairs = {split: _pair(split, pair, whose) for split, pair in splits.items() if pair is not None or split == "train"}
     labels = {split: pair[1] for split, pair in pairs.items()}
-    class_names = _class_names(arrays.class_names, names, labels, whose)
+    class_names = _class_names(given.class_names, names, labels, whose)
     parts = {
         split: NumbersPart(split, whose, images, _indices(split, labels[split], class_names, whose))
         for split, (images, _) in pairs.items()
@@ -212,8 +219,10 @@ def _class_names(
     if given is not None or names:
         found = tuple(map(str, given if given is not None else names))
         if twice := [name for name in found if found.count(name) > 1]:
-            field = f"class_names of {whose.name}" if given is not None else "config.data.class_names"
-            raise whose.wrong(f"{field} must have a name of its own for each class, got {twice[0]!r} twice.")
+            must = "must have a name of its own for each class"
+            if given is None:
+                raise DataError(f"config.data.class_names: {must}, got {twice[0]!r} twice.")
+            raise whose.wrong(f"class_names of {whose.name} {must}, got {twice[0]!r} twice.")
         return found
     some = {split: each for split, each in labels.items() if len(each)}
     of_names = [split for split, each in some.items() if each.dtype.kind == "U"]
@@ -297,7 +306,8 @@ def _range(part: NumbersPart, whose: Whose) -> tuple[float, float]:
     for chunk in part.chunks():
         if not np.isfinite(chunk).all():
             raise whose.wrong(f"{part.what}: images must be finite numbers, got {part.dtype} with NaN or infinities.")
-        low, high = min(low, float(chunk.min(initial=np.inf))), max(high, float(chunk.max(initial=-np.inf)))
+        if chunk.size:
+            low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
     if high < low:
         return 0.0, 0.0
     if low < 0 or high > 255:

@@ -50,7 +50,8 @@ class Arrays:
         """
         from cnn.data import array_source  # Pillow is not needed to check a config
 
-        return array_source.read(self, array_source.Whose(what, field, give), data, notes)
+        given = array_source.Given(self.train, self.test, self.valid, self.class_names)
+        return array_source.read(given, array_source.Whose(what, field, give), data, notes)
 
     def shape_and_classes(self, what: str) -> dict[str, Any]:
         """Returns the fields of a config's section `data` that follow from the arrays: `image_shape` and `classes`.
@@ -60,4 +61,5 @@ class Arrays:
         """
         from cnn.data import array_source
 
-        return array_source.shape_and_classes(self, array_source.Whose(what, "data", "Give"))
+        given = array_source.Given(self.train, self.test, self.valid, self.class_names)
+        return array_source.shape_and_classes(given, array_source.Whose(what, "data", "Give"))
