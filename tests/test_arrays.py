@@ -180,8 +180,8 @@ WRONG = {
         r"class_names of given must have a name of its own for each class, got 'a' twice",
     ),
     "labels from 1": (
-        lambda: cnn.Arrays((pictures(), np.arange(8) % 2 + 1), split()[:1] + (np.ones(8, int),)),
-        r"config.data.classes: the labels of given are 1 to 2 and are used as they are, which makes 3 classes, .* got 2",
+        lambda: cnn.Arrays((pictures(), np.arange(8) % 2 + 1), (pictures(), np.ones(8, int))),
+        r"config.data.classes: the labels of given are 1 to 2 and are used as they are, which makes 3 classes",
     ),
     "no train": (lambda: cnn.Arrays(None, split()), r"train of given must be \(images, labels\), got NoneType"),
     "no labels": (
@@ -210,9 +210,7 @@ def test_what_is_no_pictures_and_labels_is_one_line(case, enter):
 def test_channels_that_come_first_are_told_where_they_belong(enter):
     first = np.zeros((8, 3, 4, 4), np.uint8), np.arange(8) % 2
     enter(lambda: cnn.Arrays(first, first))
-    with pytest.raises(
-        DataError, match=r"train of given has its channels first, 3x4x4, got \(4, 4, 3\). Put them last"
-    ):
+    with pytest.raises(DataError, match=r"train of given has its channels first, 3x4x4, got \(4, 4, 3\). Put them"):
         load(image_shape=(4, 4, 3))
 
 
@@ -262,9 +260,7 @@ def test_what_fails_in_it_names_its_place(enter):
 
 
 def test_a_name_without_its_source_is_refused_as_any_other():
-    with pytest.raises(
-        ConfigError, match=r"config.data.name: must be arrays, digits, folder, idx, lines, npz or a TFDS name"
-    ):
+    with pytest.raises(ConfigError, match=r"must be arrays, digits, folder, idx, lines, npz or a TFDS name, got 'shad"):
         files.resolved({**SECTIONS, "data": json.loads(json.dumps(SECTIONS["data"]))})
 
 

@@ -78,12 +78,8 @@ def test_the_arrays_in_them_are_the_same_data(tmp_path):
         return cnn.Arrays(train=split("train"), test=split("test"))
 
     SOURCES.register(given, "given")
-    np.savez(
-        tmp_path / "data.npz",
-        **dict(zip(("x_train", "y_train"), split("train"), strict=True)),
-        x_test=split("test")[0],
-        y_test=split("test")[1],
-    )
+    (x_train, y_train), (x_test, y_test) = split("train"), split("test")
+    np.savez(tmp_path / "data.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
     try:
         identities = {
             load(write(tmp_path / "files")).identity,
@@ -107,12 +103,9 @@ def test_an_unpacked_file_goes_before_its_packed_copy_and_what_is_left_is_named(
 
 
 def test_of_several_sets_a_pattern_names_one(tmp_path):
-    folder = write(
-        write(tmp_path / "files", "emnist-letters-{}-{}-idx{}-ubyte.gz"), "emnist-digits-{}-{}-idx{}-ubyte.gz"
-    )
-    with pytest.raises(
-        DataError, match=r"holds 2 sets of IDX files, got 'emnist-digits-', .*=.*emnist-letters-{split}'"
-    ):
+    folder = write(tmp_path / "files", "emnist-letters-{}-{}-idx{}-ubyte.gz")
+    write(folder, "emnist-digits-{}-{}-idx{}-ubyte.gz")
+    with pytest.raises(DataError, match=r"holds 2 sets of IDX files, got 'emnist-digits-', .*emnist-letters-{split}'"):
         load(folder)
     for pattern in ("emnist-digits-{split}", "emnist-digits-{split}-images-idx3-ubyte.gz"):
         data = load(folder / pattern)
@@ -130,9 +123,7 @@ def test_of_two_spellings_of_one_split_a_pattern_names_one(tmp_path):
 
 def test_labels_from_1_are_used_as_they_are_and_it_is_said(tmp_path):
     folder = write(tmp_path / "files", labels_from=1)
-    with pytest.raises(
-        DataError, match=r"config.data.classes: the labels of .*files are 1 to 2 and are used as they are"
-    ):
+    with pytest.raises(DataError, match=r"data.classes: the labels of .*files are 1 to 2 and are used as they are"):
         load(folder)
     data = load(folder, classes=3)
     assert data.class_names == ("0", "1", "2") and set(data.train.labels.tolist()) == {1, 2}
