@@ -197,6 +197,11 @@ def handed_over(arrays: Arrays) -> SourceName:
     return made
 
 
+def are_handed_over(name: str) -> bool:
+    """Tells whether the name of a source carries the arrays that it stands for."""
+    return kind_of(name) is HandedOver
+
+
 def kind_of(name: str) -> type | None:
     """Returns the class of a source, `None` where the name of a dataset is none of theirs."""
     if isinstance(name, SourceName):
@@ -233,16 +238,6 @@ def read(data: DataSpec) -> Source:
     if not isinstance(found, Arrays):
         raise DataError(f"config.data.name: {record.kind} must return cnn.Arrays, got {type(found).__name__}.")
     return found.as_source(record.kind, data)
-
-
-def content_at_hand(data: DataSpec) -> str | None:
-    """Returns what tells arrays that were handed over from others, `None` where the data are named.
-
-    Raises:
-      DataError: they are no pictures and labels, or unlike what the config says.
-    """
-    record = _record(data.name)
-    return record.load(data).fingerprint if isinstance(record, HandedOver) else None
 
 
 def at_hand(data: DataSpec) -> bool:
