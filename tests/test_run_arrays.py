@@ -147,9 +147,9 @@ def test_of_a_config_without_data_the_arrays_say_shape_and_classes():
 def test_what_does_not_fit_is_one_line(config, data, message, tmp_path):
     with pytest.raises(cnn.DataError, match=message):
         cnn.run(config, tmp_path / "run", data=data)
+    assert not list(tmp_path.iterdir())
     with pytest.raises(cnn.DataError, match=message):
         cnn.run_sweep(config, "seed=0,1", tmp_path / "sweep", data=data)
-    assert not list(tmp_path.iterdir())
 
 
 # The same data in a file.
