@@ -82,10 +82,9 @@ def adafactor(learning_rate: cnn.LearningRate, decay_rate: cnn.Rate = 0.8, clip:
 
 
 @cnn.augmentation
-def colour_jitter(image, key, brightness: cnn.Fraction = 0.2, contrast: cnn.Fraction = 0.2):
-    """Makes an image darker or lighter, and its contrast weaker or stronger, each by up to that share."""
-    lighter, stronger = 1 + jax.random.uniform(key, (2,), minval=-1) * jnp.stack([brightness, contrast])
-    return (image * lighter - image.mean()) * stronger + image.mean()
+def random_gamma(image, key, spread: cnn.NonNegative = 0.5):
+    """Makes what is neither black nor white darker or lighter, by a power from exp(-spread) to exp(spread)."""
+    return image ** jnp.exp(spread * jax.random.uniform(key, minval=-1))
 
 
 @cnn.metric

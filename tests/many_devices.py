@@ -13,9 +13,10 @@ import numpy as np
 import tiny
 from cnn import evaluate, hyperparams
 from cnn.data import loader
+from cnn.data.augment import all_rows, augment
 from cnn.optim import freeze
 from cnn.system import sharding
-from cnn.train import multi_step
+from cnn.train import multi_step, step
 from cnn.train.state import create_state
 
 COUNT, BATCH, STEPS = 8, 32, 3
@@ -37,6 +38,11 @@ CASES = {
         "data__on_error": "skip",
         "data__augment": "mixup(0.4)",
     },
+    "photographs": {
+        "data__stored_size": "(11,12)",
+        "data__augment": "random_resized_crop(0.3) | vertical_flip | color_jitter(0.4, 0.3) | trivial_augment",
+        "train__accumulate_steps": 2,
+    },
     "again": {
         "model__layers": NORMED,
         "train__remat": "blocks",
@@ -50,11 +56,38 @@ def state_of(values, count):
     return sharding.replicate(create_state(hyperparams.from_values(values), tiny.SHAPE, 0, values.frozen), count)
 
 
+def pictures(values):
+    """Returns the tiny pictures, with a border where the config holds larger ones."""
+    images, labels, _ = tiny.split(96)
+    border = [(0, 0), *((0, held - seen) for held, seen in zip(values.data.stored_shape, tiny.SHAPE, strict=True))]
+    return jnp.pad(images, border, constant_values=40), labels, None
+
+
+def augmented(values, count):
+    """Returns the images of a batch as so many devices make them, in the order of its rows."""
+    program = tiny.program(values)._replace(devices=count)
+    images, labels, _ = pictures(values)
+    order = step.device_permutation(BATCH, program)
+
+    def of_share(images, labels, key):
+        rows = step._batch_rows(len(images), program) if count > 1 else all_rows(BATCH)
+        hyper = hyperparams.from_values(values)
+        return augment(hyper.augment, images / 255.0, labels, key, rows, size=tiny.SHAPE[:2])[0]
+
+    spread, whole = sharding.SPREAD, sharding.WHOLE
+    if count > 1:
+        of_share = jax.shard_map(
+            of_share, mesh=sharding.mesh(count), in_specs=(spread, spread, whole), out_specs=spread
+        )
+    made = jax.jit(of_share)(images[order], jax.nn.one_hot(labels[order], tiny.CLASSES), jax.random.key(0))
+    return np.asarray(made)[np.argsort(order)]
+
+
 def steps(values, count, *, scan=False):
     """Returns the state after some steps on so many devices, and the metrics."""
     program = tiny.program(values)._replace(devices=count)
     state = state_of(values, count)
-    split = loader.Examples(*sharding.replicate(tuple(tiny.split(96)), count))
+    split = loader.Examples(*sharding.replicate(pictures(values), count))
     rows = (np.arange(STEPS * BATCH).reshape(STEPS, BATCH) * 5 % 96).astype(np.int32)
     if scan:
         return *multi_step.run_scan(state, split, rows, program=program), program
@@ -93,6 +126,8 @@ def compare(name):
         )
         for state, count in ((one, 1), (sharding.replicate(jax.device_get(one), COUNT), COUNT))
     ]
+    if values.data.augment:
+        found["augmented"] = float(np.abs(augmented(values, COUNT) - augmented(values, 1)).max())
     found["logits"] = [difference(*logits), len(logits[1])]
     return found
 
@@ -101,7 +136,7 @@ def collectives(name):
     """Returns, of the compiled step, how many collectives of each kind there are and the numbers in the largest."""
     values = tiny.resolve(tiny.RAW, train__batch_size=BATCH, **CASES[name])
     state, _, program = steps(values, COUNT)
-    split = loader.Examples(*sharding.replicate(tuple(tiny.split(96)), COUNT))
+    split = loader.Examples(*sharding.replicate(pictures(values), COUNT))
     lowered = multi_step.run_step.lower(state, split, jnp.arange(BATCH), program=program)
     text = lowered.compile().as_text()
     found = collections.defaultdict(list)

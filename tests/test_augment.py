@@ -12,16 +12,34 @@ from hypothesis import strategies as st
 
 from cnn import hyperparams
 from cnn.data import augment as module
-from cnn.data.augment import AUGMENTATIONS, Cutmix, Erase, Flip, Mixup, RandomCrop, Rotate, Shift, augment
+from cnn.data.augment import (
+    AUGMENTATIONS,
+    ColorJitter,
+    Cutmix,
+    Erase,
+    Flip,
+    Mixup,
+    RandomCrop,
+    RandomResizedCrop,
+    Rotate,
+    Shift,
+    TrivialAugment,
+    VerticalFlip,
+    augment,
+)
 
 EXAMPLES = {
     "random_crop": RandomCrop(2),
     "flip": Flip(),
+    "vertical_flip": VerticalFlip(),
+    "random_resized_crop": RandomResizedCrop(0.2),
     "erase": Erase(0.7),
     "rotate": Rotate(20.0),
     "shift": Shift(3),
     "mixup": Mixup(0.4),
     "cutmix": Cutmix(1.0),
+    "color_jitter": ColorJitter(0.4, 0.3, 0.2, 0.1),
+    "trivial_augment": TrivialAugment(),
 }
 # Where rounding up would leave the range: mostly ones.
 EXTREMES = {

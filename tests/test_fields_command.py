@@ -179,12 +179,12 @@ def test_extensions_are_listed_with_their_file(capsys, own):
     assert (code, err) == (0, "")
     assert f"focal; {LAB}: focal_loss" in " ".join(out.split())
     assert "; own.py: staircase" in " ".join(out.split())
-    code, out, _ = printed(capsys, "fields", flag, "staircase", "colour_jitter", "resnet20", "schedules")
+    code, out, _ = printed(capsys, "fields", flag, "staircase", "random_gamma", "resnet20", "schedules")
     assert code == 0
     assert out.startswith(
         "staircase, a schedule: set in config.schedule.name (own.py)\n  Falls in steps, as Smith et al."
     )
-    assert "colour_jitter, an augmentation: set as colour_jitter(brightness=0.2" in out
+    assert "random_gamma, an augmentation: set as random_gamma(spread=0.5" in out
     assert f"({LAB})" in out and "He et al. 2016" in out
     said = " ".join(out.split())
     assert "staircase: Falls in steps, as Smith et al. 2017 do. (own.py)" in said

@@ -41,7 +41,7 @@ OWN = (
     "optimizer.name=adafactor",
     "optimizer.learning_rate=0.03",
     "optimizer.clip=2",
-    "data.augment=colour_jitter(0.3)",
+    "data.augment=random_gamma(0.3)",
     "train.monitor=mean_recall",
     "schedule.name=inverse_root",
     "schedule.start=0.2",
@@ -118,7 +118,7 @@ def test_a_run_with_all_of_it_has_its_numbers_wherever_a_run_has_numbers(finishe
     shown, _ = runs.scalars(finished)
     assert {step: shown["valid", "mean_recall", step][0] for step in by_step} == pytest.approx(by_step)
     page = (finished / "report.html").read_text()
-    for said in ("resnet20", "squeeze_excite", "focal_loss", "adafactor", "colour_jitter", "inverse_root", "my_lab.py"):
+    for said in ("resnet20", "squeeze_excite", "focal_loss", "adafactor", "random_gamma", "inverse_root", "my_lab.py"):
         assert said in page
     assert "valid mean_recall" in page and f"{result['test']['metrics']['mean_recall']:.4f}" in page
     assert runs.start("eval", f"--workdir={finished}") == 0

@@ -193,7 +193,7 @@ def test_a_finished_run_whose_data_changed_is_refused(copied, capsys, change):
 
 
 def test_a_finished_run_is_read_without_decoding_a_picture(copied, capsys, monkeypatch):
-    monkeypatch.setattr("cnn.data.decode.read_picture", None)
+    monkeypatch.setattr("cnn.data.encoded.read_picture", None)
     assert again(copied) == 0
     said = capsys.readouterr()
     assert said.out.startswith(f"{copied / 'run'} is finished. Its result:\n")

@@ -9,6 +9,7 @@ from cnn.config import sections
 from cnn.config.config import ALWAYS, array_paths
 from cnn.config.problems import Problems
 from cnn.data import sources
+from cnn.data.augment import ColorJitter, RandomCrop, RandomResizedCrop
 from cnn.data.types import DATASET_NAME
 from cnn.expression import ExpressionError, StandIn, written
 from cnn.layers.normalisation import BatchNorm
@@ -45,10 +46,10 @@ def check(
         given, channels = len(getattr(data, name)), data.image_shape[2]
         if given not in (1, channels):
             problems.note(f"data.{name}", f"must have 1 number or one for each of {channels} channels, got {given}.")
+    _check_stored_size(data, problems)
     for kind in data.augment:
-        side = min(data.image_shape[:2])
-        if _reach(kind) >= side:
-            problems.note("data.augment", f"must move by less than the image's {side} pixels, got {_reach(kind)}.")
+        if registry.origin_of(kind) == registry.PACKAGE and not isinstance(kind, StandIn):
+            _check_augmentation(kind, data, problems)
     if train.batch_size % train.accumulate_steps:
         problems.note(
             "train.accumulate_steps",
@@ -109,11 +110,41 @@ def check_statistics(train: sections.Train, rows: Sequence[Row], problems: Probl
         return
 
 
-def _reach(kind: Any) -> int:
-    """Returns how many pixels an augmentation of ours may move an image."""
-    if registry.origin_of(kind) != registry.PACKAGE or isinstance(kind, StandIn):
-        return 0
-    return getattr(kind, "pad", getattr(kind, "pixels", 0))
+def _check_stored_size(data: sections.Data, problems: Problems) -> None:
+    height, width = data.image_shape[:2]
+    given = data.stored_size
+    if given and (len(given) != 2 or given[0] < height or given[1] < width):
+        problems.note(
+            "data.stored_size",
+            f"must be empty, or a height and a width of at least {height}x{width}, those of data.image_shape, "
+            f"got {given}. Make it larger.",
+        )
+
+
+def _check_augmentation(kind: Any, data: sections.Data, problems: Problems) -> None:
+    """Notes what an augmentation of ours cannot do with these pictures."""
+    height, width, channels = data.image_shape
+    side, reach = min(height, width), getattr(kind, "pad", getattr(kind, "pixels", 0))
+    if reach >= side:
+        problems.note("data.augment", f"must move by less than the image's {side} pixels, got {reach}.")
+    if isinstance(kind, RandomCrop) and not kind.pad and tuple(data.stored_size) in ((), (height, width)):
+        problems.note(
+            "data.augment",
+            "random_crop(0) has nothing to crop, got pad=0. Pad, or set data.stored_size to more pixels.",
+        )
+    if isinstance(kind, RandomResizedCrop) and kind.area_min > kind.area_max:
+        problems.note(
+            "data.augment",
+            f"random_resized_crop.area_min must be at most area_max = {kind.area_max:g}, got {kind.area_min:g}.",
+        )
+    if isinstance(kind, ColorJitter) and channels != 3:
+        for name in ("saturation", "hue"):
+            if getattr(kind, name):
+                problems.note(
+                    "data.augment",
+                    f"color_jitter.{name} needs 3 channels, and data.image_shape has {channels}, "
+                    f"got {getattr(kind, name):g}. Leave it at 0.",
+                )
 
 
 def _check_without_validation(

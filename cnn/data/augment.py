@@ -2,7 +2,7 @@
 
 One class is one augmentation: its fields are its options, and `apply` computes it. A new one is a class with the
 decorator `@augmentation`. Integers shape the compiled program; real numbers may be traced, so no code may branch on
-them.
+them. One that says `crops = True` takes images that are larger than what the network sees, and cuts them to that size.
 
 Every draw is a pure function of the step's key, the row in the batch and the position in the chain. None depends on the
 batch size, nor on how many devices share the batch. `Mixup` and `Cutmix` mix each row with the row before it (the first
@@ -14,16 +14,20 @@ JAX is imported when the first draw is made: a config with augmentations is read
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
+import numpy as np
 from etils import epy
 
-from cnn.fields import Count, Fraction, NonNegative, Positive
+from cnn.data.types import centre
+from cnn.fields import Bounds, Count, Fraction, Natural, NonNegative, Positive
 from cnn.registry import AUGMENTATIONS, ExtensionError, FunctionForm, OfFunction, augmentation, blamed
 
 with epy.lazy_imports():
     import jax
     import jax.numpy as jnp
+
+    from cnn.data import image_ops
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int, Key
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
 ERASED_AREA = (0.02, 0.33)
 ERASED_ASPECT = (0.3, 3.3)
+CROP_TRIES = 10
 
 
 class BatchRows(NamedTuple):
@@ -60,16 +65,27 @@ class Draws(NamedTuple):
     Attributes:
       keys: a key for each row, of this augmentation alone.
       row_before: as in `BatchRows`.
+      size: the height and width that the network sees, to which an augmentation that crops cuts the images.
     """
 
     keys: Keys
     row_before: Callable[[Array], Array]
+    size: tuple[int, int]
 
 
 def augment(
-    kinds: tuple[Any, ...], images: Images, labels: Labels, key: Key[Array, ""], batch_rows: BatchRows | None = None
+    kinds: tuple[Any, ...],
+    images: Images,
+    labels: Labels,
+    key: Key[Array, ""],
+    batch_rows: BatchRows | None = None,
+    *,
+    size: tuple[int, int] | None = None,
 ) -> tuple[Images, Labels]:
     """Applies a chain of augmentations in order.
+
+    The first one that crops (a class with `crops = True`) cuts larger images to `size`; where none does, that is their
+    centre, cut out before anything else.
 
     Args:
       kinds: the augmentations; their real numbers may be traced.
@@ -77,12 +93,16 @@ def augment(
       labels: one-hot, or any rows that sum to 1, and so they stay.
       key: consumed; do not use it again.
       batch_rows: which rows of the batch the examples are (default: all of it, in order).
+      size: height and width wanted, at most those of the images; `None` for those.
 
     Raises:
-      ValueError: if a crop or a shift could leave nothing of an image.
+      ValueError: if a crop or a shift could leave nothing of an image, or a user's crop leaves another size.
       TypeError: if one of `kinds` is no augmentation.
     """
     batch_rows = batch_rows or all_rows(images.shape[0])
+    height, width = size or images.shape[1:3]
+    if images.shape[1:3] != (height, width) and not any(getattr(kind, "crops", False) for kind in kinds):
+        images = centre(images, (height, width))
     row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch_rows.rows)
     for position, kind in enumerate(kinds):
         if not hasattr(type(kind), "apply"):
@@ -90,7 +110,12 @@ def augment(
             raise TypeError(f"kinds[{position}]: no augmentation, got {kind!r}. Known: {names}.")
         keys = jax.vmap(jax.random.fold_in, (0, None))(row_keys, position)
         apply = blamed(kind, "data.augment", kind.apply)
-        images, labels = apply(images, labels, Draws(keys, batch_rows.row_before))
+        images, labels = apply(images, labels, Draws(keys, batch_rows.row_before, (height, width)))
+        if getattr(kind, "crops", False) and images.shape[1:3] != (height, width):
+            raise ValueError(
+                f"config.data.augment: {type(kind).__name__} crops, and must return images of "
+                f"{height}x{width}, got {images.shape[1]}x{images.shape[2]}."
+            )
     return images, labels
 
 
@@ -122,19 +147,21 @@ AUGMENTATIONS.function = FunctionForm(
 
 @augmentation
 class RandomCrop:
-    """Pads with zeros and crops back to the old size, at a random place.
+    """Pads with zeros and crops to the size that the network sees, at a random place.
 
     Attributes:
-      pad: zeros added on each side, in pixels.
+      pad: zeros added on each side, in pixels; 0 where `data.stored_size` leaves room to crop.
 
     Source:
       He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2.
     """
 
-    pad: Count
+    pad: Natural
+
+    crops: ClassVar[bool] = True
 
     def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
-        return _translate(images, draws.keys, self.pad, "random_crop.pad"), labels
+        return _translate(images, draws.keys, self.pad, draws.size, "random_crop.pad"), labels
 
 
 @augmentation
@@ -150,6 +177,65 @@ class Flip:
     def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
         flipped = _uniform(draws.keys, 1)[:, 0] < self.probability
         return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images), labels
+
+
+@augmentation
+class VerticalFlip:
+    """Mirrors top and bottom.
+
+    Attributes:
+      probability: share of the images that are mirrored.
+    """
+
+    probability: Fraction = 0.5
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        flipped = _uniform(draws.keys, 1)[:, 0] < self.probability
+        return jnp.where(flipped[:, None, None, None], images[:, ::-1], images), labels
+
+
+@augmentation
+class RandomResizedCrop:
+    """Crops a box of random size, shape and place, and resizes it to what the network sees, bilinear and antialiased.
+
+    The share of the area is uniform, the logarithm of width / height too. The first of ten boxes that fits the image is
+    taken; where none does, the largest box about the centre whose aspect is in range.
+
+    Attributes:
+      area_min: the least share of the image's area.
+      area_max: the largest share, at least `area_min`.
+      aspect_max: the largest width / height, and height / width.
+
+    Source:
+      Szegedy et al. 2015, https://arxiv.org/abs/1409.4842, section 6; with the distribution of torchvision's.
+    """
+
+    area_min: Fraction = 0.08
+    area_max: Fraction = 1.0
+    aspect_max: Annotated[float, Bounds(1)] = 4 / 3
+
+    crops: ClassVar[bool] = True
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        height, width = images.shape[1:3]
+        numbers = _uniform(draws.keys, 2 * CROP_TRIES + 2)
+        areas, shapes = numbers[:, :CROP_TRIES], numbers[:, CROP_TRIES:-2]
+        areas = (self.area_min + (self.area_max - self.area_min) * areas) * height * width
+        aspects = jnp.exp((2 * shapes - 1) * jnp.log(self.aspect_max))
+        wide, tall = jnp.round(jnp.sqrt(areas * aspects)), jnp.round(jnp.sqrt(areas / aspects))
+        fits = (wide >= 1) & (wide <= width) & (tall >= 1) & (tall <= height)
+        first = jnp.argmax(fits, axis=1)[:, None]
+        found = fits.any(axis=1)
+
+        def box(drawn: Array, across: int, along: int, share: Array) -> tuple[Array, Array]:
+            """Returns the first pixel and the length of a side."""
+            central = jnp.minimum(along, jnp.round(across * self.aspect_max))
+            length = jnp.where(found, jnp.take_along_axis(drawn, first, axis=1)[:, 0], central)
+            return jnp.where(found, jnp.floor(share * (along - length + 1)), (along - length) // 2), length
+
+        top, tall = box(tall, width, height, numbers[:, -2])
+        left, wide = box(wide, height, width, numbers[:, -1])
+        return image_ops.resized_crop(images, top, left, tall, wide, draws.size), labels
 
 
 @augmentation
@@ -205,7 +291,61 @@ class Shift:
     pixels: Count
 
     def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
-        return _translate(images, draws.keys, self.pixels, "shift.pixels"), labels
+        height, width = images.shape[1:3]
+        return _translate(images, draws.keys, self.pixels, (height, width), "shift.pixels"), labels
+
+
+@augmentation
+class ColorJitter:
+    """Changes brightness, contrast, saturation and hue by random factors, in an order that is random for each image.
+
+    The first three are blends, with black, with the mean of the grey image and with the grey image, by a factor that is
+    uniform from max(0, 1 - x) to 1 + x; what leaves [0, 1] is cut off after each. The last two are for images with 3
+    channels and leave others as they are.
+
+    Attributes:
+      brightness: how far the factor may be from 1.
+      contrast: likewise.
+      saturation: likewise.
+      hue: the largest turn of the hue in either direction; 1 would be the whole circle.
+
+    Source:
+      Howard 2013, https://arxiv.org/abs/1312.5402; with the definitions of torchvision's.
+    """
+
+    brightness: NonNegative = 0.0
+    contrast: NonNegative = 0.0
+    saturation: NonNegative = 0.0
+    hue: Annotated[float, Bounds(0, 0.5)] = 0.0
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        numbers = _uniform(draws.keys, 8)
+        factors = []
+        for column, most in enumerate((self.brightness, self.contrast, self.saturation)):
+            least = jnp.maximum(0, 1 - jnp.asarray(most))
+            factors.append(least + (1 + most - least) * numbers[:, column])
+        turns = self.hue * (2 * numbers[:, 3] - 1)
+        order = jnp.argsort(numbers[:, 4:], axis=1)
+        return image_ops.jitter(images, factors, turns, order), labels
+
+
+@augmentation
+class TrivialAugment:
+    """Does one of 14 things to each image, as much of it as a second draw says: TrivialAugment's wide space.
+
+    Nothing; a shear, a shift of up to 32 pixels or a turn of up to 135 degrees, with zeros from outside and the nearest
+    pixel; brightness, colour, contrast or sharpness by a factor from 0.01 to 1.99; 2 to 8 bits, intensities above a
+    threshold inverted, or each channel stretched or equalised. The definitions are those of Pillow, on its 256 levels.
+
+    Source:
+      Müller and Hutter 2021, https://arxiv.org/abs/2103.10158, table 1, TA (Wide).
+    """
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        op, level, sign = _uniform(draws.keys, 3).T
+        op, level = jnp.floor(op * len(image_ops.Op)).astype(int), jnp.floor(level * image_ops.BINS).astype(int)
+        changed = image_ops.trivial_augment(images.astype(jnp.float32), op, level, jnp.where(sign < 0.5, 1.0, -1.0))
+        return changed.astype(images.dtype), labels
 
 
 @augmentation
@@ -244,8 +384,8 @@ class Cutmix:
         numbers = _uniform(draws.keys, 4).T
         side = jnp.sqrt(1 - _beta(numbers[:2], self.alpha))
         edges = []
-        for centre, size in zip(numbers[2:], images.shape[1:3], strict=True):
-            middle, half = jnp.floor(centre * size), jnp.floor(size * side / 2)
+        for place, size in zip(numbers[2:], images.shape[1:3], strict=True):
+            middle, half = jnp.floor(place * size), jnp.floor(size * side / 2)
             edges += [middle - half, middle + half]
         cut = _box(images, *edges)
         mixed = jnp.where(cut[..., None], draws.row_before(images), images)
@@ -266,19 +406,21 @@ def _beta(draws: Float[Array, "2 batch"], alpha: Float[Array, ""] | float) -> Fl
     return jnp.clip(share, 0, 1)  # a fast reciprocal root leaves the range by a rounding
 
 
-def _translate(images: Images, keys: Keys, largest: int, field: str) -> Images:
+def _translate(images: Images, keys: Keys, largest: int, size: tuple[int, int], field: str) -> Images:
+    """Cuts a window of this size out of each padded image."""
     height, width = images.shape[1:3]
     if largest >= min(height, width):
         raise ValueError(
             f"config.data.augment: {field} could leave nothing of the {height}x{width} images, got {largest}. "
             f"Take less than {min(height, width)}."
         )
-    offsets = jnp.floor(_uniform(keys, 2) * (2 * largest + 1)).astype(int)
+    places = np.array([height - size[0], width - size[1]], np.float32) + 2 * largest + 1
+    offsets = jnp.floor(_uniform(keys, 2) * places).astype(int)
     # On CPU two to five times faster than products with one-hot matrices, or than selecting among the shifts.
     padded = jnp.pad(images, ((0, 0), (largest, largest), (largest, largest), (0, 0)))
 
     def crop(image: Array, offset: Int[Array, " 2"]) -> Array:
-        return jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), images.shape[1:])
+        return jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), (*size, image.shape[-1]))
 
     return jax.vmap(crop)(padded, offsets)
 

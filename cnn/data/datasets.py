@@ -4,6 +4,7 @@ A source's module reads the data as they are stored; what is common to all happe
 split, and the identity by which a run knows its data again.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -31,21 +32,31 @@ def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
     Raises:
       DataError: if the data are missing, broken, or unlike what the config says.
     """
-    source = sources.read(data)
+    size = data.image_shape[:2]
+    source = _read(data)
     _check_classes(source, data)
     parts = parts_of(source)
     _check_not_empty(parts, data.name)
-    streams = should_stream(data.loading, sum(map(len, parts)), data.image_shape, memory_budget)
+    streams = should_stream(data.loading, sum(map(len, parts)), data.stored_shape, memory_budget)
     bad_examples = BadExamples()
     whole, test = _loaded(
         parts,
         on_demand if streams else into_memory,
-        data.image_shape,
+        (data.stored_shape, data.image_shape),
         bad_examples if data.on_error == "skip" else None,
     )
     _check_labels({"train": whole, "test": test}, data)
     train, valid = validation_split(whole, source, data)
-    return Dataset(train, valid, test, source.class_names, _identity(source, data), bad_examples, source.notes)
+    return Dataset(
+        train=train.centre(size),
+        valid=valid.centre(size),
+        test=test,
+        class_names=source.class_names,
+        identity=_identity(source, data),
+        bad_examples=bad_examples,
+        notes=source.notes,
+        stored_train=None if data.stored_shape == data.image_shape else train,
+    )
 
 
 def identity(data: DataSpec) -> str | None:
@@ -54,7 +65,12 @@ def identity(data: DataSpec) -> str | None:
     Raises:
       DataError: if the data are broken or unlike what the config says.
     """
-    return _identity(sources.read(data), data) if sources.at_hand(data) else None
+    return _identity(_read(data), data) if sources.at_hand(data) else None
+
+
+def _read(data: DataSpec) -> Source:
+    """Returns the source, its pictures fitted to the size at which they are held."""
+    return sources.read(dataclasses.replace(data, image_shape=data.stored_shape, stored_size=()))
 
 
 def _identity(source: Source, data: DataSpec) -> str:
@@ -62,6 +78,10 @@ def _identity(source: Source, data: DataSpec) -> str:
         ["own", data.train_on] if source.valid else ["stratified", VALID_KEY, float(data.valid_fraction), data.train_on]
     )
     facts = [source.fingerprint, source.class_names, [int(n) for n in data.image_shape], data.resize, validation]
+    if data.decode != "full":
+        facts.append(["decode", data.decode])
+    if data.stored_shape != data.image_shape:
+        facts.append(["stored_size", *map(int, data.stored_shape[:2])])
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -93,14 +113,14 @@ def _check_labels(splits: Mapping[str, Split], data: DataSpec) -> None:
 def _loaded(
     parts: tuple[Part, Part],
     load_part: Callable[[Part, tuple[int, int, int], BadExamples | None], Split],
-    image_shape: tuple[int, int, int],
+    shapes: tuple[tuple[int, int, int], tuple[int, int, int]],
     bad_examples: BadExamples | None,
 ) -> tuple[Split, Split]:
-    """Loads train and test; what is wrong with either is said at once, a line each."""
+    """Loads train and test, each of its shape; what is wrong with either is said at once, a line each."""
     splits, problems = [], []
-    for part in parts:
+    for part, shape in zip(parts, shapes, strict=True):
         try:
-            splits.append(load_part(part, image_shape, bad_examples))
+            splits.append(load_part(part, shape, bad_examples))
         except DataError as error:
             problems.append(error)
     if len(problems) > 1 and str(problems[0]).partition(":")[0] == str(problems[1]).partition(":")[0] == BROKEN:

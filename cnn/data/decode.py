@@ -2,7 +2,8 @@
 
 Pillow decodes, restricted to four formats and to `MAX_PIXELS`; whatever it raises on hostile bytes becomes a
 `BrokenPicture`. Every picture is turned upright, is brought to 8 bits, and shows a given grey where it is transparent.
-Plain PNG pictures of one size are decoded many at a time, see `cnn.data.png`.
+Plain PNG pictures of one size are decoded many at a time, see `cnn.data.png`, and JPEG files faster than by Pillow
+where that is possible, see `cnn.data.jpeg`.
 """
 
 import contextlib
@@ -13,14 +14,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from cnn.data.jpeg import decode_plain
 from cnn.data.png import MODES, decode_together
-from cnn.data.resize import fit_images
+from cnn.data.resize import SCALING, check_fits, fit_images, fit_picture, pixels
 from cnn.data.types import DataError
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -28,6 +30,10 @@ SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", "
 # Were these passed over in silence, a run would train on less than its user believes.
 UNREAD_SUFFIXES = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg", ".jp2", ".jxl", ".ppm", ".pgm", ".ico")
 MAX_PIXELS = 50_000_000
+MAX_BYTES = 1 << 28
+"""What is read of one JPEG file at most; no picture of so many pixels needs it."""
+LYING = (5, 6, 7, 8)
+"""The orientations by EXIF of a picture that is stored on its side."""
 _FIRST_BYTES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM")
 READER_VERSION = 2
 """Rises when the same files give other pixels; a run records which version it read with.
@@ -92,20 +98,41 @@ def open_picture(
     """
     try:
         with bombs_are_errors():
-            return read_picture(path, image_shape, resize)
+            return read_picture(str(path), image_shape, resize, what=f"picture {str(path)!r}")
     except BrokenPicture as error:
         raise DataError(f"picture {str(path)!r}: cannot be read, got: {error}. Use {', '.join(FORMATS)}.") from error
 
 
-def read_picture(path: str | Path, image_shape: tuple[int, int, int], resize: str) -> np.ndarray:
-    """Reads one picture file as `open_picture` does, inside `bombs_are_errors`; the caller names the file.
+def read_picture(
+    picture: str | bytes,
+    image_shape: tuple[int, int, int],
+    resize: str,
+    *,
+    what: str,
+    scaled: bool = False,
+    stored: tuple[int, int] | None = None,
+) -> UInt8[np.ndarray, "height width channels"]:
+    """Reads one picture as `open_picture` does, inside `bombs_are_errors`; the caller names it where it is broken.
+
+    Args:
+      picture: the path of a file, or the bytes of one.
+      image_shape: the height, width and channels wanted, 1 channel for grey and 3 for colour.
+      resize: how another size is brought to this one, one of `RESIZES`.
+      what: which picture it is, for the error of one that does not fit.
+      scaled: whether a JPEG file may be decoded to fewer pixels than it has, where `resize` needs no more.
+      stored: the height and width that it must have, `None` for any.
 
     Raises:
-      BrokenPicture: if the file is missing or no picture that can be used.
+      BrokenPicture: if the file is missing, or no picture that can be used, or not of the size `stored`.
       DataError: if the picture does not fit `image_shape`.
     """
-    image = read_whole(path, image_shape[2])
-    return fit_images(image[None], image_shape=image_shape, resize=resize, what=f"picture {str(path)!r}")[0]
+    channels = image_shape[2]
+    least = (image_shape[1], image_shape[0]) if scaled and resize in SCALING else None
+    if isinstance(picture, bytes):
+        upright = _upright(io.BytesIO(picture), channels, least=least, stored=stored)
+    else:
+        upright = _upright_of(picture, channels, least=least, stored=stored)
+    return fit_picture(upright, image_shape=image_shape, resize=resize, what=what)
 
 
 def read_whole(path: str | Path, channels: int, *, behind: int = 0) -> UInt8[np.ndarray, "h w c"]:
@@ -119,42 +146,82 @@ def read_whole(path: str | Path, channels: int, *, behind: int = 0) -> UInt8[np.
     Raises:
       BrokenPicture: if the file is missing or no picture that can be used.
     """
+    return pixels(_upright_of(path, channels, behind))
+
+
+def _upright_of(path: str | Path, *how: Any, **options: Any) -> Image.Image:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BrokenPicture("not a regular file")  # opening a pipe would wait for ever
         with open(path, "rb") as file:
-            return decode(file, channels, behind)
+            return _upright(file, *how, **options)
     except OSError as error:
         raise BrokenPicture(error.strerror or str(error)) from error
 
 
-def decode(file: io.BytesIO | io.BufferedReader, channels: int, behind: int = 0) -> UInt8[np.ndarray, "h w c"]:
-    """Decodes one picture at its own size, as grey (1 channel) or colour (3), transparency on the grey `behind` it.
+def _upright(
+    file: io.BytesIO | io.BufferedReader,
+    channels: int,
+    behind: int = 0,
+    least: tuple[int, int] | None = None,
+    stored: tuple[int, int] | None = None,
+) -> Image.Image:
+    """Decodes one picture, as grey (L, 1 channel) or colour (RGB or RGBX, 3), transparency on the grey `behind` it.
 
     Grey of 16 bits is scaled to 8 and rounded. Of 16-bit colours, and of 16-bit grey beside alpha, Pillow gives the
     upper 8 bits alone: these are the pixels, and a transparent colour is one that shares them.
 
+    A JPEG file is decoded to no more pixels than are needed for the width and height `least`, if that is given.
+
     Raises:
-      BrokenPicture: if it is no picture of the known formats, is cut short, or has more than `MAX_PIXELS` pixels.
+      BrokenPicture: if it is no picture of the known formats, is cut short, is not of the height and width `stored`, or
+        has more than `MAX_PIXELS` pixels.
     """
     try:
         with Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise BrokenPicture(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS}")
-            scale = _transparency_scale(image)
-            image.load()
-            transparent = image.info.get("transparency")
-            if scale != 1 and isinstance(transparent, int | tuple):
-                values = transparent if isinstance(transparent, tuple) else (transparent,)
-                scaled = tuple(min(255, int(value * scale)) for value in values)  # of 1 bit it may be scaled already
-                image.info["transparency"] = scaled if isinstance(transparent, tuple) else scaled[0]
-            upright = ImageOps.exif_transpose(image)
-            array = np.asarray(_opaque(upright, behind).convert("L" if channels == 1 else "RGB"))
+            size = image.size
+            upright = _decoded(file, image, least)
+            if stored is not None:
+                height, width = size if _lies(upright) else size[::-1]
+                if (height, width) != stored:
+                    raise BrokenPicture(f"{(height, width, channels)} in place of {(*stored, channels)}")
+            ImageOps.exif_transpose(upright, in_place=True)
+            return _opaque(upright, behind, channels)
     except BrokenPicture:
         raise
     except Exception as error:  # Pillow raises nearly anything on hostile bytes
         raise BrokenPicture(_reason(error)) from error
-    return array.reshape(*array.shape[:2], channels)
+
+
+def _decoded(file: io.BytesIO | io.BufferedReader, image: Image.Image, least: tuple[int, int] | None) -> Image.Image:
+    """Returns an opened picture with its pixels, as it is stored, to be turned and made opaque yet."""
+    if image.format in ("JPEG", "MPO"):
+        file.seek(0)
+        if least is not None and _lies(image):
+            least = least[::-1]
+        encoded = file.getbuffer() if isinstance(file, io.BytesIO) else file.read(MAX_BYTES)
+        picture = decode_plain(encoded, image, least)
+        if picture is not None:
+            # Its own, not the bytes of it: Pillow passes over broken EXIF as it opens a file, and at no other time.
+            picture.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return picture
+        if least is not None:
+            image.draft(image.mode, least)
+    scale = _transparency_scale(image)
+    image.load()
+    transparent = image.info.get("transparency")
+    if scale != 1 and isinstance(transparent, int | tuple):
+        values = transparent if isinstance(transparent, tuple) else (transparent,)
+        scaled = tuple(min(255, int(value * scale)) for value in values)  # of 1 bit it may be scaled already
+        image.info["transparency"] = scaled if isinstance(transparent, tuple) else scaled[0]
+    return image
+
+
+def _lies(image: Image.Image) -> bool:
+    """Tells whether a picture is stored on its side; of a PNG file only once it is loaded."""
+    return image.getexif().get(ExifTags.Base.Orientation) in LYING
 
 
 def _transparency_scale(image: Image.Image) -> float:
@@ -164,24 +231,29 @@ def _transparency_scale(image: Image.Image) -> float:
     return _SCALES.get(stored if isinstance(stored, str) else str(stored[0] if stored else ""), 1.0)
 
 
-def _opaque(image: Image.Image, behind: int) -> Image.Image:
-    """Returns the picture in 8 bits without transparency."""
+def _opaque(image: Image.Image, behind: int, channels: int) -> Image.Image:
+    """Returns the picture in 8 bits without transparency, grey (1 channel) or coloured (3)."""
     if image.mode.startswith("I"):
         # Pillow's own conversion clips at 255 instead of scaling.
         deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         shades = ((deep * 255 + 32767) // 65535).astype(np.uint8)
         transparent = image.info.get("transparency")
-        return Image.fromarray(
+        image = Image.fromarray(
             shades if transparent is None else np.where(deep == transparent, np.uint8(behind), shades)
         )
-    if image.has_transparency_data:
+    elif image.has_transparency_data:
         if image.mode == "1":  # Pillow compares its two shades with nothing but 0 and 1
             info, image = image.info, Image.fromarray(np.asarray(image) * np.uint8(255))
             image.info["transparency"] = info["transparency"]
         colours = image.convert("RGBA")
         ground = Image.new("RGBA", colours.size, (behind, behind, behind, 255))
-        return Image.alpha_composite(ground, colours).convert("RGB")
-    return image.convert("RGB") if image.mode not in ("1", "L") else image
+        image = Image.alpha_composite(ground, colours).convert("RGB")
+    wanted = ("L",) if channels == 1 else ("RGB", "RGBX")
+    if image.mode in wanted:
+        return image  # `convert` would copy it
+    if image.mode not in ("1", "L", "RGB", "RGBX"):
+        image = image.convert("RGB")  # grey is made of these colours, whatever Pillow would make of others
+    return image if image.mode in wanted else image.convert(wanted[0])
 
 
 def _reason(error: Exception) -> str:
@@ -197,6 +269,7 @@ def decode_all(
     image_shape: tuple[int, int, int],
     resize: str,
     what: str,
+    scaled: bool = False,
     rows: Sequence[int] = (),
     threads: int = 1,
 ) -> tuple[UInt8[np.ndarray, "n height width channels"], dict[int, DataError]]:
@@ -208,6 +281,7 @@ def decode_all(
       image_shape: the height, width and channels wanted.
       resize: one of `RESIZES`.
       what: whose pictures these are, for the errors.
+      scaled: whether JPEG files may be decoded to fewer pixels than they have, where `resize` needs no more.
       rows: their numbers there, for the errors; empty where they are all, in order.
       threads: how many decode at the same time those pictures that are opened one by one.
 
@@ -218,16 +292,23 @@ def decode_all(
       DataError: if pictures that all have one shape do not fit.
     """
     height, width, channels = shape
-    names = [f"picture {row} of {what}" for row in (rows or range(len(pictures)))]
-    if height is None or width is None:
-        return _decode_each(pictures, (channels, None), image_shape, resize, names, threads)
-    # A picture that is no plain PNG, or a broken one, sends all of them the slow way, which names it.
-    errors: dict[int, DataError] = {}
-    images = decode_together(pictures, (height, width, channels))
-    if images is None:
-        stored = height, width, channels
-        images, errors = _decode_each(pictures, (channels, stored), stored, "exact", names, threads)
-    return fit_images(images, image_shape=image_shape, resize=resize, what=what), errors
+    how: Any = {"image_shape": image_shape, "resize": resize}
+    stored = None
+    if height is not None and width is not None:
+        stored = height, width
+        check_fits((height, width, channels), what=what, **how)
+        # A picture that is no plain PNG, or a broken one, sends all of them the slow way, which names it.
+        together = decode_together(pictures, (height, width, channels))
+        if together is not None:
+            return fit_images(together, what=what, **how), {}
+    images = np.zeros((len(pictures), *image_shape), dtype=np.uint8)
+    numbers = rows or range(len(pictures))
+
+    def read_one(index: int) -> None:
+        name = f"picture {numbers[index]} of {what}"
+        images[index] = read_picture(pictures[index], what=name, scaled=scaled, stored=stored, **how)
+
+    return images, collect_errors(read_one, len(pictures), threads)
 
 
 def check_channels(channels: int, what: str) -> None:
@@ -240,40 +321,22 @@ def check_channels(channels: int, what: str) -> None:
         raise DataError(f"config.data.name: pictures must have 1 or 3 channels, {what} got {channels}. Use other data.")
 
 
-def _decode_each(
-    pictures: Sequence[bytes],
-    stored: tuple[int, tuple[int, int, int] | None],
-    image_shape: tuple[int, int, int],
-    resize: str,
-    names: Sequence[str],
-    threads: int,
-) -> tuple[np.ndarray, dict[int, DataError]]:
-    """Decodes one by one; `stored` holds the channels, and the shape of all pictures where they have the same."""
-    images = np.zeros((len(pictures), *image_shape), dtype=np.uint8)
-    channels, shape = stored
-
-    def decode_one(index: int) -> None:
-        image = decode(io.BytesIO(pictures[index]), channels)
-        if shape is not None and image.shape != shape:
-            raise BrokenPicture(f"{image.shape} in place of {shape}")
-        images[index] = fit_images(image[None], image_shape=image_shape, resize=resize, what=names[index])[0]
-
-    return images, collect_errors(decode_one, len(pictures), threads)
-
-
 def collect_errors(read: Callable[[int], None], pictures: int, threads: int) -> dict[int, DataError]:
-    """Reads each of so many pictures by its index; returns what went wrong, by index."""
+    """Reads each of so many pictures by its index, in so many threads; returns what went wrong, by index."""
+    errors: dict[int, DataError] = {}
+    indices = iter(range(pictures))
 
-    def error_of(index: int) -> DataError | None:
-        try:
-            read(index)
-        except DataError as error:
-            return error
-        return None
+    def read_some() -> None:
+        for index in indices:  # each thread takes the next: a task a picture would cost more than a small picture
+            try:
+                read(index)
+            except DataError as error:
+                errors[index] = error
 
     if threads == 1:
-        errors = list(map(error_of, range(pictures)))
+        read_some()
     else:
         with ThreadPoolExecutor(threads) as pool:
-            errors = list(pool.map(error_of, range(pictures)))
-    return {index: error for index, error in enumerate(errors) if error is not None}
+            for done in [pool.submit(read_some) for _ in range(threads)]:
+                done.result()
+    return dict(sorted(errors.items()))

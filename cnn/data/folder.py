@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn.data.decode import SUFFIXES, BrokenPicture, collect_errors, file_kind, read_picture
+from cnn.data.decode import SUFFIXES, file_kind
+from cnn.data.encoded import EncodedPart, shorten
 from cnn.data.order import permutation
 from cnn.data.types import DataError, Source
 
@@ -24,9 +25,8 @@ HASHED_WHOLE = 10_000
 SAMPLE = 1_000
 SAMPLE_KEY = 0x73616D706C65_0002
 LAYOUT = "Put pictures into <data_dir>/train/<class>/ and <data_dir>/test/<class>/ (png, jpeg, bmp or webp)."
-SHOWN = 10
 PAIRS = 3
-"""How many names, and how many pairs of copies, a message lists."""
+"""How many pairs of copies a message lists."""
 VALID_USED = (
     "config.data.valid_fraction: is not used, as the folder has a validation split of its own, valid/, which earlier "
     "versions passed over; a run that one of them began goes on where that folder is moved away."
@@ -49,10 +49,6 @@ class Listing:
 
     def __len__(self) -> int:
         return int(self.starts[-1])
-
-    def classes(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the class of each row."""
-        return (np.searchsorted(self.starts, rows, side="right") - 1).astype(np.int32)
 
     def labels(self) -> np.ndarray:
         """Returns the class of every row, in order."""
@@ -114,7 +110,7 @@ def _size(path: str) -> int:
     return status.st_size if stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK) else -1
 
 
-def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str) -> Source:
+def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str, decode: str = "full") -> Source:
     """Lists a folder of pictures; the classes are the sorted names of the folders in `train`.
 
     Raises:
@@ -135,7 +131,7 @@ def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str) -> So
         _check_known(root / part, folders[part], names)
     ignored = _ignored(root, tuple(folders))
     listings = [_list(root / part, names, folders[part], ignored) for part in folders]
-    train, test, *valid = (FolderPart(listing, image_shape, resize) for listing in listings)
+    train, test, *valid = (_part(listing, image_shape, resize, decode) for listing in listings)
     identity, copies = fingerprint(listings)
     notes = [VALID_USED] if valid_part else []
     notes += [note for listing in listings[1:] for note in _note_lacking(listing)]
@@ -143,44 +139,19 @@ def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str) -> So
     return Source(train, test, names, f"folder:{identity}", tuple(notes), *valid)
 
 
-class FolderPart:
-    """The picture files of `train` or `test`."""
+def _part(listing: Listing, image_shape: tuple[int, int, int], resize: str, decode: str) -> EncodedPart:
+    def title(row: int) -> str:
+        return str(Path(listing.path(row)).relative_to(listing.folder.parent))
 
-    def __init__(self, listing: Listing, image_shape: tuple[int, int, int], resize: str) -> None:
-        self.name, self._listing, self._shape, self._resize = listing.folder.name, listing, image_shape, resize
-
-    def __len__(self) -> int:
-        return len(self._listing)
-
-    def labels(self) -> np.ndarray:
-        return self._listing.labels()
-
-    def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
-        images = np.zeros((len(rows), *self._shape), dtype=np.uint8)
-
-        def read_one(index: int) -> None:
-            images[index] = read_picture(self._listing.path(int(rows[index])), self._shape, self._resize)
-
-        errors = collect_errors(read_one, len(rows), threads)
-        return images, self._listing.classes(rows), {int(rows[index]): error for index, error in errors.items()}
-
-    def title(self, row: int) -> str:
-        return str(Path(self._listing.path(row)).relative_to(self._listing.folder.parent))
-
-    def refusal(self, errors: dict[int, DataError]) -> DataError:
-        """Names the broken pictures together; of those that only do not fit, the first."""
-        broken = [
-            f"{self._listing.path(row)!r} ({error})"
-            for row, error in errors.items()
-            if isinstance(error, BrokenPicture)
-        ]
-        if not broken:
-            return next(iter(errors.values()))
-        return DataError(
-            f"config.data.data_dir: {len(broken)} of {len(self)} pictures cannot be read, "
-            f"got {_some(broken)}. Mend them or take them away, "
-            "or go on without them by config.data.on_error=skip."
-        )
+    return EncodedPart(
+        listing.folder.name,
+        listing.labels(),
+        listing.path,
+        title,
+        image_shape=image_shape,
+        resize=resize,
+        decode=decode,
+    )
 
 
 def _check_known(part: Path, folders: Iterable[str], names: Sequence[str]) -> None:
@@ -252,7 +223,7 @@ def _note_lacking(listing: Listing) -> Iterator[str]:
     if names:
         yield (
             f"config.data.data_dir: {listing.folder.name} has no pictures of {len(names)} of "
-            f"{len(listing.class_names)} classes, of which its results say nothing: {_some(names)}."
+            f"{len(listing.class_names)} classes, of which its results say nothing: {shorten(names)}."
         )
 
 
@@ -267,7 +238,7 @@ def _note_ignored(ignored: Sequence[str], root: Path) -> Iterator[str]:
     if ignored:
         yield (
             f"config.data.data_dir: {len(ignored)} {'file or folder' if len(ignored) == 1 else 'files or folders'} "
-            f"passed over, as no picture of a class: {_some([os.path.relpath(path, root) for path in ignored])}."
+            f"passed over, as no picture of a class: {shorten([os.path.relpath(path, root) for path in ignored])}."
         )
 
 
@@ -276,10 +247,5 @@ def _note_copies(copies: Sequence[tuple[str, str]], root: Path) -> Iterator[str]
         pairs = [" = ".join(os.path.relpath(path, root) for path in pair) for pair in copies]
         yield (
             f"config.data.data_dir: {len(copies)} {'picture is' if len(copies) == 1 else 'pictures are'} in two "
-            f"splits, byte for byte: {_some(pairs, PAIRS)}. Accuracy counts them."
+            f"splits, byte for byte: {shorten(pairs, PAIRS)}. Accuracy counts them."
         )
-
-
-def _some(names: Sequence[str], most: int = SHOWN) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"

@@ -10,7 +10,7 @@ import numpy as np
 from cnn.data.bad_examples import BadExample, BadExamples
 from cnn.data.decode import bombs_are_errors, bombs_stay_errors
 from cnn.data.order import permutation
-from cnn.data.types import DataError, Part, Source, Split, Stored
+from cnn.data.types import DataError, Part, Source, Split, Stored, centre
 
 CHUNK_BYTES = 1 << 26
 """What is decoded at a time."""
@@ -110,7 +110,7 @@ def into_memory(part: Part, image_shape: tuple[int, int, int], bad_examples: Bad
 
     Args:
       part: read in its own order.
-      image_shape: height, width and channels of every picture.
+      image_shape: height, width and channels of every picture; of larger ones the centre is kept.
       bad_examples: lists the pictures that cannot be used; `None` refuses them.
 
     Raises:
@@ -123,7 +123,8 @@ def into_memory(part: Part, image_shape: tuple[int, int, int], bad_examples: Bad
     with bombs_are_errors():
         for start in range(0, count, step):
             rows = np.arange(start, min(start + step, count))
-            images[rows], labels[rows], found = part.read(rows, os.cpu_count() or 1)
+            pictures, labels[rows], found = part.read(rows, os.cpu_count() or 1)
+            images[rows] = centre(pictures, image_shape[:2])
             errors |= found
     _refuse_or_list(part, errors, bad_examples, count)
     unusable = np.zeros(count, dtype=bool)
@@ -144,7 +145,7 @@ def on_demand(part: Part, image_shape: tuple[int, int, int], bad_examples: BadEx
         images, _, errors = part.read(rows, 1)
         _refuse_or_list(part, errors, bad_examples)
         unusable[list(errors)] = True
-        return images
+        return centre(images, image_shape[:2])
 
     bombs_stay_errors()
     sample = np.sort(permutation(SAMPLE_KEY, 0, count)[:SAMPLE])

@@ -14,13 +14,15 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-RESIZES = ("exact", "pad", *FILTERS)
+SCALING = (*FILTERS, "cover")
+"""What brings any size to any other. Cover keeps the proportions, and so much of the middle as fills the new size."""
+RESIZES = ("exact", "pad", *SCALING)
 
 
 def fit_images(
     images: UInt8[np.ndarray, "n h w c"], *, image_shape: tuple[int, int, int], resize: str, what: str
 ) -> UInt8[np.ndarray, "n height width channels"]:
-    """Pads or resizes pictures to `image_shape`.
+    """Pads, resizes or crops pictures to `image_shape`.
 
     Args:
       images: pictures of one size.
@@ -32,47 +34,82 @@ def fit_images(
       DataError: if the channels differ, or if `resize` cannot bring this size to that one.
     """
     height, width, channels = images.shape[1:]
-    if channels != image_shape[2]:
-        raise DataError(
-            f"config.data.image_shape: {what} is {_size(images.shape[1:])}, got {tuple(image_shape)}. "
-            f"Set its last number to {channels}."
-        )
+    check_fits((height, width, channels), image_shape=image_shape, resize=resize, what=what)
     if (height, width) == tuple(image_shape[:2]):
         return images
-    if resize == "exact":
-        raise _mismatch(images.shape[1:], image_shape, what)
     if resize == "pad":
-        return _pad(images, image_shape, what)
-    return _resize(images, image_shape, FILTERS[resize])
-
-
-def _pad(images: np.ndarray, image_shape: tuple[int, int, int], what: str) -> np.ndarray:
-    rows, columns = (wanted - given for wanted, given in zip(image_shape[:2], images.shape[1:3], strict=True))
-    if rows < 0 or columns < 0:
-        raise DataError(
-            f"config.data.resize: 'pad' cannot shrink, and {what} is {_size(images.shape[1:])}, "
-            f"got image_shape {tuple(image_shape)}. Resize with config.data.resize={_choices(FILTERS)}."
-        )
-    padded = np.zeros((len(images), *image_shape), dtype=np.uint8)
-    top, left = rows // 2, columns // 2
-    padded[:, top : top + images.shape[1], left : left + images.shape[2]] = images
-    return padded
-
-
-def _resize(images: np.ndarray, image_shape: tuple[int, int, int], kernel: Image.Resampling) -> np.ndarray:
-    height, width, channels = image_shape
-    resized = np.empty((len(images), height, width, channels), dtype=np.uint8)
+        return _pad(images, image_shape)
+    resized = np.empty((len(images), *image_shape), dtype=np.uint8)
     for row, image in enumerate(images):
-        picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-        resized[row] = np.asarray(picture.resize((width, height), kernel)).reshape(height, width, channels)
+        resized[row] = scale(Image.fromarray(image[..., 0] if channels == 1 else image), image_shape, resize)
     return resized
 
 
-def _mismatch(given: tuple[int, ...], image_shape: tuple[int, int, int], what: str) -> DataError:
-    return DataError(
-        f"config.data.image_shape: {what} is {_size(given)}, got {tuple(image_shape)}. "
-        f"Set it to {tuple(int(n) for n in given)}, or choose config.data.resize={_choices(RESIZES[1:])}."
-    )
+def fit_picture(
+    picture: Image.Image, *, image_shape: tuple[int, int, int], resize: str, what: str
+) -> UInt8[np.ndarray, "height width channels"]:
+    """Pads, resizes or crops one picture of Pillow's as `fit_images` does.
+
+    Raises:
+      DataError: if `resize` cannot bring its size to that one.
+    """
+    if picture.size != (image_shape[1], image_shape[0]) and resize in SCALING:
+        return scale(picture, image_shape, resize)
+    return fit_images(pixels(picture)[None], image_shape=image_shape, resize=resize, what=what)[0]
+
+
+def check_fits(shape: tuple[int, int, int], *, image_shape: tuple[int, int, int], resize: str, what: str) -> None:
+    """Refuses pictures of a shape that cannot be brought to `image_shape`.
+
+    Raises:
+      DataError: if the channels differ, or if `resize` cannot bring this size to that one.
+    """
+    if shape[2] != image_shape[2]:
+        raise DataError(
+            f"config.data.image_shape: {what} is {_size(shape)}, got {tuple(image_shape)}. "
+            f"Set its last number to {shape[2]}."
+        )
+    if resize == "exact" and shape[:2] != tuple(image_shape[:2]):
+        raise DataError(
+            f"config.data.image_shape: {what} is {_size(shape)}, got {tuple(image_shape)}. "
+            f"Set it to {tuple(int(n) for n in shape)}, or choose config.data.resize={_choices(RESIZES[1:])}."
+        )
+    if resize == "pad" and (shape[0] > image_shape[0] or shape[1] > image_shape[1]):
+        raise DataError(
+            f"config.data.resize: 'pad' cannot shrink, and {what} is {_size(shape)}, "
+            f"got image_shape {tuple(image_shape)}. Resize with config.data.resize={_choices(SCALING)}."
+        )
+
+
+def scale(
+    picture: Image.Image, image_shape: tuple[int, int, int], resize: str
+) -> UInt8[np.ndarray, "height width channels"]:
+    """Resizes or crops one picture, whatever its size; Pillow's filters weigh all that a smaller pixel covers."""
+    height, width, _ = image_shape
+    if resize == "cover":
+        return pixels(picture.resize((width, height), FILTERS["bilinear"], _middle(picture.size, (width, height))))
+    return pixels(picture.resize((width, height), FILTERS[resize]))
+
+
+def pixels(picture: Image.Image) -> UInt8[np.ndarray, "height width channels"]:
+    """Returns the pixels of a picture in the mode L, RGB or RGBX."""
+    array = np.asarray(picture if picture.mode != "RGBX" else picture.convert("RGB"))
+    return array.reshape(*array.shape[:2], -1)
+
+
+def _middle(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Returns the largest box around the centre, in pixels, that has the proportions wanted."""
+    share = min(size[0] / wanted[0], size[1] / wanted[1])
+    width, height = (min(float(full), share * new) for full, new in zip(size, wanted, strict=True))
+    left, top = (size[0] - width) / 2, (size[1] - height) / 2
+    return left, top, left + width, top + height
+
+
+def _pad(images: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
+    padded = np.zeros((len(images), *image_shape), dtype=np.uint8)
+    top, left = (image_shape[0] - images.shape[1]) // 2, (image_shape[1] - images.shape[2]) // 2
+    padded[:, top : top + images.shape[1], left : left + images.shape[2]] = images
+    return padded
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -72,7 +72,7 @@ class Folder:
     def load(self, data: DataSpec) -> Source:
         from cnn.data import folder
 
-        return folder.read(data_dir=data.data_dir, image_shape=data.image_shape, resize=data.resize)
+        return folder.read(data_dir=data.data_dir, image_shape=data.image_shape, resize=data.resize, decode=data.decode)
 
 
 @source(name="arrays")
@@ -170,6 +170,7 @@ class Tfds:
             manual_dir=data.manual_dir,
             image_shape=data.image_shape,
             resize=data.resize,
+            decode=data.decode,
         )
 
 

@@ -27,7 +27,15 @@ VALID_USED = (
 RAW = tfds.decode.DeserializeMethod.RAW_BYTES
 
 
-def read(*, name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, int, int], resize: str) -> Source:
+def read(
+    *,
+    name: str,
+    data_dir: str,
+    manual_dir: str,
+    image_shape: tuple[int, int, int],
+    resize: str,
+    decode: str = "full",
+) -> Source:
     """Reads a TFDS dataset, preparing it first where that is needed.
 
     `test` is the split of that name, or `validation` where there is none; with both, `validation` is `valid`.
@@ -44,7 +52,7 @@ def read(*, name: str, data_dir: str, manual_dir: str, image_shape: tuple[int, i
     parts = _parts(builder, name)
     for part in parts:
         _check_shards(builder, part, name)
-    train, test, *valid = (TfdsPart(builder, part, keys, name, image_shape, resize) for part in parts)
+    train, test, *valid = (TfdsPart(builder, part, keys, name, image_shape, resize, decode) for part in parts)
     features: Any = builder.info.features
     notes = (VALID_USED.format(name=name),) if valid else ()
     return Source(train, test, tuple(features[keys[1]].names), fingerprint(builder, parts), notes, *valid)
@@ -122,11 +130,18 @@ class TfdsPart:
     """The records of one split, an encoded picture and a class each."""
 
     def __init__(
-        self, builder: Any, part: str, keys: tuple[str, str], name: str, image_shape: tuple[int, int, int], resize: str
+        self,
+        builder: Any,
+        part: str,
+        keys: tuple[str, str],
+        name: str,
+        image_shape: tuple[int, int, int],
+        resize: str,
+        decode: str,
     ) -> None:
         self.name = "train" if part == "train" else "test"
         self._dataset, self._what = name, f"{name} ({part})"
-        self._keys, self._image_shape, self._resize = keys, image_shape, resize
+        self._keys, self._image_shape, self._resize, self._scaled = keys, image_shape, resize, decode == "scaled"
         self._shape = builder.info.features[keys[0]].shape
         self._shards = _shards(builder, part)
         self._count = sum(shard.take for shard in self._shards)
@@ -156,6 +171,7 @@ class TfdsPart:
             image_shape=self._image_shape,
             resize=self._resize,
             what=self._what,
+            scaled=self._scaled,
             rows=wanted,
             threads=threads,
         )

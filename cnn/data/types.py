@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, UInt8
@@ -35,8 +35,16 @@ class DataSpec:
     classes: Classes
     class_names: tuple[str, ...] = ()
     """One for each label, from 0 on, where the source has numbers alone; empty: its own names, or the numbers."""
-    resize: Literal["exact", "pad", "nearest", "bilinear", "bicubic", "lanczos"] = "exact"
-    """How a picture of another size becomes `image_shape`."""
+    resize: Literal["exact", "pad", "nearest", "bilinear", "bicubic", "lanczos", "cover"] = "exact"
+    """How a picture of another size becomes `image_shape`, or of `stored_size` where that is given; cover keeps the
+    proportions, and the middle alone."""
+    stored_size: Annotated[tuple[int, ...], Bounds(1, 16_384)] = ()
+    """The height and width at which pictures are held and streamed, at least those of `image_shape`; empty: those. In
+    training the first augmentation that crops brings them to `image_shape`, otherwise the centre is cut out, as it is
+    in everything else."""
+    decode: Literal["full", "scaled"] = "full"
+    """JPEG files are decoded to all of their pixels, or to so many eighths of their size as `resize` needs: faster, and
+    slightly other pixels."""
     valid_fraction: Rate = 0.1
     """The part of every class of train that becomes valid."""
     train_on: Literal["train", "train+valid"] = "train"
@@ -52,6 +60,12 @@ class DataSpec:
     """The part of the machine's memory, and of an accelerator's, that the pictures may fill when `loading` is auto."""
     on_error: Literal["stop", "skip"] = "stop"
     """Whether a picture that cannot be used ends the run, or is listed and weighs nothing."""
+
+    @property
+    def stored_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the pictures that are held."""
+        height, width = self.stored_size or self.image_shape[:2]
+        return height, width, self.image_shape[2]
 
 
 class Stored:
@@ -93,6 +107,14 @@ class Stored:
         """Names some of the pictures, without reading them."""
         return Stored(self.shape[1:], self._rows[rows], self._read, self._unusable)
 
+    def centre(self, size: tuple[int, int]) -> "Stored":
+        """Names the same pictures, of which only the centre will be seen, see `centre`."""
+
+        def read(rows: np.ndarray) -> np.ndarray:
+            return centre(self._read(rows), size)
+
+        return Stored((*size, self.shape[-1]), self._rows, read, self._unusable)
+
     def unusable(self, rows: slice | np.ndarray) -> Bool[np.ndarray, " n"]:
         """Marks which of these pictures were read and could not be used."""
         return self._unusable[self._rows[rows]]
@@ -101,6 +123,15 @@ class Stored:
 def take_images(images: UInt8[np.ndarray, "n height width channels"] | Stored, rows: np.ndarray) -> np.ndarray:
     """Returns some pictures in the host's memory; a device that holds them would compile a program to choose them."""
     return images[rows] if isinstance(images, Stored) else np.asarray(images)[rows]
+
+
+def centre(images: Any, size: tuple[int, int]) -> Any:
+    """Returns the centre of pictures, [n, height, width, channels], that are at least of this height and width.
+
+    Of an odd number of rows or columns too many, the odd one is left out at the end.
+    """
+    top, left = ((given - wanted) // 2 for given, wanted in zip(images.shape[1:3], size, strict=True))
+    return images[:, top : top + size[0], left : left + size[1]]
 
 
 @dataclass(frozen=True)
@@ -122,6 +153,13 @@ class Split:
         """Copies the named rows, in the order given."""
         images = self.images.take(rows) if isinstance(self.images, Stored) else self.images[rows]
         return Split(images, self.labels[rows], None if self.unusable is None else self.unusable[rows])
+
+    def centre(self, size: tuple[int, int]) -> "Split":
+        """Returns the same rows with the centre of their pictures, without copying any; itself if that is all."""
+        if self.images.shape[1:3] == size:
+            return self
+        images = self.images.centre(size) if isinstance(self.images, Stored) else centre(self.images, size)
+        return dataclasses.replace(self, images=images)
 
     def counts(self, classes: int) -> Int64[np.ndarray, " classes"]:
         """Returns how many pictures each of so many classes has, those that cannot be used included."""
@@ -181,7 +219,8 @@ class Dataset:
     """Holds the three splits of an experiment.
 
     `identity` is a hash of all that the pictures depend on: the stored data, how pictures are fitted, how `valid` is
-    cut. `bad_examples` lists the pictures that cannot be used, as far as they were read.
+    cut. `bad_examples` lists the pictures that cannot be used, as far as they were read. `stored_train` is train with
+    whole pictures, where those that are held are larger than what the network sees; its rows are those of train.
     """
 
     train: Split
@@ -192,6 +231,12 @@ class Dataset:
     bad_examples: BadExamples = dataclasses.field(default_factory=BadExamples)
     notes: tuple[str, ...] = ()
     """What the user should hear about the data, a line each."""
+    stored_train: Split | None = None
+
+    @property
+    def training(self) -> Split:
+        """The training split as a training step takes it, which cuts its pictures itself."""
+        return self.train if self.stored_train is None else self.stored_train
 
     @property
     def streams(self) -> bool:

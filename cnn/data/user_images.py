@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from cnn.data import decode, resize
 from cnn.data.decode import SUFFIXES
-from cnn.data.types import Stored, take_images
+from cnn.data.types import Stored, centre, take_images
 
 INVERT = ("auto", "yes", "no")
 DARK, LIGHT = 85, 170
@@ -35,12 +35,20 @@ class ImageSpec(NamedTuple):
       resize: how the run's pictures were brought to that size, one of `RESIZES`.
       background: the shade around what they show, 0..255, `None` where there is no such.
       invert: "auto" turns a picture with the opposite background around, unless it has the exact size.
+      stored_shape: the shape to which the run's pictures were brought, before their centre was cut out; `None` for
+        `image_shape`.
     """
 
     image_shape: tuple[int, int, int]
     resize: str
     background: int | None = None
     invert: str = "auto"
+    stored_shape: tuple[int, int, int] | None = None
+
+    @property
+    def fitted_shape(self) -> tuple[int, int, int]:
+        """The shape to which a picture is brought, before its centre is cut out."""
+        return self.stored_shape or self.image_shape
 
 
 class UserImage(NamedTuple):
@@ -140,6 +148,7 @@ def read_user_image(file: str | UnreadableImage, spec: ImageSpec) -> UserImage |
 def prepare(path: str | Path, spec: ImageSpec) -> UserImage:
     """Reads a picture, inside `bombs_are_errors`; one of the exact size goes in as it is, any other is made to fit.
 
+    With pictures that were held larger than the network sees them, it is that size, and then the centre is cut out.
     The run's own `resize` is used where it can be. Where it cannot (`exact`, or `pad` of a larger picture) the
     picture keeps its proportions and is padded with the shade of its border.
 
@@ -147,7 +156,7 @@ def prepare(path: str | Path, spec: ImageSpec) -> UserImage:
       BrokenPicture: it cannot be read.
     """
     image, notes = _as_trained(path, spec.image_shape[2])
-    exact = image.shape == tuple(spec.image_shape)
+    exact = image.shape == tuple(spec.fitted_shape)
     inverted = is_inverted(image, spec.background)
     if spec.invert == "yes" or (spec.invert == "auto" and inverted and not exact):
         image = 255 - image
@@ -157,6 +166,9 @@ def prepare(path: str | Path, spec: ImageSpec) -> UserImage:
     if not exact:
         image, note = _fitted(image, spec)
         notes.append(note)
+    if spec.fitted_shape != spec.image_shape:
+        image = centre(image[None], spec.image_shape[:2])[0]
+        notes.append(f"the centre of {spec.image_shape[0]}x{spec.image_shape[1]} cut out as in evaluation")
     return UserImage(str(path), image, tuple(notes))
 
 
@@ -177,10 +189,10 @@ def _as_trained(path: str | Path, channels: int) -> tuple[np.ndarray, list[str]]
 
 
 def _fitted(image: np.ndarray, spec: ImageSpec) -> tuple[np.ndarray, str]:
-    (height, width), shape = image.shape[:2], spec.image_shape
+    (height, width), shape = image.shape[:2], spec.fitted_shape
     smaller = height <= shape[0] and width <= shape[1]
     before, after = f"{height}x{width} (height x width)", f"{shape[0]}x{shape[1]}"
-    if spec.resize in resize.FILTERS or (spec.resize == "pad" and smaller):
+    if spec.resize in resize.SCALING or (spec.resize == "pad" and smaller):
         fitted = resize.fit_images(image[None], image_shape=shape, resize=spec.resize, what="picture")[0]
         verb = "padded" if spec.resize == "pad" else "resized"
         return fitted, f"{before} {verb} to {after} as in training"

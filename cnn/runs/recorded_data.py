@@ -59,7 +59,8 @@ def image_spec(workdir: Path, data: sections.Data, invert: str) -> ImageSpec:
     Raises:
       BrokenFile: `run.json` is not what this software wrote.
     """
-    return ImageSpec(data.image_shape, data.resize, recorded(workdir).get("background"), invert)
+    background = recorded(workdir).get("background")
+    return ImageSpec(data.image_shape, data.resize, background, invert, data.stored_shape)
 
 
 def is_other(workdir: Path, identity: str) -> bool:

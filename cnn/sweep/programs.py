@@ -46,8 +46,11 @@ class Datasets:
                 dataset = preflight.load_data(values.data)
                 preflight.tell(dataset.notes)
                 # On the device once, not once for each trial.
-                train_split, valid = map(_on_device, (dataset.train, dataset.valid))
-                self._known[source] = dataclasses.replace(dataset, train=train_split, valid=valid)
+                training, valid = map(_on_device, (dataset.training, dataset.valid))
+                if dataset.stored_train is None:
+                    self._known[source] = dataclasses.replace(dataset, train=training, valid=valid)
+                else:
+                    self._known[source] = dataclasses.replace(dataset, stored_train=training, valid=valid)
             return self._known[source]
 
 
@@ -60,4 +63,4 @@ def _on_device(split: types.Split) -> types.Split:
 
 def images(dataset: types.Dataset) -> loader.Examples:
     """Returns the training split as the compiled step takes it."""
-    return loader.Examples(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.marked()))
+    return loader.Examples(jnp.asarray(dataset.training.images), jnp.asarray(dataset.training.marked()))

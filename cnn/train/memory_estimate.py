@@ -69,8 +69,10 @@ def need(values: Config, platform: str, *, devices: int = 1, data: int = 0) -> N
     widest = fusion.widest(values.layers, values.data.image_shape)
     splits = fusion.independent(values.layers, values.data.image_shape)
     examples = microbatch_size(part, widest, platform, devices=devices) if splits else part
-    # The pictures of the whole share are prepared at once: as bytes, and twice as numbers.
-    pictures = share * math.prod(values.data.image_shape) * (1 + 2 * FLOAT)
+    # The pictures of the whole share are prepared at once: as bytes and numbers of the size at which they are held, and
+    # as numbers of the size that the network sees.
+    stored, seen = math.prod(values.data.stored_shape), math.prod(values.data.image_shape)
+    pictures = share * (stored * (1 + FLOAT) + seen * FLOAT)
     return Need(
         parameters=FLOAT * (everything + measured),
         optimizer=FLOAT * (slots * trained + averaged),

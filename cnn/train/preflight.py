@@ -186,7 +186,7 @@ def check_memory(values: Config, dataset: types.Dataset, count: int) -> None:
     Raises:
       ConfigError: it cannot.
     """
-    shapes = [] if dataset.streams else [split.images.shape for split in (dataset.train, dataset.valid)]
+    shapes = [] if dataset.streams else [split.images.shape for split in (dataset.training, dataset.valid)]
     resident = sum(math.prod(shape) for shape in shapes)
     need = memory_estimate.need(values, jax.default_backend(), devices=count, data=resident)
     available = sharding.memory_limit()
@@ -260,7 +260,7 @@ def check_code(values: Config, dataset: types.Dataset, devices: int) -> None:
     if not values.foreign:
         return
     steps_per_epoch = len(dataset.train) // values.train.batch_size
-    train, shape = values.train, values.data.image_shape
+    train, shape = values.train, (values.data.image_shape, values.data.stored_shape)
     counted = steps_per_epoch, train.batch_size, train.accumulate_steps, train.compute_dtype, shape, values.frozen
     code = [each.sha256 for each in values.code], sorted(map(id, values.foreign)), list(values.metrics)
     seen = hyperparams.structure(values), counted, code
@@ -269,7 +269,7 @@ def check_code(values: Config, dataset: types.Dataset, devices: int) -> None:
     program = make_step_config(values, steps_per_epoch * values.train.epochs, steps_per_epoch, devices)
     state = jax.eval_shape(lambda: create_train_state(values))
     batch = values.train.batch_size
-    images: Any = jax.ShapeDtypeStruct((batch, *values.data.image_shape), jnp.uint8)
+    images: Any = jax.ShapeDtypeStruct((batch, *values.data.stored_shape), jnp.uint8)
     labels: Any = jax.ShapeDtypeStruct((batch,), jnp.int32)
     examples = Examples(images, labels, None)
     jax.eval_shape(functools.partial(step.train_step, program=program._replace(devices=1)), state, examples)

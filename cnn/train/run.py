@@ -46,7 +46,7 @@ class Run:
         self.config, self.workdir, self.dataset, self.preemption = config, workdir, dataset, preemption
         self.devices, self.callbacks = devices, callbacks
         self.loader = loader.Loader(
-            dataset.train,
+            dataset.training,
             seed=config.order_seed,
             batch_size=config.train.batch_size,
             epochs=config.train.epochs,

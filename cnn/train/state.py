@@ -31,6 +31,8 @@ class StepConfig(NamedTuple):
     remat: str = "none"
     frozen: tuple[str, ...] = ()
     """The paths of the parameters that stay as they are: no gradient is computed of them."""
+    image_size: tuple[int, int] | None = None
+    """The height and width that the network sees, where the pictures of a batch are larger."""
 
 
 class TrainState(NamedTuple):
@@ -68,6 +70,7 @@ def make_step_config(values: Config, total_steps: int, steps_per_epoch: int, dev
         devices=devices,
         remat=section.remat,
         frozen=values.frozen,
+        image_size=values.data.image_shape[:2] if values.data.stored_shape != values.data.image_shape else None,
     )
 
 

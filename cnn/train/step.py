@@ -118,8 +118,10 @@ def _device_gradient(
     axis = sharding.AXIS if program.devices > 1 else None
     batch_rows = _batch_rows(len(images), program) if axis else all_rows(len(images))
     images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
-    if hyper.augment:
-        images, labels = augment(hyper.augment, images, labels, jax.random.fold_in(key, 0), batch_rows)
+    if hyper.augment or program.image_size:
+        images, labels = augment(
+            hyper.augment, images, labels, jax.random.fold_in(key, 0), batch_rows, size=program.image_size
+        )
     weighs = None if isinstance(hyper.class_weights, tuple) else (labels * hyper.class_weights).sum(-1)
     examples = classifier.standardise(images, hyper.mean, hyper.std), labels, batch_rows.rows, weights, weighs
     # Each device differentiates by its own copy, so that gradients are summed over devices once and not by each part.
