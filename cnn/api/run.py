@@ -218,10 +218,10 @@ class Run:
           DataError: the data are missing or unlike the config, or a picture cannot be used.
           OSError: the file cannot be written.
         """
-        from cnn.data import npz, sources
+        from cnn.data import datasets, npz  # reading takes what looking at a run does not
 
         data, written = self._values.data, Path(path)
-        npz.write(written, sources.read(data), data.image_shape)
+        npz.write(written, datasets.read_source(data), data.stored_shape)
         return written
 
     def evaluate(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from cnn.data.resize import fit_images
+from cnn.data.resize import check_fits, fit_images
 from cnn.data.types import DataError, DataSpec, Source
 
 CHUNK_BYTES = 1 << 26
@@ -61,8 +61,8 @@ class NumbersPart:
                 f"config.data.image_shape: {self.what} has its channels first, {channels}x{height}x{width}, "
                 f"got {(height, width, channels)}. Put them last: images.transpose(0, 2, 3, 1)."
             )
+        check_fits(self.shape[1:], image_shape=data.image_shape, resize=data.resize, what=self.what)
         self._data = data
-        self._fit(np.empty((0, *self.shape[1:]), np.uint8))
         return self
 
     def labels(self) -> Int32[np.ndarray, " n"]:
@@ -80,7 +80,10 @@ class NumbersPart:
 
     def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
         del threads
-        return self._fit(self._bytes(self._images[rows])), self._labels[rows], {}
+        assert self._data is not None
+        shape, resize = self._data.image_shape, self._data.resize
+        images = fit_images(self._bytes(self._images[rows]), image_shape=shape, resize=resize, what=self.what)
+        return images, self._labels[rows], {}
 
     def title(self, row: int) -> str:
         return f"picture {row} of {self.name}"
@@ -90,10 +93,6 @@ class NumbersPart:
 
     def _bytes(self, numbers: np.ndarray) -> UInt8[np.ndarray, "some h w c"]:
         return np.asarray(numbers) if self.dtype == np.uint8 else np.round(numbers * self.factor).astype(np.uint8)
-
-    def _fit(self, images: np.ndarray) -> np.ndarray:
-        assert self._data is not None
-        return fit_images(images, image_shape=self._data.image_shape, resize=self._data.resize, what=self.what)
 
 
 class Given(NamedTuple):

@@ -33,7 +33,7 @@ def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
       DataError: if the data are missing, broken, or unlike what the config says.
     """
     size = data.image_shape[:2]
-    source = _read(data)
+    source = read_source(data)
     _check_classes(source, data)
     parts = parts_of(source)
     _check_not_empty(parts, data.name)
@@ -65,11 +65,15 @@ def identity(data: DataSpec) -> str | None:
     Raises:
       DataError: if the data are broken or unlike what the config says.
     """
-    return _identity(_read(data), data) if sources.at_hand(data) else None
+    return _identity(read_source(data), data) if sources.at_hand(data) else None
 
 
-def _read(data: DataSpec) -> Source:
-    """Returns the source, its pictures fitted to the size at which they are held."""
+def read_source(data: DataSpec) -> Source:
+    """Returns the source, its pictures fitted to the size at which they are held.
+
+    Raises:
+      DataError: if the data are missing, broken, or unlike what the config says.
+    """
     return sources.read(dataclasses.replace(data, image_shape=data.stored_shape, stored_size=()))
 
 

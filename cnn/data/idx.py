@@ -16,6 +16,7 @@ import numpy as np
 
 from cnn.data.array_source import note_held
 from cnn.data.arrays import Arrays
+from cnn.data.encoded import shorten
 from cnn.data.types import DataError, DataSpec, Source
 from cnn.system import host_memory
 
@@ -28,7 +29,6 @@ NAME = re.compile(
 )
 SPLIT = "{split}"
 LAYOUT = "Put train-images-idx3-ubyte, train-labels-idx1-ubyte and those of t10k or test there, or their .gz"
-SHOWN = 5
 
 
 class DamagedIdx(ValueError):
@@ -105,7 +105,7 @@ def read(data: DataSpec) -> Source:
         one = f"{folder}/{prefixes[-1]}{SPLIT}"
         raise DataError(
             f"config.data.file: the folder holds {len(prefixes)} sets of IDX files, got "
-            f"{', '.join(repr(prefix) for prefix in prefixes[:SHOWN])}. Name one: --config.data.file='{one}'"
+            f"{shorten(list(map(repr, prefixes)))}. Name one: --config.data.file='{one}'"
         )
     chosen = {split: _pair(files, split, folder) for split in WORDS}
     if chosen["train"] is None:
@@ -180,6 +180,4 @@ def _read(file: _File) -> np.ndarray:
 
 def _note_unused(names: Sequence[str]) -> Iterator[str]:
     if names:
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        count = f"{len(names)} file{'s' * (len(names) > 1)}"
-        yield f"config.data.file: {count} passed over: {', '.join(names[:SHOWN])}{more}"
+        yield f"config.data.file: {len(names)} file{'s' * (len(names) > 1)} passed over: {shorten(names)}"

@@ -17,6 +17,7 @@ import numpy as np
 from cnn.data.array_source import NumbersPart, note_held
 from cnn.data.arrays import Arrays
 from cnn.data.decode import bombs_are_errors
+from cnn.data.encoded import shorten
 from cnn.data.parts import CHUNK_BYTES, ArrayPart
 from cnn.data.types import DataError, DataSpec, Part, Source, Split
 from cnn.system import host_memory
@@ -35,7 +36,6 @@ KINDS = {
 NAMES = ("class_names", "classes", "label_names", "target_names", "names")
 SPLIT = "{split}"
 WRITTEN = "Write it by numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...)"
-SHOWN = 10
 
 
 class Role(NamedTuple):
@@ -84,8 +84,7 @@ def read(data: DataSpec) -> Source:
             raise DataError(f"config.data.file: {role.kind} of {role.split} are in two files, got {data.file!r}.")
         found = {**arrays, **found}
         if unknown:
-            more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
-            notes.append(f"config.data.file: arrays of {path.name} passed over: {', '.join(unknown[:SHOWN])}{more}")
+            notes.append(f"config.data.file: arrays of {path.name} passed over: {shorten(unknown)}")
     name = Path(data.file).name
     pairs = {split: pair for split in WORDS if (pair := _pair(found, split, name)) is not None}
     if "train" not in pairs:
