@@ -115,6 +115,11 @@ def test_bytes_that_may_be_shares_are_told(enter):
     assert load().notes == ("train of given: no number is above 1, and bytes are read as intensities from 0 to 255",)
 
 
+def test_there_may_be_no_test_split(enter):
+    enter(lambda: cnn.Arrays(split()))
+    assert (len(load().train), len(load().valid), len(load().test)) == (6, 2, 0)
+
+
 def test_names_as_labels_are_the_classes_and_a_validation_split_is_taken(enter):
     named = np.array(["dog", "cat"] * 4)
     enter(lambda: cnn.Arrays((pictures(), named), (pictures(4), named[:4]), valid=(pictures(2), named[:2])))

@@ -123,7 +123,7 @@ def test_a_wrong_field_is_named_with_what_would_be_right(override, message):
         ),
         ("train.clip=global_nrom(1)", "config.train.clip: unknown name 'global_nrom'. Did you mean 'global_norm'?"),
         ("train.stop=patience", "config.train.stop: patience needs evaluations: patience(evaluations)"),
-        ("data.augment=flip | jitter", "config.data.augment: unknown name 'jitter'. Known: random_crop, flip, "),
+        ("data.augment=flip | blurry", "config.data.augment: unknown name 'blurry'. Known: random_crop, flip, "),
         ("model.layers=flatten | dens(10)", "config.model.layers: unknown name 'dens'. Did you mean 'dense'? Known:"),
         ("model.layers=flatten | dense(9)", "config.model.layers: ends in 9, expected 10 logits. End with dense(cla"),
         ("model.layers=conv(2, 9) | flatten | dense(10)", "config.model.layers: conv(2, 9) at position 1 does not fit"),

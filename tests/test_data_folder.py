@@ -134,7 +134,16 @@ def test_the_identity_follows_the_pixels_and_the_classes(tmp_path):
     [
         ([], r"config\.data\.data_dir: cannot read the folder, got .*train' \(No such file or directory\)\. Put pict"),
         (["train/a.png"], r"config\.data\.data_dir: holds no class folders, got .*train'\. Put pictures into <data_"),
-        (["train/cat/a.png"], r"config\.data\.data_dir: cannot read the folder, got .*test' \(No such file"),
+        (
+            ["test/cat/a.png"],
+            r"config\.data\.data_dir: cannot read the folder, got .*train' \(No such file.*or all into",
+        ),
+        (
+            ["train/a.png", "cat/a.png"],
+            r"holds no class folders, got .*train'\. .* no class being called train, test or",
+        ),
+        (["test/a.png", "cat/a.png"], r"cannot read the folder, got .*train' .* no class being called train, test or"),
+        (["pictures/cat/a.png"], r"the class folder holds no pictures, got .*pictures'\. Put .*, or all into"),
         (["train/cat/a.png", "test/cow/a.png"], r"every class of test must also be in train, got 'cow' in .*Class"),
         (["train/cat/a.png", "train/dog/c/d.png", "test/cat/b.png"], r"the class folder holds no pictures, got .*dog'"),
         (["train/cat/a.png", "train/cat/b.gif", "test/cat/b.png"], r"\.gif pictures are not read, got .*b\.gif'"),
@@ -226,15 +235,21 @@ def test_a_class_is_one_whatever_unicode_form_its_folders_have(tmp_path):
 
 @pytest.mark.parametrize(("pictures", "fraction"), [(1, 0.5), (2, 0.75), (1, 0.9)])
 @pytest.mark.parametrize("train_on", ["train", "train+valid"])
-def test_a_class_that_valid_would_take_whole_is_refused(tmp_path, pictures, fraction, train_on):
+def test_a_class_that_valid_would_take_whole_stays_in_train(tmp_path, pictures, fraction, train_on):
     small(tmp_path)
     write(tmp_path, [*(f"train/ant/{n}.png" for n in range(pictures)), *(f"train/dog/{n}.png" for n in range(9))])
+    data = load_folder(tmp_path, classes=3, valid_fraction=fraction, train_on=train_on)
+    assert np.unique(data.train.labels).tolist() == [0, 1, 2]
+    told = [note for note in data.notes if note.startswith("config.data.valid_fraction")]
     if train_on == "train+valid":
-        data = load_folder(tmp_path, classes=3, valid_fraction=fraction, train_on=train_on)
-        assert np.unique(data.train.labels).tolist() == [0, 1, 2]
+        assert told == [] and (data.valid.labels == 0).sum() == pictures
         return
-    with pytest.raises(DataError, match=rf"valid_fraction: takes every picture of class 'ant' \({pictures}\) out of"):
-        load_folder(tmp_path, classes=3, valid_fraction=fraction, train_on=train_on)
+    assert (data.train.labels == 0).sum() == 1 and (data.valid.labels == 0).sum() == pictures - 1
+    assert len(data.train) + len(data.valid) == 12 + pictures
+    (note,) = told
+    assert re.search(
+        rf"{fraction} would take every picture of \d of 3 classes out .* stays there: ant \({pictures}\)", note
+    )
 
 
 def test_broken_pictures_of_train_and_of_test_are_named_together(tmp_path):

@@ -104,10 +104,12 @@ def test_a_broken_description_is_refused(root):
 
 def test_another_format_and_missing_splits_are_refused(root):
     edit_info(root / "mnist/3.0.1", lambda info: info["splits"].pop())
-    with pytest.raises(DataError, match=r"config\.data\.name: mnist must have the splits train and test, got train\. "):
-        load_from(root)
+    whole = load_from(root)
+    assert (len(whole.train), len(whole.test)) == (40, 0)
+    cut = load_from(root, test_fraction=0.25)
+    assert (len(cut.train), len(cut.test)) == (30, 10) and cut.identity != whole.identity
     edit_info(root / "mnist/3.0.1", lambda info: info["splits"][0].update(name="test"))
-    with pytest.raises(DataError, match=r"config\.data\.name: mnist must have the splits train and test, got test\. "):
+    with pytest.raises(DataError, match=r"config\.data\.name: mnist must have the split train, got test\. "):
         load_from(root)
 
 

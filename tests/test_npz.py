@@ -72,6 +72,17 @@ def test_its_own_validation_split_is_taken(tmp_path, word):
     assert len(load(written(tmp_path, **renamed)).valid) == 6
 
 
+@pytest.mark.parametrize(("images", "labels"), [("x", "y"), ("images", "labels")])
+def test_what_names_no_split_is_train_from_which_a_test_may_be_cut(tmp_path, images, labels):
+    given = dict(zip((images, labels), pictures("train"), strict=True))
+    path = written(tmp_path, **given)
+    assert (len(load(path).train), len(load(path).test)) == (16, 0)
+    assert len(load(path, test_fraction=0.5).test) == 10
+    equal(load(path), load(written(tmp_path, name="b.npz", **arrays("train"))))
+    npz.write(tmp_path / "again.npz", sources.read(spec(path)), SHAPE)
+    equal(load(tmp_path / "again.npz", test_fraction=0.5), load(path, test_fraction=0.5))
+
+
 def test_labels_in_a_column_and_names_of_classes_are_read(tmp_path):
     given = {key: array[:, None] if key[0] == "y" else array for key, array in arrays().items()}
     for names in (np.array(["a", "b"]), np.array([b"a", b"b"])):
@@ -86,7 +97,7 @@ def test_a_file_for_each_split_is_read_by_a_pattern(tmp_path):
     equal(load(tmp_path / "{split}.npz"), together)
     written(tmp_path, name="train.npz", **arrays())
     data = load(tmp_path / "{split}.npz")
-    assert data.notes == ("config.data.file: arrays of train.npz passed over: x_test, y_test",)
+    assert data.notes[1:] == ("config.data.file: arrays of train.npz passed over: x_test, y_test",)
 
 
 @pytest.mark.parametrize("by", [np.savez, np.savez_compressed])

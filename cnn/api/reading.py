@@ -9,6 +9,7 @@ from cnn.config import files, resolve
 from cnn.config.config import Config, ConfigError
 from cnn.data import user_images
 from cnn.data.arrays import Arrays
+from cnn.data.types import OtherClasses
 from cnn.data.user_images import UnreadableImage
 from cnn.report.run_files import EvaluationRecord
 from cnn.runs import recorded_code, recorded_data, run_dir
@@ -66,10 +67,16 @@ def dataset(
     if data_file:
         name = section.name if section.file else "npz"
         section = dataclasses.replace(section, name=name, file=data_file)
-    found = preflight.load_data(section)
+    try:
+        found = preflight.load_data(section)
+    except OtherClasses as error:
+        recorded_data.check_classes(workdir, error.class_names)
+        raise
     found = recorded_data.in_order(workdir, found)
     if not len(getattr(found, split)):
-        raise ConfigError([f"--split: {split} is empty, config.data.valid_fraction is 0. Use train or test"])
+        why = "config.data.valid_fraction is 0" if split == "valid" else "the data have no test split"
+        others = [name for name in SPLITS if len(getattr(found, name))]
+        raise ConfigError([f"--split: {split} is empty, {why}. Use {' or '.join(others)}"])
     recorded_data.recall_bad_examples(workdir, found)
     return found
 

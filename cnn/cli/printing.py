@@ -20,7 +20,7 @@ from cnn.layers.base import Shape, show, written
 from cnn.model.summary import Row, activation_bytes, count_parameters
 from cnn.report import filter_strip, hand_convolution
 from cnn.report.run_files import EvaluationRecord
-from cnn.runs.sweep_record import GroupRecord
+from cnn.runs.sweep_record import REPEATS, GroupRecord
 from cnn.system import redaction
 from cnn.system.text import plain
 
@@ -184,7 +184,7 @@ def ranking(record: Mapping[str, Any], folder: Path) -> None:
             f"{time['seconds']:.1f} s, {1 - time['other']:.0%} of them training steps and compiling these; "
             f"{record['seconds']:.1f} s from the first trial's start to the last one's end"
         )
-    varying = [path for path in record["varying"] if path != "seed"]
+    varying = [path for path in record["varying"] if path not in REPEATS]
     header: tuple[str, ...] = ("rank", record["objective"], "s.d.", "n", *varying, "trials")
     lines = [_group(rank, group, varying) for rank, group in enumerate(record["groups"][:SHOWN_GROUPS], 1)]
     tables.table(header, lines, right=header[:4], title=2)

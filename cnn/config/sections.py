@@ -163,6 +163,8 @@ class Data(DataSpec):
     augment: Annotated[Any, Language(AUGMENTATIONS, chain=True)] = ""
     order: Annotated[Any, Language(ORDERS)] = "own"
     """Whose seed shuffles the epochs: the run's own, or one that runs share."""
+    balance: Literal["none", "classes"] = "none"
+    """Whether an epoch takes every picture once (none), or as many of each class, rare ones repeatedly (classes)."""
     workers: Natural = 4
     """Threads that read and decode ahead what streams; with 0 the loop does so itself."""
 

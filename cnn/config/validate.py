@@ -8,11 +8,12 @@ from cnn import patterns, registry
 from cnn.config import sections
 from cnn.config.config import ALWAYS, array_paths
 from cnn.config.problems import Problems
-from cnn.data import sources
+from cnn.data import sources, splits
 from cnn.data.augment import ColorJitter, RandomCrop, RandomResizedCrop
 from cnn.data.types import DATASET_NAME
 from cnn.expression import ExpressionError, StandIn, written
 from cnn.layers.normalisation import BatchNorm
+from cnn.losses import Balanced
 from cnn.model.summary import Row
 from cnn.optim import averages
 
@@ -65,8 +66,15 @@ def check(
             problems.note("eval.metrics", f"holds a metric {names.count(name)} times, got {name}. Write it once.")
     if evaluation.weights == "ema" and isinstance(train.average, averages.NoAverage):
         problems.note("eval.weights", 'is "ema" but none is kept. Set train.average = "ema(0.999)".')
-    if data.valid_fraction == 0 or data.train_on != "train":
-        _check_without_validation(data, train, evaluation, problems)
+    for field, message in splits.problems(data):
+        problems.note(f"data.{field}", message)
+    if data.balance == "classes" and isinstance(train.class_weights, Balanced):
+        problems.note(
+            "data.balance",
+            'and train.class_weights = "balanced" both make up for rare classes, got "classes". Set one to "none".',
+        )
+    if data.train_on != "train" or not (_cuts_validation(data) or sources.may_validate(data.name)):
+        check_without_validation(data, train, evaluation, problems)
 
 
 def check_patterns(built: Mapping[str, Any], rows: Sequence[Row], problems: Problems) -> None:
@@ -147,10 +155,16 @@ def _check_augmentation(kind: Any, data: sections.Data, problems: Problems) -> N
                 )
 
 
-def _check_without_validation(
+def _cuts_validation(data: sections.Data) -> bool:
+    """Tells whether the config itself says that there is a validation split."""
+    return bool(data.fold) or data.valid == "own" or data.valid_fraction > 0
+
+
+def check_without_validation(
     data: sections.Data, train: sections.Train, evaluation: sections.Eval, problems: Problems
 ) -> None:
-    reason = "data.train_on holds the validation split" if data.valid_fraction else "data.valid_fraction is 0"
+    """Notes what needs a validation split, where training leaves none."""
+    reason = "data.train_on holds the validation split" if data.train_on != "train" else "data.valid_fraction is 0"
     remedy = 'Set data.valid_fraction above 0 and data.train_on = "train".'
     if evaluation.weights == "best":
         problems.note("eval.weights", f'is "best" but nothing chooses it: {reason}. {remedy}')

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from cnn.data.resize import check_fits, fit_images
-from cnn.data.types import DataError, DataSpec, Source
+from cnn.data.types import DataError, DataSpec, OtherClasses, Source
 
 CHUNK_BYTES = 1 << 26
 """What is looked at in one go."""
@@ -113,7 +113,7 @@ def read(given: Given, whose: Whose, data: DataSpec, further: Sequence[str] = ()
     class_names, parts, notes = _examined(given, whose, data.class_names)
     if given.class_names is not None and data.class_names not in ((), class_names):
         notes.append(f"config.data.class_names: is not used, as {whose.name} names its classes")
-    _check_first_label(parts, len(class_names), whose, data)
+    _check_first_label(parts, class_names, whose, data)
     total = hashlib.sha256()
     for split, part in parts.items():
         part.fitted_to(data)
@@ -259,14 +259,18 @@ def _indices(split: str, labels: np.ndarray, class_names: Sequence[str], whose: 
     return labels.astype(np.int32)
 
 
-def _check_first_label(parts: Mapping[str, NumbersPart], classes: int, whose: Whose, data: DataSpec) -> None:
+def _check_first_label(
+    parts: Mapping[str, NumbersPart], class_names: tuple[str, ...], whose: Whose, data: DataSpec
+) -> None:
     """Says of labels that start above 0 why they are of one class more than they seem to be."""
+    classes = len(class_names)
     lowest = min((int(part.labels().min()) for part in parts.values() if len(part)), default=0)
     if lowest and data.classes != classes:
-        raise DataError(
+        raise OtherClasses(
             f"config.data.classes: the labels of {whose.name} are {lowest} to {classes - 1} and are used as they are, "
             f"which makes {classes} classes, those below {lowest} without pictures, got {data.classes}. "
-            f"Set it to {classes}, or {whose.give.lower()} labels that start at 0."
+            f"Set it to {classes}, or {whose.give.lower()} labels that start at 0.",
+            class_names,
         )
 
 

@@ -17,7 +17,7 @@ class Arrays:
 
     Attributes:
       train: images and labels.
-      test: likewise; `None` where there are none.
+      test: likewise; `None` for none, or for one that is cut from train, as `config.data.test_fraction` says.
       valid: likewise; `None` cuts it from train, as `config.data.valid_fraction` says.
       class_names: one a class; `None` for the names among the labels, sorted, or the numbers.
     """

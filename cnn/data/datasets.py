@@ -1,22 +1,21 @@
 """Loads a dataset by name: from its source to train, valid and test, in memory or streamed.
 
-A source's module reads the data as they are stored; what is common to all happens here: the checks, the validation
-split, and the identity by which a run knows its data again.
+A source's module reads the data as they are stored; what is common to all happens here: the checks, the splits that it
+does not have, and the identity by which a run knows its data again.
 """
 
 import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from cnn.data import sources
+from cnn.data import copies, sources, splits
 from cnn.data.bad_examples import BadExamples
 from cnn.data.parts import into_memory, on_demand, parts_of, should_stream
-from cnn.data.splits import VALID_KEY, validation_split
-from cnn.data.types import DataError, Dataset, DataSpec, Part, Source, Split
+from cnn.data.types import DataError, Dataset, DataSpec, OtherClasses, Part, Source, Split
 
 BROKEN = "config.data.data_dir"
 """The field that a refusal of broken pictures names."""
@@ -33,29 +32,30 @@ def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
       DataError: if the data are missing, broken, or unlike what the config says.
     """
     size = data.image_shape[:2]
-    source = read_source(data)
+    source = _read(data)
     _check_classes(source, data)
     parts = parts_of(source)
     _check_not_empty(parts, data.name)
     streams = should_stream(data.loading, sum(map(len, parts)), data.stored_shape, memory_budget)
     bad_examples = BadExamples()
-    whole, test = _loaded(
+    whole, *own_test = _loaded(
         parts,
         on_demand if streams else into_memory,
         (data.stored_shape, data.image_shape),
         bad_examples if data.on_error == "skip" else None,
     )
-    _check_labels({"train": whole, "test": test}, data)
-    train, valid = validation_split(whole, source, data)
+    _check_labels(dict(zip(("train", "test"), (whole, *own_test), strict=False)), data)
+    cut = splits.cut(whole.labels, source, data)
+    stored_train = _taken(whole, cut.train)
     return Dataset(
-        train=train.centre(size),
-        valid=valid.centre(size),
-        test=test,
+        train=stored_train.centre(size),
+        valid=_taken(whole, cut.valid).centre(size),
+        test=own_test[0] if own_test else _taken(whole, cut.test).centre(size),
         class_names=source.class_names,
         identity=_identity(source, data),
         bad_examples=bad_examples,
-        notes=source.notes,
-        stored_train=None if data.stored_shape == data.image_shape else train,
+        notes=(*source.notes, *cut.notes, *copies.note(_contents(parts, source, data, cut))),
+        stored_train=None if data.stored_shape == data.image_shape else stored_train,
     )
 
 
@@ -65,7 +65,7 @@ def identity(data: DataSpec) -> str | None:
     Raises:
       DataError: if the data are broken or unlike what the config says.
     """
-    return _identity(read_source(data), data) if sources.at_hand(data) else None
+    return _identity(_read(data), data) if sources.at_hand(data) else None
 
 
 def read_source(data: DataSpec) -> Source:
@@ -77,11 +77,14 @@ def read_source(data: DataSpec) -> Source:
     return sources.read(dataclasses.replace(data, image_shape=data.stored_shape, stored_size=()))
 
 
+def _read(data: DataSpec) -> Source:
+    """Returns what the config uses of the source."""
+    return splits.chosen(read_source(data), data)
+
+
 def _identity(source: Source, data: DataSpec) -> str:
-    validation = (
-        ["own", data.train_on] if source.valid else ["stratified", VALID_KEY, float(data.valid_fraction), data.train_on]
-    )
-    facts = [source.fingerprint, source.class_names, [int(n) for n in data.image_shape], data.resize, validation]
+    shape = [int(n) for n in data.image_shape]
+    facts = [source.fingerprint, source.class_names, shape, data.resize, *splits.facts(source, data)]
     if data.decode != "full":
         facts.append(["decode", data.decode])
     if data.stored_shape != data.image_shape:
@@ -89,13 +92,35 @@ def _identity(source: Source, data: DataSpec) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
+def _taken(whole: Split, rows: np.ndarray) -> Split:
+    """Returns the named rows, which are in order; a whole split is not copied."""
+    return whole if len(rows) == len(whole) else whole.take(rows)
+
+
+def _contents(parts: Sequence[Part], source: Source, data: DataSpec, cut: splits.Cut) -> dict[str, copies.Contents]:
+    """Returns what is known of the bytes of each split's pictures, as far as the source knows them."""
+    if not source.contents:
+        return {}
+    of_whole = np.concatenate([source.contents[part] for part in ("train", "valid") if part in source.contents])
+    rows = {"train": cut.train, "valid": cut.valid, "test": cut.test}
+    if data.train_on != "train":
+        del rows["valid"]  # train holds it
+
+    def of_rows(rows: np.ndarray) -> copies.Contents:
+        return copies.Contents(of_whole[rows], lambda position: parts[0].title(int(rows[position])))
+
+    contents = {split: of_rows(chosen) for split, chosen in rows.items()}
+    return contents | ({"test": copies.Contents(source.contents["test"], parts[1].title)} if parts[1:] else {})
+
+
 def _check_classes(source: Source, data: DataSpec) -> None:
     found = len(source.class_names)
     if found != data.classes:
-        raise DataError(f"config.data.classes: {data.name} has {found} classes, got {data.classes}. Set it to {found}.")
+        message = f"config.data.classes: {data.name} has {found} classes, got {data.classes}. Set it to {found}."
+        raise OtherClasses(message, source.class_names)
 
 
-def _check_not_empty(parts: tuple[Part, Part], name: str) -> None:
+def _check_not_empty(parts: Sequence[Part], name: str) -> None:
     for part in parts:
         if len(part) == 0:
             raise DataError(
@@ -103,8 +128,8 @@ def _check_not_empty(parts: tuple[Part, Part], name: str) -> None:
             )
 
 
-def _check_labels(splits: Mapping[str, Split], data: DataSpec) -> None:
-    for title, split in splits.items():
+def _check_labels(loaded: Mapping[str, Split], data: DataSpec) -> None:
+    for title, split in loaded.items():
         bad = np.flatnonzero((split.labels < 0) | (split.labels >= data.classes))
         if len(bad):
             raise DataError(
@@ -115,21 +140,20 @@ def _check_labels(splits: Mapping[str, Split], data: DataSpec) -> None:
 
 
 def _loaded(
-    parts: tuple[Part, Part],
+    parts: Sequence[Part],
     load_part: Callable[[Part, tuple[int, int, int], BadExamples | None], Split],
     shapes: tuple[tuple[int, int, int], tuple[int, int, int]],
     bad_examples: BadExamples | None,
-) -> tuple[Split, Split]:
-    """Loads train and test, each of its shape; what is wrong with either is said at once, a line each."""
-    splits, problems = [], []
-    for part, shape in zip(parts, shapes, strict=True):
+) -> list[Split]:
+    """Loads train and test, where there is one, each of its shape; what is wrong with either is said at once."""
+    loaded, found = [], []
+    for part, shape in zip(parts, shapes, strict=False):
         try:
-            splits.append(load_part(part, shape, bad_examples))
+            loaded.append(load_part(part, shape, bad_examples))
         except DataError as error:
-            problems.append(error)
-    if len(problems) > 1 and str(problems[0]).partition(":")[0] == str(problems[1]).partition(":")[0] == BROKEN:
-        raise DataError("\n".join(map(str, problems)))
-    if problems:
-        raise problems[0]
-    train, test = splits
-    return train, test
+            found.append(error)
+    if len(found) > 1 and str(found[0]).partition(":")[0] == str(found[1]).partition(":")[0] == BROKEN:
+        raise DataError("\n".join(map(str, found)))
+    if found:
+        raise found[0]
+    return loaded

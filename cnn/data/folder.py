@@ -1,7 +1,7 @@
-"""Folders of pictures: `train/<class>/*` and `test/<class>/*`, and `valid/<class>/*` where there is one.
+"""Folders of pictures: `train/<class>/*`, and `test` and `valid` beside it where they are; or all in `<class>/*`.
 
 A folder is listed, a million files if need be, and hashed, so that a run knows its data again; the pictures themselves
-are read later. What was passed over, lacks, or is in two splits is said in the source's notes.
+are read later. What was passed over or lacks is said in the source's notes.
 """
 
 import hashlib
@@ -24,11 +24,14 @@ HASHED_WHOLE = 10_000
 """A folder of up to so many pictures is hashed byte by byte."""
 SAMPLE = 1_000
 SAMPLE_KEY = 0x73616D706C65_0002
-LAYOUT = "Put pictures into <data_dir>/train/<class>/ and <data_dir>/test/<class>/ (png, jpeg, bmp or webp)."
-PAIRS = 3
-"""How many pairs of copies a message lists."""
+LAYOUT = (
+    "Put pictures into <data_dir>/train/<class>/ and <data_dir>/test/<class>/ (png, jpeg, bmp or webp), or all into "
+    "<data_dir>/<class>/, no class being called train, test or valid, and set config.data.test_fraction."
+)
+NAMES = {"train": ("train",), "test": ("test",), "valid": ("valid", "val", "validation")}
+"""What the folder of each split may be called; that of valid needs not be there, nor that of test."""
 VALID_USED = (
-    "config.data.valid_fraction: is not used, as the folder has a validation split of its own, valid/, which earlier "
+    "config.data.valid_fraction: is not used, as the folder has a validation split of its own, {}/, which earlier "
     "versions passed over; a run that one of them began goes on where that folder is moved away."
 )
 
@@ -37,15 +40,22 @@ VALID_USED = (
 class Listing:
     """The files of one part, in the order of their classes and names.
 
-    `class_names` are in NFC, `folders` are the same as the disk spells them. `files` holds the sorted file names of
-    each class, `starts` the row of each class's first file, and the total.
+    `root` is `data_dir` and `name` the part's folder in it, empty where the classes lie there themselves. `class_names`
+    are in NFC, `folders` are the same as the disk spells them. `files` holds the sorted file names of each class,
+    `starts` the row of each class's first file, and the total.
     """
 
-    folder: Path
+    root: Path
+    name: str
     class_names: tuple[str, ...]
     folders: tuple[str, ...]
     files: Sequence[Sequence[str]]
     starts: np.ndarray
+
+    @property
+    def folder(self) -> Path:
+        """Where the class folders lie."""
+        return self.root / self.name
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -67,7 +77,7 @@ class Listing:
                 yield f"{name}/{file}", _size(os.path.join(folder, file))
 
 
-def fingerprint(listings: Sequence[Listing]) -> tuple[str, list[tuple[str, str]]]:
+def fingerprint(listings: Sequence[Listing]) -> tuple[str, list[np.ndarray]]:
     """Hashes the names and sizes of all files, and the bytes of all of them, or of a fixed sample where there are many.
 
     So it notices every picture that was added, removed, renamed or is of another size, and in a folder of more than
@@ -75,30 +85,26 @@ def fingerprint(listings: Sequence[Listing]) -> tuple[str, list[tuple[str, str]]
     or on where the folder lies, so that a copy is the same data.
 
     Returns:
-      The hash, and the files of later listings whose bytes are those of a file of an earlier one, as pairs (later,
-      earlier), among the files that were read whole.
+      The hash; and of each listing, by row, a hash of the file's bytes, 0 where it was not read.
     """
     digest = hashlib.sha256()
     whole = sum(map(len, listings)) <= HASHED_WHOLE
-    seen: dict[bytes, str] = {}
-    copies: list[tuple[str, str]] = []
+    contents = []
     for listing in listings:
-        digest.update(repr((listing.folder.name, listing.class_names)).encode())
+        digest.update(repr((listing.name, listing.class_names)).encode())
         for name, size in listing.sizes():
             digest.update(f"{size} {name}\n".encode(errors="surrogateescape"))
         rows = range(len(listing)) if whole else permutation(SAMPLE_KEY, 0, len(listing))[:SAMPLE]
-        of_listing: dict[bytes, str] = {}
+        hashes = np.zeros(len(listing), np.int64)
         for row in rows:
             path = listing.path(int(row))
             if _size(path) >= 0:
                 with open(path, "rb") as file:
                     content = hashlib.file_digest(file, "sha256").digest()
                 digest.update(content)
-                of_listing.setdefault(content, path)
-                if content in seen:
-                    copies.append((path, seen[content]))
-        seen |= of_listing
-    return digest.hexdigest(), copies
+                hashes[row] = int.from_bytes(content[:8], "little", signed=True)
+        contents.append(hashes)
+    return digest.hexdigest(), contents
 
 
 def _size(path: str) -> int:
@@ -124,27 +130,60 @@ def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str, decod
     if not data_dir:
         raise DataError(f"config.data.data_dir: must name the folder of the pictures, got ''. {LAYOUT}")
     root = Path(data_dir).expanduser()
-    valid_part = ("valid",) if (root / "valid").is_dir() else ()
-    folders = {part: _folders(root / part) for part in ("train", "test", *valid_part)}
+    parts = _layout(root)
+    folders = {part: _folders(root / name) for part, name in parts.items()}
     names = tuple(sorted(folders["train"]))
-    for part in ("test", *valid_part):
-        _check_known(root / part, folders[part], names)
-    ignored = _ignored(root, tuple(folders))
-    listings = [_list(root / part, names, folders[part], ignored) for part in folders]
-    train, test, *valid = (_part(listing, image_shape, resize, decode) for listing in listings)
-    identity, copies = fingerprint(listings)
-    notes = [VALID_USED] if valid_part else []
-    notes += [note for listing in listings[1:] for note in _note_lacking(listing)]
-    notes += [*_note_ignored(ignored, root), *_note_copies(copies, root)]
-    return Source(train, test, names, f"folder:{identity}", tuple(notes), *valid)
+    for part, name in parts.items():
+        _check_known(root / name, folders[part], names)
+    ignored = _ignored(root, parts)
+    listings = {part: _list(root, name, names, folders[part], ignored) for part, name in parts.items()}
+    identity, contents = fingerprint(list(listings.values()))
+    notes = [note for part in listings if part != "train" for note in _note_lacking(listings[part])]
+    found = {part: _part(listing, image_shape, resize, decode) for part, listing in listings.items()}
+    return Source(
+        found["train"],
+        found.get("test"),
+        names,
+        f"folder:{identity}",
+        (*notes, *_note_ignored(ignored, root)),
+        found.get("valid"),
+        VALID_USED.format(parts.get("valid")),
+        dict(zip(listings, contents, strict=True)),
+    )
+
+
+def is_there(data_dir: str) -> bool:
+    """Tells whether a folder holds what may be pictures of classes."""
+    root = Path(data_dir).expanduser()
+    return root.is_dir() and any(entry.is_dir() for entry in _entries(root))
+
+
+def _layout(root: Path) -> dict[str, str]:
+    """Returns the name of each part's folder, in the order in which they are hashed.
+
+    Where no folder has the name of a part, those that there are hold the classes of train.
+
+    Raises:
+      DataError: valid has two folders.
+    """
+    parts = {part: [name for name in names if (root / name).is_dir()] for part, names in NAMES.items()}
+    if len(parts["valid"]) > 1:
+        two = " and ".join(f"{name}/" for name in parts["valid"])
+        raise DataError(
+            f"config.data.data_dir: must have one validation split, got {two} in {str(root)!r}. Put their pictures "
+            "into one."
+        )
+    if not any(parts.values()) and is_there(str(root)):
+        return {"train": ""}
+    return {"train": "train", **{part: found[0] for part, found in parts.items() if found and part != "train"}}
 
 
 def _part(listing: Listing, image_shape: tuple[int, int, int], resize: str, decode: str) -> EncodedPart:
     def title(row: int) -> str:
-        return str(Path(listing.path(row)).relative_to(listing.folder.parent))
+        return os.path.relpath(listing.path(row), listing.root)
 
     return EncodedPart(
-        listing.folder.name,
+        listing.name or "train",
         listing.labels(),
         listing.path,
         title,
@@ -190,18 +229,21 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         ) from error
 
 
-def _list(part: Path, names: Sequence[str], folders: Mapping[str, str], ignored: list[str]) -> Listing:
+def _list(
+    root: Path, name_of_part: str, names: Sequence[str], folders: Mapping[str, str], ignored: list[str]
+) -> Listing:
+    part = root / name_of_part
     spelled = tuple(folders.get(name, name) for name in names)
     files = [_files(part / folders[name], ignored) if name in folders else [] for name in names]
     # Training must see every class; the other parts may lack some, but not all.
     empty = [name for name, found in zip(names, files, strict=True) if not found]
-    if empty and part.name == "train":
+    if empty and name_of_part in ("", "train"):
         folder = str(part / folders[empty[0]])
         raise DataError(f"config.data.data_dir: the class folder holds no pictures, got {folder!r}. {LAYOUT}")
     if len(empty) == len(names):
         raise DataError(f"config.data.data_dir: no class folder holds pictures, got {str(part)!r}. {LAYOUT}")
     starts = np.array([0, *itertools.accumulate(map(len, files))])
-    return Listing(part, tuple(names), spelled, files, starts)
+    return Listing(root, name_of_part, tuple(names), spelled, files, starts)
 
 
 def _files(folder: Path, ignored: list[str]) -> list[str]:
@@ -222,15 +264,16 @@ def _note_lacking(listing: Listing) -> Iterator[str]:
     names = [name for name, files in zip(listing.class_names, listing.files, strict=True) if not files]
     if names:
         yield (
-            f"config.data.data_dir: {listing.folder.name} has no pictures of {len(names)} of "
+            f"config.data.data_dir: {listing.name} has no pictures of {len(names)} of "
             f"{len(listing.class_names)} classes, of which its results say nothing: {shorten(names)}."
         )
 
 
-def _ignored(root: Path, parts: Sequence[str]) -> list[str]:
+def _ignored(root: Path, parts: Mapping[str, str]) -> list[str]:
     """Returns what lies beside the parts of a folder, and beside their class folders, and is not looked into."""
-    beside = [entry for entry in _entries(root) if entry.name not in parts]
-    loose = [entry for part in parts for entry in _entries(root / part) if not entry.is_dir()]
+    names = list(parts.values())
+    beside = [entry for entry in _entries(root) if entry.name not in names] if all(names) else []
+    loose = [entry for name in names for entry in _entries(root / name) if not entry.is_dir()]
     return sorted(entry.path for entry in (*beside, *loose))
 
 
@@ -239,13 +282,4 @@ def _note_ignored(ignored: Sequence[str], root: Path) -> Iterator[str]:
         yield (
             f"config.data.data_dir: {len(ignored)} {'file or folder' if len(ignored) == 1 else 'files or folders'} "
             f"passed over, as no picture of a class: {shorten([os.path.relpath(path, root) for path in ignored])}."
-        )
-
-
-def _note_copies(copies: Sequence[tuple[str, str]], root: Path) -> Iterator[str]:
-    if copies:
-        pairs = [" = ".join(os.path.relpath(path, root) for path in pair) for pair in copies]
-        yield (
-            f"config.data.data_dir: {len(copies)} {'picture is' if len(copies) == 1 else 'pictures are'} in two "
-            f"splits, byte for byte: {shorten(pairs, PAIRS)}. Accuracy counts them."
         )

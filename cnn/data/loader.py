@@ -49,6 +49,7 @@ class Loader:
         batch_size: int,
         epochs: int,
         workers: int,
+        balanced: bool = False,
         place: Place = jax.device_put,
     ) -> None:
         """Puts the split on the device, unless it streams; reads nothing of one that does.
@@ -59,9 +60,11 @@ class Loader:
           batch_size: of every step; the remainder of an epoch is dropped.
           epochs: how often the split is gone through.
           workers: threads that decode ahead, 0 to decode when a batch is asked for.
+          balanced: whether classes are seen equally often; pictures that cannot be used count as any other.
           place: puts arrays where they are computed with.
         """
-        self.order = BatchOrder(len(split), seed=seed, batch_size=batch_size)
+        classes = split.labels if balanced else None
+        self.order = BatchOrder(len(split), seed=seed, batch_size=batch_size, balanced=classes)
         self.steps_per_epoch = self.order.steps_per_epoch
         self.waited = 0.0
         """Seconds that the device had nothing to do for want of pictures."""

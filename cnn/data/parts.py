@@ -80,17 +80,13 @@ class JoinedPart:
         return (self._parts[0], 0) if row < self._first else (self._parts[1], self._first)
 
 
-def parts_of(source: Source) -> tuple[Part, Part]:
-    """Returns train, with the source's own validation split behind it, and test, whichever way they are given.
-
-    Raises:
-      DataError: there is no test.
-    """
-    if source.test is None:
-        raise DataError("config.data.name: the data have no test split, got none. Add one.")
-    given = zip(("train", "test"), (source.train, source.test), strict=True)
-    train, test = (ArrayPart(name, part) if isinstance(part, Split) else part for name, part in given)
-    return (train if source.valid is None else JoinedPart(train, source.valid)), test
+def parts_of(source: Source) -> tuple[Part, ...]:
+    """Returns train, with the source's own validation split behind it, and test where it has one, however given."""
+    given = {"train": source.train, "test": source.test}
+    train, *test = (
+        ArrayPart(name, part) if isinstance(part, Split) else part for name, part in given.items() if part is not None
+    )
+    return (train if source.valid is None else JoinedPart(train, source.valid), *test)
 
 
 def should_stream(loading: str, pictures: int, image_shape: tuple[int, int, int], memory_budget: float) -> bool:

@@ -7,7 +7,6 @@ is none of them is that of a TFDS dataset. What reading takes is imported as dat
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cnn.data.arrays import Arrays
@@ -40,6 +39,8 @@ class Digits:
 
     of_the_software: ClassVar[bool] = True
     """Whether the data are part of the software, so that they never change."""
+    validates: ClassVar[bool] = False
+    """Whether there may be a validation split of their own."""
 
     def load(self, data: DataSpec) -> Source:
         from cnn.data import digits
@@ -54,6 +55,7 @@ class Lines:
     direction: str = "vertical"
 
     of_the_software: ClassVar[bool] = True
+    validates: ClassVar[bool] = False
 
     def load(self, data: DataSpec) -> Source:
         from cnn.data import synthetic_lines
@@ -63,11 +65,13 @@ class Lines:
 
 @source
 class Folder:
-    """Pictures in folders: `data_dir`/train/<class>/ and /test/<class>/, and /valid/<class>/ where there is one."""
+    """Pictures in folders: `data_dir`/train/<class>/ with test/ and valid/ beside it, or `data_dir`/<class>/ alone."""
 
     def at_hand(self, data: DataSpec) -> bool:
         """Tells whether the data are there, or could only be fetched."""
-        return any((Path(data.data_dir).expanduser() / part).is_dir() for part in ("train", "test"))
+        from cnn.data import folder
+
+        return folder.is_there(data.data_dir)
 
     def load(self, data: DataSpec) -> Source:
         from cnn.data import folder
@@ -255,6 +259,11 @@ def of_numbers(name: str) -> bool:
 def never_changes(name: str) -> bool:
     """Tells whether a dataset is part of the software."""
     return getattr(kind_of(name), "of_the_software", False)
+
+
+def may_validate(name: str) -> bool:
+    """Tells whether a dataset may have a validation split of its own, which for most only loading it tells."""
+    return getattr(kind_of(name), "validates", True)
 
 
 def _record(name: str) -> Any:

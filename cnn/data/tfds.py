@@ -38,7 +38,8 @@ def read(
 ) -> Source:
     """Reads a TFDS dataset, preparing it first where that is needed.
 
-    `test` is the split of that name, or `validation` where there is none; with both, `validation` is `valid`.
+    `test` is the split of that name, or `validation` where there is none; with both, `validation` is `valid`, and with
+    neither there is no test split.
 
     Raises:
       DataError: if the dataset is unknown, cannot be prepared, is damaged, or is not one of labelled pictures.
@@ -52,10 +53,11 @@ def read(
     parts = _parts(builder, name)
     for part in parts:
         _check_shards(builder, part, name)
-    train, test, *valid = (TfdsPart(builder, part, keys, name, image_shape, resize, decode) for part in parts)
+    train, *others = (TfdsPart(builder, part, keys, name, image_shape, resize, decode) for part in parts)
+    test, valid = (*others, None, None)[:2]
     features: Any = builder.info.features
-    notes = (VALID_USED.format(name=name),) if valid else ()
-    return Source(train, test, tuple(features[keys[1]].names), fingerprint(builder, parts), notes, *valid)
+    class_names, note = tuple(features[keys[1]].names), VALID_USED.format(name=name)
+    return Source(train, test, class_names, fingerprint(builder, parts), valid=valid, valid_note=note)
 
 
 def fingerprint(builder: tfds.core.DatasetBuilder, parts: Sequence[str]) -> str:
@@ -89,15 +91,14 @@ def _keys(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, str]:
 
 
 def _parts(builder: tfds.core.DatasetBuilder, name: str) -> tuple[str, ...]:
-    """Returns the names of the splits to use as `train` and `test`, and as `valid` if there is one."""
+    """Returns the names of the splits to use as `train`, and as `test` and as `valid` if there are any."""
     found = list(builder.info.splits)
-    test = next((part for part in ("test", "validation") if part in found), None)
-    if "train" not in found or test is None:
+    if "train" not in found:
         raise DataError(
-            f"config.data.name: {name} must have the splits train and test, got {', '.join(found) or 'none'}. "
+            f"config.data.name: {name} must have the split train, got {', '.join(found) or 'none'}. "
             "Choose another dataset, or write its pictures into folders and use config.data.name='folder'."
         )
-    return ("train", test, "validation") if test == "test" and "validation" in found else ("train", test)
+    return ("train", *(part for part in ("test", "validation") if part in found))
 
 
 def _shards(builder: tfds.core.DatasetBuilder, part: str) -> list[Any]:

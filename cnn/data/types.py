@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64, UInt8
 
 from cnn.data.bad_examples import BadExamples
-from cnn.fields import Bounds, Fraction, Rate
+from cnn.fields import Bounds, Fraction, NonNegative, Rate
 
 # TFDS also takes names with a namespace, which reach for the network; and a name must not leave the data folder.
 DATASET_NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]*\w)?(:\d+\.\d+\.\d+)?", re.ASCII)
@@ -22,6 +22,14 @@ UNUSABLE = -1
 
 class DataError(ValueError):
     """Reports something about the data that the user can put right, in one line."""
+
+
+class OtherClasses(DataError):
+    """Reports that the data have not as many classes as the config says, and which they have."""
+
+    def __init__(self, message: str, class_names: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.class_names = class_names
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,16 @@ class DataSpec:
     decode: Literal["full", "scaled"] = "full"
     """JPEG files are decoded to all of their pixels, or to so many eighths of their size as `resize` needs: faster, and
     slightly other pixels."""
+    valid: Literal["auto", "own", "fraction"] = "auto"
+    """Which pictures are valid: the data's own validation split, a part of train, or the former where there is one."""
     valid_fraction: Rate = 0.1
-    """The part of every class of train that becomes valid."""
+    """The part of every class of train that becomes valid, where it is not the data's own."""
+    test_fraction: Rate = 0.0
+    """The part of every class of train that becomes test, where the data have no test split."""
+    fold: str = ""
+    """Such as 2/5: valid is the second of five equal parts of every class of train, in place of `valid_fraction`."""
+    limit: NonNegative = 0.0
+    """How much of train is used: below 1 a share, from 1 on a number of pictures, each class in proportion; 0: all."""
     train_on: Literal["train", "train+valid"] = "train"
     data_dir: str = ""
     """The folder of the data; of TFDS, empty means TFDS_DATA_DIR or TFDS's own default."""
@@ -175,7 +191,7 @@ class Split:
 
 
 class Part(Protocol):
-    """Train or test as a source keeps it."""
+    """Train, valid or test as a source keeps it."""
 
     name: str
 
@@ -201,8 +217,8 @@ class Part(Protocol):
 class Source:
     """Holds what one source gave, fitted to the image shape.
 
-    `fingerprint` changes whenever the stored data do. `valid` is the source's own validation split; where it has none,
-    one is cut from `train`. `test` is `None` where the source has none.
+    `fingerprint` changes whenever the stored data do. `valid` and `test` are the source's own; where it has none, they
+    may be cut from `train`, see `cnn.data.splits`.
     """
 
     train: Split | Part
@@ -212,15 +228,20 @@ class Source:
     notes: tuple[str, ...] = ()
     """What the user should hear about the data, a line each."""
     valid: Part | None = None
+    valid_note: str = ""
+    """Said where `valid` is used because nothing else was asked for; empty: that it is."""
+    contents: Mapping[str, Int64[np.ndarray, " n"]] = dataclasses.field(default_factory=dict)
+    """By train, valid and test: a hash of each picture's bytes, 0 where they were not read; equal ones are copies."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Holds the three splits of an experiment.
+    """Holds the three splits of an experiment; `valid` and `test` may be empty.
 
-    `identity` is a hash of all that the pictures depend on: the stored data, how pictures are fitted, how `valid` is
-    cut. `bad_examples` lists the pictures that cannot be used, as far as they were read. `stored_train` is train with
-    whole pictures, where those that are held are larger than what the network sees; its rows are those of train.
+    `identity` is a hash of all that the pictures depend on: the stored data, how pictures are fitted, how the
+    splits are cut. `bad_examples` lists the pictures that cannot be used, as far as they were read. `stored_train` is
+    train with whole pictures, where those that are held are larger than what the network sees; its rows are those of
+    train.
     """
 
     train: Split

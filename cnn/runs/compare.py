@@ -2,7 +2,7 @@
 
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,7 +109,7 @@ def runs(a: Path, b: Path, split: str = "test") -> Comparison:
     """
     configs = [run_dir.completed(each, run_dir.read_config(each, "diff")) for each in (a, b)]
     records = [run_dir.read_json(each / run_dir.RUN) or {} for each in (a, b)]
-    test, note = _paired(a, b, [each["data"]["name"] for each in configs], split)
+    test, note = _paired(a, b, [each["data"] for each in configs], split)
     return Comparison(
         config=[Difference(*each) for each in config.differences(*configs)],
         software=_differences(*map(_software, records)),
@@ -160,13 +160,13 @@ def _results(workdir: Path) -> Facts:
     return found
 
 
-def _paired(a: Path, b: Path, names: list[str], split: str) -> tuple[Paired | None, str]:
+def _paired(a: Path, b: Path, data: Sequence[Mapping[str, Any]], split: str) -> tuple[Paired | None, str]:
     """Returns the test and what must be said of it, or why none can be made.
 
     Args:
       a: the first run's directory.
       b: the second one's.
-      names: of their datasets.
+      data: the sections of their configs.
       split: train, valid or test.
     """
     identities, predictions = [], []
@@ -178,11 +178,13 @@ def _paired(a: Path, b: Path, names: list[str], split: str) -> tuple[Paired | No
             return None, f"{workdir} has no predictions of {split} yet: {command}"
         identities.append(evaluation["data"])
         predictions.append(found)
-    same_data = identities[0] == identities[1]
+    same_data, names = identities[0] == identities[1], [each["name"] for each in data]
     if names[0] != names[1] or (not same_data and names[0] in FILES):
         return None, f"no paired test: the runs read other data ({names[0]} and {names[1]})"
     first, second = predictions
-    if not np.array_equal(first.rows, second.rows) or not np.array_equal(first.labels, second.labels):
+    # Sorted by classes, two folds have the same labels.
+    same_cut = split == "test" or data[0].get("fold") == data[1].get("fold")
+    if not same_cut or not np.array_equal(first.rows, second.rows) or not np.array_equal(first.labels, second.labels):
         return None, f"no paired test: the {split} splits hold other examples"
     note = "" if same_data else "the same examples, though the data were prepared or split otherwise"
     return paired(first.right, second.right, first.rows), note

@@ -63,6 +63,11 @@ def image_spec(workdir: Path, data: sections.Data, invert: str) -> ImageSpec:
     return ImageSpec(data.image_shape, data.resize, background, invert, data.stored_shape)
 
 
+def validates(workdir: Path, data: sections.Data) -> bool:
+    """Tells whether a run's data had a validation split; where it does not say, whether its config cut one."""
+    return bool(recorded(workdir).get("examples", {}).get("valid", data.valid_fraction))
+
+
 def is_other(workdir: Path, identity: str) -> bool:
     """Tells whether data are known to be others than those of the run."""
     return recorded(workdir).get("identity", identity) != identity
@@ -92,23 +97,34 @@ def in_order(workdir: Path, dataset: types.Dataset) -> types.Dataset:
     Raises:
       DataError: the classes have other names than the run's.
     """
-    names = _composed(recorded(workdir).get("classes", ())) or _composed(dataset.class_names)
     dataset = dataclasses.replace(dataset, class_names=_composed(dataset.class_names))
+    names = check_classes(workdir, dataset.class_names)
     if names == dataset.class_names:
         return dataset
-    if sorted(names) != sorted(dataset.class_names):
-        lacking, unknown = (set(names) - set(dataset.class_names)), (set(dataset.class_names) - set(names))
-        parts = [f"the run has {_some(lacking)}, which they lack"] * bool(lacking)
-        parts += [f"they have {_some(unknown)}, which the run lacks"] * bool(unknown)
-        said = "; ".join(parts) or f"the run has {len(names)} and they have {len(dataset.class_names)}"
-        raise types.DataError(
-            f"config.data: the classes are not those that {workdir} was trained with: {said}. "
-            "Name the classes as the run does, or train another run on these data."
-        )
     new_label = np.array([names.index(name) for name in dataset.class_names], dtype=np.int32)
     splits = {part: getattr(dataset, part) for part in ("train", "valid", "test")}
     renumbered = {part: dataclasses.replace(split, labels=new_label[split.labels]) for part, split in splits.items()}
     return dataclasses.replace(dataset, class_names=names, **renumbered)
+
+
+def check_classes(workdir: Path, found: Iterable[str]) -> tuple[str, ...]:
+    """Returns the names of a run's classes, in its order; where it does not say, those that were found.
+
+    Raises:
+      DataError: what was found are others.
+    """
+    found = _composed(found)
+    names = _composed(recorded(workdir).get("classes", ())) or found
+    if sorted(names) != sorted(found):
+        lacking, unknown = (set(names) - set(found)), (set(found) - set(names))
+        parts = [f"the run has {_some(lacking)}, which they lack"] * bool(lacking)
+        parts += [f"they have {_some(unknown)}, which the run lacks"] * bool(unknown)
+        said = "; ".join(parts) or f"the run has {len(names)} and they have {len(found)}"
+        raise types.DataError(
+            f"config.data: the classes are not those that {workdir} was trained with: {said}. "
+            "Name the classes as the run does, or train another run on these data."
+        )
+    return names
 
 
 def _composed(names: Iterable[str]) -> tuple[str, ...]:

@@ -1,10 +1,12 @@
 """What `sweep.json` holds: the trials of a sweep, ranked. A sweep writes it, its page and the commands read it."""
 
+from collections.abc import Iterable
 from typing import Any, NotRequired, TypedDict
 
 RECORD = "sweep.json"
 SEED = "seed"
-"""The config field in which the trials of a group differ."""
+REPEATS = {SEED: "seeds", "data.fold": "folds"}
+"""The config fields in which the trials of a group differ, and what says so."""
 FINISHED, PRUNED, DIVERGED, FAILED, RUNNING, WAITING = STATES = (
     "finished",
     "pruned",
@@ -20,6 +22,11 @@ Fields = dict[str, Any]
 """Values of config fields by their paths; of any type that a config holds."""
 Curve = list[tuple[int, float]]
 """Steps and values; pairs are lists in JSON."""
+
+
+def repeats(varying: Iterable[str]) -> str:
+    """Returns what the trials of a group differ in, of a sweep in which these fields vary."""
+    return " and ".join(REPEATS[path] for path in REPEATS if path in set(varying)) or REPEATS[SEED]
 
 
 class TrialRecord(TypedDict):
@@ -54,7 +61,7 @@ class TrialRecord(TypedDict):
 
 
 class GroupRecord(TypedDict):
-    """The trials of one configuration, which differ only in the seed."""
+    """The trials of one configuration, which differ only in `REPEATS`."""
 
     fields: Fields
     trials: list[int]

@@ -1,7 +1,8 @@
 """The ranking of a sweep: its trials by configuration, best first, in `sweep.json` and `sweep.csv`.
 
-`write` gathers what is known of each trial and its curves, groups the trials that differ only in the seed, and says
-whether the winner is real and which field mattered: from the spread between seeds, and from nothing of the test split.
+`write` gathers what is known of each trial and its curves, groups the trials that differ only in the seed or the fold,
+and says whether the winner is real and which field mattered: from the spread between these, and from nothing of the
+test split.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cnn.runs.sweep_record import (
     FINISHED,
     PRUNED,
     RECORD,
+    REPEATS,
     RUNNING,
     SEED,
     WAITING,
@@ -40,6 +42,7 @@ from cnn.runs.sweep_record import (
     SweepJson,
     TrialRecord,
     WinnerRecord,
+    repeats,
 )
 from cnn.sweep import outcome, plan
 from cnn.sweep.plan import TRIALS
@@ -68,7 +71,7 @@ def write(study: Study, session: Session, follow: Callable[[], None] = lambda: N
     ranked = groups(found, plan.options.direction)
     for row in found:
         row["curves"] = read_curves(study.folder / row["folder"])
-    finished = _finished(found)
+    finished, varying = _finished(found), _varying(found)
     whole = plan.is_grid and len(finished.values) == plan.size
     counts = {status: sum(row["status"] == status for row in found) for status in (*ENDED, RUNNING, WAITING)}
     record: SweepJson = {
@@ -82,11 +85,11 @@ def write(study: Study, session: Session, follow: Callable[[], None] = lambda: N
         "seconds": _seconds(found),
         "space": plan.json["space"],
         "options": plan.json["options"],
-        "varying": _varying(found),
+        "varying": varying,
         "engine": session.about,
         "trials": found,
         "groups": ranked,
-        "winner": winner(ranked),
+        "winner": winner(ranked, repeats(varying)),
         "importance": importance(*finished, grid=whole),
         "best": _best(study, ranked, found),
     }
@@ -246,7 +249,7 @@ def shortened(curve: Curve) -> Curve:
 
 
 def groups(found: Sequence[TrialRecord], direction: str) -> list[GroupRecord]:
-    """Returns the trials that differ only in the seed, together; best first.
+    """Returns the trials that differ only in the seed or the fold, together; best first.
 
     Whole groups come before those of which a seed diverged or was pruned, and those before groups without a value.
 
@@ -256,7 +259,7 @@ def groups(found: Sequence[TrialRecord], direction: str) -> list[GroupRecord]:
     """
     together: dict[str, list[TrialRecord]] = {}
     for row in found:
-        fields = {path: value for path, value in row["fields"].items() if path != SEED}
+        fields = {path: value for path, value in row["fields"].items() if path not in REPEATS}
         together.setdefault(json.dumps(fields), []).append(row)
     listed: list[GroupRecord] = []
     for text, members in together.items():
@@ -293,11 +296,12 @@ def once(found: Sequence[TrialRecord]) -> list[TrialRecord]:
     return sorted(chosen.values(), key=lambda row: row["number"])
 
 
-def winner(groups: Sequence[GroupRecord]) -> WinnerRecord:
-    """Says whether the best group is distinguishable from the second by the noise of the seeds.
+def winner(groups: Sequence[GroupRecord], differ: str = REPEATS[SEED]) -> WinnerRecord:
+    """Says whether the best group is distinguishable from the second by the noise of the seeds, or of the folds.
 
     Args:
       groups: best first.
+      differ: in what the trials of a group differ, in the plural.
     """
     groups = [group for group in groups if group["values"]]
     if len(groups) < 2:
@@ -317,15 +321,15 @@ def winner(groups: Sequence[GroupRecord]) -> WinnerRecord:
     real = difference > limit * error
     said: WinnerRecord = {"difference": difference, "sd": sd, "real": real}
     if sd == 0:
-        return {**said, "text": f"best and second differ by {difference:.4g}, and seeds make no difference at all"}
+        return {**said, "text": f"best and second differ by {difference:.4g}, and {differ} make no difference at all"}
     said["ratio"] = ratio = difference / sd
-    spread = f"{ratio:.2g} times the standard deviation between seeds ({sd:.2g})"
+    spread = f"{ratio:.2g} times the standard deviation between {differ} ({sd:.2g})"
     text = f"the means of best and second differ by {difference:.4g}, which is {spread}"
     if real:
         compared = len(groups)
-        choice = f"; it is the best of {compared}, so new seeds will flatter it less" if compared > 2 else ""
+        choice = f"; it is the best of {compared}, so new {differ} will flatter it less" if compared > 2 else ""
         return {**said, "text": f"{text}: distinguishable at {CONFIDENCE:.0%}{choice}"}
-    if ratio == 0:
+    if ratio == 0 or differ != REPEATS[SEED]:  # there are no more folds
         return {**said, "text": f"{text}: not distinguishable"}
     needed = math.ceil(2 * (1.96 / ratio) ** 2)
     more = max(1, needed - min(len(best), len(second)))
@@ -409,5 +413,5 @@ def recount(folder: Path) -> None:
     ranked = groups(found, record["direction"])
     if len(once(found)) == len(found) or counted == {group["n"] for group in ranked}:
         return
-    mattered = importance(*_finished(found), grid=False)
-    run_dir.write_json(folder / RECORD, {**record, "groups": ranked, "winner": winner(ranked), "importance": mattered})
+    said, mattered = winner(ranked, repeats(_varying(found))), importance(*_finished(found), grid=False)
+    run_dir.write_json(folder / RECORD, {**record, "groups": ranked, "winner": said, "importance": mattered})

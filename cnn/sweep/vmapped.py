@@ -97,9 +97,9 @@ class Group:
         Raises:
           Preempted: a signal asked to stop; all are saved.
         """
-        seeds = [trial.run.config.order_seed for trial in self.trials]
+        orders = [(trial.run.config.order_seed, trial.run.config.data.balance) for trial in self.trials]
         # Not asked of the rows alone: of a last trial left over they are all equal, and another program.
-        self.shared = len(seeds) > 1 and len(set(seeds)) == 1
+        self.shared = len(orders) > 1 and len(set(orders)) == 1
         self.trials = [trial for trial in self.trials if trial.begin()]
         if self.trials:
             run = self.trials[0].run
@@ -214,6 +214,7 @@ class VmappedTrial:
         session, values, workdir = self.session, self.session.values(self.claimed.trial), self.claimed.workdir
         try:
             dataset = session.datasets.of(values)
+            preflight.check_splits(values, dataset)
             preflight.check_lengths(values, dataset)
             preflight.check_code(values, dataset, 1)
             self._held.enter_context(lock.hold(workdir))

@@ -11,7 +11,7 @@ from cnn.config.config import Config, ConfigError
 from cnn.data.types import DataError
 from cnn.model.classifier import Classifier
 from cnn.optim import averages
-from cnn.runs import checkpoint_format, checkpoints, numerics, provenance, run_dir
+from cnn.runs import checkpoint_format, checkpoints, numerics, provenance, recorded_data, run_dir
 from cnn.runs.metric_writer import MetricWriter
 from cnn.system import multihost, sharding
 from cnn.train.init_from import Origin
@@ -171,7 +171,7 @@ def restore_classifier(values: Config, workdir: Path, weights: str) -> tuple[int
     """
     if weights == "ema" and isinstance(values.train.average, averages.NoAverage):
         raise ConfigError(['--weights: "ema" but the run kept no average. Use last or best.'])
-    if weights == "best" and not (values.data.valid_fraction and values.data.train_on == "train"):
+    if weights == "best" and not (values.data.train_on == "train" and recorded_data.validates(workdir, values.data)):
         raise ConfigError(['--weights: "best" but the run had no validation split to choose it. Use last or ema.'])
     values = numerics.as_saved(values, workdir)
     restored = checkpoints.read(workdir / run_dir.CHECKPOINTS, create_train_state(values), best=weights == "best")

@@ -30,6 +30,7 @@ from cnn.train.preflight import (
     check_memory,
     check_rows,
     check_share,
+    check_splits,
     check_still_same,
     load_data,
     tell_remarks,
@@ -166,6 +167,7 @@ def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> Res
 
 
 def _check(values: Config, dataset: types.Dataset, count: int) -> None:
+    check_splits(values, dataset)
     check_lengths(values, dataset)
     check_code(values, dataset, count)
     check_memory(values, dataset, count)

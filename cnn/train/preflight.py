@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cnn import hyperparams, registry
-from cnn.config import sections
+from cnn.config import sections, validate
 from cnn.config.config import Config, ConfigError, array_paths
+from cnn.config.problems import Problems
 from cnn.data import datasets, sources, types
 from cnn.data.loader import Examples
 from cnn.expression import written
@@ -54,7 +55,7 @@ def remarks(values: Config, examples: int) -> list[str]:
 def _left_out(values: Config, examples: int) -> str:
     size = values.train.batch_size
     left = examples % size
-    if left <= LEFT_OUT * examples:
+    if left <= LEFT_OUT * examples or values.data.balance != "none":
         return ""
     return (
         f"config.train.batch_size: each epoch leaves out {left:,} of {examples:,} training pictures "
@@ -201,6 +202,24 @@ def tell_remarks(values: Config, workdir: Path, dataset: types.Dataset) -> None:
     """Says on stderr what may surprise of a run that begins, and of its data, see `cnn.train.preflight`."""
     if not init_from.has_begun(workdir):
         tell([*dataset.notes, *remarks(values, len(dataset.train))])
+
+
+def check_splits(values: Config, dataset: types.Dataset) -> None:
+    """Checks that the splits are there that a config needs, which of most sources only loading tells.
+
+    Raises:
+      ConfigError: there is no test split to evaluate, or no validation split for what needs one.
+    """
+    problems = Problems()
+    if values.eval.test and not len(dataset.test):
+        problems.note(
+            "eval.test",
+            "the data have no test split, got True. Set eval.test=False, or cut one with data.test_fraction.",
+        )
+    if not len(dataset.valid):
+        validate.check_without_validation(values.data, values.train, values.eval, problems)
+    if problems:
+        raise ConfigError(problems)
 
 
 def check_lengths(values: Config, dataset: types.Dataset) -> None:

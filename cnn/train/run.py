@@ -51,6 +51,7 @@ class Run:
             batch_size=config.train.batch_size,
             epochs=config.train.epochs,
             workers=config.data.workers,
+            balanced=config.data.balance == "classes",
             place=functools.partial(sharding.replicate, count=devices),
         )
         self.steps_per_epoch = self.loader.steps_per_epoch

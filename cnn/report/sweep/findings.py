@@ -56,7 +56,8 @@ def build_winner(sweep: SweepRecord) -> PageSection:
         x=[(_x(tick.share), tick.text) for tick in x.ticks()],
         frame={"left": LEFT, "width": WIDTH, "row": HEIGHT, "height": HEIGHT * len(groups)},
         objective=sweep.objective,
-        seeds=any(group["n"] > 1 for group in groups),
+        differ=sweep.differ,
+        repeated=any(group["n"] > 1 for group in groups),
     )
     return PageSection("winner", "Is the winner real?", html, short="Winner")
 

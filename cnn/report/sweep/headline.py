@@ -44,6 +44,7 @@ def build(sweep: SweepRecord) -> Markup:
         winner=sweep.about["winner"]["text"],
         counts=sweep.counts,
         configurations=len(sweep.groups),
+        differ=sweep.differ,
         seconds=duration(sweep.about["seconds"]),
         options=options(sweep),
         space=list(rows(sweep.about.get("space") or {})),
@@ -67,7 +68,7 @@ def sentence(sweep: SweepRecord) -> str:
         return f"No trial has finished yet; they are ranked by {sweep.objective}."
     best = sweep.groups[0]
     n = best["n"]
-    worth = f"the mean of {n} seeds" if n > 1 else "one seed"
+    worth = f"the mean of {n} {sweep.differ}" if n > 1 else "one seed"
     spread = f" (s.d. {best['sd']:.2g})" if best["sd"] is not None else ""
     among = f"The best of {len(sweep.groups):,} configurations" if len(sweep.groups) > 1 else "The one configuration"
     return f"{among} has {sweep.objective} {best['mean']:.4f}{spread}, {worth}."

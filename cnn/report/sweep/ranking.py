@@ -56,6 +56,7 @@ def build(sweep: SweepRecord) -> PageSection:
         rows=[row(sweep, rank) for rank in range(len(sweep.groups))],
         paths=sweep.paths,
         objective=sweep.objective,
+        differ=sweep.differ,
         first=FIRST,
         marks=MARKS,
         words=WORDS,

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from cnn.config import config
 from cnn.runs import run_dir
-from cnn.runs.sweep_record import FINISHED, RECORD, SEED, STATES, GroupRecord, TrialRecord
+from cnn.runs.sweep_record import FINISHED, RECORD, REPEATS, STATES, GroupRecord, TrialRecord, repeats
 from cnn.system import redaction
 
 SHADES = 16
@@ -54,7 +54,7 @@ class SweepRecord:
 
     @cached_property
     def groups(self) -> list[GroupRecord]:
-        """Trials that differ only in the seed, best first."""
+        """Trials that differ only in the seed or the fold, best first."""
         return self.about["groups"]
 
     @cached_property
@@ -64,10 +64,15 @@ class SweepRecord:
 
     @cached_property
     def paths(self) -> list[str]:
-        """The fields that vary, the seed left out; what mattered most comes first."""
+        """The fields that vary, seed and fold left out; what mattered most comes first."""
         mattered = [factor["path"] for factor in self.about["importance"]["factors"]]
-        varying = [path for path in self.about["varying"] if path != SEED]
+        varying = [path for path in self.about["varying"] if path not in REPEATS]
         return sorted(varying, key=lambda path: mattered.index(path) if path in mattered else len(mattered))
+
+    @property
+    def differ(self) -> str:
+        """In what the trials of a group differ, in the plural."""
+        return repeats(self.about["varying"])
 
     @cached_property
     def ranked(self) -> list[int]:
