@@ -97,7 +97,8 @@ def test_a_flag_may_add_a_name_that_the_layers_use():
         ("data.mean=grey", "config.data.mean: must be a finite number or a list of numbers, got 'grey'."),
         (
             "data.name=fashion-mnist",
-            "config.data.name: must be csv, digits, folder, lines, parquet, tar or a TFDS name, got 'fashion-mnist'. "
+            "config.data.name: must be arrays, csv, digits, folder, idx, lines, npz, parquet, tar or a TFDS name, got "
+            "'fashion-mnist'. "
             "Did you mean 'fashion_mnist'?",
         ),
         ("data.mean=(0,0)", "config.data.mean: must have 1 number or one for each of 1 channels, got 2."),

@@ -68,9 +68,18 @@ def identity(data: DataSpec) -> str | None:
     return _identity(_read(data), data) if sources.at_hand(data) else None
 
 
+def read_source(data: DataSpec) -> Source:
+    """Returns the source, its pictures fitted to the size at which they are held.
+
+    Raises:
+      DataError: if the data are missing, broken, or unlike what the config says.
+    """
+    return sources.read(dataclasses.replace(data, image_shape=data.stored_shape, stored_size=()))
+
+
 def _read(data: DataSpec) -> Source:
-    """Returns what the config uses of the source, its pictures fitted to the size at which they are held."""
-    return splits.chosen(sources.read(dataclasses.replace(data, image_shape=data.stored_shape, stored_size=())), data)
+    """Returns what the config uses of the source."""
+    return splits.chosen(read_source(data), data)
 
 
 def _identity(source: Source, data: DataSpec) -> str:
