@@ -4,7 +4,6 @@ import pytest
 
 import picture_files
 import runs
-from cnn import registry
 from cnn.system.preemption import Preempted
 from cnn.train import experiment
 
@@ -45,7 +44,7 @@ def of_folder(tmp_path_factory):
 
 @pytest.mark.slow(seconds=4)
 @pytest.mark.parametrize("loading", ["memory", "stream"])
-@pytest.mark.parametrize("form", [form for form, (name, _) in WRITTEN.items() if name in registry.SOURCES])
+@pytest.mark.parametrize("form", WRITTEN)
 def test_a_run_gives_the_same_metrics_from_every_source(of_folder, tmp_path, form, loading):
     given = sections(form, tmp_path / "data", loading=loading)
     assert runs.train(tmp_path / "run", sections=given) == 0
@@ -53,7 +52,7 @@ def test_a_run_gives_the_same_metrics_from_every_source(of_folder, tmp_path, for
 
 
 @pytest.mark.slow(seconds=5)
-@pytest.mark.parametrize("form", ["csv", "csv of pixels", "parquet", "tar"])
+@pytest.mark.parametrize("form", ["npz", "idx", "csv", "csv of pixels", "parquet", "tar"])
 def test_a_streamed_run_that_was_stopped_goes_on_to_the_bit(of_folder, tmp_path, form, fault):
     values = runs.resolve.resolve(sections(form, tmp_path / "data", loading="stream"))
     fault("step:term:9")
@@ -65,7 +64,7 @@ def test_a_streamed_run_that_was_stopped_goes_on_to_the_bit(of_folder, tmp_path,
 
 
 @pytest.mark.slow(seconds=5)
-@pytest.mark.parametrize("form", ["csv", "csv of pixels", "parquet", "tar"])
+@pytest.mark.parametrize("form", ["npz", "idx", "csv", "csv of pixels", "parquet", "tar"])
 def test_other_pictures_or_labels_are_other_data_for_a_finished_run(tmp_path, form, capsys):
     assert runs.train(tmp_path / "run", sections=sections(form, tmp_path / "data")) == 0
     for images, labels in ((1, 0), (0, 1)):
