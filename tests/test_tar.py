@@ -133,7 +133,7 @@ def test_pictures_without_labels_and_labels_without_pictures_are_refused_or_left
     )
     assert read(root, on_error="skip").notes == (
         "config.data.file: 2 of 5 pictures have no label and are left out: 7.png of train.tar, 9.png of train.tar.",
-        "config.data.file: 1 members of train passed over, neither picture nor label: .cls (1).",
+        "config.data.file: 1 member of train passed over, neither picture nor label: .cls (1).",
     )
     write_members(root / "train.tar", [*GOOD, ("8.cls", b"cat")])
     assert one_line(root).startswith(

@@ -244,7 +244,8 @@ def _others(split: str, index: Index) -> Iterator[str]:
     counts = index.others + collections.Counter(suffix for sample in index.samples.values() for suffix in sample)
     if counts:
         kinds = shorten([f"{kind} ({count})" for kind, count in counts.most_common()])
-        yield f"config.data.file: {counts.total()} members of {split} passed over, neither picture nor label: {kinds}."
+        members = f"{counts.total()} {'member' if counts.total() == 1 else 'members'} of {split}"
+        yield f"config.data.file: {members} passed over, neither picture nor label: {kinds}."
 
 
 def _listed(split: str, pictures: Sequence[Member], numbers: labels.Numbers, data: DataSpec) -> Listed:
