@@ -265,7 +265,7 @@ def test_what_fails_in_it_names_its_place(enter):
 
 
 def test_a_name_without_its_source_is_refused_as_any_other():
-    with pytest.raises(ConfigError, match=r"must be arrays, digits, folder, idx, lines, npz or a TFDS name, got 'shad"):
+    with pytest.raises(ConfigError, match=r"must be arrays, csv, digits, .* or a TFDS name, got 'shad"):
         files.resolved({**SECTIONS, "data": json.loads(json.dumps(SECTIONS["data"]))})
 
 

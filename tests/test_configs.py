@@ -10,6 +10,7 @@ import pytest
 
 import networks
 from cnn.config import resolve
+from cnn.config.config import Override
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.data import loader
 from cnn.model.summary import count_parameters
@@ -33,18 +34,26 @@ PARAMETERS = {
     "lenet5": 61_706,
     "lenet5_distorted": 61_706,
     "mnist": 243_786,
+    "resnet18": 11_689_512,  # as in torchvision, at 1,000 classes
     "one_filter": (3 * 3 + 1) + (1 + 1) * 2,
     "one_conv": (3 * 3 + 1) * 32 + (13 * 13 * 32 + 1) * 128 + (128 + 1) * 10,
 }
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in sorted(PARAMETERS) if name != "dense_baseline"]
+SECONDS = {"resnet18": 40}
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow(seconds=SECONDS.get(name, 1)))
+    for name in sorted(PARAMETERS)
+    if name != "dense_baseline"
+]
+SMALLER = {"resnet18": [Override("data.image_shape", "(64,64,3)"), Override("data.stored_size", "(72,72)")]}
+"""Where two steps would take minutes: no parameter depends on the size of the pictures."""
 
 
-def load(name):
+def load(name, overrides=()):
     spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return resolve.resolve(module.get_config().to_dict())
+    return resolve.resolve(module.get_config().to_dict(), overrides)
 
 
 def test_every_config_is_tested():
@@ -72,12 +81,12 @@ def test_a_config_resolves_to_the_parameters_it_always_had(name):
 
 @pytest.mark.parametrize("name", ["dense_baseline", *SLOW])
 def test_a_config_makes_two_training_steps(name):
-    values = load(name)
+    values = load(name, SMALLER.get(name, ()))
     program = make_step_config(values, 1000, 100)
     state = create_train_state(values)
     assert sum(array.size for array in jax.tree.leaves(state.params)) == PARAMETERS[name]
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (4, *values.data.image_shape), dtype=np.uint8)
+    images = rng.integers(0, 256, (4, *values.data.stored_shape), dtype=np.uint8)
     split = loader.Examples(jnp.asarray(images), jnp.asarray(rng.integers(0, values.data.classes, 4)))
     before = jax.tree.map(np.asarray, state.params)
     make_step = networks.jit(train_step, static_argnames="program")

@@ -90,6 +90,18 @@ def test_classes_of_other_names_are_refused_and_nothing_is_written(copied, capsy
     assert own(copied / "run") == before
 
 
+def test_fewer_classes_are_refused_by_name_and_nothing_is_written(copied, capsys):
+    lose_a_class(copied / "fruit")
+    before = own(copied / "run")
+    code, said = said_of(capsys, "eval", f"--workdir={copied / 'run'}")
+    assert (code, said.out) == (2, "")
+    assert said.err == (
+        f"config.data: the classes are not those that {copied / 'run'} was trained with: the run has 'plum', which "
+        "they lack. Name the classes as the run does, or train another run on these data.\n"
+    )
+    assert own(copied / "run") == before
+
+
 def test_the_api_refuses_them_too(copied):
     rename(copied / "fruit", "kiwi", "fig")
     run = cnn.load(copied / "run")

@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
 
 
 def of_folder(root, **changes):
-    fields = {"data_dir": str(root), "resize": "bilinear", "stored_size": STORED, "valid_fraction": 0.25}
+    fields = {"data_dir": str(root), "resize": "cover", "stored_size": STORED, "valid_fraction": 0.25}
     return DataSpec("folder", (*SEEN, 3), 2, **{**fields, **changes})
 
 
@@ -169,10 +169,11 @@ def test_where_nothing_crops_the_centre_is_cut_out_before_anything_else():
 def test_a_random_crop_is_a_window_of_the_padded_stored_picture(pad):
     images = pictures(400)
     made, _ = compiled((RandomCrop(pad),), images, jnp.ones((400, 1)), jax.random.key(0), size=SEEN)
+    keys = jax.vmap(lambda row: jax.random.fold_in(jax.random.fold_in(jax.random.key(0), row), 0))(jnp.arange(400))
+    draws = np.asarray(jax.vmap(lambda key: jax.random.uniform(key, (2,)))(keys))
     places = set()
-    for row, (image, found) in enumerate(zip(np.asarray(images), made, strict=True)):
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), row), 0)
-        top, left = (np.asarray(jax.random.uniform(key, (2,))) * (6 + 2 * pad, 5 + 2 * pad)).astype(int)
+    for image, found, drawn in zip(np.asarray(images), np.asarray(made), draws, strict=True):
+        top, left = (drawn * (6 + 2 * pad, 5 + 2 * pad)).astype(int)
         places.add((top, left))
         padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
         np.testing.assert_array_equal(found, padded[top : top + 9, left : left + 8])
@@ -201,6 +202,7 @@ def test_a_crop_of_ones_own_that_leaves_another_size_is_refused():
         augment((Half(),), pictures(2), jnp.eye(2), jax.random.key(0), size=SEEN)
 
 
+@pytest.mark.slow(seconds=2)
 def test_a_step_on_stored_pictures_is_that_on_their_centres():
     raw = {**tiny.RAW, "data": {**tiny.RAW["data"], "stored_size": (11, 12)}}
     plain, held = tiny.resolve(), tiny.resolve(raw)
@@ -239,7 +241,7 @@ def test_another_strength_of_a_jitter_or_a_crop_compiles_nothing_new():
 
 
 @pytest.mark.slow(seconds=20)
-def test_a_run_in_memory_streamed_and_in_parts_draws_the_same_and_predicts_what_it_evaluates(folder, tmp_path, capsys):
+def test_a_run_in_memory_and_one_that_streams_are_the_same_and_predict_what_they_evaluate(folder, tmp_path, capsys):
     given = sections(folder)
     changes = ("train.epochs=2", "train.batch_size=12")
     for loading in ("memory", "stream"):

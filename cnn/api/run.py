@@ -1,4 +1,4 @@
-"""Runs from Python: a config's summary and data, a run trained or opened, and the run as an object.
+"""Runs from Python: a config's summary, a run trained or opened, and the run as an object.
 
 Ctrl-C, or a notebook's stop button, saves what is worth keeping, and Python's own signal handlers come back.
 """
@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,6 +16,7 @@ from markupsafe import Markup
 from ml_collections import ConfigDict
 
 from cnn.api import reading
+from cnn.api.data import LoadedData, loaded
 from cnn.api.results import Curve, Curves, ImageJourney, Maps, Predictions, SplitEvaluation, Summary
 from cnn.config import files
 from cnn.config.config import Config, ConfigError, renamed
@@ -31,9 +32,6 @@ from cnn.runs import lock, recorded_code, recorded_data, run_dir
 from cnn.runs.records import OnRecord
 from cnn.system import environment
 from cnn.system.preemption import Preempted, Preemption
-
-if TYPE_CHECKING:
-    from cnn.data.types import Dataset
 
 Pictures = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray
 """Files and folders of pictures, or intensities 0..255 as uint8: one image, or many along the first axis."""
@@ -51,22 +49,6 @@ def summary(config: ConfigLike = "digits") -> Summary:
     """
     values = files.resolved(config)
     return Summary(values.data.image_shape, values.rows)
-
-
-def load_data(config: ConfigLike = "digits", data: Arrays | None = None) -> "Dataset":
-    """Returns a config's pictures: `train`, `valid` and `test`, each with `images` (uint8) and `labels`.
-
-    Args:
-      config: a name, a file or a `ConfigDict`.
-      data: arrays in place of the data that it names, see `run`.
-
-    Raises:
-      ConfigError: lists everything that is wrong with the config.
-      DataError: the data are missing or unlike the config.
-    """
-    from cnn.train import preflight  # JAX takes seconds to import
-
-    return preflight.load_data(files.resolved(config, data).data)
 
 
 @contextlib.contextmanager
@@ -199,11 +181,9 @@ class Run:
         return Maps(kernel.reshape(*kernel.shape[:2], -1), f"kernels of {row.path}")
 
     @cached_property
-    def data(self) -> "Dataset":
+    def data(self) -> LoadedData:
         """The pictures and labels that the run was made with; see `cnn.load_data`."""
-        from cnn.train import preflight  # JAX takes seconds to import
-
-        return recorded_data.in_order(self.workdir, preflight.load_data(self._values.data))
+        return recorded_data.in_order(self.workdir, loaded(self._values.data, self._values.seed))
 
     def save_data(self, path: str | os.PathLike[str] = "data.npz") -> Path:
         """Writes the run's data into a file for the source `npz`, and returns its path.

@@ -85,6 +85,9 @@ class NumbersPart:
         images = fit_images(self._bytes(self._images[rows]), image_shape=shape, resize=resize, what=self.what)
         return images, self._labels[rows], {}
 
+    def stored(self, row: int) -> None:
+        del row
+
     def title(self, row: int) -> str:
         return f"picture {row} of {self.name}"
 

@@ -79,6 +79,66 @@ class Folder:
         return folder.read(data_dir=data.data_dir, image_shape=data.image_shape, resize=data.resize, decode=data.decode)
 
 
+class OfFiles:
+    """A source that reads `config.data.file`."""
+
+    def at_hand(self, data: DataSpec) -> bool:
+        """Tells whether the data are there."""
+        from cnn.data import split_files
+
+        return split_files.any_of(data.file)
+
+
+@source
+class Csv(OfFiles):
+    """Tables of picture files and their labels, or of a row of pixels a picture: `config.data.file`."""
+
+    image: str = ""
+    """The column of file names; empty: one called image, file, filename, filepath, path, image_id, id or alike."""
+    label: str = ""
+    """The column of labels; empty: one called label, class, target, category, y or emotion."""
+    split: str = ""
+    """The column of splits; empty: one called split, subset, usage or fold, if there is any."""
+    suffix: str = ""
+    """What is added to names that do not end so, such as .jpg."""
+    folder: str = ""
+    """The folder of the pictures, within that of the table, or `data_dir`; {split} in it is the table's own word."""
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import csv_source
+        from cnn.data.csv_table import Columns
+
+        return csv_source.read(data, Columns(self.image, self.label, self.split, self.suffix, self.folder))
+
+
+@source
+class Parquet(OfFiles):
+    """Parquet files with an encoded picture and a label in each row, as Hugging Face has them: `config.data.file`."""
+
+    image: str = ""
+    """The column of pictures; empty: one called image or img, or the only one of bytes."""
+    label: str = ""
+    """The column of labels; empty: one called label, labels, fine_label, class, target, category or y."""
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import parquet
+
+        return parquet.read(data, image=self.image, label=self.label)
+
+
+@source
+class Tar(OfFiles):
+    """Tar files with pictures and their labels side by side, as WebDataset has them: `config.data.file`."""
+
+    label: str = ""
+    """The key of the label in the JSON beside each picture; empty: .cls, label, class or cls in .json, or .txt."""
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import tar
+
+        return tar.read(data, label=self.label)
+
+
 @source(name="arrays")
 class OfPython:
     """Arrays that Python code hands over: `cnn.run(config, workdir, data=cnn.Arrays(...))`. Elsewhere they are not."""

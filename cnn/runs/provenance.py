@@ -13,7 +13,10 @@ import jax
 
 from cnn.system import environment, redaction
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "ml-collections")
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "ml-collections"),
+    *("pillow", "simplejpeg"),
+)
 
 OPTIONS = (
     "jax_default_matmul_precision",

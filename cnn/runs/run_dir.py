@@ -26,6 +26,7 @@ INIT = "init"
 CODE = "code"
 """A folder with copies of a run's own code, and in `run.json` what is known of it; see `recorded_code`."""
 BAD_PICTURES = "bad-pictures.json"
+PROFILE = "profile"
 HARMLESS = (
     "checkpoint.every",
     "report.page",
@@ -201,6 +202,10 @@ def completed(workdir: Path, saved: dict[str, Any]) -> dict[str, Any]:
         return config.renamed(saved)
 
 
+def _of_someone(name: str) -> bool:
+    return name[0] != "." and name != PROFILE
+
+
 def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, Any, Any]]:
     """Refuses a directory that holds another run, or files that are no run's.
 
@@ -212,8 +217,8 @@ def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, A
     """
     old = read_json(workdir / CONFIG)
     if old is None:
-        # A process killed in its first moment leaves no more than hidden files.
-        if workdir.exists() and (not workdir.is_dir() or any(path.name[0] != "." for path in workdir.iterdir())):
+        # A process killed in its first moment leaves no more than hidden files; a profile needs no run.
+        if workdir.exists() and (not workdir.is_dir() or any(_of_someone(path.name) for path in workdir.iterdir())):
             raise config.ConfigError([f"--workdir: {workdir} exists and holds no run. Use --workdir={free(workdir)}"])
         return []
     before = completed(workdir, old)

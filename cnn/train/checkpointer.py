@@ -8,6 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from cnn.config.config import Config, ConfigError
+from cnn.data import sources
+from cnn.data.decode import versions
 from cnn.data.types import DataError
 from cnn.model.classifier import Classifier
 from cnn.optim import averages
@@ -53,6 +55,7 @@ class Checkpointer:
             "devices": devices,
             "dispatch": dispatch,
             "on_error": values.data.on_error,
+            **({} if sources.never_changes(values.data.name) else versions(values.data.decode)),
         }
         self.steps: int | None = values.checkpoint.every.steps
         """A save is due after every so many steps, also within an epoch."""
@@ -114,6 +117,7 @@ class Checkpointer:
 
     def _compare(self, step: int, before: dict[str, Any]) -> None:
         now = self.numerics
+        before = {"pillow": now.get("pillow"), **before}  # recorded only since there are two decoders of JPEG
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
         if changed:
             self.metrics.event("not bit-identical from here", step=step, reason="; ".join(changed))

@@ -11,7 +11,7 @@ import jax
 
 from cnn import evaluate
 from cnn.config.config import Config, ConfigError
-from cnn.data import types, user_images
+from cnn.data import decode, types, user_images
 from cnn.explain import journey
 from cnn.model.classifier import Classifier
 from cnn.model.summary import count_parameters
@@ -97,12 +97,22 @@ def run_on(
     Raises:
       ConfigError: there are not as many devices, or what `run` says.
     """
+    count = device_count(values, devices)
+    return run(values, workdir, count, interruption=interruption, on_record=on_record)
+
+
+def device_count(values: Config, devices: int | None) -> int:
+    """Returns on how many devices a config trains: so many, or as many as `cpu_devices.count` says.
+
+    Raises:
+      ConfigError: there are not as many.
+    """
     if devices != 1:
         cpu_devices.prepare(values)
     available = jax.device_count()
     if devices is not None and not 1 <= devices <= available:
         raise ConfigError([f"--devices: there are {available}, got {devices}. Use at most those"])
-    return run(values, workdir, devices or cpu_devices.count(values), interruption=interruption, on_record=on_record)
+    return devices or cpu_devices.count(values)
 
 
 def run(
@@ -176,7 +186,7 @@ def _check(values: Config, dataset: types.Dataset, count: int) -> None:
         "the extensions": " ".join(each.sha256 for each in values.code),
         "the data": dataset.identity,
         "the ways to load data": str(dataset.streams),
-        "the versions": json.dumps(provenance.versions()),
+        "the versions": json.dumps({**provenance.versions(), **decode.versions(values.data.decode)}),
     }
     multihost.check_same(facts)
 
