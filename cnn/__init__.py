@@ -41,7 +41,7 @@ _MODULES = {
     "source": "cnn.data.sources",
     "stop": "cnn.config.sections",
     # What they are written with.
-    "Arrays": "cnn.data.arrays",
+    "Arrays": "cnn.data.sources.arrays",
     "Count": "cnn.fields",
     "Fraction": "cnn.fields",
     "Layer": "cnn.layers.base",

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import math
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 MAX_INTEGER = 2**31 - 1
@@ -30,6 +30,8 @@ ALIASES = {
     "beta2": ("b2",),
 }
 """What other software calls a field, or what is typed in a hurry, and its names here."""
+LISTED = 10
+"""How many names a message lists."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,3 +272,10 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     word = next((name for name in ALIASES.get(word, ()) if name in known), word)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"Did you mean {close[0]!r}? " if close else ""
+
+
+def shorten(names: Sequence[str], most: int = LISTED, total: int | None = None) -> str:
+    """Lists the first of so many names, and says how many more there are: `a, b and 3 more`."""
+    total = len(names) if total is None else total
+    more = f" and {total - most} more" if total > most else ""
+    return f"{', '.join(names[:most])}{more}"

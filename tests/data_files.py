@@ -8,10 +8,10 @@ import tarfile
 
 import numpy as np
 
-from cnn.data import mnist_cifar, tfds_catalog
 from cnn.data.datasets import load
-from cnn.data.mnist_cifar import Remote
-from cnn.data.tfds_prepare import prepare
+from cnn.data.sources import mnist_cifar, tfds_catalog
+from cnn.data.sources.mnist_cifar import Remote
+from cnn.data.sources.tfds_prepare import prepare
 from cnn.data.types import DataSpec
 
 COUNTS = {"train": 40, "test": 20}

@@ -112,7 +112,9 @@ def test_one_range_is_decided_over_all_splits(enter):
 
 def test_bytes_that_may_be_shares_are_told(enter):
     enter(lambda: cnn.Arrays(split(high=1), split(4)))
-    assert load().notes == ("train of given: no number is above 1, and bytes are read as intensities from 0 to 255",)
+    said, copies = load().notes
+    assert said == "train of given: no number is above 1, and bytes are read as intensities from 0 to 255"
+    assert copies.startswith("config.data.name: 2 pictures are in two splits")  # all of them black
 
 
 def test_there_may_be_no_test_split(enter):
@@ -244,7 +246,7 @@ def test_pictures_stream_and_come_of_the_size_wanted(enter):
 
 
 def test_names_that_a_source_has_itself_are_not_replaced_in_silence(enter):
-    enter(lambda: cnn.Arrays(split(), split(), class_names=("a", "b")))
+    enter(lambda: cnn.Arrays(split(), split(4), class_names=("a", "b")))
     data = load(class_names=("c", "d"))
     assert data.class_names == ("a", "b")
     assert data.notes == ("config.data.class_names: is not used, as given names its classes",)

@@ -9,7 +9,7 @@ import pytest
 import cnn
 import picture_files
 import runs
-from cnn.data import csv_files
+from cnn.data.sources import hashing
 from cnn.data.types import DataError
 from picture_files import made, png, write_csv, write_pixels, write_table
 
@@ -176,7 +176,7 @@ def test_what_no_row_names_and_what_two_rows_name_is_said(root, monkeypatch):
         "config.data.file: 1 picture is in two splits, byte for byte: b.png (test) = b.png (train). "
         "Accuracy counts them.",
     )
-    monkeypatch.setattr(csv_files, "HASHED_WHOLE", 3)
+    monkeypatch.setattr(hashing, "HASHED_WHOLE", 3)
     assert (
         "2 pictures are listed more than once, and counted each time: a.png (train, train), b.png (train, test)."
         in (read(root).notes[1])

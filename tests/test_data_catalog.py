@@ -5,7 +5,7 @@ import json
 import pytest
 import tensorflow_datasets as tfds
 
-from cnn.data import tfds_catalog
+from cnn.data.sources import tfds_catalog
 from cnn.data.types import DataError
 from data_files import load_from
 

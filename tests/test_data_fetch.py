@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from cnn.data.mnist_cifar import Remote
+from cnn.data.sources.mnist_cifar import Remote
 from cnn.data.types import DataError
 from data_files import CLOSED, IMAGES, load_from, pairs, prepare_from, remotes_of, write_mnist
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import tensorflow_datasets as tfds
 
-from cnn.data import tfds_catalog
-from cnn.data.tfds_prepare import prepare
+from cnn.data.sources import tfds_catalog
+from cnn.data.sources.tfds_prepare import prepare
 from cnn.data.types import DataError
 from data_files import NAMES, load_from, pairs, prepare_from, remotes_of, write_cifar10, write_mnist
 

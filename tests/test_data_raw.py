@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from cnn.data import mnist_cifar
+from cnn.data.sources import mnist_cifar
 from cnn.data.types import DataError
 from data_files import IMAGES, NAMES, idx, prepare_from, write_cifar10, write_mnist
 

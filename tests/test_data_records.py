@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from cnn.data import tfds_catalog
+from cnn.data.sources import tfds_catalog
 from cnn.data.types import DataError
 from data_files import load_from
 

@@ -14,7 +14,7 @@ import runs
 from cnn.data import datasets, decode, jpeg
 from cnn.data.decode import BrokenPicture, collect_errors, decode_all, read_picture
 from cnn.data.encoded import EncodedPart
-from cnn.data.resize import FILTERS, RESIZES, SCALING, fit_images, fit_picture
+from cnn.data.resize import RESIZES, SCALING, fit_images, fit_picture
 from cnn.data.types import DataError, DataSpec
 from cnn.runs import checkpoint_format
 from cnn.system.preemption import Preempted
@@ -283,13 +283,15 @@ def cover(array, height, width):
 
 def test_cover_keeps_the_proportions_and_cuts_out_the_middle():
     wide = noise(20, 60)
-    whole = Image.fromarray(wide).resize((30, 10), FILTERS["bilinear"])
+    whole = Image.fromarray(wide).resize((30, 10), Image.Resampling.BILINEAR)
     assert np.array_equal(cover(wide, 10, 10), np.asarray(whole)[:, 10:20])
     high = noise(60, 20)
-    whole = Image.fromarray(high).resize((10, 30), FILTERS["bilinear"])
+    whole = Image.fromarray(high).resize((10, 30), Image.Resampling.BILINEAR)
     assert np.array_equal(cover(high, 10, 10), np.asarray(whole)[10:20])
-    assert np.array_equal(cover(wide, 10, 30), np.asarray(Image.fromarray(wide).resize((30, 10), FILTERS["bilinear"])))
-    enlarged = Image.fromarray(wide).resize((120, 40), FILTERS["bilinear"])
+    assert np.array_equal(
+        cover(wide, 10, 30), np.asarray(Image.fromarray(wide).resize((30, 10), Image.Resampling.BILINEAR))
+    )
+    enlarged = Image.fromarray(wide).resize((120, 40), Image.Resampling.BILINEAR)
     assert np.array_equal(cover(wide, 40, 40), np.asarray(enlarged)[:, 40:80])
 
 

@@ -468,7 +468,7 @@ MISTAKEN = {
     ),
     "a source with a name of ours": (
         "@cnn.source\ndef digits(): ...\n",
-        "the source digits has a name that is taken by cnn.data.sources.Digits",
+        "the source digits has a name that is taken by cnn.data.sources.digits.Digits",
     ),
     "more brackets than Python can read": (f"x = {'-' * 200_000}1\n", "MemoryError|RecursionError|SyntaxError"),
 }

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import processes
-from cnn.data import tfds_catalog
+from cnn.data.sources import tfds_catalog
 from processes import flags
 from test_data_records import edit_info
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import cnn
-from cnn.data import datasets, idx
+from cnn.data import datasets
+from cnn.data.sources import idx
 from cnn.data.types import DataError, DataSpec
 from cnn.registry import SOURCES
 

@@ -52,6 +52,7 @@ WITHOUT_JAX = (
     "model.microbatch",
     "model.summary",
     "data.augment",
+    "data.sources",
     "metrics",
     "config",
     "optim",
@@ -170,15 +171,20 @@ def test_config_files_are_data_only(path):
     assert ast.get_docstring(parsed)
 
 
-def loaded_after(code):
-    """Returns which packages of JAX a fresh interpreter has loaded after running `code`."""
-    check = f"{code}\nimport sys\nprint('LOADED', *sorted({OF_JAX | {'tensorflow'}!r} & set(sys.modules)))"
+def loaded_after(code, looked_for=frozenset(OF_JAX | {"tensorflow"})):
+    """Returns which packages, those of JAX if no others are looked for, a fresh interpreter has loaded after `code`."""
+    check = f"{code}\nimport sys\nprint('LOADED', *sorted({set(looked_for)!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1].split()[1:]
 
 
 def test_importing_the_jax_free_modules_loads_no_jax():
     assert loaded_after("\n".join(f"import {module}" for module in SOURCES if needs_none(module))) == []
+
+
+def test_the_sources_are_known_without_what_reads_them():
+    readers = {"PIL", "pyarrow", "tensorflow_datasets", "array_record", "google.protobuf"}
+    assert loaded_after("import cnn.data.sources", readers) == []
 
 
 def test_summary_loads_no_jax():

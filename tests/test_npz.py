@@ -6,17 +6,20 @@ import zipfile
 import numpy as np
 import pytest
 
-from cnn.data import datasets, npz, sources
+from cnn.data import datasets, sources
+from cnn.data.sources import npz
 from cnn.data.types import DataError, DataSpec
 
 SHAPE = (4, 4, 1)
 NAMES = ("train", "valid", "test")
 COUNTS = {"train": 20, "valid": 6, "test": 8}
+FIRST = {"train": 0, "valid": 20, "test": 26}
+"""Where the pictures of a split begin: no two are equal."""
 
 
 def pictures(split, dtype=np.uint8, high=255):
     n = COUNTS[split]
-    return (np.arange(n * 16).reshape(n, 4, 4) % 97 / 96 * high).astype(dtype), np.arange(n) % 2
+    return ((np.arange(n * 16) + FIRST[split] * 16).reshape(n, 4, 4) % 97 / 96 * high).astype(dtype), np.arange(n) % 2
 
 
 def arrays(*splits, images="x_{}", labels="y_{}", **how):
@@ -124,6 +127,28 @@ def test_the_same_numbers_are_the_same_data_whatever_their_type(tmp_path):
     given = arrays()
     floats = {key: array / 255 if key[0] == "x" else array.astype(np.uint8) for key, array in given.items()}
     equal(load(written(tmp_path, **floats)), load(written(tmp_path, name="b.npz", **given)))
+
+
+def test_a_split_in_two_files_is_refused(tmp_path):
+    for word, pattern, message in (
+        ("train-1", "{split}-{0..1}.npz", r"images of train are in two files, got "),
+        ("training-0", "{split}-0.npz", r"{split} stands for train and training alike, got "),
+    ):
+        for name in ("train-0", word):
+            written(tmp_path, name=f"{name}.npz", **dict(zip("xy", pictures("train"), strict=True)))
+        with pytest.raises(DataError, match=rf"config\.data\.file: {message}"):
+            load(tmp_path / pattern)
+        (tmp_path / f"{word}.npz").unlink()
+
+
+def test_pictures_in_two_splits_are_told_with_what_named_them(tmp_path):
+    given = arrays()
+    given["x_test"][3] = given["x_train"][5]
+    (note,) = load(written(tmp_path, **given), loading="stream").notes
+    assert note == (
+        "config.data.file: 1 picture is in two splits, byte for byte: picture 3 of test = picture 5 of train (valid). "
+        "Accuracy counts them."
+    )
 
 
 def test_arrays_that_are_not_read_are_named(tmp_path):

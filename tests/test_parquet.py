@@ -62,7 +62,7 @@ def test_shards_of_every_split_are_read_in_order(tmp_path, loading, folder):
 
 
 def test_a_row_group_is_read_once_for_a_batch_and_let_go(tmp_path, monkeypatch):
-    from cnn.data import parquet
+    from cnn.data.sources import parquet
 
     write_parquet(tmp_path, made({"train": 7, "test": 3}))
     data = picture_files.read("parquet", tmp_path, loading="stream")

@@ -17,7 +17,8 @@ from PIL import Image
 import runs
 from browser import driven, needs_chromium, needs_driver, proof
 from cnn.config import config
-from cnn.data import digits
+from cnn.data import datasets
+from cnn.data.types import DataSpec
 from cnn.model import summary
 from cnn.report import (
     charts,
@@ -513,7 +514,8 @@ def test_a_run_measures_its_first_layer_as_numpy_does(tmp_path):
     assert runs.train(tmp_path / "run", "report.page=end", "train.epochs=1", network) == 0
     run = run_files.read(tmp_path / "run")
     stored = run.arrays(run_dir.FIRST_LAYER)
-    images = digits.read(image_shape=(8, 8, 1), resize="exact").test.images[: int(stored["images"])] / 255.0
+    digits = datasets.load(DataSpec(name="digits", image_shape=(8, 8, 1), classes=10))
+    images = digits.test.images[: int(stored["images"])] / 255.0
     windows = np.lib.stride_tricks.sliding_window_view(images[..., 0], (3, 3), axis=(1, 2))
     maps = np.einsum("nrcij,ijf->nrcf", windows, stored["kernel"][:, :, 0].astype(np.float64)) + stored["bias"]
     assert np.abs((maps <= 0).mean((0, 1, 2)) - stored["zero_share"]).max() < 1e-3

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from cnn.data import split_files
+from cnn.data.sources import split_files
 from cnn.data.types import DataError
 
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import runs
-from cnn.data import folder, parts
+from cnn.data import parts
+from cnn.data.sources import hashing
 from cnn.data.types import DataError
 from cnn.system.preemption import Preempted
 from cnn.train import experiment
@@ -142,8 +143,8 @@ def test_a_streamed_folder_decodes_no_more_than_a_sample_before_it_begins(tmp_pa
 
 
 def test_the_identity_of_many_pictures_follows_their_names_and_sizes_and_a_sample(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "HASHED_WHOLE", 3)
-    monkeypatch.setattr(folder, "SAMPLE", 1)
+    monkeypatch.setattr(hashing, "HASHED_WHOLE", 3)
+    monkeypatch.setattr(hashing, "SAMPLE", 1)
     root = write(tmp_path, [*(f"train/cat/{n}.bmp" for n in range(9)), "test/cat/a.bmp"])
     identity = load_folder(root, classes=1).identity
     os.utime(root / "train/cat/0.bmp", (0, 0))

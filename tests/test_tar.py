@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import picture_files
-from cnn.data import listed
+from cnn.data.sources import hashing
 from cnn.data.types import DataError
 from picture_files import NAMES, made, png, write_members, write_tar
 
@@ -262,7 +262,7 @@ def test_the_identity_follows_names_labels_and_bytes_and_not_the_place(root, tmp
 
 def test_of_many_pictures_a_sample_is_hashed_and_the_sizes_of_all(root, monkeypatch):
     for name, value in (("HASHED_WHOLE", 3), ("SAMPLE", 1)):
-        monkeypatch.setattr(listed, name, value)
+        monkeypatch.setattr(hashing, name, value)
     before = read(root).identity
     changed = []
     for key, shade, label in (("0", 11, "cat"), ("1", 21, "dog"), ("2", 31, "cat")):

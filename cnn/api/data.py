@@ -12,8 +12,8 @@ from PIL import Image
 from cnn.api import notebook_html
 from cnn.config import files, sections
 from cnn.config.files import ConfigLike
-from cnn.data.arrays import Arrays
 from cnn.data.order import permutation
+from cnn.data.sources.arrays import Arrays
 from cnn.data.types import UNUSABLE, Dataset, Split, take_images
 from cnn.layers.base import show
 from cnn.report import colormap, picture_sheet

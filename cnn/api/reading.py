@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cnn.config import files, resolve
 from cnn.config.config import Config, ConfigError
 from cnn.data import user_images
-from cnn.data.arrays import Arrays
+from cnn.data.sources.arrays import Arrays
 from cnn.data.types import OtherClasses
 from cnn.data.user_images import UnreadableImage
 from cnn.report.run_files import EvaluationRecord

@@ -21,7 +21,7 @@ from cnn.api.results import Curve, Curves, ImageJourney, Maps, Predictions, Spli
 from cnn.config import files
 from cnn.config.config import Config, ConfigError, renamed
 from cnn.config.files import ConfigLike
-from cnn.data.arrays import Arrays
+from cnn.data.sources.arrays import Arrays
 from cnn.data.types import DataError
 from cnn.data.user_images import UnreadableImage
 from cnn.layers.base import Shape, show
@@ -198,7 +198,8 @@ class Run:
           DataError: the data are missing or unlike the config, or a picture cannot be used.
           OSError: the file cannot be written.
         """
-        from cnn.data import datasets, npz  # reading takes what looking at a run does not
+        from cnn.data import datasets
+        from cnn.data.sources import npz  # reading takes what looking at a run does not
 
         data, written = self._values.data, Path(path)
         npz.write(written, datasets.read_source(data), data.stored_shape)

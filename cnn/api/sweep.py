@@ -12,7 +12,7 @@ from cnn.api.run import Run, load
 from cnn.config import files
 from cnn.config.files import ConfigLike
 from cnn.config.problems import Typed
-from cnn.data.arrays import Arrays
+from cnn.data.sources.arrays import Arrays
 from cnn.fields import to_text
 from cnn.report import escape
 from cnn.runs import run_dir

@@ -11,7 +11,7 @@ from cnn.api import data as api_data
 from cnn.cli import tables
 from cnn.config.config import ConfigError
 from cnn.config.resolve import DataAlone
-from cnn.data.encoded import shorten
+from cnn.fields import shorten
 from cnn.registry import ExtensionError
 from cnn.report import picture_sheet
 from cnn.runs import run_dir

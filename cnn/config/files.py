@@ -14,7 +14,7 @@ from cnn.config import config as fields_of
 from cnn.config import extensions, resolve
 from cnn.config.config import Config, ConfigError, Override
 from cnn.data import sources
-from cnn.data.arrays import Arrays
+from cnn.data.sources.arrays import Arrays
 from cnn.data.types import DataError
 from cnn.fields import did_you_mean, to_text
 from cnn.registry import ExtensionError

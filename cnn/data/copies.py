@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
+from cnn.fields import shorten
+
 SHOWN = 3
 """How many pairs a note names."""
 
@@ -36,14 +38,13 @@ def note(splits: Mapping[str, Contents], field: str) -> Sequence[str]:
         seen = own | seen
     if not copies:
         return ()
-    pairs = ", ".join(" = ".join(pair) for pair in copies[:SHOWN])
-    more = f" and {len(copies) - SHOWN} more" if len(copies) > SHOWN else ""
+    pairs = [" = ".join(pair) for pair in copies]
     return (
         f"{field}: {len(copies)} {'picture is' if len(copies) == 1 else 'pictures are'} in two "
-        f"splits, byte for byte: {pairs}{more}. Accuracy counts them.",
+        f"splits, byte for byte: {shorten(pairs, SHOWN)}. Accuracy counts them.",
     )
 
 
 def _named(title: str, split: str) -> str:
-    """Returns a picture's name, with its split where the name does not begin with that."""
-    return title if title.startswith(f"{split}/") else f"{title} ({split})"
+    """Returns a picture's name, with its split where the name does not tell it."""
+    return title if title.startswith(f"{split}/") or title.endswith(f" of {split}") else f"{title} ({split})"

@@ -17,9 +17,6 @@ from cnn.data.bad_examples import BadExamples
 from cnn.data.parts import into_memory, on_demand, parts_of, should_stream
 from cnn.data.types import DataError, Dataset, DataSpec, OtherClasses, Part, Source, Split
 
-BROKEN = ("config.data.data_dir", "config.data.file")
-"""The fields that a refusal of broken pictures names."""
-
 
 def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
     """Loads the data that a config names, as three splits.
@@ -43,6 +40,7 @@ def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
         on_demand if streams else into_memory,
         (data.stored_shape, data.image_shape),
         bad_examples if data.on_error == "skip" else None,
+        source.field,
     )
     _check_labels(dict(zip(("train", "test"), (whole, *own_test), strict=False)), data)
     cut = splits.cut(whole.labels, source, data)
@@ -54,7 +52,7 @@ def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
         class_names=source.class_names,
         identity=_identity(source, data),
         bad_examples=bad_examples,
-        notes=(*source.notes, *cut.notes, *copies.note(_contents(parts, source, data, cut), BROKEN[bool(data.file)])),
+        notes=(*source.notes, *cut.notes, *copies.note(_contents(parts, source, data, cut), source.field)),
         stored_train=None if data.stored_shape == data.image_shape else stored_train,
     )
 
@@ -144,16 +142,16 @@ def _loaded(
     load_part: Callable[[Part, tuple[int, int, int], BadExamples | None], Split],
     shapes: tuple[tuple[int, int, int], tuple[int, int, int]],
     bad_examples: BadExamples | None,
+    field: str,
 ) -> list[Split]:
-    """Loads train and test, where there is one, each of its shape; what is wrong with either is said at once."""
+    """Loads train and test, where there is one, each of its shape; broken pictures of both are told at once."""
     loaded, found = [], []
     for part, shape in zip(parts, shapes, strict=False):
         try:
             loaded.append(load_part(part, shape, bad_examples))
         except DataError as error:
             found.append(error)
-    fields = {str(error).partition(":")[0] for error in found}
-    if len(found) > 1 and any(fields == {field} for field in BROKEN):
+    if len(found) > 1 and {str(error).partition(":")[0] for error in found} == {field}:
         raise DataError("\n".join(map(str, found)))
     if found:
         raise found[0]

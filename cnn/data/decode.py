@@ -6,6 +6,8 @@ Plain PNG pictures of one size are decoded many at a time, see `cnn.data.png`, a
 where that is possible, see `cnn.data.jpeg`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import os
@@ -17,14 +19,17 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import PIL
+from etils import epy
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cnn.data.jpeg import decode_plain, decoder
 from cnn.data.png import MODES, decode_together
 from cnn.data.resize import SCALING, check_fits, fit_images, fit_picture, pixels
 from cnn.data.types import DataError
+
+with epy.lazy_imports():
+    import PIL
+    from PIL import ExifTags, Image, ImageOps
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp")
@@ -310,7 +315,7 @@ def _opaque(image: Image.Image, behind: int, channels: int) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
+    if isinstance(error, PIL.UnidentifiedImageError):
         return f"not a picture in {', '.join(FORMATS)}"
     return " ".join(str(error).split()) or type(error).__name__
 

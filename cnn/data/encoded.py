@@ -3,19 +3,17 @@
 A source only says where a row's picture is; that they are decoded, fitted and refused alike is this module's business.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Int32
 
 from cnn.data.decode import BrokenPicture, collect_errors, read_picture
-from cnn.data.types import DataError
-
-SHOWN = 10
-"""How many names a message lists."""
+from cnn.data.types import DataError, Part
+from cnn.fields import LISTED, shorten
 
 
-class EncodedPart:
+class EncodedPart(Part):
     """A part of a source, a picture file or its bytes for each row."""
 
     def __init__(
@@ -55,11 +53,12 @@ class EncodedPart:
 
     def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
         images = np.zeros((len(rows), *self._image_shape), dtype=np.uint8)
+        picture_of = self.fetch(rows)
 
         def read_one(index: int) -> None:
             row = int(rows[index])
             try:
-                picture = self._picture(row)
+                picture = picture_of(row)
             except OSError as error:
                 raise BrokenPicture(error.strerror or str(error)) from error
             what = f"picture {picture!r}" if isinstance(picture, str) else self._title(row)
@@ -67,6 +66,11 @@ class EncodedPart:
 
         errors = collect_errors(read_one, len(rows), threads)
         return images, self._labels[rows], {int(rows[index]): error for index, error in errors.items()}
+
+    def fetch(self, rows: np.ndarray) -> Callable[[int], str | bytes]:
+        """Returns what gives the pictures of these rows, to be decoded now; for a part that reads several at once."""
+        del rows
+        return self._picture
 
     def stored(self, row: int) -> str | bytes:
         return self._picture(row)
@@ -79,10 +83,10 @@ class EncodedPart:
         broken = {row: error for row, error in errors.items() if isinstance(error, BrokenPicture)}
         if not broken:
             return next(iter(errors.values()))
-        names = [f"{self._where(row)} ({error})" for row, error in list(broken.items())[:SHOWN]]
+        names = [f"{self._where(row)} ({error})" for row, error in list(broken.items())[:LISTED]]
         return DataError(
             f"{self._field}: {len(broken)} of {len(self)} pictures cannot be read, "
-            f"got {shorten(names, SHOWN, len(broken))}. Mend them or take them away, "
+            f"got {shorten(names, total=len(broken))}. Mend them or take them away, "
             "or go on without them by config.data.on_error=skip."
         )
 
@@ -92,10 +96,3 @@ class EncodedPart:
         except (OSError, DataError):
             return self._title(row)
         return repr(picture) if isinstance(picture, str) else self._title(row)
-
-
-def shorten(names: Sequence[str], most: int = SHOWN, total: int | None = None) -> str:
-    """Lists the first of so many names, and says how many more there are."""
-    total = len(names) if total is None else total
-    more = f" and {total - most} more" if total > most else ""
-    return f"{', '.join(names[:most])}{more}"

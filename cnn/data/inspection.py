@@ -19,11 +19,11 @@ from jaxtyping import Int64
 
 from cnn.data import datasets
 from cnn.data.decode import Header, bombs_stay_errors, read_content, read_header
-from cnn.data.encoded import shorten
 from cnn.data.order import permutation
 from cnn.data.parts import should_stream
 from cnn.data.resize import DoesNotFit
 from cnn.data.types import DataError, Dataset, DataSpec, OtherClasses, Part, Split, Stored, centre
+from cnn.fields import shorten
 
 SPLITS = ("train", "valid", "test")
 READ_WHOLE = 5_000

@@ -3,12 +3,17 @@
 All pixels of a file are the same by either. Where fewer are asked for, Pillow can but halve their number.
 """
 
-from PIL import Image, features
+from __future__ import annotations
+
+from etils import epy
 
 try:
     import simplejpeg
 except ImportError:  # there is no wheel for every platform
     simplejpeg = None
+
+with epy.lazy_imports():
+    from PIL import Image, features
 
 EIGHTHS = (1, 2, 3, 4, 5)
 """The parts of its size that a file is decoded at. 6 and 7 eighths take longer than all of it, and lose something."""

@@ -1,51 +1,88 @@
-"""The parts of a source, train and test, and how they become splits: read into memory at once, or on demand.
+"""The parts of a source, and how they become splits: read into memory at once, or on demand.
 
 Pictures that cannot be used are refused, or listed and given no weight, as the config says.
 """
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Int32, UInt8
 
 from cnn.data.bad_examples import BadExample, BadExamples
 from cnn.data.decode import bombs_are_errors, bombs_stay_errors
 from cnn.data.order import permutation
+from cnn.data.resize import check_fits, fit_images
 from cnn.data.types import DataError, Part, Source, Split, Stored, centre
 
 CHUNK_BYTES = 1 << 26
-"""What is decoded at a time."""
+"""What is decoded, or looked at, at a time."""
 SAMPLE = 64
 """How many pictures of a part are looked at before a run that streams begins."""
 SAMPLE_KEY = 0x73616D706C65_0001
 
 
-class ArrayPart:
-    """A part that its source gives as arrays."""
+class NumbersPart(Part):
+    """Pictures of one size that are kept as numbers of any type, in memory or in a file that is mapped."""
 
-    def __init__(self, name: str, split: Split) -> None:
-        self.name, self._split = name, split
+    def __init__(
+        self, name: str, images: np.ndarray, labels: Int32[np.ndarray, " n"], *, what: str = "", factor: int = 1
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+          name: "train", "valid" or "test".
+          images: [n, height, width, channels].
+          labels: the class of each.
+          what: whose pictures these are, for the errors.
+          factor: what makes the numbers intensities from 0 to 255.
+        """
+        self.name, self.what, self.factor = name, what, factor
+        self.shape: tuple[int, int, int, int] = images.shape
+        self._images, self._labels = images, labels
+        self._image_shape, self._resize = self.shape[1:], "exact"
 
     def __len__(self) -> int:
-        return len(self._split)
+        return len(self._labels)
 
-    def labels(self) -> np.ndarray:
-        return self._split.labels
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the numbers as they are kept."""
+        return self._images.dtype
+
+    def fit_to(self, image_shape: tuple[int, int, int], resize: str) -> None:
+        """Lets pictures be read in another size than their own.
+
+        Raises:
+          DataError: they cannot be.
+        """
+        check_fits(self.shape[1:], image_shape=image_shape, resize=resize, what=self.what)
+        self._image_shape, self._resize = image_shape, resize
+
+    def labels(self) -> Int32[np.ndarray, " n"]:
+        return self._labels
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Yields all numbers as they are kept, some pictures at a time."""
+        step = max(1, CHUNK_BYTES // max(1, int(np.prod(self.shape[1:])) * self.dtype.itemsize))
+        for start in range(0, len(self), step):
+            yield self._images[start : start + step]
+
+    def intensities(self) -> Iterator[UInt8[np.ndarray, "some h w c"]]:
+        """Yields all pictures as bytes, of their own size, some at a time."""
+        return map(self._bytes, self.chunks())
 
     def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
         del threads
-        return self._split.images[rows], self._split.labels[rows], {}
+        pictures = self._bytes(self._images[rows])
+        images = fit_images(pictures, image_shape=self._image_shape, resize=self._resize, what=self.what)
+        return images, self._labels[rows], {}
 
-    def stored(self, row: int) -> None:
-        del row
-
-    def title(self, row: int) -> str:
-        return f"picture {row} of {self.name}"
-
-    def refusal(self, errors: dict[int, DataError]) -> DataError:
-        return next(iter(errors.values()))
+    def _bytes(self, numbers: np.ndarray) -> UInt8[np.ndarray, "some h w c"]:
+        return np.asarray(numbers) if self.dtype == np.uint8 else np.round(numbers * self.factor).astype(np.uint8)
 
 
-class JoinedPart:
+class JoinedPart(Part):
     """A source's train and its own validation split as one part, the rows of train first."""
 
     def __init__(self, train: Part, valid: Part) -> None:
@@ -88,12 +125,9 @@ class JoinedPart:
 
 
 def parts_of(source: Source) -> tuple[Part, ...]:
-    """Returns train, with the source's own validation split behind it, and test where it has one, however given."""
-    given = {"train": source.train, "test": source.test}
-    train, *test = (
-        ArrayPart(name, part) if isinstance(part, Split) else part for name, part in given.items() if part is not None
-    )
-    return (train if source.valid is None else JoinedPart(train, source.valid), *test)
+    """Returns train, with the source's own validation split behind it, and test where it has one."""
+    train = source.train if source.valid is None else JoinedPart(source.train, source.valid)
+    return (train,) if source.test is None else (train, source.test)
 
 
 def should_stream(loading: str, pictures: int, image_shape: tuple[int, int, int], memory_budget: float) -> bool:

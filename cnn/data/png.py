@@ -5,8 +5,11 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
+from etils import epy
 from jaxtyping import UInt8
-from PIL import Image
+
+with epy.lazy_imports():
+    from PIL import Image
 
 TALL_BYTES = 1 << 22
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -1,19 +1,19 @@
 """Brings pictures of one size to the image shape of the config."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 import numpy as np
+from etils import epy
 from jaxtyping import UInt8
-from PIL import Image
 
 from cnn.data.types import DataError
 
-FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+with epy.lazy_imports():
+    from PIL import Image
+
+FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 SCALING = (*FILTERS, "cover")
 """What brings any size to any other. Cover keeps the proportions, and so much of the middle as fills the new size."""
 RESIZES = ("exact", "pad", *SCALING)
@@ -98,8 +98,9 @@ def scale(
     """Resizes or crops one picture, whatever its size; Pillow's filters weigh all that a smaller pixel covers."""
     height, width, _ = image_shape
     if resize == "cover":
-        return pixels(picture.resize((width, height), FILTERS["bilinear"], _middle(picture.size, (width, height))))
-    return pixels(picture.resize((width, height), FILTERS[resize]))
+        middle = _middle(picture.size, (width, height))
+        return pixels(picture.resize((width, height), Image.Resampling.BILINEAR, middle))
+    return pixels(picture.resize((width, height), Image.Resampling[resize.upper()]))
 
 
 def pixels(picture: Image.Image) -> UInt8[np.ndarray, "height width channels"]:

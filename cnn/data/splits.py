@@ -13,15 +13,14 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
 from cnn.data.order import permutation
-from cnn.data.types import DataError, DataSpec, Source, Split
+from cnn.data.types import DataError, DataSpec, Source
+from cnn.fields import shorten
 
 # The keys of the shuffles, outside the range of ordinary seeds.
 VALID_KEY = 0x76616C6964_000001
 TEST_KEY = 0x74657374_00000001
 FOLD_KEY = 0x666F6C64_00000001
 LIMIT_KEY = 0x6C696D6974_000001
-SHOWN = 10
-"""How many classes a note names."""
 
 
 class Fold(NamedTuple):
@@ -198,12 +197,6 @@ def _check(
         )
 
 
-def stratified_split(split: Split, fraction: float, key: int) -> tuple[Split, Split]:
-    """Returns the rest and the chosen rows, both in their original order."""
-    chosen = stratified_rows(split.labels, fraction, key)
-    return split.take(~chosen), split.take(chosen)
-
-
 def stratified_rows(
     labels: Int32[np.ndarray, " n"], fraction: float, key: int, *, spare: bool = False
 ) -> Bool[np.ndarray, " n"]:
@@ -288,13 +281,8 @@ def _note_small(labels: Int32[np.ndarray, " n"], fold: Fold, names: Sequence[str
             f"{fold.of}, so some folds validate without them: {_counted(small)}."
         )
     if single := [name for name, count in small if count == 1]:
-        yield f"config.data.fold: the only picture of a class stays in train in every fold: {_some(single)}."
+        yield f"config.data.fold: the only picture of a class stays in train in every fold: {shorten(single)}."
 
 
 def _counted(classes: Sequence[tuple[str, int]]) -> str:
-    return _some([f"{name} ({count})" for name, count in classes])
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
+    return shorten([f"{name} ({count})" for name, count in classes])

@@ -1,10 +1,11 @@
 """What a dataset is to the rest of the code: arrays, or pictures that stay stored, and the one error about them."""
 
+import abc
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, UInt8
@@ -192,17 +193,20 @@ class Split:
         return labels if unusable is None else np.where(unusable, np.int32(UNUSABLE), labels)
 
 
-class Part(Protocol):
-    """Train, valid or test as a source keeps it."""
+class Part(abc.ABC):
+    """Train, valid or test as a source keeps it; `name` is the split's, or that of its folder."""
 
     name: str
 
+    @abc.abstractmethod
     def __len__(self) -> int:
         """Counts the pictures, without reading them."""
 
+    @abc.abstractmethod
     def labels(self) -> Int32[np.ndarray, " n"]:
         """Returns the class of each picture, without decoding any."""
 
+    @abc.abstractmethod
     def read(
         self, rows: np.ndarray, threads: int
     ) -> tuple[UInt8[np.ndarray, "rows height width channels"], Int32[np.ndarray, " rows"], dict[int, DataError]]:
@@ -215,12 +219,16 @@ class Part(Protocol):
           OSError: it cannot be read.
           DataError: likewise.
         """
+        del row
+        return None
 
     def title(self, row: int) -> str:
-        """Says which picture it is."""
+        """Says which picture it is; reads nothing."""
+        return f"picture {row} of {self.name}"
 
     def refusal(self, errors: dict[int, DataError]) -> DataError:
-        """Returns one error for all that is wrong with these rows."""
+        """Returns one error for all that is wrong with these rows: the first, where they have nothing in common."""
+        return next(iter(errors.values()))
 
 
 @dataclass(frozen=True)
@@ -231,17 +239,19 @@ class Source:
     may be cut from `train`, see `cnn.data.splits`.
     """
 
-    train: Split | Part
-    test: Split | Part | None
+    train: Part
+    test: Part | None
     class_names: tuple[str, ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
     """What the user should hear about the data, a line each."""
     valid: Part | None = None
     valid_note: str = ""
-    """Said where `valid` is used because nothing else was asked for; empty: that it is."""
+    """Said where `valid` is used because nothing else was asked for; empty: that it is its own."""
     contents: Mapping[str, Int64[np.ndarray, " n"]] = dataclasses.field(default_factory=dict)
     """By train, valid and test: a hash of each picture's bytes, 0 where they were not read; equal ones are copies."""
+    field: str = "config.data.name"
+    """What named the data: the field that a line about pictures in two splits begins with."""
 
 
 @dataclass(frozen=True)

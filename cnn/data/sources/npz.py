@@ -10,31 +10,27 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, ClassVar, NamedTuple
 
 import numpy as np
 
-from cnn.data.array_source import NumbersPart, note_held
-from cnn.data.arrays import Arrays
 from cnn.data.decode import bombs_are_errors
-from cnn.data.encoded import shorten
-from cnn.data.parts import CHUNK_BYTES, ArrayPart
-from cnn.data.types import DataError, DataSpec, Part, Source, Split
+from cnn.data.parts import CHUNK_BYTES, NumbersPart
+from cnn.data.sources import split_files
+from cnn.data.sources.arrays import Arrays, note_held
+from cnn.data.sources.split_files import SPLIT, WORDS
+from cnn.data.types import DataError, DataSpec, Part, Source
+from cnn.fields import shorten
+from cnn.registry import source
 from cnn.system import host_memory
 
 BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, NotImplementedError)
-WORDS = {
-    "train": ("train", "training"),
-    "valid": ("valid", "validation", "val", "dev"),
-    "test": ("test", "testing"),
-}
 KINDS = {
     "images": ("x", "images", "image", "imgs", "img", "pictures", "data"),
     "labels": ("y", "labels", "label", "targets", "target"),
 }
 """How arrays are called: a word of a kind and of a split, in either order: `x_train`, `train_images`, `Xtrain`."""
 NAMES = ("class_names", "classes", "label_names", "target_names", "names")
-SPLIT = "{split}"
 WRITTEN = "Write it by numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...)"
 
 
@@ -51,51 +47,58 @@ class _Array(NamedTuple):
     """Whether it was compressed."""
 
 
-def files_of(data: DataSpec) -> dict[str, Path]:
-    """Returns the files that are there, by the split that a pattern says they hold: "" where there is no pattern."""
-    if SPLIT not in data.file:
-        paths = {"": [Path(data.file).expanduser()]} if data.file else {}
-    else:
-        paths = {
-            split: [Path(data.file.replace(SPLIT, word)).expanduser() for word in words]
-            for split, words in WORDS.items()
-        }
-    found = {split: next((path for path in some if path.is_file()), None) for split, some in paths.items()}
-    return {split: path for split, path in found.items() if path is not None}
-
-
-def read(data: DataSpec) -> Source:
-    """Reads the arrays of a file, or of a file for each split.
+def files_of(data: DataSpec) -> list[tuple[str, Path]]:
+    """Returns the files that are there, each with the split that a pattern says it holds: "" where it says none.
 
     Raises:
-      DataError: it is missing, damaged, or does not hold pictures and labels.
+      DataError: a pattern names files of other splits and none of train.
     """
-    files = files_of(data)
-    if not files:
-        got = "is a folder" if Path(data.file).expanduser().is_dir() and data.file else "no such file"
-        what = got if data.file else "must name the npz file"
-        raise DataError(f"config.data.file: {what}, got {data.file!r}. {WRITTEN}.")
-    found: dict[Role, _Array] = {}
-    notes: list[str] = []
-    for split, path in files.items():
-        arrays, unknown = _read(path, split)
-        if twice := found.keys() & arrays.keys() - {Role("", "names")}:
-            role = next(iter(twice))
-            raise DataError(f"config.data.file: {role.kind} of {role.split} are in two files, got {data.file!r}.")
-        found = {**arrays, **found}
-        if unknown:
-            notes.append(f"config.data.file: arrays of {path.name} passed over: {shorten(unknown)}")
-    name = Path(data.file).name
-    pairs = {split: pair for split in WORDS if (pair := _pair(found, split, name)) is not None}
-    if "train" not in pairs:
-        held = ", ".join(f"{role.kind} of {role.split}" for role in found if role.split) or "none that is known"
-        raise DataError(f"config.data.file: {name} lacks the arrays x_train and y_train, got {held}. {WRITTEN}.")
-    packed = sum(array.numbers.nbytes for role, array in found.items() if role.kind == "images" and array.packed)
-    notes += note_held(packed, name, data, "Write it by numpy.savez to stream it.") if packed else ()
-    names = found.get(Role("", "names"))
-    class_names = None if names is None else [_text(name) for name in names.numbers.ravel()]
-    given = Arrays(pairs["train"], pairs.get("test"), pairs.get("valid"), class_names)
-    return given.as_source(name, data, field="config.data.file", give="Save", notes=notes)
+    if SPLIT in data.file:
+        found = split_files.find(data.file, (".npz",)).splits if split_files.any_of(data.file) else {}
+        return [(split, path) for split, paths in found.items() for path in paths]
+    path = Path(data.file).expanduser()
+    return [("", path)] if data.file and path.is_file() else []
+
+
+@source
+class Npz:
+    """A file of NumPy's: `file` holds x_train, y_train, x_test, y_test, ..., or train_images, train_labels, ..."""
+
+    of_numbers: ClassVar[bool] = True
+
+    def at_hand(self, data: DataSpec) -> bool:
+        return bool(files_of(data))
+
+    def load(self, data: DataSpec) -> Source:
+        files = files_of(data)
+        if not files:
+            got = "is a folder" if Path(data.file).expanduser().is_dir() and data.file else "no such file"
+            what = got if data.file else "must name the npz file"
+            raise DataError(f"config.data.file: {what}, got {data.file!r}. {WRITTEN}.")
+        found: dict[Role, _Array] = {}
+        notes: list[str] = []
+        for split, path in files:
+            arrays, unknown = _read(path, split)
+            if twice := found.keys() & arrays.keys() - {Role("", "names")}:
+                role = min(twice)
+                raise DataError(
+                    f"config.data.file: {role.kind} of {role.split} are in two files, got {data.file!r}. "
+                    "Write them into one."
+                )
+            found = {**arrays, **found}
+            if unknown:
+                notes.append(f"config.data.file: arrays of {path.name} passed over: {shorten(unknown)}")
+        name = Path(data.file).name
+        pairs = {split: pair for split in WORDS if (pair := _pair(found, split, name)) is not None}
+        if "train" not in pairs:
+            held = ", ".join(f"{role.kind} of {role.split}" for role in found if role.split) or "none that is known"
+            raise DataError(f"config.data.file: {name} lacks the arrays x_train and y_train, got {held}. {WRITTEN}.")
+        packed = sum(array.numbers.nbytes for role, array in found.items() if role.kind == "images" and array.packed)
+        notes += note_held(packed, name, data, "Write it by numpy.savez to stream it.") if packed else ()
+        names = found.get(Role("", "names"))
+        class_names = None if names is None else [_text(name) for name in names.numbers.ravel()]
+        given = Arrays(pairs["train"], pairs.get("test"), pairs.get("valid"), class_names)
+        return given.as_source(name, data, field="config.data.file", give="Save", notes=notes)
 
 
 def _pair(found: Mapping[Role, _Array], split: str, name: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -209,14 +212,14 @@ def _offset(path: Path, info: zipfile.ZipInfo) -> int:
     return info.header_offset + 30 + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
 
 
-def write(path: Path, source: Source, image_shape: tuple[int, int, int]) -> None:
+def write(path: Path, given: Source, image_shape: tuple[int, int, int]) -> None:
     """Writes a source's splits: of arrays the pictures as they are, of others as they were fitted to the image shape.
 
     A few pictures at a time, so they need not fit the memory. The file is whole or not there.
 
     Args:
       path: of the file, which is replaced.
-      source: its pictures are read here.
+      given: the source; its pictures are read here.
       image_shape: the height, width and channels that it was read for.
 
     Raises:
@@ -224,13 +227,12 @@ def write(path: Path, source: Source, image_shape: tuple[int, int, int]) -> None
       OSError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    splits = {"train": source.train, "valid": source.valid, "test": source.test}
+    parts = {"train": given.train, "valid": given.valid, "test": given.test}
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive, bombs_are_errors():
-            for name, split in splits.items():
-                if split is None:
+            for name, part in parts.items():
+                if part is None:
                     continue
-                part = ArrayPart(name, split) if isinstance(split, Split) else split
                 own = part.shape[1:] if isinstance(part, NumbersPart) else image_shape
                 header = {"descr": "|u1", "fortran_order": False, "shape": (len(part), *map(int, own))}
                 with _member(archive, f"x_{name}") as file:
@@ -240,7 +242,7 @@ def write(path: Path, source: Source, image_shape: tuple[int, int, int]) -> None
                 with _member(archive, f"y_{name}") as file:
                     np.lib.format.write_array(file, part.labels(), allow_pickle=False)
             with _member(archive, "class_names") as file:
-                np.lib.format.write_array(file, np.array(source.class_names, dtype=str), allow_pickle=False)
+                np.lib.format.write_array(file, np.array(given.class_names, dtype=str), allow_pickle=False)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -3,30 +3,31 @@
 A row group is what can be read at a time: pictures are read group by group, and one group is held at a time.
 """
 
+from __future__ import annotations
+
 import hashlib
+import importlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epy
 
-from cnn.data import labels, split_files
 from cnn.data.decode import BrokenPicture, check_channels
-from cnn.data.encoded import EncodedPart, shorten
-from cnn.data.listed import Listed, source
+from cnn.data.encoded import EncodedPart
+from cnn.data.sources import labels, split_files
+from cnn.data.sources.hashing import Listed, listed_source
 from cnn.data.types import DataError, DataSpec, Source
-from cnn.fields import suggestion
+from cnn.fields import shorten, suggestion
+from cnn.registry import source
 
-try:
+with epy.lazy_imports():
     import pyarrow as pa
     import pyarrow.parquet as pq
-except ImportError as error:
-    raise DataError(
-        f"config.data.name: parquet is read by pyarrow, got: {error}. Install it: pip install pyarrow."
-    ) from error
 
 IMAGE = ("image", "img", "picture", "pixel_values")
 LABEL = ("label", "labels", "fine_label", "class", "target", "category", "y")
@@ -96,65 +97,80 @@ class ParquetPart(EncodedPart):
     """Train, valid or test; the pictures of a batch are fetched before they are decoded."""
 
     def __init__(self, name: str, numbers: labels.Numbers, pictures: Pictures, data: DataSpec) -> None:
-        how: Any = {"image_shape": data.image_shape, "resize": data.resize, "decode": data.decode}
-        how["field"] = "config.data.file"
-        super().__init__(name, numbers, lambda row: self._fetched(np.array([row]))[row], pictures.title, **how)
-        self._pictures, self._how = pictures, how
+        super().__init__(
+            name,
+            numbers,
+            lambda row: self.fetch(np.array([row]))(row),
+            pictures.title,
+            image_shape=data.image_shape,
+            resize=data.resize,
+            decode=data.decode,
+            field="config.data.file",
+        )
+        self._pictures = pictures
 
-    def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
-        fetched = self._fetched(rows)
+    def fetch(self, rows: np.ndarray) -> Callable[[int], bytes]:
+        fetched = dict(self._pictures.encoded(rows))
 
         def picture(row: int) -> bytes:
-            if fetched[row] is None:
+            found = fetched[row]
+            if found is None:
                 raise BrokenPicture("it has no bytes")
-            return fetched[row]
+            return found
 
-        return EncodedPart(self.name, self._labels, picture, self._title, **self._how).read(rows, threads)
-
-    def _fetched(self, rows: np.ndarray) -> dict[int, Any]:
-        return dict(self._pictures.encoded(rows))
+        return picture
 
 
-def read(data: DataSpec, *, image: str, label: str) -> Source:
-    """Reads footers and labels.
+@source
+class Parquet(split_files.OfFiles):
+    """Parquet files with an encoded picture and a label in each row, as Hugging Face has them: `config.data.file`."""
 
-    Args:
-      data: which files.
-      image: the column of pictures, empty to find it.
-      label: the column of labels, likewise.
+    image: str = ""
+    """The column of pictures; empty: one called image or img, or the only one of bytes."""
+    label: str = ""
+    """The column of labels; empty: one called label, labels, fine_label, class, target, category or y."""
 
-    Raises:
-      DataError: a file or a column is missing, damaged, or holds something else.
-    """
-    check_channels(data.image_shape[2], "parquet")
-    found = split_files.find(data.file, (".parquet", ".pq"))
-    notes = list(found.notes)
-    pictures: dict[str, Pictures] = {}
-    written: dict[str, list[labels.Label]] = {}
-    names: tuple[str, ...] = ()
-    for split, paths in found.splits.items():
-        shards = [_opened(path, image, label) for path in paths]
-        _check_same(shards)
-        of_split = [_labels(shard, needed=split == "train") for shard in shards]
-        values = [label for of_shard in of_split for label in of_shard]
-        if split != "train" and not any(label is not None for label in values):
-            notes.append(
-                f"config.data.file: {split} is not used, as it has no labels, like the test set of a competition."
-            )
-            continue
-        places = np.concatenate([_places(number, shard) for number, shard in enumerate(shards)])
-        kept = np.array([label is not None for label in values], bool)
-        titles = [Pictures(shards, places).title(int(row)) for row in np.flatnonzero(~kept)]
-        notes += labels.leave_out(titles, len(values), f"rows of {split} have no label", "Give them one", data.on_error)
-        pictures[split] = Pictures(shards, places[kept])
-        written[split] = [label for label in values if label is not None]
-        names = names or _class_names(shards[0])
-        if not written[split]:
-            raise shards[0].wrong("no rows", 0, "Name other files.")
-    _check_bytes(pictures["train"])
-    numbered = labels.number(written, names or data.class_names)
-    listed = {split: _listed(split, pictures[split], numbered.labels[split], data) for split in pictures}
-    return source("parquet", numbered.class_names, listed, (*notes, *labels.lacking(numbered)))
+    def load(self, data: DataSpec) -> Source:
+        _check_installed()
+        check_channels(data.image_shape[2], "parquet")
+        found = split_files.find(data.file, (".parquet", ".pq"))
+        notes = list(found.notes)
+        pictures: dict[str, Pictures] = {}
+        written: dict[str, list[labels.Label]] = {}
+        names: tuple[str, ...] = ()
+        for split, paths in found.splits.items():
+            shards = [_opened(path, self.image, self.label) for path in paths]
+            _check_same(shards)
+            of_split = [_labels(shard, needed=split == "train") for shard in shards]
+            values = [label for of_shard in of_split for label in of_shard]
+            if split != "train" and not any(label is not None for label in values):
+                notes.append(
+                    f"config.data.file: {split} is not used, as it has no labels, like the test set of a competition."
+                )
+                continue
+            places = np.concatenate([_places(number, shard) for number, shard in enumerate(shards)])
+            kept = np.array([label is not None for label in values], bool)
+            titles = [Pictures(shards, places).title(int(row)) for row in np.flatnonzero(~kept)]
+            wrong = f"rows of {split} have no label"
+            notes += labels.leave_out(titles, len(values), wrong, "Give them one", data.on_error)
+            pictures[split] = Pictures(shards, places[kept])
+            written[split] = [label for label in values if label is not None]
+            names = names or _class_names(shards[0])
+            if not written[split]:
+                raise shards[0].wrong("no rows", 0, "Name other files.")
+        _check_bytes(pictures["train"])
+        numbered = labels.number(written, names or data.class_names)
+        listed = {split: _listed(split, pictures[split], numbered.labels[split], data) for split in pictures}
+        return listed_source("parquet", numbered.class_names, listed, (*notes, *labels.lacking(numbered)))
+
+
+def _check_installed() -> None:
+    try:
+        importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise DataError(
+            f"config.data.name: parquet is read by pyarrow, got: {error}. Install it: pip install pyarrow."
+        ) from error
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

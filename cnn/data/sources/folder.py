@@ -7,7 +7,6 @@ are read later. What was passed over or lacks is said in the source's notes.
 import hashlib
 import itertools
 import os
-import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from cnn.data.decode import SUFFIXES, file_kind
-from cnn.data.encoded import EncodedPart, shorten
-from cnn.data.order import permutation
-from cnn.data.types import DataError, Source
+from cnn.data.encoded import EncodedPart
+from cnn.data.sources.hashing import file_digest, file_size, hashed_rows, short
+from cnn.data.types import DataError, DataSpec, Source
+from cnn.fields import shorten
+from cnn.registry import source
 
-HASHED_WHOLE = 10_000
-"""A folder of up to so many pictures is hashed byte by byte."""
-SAMPLE = 1_000
-SAMPLE_KEY = 0x73616D706C65_0002
 LAYOUT = (
     "Put pictures into <data_dir>/train/<class>/ and <data_dir>/test/<class>/ (png, jpeg, bmp or webp), or all into "
     "<data_dir>/<class>/, no class being called train, test or valid, and set config.data.test_fraction."
@@ -88,69 +85,58 @@ def fingerprint(listings: Sequence[Listing]) -> tuple[str, list[np.ndarray]]:
       The hash; and of each listing, by row, a hash of the file's bytes, 0 where it was not read.
     """
     digest = hashlib.sha256()
-    whole = sum(map(len, listings)) <= HASHED_WHOLE
+    total = sum(map(len, listings))
     contents = []
     for listing in listings:
         digest.update(repr((listing.name, listing.class_names)).encode())
         for name, size in listing.sizes():
             digest.update(f"{size} {name}\n".encode(errors="surrogateescape"))
-        rows = range(len(listing)) if whole else permutation(SAMPLE_KEY, 0, len(listing))[:SAMPLE]
         hashes = np.zeros(len(listing), np.int64)
-        for row in rows:
-            path = listing.path(int(row))
-            if file_size(path) >= 0:
-                with open(path, "rb") as file:
-                    content = hashlib.file_digest(file, "sha256").digest()
-                digest.update(content)
-                hashes[row] = int.from_bytes(content[:8], "little", signed=True)
+        for row in hashed_rows(len(listing), total):
+            content = file_digest(listing.path(int(row)))
+            digest.update(content)
+            hashes[row] = short(content)
         contents.append(hashes)
     return digest.hexdigest(), contents
 
 
-def file_size(path: str) -> int:
-    """Returns the bytes of a file, -1 for what is no regular file that may be read."""
-    # Opening a pipe would wait for ever, and a device may never end.
-    try:
-        status = os.stat(path)
-    except OSError:
-        return -1
-    return status.st_size if stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK) else -1
+@source
+class Folder:
+    """Pictures in folders: `data_dir`/train/<class>/ with test/ and valid/ beside it, or `data_dir`/<class>/ alone."""
 
+    def at_hand(self, data: DataSpec) -> bool:
+        return is_there(data.data_dir)
 
-def read(*, data_dir: str, image_shape: tuple[int, int, int], resize: str, decode: str = "full") -> Source:
-    """Lists a folder of pictures; the classes are the sorted names of the folders in `train`.
-
-    Raises:
-      DataError: if the folder is not laid out like that.
-    """
-    if image_shape[2] not in (1, 3):
-        raise DataError(
-            f"config.data.image_shape: pictures of a folder have 1 channel (grey) or 3 (colour), got {image_shape}. "
-            "Set its last number to 1 or 3."
+    def load(self, data: DataSpec) -> Source:
+        if data.image_shape[2] not in (1, 3):
+            raise DataError(
+                "config.data.image_shape: pictures of a folder have 1 channel (grey) or 3 (colour), "
+                f"got {data.image_shape}. Set its last number to 1 or 3."
+            )
+        if not data.data_dir:
+            raise DataError(f"config.data.data_dir: must name the folder of the pictures, got ''. {LAYOUT}")
+        root = Path(data.data_dir).expanduser()
+        parts = _layout(root)
+        folders = {part: _folders(root / name) for part, name in parts.items()}
+        names = tuple(sorted(folders["train"]))
+        for part, name in parts.items():
+            _check_known(root / name, folders[part], names)
+        ignored = _ignored(root, parts)
+        listings = {part: _list(root, name, names, folders[part], ignored) for part, name in parts.items()}
+        identity, contents = fingerprint(list(listings.values()))
+        notes = [note for part in listings if part != "train" for note in _note_lacking(listings[part])]
+        found = {part: _part(listing, data) for part, listing in listings.items()}
+        return Source(
+            found["train"],
+            found.get("test"),
+            names,
+            f"folder:{identity}",
+            (*notes, *_note_ignored(ignored, root)),
+            found.get("valid"),
+            VALID_USED.format(parts["valid"]) if "valid" in parts else "",
+            dict(zip(listings, contents, strict=True)),
+            "config.data.data_dir",
         )
-    if not data_dir:
-        raise DataError(f"config.data.data_dir: must name the folder of the pictures, got ''. {LAYOUT}")
-    root = Path(data_dir).expanduser()
-    parts = _layout(root)
-    folders = {part: _folders(root / name) for part, name in parts.items()}
-    names = tuple(sorted(folders["train"]))
-    for part, name in parts.items():
-        _check_known(root / name, folders[part], names)
-    ignored = _ignored(root, parts)
-    listings = {part: _list(root, name, names, folders[part], ignored) for part, name in parts.items()}
-    identity, contents = fingerprint(list(listings.values()))
-    notes = [note for part in listings if part != "train" for note in _note_lacking(listings[part])]
-    found = {part: _part(listing, image_shape, resize, decode) for part, listing in listings.items()}
-    return Source(
-        found["train"],
-        found.get("test"),
-        names,
-        f"folder:{identity}",
-        (*notes, *_note_ignored(ignored, root)),
-        found.get("valid"),
-        VALID_USED.format(parts.get("valid")),
-        dict(zip(listings, contents, strict=True)),
-    )
 
 
 def is_there(data_dir: str) -> bool:
@@ -179,7 +165,7 @@ def _layout(root: Path) -> dict[str, str]:
     return {"train": "train", **{part: found[0] for part, found in parts.items() if found and part != "train"}}
 
 
-def _part(listing: Listing, image_shape: tuple[int, int, int], resize: str, decode: str) -> EncodedPart:
+def _part(listing: Listing, data: DataSpec) -> EncodedPart:
     def title(row: int) -> str:
         return os.path.relpath(listing.path(row), listing.root)
 
@@ -188,9 +174,9 @@ def _part(listing: Listing, image_shape: tuple[int, int, int], resize: str, deco
         listing.labels(),
         listing.path,
         title,
-        image_shape=image_shape,
-        resize=resize,
-        decode=decode,
+        image_shape=data.image_shape,
+        resize=data.resize,
+        decode=data.decode,
     )
 
 

@@ -1,63 +1,74 @@
 """Datasets of TFDS, read from their ArrayRecord files without TensorFlow, prepared first where that is needed.
 
-`cnn.data.tfds_catalog` finds a dataset by its name, `cnn.data.tfds_prepare` prepares it.
+`cnn.data.sources.tfds_catalog` finds a dataset by its name, `cnn.data.sources.tfds_prepare` prepares it.
 """
 
+from __future__ import annotations
+
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordReader
-from tensorflow_datasets.proto import tf_example_pb2 as protos
+from etils import epy
 
-from cnn.data import tfds_catalog, tfds_prepare
 from cnn.data.decode import BrokenPicture, check_channels, decode_all
 from cnn.data.parts import CHUNK_BYTES
-from cnn.data.types import DataError, Source
+from cnn.data.sources import tfds_catalog
+from cnn.data.types import DataError, DataSpec, Part, Source
 
-# The class is made while importing, so type checkers do not see it.
-Example: Any = getattr(protos, "Example")  # noqa: B009
+with epy.lazy_imports():
+    import tensorflow_datasets as tfds
+    from array_record.python import array_record_module
+    from tensorflow_datasets import proto
+
+    from cnn.data.sources import tfds_prepare
+
 VALID_USED = (
     "config.data.valid_fraction: is not used, as {name} has a validation split of its own, which earlier versions "
     "passed over; a run that one of them began cannot go on with it."
 )
-RAW = tfds.decode.DeserializeMethod.RAW_BYTES
 
 
-def read(
-    *,
-    name: str,
-    data_dir: str,
-    manual_dir: str,
-    image_shape: tuple[int, int, int],
-    resize: str,
-    decode: str = "full",
-) -> Source:
-    """Reads a TFDS dataset, preparing it first where that is needed.
+@dataclasses.dataclass(frozen=True)
+class Tfds:
+    """A dataset of TFDS. It has no entry of its own: any name that no source has is looked for there.
 
     `test` is the split of that name, or `validation` where there is none; with both, `validation` is `valid`, and with
     neither there is no test split.
-
-    Raises:
-      DataError: if the dataset is unknown, cannot be prepared, is damaged, or is not one of labelled pictures.
     """
-    root = tfds_catalog.data_root(data_dir)
-    builder = tfds_catalog.find(name, root)
-    if not tfds_catalog.is_prepared(builder):
-        tfds_prepare.prepare(builder, name, root, manual_dir)
-        builder = tfds_catalog.find(name, root)
-    keys = _keys(builder, name)
-    parts = _parts(builder, name)
-    for part in parts:
-        _check_shards(builder, part, name)
-    train, *others = (TfdsPart(builder, part, keys, name, image_shape, resize, decode) for part in parts)
-    test, valid = (*others, None, None)[:2]
-    features: Any = builder.info.features
-    class_names, note = tuple(features[keys[1]].names), VALID_USED.format(name=name)
-    return Source(train, test, class_names, fingerprint(builder, parts), valid=valid, valid_note=note)
+
+    name: str
+
+    def at_hand(self, data: DataSpec) -> bool:
+        root = tfds_catalog.data_root(data.data_dir)
+        prepared = root / self.name.partition(":")[0]
+        return prepared.is_dir() and tfds_catalog.is_prepared(tfds_catalog.find(self.name, root))
+
+    def load(self, data: DataSpec) -> Source:
+        root = tfds_catalog.data_root(data.data_dir)
+        builder = tfds_catalog.find(self.name, root)
+        if not tfds_catalog.is_prepared(builder):
+            tfds_prepare.prepare(builder, self.name, root, data.manual_dir)
+            builder = tfds_catalog.find(self.name, root)
+        keys = _keys(builder, self.name)
+        parts = _parts(builder, self.name)
+        for part in parts:
+            _check_shards(builder, part, self.name)
+        train, *others = (TfdsPart(builder, part, keys, self.name, data) for part in parts)
+        test, valid = (*others, None, None)[:2]
+        features: Any = builder.info.features
+        return Source(
+            train,
+            test,
+            tuple(features[keys[1]].names),
+            fingerprint(builder, parts),
+            valid=valid,
+            valid_note="" if valid is None else VALID_USED.format(name=self.name),
+            field="config.data.data_dir",
+        )
 
 
 def fingerprint(builder: tfds.core.DatasetBuilder, parts: Sequence[str]) -> str:
@@ -117,7 +128,7 @@ def _check_shards(builder: tfds.core.DatasetBuilder, part: str, name: str) -> No
         path = Path(shard.filename)
         if not path.is_file():
             raise _damaged(path, name, "no such file")
-        reader = ArrayRecordReader(str(path))
+        reader = array_record_module.ArrayRecordReader(str(path))
         count = reader.num_records()
         try:
             reader.close()  # only now it tells what was wrong
@@ -127,7 +138,7 @@ def _check_shards(builder: tfds.core.DatasetBuilder, part: str, name: str) -> No
             raise _damaged(path, name, f"{count} records where {tfds_catalog.INFO_FILE} says {shard.examples_in_shard}")
 
 
-class TfdsPart:
+class TfdsPart(Part):
     """The records of one split, an encoded picture and a class each."""
 
     def __init__(
@@ -136,17 +147,19 @@ class TfdsPart:
         part: str,
         keys: tuple[str, str],
         name: str,
-        image_shape: tuple[int, int, int],
-        resize: str,
-        decode: str,
+        data: DataSpec,
     ) -> None:
         self.name = "train" if part == "train" else "test"
         self._dataset, self._what = name, f"{name} ({part})"
-        self._keys, self._image_shape, self._resize, self._scaled = keys, image_shape, resize, decode == "scaled"
+        self._keys, self._image_shape, self._resize = keys, data.image_shape, data.resize
+        self._scaled = data.decode == "scaled"
         self._shape = builder.info.features[keys[0]].shape
         self._shards = _shards(builder, part)
         self._count = sum(shard.take for shard in self._shards)
-        self._source: Any = builder.as_data_source(split=part, deserialize_method=RAW) if self._count else ()
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        self._source: Any = builder.as_data_source(split=part, deserialize_method=raw) if self._count else ()
+        # The class is made while importing, so type checkers do not see it.
+        self._example: Any = getattr(proto.tf_example_pb2, "Example")  # noqa: B009
         check_channels(self._shape[2], self._what)
 
     def __len__(self) -> int:
@@ -200,7 +213,7 @@ class TfdsPart:
 
     def _examples(self, rows: Sequence[int]) -> list[Any]:
         try:
-            return [Example.FromString(record).features.feature for record in self._source.__getitems__(rows)]
+            return [self._example.FromString(record).features.feature for record in self._source.__getitems__(rows)]
         except (RuntimeError, ValueError, IndexError) as error:
             raise self._damaged(rows, error) from error
 
@@ -209,7 +222,7 @@ class TfdsPart:
         last = np.cumsum([shard.take for shard in self._shards])
         for row in sorted(rows):
             try:
-                Example.FromString(self._source[row])
+                self._example.FromString(self._source[row])
             except (RuntimeError, ValueError, IndexError) as found:
                 shard = self._shards[int(np.searchsorted(last, row, side="right"))]
                 return _damaged(Path(shard.filename), self._dataset, str(found).splitlines()[0])

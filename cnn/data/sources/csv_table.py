@@ -7,36 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn.data import labels, split_files
 from cnn.data.decode import SUFFIXES
-from cnn.data.encoded import shorten
+from cnn.data.sources import labels, split_files
 from cnn.data.types import DataError
-from cnn.fields import suggestion
+from cnn.fields import shorten, suggestion
 
 IMAGE = ("image", "file", "filename", "filepath", "path", "image_id", "id", "file_name", "image_path", "image_name")
 LABEL = ("label", "class", "target", "category", "y", "emotion")
 SPLIT = ("split", "subset", "usage", "fold")
 """What columns are called, in lower case; the first that is there is taken."""
-SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("valid", "val", "validation", "dev", "publictest"), "valid"),
-    **dict.fromkeys(("test", "testing", "privatetest"), "test"),
-}
+KAGGLE = {"valid": ("publictest",), "test": ("privatetest",)}
+SPLITS = {word: split for split, words in split_files.WORDS.items() for word in (*words, *KAGGLE.get(split, ()))}
 """What a column of splits holds, in lower case."""
 SEPARATORS = (",", ";", "\t")
 MAX_HEADER = 1 << 26
 _BOM = b"\xef\xbb\xbf"
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?", re.ASCII)
-
-
-class Columns(NamedTuple):
-    """What the user says of the columns, see `cnn.data.sources.Csv`; empty: the header tells."""
-
-    image: str = ""
-    label: str = ""
-    split: str = ""
-    suffix: str = ""
-    folder: str = ""
 
 
 class Table(NamedTuple):

@@ -1,22 +1,134 @@
-"""Arrays, in memory or mapped from a file, brought to what every source gives; their numbers are the data's identity.
+"""Pictures and labels as NumPy arrays: what a user's own source returns, and what Python code hands to a run.
 
-Pictures become bytes, and of the size wanted, as they are read. So the same pictures are the same data, whether Python
-code, an npz or an IDX file has them, and whatever the type of their numbers.
+Their numbers are the data's identity, so that the same pictures are the same data, whether Python code, an npz or an
+IDX file has them, and whatever the type of their numbers.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32
 
-from cnn.data.resize import check_fits, fit_images
+from cnn.data.parts import CHUNK_BYTES, NumbersPart
+from cnn.data.sources import hashing
 from cnn.data.types import DataError, DataSpec, OtherClasses, Source
+from cnn.registry import source
 
-CHUNK_BYTES = 1 << 26
-"""What is looked at in one go."""
 MOST_CLASSES = 1_000_000
+Pairs = tuple[Any, Any]
+"""Images and labels, row by row. Images are [n, height, width] or [n, height, width, channels]: uint8, or floats in
+[0, 1] or in 0..255. Labels are whole numbers from 0 on, or the names of classes."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Arrays:
+    """Pictures in memory, or in a file that is mapped.
+
+    Attributes:
+      train: images and labels.
+      test: likewise; `None` for none, or for one that is cut from train, as `config.data.test_fraction` says.
+      valid: likewise; `None` cuts it from train, as `config.data.valid_fraction` says.
+      class_names: one a class; `None` for the names among the labels, sorted, or the numbers.
+    """
+
+    train: Pairs
+    test: Pairs | None = None
+    valid: Pairs | None = None
+    class_names: Sequence[str] | None = None
+
+    def as_source(
+        self,
+        what: str,
+        data: DataSpec,
+        *,
+        field: str = "config.data.name",
+        give: str = "Return",
+        notes: Sequence[str] = (),
+    ) -> Source:
+        """Returns the arrays as a source gives them.
+
+        Args:
+          what: whose arrays these are, for the errors.
+          data: the shape wanted, and how pictures of another are brought to it.
+          field: what named them, for the errors.
+          give: what the user does with arrays that are right, a verb, for the errors.
+          notes: what else the user should hear about the data, a line each.
+
+        Raises:
+          DataError: they are no pictures and labels, or not those that the config speaks of.
+        """
+        whose = Whose(what, field, give)
+        class_names, parts, found = _examined(self, whose, data.class_names)
+        if self.class_names is not None and data.class_names not in ((), class_names):
+            found.append(f"config.data.class_names: is not used, as {what} names its classes")
+        _check_first_label(parts, class_names, whose, data)
+        total = hashlib.sha256()
+        hashes = {}
+        for split, part in parts.items():
+            _check_channels_last(part, data)
+            part.fit_to(data.image_shape, data.resize)
+            total.update(f"{split} {part.shape}".encode())
+            pictures = []
+            for images in map(np.ascontiguousarray, part.intensities()):
+                total.update(images.data)
+                if sum(map(len, parts.values())) <= hashing.HASHED_WHOLE:
+                    pictures += [hashing.short(hashlib.sha256(image.data).digest()) for image in images]
+            if pictures:
+                hashes[split] = np.array(pictures, np.int64)
+            total.update(f"{split} {part.labels().shape}".encode() + part.labels().tobytes())
+        return Source(
+            parts["train"],
+            parts.get("test"),
+            class_names,
+            f"arrays:{total.hexdigest()}",
+            (*notes, *found),
+            parts.get("valid"),
+            contents=hashes,
+            field=field,
+        )
+
+    def shape_and_classes(self, what: str) -> dict[str, Any]:
+        """Returns the fields of a config's section `data` that follow from the arrays: `image_shape` and `classes`.
+
+        Raises:
+          DataError: they are no pictures and labels; it calls them `what`.
+        """
+        class_names, parts, _ = _examined(self, Whose(what, "data", "Give"), ())
+        return {"image_shape": parts["train"].shape[1:], "classes": len(class_names)}
+
+
+@source(name="arrays")
+class OfPython:
+    """Arrays that Python code hands over: `cnn.run(config, workdir, data=cnn.Arrays(...))`. Elsewhere they are not."""
+
+    of_numbers: ClassVar[bool] = True
+
+    def at_hand(self, data: DataSpec) -> bool:
+        del data
+        return False
+
+    def load(self, data: DataSpec) -> Source:
+        del data
+        raise DataError(
+            "config.data.name: these data live in Python, got 'arrays'. Hand them over by cnn.run(..., data=...) or "
+            'cnn.load(..., data=...), or write them there by run.save_data("data.npz") and name that file: '
+            "--config.data.name=npz --config.data.file=data.npz, after eval and explain --data_file=data.npz"
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HandedOver:
+    """What the source `arrays` is in a process that has them."""
+
+    arrays: Arrays
+
+    of_numbers: ClassVar[bool] = True
+
+    def load(self, data: DataSpec) -> Source:
+        return self.arrays.as_source("cnn.Arrays", data, field="data", give="Give")
 
 
 class Whose(NamedTuple):
@@ -28,114 +140,6 @@ class Whose(NamedTuple):
 
     def wrong(self, message: str) -> DataError:
         return DataError(f"{self.field}: {message}")
-
-
-class NumbersPart:
-    """Train, valid or test as numbers of any type."""
-
-    def __init__(self, name: str, whose: Whose, images: np.ndarray, labels: Int32[np.ndarray, " n"]) -> None:
-        self.name, self.what = name, f"{name} of {whose.name}"
-        self.shape: tuple[int, int, int, int] = images.shape
-        self.factor = 1
-        """What makes the numbers intensities from 0 to 255."""
-        self._images, self._labels = images, labels
-        self._data: DataSpec | None = None
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The type of the numbers as they are kept."""
-        return self._images.dtype
-
-    def fitted_to(self, data: DataSpec) -> "NumbersPart":
-        """Returns the part, whose pictures are read as `data` wants them.
-
-        Raises:
-          DataError: they cannot be.
-        """
-        height, width, channels = data.image_shape
-        if self.shape[1:] == (channels, height, width) != (height, width, channels):
-            raise DataError(
-                f"config.data.image_shape: {self.what} has its channels first, {channels}x{height}x{width}, "
-                f"got {(height, width, channels)}. Put them last: images.transpose(0, 2, 3, 1)."
-            )
-        check_fits(self.shape[1:], image_shape=data.image_shape, resize=data.resize, what=self.what)
-        self._data = data
-        return self
-
-    def labels(self) -> Int32[np.ndarray, " n"]:
-        return self._labels
-
-    def chunks(self) -> Iterator[np.ndarray]:
-        """Yields all numbers as they are kept, some pictures at a time."""
-        step = max(1, CHUNK_BYTES // max(1, int(np.prod(self.shape[1:])) * self.dtype.itemsize))
-        for start in range(0, len(self), step):
-            yield self._images[start : start + step]
-
-    def intensities(self) -> Iterator[UInt8[np.ndarray, "some h w c"]]:
-        """Yields all pictures as bytes, of their own size, some at a time."""
-        return map(self._bytes, self.chunks())
-
-    def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
-        del threads
-        assert self._data is not None
-        shape, resize = self._data.image_shape, self._data.resize
-        images = fit_images(self._bytes(self._images[rows]), image_shape=shape, resize=resize, what=self.what)
-        return images, self._labels[rows], {}
-
-    def stored(self, row: int) -> None:
-        del row
-
-    def title(self, row: int) -> str:
-        return f"picture {row} of {self.name}"
-
-    def refusal(self, errors: dict[int, DataError]) -> DataError:
-        return next(iter(errors.values()))
-
-    def _bytes(self, numbers: np.ndarray) -> UInt8[np.ndarray, "some h w c"]:
-        return np.asarray(numbers) if self.dtype == np.uint8 else np.round(numbers * self.factor).astype(np.uint8)
-
-
-class Given(NamedTuple):
-    """What is read: images and labels of each split, and perhaps the names of the classes."""
-
-    train: Any
-    test: Any
-    valid: Any
-    class_names: Sequence[str] | None
-
-
-def read(given: Given, whose: Whose, data: DataSpec, further: Sequence[str] = ()) -> Source:
-    """Returns arrays as a source gives them; see `cnn.data.arrays.Arrays.as_source`.
-
-    Raises:
-      DataError: they are no pictures and labels, or not those that the config speaks of.
-    """
-    class_names, parts, notes = _examined(given, whose, data.class_names)
-    if given.class_names is not None and data.class_names not in ((), class_names):
-        notes.append(f"config.data.class_names: is not used, as {whose.name} names its classes")
-    _check_first_label(parts, class_names, whose, data)
-    total = hashlib.sha256()
-    for split, part in parts.items():
-        part.fitted_to(data)
-        total.update(f"{split} {part.shape}".encode())
-        for images in part.intensities():
-            total.update(np.ascontiguousarray(images).data)
-        total.update(f"{split} {part.labels().shape}".encode() + part.labels().tobytes())
-    test, valid = parts.get("test"), parts.get("valid")
-    return Source(parts["train"], test, class_names, f"arrays:{total.hexdigest()}", (*further, *notes), valid)
-
-
-def shape_and_classes(given: Given, whose: Whose) -> dict[str, Any]:
-    """Returns the fields of a config's section `data` that follow from the arrays: `image_shape` and `classes`.
-
-    Raises:
-      DataError: they are no pictures and labels.
-    """
-    class_names, parts, _ = _examined(given, whose, ())
-    return {"image_shape": parts["train"].shape[1:], "classes": len(class_names)}
 
 
 def note_held(size: int, name: str, data: DataSpec, remedy: str) -> Iterator[str]:
@@ -152,7 +156,7 @@ def note_held(size: int, name: str, data: DataSpec, remedy: str) -> Iterator[str
 
 
 def _examined(
-    given: Given, whose: Whose, names: tuple[str, ...]
+    given: Arrays, whose: Whose, names: tuple[str, ...]
 ) -> tuple[tuple[str, ...], dict[str, NumbersPart], list[str]]:
     """Returns the names of the classes, the parts, whose numbers have a factor, and what the user should hear."""
     # In this order they are hashed.
@@ -161,7 +165,9 @@ def _examined(
     labels = {split: pair[1] for split, pair in pairs.items()}
     class_names = _class_names(given.class_names, names, labels, whose)
     parts = {
-        split: NumbersPart(split, whose, images, _indices(split, labels[split], class_names, whose))
+        split: NumbersPart(
+            split, images, _indices(split, labels[split], class_names, whose), what=f"{split} of {whose.name}"
+        )
         for split, (images, _) in pairs.items()
     }
     return class_names, parts, _scaled(parts, whose)
@@ -274,6 +280,15 @@ def _check_first_label(
             f"which makes {classes} classes, those below {lowest} without pictures, got {data.classes}. "
             f"Set it to {classes}, or {whose.give.lower()} labels that start at 0.",
             class_names,
+        )
+
+
+def _check_channels_last(part: NumbersPart, data: DataSpec) -> None:
+    height, width, channels = data.image_shape
+    if part.shape[1:] == (channels, height, width) != (height, width, channels):
+        raise DataError(
+            f"config.data.image_shape: {part.what} has its channels first, {channels}x{height}x{width}, "
+            f"got {(height, width, channels)}. Put them last: images.transpose(0, 2, 3, 1)."
         )
 
 

@@ -10,24 +10,25 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from cnn.data.array_source import note_held
-from cnn.data.arrays import Arrays
-from cnn.data.encoded import shorten
+from cnn.data.sources import split_files
+from cnn.data.sources.arrays import Arrays, note_held
+from cnn.data.sources.split_files import SPLIT
 from cnn.data.types import DataError, DataSpec, Source
+from cnn.fields import shorten
+from cnn.registry import source
 from cnn.system import host_memory
 
 BROKEN = (OSError, EOFError, zlib.error, struct.error)
-WORDS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test", "t10k")}
+WORDS = {**split_files.WORDS, "test": (*split_files.WORDS["test"], "t10k")}
 """What files call the splits."""
 NAME = re.compile(
     rf"(?P<prefix>.*?)(?P<word>{'|'.join(word for words in WORDS.values() for word in words)})"
     r"[-_.]?(?P<kind>images|labels)[-_.]idx(?P<dimensions>[134])[-_.]ubyte(?P<gz>\.gz)?"
 )
-SPLIT = "{split}"
 LAYOUT = "Put train-images-idx3-ubyte, train-labels-idx1-ubyte and those of t10k or test there, or their .gz"
 
 
@@ -86,46 +87,56 @@ def folder_of(data: DataSpec) -> Path:
     return given.parent if SPLIT in given.name else given
 
 
-def read(data: DataSpec) -> Source:
-    """Reads the pictures and labels of a folder of IDX files; they name no classes.
+@source
+class Idx:
+    """MNIST's four files, `train-images-idx3-ubyte` and so on, gzipped or not, in the folder that `file` names.
 
-    Raises:
-      DataError: there are no such files, more than one set of them, or damaged ones.
+    Source:
+      LeCun et al. 1998, http://yann.lecun.com/exdb/mnist, "The IDX file format".
     """
-    folder = folder_of(data)
-    if not data.file and not data.data_dir:
-        raise DataError(f"config.data.file: must name the folder of the IDX files, got ''. {LAYOUT}.")
-    if not folder.is_dir():
-        what = "is a file, where the folder of the IDX files is needed" if folder.is_file() else "no such folder"
-        raise DataError(f"config.data.file: {what}, got {str(folder)!r}. {LAYOUT}.")
-    present = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    files = list(_named(present, Path(data.file).name if SPLIT in Path(data.file).name else ""))
-    prefixes = sorted({file.prefix for file in files})
-    if len(prefixes) > 1:
-        one = f"{folder}/{prefixes[-1]}{SPLIT}"
-        raise DataError(
-            f"config.data.file: the folder holds {len(prefixes)} sets of IDX files, got "
-            f"{shorten(list(map(repr, prefixes)))}. Name one: --config.data.file='{one}'"
-        )
-    chosen = {split: _pair(files, split, folder) for split in WORDS}
-    if chosen["train"] is None:
-        raise DataError(f"config.data.file: holds no IDX files of train, got {data.file or data.data_dir!r}. {LAYOUT}.")
-    pairs = {split: (_read(pair[0]), _read(pair[1])) for split, pair in chosen.items() if pair is not None}
-    for split, (images, labels) in pairs.items():
-        if len(images) != len(labels):
+
+    of_numbers: ClassVar[bool] = True
+
+    def at_hand(self, data: DataSpec) -> bool:
+        return folder_of(data).is_dir()
+
+    def load(self, data: DataSpec) -> Source:
+        folder = folder_of(data)
+        if not data.file and not data.data_dir:
+            raise DataError(f"config.data.file: must name the folder of the IDX files, got ''. {LAYOUT}.")
+        if not folder.is_dir():
+            what = "is a file, where the folder of the IDX files is needed" if folder.is_file() else "no such folder"
+            raise DataError(f"config.data.file: {what}, got {str(folder)!r}. {LAYOUT}.")
+        present = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        files = list(_named(present, Path(data.file).name if SPLIT in Path(data.file).name else ""))
+        prefixes = sorted({file.prefix for file in files})
+        if len(prefixes) > 1:
+            one = f"{folder}/{prefixes[-1]}{SPLIT}"
             raise DataError(
-                f"config.data.file: {split} has {len(images)} pictures and {len(labels)} labels in "
-                f"{str(folder)!r}, got files that do not belong together. Fetch both again."
+                f"config.data.file: the folder holds {len(prefixes)} sets of IDX files, got "
+                f"{shorten(list(map(repr, prefixes)))}. Name one: --config.data.file='{one}'"
             )
-    used = {file.path for pair in chosen.values() if pair is not None for file in pair}
-    notes = [*_note_unused([path.name for path in present if path not in used])]
-    if prefixes[0].startswith("emnist"):
-        notes.append("config.data.file: EMNIST's files hold their pictures transposed; they are used as they are")
-    packed = [pair[0] for pair in chosen.values() if pair is not None and pair[0].gz]
-    size = sum(pairs[file.split][0].nbytes for file in packed)
-    notes += note_held(size, packed[0].path.name, data, "Unpack it by gunzip to stream it.") if packed else ()
-    arrays = Arrays(pairs["train"], pairs.get("test"), pairs.get("valid"))
-    return arrays.as_source(str(folder), data, field="config.data.file", give="Use", notes=notes)
+        chosen = {split: _pair(files, split, folder) for split in WORDS}
+        if chosen["train"] is None:
+            raise DataError(
+                f"config.data.file: holds no IDX files of train, got {data.file or data.data_dir!r}. {LAYOUT}."
+            )
+        pairs = {split: (_read(pair[0]), _read(pair[1])) for split, pair in chosen.items() if pair is not None}
+        for split, (images, labels) in pairs.items():
+            if len(images) != len(labels):
+                raise DataError(
+                    f"config.data.file: {split} has {len(images)} pictures and {len(labels)} labels in "
+                    f"{str(folder)!r}, got files that do not belong together. Fetch both again."
+                )
+        used = {file.path for pair in chosen.values() if pair is not None for file in pair}
+        notes = [*_note_unused([path.name for path in present if path not in used])]
+        if prefixes[0].startswith("emnist"):
+            notes.append("config.data.file: EMNIST's files hold their pictures transposed; they are used as they are")
+        packed = [pair[0] for pair in chosen.values() if pair is not None and pair[0].gz]
+        size = sum(pairs[file.split][0].nbytes for file in packed)
+        notes += note_held(size, packed[0].path.name, data, "Unpack it by gunzip to stream it.") if packed else ()
+        arrays = Arrays(pairs["train"], pairs.get("test"), pairs.get("valid"))
+        return arrays.as_source(str(folder), data, field="config.data.file", give="Use", notes=notes)
 
 
 def _named(paths: Iterable[Path], pattern: str) -> Iterator[_File]:

@@ -15,8 +15,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from cnn.data import mnist_cifar, tfds_catalog
-from cnn.data.mnist_cifar import Remote, locate
+from cnn.data.sources import mnist_cifar, tfds_catalog
+from cnn.data.sources.mnist_cifar import Remote, locate
 from cnn.data.types import DataError, Split
 
 Reader = Callable[[Mapping[str, Path]], tuple[dict[str, Split], tuple[str, ...]]]

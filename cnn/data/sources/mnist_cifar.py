@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn.data.idx import DamagedIdx, read_idx
+from cnn.data.sources.idx import DamagedIdx, read_idx
 from cnn.data.types import DataError, Split
 
 TIMEOUT_SECONDS = 30

@@ -1,12 +1,15 @@
 """Made pictures with or without wide lines of one direction, drawn from raw random words: alike on every machine."""
 
 import hashlib
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
-from cnn.data.types import DataError, Source, Split
+from cnn.data.parts import NumbersPart
+from cnn.data.types import DataError, DataSpec, Source
 from cnn.fields import did_you_mean
+from cnn.registry import source
 
 DIRECTIONS = ("vertical", "horizontal", "diagonal", "antidiagonal")
 """`diagonal` falls to the right, `antidiagonal` rises."""
@@ -16,31 +19,36 @@ _ACROSS = {"vertical": "horizontal", "horizontal": "vertical", "diagonal": "anti
 _KEY = 0x6C696E65_00000001
 
 
-def read(*, direction: str, image_shape: tuple[int, int, int]) -> Source:
-    """Draws the pictures at their size: class 1 has lines of the direction, class 0 has none.
+@source
+class Lines:
+    """Made pictures with or without wide lines of one direction: lines/vertical, horizontal, diagonal, antidiagonal.
 
-    Every picture has up to two lines across the direction, and class 1 one or two along it: three to five pixels wide
-    and of any shade, on a ground of any shade, with noise. So brightness does not tell the classes apart, and lines
-    alone tell little: their direction does.
-
-    Args:
-      direction: one of `DIRECTIONS`.
-      image_shape: height, width and channels; all channels are equal.
-
-    Raises:
-      DataError: the direction is unknown, or the pictures are too small for a line.
+    They are drawn at the size wanted, all channels equal: class 1 has lines of the direction, class 0 has none. Every
+    picture has up to two lines across the direction, and class 1 one or two along it: three to five pixels wide and of
+    any shade, on a ground of any shade, with noise. So brightness does not tell the classes apart, and lines alone tell
+    little: their direction does.
     """
-    if direction not in DIRECTIONS:
-        raise DataError(
-            f"config.data.name: lines have no such direction, got {f'lines/{direction}'!r}. "
-            f"{did_you_mean(direction, DIRECTIONS)}"
-        )
-    if min(image_shape[:2]) < 8:
-        raise DataError(f"config.data.image_shape: lines need 8x8 pixels or more, got {image_shape}. Make it larger.")
-    train, test = (_draw(direction, image_shape, count, row) for row, count in enumerate(SIZES.values()))
-    digest = hashlib.sha256(train[0].tobytes() + test[0].tobytes()).hexdigest()
-    names = (f"no {direction} line", f"{direction} line")
-    return Source(Split(*train), Split(*test), names, f"lines:{direction}:{digest}")
+
+    direction: str = "vertical"
+
+    of_the_software: ClassVar[bool] = True
+    validates: ClassVar[bool] = False
+
+    def load(self, data: DataSpec) -> Source:
+        direction, image_shape = self.direction, data.image_shape
+        if direction not in DIRECTIONS:
+            raise DataError(
+                f"config.data.name: lines have no such direction, got {f'lines/{direction}'!r}. "
+                f"{did_you_mean(direction, DIRECTIONS)}"
+            )
+        if min(image_shape[:2]) < 8:
+            raise DataError(
+                f"config.data.image_shape: lines need 8x8 pixels or more, got {image_shape}. Make it larger."
+            )
+        train, test = (_draw(direction, image_shape, count, row) for row, count in enumerate(SIZES.values()))
+        digest = hashlib.sha256(train[0].tobytes() + test[0].tobytes()).hexdigest()
+        names = (f"no {direction} line", f"{direction} line")
+        return Source(NumbersPart("train", *train), NumbersPart("test", *test), names, f"lines:{direction}:{digest}")
 
 
 def _draw(

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32
 
-from cnn.data.encoded import shorten
 from cnn.data.types import DataError
+from cnn.fields import shorten
 
 MAX_CLASSES = 1_000_000
 MISSING = ("", "nan")

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from cnn.data.encoded import shorten
-from cnn.data.types import DataError
-from cnn.fields import suggestion
+from cnn.data.types import DataError, DataSpec
+from cnn.fields import shorten, suggestion
 
+SPLIT = "{split}"
+"""What stands for a split in a pattern."""
 WORDS = {
     "train": ("train", "training"),
-    "valid": ("valid", "validation", "val", "dev"),
+    "valid": ("valid", "val", "validation", "dev"),
     "test": ("test", "testing"),
 }
 """What a split is called in the names of files and folders."""
@@ -27,6 +28,13 @@ SHOWN = 5
 MAX_RANGE = 100_000
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _OF = re.compile(r"-(\d{4,})-of-(\d{4,})(?=\.)")
+
+
+class OfFiles:
+    """A source that reads `config.data.file`."""
+
+    def at_hand(self, data: DataSpec) -> bool:
+        return any_of(data.file)
 
 
 @dataclass(frozen=True)
@@ -153,7 +161,7 @@ def _with_suffix(folder: Path, suffixes: Sequence[str]) -> list[Path]:
 
 
 def _matching(pattern: str, suffixes: Sequence[str]) -> SplitFiles:
-    if "{split}" not in pattern:
+    if SPLIT not in pattern:
         files = [Path(path) for path in _expanded(pattern, required=True)[0]]
         if not files:
             _nothing(pattern, suffixes)
@@ -163,7 +171,7 @@ def _matching(pattern: str, suffixes: Sequence[str]) -> SplitFiles:
         return found if found.splits else SplitFiles({"train": tuple(files)})
     splits, notes = {}, []
     for split, words in WORDS.items():
-        expanded = {word: _expanded(pattern.replace("{split}", word), required=split == "train") for word in words}
+        expanded = {word: _expanded(pattern.replace(SPLIT, word), required=split == "train") for word in words}
         matched = {word: paths for word, (paths, _) in expanded.items() if paths}
         if len(matched) > 1:
             raise DataError(
@@ -201,8 +209,8 @@ def _expanded(pattern: str, *, required: bool) -> tuple[list[str], list[str]]:
 
 def _alternatives(pattern: str) -> Iterator[str]:
     """Yields a pattern for every split's words and the numbers of its ranges."""
-    for word in (word for words in WORDS.values() for word in words) if "{split}" in pattern else ("",):
-        yield from _ranges(pattern.replace("{split}", word))
+    for word in (word for words in WORDS.values() for word in words) if SPLIT in pattern else ("",):
+        yield from _ranges(pattern.replace(SPLIT, word))
 
 
 def _ranges(pattern: str) -> Iterator[str]:

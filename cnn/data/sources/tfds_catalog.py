@@ -1,17 +1,22 @@
 """Finds a TFDS dataset by name, without TensorFlow."""
 
+from __future__ import annotations
+
 import contextlib
 import importlib.util
 import os
 import sys
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-from google.protobuf.json_format import ParseError
+from etils import epy
 
 from cnn.data.types import DATASET_NAME, DataError
 from cnn.fields import did_you_mean
 from cnn.registry import SOURCES, of_package
+
+with epy.lazy_imports():
+    import tensorflow_datasets as tfds
+    from google.protobuf import json_format
 
 INFO_FILE = "dataset_info.json"
 
@@ -44,7 +49,7 @@ def find(name: str, root: Path) -> tfds.core.DatasetBuilder:
         raise DataError(
             f"config.data.name: TFDS lacks a package for it, got {name!r} ({reason}). {install(name, package)}"
         ) from error
-    except ParseError as error:
+    except json_format.ParseError as error:
         broken = root / name.partition(":")[0]
         raise DataError(
             f"config.data.data_dir: {INFO_FILE} of {name} cannot be parsed, got {str(broken)!r}. "

@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from cnn.data import labels, split_files
 from cnn.data.decode import SUFFIXES, UNREAD_SUFFIXES, check_channels
-from cnn.data.encoded import EncodedPart, shorten
-from cnn.data.listed import Listed, source
+from cnn.data.encoded import EncodedPart
+from cnn.data.sources import labels, split_files
+from cnn.data.sources.hashing import Listed, listed_source
 from cnn.data.types import DataError, DataSpec, Source
+from cnn.fields import shorten
+from cnn.registry import source
 
 LABELS = (".cls", ".json", ".txt")
 """The members that hold labels, the first that does counts."""
@@ -80,28 +82,27 @@ class Index:
     others: collections.Counter[str] = field(default_factory=collections.Counter)
 
 
-def read(data: DataSpec, *, label: str) -> Source:
-    """Reads headers and labels.
+@source
+class Tar(split_files.OfFiles):
+    """Tar files with pictures and their labels side by side, as WebDataset has them: `config.data.file`."""
 
-    Args:
-      data: which files.
-      label: the key of the label in each picture's JSON, empty for labels of any kind.
+    label: str = ""
+    """The key of the label in the JSON beside each picture; empty: .cls, label, class or cls in .json, or .txt."""
 
-    Raises:
-      DataError: a file is missing, damaged or compressed, or a picture or a label is missing.
-    """
-    check_channels(data.image_shape[2], "tar")
-    found = split_files.find(data.file, (".tar", ".tar.gz", ".tgz"))
-    indexes = {split: _index([_opened(path, data.loading) for path in paths]) for split, paths in found.splits.items()}
-    pictures: dict[str, list[Member]] = {}
-    written: dict[str, list[labels.Label]] = {}
-    notes = list(found.notes)
-    for split, index in indexes.items():
-        pictures[split], written[split], lacking = _labelled(split, index, label, data.on_error)
-        notes += [*lacking, *_others(split, index)]
-    numbered = labels.number(written, data.class_names)
-    listed = {split: _listed(split, pictures[split], numbered.labels[split], data) for split in pictures}
-    return source("tar", numbered.class_names, listed, (*notes, *labels.lacking(numbered)))
+    def load(self, data: DataSpec) -> Source:
+        check_channels(data.image_shape[2], "tar")
+        found = split_files.find(data.file, (".tar", ".tar.gz", ".tgz"))
+        shards = {split: [_opened(path, data.loading) for path in paths] for split, paths in found.splits.items()}
+        indexes = {split: _index(of_split) for split, of_split in shards.items()}
+        pictures: dict[str, list[Member]] = {}
+        written: dict[str, list[labels.Label]] = {}
+        notes = list(found.notes)
+        for split, index in indexes.items():
+            pictures[split], written[split], lacking = _labelled(split, index, self.label, data.on_error)
+            notes += [*lacking, *_others(split, index)]
+        numbered = labels.number(written, data.class_names)
+        listed = {split: _listed(split, pictures[split], numbered.labels[split], data) for split in pictures}
+        return listed_source("tar", numbered.class_names, listed, (*notes, *labels.lacking(numbered)))
 
 
 def _opened(path: Path, loading: str) -> Shard:
