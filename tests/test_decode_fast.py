@@ -240,9 +240,8 @@ def test_an_encoded_part_decodes_as_it_is_told():
     encoded = saved(noise(160, 400))
     for how in ("full", "scaled"):
         labels = np.zeros(1, np.int32)
-        part = EncodedPart(
-            *("train", labels, lambda _: encoded, str), image_shape=(20, 50, 3), resize="bilinear", decode=how
-        )
+        data = DataSpec("folder", (20, 50, 3), 2, resize="bilinear", decode=how)
+        part = EncodedPart("train", labels, lambda _: encoded, str, data, field="config.data.data_dir")
         images, _, errors = part.read(np.array([0, 0]), 2)
         assert not errors
         assert np.array_equal(images[1], read(encoded, 3, (20, 50), "bilinear", scaled=how == "scaled"))

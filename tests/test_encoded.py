@@ -8,7 +8,7 @@ from PIL import Image
 
 from cnn.data.encoded import EncodedPart
 from cnn.data.parts import into_memory
-from cnn.data.types import DataError
+from cnn.data.types import DataError, DataSpec
 
 
 def encoded(shade, size=(6, 4), form="PNG"):
@@ -24,9 +24,10 @@ def part(pictures, **changes):
             raise pictures[row]
         return pictures[row]
 
-    fields = {"image_shape": (4, 6, 3), "resize": "exact", "field": "config.data.file", **changes}
+    data = DataSpec(**{"name": "parquet", "image_shape": (4, 6, 3), "classes": 2, **changes})
     labels = np.arange(len(pictures), dtype=np.int32)
-    return EncodedPart("train", labels, picture, lambda row: f"picture {row} of a.parquet", **fields)
+    titles = "picture {} of a.parquet".format
+    return EncodedPart("train", labels, picture, titles, data, field="config.data.file")
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from cnn.data.decode import BrokenPicture, collect_errors, read_picture
-from cnn.data.types import DataError, Part
+from cnn.data.types import DataError, DataSpec, Part
 from cnn.fields import LISTED, shorten
 
 
@@ -22,11 +22,9 @@ class EncodedPart(Part):
         labels: Int32[np.ndarray, " n"],
         picture: Callable[[int], str | bytes],
         title: Callable[[int], str],
+        data: DataSpec,
         *,
-        image_shape: tuple[int, int, int],
-        resize: str,
-        decode: str = "full",
-        field: str = "config.data.data_dir",
+        field: str,
     ) -> None:
         """Reads nothing yet.
 
@@ -36,14 +34,11 @@ class EncodedPart(Part):
           picture: returns the path of a row's picture, or its bytes (PNG, JPEG, BMP or WebP); for any thread. What it
             raises as `DataError` or `OSError` is what is wrong with that row.
           title: says which picture it is, such as "train/cat/a.png" or "picture 7 of train.parquet"; reads nothing.
-          image_shape: the height, width and channels wanted, 1 channel for grey and 3 for colour.
-          resize: how another size is brought to this one, one of `RESIZES`.
-          decode: "full", or "scaled" to decode JPEG files to no more pixels than `resize` needs.
+          data: the shape wanted, 1 channel for grey and 3 for colour, and how pictures are decoded and brought to it.
           field: the field of the config that a refusal names.
         """
         self.name, self._labels, self._picture, self._title = name, labels, picture, title
-        self._image_shape, self._resize, self._field = image_shape, resize, field
-        self._scaled = decode == "scaled"
+        self._data, self._field = data, field
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -52,7 +47,8 @@ class EncodedPart(Part):
         return self._labels
 
     def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
-        images = np.zeros((len(rows), *self._image_shape), dtype=np.uint8)
+        shape, resize, scaled = self._data.image_shape, self._data.resize, self._data.decode == "scaled"
+        images = np.zeros((len(rows), *shape), dtype=np.uint8)
         picture_of = self.fetch(rows)
 
         def read_one(index: int) -> None:
@@ -62,7 +58,7 @@ class EncodedPart(Part):
             except OSError as error:
                 raise BrokenPicture(error.strerror or str(error)) from error
             what = f"picture {picture!r}" if isinstance(picture, str) else self._title(row)
-            images[index] = read_picture(picture, self._image_shape, self._resize, what=what, scaled=self._scaled)
+            images[index] = read_picture(picture, shape, resize, what=what, scaled=scaled)
 
         errors = collect_errors(read_one, len(rows), threads)
         return images, self._labels[rows], {int(rows[index]): error for index, error in errors.items()}

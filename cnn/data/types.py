@@ -16,7 +16,8 @@ from cnn.fields import Bounds, Fraction, NonNegative, Rate
 # TFDS also takes names with a namespace, which reach for the network; and a name must not leave the data folder.
 DATASET_NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]*\w)?(:\d+\.\d+\.\d+)?", re.ASCII)
 """What the name of a dataset looks like."""
-Classes = Annotated[int, Bounds(1, 1_000_000)]
+MOST_CLASSES = 1_000_000
+Classes = Annotated[int, Bounds(1, MOST_CLASSES)]
 UNUSABLE = -1
 """The label of a picture that cannot be used: it weighs nothing."""
 

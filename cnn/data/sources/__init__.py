@@ -1,7 +1,8 @@
 """The sources of data that `config.data.name` may name, the package's and a user's own, by the decorator `@source`.
 
-One class is one source, in a module of this folder: its fields are its options, and `load` reads the data, or lists
-what stays stored. A class may say more:
+One class is one source, in a module of this folder: its fields are its options, and `load(data)` reads the data, or
+lists what stays stored; it raises a `DataError` where they are missing, broken, or unlike what the config says. A class
+may say more:
 
 * `at_hand(data)` tells whether the data are there, or could only be fetched; without it they are.
 * `of_the_software = True`: the data are part of the software, so that they never change.

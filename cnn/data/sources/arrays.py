@@ -14,10 +14,9 @@ from jaxtyping import Int32
 
 from cnn.data.parts import CHUNK_BYTES, NumbersPart
 from cnn.data.sources import hashing
-from cnn.data.types import DataError, DataSpec, OtherClasses, Source
+from cnn.data.types import MOST_CLASSES, DataError, DataSpec, OtherClasses, Source
 from cnn.registry import source
 
-MOST_CLASSES = 1_000_000
 Pairs = tuple[Any, Any]
 """Images and labels, row by row. Images are [n, height, width] or [n, height, width, channels]: uint8, or floats in
 [0, 1] or in 0..255. Labels are whole numbers from 0 on, or the names of classes."""

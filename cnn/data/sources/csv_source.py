@@ -57,7 +57,7 @@ class Csv(split_files.OfFiles):
         }
         labelled = {split: of_split for split, of_split in labelled.items() if of_split}
         of_pixels = not self.image and layout(tables["train"][0]) is not None
-        return (_of_pixels if of_pixels else _of_files)(labelled, self, data, notes)
+        return (_read_pixels if of_pixels else _read_files)(labelled, self, data, notes)
 
 
 def _has_labels(table: Table, columns: Csv) -> bool:
@@ -78,7 +78,7 @@ def _without_labels(tables: Mapping[str, Sequence[Table]], columns: Csv) -> Iter
                 )
 
 
-def _of_files(tables: Mapping[str, Sequence[Table]], columns: Csv, data: DataSpec, notes: Sequence[str]) -> Source:
+def _read_files(tables: Mapping[str, Sequence[Table]], columns: Csv, data: DataSpec, notes: Sequence[str]) -> Source:
     """Lists the pictures that tables name.
 
     Raises:
@@ -126,16 +126,7 @@ def _listed_files(split: str, rows: Rows, numbers: labels.Numbers, root: str, da
     def title(row: int) -> str:
         return os.path.relpath(rows.pictures[row], root)
 
-    part = EncodedPart(
-        split,
-        numbers,
-        rows.pictures.__getitem__,
-        title,
-        image_shape=data.image_shape,
-        resize=data.resize,
-        decode=data.decode,
-        field="config.data.file",
-    )
+    part = EncodedPart(split, numbers, rows.pictures.__getitem__, title, data, field="config.data.file")
     return Listed(
         part,
         lambda: (f"{file_size(path)} {title(row)}" for row, path in enumerate(rows.pictures)),
@@ -271,7 +262,7 @@ def layout(table: Table) -> Layout | None:
     return Layout(found[0], len(found), len(table.columns) - found[-1] - 1)
 
 
-def _of_pixels(tables: Mapping[str, Sequence[Table]], columns: Csv, data: DataSpec, notes: Sequence[str]) -> Source:
+def _read_pixels(tables: Mapping[str, Sequence[Table]], columns: Csv, data: DataSpec, notes: Sequence[str]) -> Source:
     """Reads the labels, and where the rows are.
 
     Raises:

@@ -16,6 +16,7 @@ import numpy as np
 
 from cnn.data.decode import SUFFIXES, file_kind
 from cnn.data.encoded import EncodedPart
+from cnn.data.sources import labels
 from cnn.data.sources.hashing import file_digest, file_size, hashed_rows, short
 from cnn.data.types import DataError, DataSpec, Source
 from cnn.fields import shorten
@@ -124,7 +125,8 @@ class Folder:
         ignored = _ignored(root, parts)
         listings = {part: _list(root, name, names, folders[part], ignored) for part, name in parts.items()}
         identity, contents = fingerprint(list(listings.values()))
-        notes = [note for part in listings if part != "train" for note in _note_lacking(listings[part])]
+        others = {listing.name: listing.labels() for part, listing in listings.items() if part != "train"}
+        notes = labels.lacking(labels.Numbered(names, others), "config.data.data_dir")
         found = {part: _part(listing, data) for part, listing in listings.items()}
         return Source(
             found["train"],
@@ -169,15 +171,8 @@ def _part(listing: Listing, data: DataSpec) -> EncodedPart:
     def title(row: int) -> str:
         return os.path.relpath(listing.path(row), listing.root)
 
-    return EncodedPart(
-        listing.name or "train",
-        listing.labels(),
-        listing.path,
-        title,
-        image_shape=data.image_shape,
-        resize=data.resize,
-        decode=data.decode,
-    )
+    name = listing.name or "train"
+    return EncodedPart(name, listing.labels(), listing.path, title, data, field="config.data.data_dir")
 
 
 def _check_known(part: Path, folders: Iterable[str], names: Sequence[str]) -> None:
@@ -245,15 +240,6 @@ def _files(folder: Path, ignored: list[str]) -> list[str]:
         )
     ignored += [str(folder / name) for name, found in kinds.items() if found in ("other", "folder")]
     return [name for name, found in kinds.items() if found == "picture"]
-
-
-def _note_lacking(listing: Listing) -> Iterator[str]:
-    names = [name for name, files in zip(listing.class_names, listing.files, strict=True) if not files]
-    if names:
-        yield (
-            f"config.data.data_dir: {listing.name} has no pictures of {len(names)} of "
-            f"{len(listing.class_names)} classes, of which its results say nothing: {shorten(names)}."
-        )
 
 
 def _ignored(root: Path, parts: Mapping[str, str]) -> list[str]:

@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32
 
-from cnn.data.types import DataError
+from cnn.data.types import MOST_CLASSES, DataError
 from cnn.fields import shorten
 
-MAX_CLASSES = 1_000_000
 MISSING = ("", "nan")
 """What is no label, in lower case; "none" may well be the name of a class."""
 _WHOLE = re.compile(r"(\d+)(\.0+)?", re.ASCII)
@@ -69,7 +68,7 @@ def is_missing(label: str) -> bool:
     return label.strip().lower() in MISSING
 
 
-def lacking(numbered: Numbered) -> Iterator[str]:
+def lacking(numbered: Numbered, field: str = "config.data.file") -> Iterator[str]:
     """Yields a note for each split that has no pictures of some classes."""
     for split, labels in numbered.labels.items():
         counts = np.bincount(labels, minlength=len(numbered.class_names))
@@ -77,8 +76,7 @@ def lacking(numbered: Numbered) -> Iterator[str]:
         if names:
             so = "which are never learnt" if split == "train" else "of which its results say nothing"
             yield (
-                f"config.data.file: {split} has no pictures of {len(names)} of {len(counts)} classes, {so}: "
-                f"{shorten(names)}."
+                f"{field}: {split} has no pictures of {len(names)} of {len(counts)} classes, {so}: {shorten(names)}."
             )
 
 
@@ -113,12 +111,13 @@ def _text(label: Label) -> str:
 def _indices(numbers: Mapping[str, Sequence[int]], names: tuple[str, ...]) -> Numbered:
     classes = len(names) or 1 + max(numbers["train"])
     for split, of_split in numbers.items():
-        wrong = [number for number in of_split if not 0 <= number < min(classes, MAX_CLASSES)]
+        wrong = [number for number in of_split if not 0 <= number < min(classes, MOST_CLASSES)]
         if wrong:
             field, of = ("class_names", "are named") if names else ("file", "train has")
+            below = min(classes, MOST_CLASSES)
             raise DataError(
-                f"config.data.{field}: labels that are numbers must be from 0 on and below "
-                f"{min(classes, MAX_CLASSES)}, as many classes as {of}, got {wrong[0]} in {split} ({len(wrong)} such). "
+                f"config.data.{field}: labels that are numbers must be from 0 on and below {below}, as "
+                f"many classes as {of}, got {wrong[0]} in {split} ({len(wrong)} such). "
                 "Number the classes from 0, or write names in place of numbers."
             )
     labels = {split: np.array(of_split, dtype=np.int32) for split, of_split in numbers.items()}

@@ -98,13 +98,7 @@ class ParquetPart(EncodedPart):
 
     def __init__(self, name: str, numbers: labels.Numbers, pictures: Pictures, data: DataSpec) -> None:
         super().__init__(
-            name,
-            numbers,
-            lambda row: self.fetch(np.array([row]))(row),
-            pictures.title,
-            image_shape=data.image_shape,
-            resize=data.resize,
-            decode=data.decode,
+            *(name, numbers, lambda row: self.fetch(np.array([row]))(row), pictures.title, data),
             field="config.data.file",
         )
         self._pictures = pictures

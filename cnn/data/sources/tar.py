@@ -253,16 +253,7 @@ def _listed(split: str, pictures: Sequence[Member], numbers: labels.Numbers, dat
     def title(row: int) -> str:
         return str(pictures[row])
 
-    part = EncodedPart(
-        split,
-        numbers,
-        lambda row: pictures[row].read(),
-        title,
-        image_shape=data.image_shape,
-        resize=data.resize,
-        decode=data.decode,
-        field="config.data.file",
-    )
+    part = EncodedPart(split, numbers, lambda row: pictures[row].read(), title, data, field="config.data.file")
     return Listed(
         part,
         lambda: (f"{picture.size} {picture.name}" for picture in pictures),
