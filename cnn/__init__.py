@@ -24,7 +24,7 @@ _MODULES = {
     "configure": "cnn.config.files",
     "convolve": "cnn.api.convolve",
     "load": "cnn.api.run",
-    "load_data": "cnn.api.run",
+    "load_data": "cnn.api.data",
     "run": "cnn.api.run",
     "run_sweep": "cnn.api.sweep",
     "summary": "cnn.api.run",

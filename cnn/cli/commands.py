@@ -7,7 +7,8 @@ class Command(NamedTuple):
     """One command: its line of help, the flags it takes, and what it works on.
 
     A command with neither a config nor a run is called without `config` and `workdir`; one with words is given `words`.
-    `fields` is called with the flags that change the config: it tells of configs that are not right yet.
+    `fields` is called with the flags that change the config, and `data` with its section `data` alone: they tell of
+    configs that are not right yet.
     """
 
     help: str
@@ -27,6 +28,12 @@ COMMANDS = {
         True,
     ),
     "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True, only_prints=True),
+    "data": Command(
+        "look at a config's data: classes, sizes, broken pictures, copies, mean and std; a sheet of pictures",
+        ("check", "sheet", "columns", "augmented", "json"),
+        True,
+        only_prints=True,
+    ),
     "fields": Command(
         "every field of a config, and every layer, optimizer, loss, ... with types, ranges and defaults",
         (),
@@ -36,13 +43,13 @@ COMMANDS = {
     ),
     "eval": Command(
         "evaluate a run's checkpoint on every example of a split",
-        ("workdir", "split", "weights", "data_dir", "extensions"),
+        ("workdir", "split", "weights", "data_dir", "data_file", "extensions"),
         False,
     ),
     "report": Command("write the page of a run or a sweep again, report.html, from its files", ("workdir",), False),
     "explain": Command(
         "follow images through a run's network, check every number, and write the run's page with their journeys",
-        ("workdir", "choose", "images", "split", "weights", "max_mb", "invert", "data_dir", "extensions"),
+        ("workdir", "choose", "images", "split", "weights", "max_mb", "invert", "data_dir", "data_file", "extensions"),
         False,
         words="[PICTURE_OR_FOLDER...]",
     ),
@@ -108,7 +115,11 @@ FLAGS = {
     "profile": "STEPS    make so many steps under JAX's profiler and print where their time goes, layer by layer; the "
     "trace goes to profile/ in the run's directory, and nothing else is written",
     "data_dir": "DIR     where the data are, if they have moved",
+    "data_file": "FILE   their file, if it has moved; of a run whose data have no file, such as arrays of Python, "
+    "an npz file",
     "extensions": "FILES the run's own code, where it is not what and where it was: its copy in runs/NAME/code, say",
+    "sheet": "FILE       draw some training pictures of each class into this PNG file, as the network sees them",
+    "columns": "N        how many pictures of each class the sheet shows (default 10)",
     "top": "N            how many classes to show of each picture, the likeliest first (default 5)",
     "invert": "WHEN      turn light for dark: yes, no, or auto (default: where a picture is light around and the run's "
     "are dark, or the other way round; one of the exact size is left as it is)",
@@ -134,7 +145,9 @@ WORKDIRS = {
 """What `--workdir` is where it is not that of a run that must be there."""
 
 SWITCHES = {
-    "json": "print JSON: one line for each picture, or one for a comparison",
+    "check": "read every picture, also of data with more than 5,000, of which a sample is read otherwise",
+    "augmented": "show on the sheet below each picture what config.data.augment makes of it in training, three times",
+    "json": "print JSON: one line for each picture, or one for a comparison or for data",
     "csv": "print a table with one line for each picture",
     "weighted": "weight numbers of your own that do not add up to 0 or 1 so that they do",
 }

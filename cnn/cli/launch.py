@@ -76,16 +76,22 @@ def _fail(problems: list[str], code: int) -> int:
     return code
 
 
-def _prepare(invocation: Invocation) -> tuple["Config | Plan | None", Path] | tuple[list[Override]] | tuple[()]:
-    """Returns the checked config, or a sweep's plan, and the directory; nothing for a command that needs neither."""
+def _prepare(invocation: Invocation) -> tuple[Any, ...]:
+    """Returns what a command's `run` is called with before the flags.
+
+    That is the checked config, or a sweep's plan, and the directory; what `fields` and `data` take in place of them;
+    nothing for a command that needs neither.
+    """
     problems = [*invocation.problems, *environment.problems()]
     command = COMMANDS[invocation.command]
-    prepared: tuple[Config | Plan | None, Path] | tuple[list[Override]] | tuple[()] = ()
+    prepared: tuple[Any, ...] = ()
     try:
         if invocation.command == "sweep":
             prepared = _sweep(invocation)
         elif invocation.command == "fields":
             prepared = (invocation.overrides,)
+        elif invocation.command == "data":
+            prepared = (resolve.resolve_data(_read_file(invocation)[1], invocation.overrides),)
         elif command.takes_config:
             prepared = _from_file(invocation)
         elif command.takes_run:
@@ -98,11 +104,17 @@ def _prepare(invocation: Invocation) -> tuple["Config | Plan | None", Path] | tu
 
 
 def _from_file(invocation: Invocation) -> tuple[Config, Path]:
+    path, raw = _read_file(invocation)
+    checked = resolve.resolve(raw, invocation.overrides)
+    return checked, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}")
+
+
+def _read_file(invocation: Invocation) -> tuple[str, Mapping[str, Any]]:
+    """Returns the path and the sections of the config's file."""
     path = files.named(invocation.flags.get("config", str(DEFAULT_CONFIG)))
     raw = _sections(invocation, path)
     _tell_old_names(path, raw, invocation.overrides)
-    checked = resolve.resolve(raw, invocation.overrides)
-    return checked, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}")
+    return path, raw
 
 
 def _sections(invocation: Invocation, path: str) -> Mapping[str, Any]:

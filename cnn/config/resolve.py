@@ -146,10 +146,51 @@ def resolve(
     if problems or model is None:
         raise ConfigError(problems)
     plain["model"] = model.plain
-    if code is None and sources.kind_of(built["data"].name) is not None:
-        built["data"] = dataclasses.replace(built["data"], name=sources.pinned(built["data"].name))
+    if code is None:
+        built["data"] = _pinned(built["data"])
     text = json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n"
     return Config(**built, layers=model.layers, rows=model.rows, json=text, code=executed)
+
+
+class DataAlone(NamedTuple):
+    """The section `data` of a config, its seed, and what is wrong with the config besides."""
+
+    data: sections.Data
+    seed: int
+    problems: tuple[str, ...]
+    whole: Config | None
+    """The config, where nothing is wrong with it."""
+
+
+def resolve_data(raw: Mapping[str, Any], overrides: Sequence[Override] = ()) -> DataAlone:
+    """Returns the checked section `data` of a config, of which the rest may be wrong; see `resolve`.
+
+    Raises:
+      ConfigError: that section, the seed or an extension is wrong; lists every problem of the config.
+    """
+    try:
+        values = resolve(raw, overrides)
+    except ConfigError as error:
+        found = error
+    else:
+        return DataAlone(values.data, values.seed, (), values)
+    problems = Problems()
+    scalars, given = _given(raw, overrides, problems)
+    seed = parse_field("seed", SCALARS["seed"][0], scalars["seed"], problems)
+    _code(parse_field("extensions", SCALARS["extensions"][0], scalars["extensions"], problems), problems)
+    data = Section("data", given["data"], problems).record(sections.Data)
+    if data is not None:
+        validate.check_reading(data, alone := Problems())
+    if data is None or seed is None or alone:
+        raise found
+    return DataAlone(_pinned(data), seed, tuple(found.problems), None)
+
+
+def _pinned(data: sections.Data) -> sections.Data:
+    """Returns the section with the source that its name stands for now, whatever later configs register."""
+    if sources.kind_of(data.name) is None:
+        return data
+    return dataclasses.replace(data, name=sources.pinned(data.name))
 
 
 def _code(paths: tuple[str, ...] | None, problems: Problems) -> tuple[extensions.Extension, ...]:

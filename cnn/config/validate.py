@@ -33,21 +33,11 @@ def check(
 
     In a config that is only read, a name may be that of a user's own source.
     """
-    if sources.kind_of(data.name) is not None:
-        try:
-            sources.parse(data.name)
-        except ExpressionError as error:
-            problems.note("data.name", str(error))
-    elif not DATASET_NAME.fullmatch(data.name) and not (recorded and IDENTIFIER.match(data.name)):
-        like = re.sub(r"\W+", "_", data.name, flags=re.ASCII)
-        hint = f" Did you mean {like!r}?" if DATASET_NAME.fullmatch(like) else ""
-        known = ", ".join(sorted(registry.of_package(registry.SOURCES)))
-        problems.note("data.name", f"must be {known} or a TFDS name, got {data.name!r}.{hint}")
+    check_reading(data, problems, recorded=recorded)
     for name in ("mean", "std"):
         given, channels = len(getattr(data, name)), data.image_shape[2]
         if given not in (1, channels):
             problems.note(f"data.{name}", f"must have 1 number or one for each of {channels} channels, got {given}.")
-    _check_stored_size(data, problems)
     for kind in data.augment:
         if registry.origin_of(kind) == registry.PACKAGE and not isinstance(kind, StandIn):
             _check_augmentation(kind, data, problems)
@@ -66,8 +56,6 @@ def check(
             problems.note("eval.metrics", f"holds a metric {names.count(name)} times, got {name}. Write it once.")
     if evaluation.weights == "ema" and isinstance(train.average, averages.NoAverage):
         problems.note("eval.weights", 'is "ema" but none is kept. Set train.average = "ema(0.999)".')
-    for field, message in splits.problems(data):
-        problems.note(f"data.{field}", message)
     if data.balance == "classes" and isinstance(train.class_weights, Balanced):
         problems.note(
             "data.balance",
@@ -75,6 +63,26 @@ def check(
         )
     if data.train_on != "train" or not (_cuts_validation(data) or sources.may_validate(data.name)):
         check_without_validation(data, train, evaluation, problems)
+
+
+def check_reading(data: sections.Data, problems: Problems, *, recorded: bool = False) -> None:
+    """Notes of the fields that say which data are read, and how, what only several of them get wrong.
+
+    In a config that is only read, a name may be that of a user's own source.
+    """
+    if sources.kind_of(data.name) is not None:
+        try:
+            sources.parse(data.name)
+        except ExpressionError as error:
+            problems.note("data.name", str(error))
+    elif not DATASET_NAME.fullmatch(data.name) and not (recorded and IDENTIFIER.match(data.name)):
+        like = re.sub(r"\W+", "_", data.name, flags=re.ASCII)
+        hint = f" Did you mean {like!r}?" if DATASET_NAME.fullmatch(like) else ""
+        known = ", ".join(sorted(registry.of_package(registry.SOURCES)))
+        problems.note("data.name", f"must be {known} or a TFDS name, got {data.name!r}.{hint}")
+    _check_stored_size(data, problems)
+    for field, message in splits.problems(data):
+        problems.note(f"data.{field}", message)
 
 
 def check_patterns(built: Mapping[str, Any], rows: Sequence[Row], problems: Problems) -> None:

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import PIL
@@ -160,13 +160,56 @@ def read_whole(path: str | Path, channels: int, *, behind: int = 0) -> UInt8[np.
 
 
 def _upright_of(path: str | Path, *how: Any, **options: Any) -> Image.Image:
+    with _opened(path) as file:
+        return _upright(file, *how, **options)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[io.BufferedReader]:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise BrokenPicture("not a regular file")  # opening a pipe would wait for ever
         with open(path, "rb") as file:
-            return _upright(file, *how, **options)
+            yield file
     except OSError as error:
         raise BrokenPicture(error.strerror or str(error)) from error
+
+
+def read_content(path: str | Path) -> bytes:
+    """Reads the bytes of a picture file.
+
+    Raises:
+      BrokenPicture: if the file is missing or no regular one.
+    """
+    with _opened(path) as file:
+        return file.read()
+
+
+class Header(NamedTuple):
+    """What a picture file says of itself before it is decoded."""
+
+    format: str
+    height: int
+    width: int
+    """Turned upright, as `height` is."""
+    grey: bool
+    """Whether it is stored without colours."""
+
+
+def read_header(content: bytes) -> Header:
+    """Reads what a picture file says of itself, inside `bombs_are_errors`.
+
+    Raises:
+      BrokenPicture: if it is no picture of the known formats.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            # Of a PNG file Pillow would decode all pixels to look for an orientation behind them.
+            told = image.format != "PNG" or "exif" in image.info
+            width, height = reversed(image.size) if told and _lies(image) else image.size
+            return Header(image.format or "", height, width, image.mode[:1] in ("1", "L", "I", "F"))
+    except Exception as error:  # Pillow raises nearly anything on hostile bytes
+        raise BrokenPicture(_reason(error)) from error
 
 
 def _upright(

@@ -68,6 +68,9 @@ class EncodedPart:
         errors = collect_errors(read_one, len(rows), threads)
         return images, self._labels[rows], {int(rows[index]): error for index, error in errors.items()}
 
+    def stored(self, row: int) -> str | bytes:
+        return self._picture(row)
+
     def title(self, row: int) -> str:
         return self._title(row)
 

@@ -35,6 +35,9 @@ class ArrayPart:
         del threads
         return self._split.images[rows], self._split.labels[rows], {}
 
+    def stored(self, row: int) -> None:
+        del row
+
     def title(self, row: int) -> str:
         return f"picture {row} of {self.name}"
 
@@ -66,6 +69,10 @@ class JoinedPart:
             errors |= {row + offset: error for row, error in found.items()}
         as_asked = np.argsort(np.concatenate(positions), kind="stable")
         return np.concatenate(images)[as_asked], labels, errors
+
+    def stored(self, row: int) -> str | bytes | None:
+        part, offset = self._part_of(row)
+        return part.stored(row - offset)
 
     def title(self, row: int) -> str:
         part, offset = self._part_of(row)
@@ -147,7 +154,7 @@ def on_demand(part: Part, image_shape: tuple[int, int, int], bad_examples: BadEx
     sample = np.sort(permutation(SAMPLE_KEY, 0, count)[:SAMPLE])
     _, _, errors = part.read(sample, os.cpu_count() or 1)
     _refuse_or_list(part, errors, bad_examples, len(sample))
-    return Split(Stored(image_shape, np.arange(count), read, unusable), part.labels())
+    return Split(Stored(image_shape, np.arange(count), read, unusable, part), part.labels())
 
 
 def _refuse_or_list(

@@ -19,6 +19,14 @@ SCALING = (*FILTERS, "cover")
 RESIZES = ("exact", "pad", *SCALING)
 
 
+class DoesNotFit(DataError):
+    """Says that a picture cannot be brought to the image shape as the config says; `shape` is its own."""
+
+    def __init__(self, message: str, shape: tuple[int, int, int]) -> None:
+        super().__init__(message)
+        self.shape = shape
+
+
 def fit_images(
     images: UInt8[np.ndarray, "n h w c"], *, image_shape: tuple[int, int, int], resize: str, what: str
 ) -> UInt8[np.ndarray, "n height width channels"]:
@@ -31,7 +39,7 @@ def fit_images(
       what: whose pictures these are, for the error.
 
     Raises:
-      DataError: if the channels differ, or if `resize` cannot bring this size to that one.
+      DoesNotFit: if the channels differ, or if `resize` cannot bring this size to that one.
     """
     height, width, channels = images.shape[1:]
     check_fits((height, width, channels), image_shape=image_shape, resize=resize, what=what)
@@ -51,7 +59,7 @@ def fit_picture(
     """Pads, resizes or crops one picture of Pillow's as `fit_images` does.
 
     Raises:
-      DataError: if `resize` cannot bring its size to that one.
+      DoesNotFit: if `resize` cannot bring its size to that one.
     """
     if picture.size != (image_shape[1], image_shape[0]) and resize in SCALING:
         return scale(picture, image_shape, resize)
@@ -62,22 +70,25 @@ def check_fits(shape: tuple[int, int, int], *, image_shape: tuple[int, int, int]
     """Refuses pictures of a shape that cannot be brought to `image_shape`.
 
     Raises:
-      DataError: if the channels differ, or if `resize` cannot bring this size to that one.
+      DoesNotFit: if the channels differ, or if `resize` cannot bring this size to that one.
     """
     if shape[2] != image_shape[2]:
-        raise DataError(
+        raise DoesNotFit(
             f"config.data.image_shape: {what} is {_size(shape)}, got {tuple(image_shape)}. "
-            f"Set its last number to {shape[2]}."
+            f"Set its last number to {shape[2]}.",
+            shape,
         )
     if resize == "exact" and shape[:2] != tuple(image_shape[:2]):
-        raise DataError(
+        raise DoesNotFit(
             f"config.data.image_shape: {what} is {_size(shape)}, got {tuple(image_shape)}. "
-            f"Set it to {tuple(int(n) for n in shape)}, or choose config.data.resize={_choices(RESIZES[1:])}."
+            f"Set it to {tuple(int(n) for n in shape)}, or choose config.data.resize={_choices(RESIZES[1:])}.",
+            shape,
         )
     if resize == "pad" and (shape[0] > image_shape[0] or shape[1] > image_shape[1]):
-        raise DataError(
+        raise DoesNotFit(
             f"config.data.resize: 'pad' cannot shrink, and {what} is {_size(shape)}, "
-            f"got image_shape {tuple(image_shape)}. Resize with config.data.resize={_choices(SCALING)}."
+            f"got image_shape {tuple(image_shape)}. Resize with config.data.resize={_choices(SCALING)}.",
+            shape,
         )
 
 

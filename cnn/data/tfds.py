@@ -179,6 +179,9 @@ class TfdsPart:
         labels = np.array([self._label(example) for example in examples], dtype=np.int32)
         return images, labels, {wanted[index]: error for index, error in errors.items()}
 
+    def stored(self, row: int) -> bytes:
+        return self._examples([row])[0][self._keys[0]].bytes_list.value[0]
+
     def title(self, row: int) -> str:
         return f"picture {row} of {self._what}"
 

@@ -95,6 +95,7 @@ class Stored:
         rows: np.ndarray,
         read: Callable[[np.ndarray], np.ndarray],
         unusable: Bool[np.ndarray, " stored"],
+        part: "Part | None" = None,
     ) -> None:
         """Reads nothing yet.
 
@@ -103,25 +104,26 @@ class Stored:
           rows: which of the stored pictures these are.
           read: returns stored pictures by their rows, zeros for one that cannot be used; for any thread.
           unusable: marks the stored pictures that `read` found to be so, as far as it came.
+          part: what keeps them, for those who look at them as they are stored.
         """
         self.shape = (len(rows), *image_shape)
-        self._rows, self._read, self._unusable = rows, read, unusable
+        self.rows, self.part, self._read, self._unusable = rows, part, read, unusable
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def __getitem__(self, rows: int | slice | np.ndarray) -> UInt8[np.ndarray, "..."]:
         """Reads one picture, or several into an array of their own."""
         if isinstance(rows, int | np.integer):
-            return self._read(self._rows[[rows]])[0]
-        return self._read(self._rows[rows])
+            return self._read(self.rows[[rows]])[0]
+        return self._read(self.rows[rows])
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "height width channels"]]:
         return (self[row] for row in range(len(self)))
 
     def take(self, rows: np.ndarray) -> "Stored":
         """Names some of the pictures, without reading them."""
-        return Stored(self.shape[1:], self._rows[rows], self._read, self._unusable)
+        return Stored(self.shape[1:], self.rows[rows], self._read, self._unusable, self.part)
 
     def centre(self, size: tuple[int, int]) -> "Stored":
         """Names the same pictures, of which only the centre will be seen, see `centre`."""
@@ -129,11 +131,11 @@ class Stored:
         def read(rows: np.ndarray) -> np.ndarray:
             return centre(self._read(rows), size)
 
-        return Stored((*size, self.shape[-1]), self._rows, read, self._unusable)
+        return Stored((*size, self.shape[-1]), self.rows, read, self._unusable, self.part)
 
     def unusable(self, rows: slice | np.ndarray) -> Bool[np.ndarray, " n"]:
         """Marks which of these pictures were read and could not be used."""
-        return self._unusable[self._rows[rows]]
+        return self._unusable[self.rows[rows]]
 
 
 def take_images(images: UInt8[np.ndarray, "n height width channels"] | Stored, rows: np.ndarray) -> np.ndarray:
@@ -205,6 +207,14 @@ class Part(Protocol):
         self, rows: np.ndarray, threads: int
     ) -> tuple[UInt8[np.ndarray, "rows height width channels"], Int32[np.ndarray, " rows"], dict[int, DataError]]:
         """Returns pictures fitted to the image shape, their classes, and what is wrong, by row; for any thread."""
+
+    def stored(self, row: int) -> str | bytes | None:
+        """Returns the path of a picture's file, or the bytes of one; `None` of pictures that are kept as numbers.
+
+        Raises:
+          OSError: it cannot be read.
+          DataError: likewise.
+        """
 
     def title(self, row: int) -> str:
         """Says which picture it is."""

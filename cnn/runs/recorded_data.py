@@ -4,7 +4,7 @@ import dataclasses
 import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from cnn.data import types
 from cnn.data.user_images import ImageSpec
 from cnn.runs import run_dir
 from cnn.system import multihost
+
+Loaded = TypeVar("Loaded", bound=types.Dataset)
 
 SHOWN, SHOWN_BAD = 5, 10
 DIGITS = 12
@@ -91,7 +93,7 @@ def file_name(workdir: Path, name: str, identity: str) -> str:
     return f"{name}-{identity[:DIGITS]}" if is_other(workdir, identity) else name
 
 
-def in_order(workdir: Path, dataset: types.Dataset) -> types.Dataset:
+def in_order(workdir: Path, dataset: Loaded) -> Loaded:
     """Returns a dataset whose labels count the classes in the order in which the run learned them.
 
     Raises:

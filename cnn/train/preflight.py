@@ -90,7 +90,12 @@ def load_data(section: sections.Data) -> types.Dataset:
     Raises:
       DataError: it is missing or unlike the config.
     """
-    return datasets.load(section, section.memory_share * min([host_memory.host_bytes(), *_device_bytes()]))
+    return datasets.load(section, memory_budget(section))
+
+
+def memory_budget(section: sections.Data) -> float:
+    """Returns the bytes that pictures may take: a part of the machine's memory, and of an accelerator's."""
+    return section.memory_share * min([host_memory.host_bytes(), *_device_bytes()])
 
 
 def tell(lines: Iterable[str]) -> None:
