@@ -1,6 +1,7 @@
 """The benchmark of accelerators, rehearsed: every section runs, a bad one is told, and the report is whole."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,9 @@ from cnn.config.config import Override
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def accelerator(*arguments):
+def accelerator(*arguments, **variables):
     command = [sys.executable, REPOSITORY / "benchmarks" / "accelerator.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
+    return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +54,18 @@ def test_the_report_of_a_rehearsal_says_what_it_is_and_where_it_was_made(rehears
 
 
 @pytest.mark.slow(seconds=5)
-def test_a_section_that_fails_or_has_no_time_is_told_and_the_next_one_runs(tmp_path):
-    # The section of CIFAR-10 needs no device; in the total there is no time for it.
+def test_a_section_that_fails_is_told_and_the_next_one_runs(tmp_path):
+    done = accelerator("--rehearse", "--only=dispatch,cifar10", f"--out={tmp_path}", XLA_FLAGS="--xla_no_such_flag=1")
+    assert done.returncode == 1
+    sections = json.loads((tmp_path / "accelerator.json").read_text())["sections"]
+    assert sections["dispatch"]["ended"].startswith("failed with exit code")
+    assert sections["cifar10"]["ended"] == "finished"
+    text = (tmp_path / "ACCELERATOR.md").read_text()
+    assert "**This section failed with exit code" in text
+    assert "xla_no_such_flag" in text
+
+
+def test_a_section_without_time_is_told(tmp_path):
     done = accelerator("--only=cifar10", "--total=1", f"--out={tmp_path}")
     assert done.returncode == 1
     assert "**This section was not run: no time was left**." in (tmp_path / "ACCELERATOR.md").read_text()
