@@ -16,6 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -26,7 +27,7 @@ import networks
 from cnn.config import resolve
 from cnn.config.config import Override
 
-CONFIGS = {"lesson": "fashion_mnist", "lenet5": "lenet5", "cifar10": "cifar10"}
+CONFIGS = {"lesson": "fashion_mnist", "lenet5": "lenet5", "cifar10": "cifar10", "resnet18": "resnet18"}
 PACKAGES = {"keras": ["tensorflow-cpu", "keras"], "torch": ["torch==2.13.0", "numpy"]}
 HUGE_PAGES = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=8589934592"
 COMPETITORS = {
@@ -43,27 +44,35 @@ OURS, PLAIN = "ours", "plain Flax"
 class Competitor:
     """A process that makes steps when asked to."""
 
-    def __init__(self, name, pythons, spec, *, huge_pages):
+    def __init__(self, name, pythons, spec, *, huge_pages=False, wait=True):
         script, environment, more = COMPETITORS[name]
         self.name = name
         spec = {**spec, **more, "started": time.time()}
         variables = {**os.environ, "NPROC": str(spec["threads"]), "OMP_NUM_THREADS": str(spec["threads"])}
         if huge_pages:
             variables["GLIBC_TUNABLES"] = HUGE_PAGES
+        # A pipe that nobody reads would stop whoever fills it.
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             [pythons[environment], str(ROOT / "benchmarks" / "peers" / script), json.dumps(spec)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.errors,
             text=True,
             env=variables,
         )
+        if wait:
+            self.started()
+
+    def started(self):
+        """Waits for the first step."""
         self.first_step = self._answer()["first_step"]
 
     def _answer(self):
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.name} ended: {self.process.stderr.read()[-2000:]}")
+            self.errors.seek(0)
+            raise RuntimeError(f"{self.name} ended: {self.errors.read()[-2000:]}")
         return json.loads(line)
 
     def seconds(self, kind, count):
@@ -90,11 +99,12 @@ def prepare(folder, wanted):
     return pythons
 
 
-def describe(name, batch_size, threads):
+def describe(name, batch_size, threads, more=()):
     """Returns what every competitor is told, and the floating point operations of training on one image."""
     path = str(ROOT / "configs" / f"{CONFIGS[name]}.py")
-    overrides = [Override("train.batch_size", str(batch_size)), Override("data.augment", "")]
-    values = resolve.resolve(networks.sections(path), overrides)
+    overrides = [Override("train.batch_size", str(batch_size)), Override("data.augment", ""), *more]
+    sections = networks.sections(path)
+    values = resolve.resolve(sections, overrides)
     macs = [row.macs for row in values.rows if row.macs]
     # The gradient by the images themselves is needed by nobody.
     operations = 2 * (3 * sum(macs) - macs[0])
@@ -105,7 +115,7 @@ def describe(name, batch_size, threads):
         "image_shape": values.data.image_shape,
         "classes": values.data.classes,
         "batch_size": batch_size,
-        "optimizer": "adam" if name != "cifar10" else "nesterov",
+        "optimizer": sections["optimizer"]["name"],
         "threads": threads,
     }
     return spec, operations

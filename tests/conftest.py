@@ -1,17 +1,26 @@
 """How the suite runs JAX: one thread for each worker, and quick compiles where only the fast tests are asked for."""
 
 import collections
+import gc
 import os
 import sys
 
 import pytest
 
+from processes import QUICK
+
 
 def pytest_configure(config):
-    # Before anything imports JAX; commands that tests start inherit both.
-    os.environ.setdefault("NPROC", "1")
-    if config.option.markexpr == "not slow":
-        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    # Before anything imports JAX; commands that tests start inherit all of it.
+    names = QUICK if config.option.markexpr == "not slow" else ["NPROC"]
+    for name in names:
+        os.environ.setdefault(name, QUICK[name])
+    # As the program does: Python would look through all that is imported, collected and traced for garbage.
+    gc.set_threshold(100_000, 10, 10)
+
+
+def pytest_collection_finish():
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

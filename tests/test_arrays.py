@@ -85,15 +85,39 @@ def test_its_identity_is_that_of_the_numbers(enter):
     assert load().identity != first.identity
 
 
-def test_floats_are_read_as_shares_or_as_intensities_and_it_is_said(enter):
-    enter(lambda: cnn.Arrays(split(dtype=np.float32, high=1), split(4, dtype=np.float64, high=200)))
+@pytest.mark.parametrize(
+    ("dtype", "high", "factor", "note"),
+    [
+        (np.float32, 1, 255, "its float32 numbers, 0 to 1, are read as shares of full intensity: they lie in [0, 1]"),
+        (np.float64, 200, 1, "its float64 numbers, 0 to 200, are read as intensities from 0 to 255"),
+        (np.int64, 255, 1, "its int64 numbers, 0 to 255, are read as intensities from 0 to 255"),
+    ],
+)
+def test_other_numbers_are_read_as_shares_or_as_intensities_and_it_is_said(dtype, high, factor, note, enter):
+    enter(lambda: cnn.Arrays(split(dtype=dtype, high=high), split(4, dtype=dtype, high=high)))
     data = load(valid_fraction=0.0)
-    np.testing.assert_array_equal(data.train.images[..., 0], np.round(pictures(dtype=np.float32, high=1) * 255))
-    np.testing.assert_array_equal(data.test.images[..., 0], np.round(pictures(4, np.float64, 200)))
-    assert data.notes == (
-        "train of given: its float32 numbers, 0 to 1, are read as shares of full intensity: they lie in [0, 1]",
-        "test of given: its float64 numbers, 0 to 200, are read as intensities from 0 to 255",
-    )
+    np.testing.assert_array_equal(data.train.images[..., 0], np.round(pictures(dtype=dtype, high=high) * factor))
+    np.testing.assert_array_equal(data.test.images[..., 0], np.round(pictures(4, dtype, high) * factor))
+    assert data.notes == (f"train of given: {note}", f"test of given: {note}")
+
+
+def test_one_range_is_decided_over_all_splits(enter):
+    black = (np.zeros((4, 4, 4)), np.arange(4) % 2)
+    enter(lambda: cnn.Arrays(split(dtype=float, high=200), black))
+    assert load().test.images.max() == 0
+    enter(lambda: cnn.Arrays(split(dtype=float, high=1), split(4, dtype=float, high=200)))
+    with pytest.raises(DataError, match=r"train and test of given must lie in one range, .*, got 0 to 1 and 0 to 200"):
+        load()
+
+
+def test_bytes_that_may_be_shares_are_told(enter):
+    enter(lambda: cnn.Arrays(split(high=1), split(4)))
+    assert load().notes == ("train of given: no number is above 1, and bytes are read as intensities from 0 to 255",)
+
+
+def test_there_may_be_no_test_split(enter):
+    enter(lambda: cnn.Arrays(split()))
+    assert (len(load().train), len(load().valid), len(load().test)) == (6, 2, 0)
 
 
 def test_names_as_labels_are_the_classes_and_a_validation_split_is_taken(enter):
@@ -116,6 +140,59 @@ WRONG = {
         lambda: cnn.Arrays((np.full((8, 4, 4), np.nan), split()[1]), split()),
         r"images must be finite numbers, got float64",
     ),
+    "pictures of several sizes": (
+        lambda: cnn.Arrays(([np.zeros((4, 4)), np.zeros((3, 4))], np.arange(2)), split()),
+        r"train of given: images must be one array, got .*inhomogeneous",
+    ),
+    "objects": (
+        lambda: cnn.Arrays((np.array([None] * 8), np.arange(8)), split()),
+        r"train of given: images must be numbers of one type, got an array of Python objects. Return one array",
+    ),
+    "objects as labels": (
+        lambda: cnn.Arrays((pictures(), np.array([None] * 8)), split()),
+        r"train of given: labels must be numbers or names of one type, got an array of Python objects",
+    ),
+    "no numbers": (
+        lambda: cnn.Arrays((pictures() > 9, split()[1]), split()),
+        r"train of given: images must be finite numbers, got bool",
+    ),
+    "rows for labels": (
+        lambda: cnn.Arrays((pictures(), np.eye(8)), split()),
+        r"got shapes \(8, 4, 4, 1\) and \(8, 8\). Of a row of numbers for each label take labels.argmax\(1\)",
+    ),
+    "NaN labels": (
+        lambda: cnn.Arrays((pictures(), np.array([0, np.nan] * 4)), split()),
+        r"labels must be whole numbers or names, got float64, NaN in row 1 \(4 such rows\)",
+    ),
+    "names and numbers": (
+        lambda: cnn.Arrays((pictures(2), np.array(["a", "b"])), split()),
+        r"given has names as labels of train and numbers as those of test. Return labels of one kind",
+    ),
+    "more labels than names": (
+        lambda: cnn.Arrays((pictures(), np.arange(8) % 4), split(), class_names=("a", "c")),
+        r"labels of train of given must lie in 0..1, a number for each of 2 class names, got 2 in row 2 \(4 such rows",
+    ),
+    "a negative label": (
+        lambda: cnn.Arrays(split(), (pictures(), np.arange(8) % 2 - 1)),
+        r"labels of test of given must lie in 0..1, .* got -1 in row 0",
+    ),
+    "a label that is none": (
+        lambda: cnn.Arrays((pictures(), np.arange(8) * 10**9), split()),
+        r"labels of given must be below 1,000,000, got 7000000000",
+    ),
+    "a name twice": (
+        lambda: cnn.Arrays(split(), split(), class_names=("a", "a")),
+        r"class_names of given must have a name of its own for each class, got 'a' twice",
+    ),
+    "labels from 1": (
+        lambda: cnn.Arrays((pictures(), np.arange(8) % 2 + 1), (pictures(), np.ones(8, int))),
+        r"config.data.classes: the labels of given are 1 to 2 and are used as they are, which makes 3 classes",
+    ),
+    "no train": (lambda: cnn.Arrays(None, split()), r"train of given must be \(images, labels\), got NoneType"),
+    "no labels": (
+        lambda: cnn.Arrays((pictures(0), []), (pictures(0), [])),
+        r"given has no labels that are whole numbers or names",
+    ),
     "labels of a half": (
         lambda: cnn.Arrays((pictures(), np.arange(8) / 2), split()),
         r"train of given: labels must be whole numbers or names, got float64",
@@ -135,6 +212,49 @@ def test_what_is_no_pictures_and_labels_is_one_line(case, enter):
         load()
 
 
+def test_channels_that_come_first_are_told_where_they_belong(enter):
+    first = np.zeros((8, 3, 4, 4), np.uint8), np.arange(8) % 2
+    enter(lambda: cnn.Arrays(first, first))
+    with pytest.raises(DataError, match=r"train of given has its channels first, 3x4x4, got \(4, 4, 3\). Put them"):
+        load(image_shape=(4, 4, 3))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([b"cat", b"d\xc3\xb6g"] * 4),
+        np.array(["cat", "d\u00f6g"] * 4, dtype=object),
+        np.array([["cat"], ["d\u00f6g"]] * 4),
+        ["cat", "d\u00f6g"] * 4,
+    ],
+    ids=["bytes", "objects", "a column", "a list"],
+)
+def test_names_may_be_of_any_kind_of_text(labels, enter):
+    enter(lambda: cnn.Arrays((pictures(), labels), (pictures(), labels)))
+    assert load().class_names == ("cat", "d\u00f6g") and load().test.labels.tolist() == [0, 1] * 4
+
+
+def test_pictures_stream_and_come_of_the_size_wanted(enter):
+    enter(lambda: cnn.Arrays(split(dtype=float, high=1), split(4, dtype=float, high=0.5)))
+    for changes in ({}, {"image_shape": (6, 8, 1), "resize": "pad"}, {"image_shape": (3, 3, 1), "resize": "bicubic"}):
+        whole, streamed = load(**changes), load(**changes, loading="stream")
+        assert streamed.streams and streamed.identity == whole.identity
+        for name in ("train", "valid", "test"):
+            np.testing.assert_array_equal(getattr(streamed, name).images[:], getattr(whole, name).images)
+
+
+def test_names_that_a_source_has_itself_are_not_replaced_in_silence(enter):
+    enter(lambda: cnn.Arrays(split(), split(), class_names=("a", "b")))
+    data = load(class_names=("c", "d"))
+    assert data.class_names == ("a", "b")
+    assert data.notes == ("config.data.class_names: is not used, as given names its classes",)
+
+
+def test_the_identity_of_arrays_never_changes(enter):
+    enter(lambda: cnn.Arrays(split(), split(4), valid=split(2, dtype=np.float32, high=1)))
+    assert load().identity == "255244359ca5fd8fb94ee1a88d584540fc2844c2b9c125cc0c274aef66190910"
+
+
 def test_what_fails_in_it_names_its_place(enter):
     def broken():
         return undefined
@@ -145,7 +265,7 @@ def test_what_fails_in_it_names_its_place(enter):
 
 
 def test_a_name_without_its_source_is_refused_as_any_other():
-    with pytest.raises(ConfigError, match=r"config.data.name: must be digits, folder, lines or a TFDS name"):
+    with pytest.raises(ConfigError, match=r"must be arrays, csv, digits, .* or a TFDS name, got 'shad"):
         files.resolved({**SECTIONS, "data": json.loads(json.dumps(SECTIONS["data"]))})
 
 

@@ -97,7 +97,8 @@ def test_a_flag_may_add_a_name_that_the_layers_use():
         ("data.mean=grey", "config.data.mean: must be a finite number or a list of numbers, got 'grey'."),
         (
             "data.name=fashion-mnist",
-            "config.data.name: must be digits, folder, lines or a TFDS name, got 'fashion-mnist'. "
+            "config.data.name: must be arrays, csv, digits, folder, idx, lines, npz, parquet, tar or a TFDS name, got "
+            "'fashion-mnist'. "
             "Did you mean 'fashion_mnist'?",
         ),
         ("data.mean=(0,0)", "config.data.mean: must have 1 number or one for each of 1 channels, got 2."),
@@ -123,7 +124,7 @@ def test_a_wrong_field_is_named_with_what_would_be_right(override, message):
         ),
         ("train.clip=global_nrom(1)", "config.train.clip: unknown name 'global_nrom'. Did you mean 'global_norm'?"),
         ("train.stop=patience", "config.train.stop: patience needs evaluations: patience(evaluations)"),
-        ("data.augment=flip | blur", "config.data.augment: unknown name 'blur'. Known: random_crop, flip, "),
+        ("data.augment=flip | blurry", "config.data.augment: unknown name 'blurry'. Known: random_crop, flip, "),
         ("data.augment=flip | jitter", "config.data.augment: unknown name 'jitter'. Did you mean 'color_jitter'?"),
         ("model.layers=flatten | dens(10)", "config.model.layers: unknown name 'dens'. Did you mean 'dense'? Known:"),
         ("model.layers=flatten | dense(9)", "config.model.layers: ends in 9, expected 10 logits. End with dense(cla"),

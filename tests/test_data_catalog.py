@@ -16,7 +16,7 @@ from data_files import load_from
         ("fashion_mnits", r"config\.data\.name: unknown name, got 'fashion_mnits'\. Did you mean 'fashion_mnist'\?"),
         (
             "digit",
-            r"config\.data\.name: unknown name, got 'digit'\. Did you mean 'digits'\? Known: digits, folder, lines, ",
+            r"config\.data\.name: unknown name, got 'digit'\. Did you mean 'digits'\? Known: arrays, csv, digits, ",
         ),
         ("../mnist", r"config\.data\.name: unknown name, got '\.\./mnist'"),
         ("huggingface:mnist", r"config\.data\.name: unknown name, got 'huggingface:mnist'"),

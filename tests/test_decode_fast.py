@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from cnn.data.decode import BrokenPicture, collect_errors, decode_all, read_pict
 from cnn.data.encoded import EncodedPart
 from cnn.data.resize import FILTERS, RESIZES, SCALING, fit_images, fit_picture
 from cnn.data.types import DataError, DataSpec
+from cnn.runs import checkpoint_format
 from cnn.system.preemption import Preempted
 from cnn.train import checkpointer, experiment
+from test_resume import newest
 from test_stream_folder import SECTIONS, sections
 
 NEEDS_SIMPLEJPEG = pytest.mark.skipif(jpeg.simplejpeg is None, reason="simplejpeg is not installed")
@@ -324,6 +327,11 @@ def test_a_run_on_scaled_pictures_says_where_another_decoder_goes_on(tmp_path, f
     with pytest.raises(Preempted):
         experiment.run(values, tmp_path / "run")
     fault("")
+    path = newest(tmp_path / "run") / "meta" / "metadata"
+    content = json.loads(path.read_text())["content"]
+    assert content["numerics"].pop("pillow") == Image.__version__  # as earlier versions did not record it
+    path.write_text(json.dumps(checkpoint_format.seal(content)))
+    checkpoint_format.write_sums(newest(tmp_path / "run"))
     monkeypatch.setattr(decode, "decoder", lambda: "another 1.0")
     experiment.run(values, tmp_path / "run")
     assert f"reason jpeg {jpeg.decoder()} -> another 1.0\n" in capsys.readouterr().err

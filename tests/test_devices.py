@@ -18,7 +18,7 @@ from cnn.train import cpu_devices, experiment, init_from, load_init_from, step
 from cnn.train.state import StepConfig
 from runs import tiny
 
-EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+EIGHT = processes.devices(8)
 RUN = {"train__batch_size": "96", "train__epochs": "2"}
 
 
@@ -195,7 +195,7 @@ def test_halves_are_for_networks_with_batch_normalisation_several_threads_and_ev
         ({}, [2, 1]),
         ({"JAX_NUM_CPU_DEVICES": "1"}, [1, 1]),
         ({"JAX_NUM_CPU_DEVICES": "2"}, [2, 2]),
-        ({"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}, [4, 4]),
+        (processes.devices(4), [4, 4]),
     ],
 )
 def test_a_cpu_is_two_devices_for_who_gains_and_what_the_environment_says_for_everyone(environment, counts):

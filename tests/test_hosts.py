@@ -17,7 +17,7 @@ from cnn.train import init_from, load_init_from
 from processes import Running, events, flags, outcome, steps
 
 pytestmark = pytest.mark.slow
-FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+FOUR = processes.devices(4)
 RUN = flags(train__batch_size="96")
 INTERRUPTED, LOST, WRONG = 75, 74, 2
 

@@ -5,6 +5,7 @@ network, a loss, an optimizer, an augmentation, a metric and a schedule of one f
 """
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -128,11 +129,12 @@ def test_a_run_with_all_of_it_has_its_numbers_wherever_a_run_has_numbers(finishe
 def in_a_process(fault, workdir, *overrides):
     """Returns how a process ends that trains as `runs.train` does."""
     code = "import sys, runs; sys.exit(runs.train(*sys.argv[1:]))"
-    environment = processes.environment(fault, PYTHONPATH=str(TESTS.parent))
+    # Here XLA has started already; a test compares the bits of both.
+    here = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", ""), "PYTHONPATH": str(TESTS.parent)}
     return subprocess.run(
         [sys.executable, "-c", code, str(workdir), *overrides],
         cwd=TESTS,
-        env=environment,
+        env=processes.environment(fault, **here),
         capture_output=True,
         text=True,
     )

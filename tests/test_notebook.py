@@ -50,5 +50,8 @@ def test_every_cell_runs_in_order_and_shows_what_it_says():
     assert of("from cnn.report import hand_convolution")[0] == "array([[192, 144],\n       [255, 168]])"
     assert "6 trials, 6 finished" in of("space = ")[0]
     assert of("changes = ")[1].count("<img") == 3
+    accuracy, written = float(of("learning = ")[0].split()[2]), of("own.save_data")[0]
+    assert accuracy > 0.9 and written == "'shapes.npz'"
+    assert of("own.predict")[1].count("<img") == 6
     pictures = [html for _, html in shown if "<img" in html]
     assert len(pictures) >= 8 and all("alt=" in html for html in pictures)

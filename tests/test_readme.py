@@ -2,6 +2,7 @@
 
 import doctest
 import importlib.metadata
+import os
 import re
 import shlex
 import subprocess
@@ -46,9 +47,14 @@ def offline(arguments):
     return "summary" in arguments or not any(name in word for name in NEEDS_DATA for word in arguments)
 
 
-def python(arguments, folder):
+def python(arguments, folder, **changes):
+    """Returns how a command ends, with these changes of its environment."""
     return subprocess.run(
-        [sys.executable, REPOSITORY / arguments[0], *arguments[1:]], cwd=folder, capture_output=True, text=True
+        [sys.executable, REPOSITORY / arguments[0], *arguments[1:]],
+        cwd=folder,
+        env={**os.environ, **changes},
+        capture_output=True,
+        text=True,
     )
 
 
@@ -71,8 +77,10 @@ def test_the_tour_runs_as_it_stands(tmp_path):
         (tmp_path / name).write_text(code)
     commands = [arguments for arguments in TOUR if offline(arguments)]
     assert len(commands) >= 6
+    # Many commands need the same programs, compiled as users compile: each is compiled by the first alone.
+    once = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     for arguments in commands:
-        done = python(arguments, tmp_path)
+        done = python(arguments, tmp_path, **once)
         refused = "adma" in " ".join(arguments) or "--config.model.width=8" in arguments
         assert done.returncode == (2 if refused else 0), (arguments, done.stderr)
         assert "Traceback" not in done.stderr

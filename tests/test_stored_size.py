@@ -241,7 +241,7 @@ def test_another_strength_of_a_jitter_or_a_crop_compiles_nothing_new():
 
 
 @pytest.mark.slow(seconds=20)
-def test_a_run_in_memory_streamed_and_in_parts_draws_the_same_and_predicts_what_it_evaluates(folder, tmp_path, capsys):
+def test_a_run_in_memory_and_one_that_streams_are_the_same_and_predict_what_they_evaluate(folder, tmp_path, capsys):
     given = sections(folder)
     changes = ("train.epochs=2", "train.batch_size=12")
     for loading in ("memory", "stream"):

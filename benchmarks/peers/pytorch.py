@@ -1,4 +1,8 @@
-"""PyTorch as people write it: channels last, fused optimizer; `compile` in the description compiles it as well."""
+"""PyTorch as people write it: channels last, fused optimizer; `compile` in the description compiles it as well.
+
+On a GPU, if the description says `device`, float32 is computed by the matrix units as JAX does by default (TF32), and
+cuDNN looks for the fastest algorithm; with the `dtype` bfloat16 it is automatic mixed precision.
+"""
 
 import numpy as np
 import torch
@@ -49,7 +53,9 @@ def one(kind, options):
         return [SamePad(options["kernel"], options["strides"]), conv]
     if kind in ("max_pool", "avg_pool"):
         pool = nn.MaxPool2d if kind == "max_pool" else nn.AvgPool2d
-        return [pool(tuple(options["window"]), tuple(options["strides"]))]
+        # Of maps that a ReLU made, on which alone our networks pool with padding, no maximum is below its zeros.
+        pads = [SamePad(options["window"], options["strides"])] if options["padding"] == "same" else []
+        return [*pads, pool(tuple(options["window"]), tuple(options["strides"]))]
     if kind == "residual":
         return [Residual(chain(options["body"]), chain(options["shortcut"]))]
     simple = {
@@ -67,10 +73,15 @@ def one(kind, options):
 def build(spec):
     torch.set_num_threads(spec["threads"])
     torch.manual_seed(0)
+    device = torch.device(spec.get("device", "cpu"))
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
     images, labels = worker.examples(spec)
     images, labels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))), torch.from_numpy(labels)
-    network = chain(spec["layers"])
-    network(torch.zeros(2, *images.shape[1:]))
+    images, labels = images.to(device), labels.to(device)
+    network = chain(spec["layers"]).to(device)
+    network(torch.zeros(2, *images.shape[1:], device=device))
     network.to(memory_format=torch.channels_last)
     if spec["optimizer"] == "adam":
         optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused=True)
@@ -78,24 +89,34 @@ def build(spec):
         optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, nesterov=True, fused=True)
     forward = torch.compile(network) if spec.get("compile") else network
     loss_of, size = nn.CrossEntropyLoss(), spec["batch_size"]
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=spec.get("dtype") == "bfloat16")
 
     def batch(rows):
         return (images[rows].float() / 255).contiguous(memory_format=torch.channels_last)
 
+    def done():
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
     def train(count):
         network.train()
         for _ in range(count):
-            rows = torch.randint(len(labels), (size,))
+            rows = torch.randint(len(labels), (size,), device=device)
             optimizer.zero_grad(set_to_none=True)
-            loss_of(forward(batch(rows)), labels[rows]).backward()
+            with mixed:
+                loss = loss_of(forward(batch(rows)), labels[rows])
+            loss.backward()
             optimizer.step()
+        done()
 
     @torch.inference_mode()
     def evaluate(count):
         network.eval()
         for number in range(count):
             start = number * size % (len(labels) - size)
-            forward(batch(slice(start, start + size)))
+            with mixed:
+                forward(batch(slice(start, start + size)))
+        done()
 
     return {"train": train, "evaluate": evaluate}
 

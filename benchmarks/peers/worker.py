@@ -11,7 +11,8 @@ def serve(build):
 
     Args:
       build: called with the description of the network, the data and the batch; returns functions by name, each of
-        which makes so many steps and returns when the last one is done.
+        which makes so many steps and returns when the last one is done. The description may say how many `examples`
+        there are, and of how many steps the `first` round is.
     """
     answers, sys.stdout = sys.stdout, sys.stderr
 
@@ -20,7 +21,7 @@ def serve(build):
 
     spec = json.loads(sys.argv[1])
     functions = build(spec)
-    functions["train"](1)
+    functions["train"](spec.get("first", 1))
     say(first_step=time.time() - spec["started"])
     for line in sys.stdin:
         if line.strip() == "end":
@@ -37,7 +38,7 @@ def examples(spec):
     import numpy as np
 
     rng = np.random.default_rng(0)
-    count = max(10_000, 2 * spec["batch_size"])
+    count = spec.get("examples") or max(10_000, 2 * spec["batch_size"])
     images = rng.integers(0, 256, (count, *spec["image_shape"]), dtype=np.uint8)
     return images, rng.integers(0, spec["classes"], count)
 

@@ -12,6 +12,7 @@ from PIL import Image
 from cnn.api import notebook_html
 from cnn.config import files, sections
 from cnn.config.files import ConfigLike
+from cnn.data.arrays import Arrays
 from cnn.data.order import permutation
 from cnn.data.types import UNUSABLE, Dataset, Split, take_images
 from cnn.layers.base import show
@@ -30,14 +31,18 @@ Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 """The names of the columns, and the cells of each line."""
 
 
-def load_data(config: ConfigLike = "digits") -> "LoadedData":
+def load_data(config: ConfigLike = "digits", data: Arrays | None = None) -> "LoadedData":
     """Returns a config's pictures: `train`, `valid` and `test`, each with `images` (uint8) and `labels`.
+
+    Args:
+      config: a name, a file or a `ConfigDict`.
+      data: arrays in place of the data that it names, see `run`.
 
     Raises:
       ConfigError: lists everything that is wrong with the config.
       DataError: the data are missing or unlike the config.
     """
-    values = files.resolved(config)
+    values = files.resolved(config, data)
     return loaded(values.data, values.seed)
 
 

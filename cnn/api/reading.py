@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn.config import resolve
+from cnn.config import files, resolve
 from cnn.config.config import Config, ConfigError
 from cnn.data import user_images
+from cnn.data.arrays import Arrays
 from cnn.data.types import OtherClasses
 from cnn.data.user_images import UnreadableImage
 from cnn.report.run_files import EvaluationRecord
@@ -22,25 +23,30 @@ SPLITS = ("train", "valid", "test")
 WEIGHTS = ("last", "best", "ema")
 
 
-def read_run(workdir: Path, extensions: Sequence[str] = ()) -> Config:
+def read_run(workdir: Path, extensions: Sequence[str] = (), data: Arrays | None = None) -> Config:
     """Returns the config of a run, from its `config.json`; no config file is executed, and its extensions are.
 
     Args:
       workdir: the run's directory.
       extensions: files with the run's own code, where they are not what and where they were.
+      data: arrays in place of the data that the config names.
 
     Raises:
       ConfigError: the directory holds no run, its config is not valid, or its extensions are not what they were.
+      DataError: `data` are no `cnn.Arrays`.
     """
     saved = run_dir.read_config(workdir)
     code = recorded_code.to_import(workdir, saved, extensions)
     try:
-        return resolve.resolve({**saved, "extensions": code}, recorded=True)
+        raw = saved if data is None else files.with_arrays(saved, data)
+        return resolve.resolve({**raw, "extensions": code}, recorded=True)
     except ConfigError as error:
         raise ConfigError([f"{workdir / run_dir.CONFIG}: {problem}" for problem in error.problems]) from None
 
 
-def dataset(values: Config, workdir: Path, split: str, data_dir: str | None = None) -> "Dataset":
+def dataset(
+    values: Config, workdir: Path, split: str, data_dir: str | None = None, data_file: str | None = None
+) -> "Dataset":
     """Returns the data of a run, or others with the same classes, whose labels count them as the run does.
 
     Args:
@@ -48,6 +54,7 @@ def dataset(values: Config, workdir: Path, split: str, data_dir: str | None = No
       workdir: the run's directory.
       split: train, valid or test: the one that is wanted.
       data_dir: where the data are, if they have moved.
+      data_file: their file; of a run without one, an npz file.
 
     Raises:
       ConfigError: the split is empty.
@@ -56,8 +63,12 @@ def dataset(values: Config, workdir: Path, split: str, data_dir: str | None = No
     from cnn.train import preflight  # JAX takes seconds to import
 
     _one_of("split", split, SPLITS)
+    section = dataclasses.replace(values.data, data_dir=data_dir or values.data.data_dir)
+    if data_file:
+        name = section.name if section.file else "npz"
+        section = dataclasses.replace(section, name=name, file=data_file)
     try:
-        found = preflight.load_data(dataclasses.replace(values.data, data_dir=data_dir or values.data.data_dir))
+        found = preflight.load_data(section)
     except OtherClasses as error:
         recorded_data.check_classes(workdir, error.class_names)
         raise
@@ -87,7 +98,12 @@ def classifier(values: Config, workdir: Path, weights: str | None = None) -> "tu
 
 
 def evaluate(
-    values: Config, workdir: Path, split: str = "test", weights: str | None = None, data_dir: str | None = None
+    values: Config,
+    workdir: Path,
+    split: str = "test",
+    weights: str | None = None,
+    data_dir: str | None = None,
+    data_file: str | None = None,
 ) -> EvaluationRecord:
     """Evaluates a run on every example of a split, once; writes and returns what `evaluation-<split>.json` holds.
 
@@ -99,6 +115,7 @@ def evaluate(
       split: train, valid or test.
       weights: see `classifier`.
       data_dir: where the data are, if they have moved.
+      data_file: their file; of a run without one, an npz file.
 
     Raises:
       ConfigError: the split is empty, nothing is saved yet, or not these weights.
@@ -111,20 +128,20 @@ def evaluate(
     numerics.tell(values, workdir)
     weights = weights or values.eval.weights
     step, found = classifier(values, workdir, weights)
-    given = dataset(values, workdir, split, data_dir)
+    given = dataset(values, workdir, split, data_dir, data_file)
     record: Any = evaluate.evaluate_split(values, workdir, found, given, split, step=step, weights=weights)
     return record
 
 
 def predict_files(
-    values: Config, workdir: Path, files: Iterable[str], weights: str | None = None, invert: str = "auto"
+    values: Config, workdir: Path, pictures: Iterable[str], weights: str | None = None, invert: str = "auto"
 ) -> "Iterator[Prediction | UnreadableImage]":
     """Yields what a run's network makes of each picture, in order, and why where one cannot be read.
 
     Args:
       values: the run's config.
       workdir: the run's directory.
-      files: pictures, and folders of them.
+      pictures: files, and folders of them.
       weights: see `classifier`.
       invert: see `ImageSpec`.
 
@@ -135,7 +152,7 @@ def predict_files(
 
     spec = recorded_data.image_spec(workdir, values.data, _one_of("invert", invert, user_images.INVERT))
     _, found = classifier(values, workdir, weights)
-    return evaluate.predict(values, found, user_images.find_images(files), spec)
+    return evaluate.predict(values, found, user_images.find_images(pictures), spec)
 
 
 def _one_of(name: str, given: str, known: tuple[str, ...]) -> str:

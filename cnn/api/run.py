@@ -21,6 +21,7 @@ from cnn.api.results import Curve, Curves, ImageJourney, Maps, Predictions, Spli
 from cnn.config import files
 from cnn.config.config import Config, ConfigError, renamed
 from cnn.config.files import ConfigLike
+from cnn.data.arrays import Arrays
 from cnn.data.types import DataError
 from cnn.data.user_images import UnreadableImage
 from cnn.layers.base import Shape, show
@@ -70,7 +71,7 @@ def interruptible() -> Iterator[Preemption]:
             raise KeyboardInterrupt("interrupted and saved; the same call continues from there") from None
 
 
-def load(workdir: str | os.PathLike[str], extensions: str | Sequence[str] = ()) -> "Run":
+def load(workdir: str | os.PathLike[str], extensions: str | Sequence[str] = (), data: Arrays | None = None) -> "Run":
     """Opens a run, finished or not, from its directory; no config file is executed.
 
     What needs the network itself (its evaluation, predictions, journeys) imports the run's own extensions.
@@ -78,26 +79,27 @@ def load(workdir: str | os.PathLike[str], extensions: str | Sequence[str] = ()) 
     Args:
       workdir: the run's directory.
       extensions: files with the run's own code, where they are not what and where they were.
+      data: the arrays that it was trained with, or others to evaluate it on.
 
     Raises:
       ConfigError: the directory holds no run, or its config is not valid.
     """
-    return Run(Path(workdir), (extensions,) if isinstance(extensions, str) else extensions)
+    return Run(Path(workdir), (extensions,) if isinstance(extensions, str) else extensions, data)
 
 
 class Run:
     """A run that is on disk; what needs its parameters reads the newest checkpoint, or the one that is asked for."""
 
-    def __init__(self, workdir: Path, extensions: Sequence[str] = ()) -> None:
+    def __init__(self, workdir: Path, extensions: Sequence[str] = (), data: Arrays | None = None) -> None:
         """Opens the run in a directory; see `load`."""
         self.workdir = workdir
-        self._extensions = extensions
+        self._extensions, self._arrays = extensions, data
         self._recorded = run_files.read(workdir).config
 
     @cached_property
     def _values(self) -> Config:
         """The config with the run's own code, executed."""
-        return reading.read_run(self.workdir, self._extensions)
+        return reading.read_run(self.workdir, self._extensions, self._arrays)
 
     @property
     def config(self) -> ConfigDict:
@@ -183,20 +185,46 @@ class Run:
         """The pictures and labels that the run was made with; see `cnn.load_data`."""
         return recorded_data.in_order(self.workdir, loaded(self._values.data, self._values.seed))
 
-    def evaluate(self, split: str = "test", weights: str | None = None, data_dir: str | None = None) -> SplitEvaluation:
+    def save_data(self, path: str | os.PathLike[str] = "data.npz") -> Path:
+        """Writes the run's data into a file for the source `npz`, and returns its path.
+
+        Arrays that Python code handed over, and those of npz and IDX files, are the same data there: the run goes on
+        with the file (`--config.data.name=npz --config.data.file=data.npz`) and is evaluated on it (`eval
+        --data_file=data.npz`). Of other sources the pictures are written as the network gets them, which are other
+        data to a run, with the same numbers. Either way a validation split that is cut from train stays in train, from
+        which the same one is cut again.
+
+        Raises:
+          DataError: the data are missing or unlike the config, or a picture cannot be used.
+          OSError: the file cannot be written.
+        """
+        from cnn.data import datasets, npz  # reading takes what looking at a run does not
+
+        data, written = self._values.data, Path(path)
+        npz.write(written, datasets.read_source(data), data.stored_shape)
+        return written
+
+    def evaluate(
+        self,
+        split: str = "test",
+        weights: str | None = None,
+        data_dir: str | None = None,
+        data_file: str | None = None,
+    ) -> SplitEvaluation:
         """Evaluates every example of a split, once, as `main.py eval` does; writes the same files.
 
         Args:
           split: train, valid or test.
           weights: see `variables`.
           data_dir: where the data are, if they have moved.
+          data_file: their file; of a run without one, an npz file.
 
         Raises:
           ConfigError: the split is empty, nothing is saved yet, or not these weights.
           DataError: the data are missing or unlike the config.
         """
         with interruptible():
-            return SplitEvaluation(reading.evaluate(self._values, self.workdir, split, weights, data_dir))
+            return SplitEvaluation(reading.evaluate(self._values, self.workdir, split, weights, data_dir, data_file))
 
     def predict(self, pictures: Pictures, weights: str | None = None, invert: str = "auto") -> Predictions:
         """Returns what the network takes pictures for.
@@ -296,6 +324,7 @@ def run(
     config: ConfigLike = "digits",
     workdir: str | os.PathLike[str] | None = None,
     *,
+    data: Arrays | None = None,
     devices: int | None = None,
     on_record: OnRecord | None = None,
 ) -> Run:
@@ -307,6 +336,8 @@ def run(
     Args:
       config: a name, a file or a `ConfigDict`.
       workdir: the run's directory; `runs/<name>` for a config that has one.
+      data: arrays in place of the data that the config names, whose `data.name` becomes "arrays"; of a config without
+        a section `data` they are described, too.
       devices: how many share each batch; `None` for as many as `main.py` takes.
       on_record: called with a dict for each record as it is made, see `cnn.runs.records.OnRecord`; a finished
         run makes none. `cnn.trackers` has some.
@@ -320,12 +351,12 @@ def run(
       OSError: the disk is full, or the directory cannot be written.
       KeyboardInterrupt: a signal asked to stop, and what was done is saved.
     """
-    values, folder = files.resolved(config), _folder(config, workdir)
+    values, folder = files.resolved(config, data), _folder(config, workdir)
     from cnn.train import experiment
 
     with interruptible() as interruption:
         experiment.run_on(values, folder, devices, interruption, on_record)
-    return load(folder)
+    return load(folder, data=data)
 
 
 def _folder(config: ConfigLike, workdir: str | os.PathLike[str] | None) -> Path:

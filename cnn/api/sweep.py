@@ -12,6 +12,7 @@ from cnn.api.run import Run, load
 from cnn.config import files
 from cnn.config.files import ConfigLike
 from cnn.config.problems import Typed
+from cnn.data.arrays import Arrays
 from cnn.fields import to_text
 from cnn.report import escape
 from cnn.runs import run_dir
@@ -27,9 +28,10 @@ BASE = ".config.json"
 class Sweep:
     """A sweep that ran: its ranking, and its trials, each of which is a run."""
 
-    def __init__(self, workdir: Path, record: Mapping[str, Any]) -> None:
-        """Takes what `sweep.json` holds."""
+    def __init__(self, workdir: Path, record: Mapping[str, Any], data: Arrays | None = None) -> None:
+        """Takes what `sweep.json` holds, and the arrays that the trials were trained with, where there were some."""
         self.workdir, self.record = workdir, record
+        self._data = data
 
     def __len__(self) -> int:
         return len(self.record["trials"])
@@ -40,7 +42,7 @@ class Sweep:
         Raises:
           ConfigError: it has not begun.
         """
-        return load(self.workdir / self.record["trials"][number]["folder"])
+        return load(self.workdir / self.record["trials"][number]["folder"], data=self._data)
 
     @property
     def best(self) -> Run | None:
@@ -73,6 +75,7 @@ def run_sweep(
     space: str | Mapping[str, Any],
     workdir: str | os.PathLike[str],
     *,
+    data: Arrays | None = None,
     storage: str = "",
     on_record: OnRecord | None = None,
     **options: Any,
@@ -84,6 +87,7 @@ def run_sweep(
       space: as in a sweep's file, `{"optimizer.learning_rate": [1e-3, 1e-2], "seed": [0, 1]}`; or in one line, as
         after `--grid`.
       workdir: the sweep's directory; every trial is a run below it.
+      data: arrays in place of the data that the config names, as of `cnn.run`.
       storage: of the database for several machines; SQLite in the directory where there is none.
       on_record: as of `cnn.run`; every record has the name of its trial's folder, too, as `trial`. One call at a
         time, of trials in turns.
@@ -97,8 +101,10 @@ def run_sweep(
       KeyboardInterrupt: a signal asked to stop; the same call continues.
     """
     base, folder = files.sections(config), Path(workdir)
-    named = isinstance(config, (str, os.PathLike))
-    typed = _near(files.path_of(config)) if isinstance(config, (str, os.PathLike)) else str(folder / BASE)
+    if data is not None:
+        base = files.with_arrays(base, data)
+    named = data is None and isinstance(config, (str, os.PathLike))
+    typed = _near(files.path_of(config)) if named else str(folder / BASE)  # type: ignore[arg-type]
     problems = [COPIES] if options.get("workers", 1) != 1 else []
     declared = space_parser.read_grid(space, problems) if isinstance(space, str) else space
     written = {name: Typed(to_text(value)) for name, value in options.items()}
@@ -112,7 +118,7 @@ def run_sweep(
         if not named:
             folder.mkdir(parents=True, exist_ok=True)
             run_dir.write(folder / BASE, json.dumps(base, indent=2).encode())
-        return Sweep(folder, sweep_run.run(plan, folder, storage, interruption, on_record))
+        return Sweep(folder, sweep_run.run(plan, folder, storage, interruption, on_record), data)
 
 
 def _near(path: str) -> str:

@@ -24,7 +24,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command(
         "train, evaluate and write the run; again: continue it, or print its result",
-        ("workdir", "devices", "distributed", "tracker"),
+        ("workdir", "devices", "distributed", "tracker", "profile"),
         True,
     ),
     "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True, only_prints=True),
@@ -43,13 +43,13 @@ COMMANDS = {
     ),
     "eval": Command(
         "evaluate a run's checkpoint on every example of a split",
-        ("workdir", "split", "weights", "data_dir", "extensions"),
+        ("workdir", "split", "weights", "data_dir", "data_file", "extensions"),
         False,
     ),
     "report": Command("write the page of a run or a sweep again, report.html, from its files", ("workdir",), False),
     "explain": Command(
         "follow images through a run's network, check every number, and write the run's page with their journeys",
-        ("workdir", "choose", "images", "split", "weights", "max_mb", "invert", "data_dir", "extensions"),
+        ("workdir", "choose", "images", "split", "weights", "max_mb", "invert", "data_dir", "data_file", "extensions"),
         False,
         words="[PICTURE_OR_FOLDER...]",
     ),
@@ -112,7 +112,11 @@ FLAGS = {
     "distributed": "HOW  off (default), auto (Slurm, Open MPI, TPU), or HOST:PORT,N,I for process I of N",
     "tracker": "NAME     mlflow or wandb: record there, too; their own variables, such as MLFLOW_TRACKING_URI and "
     "WANDB_MODE, say where",
+    "profile": "STEPS    make so many steps under JAX's profiler and print where their time goes, layer by layer; the "
+    "trace goes to profile/ in the run's directory, and nothing else is written",
     "data_dir": "DIR     where the data are, if they have moved",
+    "data_file": "FILE   their file, if it has moved; of a run whose data have no file, such as arrays of Python, "
+    "an npz file",
     "extensions": "FILES the run's own code, where it is not what and where it was: its copy in runs/NAME/code, say",
     "sheet": "FILE       draw some training pictures of each class into this PNG file, as the network sees them",
     "columns": "N        how many pictures of each class the sheet shows (default 10)",

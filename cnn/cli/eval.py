@@ -20,9 +20,9 @@ def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
       ConfigError: the split is empty, nothing is saved yet, or not these weights.
       DataError: the data are missing or unlike the config, or their classes have other names than the run's.
     """
-    split = flags.get("split", "test")
+    split, moved = flags.get("split", "test"), (flags.get("data_dir"), flags.get("data_file"))
     with Preemption():
-        record = reading.evaluate(config, workdir, split, flags.get("weights"), flags.get("data_dir"))
+        record = reading.evaluate(config, workdir, split, flags.get("weights"), *moved)
     print(f"{plain(str(workdir))} at step {record['step']:,}, {record['weights']} weights")
     if recorded_data.is_other(workdir, record["data"]):
         from cnn import evaluate

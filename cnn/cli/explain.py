@@ -52,7 +52,7 @@ def _checked(values: Config, flags: Mapping[str, str], words: Sequence[str]) -> 
     most = packing.HARD_STOP / packing.MEGABYTE
     if not 1 <= largest <= most:
         problems.append(f"--max_mb: must be a number of megabytes from 1 to {most:g}, got {text!r}")
-    for name in ("choose", "split", "data_dir", "images"):
+    for name in ("choose", "split", "data_dir", "data_file", "images"):
         if words and name in flags:
             problems.append(f"--{name}: is given with pictures of your own. Leave one or the other out")
     if words and values.data.image_shape[2] not in (1, 3):
@@ -79,7 +79,7 @@ def _follow(
         journey_file.write(workdir / journey_file.JOURNEY, followed)
         return followed
     split = flags.get("split", "test")
-    dataset = reading.dataset(values, workdir, split, flags.get("data_dir"))
+    dataset = reading.dataset(values, workdir, split, flags.get("data_dir"), flags.get("data_file"))
     kind = flags.get("choose", "confused")
     return follow_split(values, workdir, classifier, dataset, split, about, kind=kind, count=count)
 

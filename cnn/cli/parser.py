@@ -201,8 +201,21 @@ def _placement_problems(flags: Mapping[str, str]) -> list[str]:
         many = multihost.parse(distributed) is not None
     except ValueError as error:
         return [*found, f"--distributed: {error}"]
+    if "profile" in flags:
+        found += _profile_problems(flags, many)
     if many and devices != "all":
         found.append(f"--devices: many processes use all that they have, got {devices!r}. Leave it out")
+    return found
+
+
+def _profile_problems(flags: Mapping[str, str], many: bool) -> list[str]:
+    found, steps = [], flags["profile"]
+    if not (steps.isascii() and steps.isdecimal() and int(steps)):
+        found.append(f"--profile: must be a number of steps, got {steps!r}. Write --profile=20")
+    if many:
+        found.append("--profile: times one process, got --distributed as well. Leave one of them out")
+    if "tracker" in flags:
+        found.append("--profile: records nothing, got --tracker as well. Leave one of them out")
     return found
 
 

@@ -7,7 +7,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -23,6 +23,9 @@ from cnn.report.run_files import EvaluationRecord
 from cnn.runs.sweep_record import REPEATS, GroupRecord
 from cnn.system import redaction
 from cnn.system.text import plain
+
+if TYPE_CHECKING:
+    from cnn.train.profile import Part, Profile
 
 SHOWN_CLASSES = 20
 """The most classes whose confusion matrix is shown whole."""
@@ -65,6 +68,27 @@ def _line(row: Row) -> tuple[str, ...]:
         row.field.sees,
         "?" if not row.field.known else "" if jump is None else str(jump[0]) if jump[0] == jump[1] else show(jump),
     )
+
+
+def profile(found: "Profile") -> None:
+    """Prints where a step's time went, and where its trace is."""
+
+    def line(part: "Part") -> tuple[str, ...]:
+        name = part.name + (f" (with {', '.join(part.also)})" if part.also else "")
+        numbers = (f"{part.forward:.3f}", f"{part.backward:.3f}" if part.backward else "")
+        return name, *numbers, f"{100 * (part.forward + part.backward) / found.milliseconds:.1f} %"
+
+    header = ("", "forward ms", "backward ms", "of the step")
+    whole = (part for part in found.parts if part.forward or part.backward)
+    tables.table(header, [line(part) for part in whole], right=header[1:], title=1)
+    console = tables.console()
+    console.print(
+        f"{found.milliseconds:.3f} ms a step, the mean of {found.steps}; "
+        f"{1000 * found.batch_size / found.milliseconds:,.0f} images/s"
+    )
+    console.print("what XLA computes in one operation counts for the last layer in it; idle: nothing was computed")
+    place = plain(str(found.trace))
+    console.print(f"the trace is in {place}: *.trace.json.gz for https://ui.perfetto.dev, *.xplane.pb for TensorBoard")
 
 
 def evaluation(record: EvaluationRecord) -> None:

@@ -15,7 +15,9 @@ from cnn.train import init_from, memory_estimate
 
 
 def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
-    """Trains, evaluates and prints the result."""
+    """Trains, evaluates and prints the result; with `--profile` only says where a step's time goes."""
+    if "profile" in flags:
+        return _profile(config, workdir, flags)
     members, on_record = parser.members(flags), parser.tracker(flags)
     if members is None:
         _announce(config, workdir)
@@ -23,6 +25,14 @@ def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
         if members is not None:
             multihost.from_leader(lambda: _announce(config, workdir))
         return _train(config, workdir, flags, on_record)
+
+
+def _profile(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
+    from cnn.train import profile  # JAX takes a second to import
+
+    steps = int(flags["profile"])
+    printing.profile(profile.profile(config, workdir / run_dir.PROFILE, steps, parser.devices(flags)))
+    return 0
 
 
 def _announce(config: Config, workdir: Path) -> None:

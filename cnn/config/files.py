@@ -13,6 +13,9 @@ from ml_collections import ConfigDict
 from cnn.config import config as fields_of
 from cnn.config import extensions, resolve
 from cnn.config.config import Config, ConfigError, Override
+from cnn.data import sources
+from cnn.data.arrays import Arrays
+from cnn.data.types import DataError
 from cnn.fields import did_you_mean, to_text
 from cnn.registry import ExtensionError
 
@@ -62,13 +65,35 @@ def _paths(changes: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield prefix + name, value
 
 
-def resolved(config: ConfigLike) -> Config:
+def resolved(config: ConfigLike, data: Arrays | None = None) -> Config:
     """Returns the checked values of a config.
+
+    Args:
+      config: the config.
+      data: arrays that are its data, see `with_arrays`.
 
     Raises:
       ConfigError: lists everything that is wrong with it.
+      DataError: the arrays are no pictures and labels.
     """
-    return _resolved(sections(config), {})
+    raw = sections(config)
+    return _resolved(raw if data is None else with_arrays(raw, data), {})
+
+
+def with_arrays(raw: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
+    """Returns the sections of a config whose data are arrays at hand: `data.name` is "arrays", and carries them.
+
+    Where there is no section `data`, the shape and the number of classes are those of the arrays.
+
+    Raises:
+      DataError: they are no `cnn.Arrays`; or there is no such section, and they are no pictures and labels.
+    """
+    if not isinstance(arrays, Arrays):
+        raise DataError(f"data: must be cnn.Arrays(train=(images, labels), ...), got {type(arrays).__name__}.")
+    section = raw.get("data") or arrays.shape_and_classes("cnn.Arrays")
+    if not isinstance(section, Mapping):
+        return dict(raw)
+    return {**raw, "data": {**section, "name": sources.handed_over(arrays)}}
 
 
 def _resolved(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:

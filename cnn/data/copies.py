@@ -17,8 +17,13 @@ class Contents(NamedTuple):
     title: Callable[[int], str]
 
 
-def note(splits: Mapping[str, Contents]) -> Sequence[str]:
-    """Returns one line for all pictures of a split whose bytes are those of one of an earlier split; none of none."""
+def note(splits: Mapping[str, Contents], field: str) -> Sequence[str]:
+    """Returns one line for all pictures of a split whose bytes are those of one of an earlier split; none of none.
+
+    Args:
+      splits: in the order in which they are compared.
+      field: the field of the config that the line names.
+    """
     seen: dict[int, str] = {}
     copies: list[tuple[str, str]] = []
     for name, (hashes, title) in splits.items():
@@ -34,7 +39,7 @@ def note(splits: Mapping[str, Contents]) -> Sequence[str]:
     pairs = ", ".join(" = ".join(pair) for pair in copies[:SHOWN])
     more = f" and {len(copies) - SHOWN} more" if len(copies) > SHOWN else ""
     return (
-        f"config.data.data_dir: {len(copies)} {'picture is' if len(copies) == 1 else 'pictures are'} in two "
+        f"{field}: {len(copies)} {'picture is' if len(copies) == 1 else 'pictures are'} in two "
         f"splits, byte for byte: {pairs}{more}. Accuracy counts them.",
     )
 

@@ -17,8 +17,8 @@ from cnn.data.bad_examples import BadExamples
 from cnn.data.parts import into_memory, on_demand, parts_of, should_stream
 from cnn.data.types import DataError, Dataset, DataSpec, OtherClasses, Part, Source, Split
 
-BROKEN = "config.data.data_dir"
-"""The field that a refusal of broken pictures names."""
+BROKEN = ("config.data.data_dir", "config.data.file")
+"""The fields that a refusal of broken pictures names."""
 
 
 def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
@@ -54,7 +54,7 @@ def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
         class_names=source.class_names,
         identity=_identity(source, data),
         bad_examples=bad_examples,
-        notes=(*source.notes, *cut.notes, *copies.note(_contents(parts, source, data, cut))),
+        notes=(*source.notes, *cut.notes, *copies.note(_contents(parts, source, data, cut), BROKEN[bool(data.file)])),
         stored_train=None if data.stored_shape == data.image_shape else stored_train,
     )
 
@@ -68,9 +68,18 @@ def identity(data: DataSpec) -> str | None:
     return _identity(_read(data), data) if sources.at_hand(data) else None
 
 
+def read_source(data: DataSpec) -> Source:
+    """Returns the source, its pictures fitted to the size at which they are held.
+
+    Raises:
+      DataError: if the data are missing, broken, or unlike what the config says.
+    """
+    return sources.read(dataclasses.replace(data, image_shape=data.stored_shape, stored_size=()))
+
+
 def _read(data: DataSpec) -> Source:
-    """Returns what the config uses of the source, its pictures fitted to the size at which they are held."""
-    return splits.chosen(sources.read(dataclasses.replace(data, image_shape=data.stored_shape, stored_size=())), data)
+    """Returns what the config uses of the source."""
+    return splits.chosen(read_source(data), data)
 
 
 def _identity(source: Source, data: DataSpec) -> str:
@@ -143,7 +152,8 @@ def _loaded(
             loaded.append(load_part(part, shape, bad_examples))
         except DataError as error:
             found.append(error)
-    if len(found) > 1 and str(found[0]).partition(":")[0] == str(found[1]).partition(":")[0] == BROKEN:
+    fields = {str(error).partition(":")[0] for error in found}
+    if len(found) > 1 and any(fields == {field} for field in BROKEN):
         raise DataError("\n".join(map(str, found)))
     if found:
         raise found[0]

@@ -74,7 +74,7 @@ class Listing:
         for name, spelled, files in zip(self.class_names, self.folders, self.files, strict=True):
             folder = os.path.join(self.folder, spelled)
             for file in files:
-                yield f"{name}/{file}", _size(os.path.join(folder, file))
+                yield f"{name}/{file}", file_size(os.path.join(folder, file))
 
 
 def fingerprint(listings: Sequence[Listing]) -> tuple[str, list[np.ndarray]]:
@@ -98,7 +98,7 @@ def fingerprint(listings: Sequence[Listing]) -> tuple[str, list[np.ndarray]]:
         hashes = np.zeros(len(listing), np.int64)
         for row in rows:
             path = listing.path(int(row))
-            if _size(path) >= 0:
+            if file_size(path) >= 0:
                 with open(path, "rb") as file:
                     content = hashlib.file_digest(file, "sha256").digest()
                 digest.update(content)
@@ -107,7 +107,8 @@ def fingerprint(listings: Sequence[Listing]) -> tuple[str, list[np.ndarray]]:
     return digest.hexdigest(), contents
 
 
-def _size(path: str) -> int:
+def file_size(path: str) -> int:
+    """Returns the bytes of a file, -1 for what is no regular file that may be read."""
     # Opening a pipe would wait for ever, and a device may never end.
     try:
         status = os.stat(path)

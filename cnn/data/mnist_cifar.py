@@ -4,7 +4,6 @@ They are looked for in a folder where the user put them, or fetched from the net
 knows. Nothing is unpickled, and no more is decompressed than a file's header announces and a sane dataset holds.
 """
 
-import gzip
 import hashlib
 import http.client
 import math
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn.data.idx import DamagedIdx, read_idx
 from cnn.data.types import DataError, Split
 
 TIMEOUT_SECONDS = 30
@@ -152,39 +152,21 @@ def read_mnist(files: Mapping[str, Path]) -> tuple[dict[str, Split], tuple[str, 
 
     Raises:
       DataError: if a file is damaged, or holds another number of labels than of pictures.
-
-    Source:
-      LeCun et al. 1998, http://yann.lecun.com/exdb/mnist, "The IDX file format".
     """
     splits = {}
     for part, (images_file, labels_file) in IDX_FILES.items():
-        images, labels = read_idx(files[images_file], 3), read_idx(files[labels_file], 1)
+        images, labels = _read_idx(files[images_file], 3), _read_idx(files[labels_file], 1)
         if len(images) != len(labels):
             raise _broken(files[labels_file], f"{len(labels)} labels for {len(images)} pictures")
         splits[part] = Split(images[..., None], labels.astype(np.int32))
     return splits, ()
 
 
-def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """Reads one gzipped IDX file of unsigned bytes.
-
-    Raises:
-      DataError: if it is no such file, or holds more or less than its header says.
-    """
+def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     try:
-        with gzip.open(path, "rb") as file:
-            if file.read(4) != bytes([0, 0, 8, dimensions]):
-                raise _broken(path, f"no IDX file of bytes in {dimensions} dimension(s)")
-            shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
-            count = math.prod(shape)
-            if count > MAX_BYTES:
-                raise _broken(path, f"a header that announces {count} bytes")
-            body = file.read(count + 1)
-    except BROKEN as error:
+        return read_idx(path, dimensions, most=MAX_BYTES)
+    except DamagedIdx as error:
         raise _broken(path, str(error)) from error
-    if len(body) != count:
-        raise _broken(path, f"{'more' if len(body) > count else 'fewer'} bytes than the {count} its header announces")
-    return np.frombuffer(body, dtype=np.uint8).reshape(shape)
 
 
 def read_cifar10(files: Mapping[str, Path]) -> tuple[dict[str, Split], tuple[str, ...]]:

@@ -79,6 +79,139 @@ class Folder:
         return folder.read(data_dir=data.data_dir, image_shape=data.image_shape, resize=data.resize, decode=data.decode)
 
 
+class OfFiles:
+    """A source that reads `config.data.file`."""
+
+    def at_hand(self, data: DataSpec) -> bool:
+        """Tells whether the data are there."""
+        from cnn.data import split_files
+
+        return split_files.any_of(data.file)
+
+
+@source
+class Csv(OfFiles):
+    """Tables of picture files and their labels, or of a row of pixels a picture: `config.data.file`."""
+
+    image: str = ""
+    """The column of file names; empty: one called image, file, filename, filepath, path, image_id, id or alike."""
+    label: str = ""
+    """The column of labels; empty: one called label, class, target, category, y or emotion."""
+    split: str = ""
+    """The column of splits; empty: one called split, subset, usage or fold, if there is any."""
+    suffix: str = ""
+    """What is added to names that do not end so, such as .jpg."""
+    folder: str = ""
+    """The folder of the pictures, within that of the table, or `data_dir`; {split} in it is the table's own word."""
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import csv_source
+        from cnn.data.csv_table import Columns
+
+        return csv_source.read(data, Columns(self.image, self.label, self.split, self.suffix, self.folder))
+
+
+@source
+class Parquet(OfFiles):
+    """Parquet files with an encoded picture and a label in each row, as Hugging Face has them: `config.data.file`."""
+
+    image: str = ""
+    """The column of pictures; empty: one called image or img, or the only one of bytes."""
+    label: str = ""
+    """The column of labels; empty: one called label, labels, fine_label, class, target, category or y."""
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import parquet
+
+        return parquet.read(data, image=self.image, label=self.label)
+
+
+@source
+class Tar(OfFiles):
+    """Tar files with pictures and their labels side by side, as WebDataset has them: `config.data.file`."""
+
+    label: str = ""
+    """The key of the label in the JSON beside each picture; empty: .cls, label, class or cls in .json, or .txt."""
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import tar
+
+        return tar.read(data, label=self.label)
+
+
+@source(name="arrays")
+class OfPython:
+    """Arrays that Python code hands over: `cnn.run(config, workdir, data=cnn.Arrays(...))`. Elsewhere they are not."""
+
+    of_numbers: ClassVar[bool] = True
+    """Whether the data's identity is that of their numbers and class names, whatever source has them."""
+
+    def at_hand(self, data: DataSpec) -> bool:
+        """Tells whether the data are there, or could only be fetched."""
+        del data
+        return False
+
+    def load(self, data: DataSpec) -> Source:
+        del data
+        raise DataError(
+            "config.data.name: these data live in Python, got 'arrays'. Hand them over by cnn.run(..., data=...) or "
+            'cnn.load(..., data=...), or write them there by run.save_data("data.npz") and name that file: '
+            "--config.data.name=npz --config.data.file=data.npz, after eval and explain --data_file=data.npz"
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HandedOver:
+    """What the source `arrays` is in a process that has them."""
+
+    arrays: Arrays
+
+    of_numbers: ClassVar[bool] = True
+
+    def load(self, data: DataSpec) -> Source:
+        return self.arrays.as_source("cnn.Arrays", data, field="data", give="Give")
+
+
+@source
+class Npz:
+    """A file of NumPy's: `file` holds x_train, y_train, x_test, y_test, ..., or train_images, train_labels, ..."""
+
+    of_numbers: ClassVar[bool] = True
+
+    def at_hand(self, data: DataSpec) -> bool:
+        """Tells whether the data are there, or could only be fetched."""
+        from cnn.data import npz
+
+        return bool(npz.files_of(data))
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import npz
+
+        return npz.read(data)
+
+
+@source
+class Idx:
+    """MNIST's four files, `train-images-idx3-ubyte` and so on, gzipped or not, in the folder that `file` names.
+
+    Source:
+      LeCun et al. 1998, http://yann.lecun.com/exdb/mnist, "The IDX file format".
+    """
+
+    of_numbers: ClassVar[bool] = True
+
+    def at_hand(self, data: DataSpec) -> bool:
+        """Tells whether the data are there, or could only be fetched."""
+        from cnn.data import idx
+
+        return idx.folder_of(data).is_dir()
+
+    def load(self, data: DataSpec) -> Source:
+        from cnn.data import idx
+
+        return idx.read(data)
+
+
 @dataclasses.dataclass(frozen=True)
 class Tfds:
     """A dataset of TFDS. It has no entry of its own: any name that no source has is looked for there."""
@@ -120,6 +253,18 @@ def pinned(name: str) -> SourceName:
     made = SourceName(name)
     made.record = parse(name)
     return made
+
+
+def handed_over(arrays: Arrays) -> SourceName:
+    """Returns the name of the source `arrays`, which carries them."""
+    made = SourceName("arrays")
+    made.record = HandedOver(arrays)
+    return made
+
+
+def are_handed_over(name: str) -> bool:
+    """Tells whether the name of a source carries the arrays that it stands for."""
+    return kind_of(name) is HandedOver
 
 
 def kind_of(name: str) -> type | None:
@@ -164,6 +309,11 @@ def at_hand(data: DataSpec) -> bool:
     """Tells whether the data can be read now, without fetching or preparing them."""
     record = _record(data.name)
     return record.at_hand(data) if hasattr(record, "at_hand") else True
+
+
+def of_numbers(name: str) -> bool:
+    """Tells whether data are known by their numbers and class names alone, so that several sources may have them."""
+    return getattr(kind_of(name), "of_numbers", False)
 
 
 def never_changes(name: str) -> bool:

@@ -196,7 +196,9 @@ class _Chain(nn.Module):
 
             def compute_block(chain: "_Chain", x: jax.Array, block: Sequence[fusion.FusedOp] = block) -> jax.Array:
                 for op in block:
-                    x = chain.compute(op, x, call)
+                    # By this name a profile knows whose the compiled operations are; Flax's own names join with "/".
+                    with jax.named_scope(f"{call.prefix}{op.name}".replace("/", ".")):
+                        x = chain.compute(op, x, call)
                 return x
 
             x = (compute_block if self.remat == "none" else nn.remat(compute_block))(self, x)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn.config import config, resolve
+from cnn.data import sources
 
 CONFIG = "config.json"
 RUN = "run.json"
@@ -25,6 +26,7 @@ INIT = "init"
 CODE = "code"
 """A folder with copies of a run's own code, and in `run.json` what is known of it; see `recorded_code`."""
 BAD_PICTURES = "bad-pictures.json"
+PROFILE = "profile"
 HARMLESS = (
     "checkpoint.every",
     "report.page",
@@ -36,6 +38,10 @@ the extensions lie, whose content `recorded_code.check_same` compares.
 
 Going on without broken pictures changes nothing as long as there are none; roundings do, which is said aloud.
 """
+
+PROVED = ("data.name", "data.class_names")
+"""Fields that change nothing where the data are known by their numbers and class names before and after: whoever goes
+on with a run compares the identity of its data."""
 
 
 class BrokenFile(ValueError):
@@ -196,6 +202,10 @@ def completed(workdir: Path, saved: dict[str, Any]) -> dict[str, Any]:
         return config.renamed(saved)
 
 
+def _of_someone(name: str) -> bool:
+    return name[0] != "." and name != PROFILE
+
+
 def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, Any, Any]]:
     """Refuses a directory that holds another run, or files that are no run's.
 
@@ -207,12 +217,15 @@ def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, A
     """
     old = read_json(workdir / CONFIG)
     if old is None:
-        # A process killed in its first moment leaves no more than hidden files.
-        if workdir.exists() and (not workdir.is_dir() or any(path.name[0] != "." for path in workdir.iterdir())):
+        # A process killed in its first moment leaves no more than hidden files; a profile needs no run.
+        if workdir.exists() and (not workdir.is_dir() or any(_of_someone(path.name) for path in workdir.iterdir())):
             raise config.ConfigError([f"--workdir: {workdir} exists and holds no run. Use --workdir={free(workdir)}"])
         return []
-    changed = config.differences(completed(workdir, old), json.loads(values.json))
-    if any(path not in HARMLESS for path, _, _ in changed):
+    before = completed(workdir, old)
+    changed = config.differences(before, json.loads(values.json))
+    proved = all(sources.of_numbers(str(name)) for name in (before.get("data", {}).get("name"), values.data.name))
+    harmless = (*HARMLESS, *PROVED) if proved else HARMLESS
+    if any(path not in harmless for path, _, _ in changed):
         table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
         heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free(workdir)}"
         raise config.ConfigError(["\n".join([heading, *table])])

@@ -22,6 +22,7 @@ from cnn import fields
 from cnn.config import resolve
 from cnn.config.config import ALWAYS, RENAMED, Config, ConfigError, Override
 from cnn.config.problems import Problems, Section, Typed
+from cnn.data import sources
 from cnn.expression import ExpressionError, build_one, written
 from cnn.fields import to_text
 from cnn.metrics import METRICS
@@ -221,6 +222,7 @@ def make(base: Mapping[str, Any], asked: Asked) -> Plan:
 
     Raises:
       ConfigError: lists all that is wrong with the space, the options and the trials, each thing once.
+      DataError: arrays that were handed over are no pictures and labels, or unlike the config.
     """
     problems = list(asked.problems)
     options = read_options(asked.options, problems)
@@ -267,6 +269,10 @@ def _arranged(
     code |= {f"{name} {sha256}" for trial in trials for name, sha256 in python_code(trial.values).items()}
     if code:
         saved["code"] = sorted(code)
+    if sources.are_handed_over(trials[0].values.data.name):
+        from cnn.data import datasets  # it takes Pillow, and is needed here alone
+
+        saved["data"] = datasets.identity(trials[0].values.data)
     return dataclasses.replace(
         plan,
         options=options,

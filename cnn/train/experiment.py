@@ -97,12 +97,22 @@ def run_on(
     Raises:
       ConfigError: there are not as many devices, or what `run` says.
     """
+    count = device_count(values, devices)
+    return run(values, workdir, count, interruption=interruption, on_record=on_record)
+
+
+def device_count(values: Config, devices: int | None) -> int:
+    """Returns on how many devices a config trains: so many, or as many as `cpu_devices.count` says.
+
+    Raises:
+      ConfigError: there are not as many.
+    """
     if devices != 1:
         cpu_devices.prepare(values)
     available = jax.device_count()
     if devices is not None and not 1 <= devices <= available:
         raise ConfigError([f"--devices: there are {available}, got {devices}. Use at most those"])
-    return run(values, workdir, devices or cpu_devices.count(values), interruption=interruption, on_record=on_record)
+    return devices or cpu_devices.count(values)
 
 
 def run(

@@ -109,6 +109,7 @@ def _with(index: jax.Array, values: jax.Array, value: jax.Array) -> jax.Array:
     return jax.lax.dynamic_update_index_in_dim(values, value, index, 0)
 
 
+@jax.named_scope(step.DATA)
 def _taken(split: Examples, rows: Int[Array, " batch"], program: StepConfig) -> Examples:
     """Returns the rows of the split, each where the device is that computes it."""
     weights = None

@@ -30,6 +30,9 @@ from cnn.train.state import StepConfig, TrainState
 
 Metrics = dict[str, jax.Array]
 
+DATA, LOSS, OPTIMIZER = "data", "loss", "optimizer"
+"""What of a step is no layer's, by the names that its compiled operations bear: see `cnn.train.profile`."""
+
 
 class Gradient(NamedTuple):
     """What a batch says: the mean gradient of what is trained, the new batch statistics, and sums over its examples."""
@@ -59,29 +62,30 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     grads, batch_stats, loss, correct, weight = gradient_fn(program)(hyper, variables, *batch, key)
-    norm = optax.tree.norm(grads)
-    count = jnp.asarray(len(batch.labels), jnp.float32) if batch.weights is None else batch.weights.sum()
-    tx, learning_rate_fn = optimizers.make_tx(
-        hyper.optimizer,
-        hyper.schedule,
-        hyper.clip,
-        total_steps=program.total_steps,
-        steps_per_epoch=program.steps_per_epoch,
-    )
-    metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
-    if weight is not None:
-        metrics["weight"] = weight
-    metrics["learning_rate"] = learning_rate_fn(state.step)
-    trained = freeze.trained(state.params, program.frozen)
-    updates, opt_state = tx.update(grads, state.opt_state, trained)
-    trained = optax.apply_updates(trained, updates)
-    params = freeze.merged(trained, state.params)
+    with jax.named_scope(OPTIMIZER):
+        norm = optax.tree.norm(grads)
+        count = jnp.asarray(len(batch.labels), jnp.float32) if batch.weights is None else batch.weights.sum()
+        tx, learning_rate_fn = optimizers.make_tx(
+            hyper.optimizer,
+            hyper.schedule,
+            hyper.clip,
+            total_steps=program.total_steps,
+            steps_per_epoch=program.steps_per_epoch,
+        )
+        metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
+        if weight is not None:
+            metrics["weight"] = weight
+        metrics["learning_rate"] = learning_rate_fn(state.step)
+        trained = freeze.trained(state.params, program.frozen)
+        updates, opt_state = tx.update(grads, state.opt_state, trained)
+        trained = optax.apply_updates(trained, updates)
+        params = freeze.merged(trained, state.params)
 
-    fine = jnp.isfinite(loss) & jnp.isfinite(norm) & _finite((params, batch_stats)) & (state.bad_step < 0)
-    new = (params, batch_stats, opt_state, _averaged(state, trained))
-    old = (state.params, state.batch_stats, state.opt_state, state.average)
-    params, batch_stats, opt_state, average = jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, old)
-    bad_step = jnp.where((state.bad_step < 0) & ~fine, state.step, state.bad_step)
+        fine = jnp.isfinite(loss) & jnp.isfinite(norm) & _finite((params, batch_stats)) & (state.bad_step < 0)
+        new = (params, batch_stats, opt_state, _averaged(state, trained))
+        old = (state.params, state.batch_stats, state.opt_state, state.average)
+        params, batch_stats, opt_state, average = jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, old)
+        bad_step = jnp.where((state.bad_step < 0) & ~fine, state.step, state.bad_step)
     return TrainState(state.step + 1, params, batch_stats, opt_state, average, bad_step, state.key, hyper), metrics
 
 
@@ -117,13 +121,14 @@ def _device_gradient(
     """Computes on one device, with its share of the batch, what `gradient_fn` returns."""
     axis = sharding.AXIS if program.devices > 1 else None
     batch_rows = _batch_rows(len(images), program) if axis else all_rows(len(images))
-    images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
-    if hyper.augment or program.image_size:
-        images, labels = augment(
-            hyper.augment, images, labels, jax.random.fold_in(key, 0), batch_rows, size=program.image_size
-        )
-    weighs = None if isinstance(hyper.class_weights, tuple) else (labels * hyper.class_weights).sum(-1)
-    examples = classifier.standardise(images, hyper.mean, hyper.std), labels, batch_rows.rows, weights, weighs
+    with jax.named_scope(DATA):
+        images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
+        if hyper.augment or program.image_size:
+            images, labels = augment(
+                hyper.augment, images, labels, jax.random.fold_in(key, 0), batch_rows, size=program.image_size
+            )
+        weighs = None if isinstance(hyper.class_weights, tuple) else (labels * hyper.class_weights).sum(-1)
+        examples = classifier.standardise(images, hyper.mean, hyper.std), labels, batch_rows.rows, weights, weighs
     # Each device differentiates by its own copy, so that gradients are summed over devices once and not by each part.
     everything = _varying(variables["params"]) if axis else variables["params"]
     trained = freeze.trained(everything, program.frozen)
@@ -144,14 +149,16 @@ def _device_gradient(
             remat=program.remat,
             frozen_batch_norm=freeze.layers(everything, program.frozen),
         )
-        loss = blamed(hyper.loss, "train.loss", hyper.loss)
-        losses = loss(logits, optax.smooth_labels(labels, hyper.label_smoothing))
-        correct = logits.argmax(-1) == labels.argmax(-1)
-        if weights is not None:
-            losses, correct = losses * weights, correct * weights
-        if weighs is not None:
-            losses *= weighs
-        return losses.sum(), (batch_stats, correct.sum(dtype=jnp.float32))
+        with jax.named_scope(LOSS):
+            loss = blamed(hyper.loss, "train.loss", hyper.loss)
+            losses = loss(logits, optax.smooth_labels(labels, hyper.label_smoothing))
+            correct = logits.argmax(-1) == labels.argmax(-1)
+            if weights is not None:
+                losses, correct = losses * weights, correct * weights
+            if weighs is not None:
+                losses *= weighs
+            loss_sum, correct_sum = losses.sum(), correct.sum(dtype=jnp.float32)
+        return loss_sum, (batch_stats, correct_sum)
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
 

@@ -1,0 +1,324 @@
+"""Arrays, in memory or mapped from a file, brought to what every source gives; their numbers are the data's identity.
+
+Pictures become bytes, and of the size wanted, as they are read. So the same pictures are the same data, whether Python
+code, an npz or an IDX file has them, and whatever the type of their numbers.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from cnn.data.resize import check_fits, fit_images
+from cnn.data.types import DataError, DataSpec, OtherClasses, Source
+
+CHUNK_BYTES = 1 << 26
+"""What is looked at in one go."""
+MOST_CLASSES = 1_000_000
+
+
+class Whose(NamedTuple):
+    """Whose arrays these are: what an error calls them, the field that named them, and what the user does with them."""
+
+    name: str
+    field: str = "config.data.name"
+    give: str = "Return"
+
+    def wrong(self, message: str) -> DataError:
+        return DataError(f"{self.field}: {message}")
+
+
+class NumbersPart:
+    """Train, valid or test as numbers of any type."""
+
+    def __init__(self, name: str, whose: Whose, images: np.ndarray, labels: Int32[np.ndarray, " n"]) -> None:
+        self.name, self.what = name, f"{name} of {whose.name}"
+        self.shape: tuple[int, int, int, int] = images.shape
+        self.factor = 1
+        """What makes the numbers intensities from 0 to 255."""
+        self._images, self._labels = images, labels
+        self._data: DataSpec | None = None
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the numbers as they are kept."""
+        return self._images.dtype
+
+    def fitted_to(self, data: DataSpec) -> "NumbersPart":
+        """Returns the part, whose pictures are read as `data` wants them.
+
+        Raises:
+          DataError: they cannot be.
+        """
+        height, width, channels = data.image_shape
+        if self.shape[1:] == (channels, height, width) != (height, width, channels):
+            raise DataError(
+                f"config.data.image_shape: {self.what} has its channels first, {channels}x{height}x{width}, "
+                f"got {(height, width, channels)}. Put them last: images.transpose(0, 2, 3, 1)."
+            )
+        check_fits(self.shape[1:], image_shape=data.image_shape, resize=data.resize, what=self.what)
+        self._data = data
+        return self
+
+    def labels(self) -> Int32[np.ndarray, " n"]:
+        return self._labels
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Yields all numbers as they are kept, some pictures at a time."""
+        step = max(1, CHUNK_BYTES // max(1, int(np.prod(self.shape[1:])) * self.dtype.itemsize))
+        for start in range(0, len(self), step):
+            yield self._images[start : start + step]
+
+    def intensities(self) -> Iterator[UInt8[np.ndarray, "some h w c"]]:
+        """Yields all pictures as bytes, of their own size, some at a time."""
+        return map(self._bytes, self.chunks())
+
+    def read(self, rows: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, dict[int, DataError]]:
+        del threads
+        assert self._data is not None
+        shape, resize = self._data.image_shape, self._data.resize
+        images = fit_images(self._bytes(self._images[rows]), image_shape=shape, resize=resize, what=self.what)
+        return images, self._labels[rows], {}
+
+    def stored(self, row: int) -> None:
+        del row
+
+    def title(self, row: int) -> str:
+        return f"picture {row} of {self.name}"
+
+    def refusal(self, errors: dict[int, DataError]) -> DataError:
+        return next(iter(errors.values()))
+
+    def _bytes(self, numbers: np.ndarray) -> UInt8[np.ndarray, "some h w c"]:
+        return np.asarray(numbers) if self.dtype == np.uint8 else np.round(numbers * self.factor).astype(np.uint8)
+
+
+class Given(NamedTuple):
+    """What is read: images and labels of each split, and perhaps the names of the classes."""
+
+    train: Any
+    test: Any
+    valid: Any
+    class_names: Sequence[str] | None
+
+
+def read(given: Given, whose: Whose, data: DataSpec, further: Sequence[str] = ()) -> Source:
+    """Returns arrays as a source gives them; see `cnn.data.arrays.Arrays.as_source`.
+
+    Raises:
+      DataError: they are no pictures and labels, or not those that the config speaks of.
+    """
+    class_names, parts, notes = _examined(given, whose, data.class_names)
+    if given.class_names is not None and data.class_names not in ((), class_names):
+        notes.append(f"config.data.class_names: is not used, as {whose.name} names its classes")
+    _check_first_label(parts, class_names, whose, data)
+    total = hashlib.sha256()
+    for split, part in parts.items():
+        part.fitted_to(data)
+        total.update(f"{split} {part.shape}".encode())
+        for images in part.intensities():
+            total.update(np.ascontiguousarray(images).data)
+        total.update(f"{split} {part.labels().shape}".encode() + part.labels().tobytes())
+    test, valid = parts.get("test"), parts.get("valid")
+    return Source(parts["train"], test, class_names, f"arrays:{total.hexdigest()}", (*further, *notes), valid)
+
+
+def shape_and_classes(given: Given, whose: Whose) -> dict[str, Any]:
+    """Returns the fields of a config's section `data` that follow from the arrays: `image_shape` and `classes`.
+
+    Raises:
+      DataError: they are no pictures and labels.
+    """
+    class_names, parts, _ = _examined(given, whose, ())
+    return {"image_shape": parts["train"].shape[1:], "classes": len(class_names)}
+
+
+def note_held(size: int, name: str, data: DataSpec, remedy: str) -> Iterator[str]:
+    """Says of compressed pictures that should or might stream that they are held in memory.
+
+    Args:
+      size: their bytes, unpacked.
+      name: of their file.
+      data: whether they should stream.
+      remedy: how they would.
+    """
+    if data.loading == "stream" or (data.loading == "auto" and size > 4 * CHUNK_BYTES):
+        yield f"config.data.file: {name} is compressed, so its {size:,} bytes are held in memory. {remedy}"
+
+
+def _examined(
+    given: Given, whose: Whose, names: tuple[str, ...]
+) -> tuple[tuple[str, ...], dict[str, NumbersPart], list[str]]:
+    """Returns the names of the classes, the parts, whose numbers have a factor, and what the user should hear."""
+    # In this order they are hashed.
+    splits = {"train": given.train, "test": given.test, "valid": given.valid}
+    pairs = {split: _pair(split, pair, whose) for split, pair in splits.items() if pair is not None or split == "train"}
+    labels = {split: pair[1] for split, pair in pairs.items()}
+    class_names = _class_names(given.class_names, names, labels, whose)
+    parts = {
+        split: NumbersPart(split, whose, images, _indices(split, labels[split], class_names, whose))
+        for split, (images, _) in pairs.items()
+    }
+    return class_names, parts, _scaled(parts, whose)
+
+
+def _pair(split: str, pair: Any, whose: Whose) -> tuple[np.ndarray, np.ndarray]:
+    """Returns images with their channels, and labels: whole numbers, or names."""
+    what = f"{split} of {whose.name}"
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise whose.wrong(f"{what} must be (images, labels), got {type(pair).__name__}.")
+    images, labels = (_array(what, kind, each, whose) for kind, each in zip(("images", "labels"), pair, strict=True))
+    if images.ndim == 3:
+        images = images[..., None]
+    if labels.shape == (len(images), 1):  # as MedMNIST has them
+        labels = labels.reshape(-1)
+    if images.ndim != 4 or labels.shape != (len(images),):
+        one_hot = " Of a row of numbers for each label take labels.argmax(1)." if labels.ndim == 2 else ""
+        raise whose.wrong(
+            f"{what} must hold images [n, height, width, channels] and n labels, "
+            f"got shapes {images.shape} and {labels.shape}.{one_hot}"
+        )
+    if images.dtype.kind not in "iuf":
+        raise whose.wrong(f"{what}: images must be finite numbers, got {images.dtype}.")
+    return images, _kind_of_labels(what, labels, whose)
+
+
+def _array(what: str, kind: str, given: Any, whose: Whose) -> np.ndarray:
+    try:
+        array = given if isinstance(given, np.ndarray) else np.asarray(given)
+    except ValueError as error:  # a list of pictures of several sizes
+        raise whose.wrong(f"{what}: {kind} must be one array, got {' '.join(str(error).split())[:120]}.") from None
+    if array.dtype.hasobject and not (kind == "labels" and all(isinstance(label, str) for label in array.flat)):
+        raise whose.wrong(
+            f"{what}: {kind} must be numbers{' or names' * (kind == 'labels')} of one type, got an array of Python "
+            f"objects. {whose.give} one array of numbers, such as np.stack(list_of_pictures) of pictures of one size."
+        )
+    return array
+
+
+def _kind_of_labels(what: str, labels: np.ndarray, whose: Whose) -> np.ndarray:
+    if not len(labels):
+        return np.zeros(0, np.int32)
+    if labels.dtype.kind == "S":
+        return np.char.decode(labels, "utf-8")
+    if labels.dtype.kind in "UO":
+        return labels.astype(str)
+    if labels.dtype.kind not in "iu":
+        missing = np.flatnonzero(np.isnan(labels) if labels.dtype.kind == "f" else False)
+        nan = f", NaN in row {missing[0]} ({len(missing)} such rows)" if len(missing) else ""
+        raise whose.wrong(f"{what}: labels must be whole numbers or names, got {labels.dtype}{nan}.")
+    return labels
+
+
+def _class_names(
+    given: Sequence[str] | None, names: tuple[str, ...], labels: Mapping[str, np.ndarray], whose: Whose
+) -> tuple[str, ...]:
+    if given is not None or names:
+        found = tuple(map(str, given if given is not None else names))
+        if twice := [name for name in found if found.count(name) > 1]:
+            must = "must have a name of its own for each class"
+            if given is None:
+                raise DataError(f"config.data.class_names: {must}, got {twice[0]!r} twice.")
+            raise whose.wrong(f"class_names of {whose.name} {must}, got {twice[0]!r} twice.")
+        return found
+    some = {split: each for split, each in labels.items() if len(each)}
+    of_names = [split for split, each in some.items() if each.dtype.kind == "U"]
+    if of_names and len(of_names) < len(some):
+        other = next(split for split in some if split not in of_names)
+        raise whose.wrong(
+            f"{whose.name} has names as labels of {of_names[0]} and numbers as those of {other}. "
+            f"{whose.give} labels of one kind, or class_names."
+        )
+    if of_names:
+        return tuple(sorted({str(label) for each in some.values() for label in np.unique(each)}))
+    if not some:
+        raise whose.wrong(f"{whose.name} has no labels that are whole numbers or names. {whose.give} such labels.")
+    highest = max(int(each.max()) for each in some.values())
+    if highest >= MOST_CLASSES:
+        raise whose.wrong(f"labels of {whose.name} must be below {MOST_CLASSES:,}, got {highest}.")
+    return tuple(map(str, range(1 + highest)))
+
+
+def _indices(split: str, labels: np.ndarray, class_names: Sequence[str], whose: Whose) -> Int32[np.ndarray, " n"]:
+    """Returns the classes of the labels, as numbers."""
+    what = f"{split} of {whose.name}"
+    if labels.dtype.kind == "U":
+        index = {name: row for row, name in enumerate(class_names)}
+        known, inverse = np.unique(labels, return_inverse=True)
+        if unknown := [str(label) for label in known if str(label) not in index]:
+            raise whose.wrong(f"{what} has the label {unknown[0]!r}, which is none of its class_names.")
+        return np.array([index[str(label)] for label in known], np.int32)[inverse]
+    bad = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
+    if len(bad):
+        raise whose.wrong(
+            f"labels of {what} must lie in 0..{len(class_names) - 1}, a number for each of {len(class_names)} class "
+            f"names, got {labels[bad[0]]} in row {bad[0]} ({len(bad)} such rows)."
+        )
+    return labels.astype(np.int32)
+
+
+def _check_first_label(
+    parts: Mapping[str, NumbersPart], class_names: tuple[str, ...], whose: Whose, data: DataSpec
+) -> None:
+    """Says of labels that start above 0 why they are of one class more than they seem to be."""
+    classes = len(class_names)
+    lowest = min((int(part.labels().min()) for part in parts.values() if len(part)), default=0)
+    if lowest and data.classes != classes:
+        raise OtherClasses(
+            f"config.data.classes: the labels of {whose.name} are {lowest} to {classes - 1} and are used as they are, "
+            f"which makes {classes} classes, those below {lowest} without pictures, got {data.classes}. "
+            f"Set it to {classes}, or {whose.give.lower()} labels that start at 0.",
+            class_names,
+        )
+
+
+def _scaled(parts: Mapping[str, NumbersPart], whose: Whose) -> list[str]:
+    """Finds the factor of each part's numbers; returns how they were read, where they are no bytes.
+
+    Raises:
+      DataError: they are no intensities, or some parts shares and others intensities.
+    """
+    notes = []
+    ranges: dict[str, tuple[float, float]] = {}
+    for split, part in parts.items():
+        if part.dtype == np.uint8:
+            if len(part) and not any((chunk > 1).any() for chunk in part.chunks()):
+                notes.append(f"{part.what}: no number is above 1, and bytes are read as intensities from 0 to 255")
+            continue
+        low, high = ranges[split] = _range(part, whose)
+        shares = part.dtype.kind == "f" and high <= 1
+        part.factor = 255 if shares else 1
+        said = "shares of full intensity: they lie in [0, 1]" if shares else "intensities from 0 to 255"
+        notes.append(f"{part.what}: its {part.dtype} numbers, {low:g} to {high:g}, are read as {said}")
+    floats = [split for split in ranges if parts[split].dtype.kind == "f" and ranges[split][1] > 0]
+    factors = {parts[split].factor: split for split in floats}
+    if len(factors) > 1:
+        one, other = factors[255], factors[1]
+        raise whose.wrong(
+            f"{one} and {other} of {whose.name} must lie in one range, [0, 1] or 0..255, got "
+            f"{ranges[one][0]:g} to {ranges[one][1]:g} and {ranges[other][0]:g} to {ranges[other][1]:g}. "
+            f"{whose.give} all pictures in one, best as uint8."
+        )
+    return notes
+
+
+def _range(part: NumbersPart, whose: Whose) -> tuple[float, float]:
+    low, high = np.inf, -np.inf
+    for chunk in part.chunks():
+        if not np.isfinite(chunk).all():
+            raise whose.wrong(f"{part.what}: images must be finite numbers, got {part.dtype} with NaN or infinities.")
+        if chunk.size:
+            low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
+    if high < low:
+        return 0.0, 0.0
+    if low < 0 or high > 255:
+        raise whose.wrong(
+            f"{part.what}: images must lie in [0, 1] or in 0..255, got {low:g} to {high:g}. "
+            f"{whose.give} them before any standardisation; config.data.mean and std do that."
+        )
+    return low, high
