@@ -9,7 +9,8 @@ import cnn
 import runs
 from cnn.config import extensions, files
 from cnn.config.config import ConfigError
-from cnn.data import datasets
+from cnn.data import datasets, sources
+from cnn.data.sources import hashing
 from cnn.data.types import DataError, DataSpec
 from cnn.registry import SOURCES
 
@@ -243,6 +244,14 @@ def test_pictures_stream_and_come_of_the_size_wanted(enter):
         assert streamed.streams and streamed.identity == whole.identity
         for name in ("train", "valid", "test"):
             np.testing.assert_array_equal(getattr(streamed, name).images[:], getattr(whole, name).images)
+
+
+def test_equal_pictures_in_two_splits_are_told_of_arrays_that_python_hands_over(monkeypatch):
+    given = sources.handed_over(cnn.Arrays(split(), (pictures()[3:5], np.arange(2))))
+    (note,) = load(given).notes
+    assert note.startswith("data: 2 pictures are in two splits, byte for byte: picture 0 of test = picture 3 of train")
+    monkeypatch.setattr(hashing, "HASHED_WHOLE", 9)
+    assert load(given).notes == ()
 
 
 def test_names_that_a_source_has_itself_are_not_replaced_in_silence(enter):
