@@ -3,6 +3,8 @@
 A source only says where a row's picture is; that they are decoded, fitted and refused alike is this module's business.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np

@@ -3,6 +3,8 @@
 Pictures that cannot be used are refused, or listed and given no weight, as the config says.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 

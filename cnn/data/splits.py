@@ -4,6 +4,8 @@ Rows are chosen by fixed shuffles, class by class, so that runs of every seed sh
 then valid, and of what is left as many as `limit` says: test is the same for every fold, and both are for every limit.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence

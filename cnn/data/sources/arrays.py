@@ -4,6 +4,8 @@ Their numbers are the data's identity, so that the same pictures are the same da
 IDX file has them, and whatever the type of their numbers.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence

@@ -5,6 +5,8 @@ each number, or one column with all of them as text; such a file is read through
 begin, and the numbers are parsed when pictures are needed.
 """
 
+from __future__ import annotations
+
 import csv
 import hashlib
 import itertools

@@ -1,5 +1,7 @@
 """Tables as text: UTF-8, a header, cells between commas, semicolons or tabs; their columns, and rows by splits."""
 
+from __future__ import annotations
+
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,5 +1,7 @@
 """The 1,797 handwritten digits that scikit-learn carries: real data without a network."""
 
+from __future__ import annotations
+
 import hashlib
 import importlib.util
 from pathlib import Path

@@ -4,6 +4,8 @@ A folder is listed, a million files if need be, and hashed, so that a run knows 
 are read later. What was passed over or lacks is said in the source's notes.
 """
 
+from __future__ import annotations
+
 import hashlib
 import itertools
 import os

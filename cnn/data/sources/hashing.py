@@ -4,6 +4,8 @@ Of up to `HASHED_WHOLE` pictures the bytes of all are hashed; of more, those of 
 others without reading them.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import stat

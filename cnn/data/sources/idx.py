@@ -3,6 +3,8 @@
 A file that is not gzipped is mapped, so that large ones stream.
 """
 
+from __future__ import annotations
+
 import gzip
 import math
 import re

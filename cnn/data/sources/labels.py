@@ -1,5 +1,7 @@
 """The classes of labels that are written down, as names or as numbers; and rows that lack one."""
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,6 +4,8 @@ They are looked for in a folder where the user put them, or fetched from the net
 knows. Nothing is unpickled, and no more is decompressed than a file's header announces and a sane dataset holds.
 """
 
+from __future__ import annotations
+
 import hashlib
 import http.client
 import math

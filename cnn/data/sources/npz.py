@@ -4,6 +4,8 @@ What `numpy.savez` writes is mapped, so that large files stream; what `numpy.sav
 memory. Nothing is unpickled.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import zipfile

@@ -4,6 +4,8 @@ That is one file, a folder whose files bear the names of their splits, or a patt
 `{000..012}` for a range of numbers, and `*`, `?` and `[...]` for what they stand for in a shell.
 """
 
+from __future__ import annotations
+
 import glob
 import os
 import re

@@ -1,5 +1,7 @@
 """Made pictures with or without wide lines of one direction, drawn from raw random words: alike on every machine."""
 
+from __future__ import annotations
+
 import hashlib
 from typing import ClassVar
 

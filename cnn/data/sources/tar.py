@@ -3,6 +3,8 @@
 Reading the headers alone gives an index, the place of every picture; a picture's bytes are read as they are needed.
 """
 
+from __future__ import annotations
+
 import collections
 import gzip
 import hashlib

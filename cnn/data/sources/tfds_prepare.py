@@ -4,6 +4,8 @@ TFDS's own generators of these few need TensorFlow only to open files and to enc
 opens the files, Pillow encodes, and TFDS writes what it would have written, under a name that appears when all is done.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import io
