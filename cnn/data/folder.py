@@ -165,8 +165,9 @@ def _layout(root: Path) -> dict[str, str]:
     Where no folder has the name of a part, those that there are hold the classes of train.
 
     Raises:
-      DataError: valid has two folders.
+      DataError: there is no such folder, or valid has two.
     """
+    _entries(root)
     parts = {part: [name for name in names if (root / name).is_dir()] for part, names in NAMES.items()}
     if len(parts["valid"]) > 1:
         two = " and ".join(f"{name}/" for name in parts["valid"])

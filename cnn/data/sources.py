@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cnn.data.arrays import Arrays
 from cnn.data.types import DataError, DataSpec
 from cnn.expression import ExpressionError, build_one
-from cnn.registry import PACKAGE, SOURCES, FunctionForm, OfFunction, blamed, origin_of
+from cnn.registry import PACKAGE, SOURCES, FunctionForm, OfFunction, blamed, of_package, origin_of
 from cnn.registry import source as source
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Digits:
 
     of_the_software: ClassVar[bool] = True
     """Whether the data are part of the software, so that they never change."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Which of the fields that say where data lie, data_dir and file, the source reads."""
     validates: ClassVar[bool] = False
     """Whether there may be a validation split of their own."""
 
@@ -55,6 +57,7 @@ class Lines:
     direction: str = "vertical"
 
     of_the_software: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ()
     validates: ClassVar[bool] = False
 
     def load(self, data: DataSpec) -> Source:
@@ -66,6 +69,8 @@ class Lines:
 @source
 class Folder:
     """Pictures in folders: `data_dir`/train/<class>/ with test/ and valid/ beside it, or `data_dir`/<class>/ alone."""
+
+    reads: ClassVar[tuple[str, ...]] = ("data_dir",)
 
     def at_hand(self, data: DataSpec) -> bool:
         """Tells whether the data are there, or could only be fetched."""
@@ -81,6 +86,8 @@ class Folder:
 
 class OfFiles:
     """A source that reads `config.data.file`."""
+
+    reads: ClassVar[tuple[str, ...]] = ("file",)
 
     def at_hand(self, data: DataSpec) -> bool:
         """Tells whether the data are there."""
@@ -103,6 +110,8 @@ class Csv(OfFiles):
     """What is added to names that do not end so, such as .jpg."""
     folder: str = ""
     """The folder of the pictures, within that of the table, or `data_dir`; {split} in it is the table's own word."""
+
+    reads: ClassVar[tuple[str, ...]] = ("file", "data_dir")
 
     def load(self, data: DataSpec) -> Source:
         from cnn.data import csv_source
@@ -177,6 +186,7 @@ class Npz:
     """A file of NumPy's: `file` holds x_train, y_train, x_test, y_test, ..., or train_images, train_labels, ..."""
 
     of_numbers: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("file",)
 
     def at_hand(self, data: DataSpec) -> bool:
         """Tells whether the data are there, or could only be fetched."""
@@ -199,6 +209,7 @@ class Idx:
     """
 
     of_numbers: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("file",)
 
     def at_hand(self, data: DataSpec) -> bool:
         """Tells whether the data are there, or could only be fetched."""
@@ -217,6 +228,8 @@ class Tfds:
     """A dataset of TFDS. It has no entry of its own: any name that no source has is looked for there."""
 
     name: str
+
+    reads: ClassVar[tuple[str, ...]] = ("data_dir",)
 
     def at_hand(self, data: DataSpec) -> bool:
         from cnn.data import tfds_catalog
@@ -314,6 +327,21 @@ def at_hand(data: DataSpec) -> bool:
 def of_numbers(name: str) -> bool:
     """Tells whether data are known by their numbers and class names alone, so that several sources may have them."""
     return getattr(kind_of(name), "of_numbers", False)
+
+
+def unread(name: str, field: str) -> str:
+    """Returns why a source does not read a field that says where data lie, and what does; empty where it may read it.
+
+    A user's own source may read any, and arrays of Python take the place of data that may have had both.
+
+    Args:
+      name: of the source.
+      field: `data_dir` or `file`.
+    """
+    if field in getattr(kind_of(name) or Tfds, "reads", (field,)):
+        return ""
+    others = sorted(kind for kind, found in of_package(SOURCES).items() if field in getattr(found, "reads", ()))
+    return f"is not read by {name}, but by {', '.join([*others, 'TFDS'] if field in Tfds.reads else others)}"
 
 
 def never_changes(name: str) -> bool:
