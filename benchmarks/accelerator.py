@@ -36,21 +36,28 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "peers")]
 
-TOTAL = 465
+TOTAL = 470
 """Seconds of the whole, so that it ends within eight minutes."""
 SLOW = 600
-TESTS = ("test_accelerator.py", "test_layers.py", "test_losses.py", "test_optim.py", "test_evaluate.py")
-"""What checks numbers against closed forms and NumPy, and so holds on any device."""
-REHEARSED = ("test_accelerator.py::test_the_same_seed_gives_the_same_bits_twice",)
+NUMERIC = tuple(f"tests/test_{name}.py" for name in ("layers", "losses", "optim", "evaluate"))
+TESTS = (("tests/test_accelerator.py",), (*NUMERIC, "-m", "not slow"))
+"""What holds on any device, and what checks numbers against closed forms and NumPy."""
+REHEARSED = ("tests/test_accelerator.py::test_the_same_seed_gives_the_same_bits_twice",)
 EXACT = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
 """What makes a GPU compute the same bits again: sums in a fixed order, and no algorithm chosen by a race of them."""
 BATCHES = {"lesson": 1024, "cifar10": 1024, "resnet18": 256, "lenet5": 1024}
 """The networks, the ones that matter most first."""
 TINY = "conv(4, 3) | relu | max_pool(2) | flatten | dense(classes)"
+SHORT = """conv(2, 7, strides=2, padding="same", use_bias=False) | batch_norm(0.9, 1e-5) | relu |
+    max_pool(3, 2, padding="same") | residual(conv(2, 3, padding="same")) | global_avg_pool | dense(classes)"""
+"""What a rehearsal trains in their place: what compiles in no time."""
 DTYPES = ("float32", "bfloat16")
+WAVES = [[(one, dtype) for one in pair for dtype in DTYPES] for pair in (("lesson", "cifar10"), ("resnet18", "lenet5"))]
+"""What compiles at the same time, and is then measured one after another."""
 KILLS = 5
 ROUNDS = 5
-PEER = "PyTorch compiled"
+COMPILED, EAGER = "PyTorch compiled", "PyTorch"
+PYTHONS = {None: sys.executable, "torch": sys.executable}
 BACKEND, PEAKS = "ACCELERATOR_BACKEND", "ACCELERATOR_PEAKS"
 """Variables in which later sections find what the first one measured."""
 
@@ -67,7 +74,7 @@ SECTIONS = {
     "speed": Section("Training, images/s", 200),
     "dispatch": Section("One dispatch an epoch", 50),
     "seeds": Section("Many seeds as one program", 60),
-    "kills": Section("Killed and resumed", 110),
+    "kills": Section("Killed and resumed", 130),
     "profile": Section("Where a step's time goes", 60),
     "cifar10": Section("Time to 94 % on CIFAR-10", 120),
 }
@@ -119,14 +126,15 @@ def device(report, tiny):
         "bfloat16": ("bfloat16", jnp.bfloat16, None),
         "highest": ("float32, precision `highest`", jnp.float32, "highest"),
     }
-    # Of random numbers: of zeros, devices that spare power are faster.
+    # Of random numbers that stay as large as they are: of zeros, devices that spare power are faster.
+    scale = size**-0.5
     keys = jax.random.split(jax.random.key(0))
     for name, (words, dtype, precision) in ways.items():
         a, b = (jax.random.normal(key, (size, size), dtype) for key in keys)
 
         @functools.partial(jax.jit, static_argnames="precision")
         def products(a, b, precision):
-            return jax.lax.fori_loop(0, repeats, lambda _, b: jnp.matmul(a, b, precision=precision) / size, b)
+            return jax.lax.fori_loop(0, repeats, lambda _, b: jnp.matmul(a, b, precision=precision) * scale, b)
 
         run = functools.partial(products, a, b, precision)
         jax.block_until_ready(run())
@@ -143,11 +151,24 @@ def device(report, tiny):
 
 def tests(report, tiny):
     """Runs the tests that hold on any device, at the highest precision of products."""
-    chosen = [f"tests/{name}" for name in (REHEARSED if tiny else TESTS)]
+    report.say("With `JAX_DEFAULT_MATMUL_PRECISION=highest`:", "", passed=0, failed=[], skipped=0)
+    for chosen in (REHEARSED,) if tiny else TESTS:
+        passed, bad, skipped = outcomes(chosen, several=not tiny)
+        report.figures["failed"] += bad
+        report.say(
+            f"* `pytest {shlex.join(chosen)}`: {passed} passed, {len(bad)} failed, {skipped} skipped",
+            *(f"    * `{name}`: {said}" for name, said in bad.items()),
+            passed=report.figures["passed"] + passed,
+            skipped=report.figures["skipped"] + skipped,
+        )
+
+
+def outcomes(chosen, several):
+    """Runs pytest; returns how many tests passed, the first line of each that failed, and how many were skipped."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={results}", *chosen]
-        several = importlib.util.find_spec("xdist") is not None and not tiny
+        several = several and importlib.util.find_spec("xdist") is not None
         command += ["-n", "6"] if several else ["-p", "no:xdist", "-o", "addopts=--strict-markers"]
         environment = {**os.environ, "JAX_DEFAULT_MATMUL_PRECISION": "highest", "NPROC": "2"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -155,21 +176,13 @@ def tests(report, tiny):
             raise RuntimeError(f"pytest wrote no results: {(done.stdout + done.stderr)[-1500:]}")
         cases = list(xml.etree.ElementTree.parse(results).getroot().iter("testcase"))
     bad = {
-        f"{case.get('classname')}::{case.get('name')}": entry.get("message", "").splitlines()[:1]
+        f"{case.get('classname')}::{case.get('name')}": one_line(entry.get("message", ""))[:200]
         for case in cases
         for entry in case
         if entry.tag in ("failure", "error")
     }
     skipped = sum(entry.tag == "skipped" for case in cases for entry in case)
-    passed = len(cases) - len(bad) - skipped
-    report.say(
-        f"{passed} passed, {len(bad)} failed, {skipped} skipped of {', '.join(chosen)}, with "
-        "`JAX_DEFAULT_MATMUL_PRECISION=highest`.",
-        *(f"* `{name}`: {' '.join(message)[:200]}" for name, message in bad.items()),
-        passed=passed,
-        failed=sorted(bad),
-        skipped=skipped,
-    )
+    return len(cases) - len(bad) - skipped, bad, skipped
 
 
 def speed(report, tiny):
@@ -184,59 +197,95 @@ def speed(report, tiny):
         "|---|---|---|---|---|---|---|---|---|",
         rows={},
     )
-    for network, batch in BATCHES.items():
-        try:
-            race(report, network, 8 if tiny else batch, tiny)
-        except Exception as error:  # The other networks are worth having.
-            report.say(f"| {network} | | | | failed: {one_line(error)} | | | | |")
+    backend = os.environ.get(BACKEND, "cpu")
+    # What compiles at the same time must not disturb what is measured; and a TPU is one process's at a time.
+    waves = [[(one, dtype)] for one in BATCHES for dtype in DTYPES] if backend == "tpu" else WAVES
+    waves = [[("cifar10", "float32"), ("resnet18", "bfloat16")]] if tiny else waves
+    for wave in waves:
+        started = [Race(network, dtype, backend, tiny) for network, dtype in wave]
+        for race in started:
+            race.wait()
+        for race in started:
+            race.run()
+            report.figures["rows"][f"{race.network} {race.dtype}"] = race.figures
+            failures = (f"| {race.network} | | | {race.dtype} | {said} | | | | |" for said in race.failed)
+            report.say(race.row(), *failures)
     if importlib.util.find_spec("torch") is None:
         report.say("", "PyTorch is not installed in this Python.")
 
 
-def race(report, network, batch, tiny):
-    """Measures one network: all competitors compile at once, then take turns."""
-    import train_speed
+class Race:
+    """A network in one type: ours and, where PyTorch is installed and the device is its, PyTorch."""
 
-    from cnn.config.config import Override
+    def __init__(self, network, dtype, backend, tiny):
+        """Starts the competitors, which compile while others are started."""
+        import train_speed
 
-    backend = os.environ.get(BACKEND, "cpu")
-    steps = 2 if tiny else 8 if network == "resnet18" else 50
-    more = [Override("data.stored_size", "()")] if network == "resnet18" else []
-    if tiny:
-        shapes = {"lenet5": "(32,32,1)", "resnet18": "(40,40,3)", "cifar10": "(8,8,3)", "lesson": "(12,12,1)"}
-        more += [Override("data.image_shape", shapes[network])]
-        more += [Override("model.width", "2")] if network != "lenet5" else []
-    threads = max(1, (os.cpu_count() or 1) // 4)
-    joins = importlib.util.find_spec("torch") is not None and (tiny or backend == "gpu")
-    names = ("ours", *([PEER] if joins else []))
-    # A TPU is one process's at a time.
-    for dtypes in [DTYPES] if backend != "tpu" else [[dtype] for dtype in DTYPES]:
-        started = {}
-        for dtype in dtypes:
-            override = Override("train.compute_dtype", dtype)
-            spec, operations = train_speed.describe(network, batch, threads, [*more, override])
-            spec |= {"examples": steps * batch, "first": steps, "dtype": dtype}
-            spec |= {"device": "cuda" if backend == "gpu" else "cpu"}
-            for name in names:
-                pythons = {None: sys.executable, "torch": sys.executable}
-                started[dtype, name] = train_speed.Competitor(name, pythons, spec, wait=False)
-        failed = {}
-        for which, competitor in started.items():
+        from cnn.config.config import Override
+
+        self.network, self.dtype, self.tiny, self.failed = network, dtype, tiny, []
+        batch, steps = 8 if tiny else BATCHES[network], 2 if tiny else 8 if network == "resnet18" else 50
+        given = [Override("train.compute_dtype", dtype)]
+        given += [Override("data.stored_size", "()")] if network == "resnet18" else []
+        if tiny:
+            given += [Override("model.layers", SHORT), Override("data.image_shape", "(16,16,3)")]
+        self.spec, operations = train_speed.describe(network, batch, max(1, (os.cpu_count() or 1) // 4), given)
+        self.spec |= {"examples": steps * batch, "first": steps, "dtype": dtype}
+        self.spec |= {"device": "cuda" if backend == "gpu" else "cpu"}
+        self.figures = {"batch": batch, "steps": steps, "operations": operations}
+        self.start = lambda name: train_speed.Competitor(name, PYTHONS, self.spec, wait=False)
+        self.racing = {"ours": self.start("ours")}
+        if importlib.util.find_spec("torch") is not None and (tiny or backend == "gpu"):
+            name = EAGER if tiny else COMPILED
+            self.racing[name] = self.start(name)
+
+    def wait(self):
+        """Waits until all have trained an epoch; PyTorch that cannot compile races as it is."""
+        for name, competitor in list(self.racing.items()):
             try:
                 competitor.started()
             except RuntimeError as error:
-                failed[which] = one_line(error)
-        for dtype in dtypes:
-            racing = {name: started[dtype, name] for name in names if (dtype, name) not in failed}
-            figures = {"batch": batch, "steps": steps, "operations": operations}
-            figures["images_per_second"] = take_turns(racing, steps, batch, tiny)
-            figures["first"] = {name: one.first_step for name, one in racing.items()}
-            for one in racing.values():
-                one.end()
-            report.figures["rows"][f"{network} {dtype}"] = figures
-            report.say(speed_row(network, dtype, figures))
-        for (dtype, name), said in failed.items():
-            report.say(f"| {network} | | | {dtype} | {name} failed: {said} | | | | |")
+                self.failed.append(one_line(error))
+                del self.racing[name]
+                if name == COMPILED:
+                    self.racing[EAGER] = self.start(EAGER)
+        if EAGER in self.racing and not self.tiny:
+            try:
+                self.racing[EAGER].started()
+            except RuntimeError as error:
+                self.failed.append(one_line(error))
+                del self.racing[EAGER]
+
+    def run(self):
+        """Has all take turns, and ends them."""
+        steps, batch = self.figures["steps"], self.figures["batch"]
+        self.figures["images_per_second"] = take_turns(self.racing, steps, batch, self.tiny)
+        self.figures["first"] = {name: one.first_step for name, one in self.racing.items()}
+        for one in self.racing.values():
+            one.end()
+
+    def row(self):
+        """Returns a line of the table."""
+        peak = json.loads(os.environ.get(PEAKS, "{}")).get(self.dtype)
+        figures, speeds = self.figures, self.figures["images_per_second"]
+
+        def shown(values, digits):
+            low, high = min(values), max(values)
+            return f"{statistics.median(values):,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+        ours, theirs = speeds.get("ours"), speeds.get(COMPILED, speeds.get(EAGER))
+        cells = [
+            self.network,
+            figures["batch"],
+            figures["steps"],
+            self.dtype,
+            shown(ours, 0) if ours else "",
+            f"{100 * statistics.median(ours) * figures['operations'] / peak:.1f} %" if ours and peak else "",
+            f"{shown(theirs, 0)}{' not compiled' if EAGER in speeds else ''}" if theirs else "",
+            shown([a / b for a, b in zip(ours, theirs, strict=True)], 2) if ours and theirs else "",
+            ", ".join(f"{seconds:.0f}" for seconds in figures["first"].values()),
+        ]
+        return f"| {' | '.join(map(str, cells))} |"
 
 
 def take_turns(racing, steps, batch, tiny):
@@ -250,29 +299,6 @@ def take_turns(racing, steps, batch, tiny):
         for name, one in list(racing.items())[:: 1 if number % 2 == 0 else -1]:
             speeds[name].append(counts[name] * batch / one.seconds("train", counts[name]))
     return speeds
-
-
-def speed_row(network, dtype, figures):
-    """Returns a line of the table of speeds."""
-    peak = json.loads(os.environ.get(PEAKS, "{}")).get(dtype)
-
-    def shown(values, digits):
-        low, high = min(values), max(values)
-        return f"{statistics.median(values):,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
-
-    ours, theirs = (figures["images_per_second"].get(name) for name in ("ours", PEER))
-    cells = [
-        network,
-        figures["batch"],
-        figures["steps"],
-        dtype,
-        shown(ours, 0) if ours else "",
-        f"{100 * statistics.median(ours) * figures['operations'] / peak:.1f} %" if ours and peak else "",
-        shown(theirs, 0) if theirs else "",
-        shown([a / b for a, b in zip(ours, theirs, strict=True)], 2) if ours and theirs else "",
-        ", ".join(f"{seconds:.0f}" for seconds in figures["first"].values()),
-    ]
-    return f"| {' | '.join(map(str, cells))} |"
 
 
 def problem(name, *overrides):
@@ -627,6 +653,8 @@ def driver():
 
 
 def commit():
+    if shutil.which("git") is None:
+        return ""
     done = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip()
 
@@ -682,6 +710,7 @@ def main():
         environment.prepare()
         globals()[options.section](Report(), options.rehearse)
         return 0
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # ends the section under way, too
     started = time.monotonic()
     folder = options.out or (Path(tempfile.mkdtemp(prefix="accelerator-")) if options.rehearse else ROOT / "benchmarks")
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,18 +1,21 @@
 """The benchmark of accelerators, rehearsed: every section runs, a bad one is told, and the report is whole."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from cnn.config.config import Override
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def accelerator(*arguments):
+def accelerator(*arguments, **variables):
     command = [sys.executable, REPOSITORY / "benchmarks" / "accelerator.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
+    return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,7 @@ def test_a_rehearsal_finishes_every_section(rehearsed):
     assert not found["about"]["lacking"]
     assert sections["tests"]["figures"]["passed"] == 1
     rows = sections["speed"]["figures"]["rows"]
-    assert {name.split()[0] for name in rows} == {"lesson", "cifar10", "resnet18", "lenet5"}
+    assert list(rows) == ["cifar10 float32", "resnet18 bfloat16"]
     assert all(row["images_per_second"]["ours"] for row in rows.values())
     assert sections["kills"]["figures"]["same"] is True
     assert sections["kills"]["figures"]["kills"] == 1
@@ -45,17 +48,42 @@ def test_the_report_of_a_rehearsal_says_what_it_is_and_where_it_was_made(rehears
     text = (rehearsed / "ACCELERATOR.md").read_text()
     assert "A rehearsal on tiny sizes: no number here means anything." in text
     assert "python benchmarks/accelerator.py --rehearse" in text
-    assert "| lesson | 8 | 2 | bfloat16 | " in text
+    assert "| resnet18 | 8 | 2 | bfloat16 | " in text
     assert "the same bytes" in text
     assert "failed" not in text.replace("0 failed", "")
 
 
 @pytest.mark.slow(seconds=5)
-def test_a_section_that_fails_or_has_no_time_is_told_and_the_next_one_runs(tmp_path):
-    # The section of CIFAR-10 needs no device; in the total there is no time for it.
+def test_a_section_that_fails_is_told_and_the_next_one_runs(tmp_path):
+    done = accelerator("--rehearse", "--only=dispatch,cifar10", f"--out={tmp_path}", XLA_FLAGS="--xla_no_such_flag=1")
+    assert done.returncode == 1
+    sections = json.loads((tmp_path / "accelerator.json").read_text())["sections"]
+    assert sections["dispatch"]["ended"].startswith("failed with exit code")
+    assert sections["cifar10"]["ended"] == "finished"
+    text = (tmp_path / "ACCELERATOR.md").read_text()
+    assert "**This section failed with exit code" in text
+    assert "xla_no_such_flag" in text
+
+
+def test_a_section_without_time_is_told(tmp_path):
     done = accelerator("--only=cifar10", "--total=1", f"--out={tmp_path}")
     assert done.returncode == 1
     assert "**This section was not run: no time was left**." in (tmp_path / "ACCELERATOR.md").read_text()
+
+
+def test_every_network_of_the_benchmark_is_described_for_its_competitors(monkeypatch):
+    for folder in ("benchmarks", "benchmarks/peers"):
+        monkeypatch.syspath_prepend(str(REPOSITORY / folder))
+    import accelerator
+    import train_speed
+
+    for name, batch in accelerator.BATCHES.items():
+        more = [Override("data.stored_size", "()")] if name == "resnet18" else []
+        spec, operations = train_speed.describe(name, batch, 1, more)
+        assert spec["optimizer"] in ("adam", "nesterov")
+        assert spec["batch_size"] == batch
+        assert operations > 1e6
+    assert {name for wave in accelerator.WAVES for name, _ in wave} == set(accelerator.BATCHES)
 
 
 @pytest.mark.slow(seconds=2)

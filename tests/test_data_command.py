@@ -647,3 +647,42 @@ def test_of_arrays_of_two_sizes_both_are_told(tmp_path, capsys):
         "config.data.image_shape: test of uneven is 9x9x1, got (8, 8, 1).",
     ]
     assert (facts["image_shape"], facts["resize"]) == ([8, 8, 1], "cover")
+
+
+def numbers(count, classes=2):
+    """Returns pictures of 6x5 and their labels in turn."""
+    images = np.random.default_rng(count).integers(0, 256, (count, 6, 5), dtype=np.uint8)
+    return images, np.arange(count) % classes
+
+
+def test_of_a_file_of_arrays_the_shape_and_the_classes_are_told(tmp_path, capsys):
+    (x, y), (x_test, y_test) = numbers(12), numbers(4)
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    flags = ("--json", "--config.data.name=npz", f"--config.data.file={tmp_path / 'mine.npz'}")
+    assert start("data", *flags, "--config.data.valid_fraction=0") == 2
+    facts = json.loads(capsys.readouterr().out)
+    assert len(facts["refusals"]) == 2
+    assert any(" 2 classes, got 10. Set it to 2." in refusal for refusal in facts["refusals"])
+    assert (facts["image_shape"], facts["identity"]) == ([6, 5, 1], None)
+    np.testing.assert_allclose([facts["mean"], facts["std"]], [[(x / 255).mean()], [(x / 255).std()]], atol=1e-12)
+
+
+def test_a_table_of_files_is_looked_at_as_the_files_are_stored(pets, capsys):
+    rows = [f"{path.relative_to(pets)},{path.parent.name}" for path in sorted((pets / "train").rglob("*.png"))]
+    (pets / "all.csv").write_text("\n".join(["image,label", *rows, "train/cat/none.png,cat"]))
+    table = ("--config.data.name=csv", f"--config.data.file={pets / 'all.csv'}", "--config.data.test_fraction=0.2")
+    code = start("data", "--json", *SETTLED, *table, "--config.data.on_error=skip")
+    facts = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert facts["splits"]["train"]["formats"].keys() == {"PNG"}
+    assert sum(sum(split["counts"]) for split in facts["splits"].values()) == 43
+    assert [each["picture"].partition("train/")[2] for each in facts["unusable"]] == ["cat/none.png"]
+
+
+def test_arrays_from_python_tell_and_draw_themselves():
+    config = {**SECTIONS, "data": {"image_shape": (6, 5, 1), "classes": 2, "valid_fraction": 0}}
+    loaded = cnn.load_data(config, cnn.Arrays(train=numbers(12), test=numbers(4), class_names=("a", "b")))
+    summary = loaded.summary()
+    assert summary.facts.splits["train"].counts == (6, 6)
+    assert summary.facts.copies == () and summary.facts.refusals == ()
+    assert loaded.sheet(columns=3).height > 2 * 60

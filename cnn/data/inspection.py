@@ -305,24 +305,22 @@ def _misfit(data: DataSpec, channels: int, headers: Sequence[Header]) -> tuple[s
         return None
     (common, count), alike = sizes.most_common(1)[0], len(sizes) == 1
     field = "stored_size" if data.stored_size else "image_shape"
-    fitting: dict[str, Any] = {"image_shape": (*common, channels), "resize": data.resize if alike else "cover"}
-    remedy = f"Set it to {fitting['image_shape']}" + (
-        "" if alike else ", and config.data.resize to cover for the others"
-    )
+    shape, resize = (*common, channels), data.resize if alike else "cover"
+    remedy = f"Set it to {shape}{'' if alike else ', and config.data.resize to cover for the others'}"
     if data.stored_size or common == (height, width):
-        fitting = {"image_shape": (*data.image_shape[:2], channels), "resize": "cover"}
+        shape, resize = (*data.image_shape[:2], channels), "cover"
         remedy = "Set config.data.resize to cover"
     elif max(common) > LARGE:
-        smaller = (max(1, round(side * SMALLER / max(common))) for side in common)
-        remedy = f"Set it to {(*common, channels)}, or to fewer pixels and config.data.resize to cover"
-        fitting = {"image_shape": (*smaller, channels), "resize": "cover"}
-        remedy += f", such as {fitting['image_shape']}"
+        smaller_height, smaller_width = (max(1, round(side * SMALLER / max(common))) for side in common)
+        remedy = f"Set it to {shape}, or to fewer pixels and config.data.resize to cover, such as "
+        shape, resize = (smaller_height, smaller_width, channels), "cover"
+        remedy += str(shape)
     most = f"{'all' if alike else f'most ({count:,})'} are {common[0]}x{common[1]} (height x width)"
     refusal = (
         f"config.data.{field}: {unlike:,} of {len(headers):,} pictures do not fit it with config.data.resize="
         f"{data.resize}, {most}, got {tuple(data.stored_size or data.image_shape)}. {remedy}."
     )
-    return refusal, dataclasses.replace(data, **fitting)
+    return refusal, dataclasses.replace(data, image_shape=shape, resize=resize)
 
 
 class _Decoded(NamedTuple):
