@@ -336,9 +336,7 @@ def test_data_without_a_test_split_are_told_how_one_is_cut(pets, capsys):
     assert "there is no test split. config.data.test_fraction cuts one from train, and " in out
     assert "  config.eval.test: the data have no test split, got True. Set eval.test=False, or cut one with " in out
     out = look(pets, *SETTLED[1:], "--config.data.classes=4", capsys=capsys)[1]
-    assert (
-        "  config.data.classes: folder has 3 classes, got 4. Set it to 3.\n  config.eval.test: the data" in out
-    )
+    assert "  config.data.classes: folder has 3 classes, got 4. Set it to 3.\n  config.eval.test: the data" in out
     assert look(pets, *SETTLED, "--config.eval.test=False", capsys=capsys, valid=0.1)[0] == 0
     code, facts = told(pets, *SETTLED, "--config.data.test_fraction=0.25", capsys=capsys)
     assert code == 0
