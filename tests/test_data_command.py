@@ -208,6 +208,7 @@ def test_of_large_pictures_a_smaller_size_is_proposed(tmp_path, capsys):
 def test_broken_pictures_are_named_and_refused_unless_they_may_be_skipped(messy, capsys):
     code, out = look(messy, *SETTLED, capsys=capsys)
     assert code == 2
+    assert " pictures, all of them looked at, as " in out
     assert "1 cannot be used:\n  train/cat/broken.png: not a picture in PNG, JPEG, BMP, WEBP\n" in out
     assert "  config.data.data_dir: 1 of 47 pictures cannot be read, got " in out
     code, facts = told(messy, *SETTLED, "--config.data.on_error=skip", capsys=capsys)
