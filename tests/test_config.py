@@ -101,6 +101,21 @@ def test_a_flag_may_add_a_name_that_the_layers_use():
             "'fashion-mnist'. "
             "Did you mean 'fashion_mnist'?",
         ),
+        (
+            "data.name=mnist.npz",
+            "config.data.name: must be arrays, csv, digits, folder, idx, lines, npz, parquet, tar or a TFDS name, got "
+            "'mnist.npz'. Set it to npz, and config.data.file to 'mnist.npz'.",
+        ),
+        (
+            "data.name=./pictures",
+            "config.data.name: must be arrays, csv, digits, folder, idx, lines, npz, parquet, tar or a TFDS name, got "
+            "'./pictures'. For pictures in folders set it to folder, and config.data.data_dir to './pictures'.",
+        ),
+        (
+            "data.file=mnist.npz",
+            "config.data.file: is not read by digits, but by csv, idx, npz, parquet, tar, got 'mnist.npz'. "
+            "Set config.data.name to one of these to read it.",
+        ),
         ("data.mean=(0,0)", "config.data.mean: must have 1 number or one for each of 1 channels, got 2."),
         ("data.std=[0]", "config.data.std: must be a finite number above 0 or a list of numbers above 0, got [0]."),
         ("train.accumulate_steps=3", "config.train.accumulate_steps: must divide train.batch_size = 100, got 3."),

@@ -208,6 +208,7 @@ def test_of_large_pictures_a_smaller_size_is_proposed(tmp_path, capsys):
 def test_broken_pictures_are_named_and_refused_unless_they_may_be_skipped(messy, capsys):
     code, out = look(messy, *SETTLED, capsys=capsys)
     assert code == 2
+    assert " pictures, all of them looked at, as " in out
     assert "1 cannot be used:\n  train/cat/broken.png: not a picture in PNG, JPEG, BMP, WEBP\n" in out
     assert "  config.data.data_dir: 1 of 47 pictures cannot be read, got " in out
     code, facts = told(messy, *SETTLED, "--config.data.on_error=skip", capsys=capsys)
@@ -335,6 +336,8 @@ def test_data_without_a_test_split_are_told_how_one_is_cut(pets, capsys):
     assert code == 2
     assert "there is no test split. config.data.test_fraction cuts one from train, and " in out
     assert "  config.eval.test: the data have no test split, got True. Set eval.test=False, or cut one with " in out
+    out = look(pets, *SETTLED[1:], "--config.data.classes=4", capsys=capsys)[1]
+    assert "  config.data.classes: folder has 3 classes, got 4. Set it to 3.\n  config.eval.test: the data" in out
     assert look(pets, *SETTLED, "--config.eval.test=False", capsys=capsys, valid=0.1)[0] == 0
     code, facts = told(pets, *SETTLED, "--config.data.test_fraction=0.25", capsys=capsys)
     assert code == 0

@@ -47,6 +47,20 @@ def test_digits_have_the_shapes_and_types_promised():
     assert data.class_names == tuple("0123456789")
 
 
+def test_a_folder_that_a_source_does_not_read_is_told_also_where_the_classes_are_not_its_own():
+    told = (
+        "config.data.data_dir: is not read by digits, but by csv, folder, TFDS, got 'pictures'. "
+        "Set config.data.name to one of these to read it."
+    )
+    assert load_digits_with(data_dir="pictures").notes == (told,)
+    with pytest.raises(DataError) as refused:
+        load_digits_with(data_dir="pictures", classes=3)
+    assert str(refused.value).splitlines() == [
+        "config.data.classes: digits has 10 classes, got 3. Set it to 10.",
+        told,
+    ]
+
+
 def test_digits_keep_every_picture_once_and_use_the_whole_range_of_grey():
     data = load_digits_with()
     bunch = load_digits()

@@ -17,7 +17,7 @@ import cnn
 from cnn import expression, fields, registry
 from cnn.cli import parser
 from cnn.cli.commands import COMMANDS
-from cnn.config import config, resolve
+from cnn.config import config, files, resolve
 from cnn.data.augment import AUGMENTATIONS
 from cnn.layers import activation
 from cnn.layers.base import OnnxGraph
@@ -95,6 +95,32 @@ def test_every_command_line_is_understood_and_its_config_valid(monkeypatch):
         assert invocation.problems == []
         path = Path(invocation.flags.get("config", "configs/digits.py"))
         assert path.is_file()
+
+
+def test_every_command_on_data_of_ones_own_is_understood_and_its_config_valid(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    blocks = [
+        block for text in PAGES.values() for block in re.findall(r"(?m)^```\n((?:python main.py .*\n)+)```", text)
+    ]
+    own = [shlex.split(line)[2:] for block in blocks for line in block.splitlines()]
+    assert len(own) >= 7
+    for arguments in own:
+        invocation = parser.parse(arguments)
+        assert invocation.problems == []
+        if not invocation.flags.get("config", "").startswith("runs/"):
+            resolve.resolve(files.sections(invocation.flags.get("config", "digits")), invocation.overrides)
+
+
+def test_the_table_of_own_data_has_every_source_with_flags_that_are_valid():
+    section = README.split("\n## Your own data\n")[1].split("\n## ")[0]
+    rows = re.findall(r"(?m)^\| .* \| `(--config\.data\.name=.*)` \|$", section)
+    named = {"arrays"} if "data=cnn.Arrays(" in section else set()
+    for row in rows:
+        invocation = parser.parse(["data", *shlex.split(row)])
+        assert invocation.problems == []
+        values = resolve.resolve(files.sections("digits"), invocation.overrides)
+        named.add(str(values.data.name).partition("(")[0])
+    assert named == {*registry.of_package(registry.SOURCES), "fashion_mnist"} - {"digits", "lines"}
 
 
 def test_the_table_of_kinds_has_every_decorator_and_what_its_function_is_given():

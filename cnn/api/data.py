@@ -132,7 +132,7 @@ class DataSummary:
         """Returns what is told before the tables."""
         facts = self.facts
         identity = f", identity {facts.identity[:12]}" if facts.identity else ""
-        read = "all of them read"
+        read = "all of them looked at" if facts.unusable else "all of them read"
         if facts.examined < facts.pictures:
             read = f"a fixed sample of {facts.examined:,} read, of which all but the counts is told"
         lines = [

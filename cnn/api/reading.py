@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnn.config import files, resolve
 from cnn.config.config import Config, ConfigError
-from cnn.data import user_images
+from cnn.data import sources, user_images
 from cnn.data.sources.arrays import Arrays
 from cnn.data.types import OtherClasses
 from cnn.data.user_images import UnreadableImage
@@ -57,7 +57,7 @@ def dataset(
       data_file: their file; of a run without one, an npz file.
 
     Raises:
-      ConfigError: the split is empty.
+      ConfigError: the split is empty, or the run's data have no folder.
       DataError: the data are missing or unlike the config, or their classes have other names than the run's.
     """
     from cnn.train import preflight  # JAX takes seconds to import
@@ -67,6 +67,8 @@ def dataset(
     if data_file:
         name = section.name if section.file else "npz"
         section = dataclasses.replace(section, name=name, file=data_file)
+    if data_dir and (why := sources.unread(section.name, "data_dir")):
+        raise ConfigError([f"--data_dir: {why}, got {data_dir!r}. Name a file of other data by --data_file"])
     try:
         found = preflight.load_data(section)
     except OtherClasses as error:

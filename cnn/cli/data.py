@@ -11,6 +11,7 @@ from cnn.api import data as api_data
 from cnn.cli import tables
 from cnn.config.config import ConfigError
 from cnn.config.resolve import DataAlone
+from cnn.data import inspection
 from cnn.fields import shorten
 from cnn.registry import ExtensionError
 from cnn.report import picture_sheet
@@ -64,7 +65,8 @@ def _sheet(found: api_data.DataSummary, columns: int, augment: Sequence[Any], se
 
 def _unlike_data(config: DataAlone, found: api_data.DataSummary) -> list[str]:
     """Returns what of a config that is right by itself these data refuse: a batch larger than train, say."""
-    if config.whole is None or found.facts.refusals:
+    uncut = tuple(f"config.data.{field}:" for field in inspection.NO_SPLIT)
+    if config.whole is None or any(refusal.startswith(uncut) for refusal in found.facts.refusals):
         return []
     from cnn.train import preflight  # JAX takes seconds to import
 
@@ -114,7 +116,8 @@ def _show(found: api_data.DataSummary, refused: list[str]) -> None:
         _title(f"{len(facts.unusable):,} cannot be used:")
         _say([f"  {each.picture}: {each.reason}" for each in facts.unusable[:SHOWN]], len(facts.unusable))
     if facts.copies:
-        _title(f"{len(facts.copies):,} pictures are there more than once:")
+        are = "picture is" if len(facts.copies) == 1 else "pictures are"
+        _title(f"{len(facts.copies):,} {are} there more than once:")
         _say(["  " + " = ".join(copy.picture for copy in group) for group in facts.copies[:SHOWN]], len(facts.copies))
     for title, said in (
         ("what may surprise:", facts.remarks),

@@ -76,13 +76,26 @@ def check_reading(data: sections.Data, problems: Problems, *, recorded: bool = F
         except ExpressionError as error:
             problems.note("data.name", str(error))
     elif not DATASET_NAME.fullmatch(data.name) and not (recorded and IDENTIFIER.match(data.name)):
-        like = re.sub(r"\W+", "_", data.name, flags=re.ASCII)
-        hint = f" Did you mean {like!r}?" if DATASET_NAME.fullmatch(like) else ""
+        hint = _hint(data.name)
         known = ", ".join(sorted(registry.of_package(registry.SOURCES)))
         problems.note("data.name", f"must be {known} or a TFDS name, got {data.name!r}.{hint}")
+    if data.file and (why := sources.unread(data.name, "file")):
+        problems.note("data.file", f"{why}, got {data.file!r}. Set config.data.name to one of these to read it.")
     _check_stored_size(data, problems)
     for field, message in splits.problems(data):
         problems.note(f"data.{field}", message)
+
+
+def _hint(name: str) -> str:
+    """Returns what may be meant by a name that no dataset can have."""
+    kinds = registry.of_package(registry.SOURCES)
+    suffix = name.rpartition(".")[2].lower()
+    if suffix in kinds and suffix != name:
+        return f" Set it to {suffix}, and config.data.file to {name!r}."
+    if "/" in name or name in (".", ".."):
+        return f" For pictures in folders set it to folder, and config.data.data_dir to {name!r}."
+    like = re.sub(r"\W+", "_", name, flags=re.ASCII)
+    return f" Did you mean {like!r}?" if DATASET_NAME.fullmatch(like) else ""
 
 
 def check_patterns(built: Mapping[str, Any], rows: Sequence[Row], problems: Problems) -> None:

@@ -45,6 +45,7 @@ def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
     _check_labels(dict(zip(("train", "test"), (whole, *own_test), strict=False)), data)
     cut = splits.cut(whole.labels, source, data)
     stored_train = _taken(whole, cut.train)
+    twice = copies.note(_contents(parts, source, data, cut), source.field)
     return Dataset(
         train=stored_train.centre(size),
         valid=_taken(whole, cut.valid).centre(size),
@@ -52,7 +53,7 @@ def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
         class_names=source.class_names,
         identity=_identity(source, data),
         bad_examples=bad_examples,
-        notes=(*source.notes, *cut.notes, *copies.note(_contents(parts, source, data, cut), source.field)),
+        notes=(*_unread(data), *source.notes, *cut.notes, *twice),
         stored_train=None if data.stored_shape == data.image_shape else stored_train,
     )
 
@@ -111,11 +112,18 @@ def _contents(parts: Sequence[Part], source: Source, data: DataSpec, cut: splits
     return contents | ({"test": copies.Contents(source.contents["test"], parts[1].title)} if parts[1:] else {})
 
 
+def _unread(data: DataSpec) -> list[str]:
+    """Returns a line where a folder is named that the source does not read; earlier versions passed that over."""
+    if not data.data_dir or not (why := sources.unread(data.name, "data_dir")):
+        return []
+    return [f"config.data.data_dir: {why}, got {data.data_dir!r}. Set config.data.name to one of these to read it."]
+
+
 def _check_classes(source: Source, data: DataSpec) -> None:
     found = len(source.class_names)
     if found != data.classes:
         message = f"config.data.classes: {data.name} has {found} classes, got {data.classes}. Set it to {found}."
-        raise OtherClasses(message, source.class_names)
+        raise OtherClasses("\n".join([message, *_unread(data)]), source.class_names)
 
 
 def _check_not_empty(parts: Sequence[Part], name: str) -> None:

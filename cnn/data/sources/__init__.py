@@ -5,6 +5,7 @@ lists what stays stored; it raises a `DataError` where they are missing, broken,
 may say more:
 
 * `at_hand(data)` tells whether the data are there, or could only be fetched; without it they are.
+* `reads`: which of the fields that say where data lie it reads, `data_dir` and `file`; without it, any.
 * `of_the_software = True`: the data are part of the software, so that they never change.
 * `of_numbers = True`: their identity is that of their numbers and class names, whatever source has them.
 * `validates = False`: they have no validation split of their own.
@@ -20,7 +21,7 @@ from cnn.data.sources.arrays import Arrays, HandedOver
 from cnn.data.sources.synthetic_lines import Lines
 from cnn.data.types import DataError, DataSpec, Source
 from cnn.expression import ExpressionError, build_one
-from cnn.registry import PACKAGE, SOURCES, FunctionForm, OfFunction, blamed, origin_of
+from cnn.registry import PACKAGE, SOURCES, FunctionForm, OfFunction, blamed, of_package, origin_of
 from cnn.registry import source as source
 
 
@@ -110,6 +111,21 @@ def at_hand(data: DataSpec) -> bool:
 def of_numbers(name: str) -> bool:
     """Tells whether data are known by their numbers and class names alone, so that several sources may have them."""
     return getattr(kind_of(name), "of_numbers", False)
+
+
+def unread(name: str, field: str) -> str:
+    """Returns why a source does not read a field that says where data lie, and what does; empty where it may read it.
+
+    A user's own source may read any, and arrays of Python take the place of data that may have had both.
+
+    Args:
+      name: of the source.
+      field: `data_dir` or `file`.
+    """
+    if field in getattr(kind_of(name) or tfds.Tfds, "reads", (field,)):
+        return ""
+    others = sorted(kind for kind, found in of_package(SOURCES).items() if field in getattr(found, "reads", ()))
+    return f"is not read by {name}, but by {', '.join([*others, 'TFDS'] if field in tfds.Tfds.reads else others)}"
 
 
 def never_changes(name: str) -> bool:

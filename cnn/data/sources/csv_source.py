@@ -14,7 +14,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -48,6 +48,8 @@ class Csv(split_files.OfFiles):
     """What is added to names that do not end so, such as .jpg."""
     folder: str = ""
     """The folder of the pictures, within that of the table, or `data_dir`; {split} in it is the table's own word."""
+
+    reads: ClassVar[tuple[str, ...]] = ("file", "data_dir")
 
     def load(self, data: DataSpec) -> Source:
         found = split_files.find(data.file, FILES)

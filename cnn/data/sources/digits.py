@@ -28,6 +28,7 @@ class Digits:
     """
 
     of_the_software: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ()
     validates: ClassVar[bool] = False
 
     def load(self, data: DataSpec) -> Source:

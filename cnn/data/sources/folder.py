@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -107,6 +108,8 @@ def fingerprint(listings: Sequence[Listing]) -> tuple[str, list[np.ndarray]]:
 class Folder:
     """Pictures in folders: `data_dir`/train/<class>/ with test/ and valid/ beside it, or `data_dir`/<class>/ alone."""
 
+    reads: ClassVar[tuple[str, ...]] = ("data_dir",)
+
     def at_hand(self, data: DataSpec) -> bool:
         return is_there(data.data_dir)
 
@@ -155,8 +158,9 @@ def _layout(root: Path) -> dict[str, str]:
     Where no folder has the name of a part, those that there are hold the classes of train.
 
     Raises:
-      DataError: valid has two folders.
+      DataError: there is no such folder, or valid has two.
     """
+    _entries(root)
     parts = {part: [name for name in names if (root / name).is_dir()] for part, names in NAMES.items()}
     if len(parts["valid"]) > 1:
         two = " and ".join(f"{name}/" for name in parts["valid"])

@@ -67,6 +67,7 @@ class Npz:
     """A file of NumPy's: `file` holds x_train, y_train, x_test, y_test, ..., or train_images, train_labels, ..."""
 
     of_numbers: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("file",)
 
     def at_hand(self, data: DataSpec) -> bool:
         return bool(files_of(data))

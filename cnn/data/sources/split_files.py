@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 from cnn.data.types import DataError, DataSpec
 from cnn.fields import shorten, suggestion
@@ -34,6 +34,8 @@ _OF = re.compile(r"-(\d{4,})-of-(\d{4,})(?=\.)")
 
 class OfFiles:
     """A source that reads `config.data.file`."""
+
+    reads: ClassVar[tuple[str, ...]] = ("file",)
 
     def at_hand(self, data: DataSpec) -> bool:
         return any_of(data.file)

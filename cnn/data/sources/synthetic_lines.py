@@ -34,6 +34,7 @@ class Lines:
     direction: str = "vertical"
 
     of_the_software: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ()
     validates: ClassVar[bool] = False
 
     def load(self, data: DataSpec) -> Source:

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from etils import epy
@@ -41,6 +41,8 @@ class Tfds:
     """
 
     name: str
+
+    reads: ClassVar[tuple[str, ...]] = ("data_dir",)
 
     def at_hand(self, data: DataSpec) -> bool:
         root = tfds_catalog.data_root(data.data_dir)
