@@ -49,7 +49,7 @@ def test_digits_have_the_shapes_and_types_promised():
 
 def test_a_folder_that_a_source_does_not_read_is_told_also_where_the_classes_are_not_its_own():
     told = (
-        "config.data.data_dir: is not read by digits, but by csv, folder, TFDS, got 'pictures'. "
+        "config.data.data_dir: is not read by digits, but by csv, folder, idx, TFDS, got 'pictures'. "
         "Set config.data.name to one of these to read it."
     )
     assert load_digits_with(data_dir="pictures").notes == (told,)

@@ -212,7 +212,7 @@ def test_the_shell_evaluates_and_explains_a_run_of_python_by_the_file(trained, t
     assert from_shell("eval", run.workdir, f"--data_file={tmp_path / 'no.npz'}") == 2
     assert "config.data.file: no such file, got " in capsys.readouterr().err
     assert from_shell("eval", run.workdir, f"--data_file={path}", f"--data_dir={tmp_path}") == 2
-    assert "--data_dir: is not read by npz, but by csv, folder, TFDS, got " in capsys.readouterr().err
+    assert "--data_dir: is not read by npz, but by csv, folder, idx, TFDS, got " in capsys.readouterr().err
     assert from_shell("explain", run.workdir, str(tmp_path), f"--data_file={path}") == 2
     assert "--data_file: is given with pictures of your own" in capsys.readouterr().err
 

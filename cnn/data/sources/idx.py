@@ -98,7 +98,7 @@ class Idx:
     """
 
     of_numbers: ClassVar[bool] = True
-    reads: ClassVar[tuple[str, ...]] = ("file",)
+    reads: ClassVar[tuple[str, ...]] = ("file", "data_dir")
 
     def at_hand(self, data: DataSpec) -> bool:
         return folder_of(data).is_dir()
