@@ -167,7 +167,7 @@ class DataSummary:
         limit = "" if budget == float("inf") else f"; {_bytes(budget)} may be taken (config.data.memory_share)"
         return [*lines, f"decoded they need {_bytes(need)}{limit}: they {how}"]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Returns everything as JSON values."""
         facts = self.facts
         whole = dataclasses.asdict(dataclasses.replace(facts, splits={}, copies=(), unusable=(), memory=(0, 0.0)))
@@ -231,7 +231,7 @@ def class_table(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Ta
     return header, [*(lines[label] for label in order[:half]), between, *(lines[label] for label in order[-half:])]
 
 
-def _split_json(split: "SplitFacts") -> dict[str, Any]:
+def _split_json(split: "SplitFacts") -> dict[str, object]:
     return {
         "counts": list(split.counts),
         "examined": split.examined,

@@ -80,7 +80,7 @@ def resolved(config: ConfigLike, data: Arrays | None = None) -> Config:
     return _resolved(raw if data is None else with_arrays(raw, data), {})
 
 
-def with_arrays(raw: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
+def with_arrays(raw: Mapping[str, Any], arrays: Arrays) -> Mapping[str, Any]:
     """Returns the sections of a config whose data are arrays at hand: `data.name` is "arrays", and carries them.
 
     Where there is no section `data`, the shape and the number of classes are those of the arrays.

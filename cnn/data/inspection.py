@@ -241,7 +241,7 @@ def _open(data: DataSpec) -> _Opened:
             reading = dataclasses.replace(reading, **instead)
 
 
-def _instead(error: DataError, data: DataSpec, has_shape: bool) -> tuple[str, dict[str, Any]]:
+def _instead(error: DataError, data: DataSpec, has_shape: bool) -> tuple[str, Mapping[str, Any]]:
     """Returns the field of the config that an error blames, and values with which the data may be read.
 
     Args:

@@ -91,7 +91,7 @@ class Arrays:
             field=field,
         )
 
-    def shape_and_classes(self, what: str) -> dict[str, Any]:
+    def shape_and_classes(self, what: str) -> dict[str, object]:
         """Returns the fields of a config's section `data` that follow from the arrays: `image_shape` and `classes`.
 
         Raises:
