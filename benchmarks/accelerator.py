@@ -303,12 +303,13 @@ def take_turns(racing, steps, batch, tiny):
 
 def problem(name, *overrides):
     """Returns a config's values, with random pictures of its shape in place of its data."""
-    import networks
+    import peer_networks
+
     from cnn.config import resolve
     from cnn.config.config import Override
 
     given = [Override(*text.split("=", 1)) for text in ("data.augment=", *overrides)]
-    return resolve.resolve(networks.sections(str(ROOT / "configs" / f"{name}.py")), given)
+    return resolve.resolve(peer_networks.sections(str(ROOT / "configs" / f"{name}.py")), given)
 
 
 def random_split(values, examples):

@@ -78,10 +78,10 @@ def show(name, runs, target):
 def save_data(path):
     """Writes Fashion-MNIST for a process that cannot read it as we do."""
     import numpy as np
+    from peer_networks import sections
 
     from cnn.config import resolve
     from cnn.data import datasets
-    from networks import sections
 
     values = resolve.resolve(sections(str(ROOT / "configs" / "fashion_mnist.py")), [])
     dataset = datasets.load(dataclasses.replace(values.data, train_on="train+valid", loading="memory"))

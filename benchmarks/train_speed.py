@@ -23,7 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "peers")]
 
-import networks
+import peer_networks
+
 from cnn.config import resolve
 from cnn.config.config import Override
 
@@ -103,7 +104,7 @@ def describe(name, batch_size, threads, more=()):
     """Returns what every competitor is told, and the floating point operations of training on one image."""
     path = str(ROOT / "configs" / f"{CONFIGS[name]}.py")
     overrides = [Override("train.batch_size", str(batch_size)), Override("data.augment", ""), *more]
-    sections = networks.sections(path)
+    sections = peer_networks.sections(path)
     values = resolve.resolve(sections, overrides)
     macs = [row.macs for row in values.rows if row.macs]
     # The gradient by the images themselves is needed by nobody.
@@ -111,7 +112,7 @@ def describe(name, batch_size, threads, more=()):
     spec = {
         "config": path,
         "overrides": overrides,
-        "layers": networks.described(values.layers),
+        "layers": peer_networks.described(values.layers),
         "image_shape": values.data.image_shape,
         "classes": values.data.classes,
         "batch_size": batch_size,

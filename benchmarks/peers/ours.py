@@ -16,6 +16,7 @@ def build(spec):
     import jax
     import jax.numpy as jnp
     import numpy as np
+    from peer_networks import sections
 
     from cnn import evaluate
     from cnn.config import resolve
@@ -23,7 +24,6 @@ def build(spec):
     from cnn.system import sharding
     from cnn.train import cpu_devices, multi_step
     from cnn.train.state import create_train_state, make_step_config
-    from networks import sections
 
     values = resolve.resolve(sections(spec["config"]), spec["overrides"])
     cpu_devices.prepare(values)
