@@ -26,19 +26,20 @@ def note(splits: Mapping[str, Contents], field: str) -> Sequence[str]:
       splits: in the order in which they are compared.
       field: the field of the config that the line names.
     """
-    seen: dict[int, str] = {}
-    copies: list[tuple[str, str]] = []
-    for name, (hashes, title) in splits.items():
-        own: dict[int, str] = {}
-        for position in np.flatnonzero(hashes):
+    seen: dict[int, tuple[str, int]] = {}
+    copies: list[tuple[tuple[str, int], tuple[str, int]]] = []
+    for name, (hashes, _) in splits.items():
+        own: dict[int, tuple[str, int]] = {}
+        for position in np.flatnonzero(hashes).tolist():
             found = int(hashes[position])
             if found in seen:
-                copies.append((_named(title(int(position)), name), seen[found]))
-            own.setdefault(found, _named(title(int(position)), name))
+                copies.append(((name, position), seen[found]))
+            own.setdefault(found, (name, position))
         seen = own | seen
     if not copies:
         return ()
-    pairs = [" = ".join(pair) for pair in copies]
+    # Only those that are copies are named: to name each picture of a folder takes longer than to compare them all.
+    pairs = [" = ".join(_named(splits[name].title(at), name) for name, at in pair) for pair in copies]
     return (
         f"{field}: {len(copies)} {'picture is' if len(copies) == 1 else 'pictures are'} in two "
         f"splits, byte for byte: {shorten(pairs, SHOWN)}. Accuracy counts them.",
