@@ -10,10 +10,11 @@ import tarfile
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from cnn.data.datasets import load
-from cnn.data.types import DataSpec
+from cnn.data.types import DataError, DataSpec
 
 NAMES = ("cat", "dog", "owl")
 
@@ -142,3 +143,16 @@ def read(name, file, **changes):
     """Loads what was written."""
     fields = {"image_shape": (8, 8, 1), "classes": len(NAMES), "valid_fraction": 0.0, "file": str(file), **changes}
     return load(DataSpec(name=name, **fields))
+
+
+def shades(split):
+    """Returns the first number of each picture."""
+    return np.asarray(split.images[np.arange(len(split))])[:, 0, 0, 0].tolist()
+
+
+def refusal(read, file, **changes):
+    """Returns the one line by which a file is refused."""
+    with pytest.raises(DataError) as caught:
+        read(file, **changes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -1,6 +1,7 @@
 """CSV: lists of picture files and labels, and rows of pixels."""
 
 import csv
+import functools
 import shutil
 
 import numpy as np
@@ -11,7 +12,7 @@ import picture_files
 import runs
 from cnn.data.sources import hashing
 from cnn.data.types import DataError
-from picture_files import made, png, write_csv, write_pixels, write_table
+from picture_files import made, png, shades, write_csv, write_pixels, write_table
 
 SHADES = (10, 20, 200, 210)
 """Two cats and two dogs."""
@@ -40,15 +41,7 @@ def read(file, name="csv", **changes):
     return picture_files.read(name, file, **{"classes": 2, **changes})
 
 
-def shades(split):
-    return np.asarray(split.images[np.arange(len(split))])[:, 0, 0, 0].tolist()
-
-
-def one_line(file, **changes):
-    with pytest.raises(DataError) as caught:
-        read(file, **changes)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+one_line = functools.partial(picture_files.refusal, read)
 
 
 @pytest.mark.parametrize("loading", ["memory", "stream"])

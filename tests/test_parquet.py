@@ -1,5 +1,6 @@
 """Parquet files as Hugging Face stores sets of pictures."""
 
+import functools
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 import picture_files
 from cnn.data import sources
 from cnn.data.types import DataError, DataSpec
-from picture_files import NAMES, made, png, table, write_parquet
+from picture_files import NAMES, made, png, shades, table, write_parquet
 
 
 def pictures(*shades):
@@ -35,15 +36,7 @@ def read(file, name="parquet", **changes):
     return picture_files.read(name, file, **{"classes": 2, **changes})
 
 
-def shades(split):
-    return np.asarray(split.images[np.arange(len(split))])[:, 0, 0, 0].tolist()
-
-
-def one_line(file, **changes):
-    with pytest.raises(DataError) as caught:
-        read(file, **changes)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+one_line = functools.partial(picture_files.refusal, read)
 
 
 @pytest.mark.parametrize("loading", ["memory", "stream"])

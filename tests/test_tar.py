@@ -1,5 +1,6 @@
 """Tar files as WebDataset has them: members of one name are a picture and its label."""
 
+import functools
 import gzip
 import io
 import json
@@ -12,7 +13,7 @@ import pytest
 import picture_files
 from cnn.data.sources import hashing
 from cnn.data.types import DataError
-from picture_files import NAMES, made, png, write_members, write_tar
+from picture_files import NAMES, made, png, shades, write_members, write_tar
 
 
 def picture(shade):
@@ -37,15 +38,7 @@ def read(file, name="tar", **changes):
     return picture_files.read(name, file, **{"classes": 2, **changes})
 
 
-def shades(split):
-    return np.asarray(split.images[np.arange(len(split))])[:, 0, 0, 0].tolist()
-
-
-def one_line(file, **changes):
-    with pytest.raises(DataError) as caught:
-        read(file, **changes)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+one_line = functools.partial(picture_files.refusal, read)
 
 
 @pytest.mark.parametrize("loading", ["memory", "stream"])
