@@ -93,7 +93,7 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                 run.progress_bar.epoch(epoch, loop_config.epochs, record, loop.stopped, config.monitor)
                 if loop.best_step == step:
                     # At the next boundary it would be too late: the weights are others by then.
-                    run.checkpointer.save_or_fail(state, loop, again=True)
+                    run.checkpointer.save_best(state, loop)
                 elif run.checkpointer.due(step):
                     run.checkpointer.save(state, loop, again=True)
                 run.page.evaluated(record)
