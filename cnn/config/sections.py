@@ -141,7 +141,7 @@ class Minutes:
 class Share:
     """At the first record after so much time that saving took at most this share of it, better evaluations included."""
 
-    share: Annotated[float, Bounds(0, 1, open_low=True)]
+    most: Annotated[float, Bounds(0, 1, open_low=True)]
 
     steps: ClassVar[int | None] = None
     best_waits: ClassVar[bool] = True
@@ -149,7 +149,7 @@ class Share:
     def due(self, step: int, steps_per_epoch: int, seconds: float, cost: float) -> bool:
         """Tells whether a checkpoint is due; see `Epochs.due`."""
         del step, steps_per_epoch
-        return cost <= self.share * seconds
+        return cost <= self.most * seconds
 
 
 @order(name="own")

@@ -439,7 +439,7 @@ def _share_time(values: Config, trials: int) -> Config:
     """Returns the config of one of so many trials whose time is the same: each has its part of the share for saving."""
     every = values.checkpoint.every
     return (
-        dataclasses.replace(values, checkpoint=Checkpoint(Share(every.share / trials)))
+        dataclasses.replace(values, checkpoint=Checkpoint(Share(every.most / trials)))
         if isinstance(every, Share)
         else values
     )

@@ -11,6 +11,7 @@ from cnn.registry import blamed
 from cnn.runs.records import Record
 from cnn.system import fault_injection, sharding
 from cnn.system.preemption import Preempted
+from cnn.train import ahead
 from cnn.train.load_init_from import load_init_from
 from cnn.train.loop_state import LoopState, Sums
 from cnn.train.multi_step import joined
@@ -158,9 +159,11 @@ def train(run: Run) -> Trained:
       Preempted: a signal asked to stop; the state is saved.
       OSError: the state could not be saved.
     """
-    with contextlib.closing(training(run)) as asking:
+    with contextlib.closing(training(run)) as asking, contextlib.ExitStack() as beside:
         try:
             asked = next(asking)
+            if run.callbacks.pages:  # trials of a sweep share the cores already
+                beside.enter_context(ahead.made_ready(run, asked.state))
             while True:
                 started = time.monotonic()
                 state, calls, lengths = asked.state, [], []
