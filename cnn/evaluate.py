@@ -66,8 +66,7 @@ def predict_logits(
     Raises:
       FloatingPointError: a logit is not finite.
     """
-    examples, devices = len(images), config.devices
-    size = -(-min(config.batch_size, examples) // devices) * devices
+    examples, devices, size = len(images), config.devices, _batch(len(images), config)
     place = functools.partial(over.replicate, count=devices)
     parts = []
     for pictures, rows in loader.in_order(images, size, config.workers, place):
@@ -80,6 +79,30 @@ def predict_logits(
         row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
         raise FloatingPointError(f"logits: not finite, first for image {row}. The run has diverged; evaluate another.")
     return logits
+
+
+def compile_ahead(
+    classifier: Classifier,
+    images: UInt8[Array | np.ndarray, "examples height width channels"] | types.Stored,
+    config: EvalConfig,
+) -> None:
+    """Compiles what `predict_logits` calls for these images, of which none is read; that compiles nothing then.
+
+    Args:
+      classifier: its arrays may be consumed already.
+      images: as in `predict_logits`, or on the host.
+      config: the same.
+    """
+    size = _batch(len(images), config)
+    shape = (size, *images.shape[1:]) if isinstance(images, types.Stored) else images.shape
+    placed = over.replicated_shape(shape, np.uint8, config.devices)
+    rows = np.zeros(size, np.int32)
+    described = jax.tree.map(over.shape_of, classifier)
+    _forward.lower(described, placed, rows, compute_dtype=config.compute_dtype, devices=config.devices).compile()
+
+
+def _batch(examples: int, config: EvalConfig) -> int:
+    return -(-min(config.batch_size, examples) // config.devices) * config.devices
 
 
 @functools.partial(jax.jit, static_argnames=("compute_dtype", "devices"))

@@ -1,8 +1,9 @@
 """The sections of a config whose options do not depend on a name, and the rules that they name.
 
 Each rule is a class. A `@stop`, early stopping, says in `reason` why training ends after an epoch, and in `needs_valid`
-whether that takes a validation split. A `@cadence` says in `due` whether a checkpoint is due, and in `steps` after how
-many steps one is, where that is fixed. An `@order` says in `seed_of` which seed shuffles the epochs.
+whether that takes a validation split. A `@cadence` says in `due` whether a checkpoint is due, in `steps` after how many
+steps one is, where that is fixed, and in `best_waits` whether that of a better evaluation is written with the next. An
+`@order` says in `seed_of` which seed shuffles the epochs.
 """
 
 import dataclasses
@@ -87,16 +88,18 @@ class Epochs:
     number: Count
 
     steps: ClassVar[int | None] = None
+    best_waits: ClassVar[bool] = False
 
-    def due(self, step: int, steps_per_epoch: int, seconds: float) -> bool:
+    def due(self, step: int, steps_per_epoch: int, seconds: float, cost: float) -> bool:
         """Tells whether a checkpoint is due.
 
         Args:
           step: the updates made.
           steps_per_epoch: the updates of one epoch.
           seconds: since the last save.
+          cost: how many seconds that took.
         """
-        del seconds
+        del seconds, cost
         return step % (self.number * steps_per_epoch) == 0
 
 
@@ -106,14 +109,16 @@ class Steps:
 
     number: Count
 
+    best_waits: ClassVar[bool] = False
+
     @property
     def steps(self) -> int:
         """After how many steps a save is due, also within an epoch; `None` in the other cadences."""
         return self.number
 
-    def due(self, step: int, steps_per_epoch: int, seconds: float) -> bool:
+    def due(self, step: int, steps_per_epoch: int, seconds: float, cost: float) -> bool:
         """Tells whether a checkpoint is due; see `Epochs.due`."""
-        del steps_per_epoch, seconds
+        del steps_per_epoch, seconds, cost
         return step % self.number == 0
 
 
@@ -124,11 +129,27 @@ class Minutes:
     number: Positive
 
     steps: ClassVar[int | None] = None
+    best_waits: ClassVar[bool] = False
 
-    def due(self, step: int, steps_per_epoch: int, seconds: float) -> bool:
+    def due(self, step: int, steps_per_epoch: int, seconds: float, cost: float) -> bool:
+        """Tells whether a checkpoint is due; see `Epochs.due`."""
+        del step, steps_per_epoch, cost
+        return seconds >= 60 * self.number
+
+
+@cadence
+class Share:
+    """At the first record after so much time that saving took at most this share of it, better evaluations included."""
+
+    most: Annotated[float, Bounds(0, 1, open_low=True)]
+
+    steps: ClassVar[int | None] = None
+    best_waits: ClassVar[bool] = True
+
+    def due(self, step: int, steps_per_epoch: int, seconds: float, cost: float) -> bool:
         """Tells whether a checkpoint is due; see `Epochs.due`."""
         del step, steps_per_epoch
-        return seconds >= 60 * self.number
+        return cost <= self.most * seconds
 
 
 @order(name="own")
@@ -230,4 +251,4 @@ class Report:
 class Checkpoint:
     """When the state is saved, besides the end, a better evaluation and a signal."""
 
-    every: Annotated[Any, Language(CADENCES)] = "epochs(1)"
+    every: Annotated[Any, Language(CADENCES)] = "share(0.05)"

@@ -34,12 +34,14 @@ class Call(NamedTuple):
     Attributes:
       shard: in training, what of a batch it is given; `None` in evaluation.
       outputs: where what its layers make is kept.
+      apart: whether each of these is computed before the next layer reads it.
       prefix: the path of the chain, before the names of its layers.
       frozen_batch_norm: the paths of batch normalisations that normalise as in evaluation and measure nothing.
     """
 
     shard: Shard | None = None
     outputs: dict[str, jax.Array] | None = None
+    apart: bool = False
     prefix: str = ""
     frozen_batch_norm: frozenset[str] = frozenset()
 
@@ -47,10 +49,13 @@ class Call(NamedTuple):
         """Returns the call of the chain within a layer."""
         return self._replace(prefix=f"{self.prefix}{name}/")
 
-    def note(self, name: str, output: jax.Array) -> None:
-        """Keeps what a layer made, where that is asked for."""
+    def note(self, name: str, output: jax.Array) -> jax.Array:
+        """Keeps what a layer made, where that is asked for; returns it for the next layer."""
         if self.outputs is not None:
+            # Without a barrier XLA may compute an output again within the next layer, with another rounding.
+            output = jax.lax.optimization_barrier(output) if self.apart else output
             self.outputs[self.prefix + name] = output
+        return output
 
 
 def init(layers: Sequence[Layer], image_shape: Shape, key: PRNGKeyArray) -> Variables:
@@ -114,10 +119,19 @@ def apply_train(
     return _leave(logits, layout), updates.get("batch_stats", {})
 
 
-def capture(layers: Sequence[Layer], variables: Variables, images: Images) -> dict[str, jax.Array]:
-    """Returns what every layer produced, by its path, in order; nothing fused, in float32, softmax included."""
+def capture(
+    layers: Sequence[Layer], variables: Variables, images: Images, *, apart: bool = False
+) -> dict[str, jax.Array]:
+    """Returns what every layer produced, by its path, in order; nothing fused, in float32, softmax included.
+
+    Args:
+      layers: the network.
+      variables: its arrays.
+      images: what it reads.
+      apart: whether, compiled, each layer reads the very numbers that are returned of the one before.
+    """
     outputs: dict[str, jax.Array] = {}
-    _Chain(tuple(layers), fused=False).apply(variables, _checked(images), Call(outputs=outputs))
+    _Chain(tuple(layers), fused=False).apply(variables, _checked(images), Call(outputs=outputs, apart=apart))
     return outputs
 
 
@@ -221,8 +235,7 @@ class _Chain(nn.Module):
             return x
         else:
             x = self._layer(op.name, op.layer, x, call)
-        call.note(op.name, x)
-        return x
+        return call.note(op.name, x)
 
     def _inner_remat(self) -> str:
         """Returns that of the chains within: what a block computes again, it computes again as a whole."""

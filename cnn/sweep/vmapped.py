@@ -6,6 +6,7 @@ the places. Several devices share the axis of trials and do not communicate.
 """
 
 import contextlib
+import dataclasses
 import functools
 import math
 import time
@@ -22,6 +23,7 @@ from jaxtyping import Array, Int
 
 from cnn import hyperparams
 from cnn.config.config import Config
+from cnn.config.sections import Checkpoint, Share
 from cnn.data.loader import Examples
 from cnn.ops import layout
 from cnn.runs import lock
@@ -86,7 +88,7 @@ class Group:
     def __init__(self, session: Session, claimed: list[Claimed], size: int) -> None:
         self.session, self.devices = session, mesh()
         scan = " scan" if jax.default_backend() != "cpu" else ""
-        opened = [VmappedTrial(session, one, f"vmap {size}{scan}") for one in claimed]
+        opened = [VmappedTrial(session, one, f"vmap {size}{scan}", len(claimed)) for one in claimed]
         self.trials = [trial for trial in opened if trial.open()]
         """Those that are open, and then those that go on, in the order of their places."""
         self.size = size
@@ -200,9 +202,9 @@ class Group:
 class VmappedTrial:
     """A claimed trial from its last checkpoint to its end."""
 
-    def __init__(self, session: Session, claimed: Claimed, dispatched: str) -> None:
-        """Opens nothing yet; `dispatched` names the program that makes the steps."""
-        self.session, self.claimed, self.dispatched = session, claimed, dispatched
+    def __init__(self, session: Session, claimed: Claimed, dispatched: str, together: int) -> None:
+        """Opens nothing yet; `dispatched` names the program that makes the steps of so many trials together."""
+        self.session, self.claimed, self.dispatched, self.together = session, claimed, dispatched, together
         self.run: Run
         self.asked: Steps
         """What the trial waits for, while it goes on."""
@@ -211,7 +213,8 @@ class VmappedTrial:
 
     def open(self) -> bool:
         """Takes the run's directory; tells whether there may be anything to train."""
-        session, values, workdir = self.session, self.session.values(self.claimed.trial), self.claimed.workdir
+        session, workdir = self.session, self.claimed.workdir
+        values = _share_time(self.claimed.trial.values, self.together)
         try:
             dataset = session.datasets.of(values)
             preflight.check_splits(values, dataset)
@@ -430,6 +433,16 @@ def run_scan(
         return state, jax.tree.map(lambda values: jnp.swapaxes(values, 0, 1), metrics)
 
     return _spread(steps, devices, shared, scanned=True)(state, split, rows)
+
+
+def _share_time(values: Config, trials: int) -> Config:
+    """Returns the config of one of so many trials whose time is the same: each has its part of the share for saving."""
+    every = values.checkpoint.every
+    return (
+        dataclasses.replace(values, checkpoint=Checkpoint(Share(every.most / trials)))
+        if isinstance(every, Share)
+        else values
+    )
 
 
 def _steps(program: StepConfig, shared: bool) -> Any:

@@ -11,6 +11,7 @@ from cnn.registry import blamed
 from cnn.runs.records import Record
 from cnn.system import fault_injection, sharding
 from cnn.system.preemption import Preempted
+from cnn.train import ahead
 from cnn.train.load_init_from import load_init_from
 from cnn.train.loop_state import LoopState, Sums
 from cnn.train.multi_step import joined
@@ -93,7 +94,7 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                 run.progress_bar.epoch(epoch, loop_config.epochs, record, loop.stopped, config.monitor)
                 if loop.best_step == step:
                     # At the next boundary it would be too late: the weights are others by then.
-                    run.checkpointer.save_or_fail(state, loop, again=True)
+                    run.checkpointer.save_best(state, loop)
                 elif run.checkpointer.due(step):
                     run.checkpointer.save(state, loop, again=True)
                 run.page.evaluated(record)
@@ -158,9 +159,11 @@ def train(run: Run) -> Trained:
       Preempted: a signal asked to stop; the state is saved.
       OSError: the state could not be saved.
     """
-    with contextlib.closing(training(run)) as asking:
+    with contextlib.closing(training(run)) as asking, contextlib.ExitStack() as beside:
         try:
             asked = next(asking)
+            if run.callbacks.pages:  # trials of a sweep share the cores already
+                beside.enter_context(ahead.made_ready(run, asked.state))
             while True:
                 asked = asking.send(make(run, asked))
         except StopIteration as ended:

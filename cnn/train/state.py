@@ -15,6 +15,7 @@ from cnn.model.classifier import Classifier
 from cnn.optim import freeze, optimizers
 from cnn.registry import blamed
 from cnn.system import sharding
+from cnn.system.compile_times import ONCE
 
 
 class StepConfig(NamedTuple):
@@ -122,7 +123,4 @@ def _first(hyper: Hyperparams, key: jax.Array, *, image_shape: tuple[int, ...], 
 
 
 _create = jax.jit(_first, static_argnames=("image_shape", "frozen"))
-# Run once: with its full effort XLA compiles a second longer, for the same bits.
-_create_on_cpu = jax.jit(
-    _first, static_argnames=("image_shape", "frozen"), compiler_options={"xla_backend_optimization_level": 1}
-)
+_create_on_cpu = jax.jit(_first, static_argnames=("image_shape", "frozen"), compiler_options=ONCE)
