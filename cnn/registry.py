@@ -168,6 +168,7 @@ AUGMENTATIONS = Table("augmentation", "apply")
 OPTIMIZERS = Table("optimizer", "learning_rate", "make_tx")
 SCHEDULES = Table("schedule", "make_factor")
 CLIPS, AVERAGES = Table("clip", "make_tx"), Table("average", "init", "update")
+GROUPS, GRADIENTS = Table("group", "powers", "problem", "rate", "decay"), Table("gradient", "take")
 LOSSES, METRICS = Table("loss", "__call__"), Table("metric", "__call__", "better")
 WEIGHTINGS = Table("weighting", "of", "refusal")
 STOPS, CADENCES, ORDERS = Table("stop", "reason", "needs_valid"), Table("cadence", "due"), Table("order", "seed_of")
@@ -182,6 +183,8 @@ TABLES = {
         SCHEDULES,
         CLIPS,
         AVERAGES,
+        GROUPS,
+        GRADIENTS,
         LOSSES,
         METRICS,
         WEIGHTINGS,
@@ -230,6 +233,18 @@ def clip(thing: Any = None, /, *, name: str = "") -> Any:
 def average(thing: Any = None, /, *, name: str = "") -> Any:
     """Enters a class that keeps an average of the parameters, by its methods `init` and `update`."""
     return AVERAGES.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def group(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that says in `powers` which parameters have multiples of the learning rate and the decay."""
+    return GROUPS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def gradient(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that takes the gradient of a step by its method `take`."""
+    return GRADIENTS.register(thing, name)
 
 
 @typing.dataclass_transform(frozen_default=True)

@@ -13,7 +13,7 @@ from cnn.data.types import DataSpec
 from cnn.fields import Bounds, Count, Fraction, Language, Natural, Positive, Rate
 from cnn.losses import LOSSES, WEIGHTINGS
 from cnn.metrics import METRICS
-from cnn.optim import AVERAGES, CLIPS
+from cnn.optim import AVERAGES, CLIPS, GRADIENTS, GROUPS
 from cnn.registry import CADENCES, ORDERS, STOPS, cadence, order, stop
 
 Seed = Annotated[int, Bounds(0, 2**32 - 1)]
@@ -185,7 +185,12 @@ class Train:
     """With s, the loss is given (1 - s) label + s / classes: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
     section 7."""
     clip: Annotated[Any, Language(CLIPS)] = "none"
+    gradient: Annotated[Any, Language(GRADIENTS)] = "plain"
+    """At which parameters the gradient is taken."""
+    groups: Annotated[Any, Language(GROUPS, chain=True)] = ""
+    """What multiplies the learning rate and the weight decay of which parameters; factors of several multiply."""
     average: Annotated[Any, Language(AVERAGES)] = "none"
+    """What is kept beside the parameters, and evaluated where `eval.weights` is "ema", whichever average it is."""
     freeze: str = ""
     """Which parameters stay as they start, as patterns over their paths, see `cnn.patterns`; empty: none. A batch
     normalisation all of whose parameters are frozen normalises as in evaluation and keeps its statistics."""

@@ -15,7 +15,7 @@ from cnn.expression import ExpressionError, StandIn, written
 from cnn.layers.normalisation import BatchNorm
 from cnn.losses import Balanced
 from cnn.model.summary import Row
-from cnn.optim import averages
+from cnn.optim import averages, groups
 
 IDENTIFIER = re.compile(r"\w+\s*\(", re.ASCII)
 """How the name of a source with options begins."""
@@ -105,6 +105,19 @@ def check_patterns(built: Mapping[str, Any], rows: Sequence[Row], problems: Prob
         problems.note("train.freeze", message)
     elif trained and len(patterns.matching(freeze, trained)) == len(trained):
         problems.note("train.freeze", f"leaves nothing to train, got {freeze!r}. Leave a layer out of it.")
+    for group in built["train"].groups:
+        if isinstance(group, StandIn):
+            continue
+        if message := group.problem(trained):
+            problems.note("train.groups", f"{written(group)}: {message}")
+        optimizer = built["optimizer"]
+        decays = isinstance(optimizer, StandIn) or groups.options_of(optimizer, groups.DECAY)
+        if group.decay != 1 and not decays:
+            problems.note(
+                "train.groups",
+                f"{written(group)} multiplies a weight decay that {optimizer.kind} has not, got {group.decay:g}. "
+                "Leave it out, or use adamw.",
+            )
     source, wanted = built["init_from"], built["init_layers"]
     if not source and wanted == "*":
         return

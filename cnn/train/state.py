@@ -10,7 +10,7 @@ from jaxtyping import Array, Int, Integer
 from cnn import hyperparams
 from cnn.config.config import Config
 from cnn.hyperparams import Hyperparams
-from cnn.model import network
+from cnn.model import network, summary
 from cnn.model.classifier import Classifier
 from cnn.optim import freeze, optimizers
 from cnn.registry import blamed
@@ -44,7 +44,7 @@ class TrainState(NamedTuple):
     batch_stats: Any
     opt_state: Any
     average: Any
-    """The moving average of the parameters; empty where none is kept."""
+    """The average of the parameters, see `cnn.optim.averages`; empty where none is kept."""
     bad_step: Int[Array, ""]
     """The first step whose loss, gradient or result was not finite; it and all after it updated nothing. -1: none."""
     key: Any
@@ -52,8 +52,8 @@ class TrainState(NamedTuple):
     hyper: Hyperparams
 
     def classifier(self, *, averaged: bool = False) -> Classifier:
-        """Returns what the state classifies with; averaged, the moving average stands for the parameters."""
-        params = self.average if averaged else self.params
+        """Returns what the state classifies with; averaged, the average stands for the parameters."""
+        params = self.average if averaged else optimizers.eval_params(self.opt_state, self.params)
         return Classifier(self.hyper.layers, self.hyper.mean, self.hyper.std, params, self.batch_stats)
 
 
@@ -105,6 +105,16 @@ def create_state(
     return create(hyper, jax.random.key_data(jax.random.key(seed)), image_shape=image_shape, frozen=frozen)
 
 
+def init_opt_state(hyper: Hyperparams, trained: Any) -> Any:
+    """Returns the optimizer's state before the first update of the parameters that are trained."""
+    return optimizers.init_opt_state(hyper.optimizer, hyper.clip, trained, hyper.groups, layer_names(hyper))
+
+
+def layer_names(hyper: Hyperparams) -> list[str]:
+    """Returns the names of the network's layers, from the image on."""
+    return [name for name, _ in summary.named(hyper.layers)]
+
+
 def _first(hyper: Hyperparams, key: jax.Array, *, image_shape: tuple[int, ...], frozen: tuple[str, ...]) -> TrainState:
     init_key, train_key = jax.random.split(jax.random.wrap_key_data(key))
     variables = network.init(hyper.layers, image_shape, init_key)
@@ -113,7 +123,7 @@ def _first(hyper: Hyperparams, key: jax.Array, *, image_shape: tuple[int, ...], 
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=variables["batch_stats"],
-        opt_state=optimizers.init_opt_state(hyper.optimizer, hyper.clip, freeze.trained(params, frozen)),
+        opt_state=init_opt_state(hyper, freeze.trained(params, frozen)),
         average=blamed(hyper.average, "train.average", hyper.average.init)(params),
         bad_step=jnp.full((), -1, jnp.int32),
         key=jax.random.key_data(train_key),

@@ -26,7 +26,7 @@ from cnn.model.microbatch import microbatch_size
 from cnn.optim import averages, freeze, optimizers
 from cnn.registry import blamed
 from cnn.system import sharding
-from cnn.train.state import StepConfig, TrainState
+from cnn.train.state import StepConfig, TrainState, layer_names
 
 Metrics = dict[str, jax.Array]
 
@@ -60,8 +60,13 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
     """
     hyper = state.hyper
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    grads, batch_stats, loss, correct, weight = gradient_fn(program)(hyper, variables, *batch, key)
+
+    def gradient_at(params: Any) -> Gradient:
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        return gradient_fn(program)(hyper, variables, *batch, key)
+
+    take = blamed(hyper.gradient, "train.gradient", hyper.gradient.take)
+    grads, batch_stats, loss, correct, weight = take(gradient_at, state.params)
     with jax.named_scope(OPTIMIZER):
         norm = optax.tree.norm(grads)
         count = jnp.asarray(len(batch.labels), jnp.float32) if batch.weights is None else batch.weights.sum()
@@ -71,6 +76,8 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
             hyper.clip,
             total_steps=program.total_steps,
             steps_per_epoch=program.steps_per_epoch,
+            groups=hyper.groups,
+            layers=layer_names(hyper),
         )
         metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
         if weight is not None:
@@ -78,11 +85,11 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
         metrics["learning_rate"] = learning_rate_fn(state.step)
         trained = freeze.trained(state.params, program.frozen)
         updates, opt_state = tx.update(grads, state.opt_state, trained)
-        trained = optax.apply_updates(trained, updates)
+        trained, average = _averaged(state, optax.apply_updates(trained, updates))
         params = freeze.merged(trained, state.params)
 
         fine = jnp.isfinite(loss) & jnp.isfinite(norm) & _finite((params, batch_stats)) & (state.bad_step < 0)
-        new = (params, batch_stats, opt_state, _averaged(state, trained))
+        new = (params, batch_stats, opt_state, average)
         old = (state.params, state.batch_stats, state.opt_state, state.average)
         params, batch_stats, opt_state, average = jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, old)
         bad_step = jnp.where((state.bad_step < 0) & ~fine, state.step, state.bad_step)
@@ -215,9 +222,13 @@ def _finite(tree: Any) -> jax.Array:
     return jax.tree.reduce(lambda fine, array: fine & jnp.isfinite(array).all(), tree, jnp.asarray(True))
 
 
-def _averaged(state: TrainState, trained: Any) -> Any:
-    if isinstance(state.hyper.average, averages.NoAverage):
-        return ()
-    update = blamed(state.hyper.average, "train.average", state.hyper.average.update)
-    means = update(freeze.restricted(state.average, trained), trained, state.step + 1)
-    return freeze.merged(means, state.average)
+def _averaged(state: TrainState, trained: Any) -> tuple[Any, Any]:
+    """Returns from which of the trained parameters training goes on, and the average after an update."""
+    kind, count = state.hyper.average, state.step + 1
+    if isinstance(kind, averages.NoAverage):
+        return trained, ()
+    update = blamed(kind, "train.average", kind.update)
+    means = update(freeze.restricted(state.average, trained), trained, count)
+    if hasattr(kind, "sync"):
+        trained = blamed(kind, "train.average", kind.sync)(means, trained, count)
+    return trained, freeze.merged(means, state.average)
