@@ -33,6 +33,8 @@ SCALARS: dict[str, tuple[Any, Any]] = {
 KNOWN = (*SCALARS, "model", *SECTIONS, *NAMED)
 ALWAYS = ("accuracy", "loss")
 """The metrics that are always measured."""
+LENGTHS = ("train.epochs", "train.steps")
+"""How long a run is: one of them is set, and the other is `None`."""
 RENAMED = {"data.fit": "data.resize"}
 """Fields that had another name, and the one they have: configs of earlier runs, files and flags may say either."""
 

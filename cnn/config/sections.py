@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from cnn.data.augment import AUGMENTATIONS
 from cnn.data.types import DataSpec
-from cnn.fields import Bounds, Count, Fraction, Language, Natural, Positive, Rate
+from cnn.fields import Bounds, Count, Fraction, Language, Natural, OrNone, Positive, Rate
 from cnn.losses import LOSSES, WEIGHTINGS
 from cnn.metrics import METRICS
 from cnn.optim import AVERAGES, CLIPS, GRADIENTS, GROUPS
@@ -175,7 +175,10 @@ class Train:
 
     batch_size: Count = 32
     """Pictures of one step; what is left at the end of an epoch and makes no full batch is left out of it."""
-    epochs: Count = 5
+    epochs: OrNone[Count] = 5
+    """How often training goes through the training pictures; `None` where `steps` is set."""
+    steps: OrNone[Count] = None  # type: ignore[assignment]
+    """How many updates training makes, instead of `epochs`; the last epoch may be a part of one."""
     loss: Annotated[Any, Language(LOSSES)] = "softmax_cross_entropy"
     """What training minimises, of each example."""
     class_weights: Annotated[Any, Language(WEIGHTINGS)] = "none"
@@ -208,6 +211,10 @@ class Train:
     """One call a step, as many steps a call as a second or so allows (loop), or all up to the end of the epoch or the
     next save (scan); auto is loop on a CPU and scan elsewhere."""
     log_every_steps: Count = 100
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Returns how many updates training makes."""
+        return self.steps or (self.epochs or 0) * steps_per_epoch
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,11 +25,12 @@ def check(
     data: sections.Data,
     train: sections.Train,
     evaluation: sections.Eval,
+    schedule: Any,
     problems: Problems,
     *,
     recorded: bool = False,
 ) -> None:
-    """Notes every contradiction between the fields of three sections, and a dataset's name that can be none.
+    """Notes every contradiction between the fields of some sections, and a dataset's name that can be none.
 
     In a config that is only read, a name may be that of a user's own source.
     """
@@ -41,6 +42,10 @@ def check(
     for kind in data.augment:
         if registry.origin_of(kind) == registry.PACKAGE and not isinstance(kind, StandIn):
             _check_augmentation(kind, data, problems)
+    if (train.epochs is None) == (train.steps is None):
+        both = "set beside config.train.epochs" if train.steps else "not set, nor is config.train.epochs"
+        remedy = "Set one of them to None." if train.steps else "Set one of them."
+        problems.note("train.steps", f"is {both}, got {train.steps}. {remedy}")
     if train.batch_size % train.accumulate_steps:
         problems.note(
             "train.accumulate_steps",
@@ -62,7 +67,7 @@ def check(
             'and train.class_weights = "balanced" both make up for rare classes, got "classes". Set one to "none".',
         )
     if data.train_on != "train" or not (_cuts_validation(data) or sources.may_validate(data.name)):
-        check_without_validation(data, train, evaluation, problems)
+        check_without_validation(data, train, evaluation, schedule, problems)
 
 
 def check_reading(data: sections.Data, problems: Problems, *, recorded: bool = False) -> None:
@@ -195,7 +200,7 @@ def _cuts_validation(data: sections.Data) -> bool:
 
 
 def check_without_validation(
-    data: sections.Data, train: sections.Train, evaluation: sections.Eval, problems: Problems
+    data: sections.Data, train: sections.Train, evaluation: sections.Eval, schedule: Any, problems: Problems
 ) -> None:
     """Notes what needs a validation split, where training leaves none."""
     reason = "data.train_on holds the validation split" if data.train_on != "train" else "data.valid_fraction is 0"
@@ -206,3 +211,5 @@ def check_without_validation(
         problems.note("eval.test", f"is False and there is nothing else to evaluate: {reason}. {remedy}")
     if not isinstance(train.stop, StandIn) and train.stop.needs_valid:
         problems.note("train.stop", f"needs a validation split: {reason}. {remedy}")
+    if getattr(schedule, "needs_valid", False):
+        problems.note("schedule.name", f"{schedule.kind} needs a validation split: {reason}. {remedy}")

@@ -260,6 +260,13 @@ class _Schedule(_FromOptax, Constant):
         """How many updates our own warmup takes: none where Optax's schedule has one, of the same name."""
         return 0 if self.warms_up else self.warmup_steps
 
+    @property
+    def knows_length(self) -> bool:
+        """Whether it depends on the run's length, see `Constant.knows_length`."""
+        return bool(not self.warms_up and self.cooldown_steps) or any(
+            getattr(self, name) is None for name in self.lengths
+        )
+
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
         del steps_per_epoch
         return _factor(self.function, self._complete(steps))

@@ -48,6 +48,7 @@ def make_tx(
     steps_per_epoch: int,
     groups: Sequence[Any] = (),
     layers: Sequence[str] = (),
+    observed: Any = (),
 ) -> tuple[GradientTransformation, LearningRate]:
     """Returns clipping followed by the optimizer, and the learning rate that it follows.
 
@@ -59,13 +60,20 @@ def make_tx(
       steps_per_epoch: the updates of one epoch.
       groups: of classes in `registry.GROUPS`: what multiplies the options of which parameters.
       layers: the names of the network's layers, for the groups.
+      observed: the state of a schedule that follows the evaluations.
 
     Raises:
       ValueError: the schedule does not fit into the run.
     """
     make_factor = blamed(schedule, "schedule.name", schedule.make_factor)
     factor = blamed(schedule, "schedule.name", make_factor(total_steps=total_steps, steps_per_epoch=steps_per_epoch))
+    if hasattr(schedule, "scale"):
+        factor = _scaled(factor, blamed(schedule, "schedule.name", schedule.scale)(observed))
     return _chain(optimizer, clip, factor, groups, layers), LearningRate(optimizer.learning_rate, factor)
+
+
+def _scaled(factor: Factor, scale: Any) -> Factor:
+    return lambda count: scale * factor(count)
 
 
 def init_opt_state(

@@ -18,7 +18,7 @@ _LOADED = tuple(field.name for field in dataclasses.fields(types.DataSpec))
 def key(trial: Trial) -> str:
     """Returns a text that is equal for trials which differ only in what is traced: real numbers, and seeds."""
     section = trial.values.train
-    names = ("batch_size", "epochs", "accumulate_steps", "compute_dtype", "dispatch", "freeze", "remat")
+    names = ("batch_size", "epochs", "steps", "accumulate_steps", "compute_dtype", "dispatch", "freeze", "remat")
     lengths = tuple(getattr(section, name) for name in names)
     return repr((_source(trial.values), lengths, hyperparams.structure(trial.values)))
 

@@ -160,6 +160,8 @@ class Group:
             state = take(self.state, place, self.devices)
             own_metrics = {name: values[index] for name, values in metrics.items()}
             going.append(trial.send(Made(state, own_metrics, seconds)))
+            if going[-1] and trial.asked.state.observed is not state.observed:
+                self.state = observe(self.state, place, trial.asked.state, self.devices)
         self._keep(going)
 
     def _dispatch(self, rows: np.ndarray, shared: bool) -> dict[str, np.ndarray]:
@@ -380,6 +382,16 @@ def take(stacked: TrainState, index: int, devices: Mesh | None) -> TrainState:
 @jax.jit
 def _take(stacked: TrainState, index: jax.Array) -> TrainState:
     return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), stacked)
+
+
+def observe(stacked: TrainState, index: int, state: TrainState, devices: Mesh | None) -> TrainState:
+    """Returns the states with what the schedule of one of them has seen of its evaluations."""
+    put = lambda every, one: every.at[index].set(jnp.asarray(one))  # noqa: E731
+    here = jax.tree.map(np.asarray, state.observed)
+    observed = jax.tree.map(put, stacked.observed, here)
+    if devices is not None:
+        observed = jax.device_put(observed, NamedSharding(devices, P(AXIS)))
+    return stacked._replace(observed=observed)
 
 
 def gather(stacked: TrainState, indices: Sequence[int], devices: Mesh | None) -> TrainState:

@@ -165,8 +165,8 @@ def run(
 
 def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> Result | None:
     """Returns the result of a finished run of this config and data; checks that an unfinished one may go on."""
-    recorded_code.check_same(values, workdir)
-    finished: Any = run_dir.read_json(workdir / run_dir.RESULT)
+    changed = recorded_code.check_same(values, workdir)
+    finished: Any = None if run_dir.made_longer(changed) else run_dir.read_json(workdir / run_dir.RESULT)
     if finished is None:
         numerics.check(values, workdir)
         numerics.tell(values, workdir)
@@ -209,10 +209,12 @@ def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> Result | N
     changed = recorded_code.check_same(values, workdir)
     recorded_data.check_same(workdir, dataset.identity)
     finished: Any = run_dir.read_json(workdir / run_dir.RESULT)
-    if finished is not None:
+    if finished is not None and not run_dir.made_longer(changed):
         return finished
     numerics.check(values, workdir)
     recorded_data.recall_bad_examples(workdir, dataset)
+    # First: whoever finds a result takes the run for finished.
+    (workdir / run_dir.RESULT).unlink(missing_ok=True)
     for path, before, now in changed:
         run_dir.append(workdir / run_dir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     run_dir.write(workdir / run_dir.CONFIG, values.json.encode())

@@ -50,6 +50,8 @@ class TrainState(NamedTuple):
     key: Any
     """Raw key data; each step folds in its number."""
     hyper: Hyperparams
+    observed: Any = ()
+    """What the schedule has seen of the evaluations; empty where it follows none."""
 
     def classifier(self, *, averaged: bool = False) -> Classifier:
         """Returns what the state classifies with; averaged, the average stands for the parameters."""
@@ -128,6 +130,7 @@ def _first(hyper: Hyperparams, key: jax.Array, *, image_shape: tuple[int, ...], 
         bad_step=jnp.full((), -1, jnp.int32),
         key=jax.random.key_data(train_key),
         hyper=hyper,
+        observed=hyper.schedule.init_state() if hasattr(hyper.schedule, "init_state") else (),
     )
 
 

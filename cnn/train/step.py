@@ -78,6 +78,7 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
             steps_per_epoch=program.steps_per_epoch,
             groups=hyper.groups,
             layers=layer_names(hyper),
+            observed=state.observed,
         )
         metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
         if weight is not None:
@@ -93,7 +94,10 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
         old = (state.params, state.batch_stats, state.opt_state, state.average)
         params, batch_stats, opt_state, average = jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, old)
         bad_step = jnp.where((state.bad_step < 0) & ~fine, state.step, state.bad_step)
-    return TrainState(state.step + 1, params, batch_stats, opt_state, average, bad_step, state.key, hyper), metrics
+    return (
+        TrainState(state.step + 1, params, batch_stats, opt_state, average, bad_step, state.key, hyper, state.observed),
+        metrics,
+    )
 
 
 def gradient_fn(program: StepConfig) -> Callable[..., Gradient]:
