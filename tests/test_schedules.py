@@ -174,6 +174,7 @@ def test_a_schedule_says_whether_it_follows_from_the_length_of_the_run():
 
 PLATEAU = ("schedule.name=plateau", "schedule.evaluations=1", "schedule.factor=0.5", "schedule.threshold=0.1")
 ONE = "model.layers=flatten | dense(classes)"
+ALTERNATING = "data.augment=alternating_flip"
 
 
 @pytest.mark.slow(seconds=6)
@@ -181,6 +182,7 @@ def test_a_run_with_a_plateau_records_its_rates_and_resumes_to_the_bit(tmp_path,
     given = (
         ONE,
         *PLATEAU,
+        ALTERNATING,
         "optimizer.learning_rate=0.3",
         "train.epochs=4",
         "train.log_every_steps=12",
@@ -201,19 +203,23 @@ def test_a_run_with_a_plateau_records_its_rates_and_resumes_to_the_bit(tmp_path,
 
 
 @pytest.mark.slow(seconds=10)
-def test_plateaus_fall_side_by_side_in_a_vmapped_sweep_as_they_do_alone(tmp_path):
-    given = [f"--config.{text}" for text in (ONE, *PLATEAU, "train.epochs=3", "train.log_every_steps=12")]
+def test_plateaus_and_alternating_flips_are_side_by_side_in_a_vmapped_sweep_what_they_are_alone(tmp_path):
+    given = [
+        f"--config.{text}"
+        for text in (ONE, *PLATEAU, ALTERNATING, "schedule.threshold=0.3", "train.epochs=3", "train.log_every_steps=12")
+    ]
     grid = "--grid=(optimizer.learning_rate,seed)=(0.3,0),(0.3,1),(0.001,0)"
     for engine in ("vmap", "map"):
         assert runs.start("sweep", grid, *given, f"--workdir={tmp_path / engine}", f"--sweep.engine={engine}") == 0
 
-    def rates(engine, number):
-        found = runs.records(tmp_path / engine / "trials" / f"000{number}", "train")
-        return [record["learning_rate"] for record in found]
+    def recorded(engine, name):
+        folders = [tmp_path / engine / "trials" / f"000{number}" for number in range(3)]
+        return [[record[name] for record in runs.records(folder, "train")] for folder in folders]
 
-    together = [rates("vmap", number) for number in range(3)]
-    assert together == [rates("map", number) for number in range(3)]
-    assert together[0][-1] < together[0][0]
+    rates = recorded("vmap", "learning_rate")
+    assert rates == recorded("map", "learning_rate")
+    assert any(one[-1] < one[0] for one in rates)
+    np.testing.assert_allclose(recorded("vmap", "loss"), recorded("map", "loss"), rtol=1e-4)
 
 
 def test_a_plateau_needs_a_validation_split():

@@ -77,6 +77,11 @@ class Config:
         return patterns.matching(self.train.freeze, array_paths(self.rows, "params"))
 
     @property
+    def by_example(self) -> bool:
+        """Whether an augmentation asks which example of the training split it is given."""
+        return any(getattr(kind, "by_example", False) for kind in self.data.augment)
+
+    @property
     def monitor(self) -> str:
         """The name of the metric that patience, the best weights and sweeps follow."""
         return written(self.train.monitor)

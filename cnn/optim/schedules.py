@@ -163,7 +163,7 @@ class Polynomial(_OverTheRun):
 
 @schedule
 class Exponential(Constant):
-    """Multiplied by `rate` an epoch: a little each step, or where it is not `smooth` after each epoch, as in PyTorch."""
+    """Multiplied by `rate` an epoch: a little each step, or if not `smooth` after each epoch, as in PyTorch."""
 
     rate: Fraction = 0.95
     smooth: bool = True

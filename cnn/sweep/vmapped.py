@@ -104,7 +104,7 @@ class Group:
         if self.trials:
             run = self.trials[0].run
             self.program, self.scan = run.step_config, run.dispatch.mode == "scan"
-            self.split = programs.images(run.dataset)
+            self.split = programs.images(run.dataset, run.config)
             self.places = list(range(len(self.trials)))
             # Idle places compute the first trial again, unread: equal sizes are one program.
             states = [trial.asked.state for trial in self.trials]
@@ -447,7 +447,8 @@ def run_scan(
 def _steps(program: StepConfig, shared: bool) -> Any:
     def one(state: TrainState, split: Examples, rows: jax.Array) -> tuple[TrainState, Metrics]:
         with layout.as_products():
-            return step.train_step(state, Examples(split.images[rows], split.labels[rows]), program)
+            taken = jax.tree.map(lambda array: array[rows], split)
+            return step.train_step(state, taken, program)
 
     return jax.vmap(one, in_axes=(0, None, None if shared else 0))
 

@@ -121,4 +121,5 @@ def _taken(split: Examples, rows: Int[Array, " batch"], program: StepConfig) -> 
         rows = sharding.constrain(rows[order], program.devices)
         weights = None if weights is None else sharding.constrain(weights[order], program.devices)
     # Whether the split is the whole one or the batch that was streamed: what follows is compiled alike, to the bit.
-    return Examples(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows], weights)))
+    whose = None if split.rows is None else split.rows[rows]
+    return Examples(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows], weights, whose)))

@@ -110,6 +110,7 @@ def profile(config: Config, folder: Path, steps: int, devices: int | None = None
         batch_size=train.batch_size,
         epochs=1,
         workers=config.data.workers,
+        by_example=config.by_example,
         place=functools.partial(sharding.replicate, count=count),
     )
     epoch = loader.steps_per_epoch

@@ -56,6 +56,7 @@ class Run:
             epochs=self.epochs,
             workers=config.data.workers,
             balanced=config.data.balance == "classes",
+            by_example=config.by_example,
             place=functools.partial(sharding.replicate, count=devices),
         )
         self.step_config = make_step_config(config, self.total_steps, self.steps_per_epoch, devices)

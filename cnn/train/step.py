@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from cnn.data.augment import BatchRows, all_rows, augment
+from cnn.data.augment import BatchRows, Passes, all_rows, augment
 from cnn.data.loader import Examples
 from cnn.hyperparams import Hyperparams
 from cnn.layers.base import Shard
@@ -32,6 +32,9 @@ Metrics = dict[str, jax.Array]
 
 DATA, LOSS, OPTIMIZER = "data", "loss", "optimizer"
 """What of a step is no layer's, by the names that its compiled operations bear: see `cnn.train.profile`."""
+
+NO_STEP = 2**32 - 1
+"""Folded into the run's key for what every epoch draws alike: no step has this number."""
 
 
 class Gradient(NamedTuple):
@@ -59,11 +62,14 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
       classes do not weigh alike; and the gradient's global norm and the learning rate of this update.
     """
     hyper = state.hyper
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    run_key = jax.random.wrap_key_data(state.key)
+    key, passes = jax.random.fold_in(run_key, state.step), None
+    if batch.rows is not None:
+        passes = Passes(state.step // program.steps_per_epoch, jax.random.fold_in(run_key, NO_STEP), batch.rows)
 
     def gradient_at(params: Any) -> Gradient:
         variables = {"params": params, "batch_stats": state.batch_stats}
-        return gradient_fn(program)(hyper, variables, *batch, key)
+        return gradient_fn(program)(hyper, variables, *batch[:3], key, passes)
 
     take = blamed(hyper.gradient, "train.gradient", hyper.gradient.take)
     grads, batch_stats, loss, correct, weight = take(gradient_at, state.params)
@@ -104,14 +110,21 @@ def gradient_fn(program: StepConfig) -> Callable[..., Gradient]:
     """Returns the function that gives the gradient of a batch, computed on all devices.
 
     Its arguments are the hyperparameters; `params` and `batch_stats`; images with intensities 0..255 and labels, in the
-    order of `device_permutation`; weights, 1 or 0 for each example, or `None` for all 1; and the key of all draws.
+    order of `device_permutation`; weights, 1 or 0 for each example, or `None` for all 1; the key of all draws; and,
+    where an augmentation asks for it, which examples of the training split they are.
     """
     on_device = functools.partial(_device_gradient, program=program)
     if program.devices == 1:
         return on_device
     batch, others = sharding.SPREAD, sharding.WHOLE
-    specs = others, others, batch, batch, batch, others
-    return jax.shard_map(on_device, mesh=sharding.mesh(program.devices), in_specs=specs, out_specs=others)
+    of_passes: Any = Passes(others, others, batch)  # type: ignore[arg-type]
+
+    def on_devices(hyper: Any, variables: Any, images: Any, labels: Any, weights: Any, key: Any, passes: Any) -> Any:
+        specs = others, others, batch, batch, batch, others, None if passes is None else of_passes
+        compute = jax.shard_map(on_device, mesh=sharding.mesh(program.devices), in_specs=specs, out_specs=others)
+        return compute(hyper, variables, images, labels, weights, key, passes)
+
+    return on_devices
 
 
 def device_permutation(batch_size: int, program: StepConfig) -> Int[np.ndarray, " batch"]:
@@ -126,6 +139,7 @@ def _device_gradient(
     labels: Any,
     weights: Any,
     key: jax.Array,
+    passes: Passes | None = None,
     *,
     program: StepConfig,
 ) -> Gradient:
@@ -135,8 +149,9 @@ def _device_gradient(
     with jax.named_scope(DATA):
         images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
         if hyper.augment or program.image_size:
+            augment_key = jax.random.fold_in(key, 0)
             images, labels = augment(
-                hyper.augment, images, labels, jax.random.fold_in(key, 0), batch_rows, size=program.image_size
+                hyper.augment, images, labels, augment_key, batch_rows, size=program.image_size, passes=passes
             )
         weighs = None if isinstance(hyper.class_weights, tuple) else (labels * hyper.class_weights).sum(-1)
         examples = classifier.standardise(images, hyper.mean, hyper.std), labels, batch_rows.rows, weights, weighs
