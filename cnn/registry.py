@@ -170,6 +170,7 @@ SCHEDULES = Table("schedule", "make_factor")
 CLIPS, AVERAGES = Table("clip", "make_tx"), Table("average", "init", "update")
 GROUPS, GRADIENTS = Table("group", "powers", "problem", "rate", "decay"), Table("gradient", "take")
 LOSSES, METRICS = Table("loss", "__call__"), Table("metric", "__call__", "better")
+VIEWS = Table("view", "seen")
 WEIGHTINGS = Table("weighting", "of", "refusal")
 STOPS, CADENCES, ORDERS = Table("stop", "reason", "needs_valid"), Table("cadence", "due"), Table("order", "seed_of")
 SAMPLERS, PRUNERS = Table("sampler"), Table("pruner")
@@ -187,6 +188,7 @@ TABLES = {
         GRADIENTS,
         LOSSES,
         METRICS,
+        VIEWS,
         WEIGHTINGS,
         STOPS,
         CADENCES,
@@ -272,6 +274,12 @@ def metric(thing: Any = None, /, *, name: str = "", better: str = "higher") -> A
             f"got {found!r:.40}."
         )
     return METRICS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def view(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that gives in `seen` what the network sees of pictures at test time."""
+    return VIEWS.register(thing, name)
 
 
 @typing.dataclass_transform(frozen_default=True)

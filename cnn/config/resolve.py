@@ -145,6 +145,7 @@ def resolve(
         validate.check_patterns(built, model.rows, problems)
         if not recorded:
             validate.check_statistics(built["train"], model.rows, problems)
+            validate.check_renewal(built["train"], model.rows, problems)
     if problems or model is None:
         raise ConfigError(problems)
     plain["model"] = model.plain

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from cnn.data.augment import AUGMENTATIONS
 from cnn.data.types import DataSpec
+from cnn.data.views import VIEWS
 from cnn.fields import Bounds, Count, Fraction, Language, Natural, OrNone, Positive, Rate
 from cnn.losses import LOSSES, WEIGHTINGS
 from cnn.metrics import METRICS
@@ -194,6 +195,9 @@ class Train:
     """What multiplies the learning rate and the weight decay of which parameters; factors of several multiply."""
     average: Annotated[Any, Language(AVERAGES)] = "none"
     """What is kept beside the parameters, and evaluated where `eval.weights` is "ema", whichever average it is."""
+    renew_statistics: bool = False
+    """Whether training ends with a pass over the training pictures, which gives batch normalisation the statistics of
+    the weights that `eval.weights` names: averaged ones were never trained with."""
     freeze: str = ""
     """Which parameters stay as they start, as patterns over their paths, see `cnn.patterns`; empty: none. A batch
     normalisation all of whose parameters are frozen normalises as in evaluation and keeps its statistics."""
@@ -225,6 +229,9 @@ class Eval:
     every_epochs: Count = 1
     metrics: Annotated[Any, Language(METRICS, chain=True)] = ""
     """What validations and evaluations measure besides accuracy, loss and `train.monitor`."""
+    views: Annotated[Any, Language(VIEWS, chain=True)] = ""
+    """What the network sees of each picture, over which its logits are averaged, at the end of training and in `eval`
+    and `predict`; validations while it trains see each as it is."""
     weights: Literal["last", "best", "ema"] = "last"
     test: bool = True
     """Whether the end of training reads the test split; False while choices are made on valid."""

@@ -59,6 +59,19 @@ def check(
             problems.note("eval.metrics", f"holds what is measured anyway, got {name}. Leave it out.")
         elif names.count(name) > 1:
             problems.note("eval.metrics", f"holds a metric {names.count(name)} times, got {name}. Write it once.")
+    side, kinds = min(data.image_shape[:2]), [type(kind) for kind in evaluation.views]
+    for kind in evaluation.views:
+        if (times := kinds.count(type(kind))) > 1:
+            problems.note("eval.views", f"holds a view {times} times, got {kind.kind}. Write it once.")
+            break
+        if getattr(kind, "pixels", 0) >= side:
+            problems.note("eval.views", f"must move by less than the image's {side} pixels, got {kind.pixels}.")
+    if train.renew_statistics and evaluation.weights == "best":
+        problems.note(
+            "train.renew_statistics",
+            'renews at the end of training those of the last or the averaged weights, got eval.weights = "best". '
+            "Use last or ema.",
+        )
     if evaluation.weights == "ema" and isinstance(train.average, averages.NoAverage):
         problems.note("eval.weights", 'is "ema" but none is kept. Set train.average = "ema(0.999)".')
     if data.balance == "classes" and isinstance(train.class_weights, Balanced):
@@ -155,6 +168,22 @@ def check_statistics(train: sections.Train, rows: Sequence[Row], problems: Probl
             f"(batch_size / accumulate_steps x height x width), got {got}. Use {remedy}, or group_norm.",
         )
         return
+
+
+def check_renewal(train: sections.Train, rows: Sequence[Row], problems: Problems) -> None:
+    """Notes statistics that are to be renewed and cannot be."""
+    if not train.renew_statistics:
+        return
+    frozen = set(patterns.matching(train.freeze, array_paths(rows, "params")))
+    measuring = [row for row in rows if array_paths([row], "batch_stats")]
+    foreign = [row for row in measuring if not isinstance(row.layer, BatchNorm)]
+    if foreign:
+        problems.note(
+            "train.renew_statistics",
+            f"cannot renew what {foreign[0].path} measures, which is no batch_norm of cnn's, got True. Leave it out.",
+        )
+    elif all(set(array_paths([row], "params")) <= frozen for row in measuring):
+        problems.note("train.renew_statistics", "has no batch normalisation that is trained, got True. Leave it out.")
 
 
 def _check_stored_size(data: sections.Data, problems: Problems) -> None:

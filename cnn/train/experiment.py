@@ -73,6 +73,8 @@ class Result(TypedDict):
     best: dict[str, float | None]
     """The step of the best validation, and by `valid_<monitor>` its value."""
     weights: str
+    views: NotRequired[str]
+    """Of each picture, over which its logits are averaged."""
     bad_step: NotRequired[int]
     valid: NotRequired[dict[str, float]]
     test: NotRequired[dict[str, float]]
@@ -290,6 +292,7 @@ def _result(run: Run, trained: Trained) -> tuple[Result, int, Classifier | None]
         "bad_pictures": len(run.dataset.bad_examples),
         "best": {"step": loop.best_step, f"valid_{config.monitor}": loop.best_value},
         "weights": weights,
+        **evaluate.views_of(config),  # type: ignore[typeddict-item]
     }
     if loop.bad_step is not None:
         return {**summary, "status": "diverged", "bad_step": loop.bad_step}, 0, None

@@ -89,6 +89,10 @@ def _of_run(source: Donor, weights: str) -> tuple[int, Arrays]:
     folders = ("average" if weights == "ema" else "params", "batch_stats")
     named = [(*name.partition("/"), array) for name, array in restored.state.items()]
     arrays = {path: array for folder, _, path, array in named if folder in folders}
+    marks = restored.state.get("renewed/step"), restored.state.get("renewed/averaged")
+    if marks == (restored.step, weights == "ema"):
+        of_renewed = (name.partition("renewed/batch_stats/") for name in restored.state)
+        arrays |= {path: restored.state[f"{renewed}{path}"] for _, renewed, path in of_renewed if renewed}
     return restored.step, arrays if weights == "ema" else {**arrays, **optimizers.eval_arrays(restored.state)}
 
 

@@ -14,6 +14,7 @@ from cnn.system.preemption import Preempted
 from cnn.train.load_init_from import load_init_from
 from cnn.train.loop_state import LoopState, Sums
 from cnn.train.multi_step import joined
+from cnn.train.renew import renewed
 from cnn.train.run import Run
 from cnn.train.state import TrainState, create_train_state
 
@@ -99,6 +100,10 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                     run.checkpointer.save(state, loop, again=True)
                 run.page.evaluated(record)
 
+            renews = config.train.renew_statistics and (step == run.total_steps or loop.stopped is not None)
+            if renews and loop.bad_step is None and not state.is_renewed(averaged=config.eval.weights == "ema"):
+                state = renewed(run, state)
+                run.checkpointer.save_or_fail(state, loop, again=True)
             run.checkpointer.save_or_fail(state, loop)
             fault_injection.point("after_last_step")
             run.writer.event(

@@ -65,6 +65,8 @@ def _left_out(values: Config, examples: int) -> str:
 
 def _unsettled(values: Config, examples: int) -> str:
     """Says of the batch normalisation with the longest memory that the run is too short for it."""
+    if values.train.renew_statistics:
+        return ""
     frozen = set(values.frozen)
     rows = [row for row in values.rows if isinstance(row.layer, BatchNorm)]
     momenta = {row.path: row.layer.momentum for row in rows if not set(array_paths([row], "params")) <= frozen}  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Integer
+from jaxtyping import Array, Bool, Int, Integer
 
 from cnn import hyperparams
 from cnn.config.config import Config
@@ -35,6 +35,16 @@ class StepConfig(NamedTuple):
     """The height and width that the network sees, where the pictures of a batch are larger."""
 
 
+class Renewed(NamedTuple):
+    """Batch statistics that a pass over the training pictures gave, see `cnn.train.renew`."""
+
+    step: Int[Array, ""]
+    """The updates behind them; -1: there are none yet."""
+    averaged: Bool[Array, ""]
+    """Whether they are those of the average."""
+    batch_stats: Any
+
+
 class TrainState(NamedTuple):
     """Everything that changes while training, and the traced hyperparameters; arrays only."""
 
@@ -52,11 +62,20 @@ class TrainState(NamedTuple):
     hyper: Hyperparams
     observed: Any = ()
     """What the schedule has seen of the evaluations; empty where it follows none."""
+    renewed: Any = ()
+    """`Renewed`; empty where training does not end with it."""
 
     def classifier(self, *, averaged: bool = False) -> Classifier:
         """Returns what the state classifies with; averaged, the average stands for the parameters."""
         params = self.average if averaged else optimizers.eval_params(self.opt_state, self.params)
-        return Classifier(self.hyper.layers, self.hyper.mean, self.hyper.std, params, self.batch_stats)
+        stats = self.renewed.batch_stats if self.is_renewed(averaged=averaged) else self.batch_stats
+        return Classifier(self.hyper.layers, self.hyper.mean, self.hyper.std, params, stats)
+
+    def is_renewed(self, *, averaged: bool) -> bool:
+        """Tells whether the statistics were renewed for the parameters of this step, or for their average."""
+        if not self.renewed:
+            return False
+        return int(self.renewed.step) == int(self.step) and bool(self.renewed.averaged) == averaged
 
 
 def make_step_config(values: Config, total_steps: int, steps_per_epoch: int, devices: int = 1) -> StepConfig:
@@ -87,6 +106,10 @@ def create_train_state(
       counts: see `hyperparams.from_values`.
     """
     state = create_state(hyperparams.from_values(values, counts), values.data.image_shape, values.seed, values.frozen)
+    if values.train.renew_statistics:
+        # A copy: the step gives up the arrays of its state, and may not do so twice.
+        stats = jax.tree.map(lambda array: array.copy(), state.batch_stats)
+        state = state._replace(renewed=Renewed(jnp.full((), -1, jnp.int32), jnp.zeros((), bool), stats))
     return sharding.replicate(state, devices)
 
 

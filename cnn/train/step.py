@@ -100,10 +100,15 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
         old = (state.params, state.batch_stats, state.opt_state, state.average)
         params, batch_stats, opt_state, average = jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, old)
         bad_step = jnp.where((state.bad_step < 0) & ~fine, state.step, state.bad_step)
-    return (
-        TrainState(state.step + 1, params, batch_stats, opt_state, average, bad_step, state.key, hyper, state.observed),
-        metrics,
+    state = state._replace(
+        step=state.step + 1,
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        average=average,
+        bad_step=bad_step,
     )
+    return state, metrics
 
 
 def gradient_fn(program: StepConfig) -> Callable[..., Gradient]:
