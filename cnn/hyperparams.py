@@ -27,6 +27,8 @@ class Hyperparams(NamedTuple):
     schedule: Any
     clip: Any
     average: Any
+    groups: tuple[Any, ...]
+    gradient: Any
     loss: Any
     """Of logits and labels; the labels are smoothed before."""
     class_weights: Any
@@ -86,6 +88,8 @@ def _plain(values: Config, counts: Integer[np.ndarray, " classes"] | None = None
         schedule=values.schedule,
         clip=values.train.clip,
         average=values.train.average,
+        groups=values.train.groups,
+        gradient=values.train.gradient,
         loss=values.train.loss,
         class_weights=() if weights is None else weights,
         label_smoothing=values.train.label_smoothing,

@@ -33,6 +33,8 @@ SCALARS: dict[str, tuple[Any, Any]] = {
 KNOWN = (*SCALARS, "model", *SECTIONS, *NAMED)
 ALWAYS = ("accuracy", "loss")
 """The metrics that are always measured."""
+LENGTHS = ("train.epochs", "train.steps")
+"""How long a run is: one of them is set, and the other is `None`."""
 RENAMED = {"data.fit": "data.resize"}
 """Fields that had another name, and the one they have: configs of earlier runs, files and flags may say either."""
 
@@ -73,6 +75,11 @@ class Config:
     def frozen(self) -> tuple[str, ...]:
         """The paths of the parameters that training leaves as they are."""
         return patterns.matching(self.train.freeze, array_paths(self.rows, "params"))
+
+    @property
+    def by_example(self) -> bool:
+        """Whether an augmentation asks which example of the training split it is given."""
+        return any(getattr(kind, "by_example", False) for kind in self.data.augment)
 
     @property
     def monitor(self) -> str:

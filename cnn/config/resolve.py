@@ -139,10 +139,13 @@ def resolve(
         sections["model"], built["data"], problems, None if code is None else code.get("layers", {})
     )
     if not problems and model is not None:
-        validate.check(built["data"], built["train"], built["eval"], problems, recorded=code is not None)
+        validate.check(
+            built["data"], built["train"], built["eval"], built["schedule"], problems, recorded=code is not None
+        )
         validate.check_patterns(built, model.rows, problems)
         if not recorded:
             validate.check_statistics(built["train"], model.rows, problems)
+            validate.check_renewal(built["train"], model.rows, problems)
     if problems or model is None:
         raise ConfigError(problems)
     plain["model"] = model.plain
@@ -230,10 +233,26 @@ def _given(raw: Mapping[str, Any], overrides: Sequence[Override], problems: Prob
             problems.note(path, message)
         else:
             sections[section_name][field_name] = Typed(text)
+    _choose_length(sections["train"], raw.get("train", {}), [RENAMED.get(path, path) for path, _ in overrides])
     for name in raw:
         if name not in KNOWN:
             problems.note(name, f"unknown section. {fields.did_you_mean(name, KNOWN)}")
     return Given(scalars, sections)
+
+
+def _choose_length(train: dict[str, object], before: Any, flags: Sequence[str]) -> None:
+    """Leaves unset the length that only a file gave where a flag sets the other, and the default where either does.
+
+    Args:
+      train: the section, which is changed.
+      before: the section of the file.
+      flags: the paths that flags set.
+    """
+    for name, other in (("epochs", "steps"), ("steps", "epochs")):
+        typed, beside = f"train.{name}" in flags, f"train.{other}" in flags
+        of_file = isinstance(before, Mapping) and before.get(name) is not None and other not in before
+        if (typed and not beside and train[name] != Typed("None")) or (of_file and not typed and not beside):
+            train[other] = None
 
 
 def _refusal(section: str, name: str, text: str, sections: Mapping[str, Mapping[str, Any]]) -> str:

@@ -106,7 +106,7 @@ class Group:
         if self.trials:
             run = self.trials[0].run
             self.program, self.scan = run.step_config, run.dispatch.mode == "scan"
-            self.split = programs.images(run.dataset)
+            self.split = programs.images(run.dataset, run.config)
             self.places = list(range(len(self.trials)))
             # Idle places compute the first trial again, unread: equal sizes are one program.
             states = [trial.asked.state for trial in self.trials]
@@ -162,6 +162,8 @@ class Group:
             state = take(self.state, place, self.devices)
             own_metrics = {name: values[index] for name, values in metrics.items()}
             going.append(trial.send(Made(state, own_metrics, seconds)))
+            if going[-1] and trial.asked.state.observed is not state.observed:
+                self.state = observe(self.state, place, trial.asked.state, self.devices)
         self._keep(going)
 
     def _dispatch(self, rows: np.ndarray, shared: bool) -> dict[str, np.ndarray]:
@@ -385,6 +387,16 @@ def _take(stacked: TrainState, index: jax.Array) -> TrainState:
     return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), stacked)
 
 
+def observe(stacked: TrainState, index: int, state: TrainState, devices: Mesh | None) -> TrainState:
+    """Returns the states with what the schedule of one of them has seen of its evaluations."""
+    put = lambda every, one: every.at[index].set(jnp.asarray(one))  # noqa: E731
+    here = jax.tree.map(np.asarray, state.observed)
+    observed = jax.tree.map(put, stacked.observed, here)
+    if devices is not None:
+        observed = jax.device_put(observed, NamedSharding(devices, P(AXIS)))
+    return stacked._replace(observed=observed)
+
+
 def gather(stacked: TrainState, indices: Sequence[int], devices: Mesh | None) -> TrainState:
     """Returns some of the states, stacked."""
     chosen = jnp.asarray(indices, jnp.int32)
@@ -448,7 +460,8 @@ def _share_time(values: Config, trials: int) -> Config:
 def _steps(program: StepConfig, shared: bool) -> Any:
     def one(state: TrainState, split: Examples, rows: jax.Array) -> tuple[TrainState, Metrics]:
         with layout.as_products():
-            return step.train_step(state, Examples(split.images[rows], split.labels[rows]), program)
+            taken = jax.tree.map(lambda array: array[rows], split)
+            return step.train_step(state, taken, program)
 
     return jax.vmap(one, in_axes=(0, None, None if shared else 0))
 

@@ -39,8 +39,11 @@ def made_ready(run: Run, state: TrainState) -> Iterator[None]:
 def _make_ready(run: Run, classifier: evaluate.Classifier) -> None:
     # Whatever is wrong will be met, and said, where it is needed.
     with contextlib.suppress(Exception):
-        config = evaluate.EvalConfig.of(run.config, run.devices)
-        for split in (run.dataset.valid,) * run.validates + (run.dataset.test,) * run.config.eval.test:
-            evaluate.compile_ahead(classifier, split.images, config)
+        between = evaluate.EvalConfig.of(run.config, run.devices)
+        last = evaluate.EvalConfig.at_end(run.config, run.devices)
+        if run.validates:
+            evaluate.compile_ahead(classifier, run.dataset.valid.images, between)
+        if run.config.eval.test:
+            evaluate.compile_ahead(classifier, run.dataset.test.images, last)
         if run.page.wanted:
             page_writer.prepare()

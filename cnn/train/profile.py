@@ -108,8 +108,9 @@ def profile(config: Config, folder: Path, steps: int, devices: int | None = None
         dataset.train,
         seed=config.order_seed,
         batch_size=train.batch_size,
-        epochs=train.epochs,
+        epochs=1,
         workers=config.data.workers,
+        by_example=config.by_example,
         place=functools.partial(sharding.replicate, count=count),
     )
     epoch = loader.steps_per_epoch
@@ -117,7 +118,7 @@ def profile(config: Config, folder: Path, steps: int, devices: int | None = None
         raise ConfigError([f"--profile: an epoch has {epoch} steps, got {steps}. Use at most those"])
     folder.mkdir(parents=True, exist_ok=True)
     state = create_train_state(config, count, dataset.train.counts(config.data.classes))
-    program = make_step_config(config, epoch * train.epochs, epoch, count)
+    program = make_step_config(config, train.total_steps(epoch), epoch, count)
     run = _Steps(loader, multi_step.dispatch_of(config), program)
     options = ProfileOptions()
     options.python_tracer_level = 0  # a line for each call of Python would slow down what is timed

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Integer
+from jaxtyping import Array, Bool, Int, Integer
 
 from cnn import hyperparams
 from cnn.config.config import Config
 from cnn.hyperparams import Hyperparams
-from cnn.model import network
+from cnn.model import network, summary
 from cnn.model.classifier import Classifier
 from cnn.optim import freeze, optimizers
 from cnn.registry import blamed
@@ -36,6 +36,16 @@ class StepConfig(NamedTuple):
     """The height and width that the network sees, where the pictures of a batch are larger."""
 
 
+class Renewed(NamedTuple):
+    """Batch statistics that a pass over the training pictures gave, see `cnn.train.renew`."""
+
+    step: Int[Array, ""]
+    """The updates behind them; -1: there are none yet."""
+    averaged: Bool[Array, ""]
+    """Whether they are those of the average."""
+    batch_stats: Any
+
+
 class TrainState(NamedTuple):
     """Everything that changes while training, and the traced hyperparameters; arrays only."""
 
@@ -45,17 +55,28 @@ class TrainState(NamedTuple):
     batch_stats: Any
     opt_state: Any
     average: Any
-    """The moving average of the parameters; empty where none is kept."""
+    """The average of the parameters, see `cnn.optim.averages`; empty where none is kept."""
     bad_step: Int[Array, ""]
     """The first step whose loss, gradient or result was not finite; it and all after it updated nothing. -1: none."""
     key: Any
     """Raw key data; each step folds in its number."""
     hyper: Hyperparams
+    observed: Any = ()
+    """What the schedule has seen of the evaluations; empty where it follows none."""
+    renewed: Any = ()
+    """`Renewed`; empty where training does not end with it."""
 
     def classifier(self, *, averaged: bool = False) -> Classifier:
-        """Returns what the state classifies with; averaged, the moving average stands for the parameters."""
-        params = self.average if averaged else self.params
-        return Classifier(self.hyper.layers, self.hyper.mean, self.hyper.std, params, self.batch_stats)
+        """Returns what the state classifies with; averaged, the average stands for the parameters."""
+        params = self.average if averaged else optimizers.eval_params(self.opt_state, self.params)
+        stats = self.renewed.batch_stats if self.is_renewed(averaged=averaged) else self.batch_stats
+        return Classifier(self.hyper.layers, self.hyper.mean, self.hyper.std, params, stats)
+
+    def is_renewed(self, *, averaged: bool) -> bool:
+        """Tells whether the statistics were renewed for the parameters of this step, or for their average."""
+        if not self.renewed:
+            return False
+        return int(self.renewed.step) == int(self.step) and bool(self.renewed.averaged) == averaged
 
 
 def make_step_config(values: Config, total_steps: int, steps_per_epoch: int, devices: int = 1) -> StepConfig:
@@ -86,6 +107,10 @@ def create_train_state(
       counts: see `hyperparams.from_values`.
     """
     state = create_state(hyperparams.from_values(values, counts), values.data.image_shape, values.seed, values.frozen)
+    if values.train.renew_statistics:
+        # A copy: the step gives up the arrays of its state, and may not do so twice.
+        stats = jax.tree.map(lambda array: array.copy(), state.batch_stats)
+        state = state._replace(renewed=Renewed(jnp.full((), -1, jnp.int32), jnp.zeros((), bool), stats))
     return sharding.replicate(state, devices)
 
 
@@ -106,6 +131,16 @@ def create_state(
     return create(hyper, jax.random.key_data(jax.random.key(seed)), image_shape=image_shape, frozen=frozen)
 
 
+def init_opt_state(hyper: Hyperparams, trained: Any) -> Any:
+    """Returns the optimizer's state before the first update of the parameters that are trained."""
+    return optimizers.init_opt_state(hyper.optimizer, hyper.clip, trained, hyper.groups, layer_names(hyper))
+
+
+def layer_names(hyper: Hyperparams) -> list[str]:
+    """Returns the names of the network's layers, from the image on."""
+    return [name for name, _ in summary.named(hyper.layers)]
+
+
 def _first(hyper: Hyperparams, key: jax.Array, *, image_shape: tuple[int, ...], frozen: tuple[str, ...]) -> TrainState:
     init_key, train_key = jax.random.split(jax.random.wrap_key_data(key))
     variables = network.init(hyper.layers, image_shape, init_key)
@@ -114,11 +149,12 @@ def _first(hyper: Hyperparams, key: jax.Array, *, image_shape: tuple[int, ...], 
         step=jnp.zeros((), jnp.int32),
         params=params,
         batch_stats=variables["batch_stats"],
-        opt_state=optimizers.init_opt_state(hyper.optimizer, hyper.clip, freeze.trained(params, frozen)),
+        opt_state=init_opt_state(hyper, freeze.trained(params, frozen)),
         average=blamed(hyper.average, "train.average", hyper.average.init)(params),
         bad_step=jnp.full((), -1, jnp.int32),
         key=jax.random.key_data(train_key),
         hyper=hyper,
+        observed=hyper.schedule.init_state() if hasattr(hyper.schedule, "init_state") else (),
     )
 
 
