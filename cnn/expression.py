@@ -390,11 +390,20 @@ def _build_call(call: Call, parser: Parser, kinds: Mapping[str, type], depth: in
     if kind is None:
         parser.fail(f"unknown name {call.name!r}. {fields.did_you_mean(call.name, kinds)}", call.span)
     annotations, defaults = fields.options(kind), fields.defaults(kind)
-    arguments = _bind(call, parser, list(annotations))
+    arguments = _bind(call, parser, annotations)
     values: dict[str, object] = {}
     inner: dict[str, Built] = {}
     for name, argument in arguments.items():
-        if fields.is_nested(annotations[name]):
+        mark = fields.nested(annotations[name])
+        if mark is not None and mark.many:
+            chains = {
+                branch_name(number): _build_chain(parser.chain(branch), parser, kinds, depth + 1)
+                for number, branch in enumerate(argument, 1)
+            }
+            inner |= chains
+            values[name] = tuple(built.items for built in chains.values())
+            continue
+        if mark is not None:
             inner[name] = _build_chain(parser.chain(argument), parser, kinds, depth + 1)
             values[name] = inner[name].items
             continue
@@ -410,7 +419,19 @@ def _build_call(call: Call, parser: Parser, kinds: Mapping[str, type], depth: in
     return kind(**values), inner
 
 
-def _bind(call: Call, parser: Parser, names: list[str]) -> dict[str, Value | tuple[Call, ...]]:
+def branch_name(number: int) -> str:
+    """Returns what one of many chains is called, counted from 1."""
+    return f"branch{number}"
+
+
+def _bind(call: Call, parser: Parser, annotations: Mapping[str, object]) -> dict[str, Any]:
+    """Returns the arguments of a call by the names of the fields; of a field that takes all of them, their tuple."""
+    names = list(annotations)
+    if len(names) == 1 and (mark := fields.nested(annotations[names[0]])) and mark.many:
+        if call.kwargs:
+            given = call.kwargs[0][0]
+            parser.fail(f"{call.name} takes chains without names, got {given}. Write {call.name}(a, b)", call.span)
+        return {names[0]: call.args}
     if len(call.args) > len(names):
         parser.fail(f"{call.name} takes at most {len(names)} arguments, got {len(call.args)}", call.span)
     arguments = dict(zip(names, call.args, strict=False))
@@ -427,7 +448,11 @@ def _bind(call: Call, parser: Parser, names: list[str]) -> dict[str, Value | tup
 def signature(name: str, kind: type) -> str:
     """Returns how a kind is called, with its defaults: `max_pool(window, strides=window)`."""
     shown = []
+    annotations = fields.options(kind)
     for field in dataclasses.fields(kind):
+        if (mark := fields.nested(annotations[field.name])) and mark.many:
+            shown.append("a, b, ...")
+            continue
         has_default = field.default is not dataclasses.MISSING
         shown.append(f"{field.name}={field.default!r}" if has_default else field.name)
     return f"{name}({', '.join(shown)})" if shown else name
@@ -453,6 +478,10 @@ def written(record: Any) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, tuple) and value and all(isinstance(side, tuple) for side in value):
+        if any(len(set(side)) != 1 for side in value):
+            return str(value)
+        value = tuple(side[0] for side in value)
     if isinstance(value, tuple) and len(set(value)) == 1:
         return str(value[0])
     if isinstance(value, float):

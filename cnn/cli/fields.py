@@ -368,8 +368,8 @@ def _shown(default: Any) -> str:
 
 
 def _allowed(annotation: Any) -> str:
-    if fields.is_nested(annotation):
-        return "a chain, a | b, of the same kind"
+    if (mark := fields.nested(annotation)) is not None:
+        return "chains, a | b, of the same kind" if mark.many else "a chain, a | b, of the same kind"
     language = fields.language(annotation)
     if language is None:
         return fields.describe(annotation)

@@ -99,3 +99,57 @@ class Conv(Layer):
             dilations=self.dilation,
             group=self.groups,
         )
+
+
+@layer
+class Depthwise(Layer):
+    """A convolution of each channel by itself, which makes `multiplier` channels of it, side by side.
+
+    What `conv(channels * multiplier, kernel, groups=channels)` computes, without counting the channels.
+
+    Source:
+      Howard et al. 2017, https://arxiv.org/abs/1704.04861, section 3.1.
+    """
+
+    kernel: Pair
+    multiplier: Count = 1
+    strides: Pair = (1, 1)
+    padding: Padding = "valid"
+    dilation: Pair = (1, 1)
+    use_bias: bool = True
+
+    def conv(self, channels: int) -> Conv:
+        """Returns the convolution that it is of so many channels."""
+        return Conv(
+            channels * self.multiplier,
+            self.kernel,
+            self.strides,
+            self.padding,
+            self.dilation,
+            channels,
+            self.use_bias,
+        )
+
+    def output(self, shape: Shape) -> Shape:
+        return self.conv(require_map(shape)[2]).output(shape)
+
+    def formula(self, shape: Shape) -> str:
+        return self.conv(shape[2]).formula(shape)
+
+    def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
+        return self.conv(shape[2]).parameters(shape)
+
+    def macs(self, shape: Shape) -> int:
+        return self.conv(shape[2]).macs(shape)
+
+    def reach(self, shape: Shape) -> Reach:
+        return self.conv(1).reach(shape)
+
+    def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
+        return self.conv(layouts.example_shape(x, layout)[2]).apply(x, arrays, layout)
+
+    def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
+        return self.conv(x.shape[2]).reference(x, arrays)
+
+    def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
+        return self.conv(shape[2]).onnx(graph, x, arrays, shape, path)

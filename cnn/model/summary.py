@@ -1,6 +1,7 @@
 """From a layer expression to rows: names, shapes, parameters and receptive fields, from the image to the logits."""
 
 import dataclasses
+import functools
 import math
 import types
 from collections import Counter
@@ -10,7 +11,7 @@ from typing import Any
 from cnn import expression
 from cnn.layers.activation import Softmax
 from cnn.layers.base import Layer, LayerError, Parameter, RecordedLayer, Shape, show, written
-from cnn.layers.combine import Residual
+from cnn.layers.combine import Branches
 from cnn.registry import LAYERS, PACKAGE, origin_of, said, snake_case, where_raised
 
 MOST_ARRAYS = 4
@@ -101,7 +102,7 @@ def named(layers: Sequence[Layer]) -> list[tuple[str, Layer]]:
 
 
 def trace(layers: Sequence[Layer], image_shape: Shape, recorded: Mapping[str, Any] = NOTHING) -> tuple[Row, ...]:
-    """Returns a row for every layer, in order; those inside a residual stand before it.
+    """Returns a row for every layer, in order; those inside a layer of several chains stand before it.
 
     Args:
       layers: the network.
@@ -125,7 +126,7 @@ def _walk(
         try:
             if isinstance(layer, Softmax) and (prefix or index + 1 < len(layers)):
                 raise LayerError("may only stand last: training reads the logits before it")
-            inner, field = yield from _inside(layer, shape, field, f"{prefix}{name}/", recorded)
+            inner, field = yield from _inside(layer, shape, field, prefix + name, recorded)
             output = _output(layer, shape)
         except LayerError as error:
             if error.position:
@@ -160,22 +161,22 @@ def _recalled(layer: RecordedLayer, about: Mapping[str, Any] | None, index: int)
 
 
 def _inside(
-    layer: Layer, shape: Shape, field: Field, prefix: str, recorded: Mapping[str, Any]
+    layer: Layer, shape: Shape, field: Field, path: str, recorded: Mapping[str, Any]
 ) -> Generator[Row, None, tuple[bool, Field]]:
-    """Yields the rows inside a residual; returns whether there were any and the field after it."""
-    if not isinstance(layer, Residual):
+    """Yields the rows inside a layer of several chains; returns whether it is one and the field after it."""
+    if not isinstance(layer, Branches):
         return False, field
     ends = []
-    for side, chain, scope in (("body", layer.body, prefix), ("shortcut", layer.shortcut, f"{prefix}shortcut/")):
+    for branch in layer.chains:
         end = field
         try:
-            for row in _walk(chain, shape, field, scope, recorded):
+            for row in _walk(branch.layers, shape, field, branch.prefix(path), recorded):
                 end = row.field
                 yield row
         except LayerError as error:
-            raise error.inside(side) from None
+            raise error.inside(branch.field) from None
         ends.append(end)
-    return True, ends[0].joined(ends[1])
+    return True, functools.reduce(Field.joined, ends or [field])
 
 
 def network_output(layers: Sequence[Layer], image_shape: Shape) -> Shape:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from cnn.ops import direct_conv, im2col, winograd
 from cnn.ops.layout import by_microbatch
-from cnn.ops.pooling import Maps, Pair, max_pool
+from cnn.ops.pooling import Maps, Padding, Pair, max_pool
 
 Kernel = Float[Array, "kernel_height kernel_width group_channels features"]
 
@@ -29,13 +29,13 @@ class Window(NamedTuple):
     Attributes:
       strides: how far the window moves, in pixels.
       padding: `valid` reads only whole windows; `same` pads with zeros to ceil(size / stride) outputs, the odd one
-        at the end.
+        at the end; or zeros before and after the rows, and the columns.
       dilation: the distance of two neighbouring numbers of the window, in pixels.
       groups: the channels are split into so many parts, each seen by its own share of the features.
     """
 
     strides: Pair = (1, 1)
-    padding: str = "valid"
+    padding: Padding = "valid"
     dilation: Pair = (1, 1)
     groups: int = 1
 
@@ -50,7 +50,7 @@ class Pool(NamedTuple):
 
     window: Pair
     strides: Pair
-    padding: str = "valid"
+    padding: Padding = "valid"
 
 
 def choose(kernel: Kernel, window: Window, pool: Pair | None, layout: str) -> str:
@@ -141,7 +141,7 @@ def _lax_conv(images: Maps, kernel: Kernel, window: Window) -> Maps:
         images,
         kernel,
         window_strides=window.strides,
-        padding=window.padding.upper(),
+        padding=window.padding.upper() if isinstance(window.padding, str) else window.padding,
         rhs_dilation=window.dilation,
         feature_group_count=window.groups,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -156,7 +156,11 @@ def _reach(kernel: Kernel, window: Window) -> Pair:
 def _padded(images: Maps, kernel: Kernel, window: Window) -> Maps:
     if window.padding == "valid":
         return images
-    pads = lax.padtype_to_pads(images.shape[1:3], _reach(kernel, window), window.strides, "SAME")
+    pads = (
+        lax.padtype_to_pads(images.shape[1:3], _reach(kernel, window), window.strides, "SAME")
+        if isinstance(window.padding, str)
+        else window.padding
+    )
     return jnp.pad(images, ((0, 0), *pads, (0, 0)))
 
 
