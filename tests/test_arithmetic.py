@@ -150,7 +150,7 @@ def test_the_pages_arithmetic_is_pythons(tmp_path):
     conv, _, _ = one("conv(1, 3)", (28, 28, 1))
     fixtures = {
         "stages": [*kinds, *map(joined, JOINED)],
-        "taps": {f"{text} on {SIDE}": taps(text, SIDE) for text in KINDS if text.startswith("conv")},
+        "taps": {f"{text} on {SIDE}": taps(text, SIDE) for text in KINDS if text.startswith(("conv", "depthwise"))},
         "fields": list(field_fixtures()),
         "lesson": {
             "picture": np.ravel(hand_convolution.WINDOW).tolist(),
