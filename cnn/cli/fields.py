@@ -29,7 +29,10 @@ from cnn.system.text import plain
 SUFFIX = ".help"
 WIDTH, COLUMN, NARROW = 80, 28, 60
 """Columns of a line, and of what is left of an explanation; in less than `NARROW` that is below it, not beside it."""
-MODEL = "The network: `layers` is an expression, such as conv(32, 3) | relu; other fields are names that it uses."
+MODEL = (
+    "The network: `layers` is an expression, such as conv(32, 3) | relu; other fields are names that it uses, of "
+    "numbers or texts; with block = 'w, s=1: conv(w, 3, strides=s) | relu' write block(64) or block(64, s=2)."
+)
 SECTIONS: dict[str, type] = {**config.SECTIONS, "sweep": Options}
 KINDS = {spelling: table for what, table in TABLES.items() for spelling in (what, registry.plural(what))}
 OVERVIEW = (

@@ -1,6 +1,7 @@
 """A whole config: flags over sections, each section and the network checked, all problems together."""
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from cnn.config.config import (
 )
 from cnn.config.problems import Problems, Section, Typed, parse_field
 from cnn.data import sources
-from cnn.expression import ExpressionError, Recorded
+from cnn.expression import Built, ExpressionError, Recorded, parameters
 from cnn.layers.base import Layer, RecordedLayer
 from cnn.model import summary
 from cnn.model.summary import Row
@@ -46,6 +47,7 @@ class Network(NamedTuple):
     layers: tuple[Layer, ...]
     rows: tuple[Row, ...]
     plain: dict[str, object]
+    pieces: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def resolve_network(
@@ -85,7 +87,16 @@ def resolve_network(
         else:
             known = fields.did_you_mean(name, ["layers", *(other for other in names if other in built.used)])
             problems.note(f"model.{name}", f"is not used by model.layers. Remove it or name it there. {known}")
-    return Network(built.items, rows, plain)
+    return Network(built.items, rows, plain, _pieces(built, text, names))
+
+
+def _pieces(built: Built, text: str, names: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Returns the names and calls of the layer expression that stand for texts, and the layers that each makes."""
+    together = itertools.groupby(
+        zip(built.spans, (name for name, _ in summary.named(built.items)), strict=True), key=lambda pair: pair[0]
+    )
+    found = [(text[slice(*span)], tuple(name for _, name in layers)) for span, layers in together]
+    return tuple((written, layers) for written, layers in found if written.partition("(")[0].strip() in names)
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -101,6 +112,11 @@ def _check_names(names: Mapping[str, Any], problems: Problems) -> bool:
             problems.note(f"model.{name}", "is taken by the layer expression. Choose another name.")
         elif not isinstance(value, (int, float, str)) or (isinstance(value, float) and not math.isfinite(value)):
             problems.note(f"model.{name}", f"must be a finite number, True, False or a text, got {value!r}.")
+        elif isinstance(value, str):
+            for taken in RESERVED.intersection(parameters(value)):
+                problems.note(
+                    f"model.{name}", f"has a parameter whose name is taken, got {taken!r}. Choose another name."
+                )
     return len(problems) == before
 
 
@@ -149,7 +165,7 @@ def resolve(
     if code is None:
         built["data"] = _pinned(built["data"])
     text = json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    return Config(**built, layers=model.layers, rows=model.rows, json=text, code=executed)
+    return Config(**built, layers=model.layers, rows=model.rows, pieces=model.pieces, json=text, code=executed)
 
 
 class DataAlone(NamedTuple):
