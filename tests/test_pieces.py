@@ -48,14 +48,16 @@ DENSENET121 = {
     "grow": "concat(identity, bn | conv(128, 1, use_bias=False) | bn | conv(32, 3, padding=1, use_bias=False))",
     "shrink": "w: bn | conv(w, 1, use_bias=False) | avg_pool(2)",
     "layers": "conv(64, 7, strides=2, padding=3, use_bias=False) | bn | max_pool(3, 2, padding=1) | 6 * grow | "
-    "shrink(128) | 12 * grow | shrink(256) | 24 * grow | shrink(512) | 16 * grow | bn | global_avg_pool | dense(classes)",
+    "shrink(128) | 12 * grow | shrink(256) | 24 * grow | shrink(512) | 16 * grow | bn | global_avg_pool | "
+    "dense(classes)",
 }
 CONVNEXT_TINY = {
     "block": "w, p: residual(depthwise(7, padding=3) | layer_norm | conv(4 * w, 1) | gelu | conv(w, 1) | scale | "
     "drop_path(p))",
     "down": "w: layer_norm | conv(w, 2, strides=2)",
     "layers": "conv(96, 4, strides=4) | layer_norm | 3 * block(96, 0.02) | down(192) | 3 * block(192, 0.04) | "
-    "down(384) | 9 * block(384, 0.07) | down(768) | 3 * block(768, 0.1) | global_avg_pool | layer_norm | dense(classes)",
+    "down(384) | 9 * block(384, 0.07) | down(768) | 3 * block(768, 0.1) | global_avg_pool | layer_norm | "
+    "dense(classes)",
 }
 INCEPTION = {
     "c": "w, k=1: conv(w, k, padding=k // 2) | relu",
