@@ -14,6 +14,7 @@ import ast
 import dataclasses
 import operator
 import re
+import typing
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
@@ -518,6 +519,11 @@ def _build_call(call: Call, parser: Parser, kinds: Mapping[str, type], depth: in
             inner[name] = _build_chain(parser.chain(argument), parser, kinds, depth + 1)
             values[name] = inner[name].items
             continue
+        if (language := fields.language(annotations[name])) is not None:
+            values[name] = _build_record(argument, parser, language.kinds, f"{call.name}: {name}", depth)
+            continue
+        if not isinstance(argument, Value) and _is_choice(argument, annotations[name]):
+            argument = Value(argument[0].name, argument[0].span)
         if not isinstance(argument, Value):
             parser.unknown_value(argument, call.span)
         try:
@@ -528,6 +534,26 @@ def _build_call(call: Call, parser: Parser, kinds: Mapping[str, type], depth: in
     if missing:
         parser.fail(f"{call.name} needs {' and '.join(missing)}: {signature(call.name, kind)}", call.span)
     return kind(**values), inner
+
+
+def _build_record(argument: Any, parser: Parser, kinds: Mapping[str, type], what: str, depth: int) -> Any:
+    """Returns the one record of another language that an argument is: a call, its name, or a text of it."""
+    if isinstance(argument, Value) and isinstance(argument.value, str) and not argument.name:
+        try:
+            return build_one(argument.value, kinds, parser.names)
+        except ExpressionError as error:
+            parser.fail(f"{what}: {error.message}", argument.span)
+    built = _build_chain(parser.chain(argument), parser, kinds, depth + 1)
+    if len(built.items) != 1:
+        parser.fail(f"{what} must be one of {', '.join(kinds)}, got {len(built.items)} of them", built.spans[0])
+    return built.items[0]
+
+
+def _is_choice(chain: tuple[Call, ...], annotation: object) -> bool:
+    """Tells whether a bare name is one of the texts that a field may hold: `init=zeros`."""
+    base, _ = fields.split(annotation)
+    bare = len(chain) == 1 and not chain[0].args and not chain[0].kwargs
+    return bare and typing.get_origin(base) is typing.Literal and chain[0].name in typing.get_args(base)
 
 
 def branch_name(number: int) -> str:
@@ -569,8 +595,8 @@ def signature(name: str, kind: type) -> str:
         if (mark := fields.nested(annotations[field.name])) and mark.many:
             shown.append("a, b, ...")
             continue
-        has_default = field.default is not dataclasses.MISSING
-        shown.append(f"{field.name}={field.default!r}" if has_default else field.name)
+        default = written(field.default) if dataclasses.is_dataclass(field.default) else repr(field.default)
+        shown.append(field.name if field.default is dataclasses.MISSING else f"{field.name}={default}")
     return f"{name}({', '.join(shown)})" if shown else name
 
 
@@ -594,6 +620,8 @@ def written(record: Any) -> str:
 
 
 def _short(value: Any) -> str:
+    if dataclasses.is_dataclass(value):
+        return written(value)
     if isinstance(value, tuple) and value and all(isinstance(side, tuple) for side in value):
         if any(len(set(side)) != 1 for side in value):
             return str(value)

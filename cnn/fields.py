@@ -28,6 +28,9 @@ ALIASES = {
     "momentum": ("b1", "decay"),
     "beta1": ("b1", "momentum", "decay"),
     "beta2": ("b2",),
+    "xavier": ("glorot",),
+    "kaiming": ("he",),
+    "truncated_normal": ("normal",),
 }
 """What other software calls a field, or what is typed in a hurry, and its names here."""
 LISTED = 10
@@ -167,6 +170,11 @@ def nested(annotation: Any) -> Nested | None:
 def own_rule(annotation: Any) -> Parsed | None:
     """Returns the rule of its own by which a field is read, `None` for any other field."""
     return next((extra for extra in split(annotation)[1] if isinstance(extra, Parsed)), None)
+
+
+def holds_records(annotation: Any) -> bool:
+    """Tells whether the field holds records of its own, whose fields count as they do."""
+    return is_nested(annotation) or language(annotation) is not None
 
 
 def language(annotation: Any) -> Language | None:

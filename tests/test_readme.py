@@ -170,7 +170,7 @@ def test_the_layer_in_the_readme_can_be_parsed_traced_and_computed(monkeypatch):
 
 
 def test_every_kind_command_section_and_config_is_in_the_readme():
-    for table in (LAYERS, AUGMENTATIONS):
+    for table in (LAYERS, registry.INITIALISERS, AUGMENTATIONS):
         for name, kind in table.items():
             assert f"`{expression.signature(name, kind)}`" in README, name
     for name in (*OPTIMIZERS, *SCHEDULES):

@@ -24,13 +24,16 @@ from cnn.config.config import (
 )
 from cnn.config.problems import Problems, Section, Typed, parse_field
 from cnn.data import sources
-from cnn.expression import Built, ExpressionError, Recorded, parameters
+from cnn.expression import Built, ExpressionError, Recorded, build_one, parameters
 from cnn.layers.base import Layer, RecordedLayer
+from cnn.layers.initialisers import Initialiser, Whiten, initialised
 from cnn.model import summary
 from cnn.model.summary import Row
-from cnn.registry import LAYERS, ExtensionError
+from cnn.registry import INITIALISERS, LAYERS, ExtensionError
 
-RESERVED = frozenset({"layers", "classes", *LAYERS})
+RESERVED = frozenset({"layers", "init", "classes", *LAYERS})
+EXPRESSIONS = ("layers", "init")
+"""Fields of `model` that are no names for its layers."""
 
 
 class Given(NamedTuple):
@@ -70,12 +73,14 @@ def resolve_network(
     if not isinstance(text, str):
         problems.note("model.layers", f"must be a layer expression, got {text!r}.")
         return None
-    names = {name: value for name, value in plain.items() if name != "layers"}
+    names = {name: value for name, value in plain.items() if name not in EXPRESSIONS}
     if not _check_names(names, problems):
         return None
     try:
         kinds = LAYERS if recorded is None else Recorded(registry.of_package(LAYERS), RecordedLayer)
         built = summary.parse(text, {**names, "classes": data.classes if data else 1}, kinds)
+        if (init := _init(plain.get("init", ""), problems)) is not None:
+            built = built._replace(items=initialised(built.items, init))
         rows = summary.fit(built, text, data.image_shape, data.classes, recorded or {}) if data else ()
     except ExpressionError as error:
         problems.note("model.layers", str(error))
@@ -90,6 +95,21 @@ def resolve_network(
     return Network(built.items, rows, plain, _pieces(built, text, names))
 
 
+def _init(text: object, problems: Problems) -> Initialiser | None:
+    """Returns how kernels begin that do not say so; `None` where nothing says so, or it is wrong."""
+    if text == "":
+        return None
+    try:
+        init: Initialiser = build_one(str(text), INITIALISERS)
+    except ExpressionError as error:
+        problems.note("model.init", str(error))
+        return None
+    if isinstance(init, Whiten):
+        problems.note("model.init", f"is for all layers, got {text}. Write conv(24, 2, init=whiten) for the first one.")
+        return None
+    return init
+
+
 def _pieces(built: Built, text: str, names: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Returns the names and calls of the layer expression that stand for texts, and the layers that each makes."""
     together = itertools.groupby(
@@ -102,7 +122,7 @@ def _pieces(built: Built, text: str, names: Mapping[str, Any]) -> tuple[tuple[st
 def _plain(name: str, value: Any) -> Any:
     if not isinstance(value, Typed):
         return value
-    return value.text if name == "layers" else fields.literal(value.text)
+    return value.text if name in EXPRESSIONS else fields.literal(value.text)
 
 
 def _check_names(names: Mapping[str, Any], problems: Problems) -> bool:

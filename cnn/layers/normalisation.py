@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from etils import epy
@@ -22,6 +22,10 @@ with epy.lazy_imports():
     from cnn.ops import layout as layouts
 
 
+FirstScale = Literal["ones", "zeros"]
+"""How the scale begins: with zeros, a residual whose body ends in it begins as its shortcut alone."""
+
+
 @layer
 class BatchNorm(Layer):
     """Normalises each channel over the batch; in evaluation by the running mean and variance.
@@ -34,11 +38,12 @@ class BatchNorm(Layer):
 
     momentum: Rate = 0.99
     epsilon: Positive = 1e-3
+    init: FirstScale = "ones"
 
     def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
         channels = (shape[-1],)
         return (
-            Parameter("scale", channels, "ones"),
+            Parameter("scale", channels, self.init),
             Parameter("bias", channels, "zeros"),
             Parameter("mean", channels, "zeros", "batch_stats"),
             Parameter("var", channels, "ones", "batch_stats"),
@@ -87,6 +92,7 @@ class GroupNorm(Layer):
 
     groups: Count = 32
     epsilon: Positive = 1e-3
+    init: FirstScale = "ones"
 
     def output(self, shape: Shape) -> Shape:
         if shape[-1] % self.groups:
@@ -94,7 +100,7 @@ class GroupNorm(Layer):
         return shape
 
     def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
-        return Parameter("scale", (shape[-1],), "ones"), Parameter("bias", (shape[-1],), "zeros")
+        return Parameter("scale", (shape[-1],), self.init), Parameter("bias", (shape[-1],), "zeros")
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
         wide = layouts.leave(x, layout).astype(jnp.float32)
@@ -149,9 +155,10 @@ class LayerNorm(Layer):
     kept: ClassVar[float] = 2
 
     epsilon: Positive = 1e-6
+    init: FirstScale = "ones"
 
     def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
-        return Parameter("scale", (shape[-1],), "ones"), Parameter("bias", (shape[-1],), "zeros")
+        return Parameter("scale", (shape[-1],), self.init), Parameter("bias", (shape[-1],), "zeros")
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
         axis, wide = layouts.channel_axis(x, layout), x.astype(jnp.float32)

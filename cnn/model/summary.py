@@ -12,6 +12,7 @@ from cnn import expression
 from cnn.layers.activation import Softmax
 from cnn.layers.base import Layer, LayerError, Parameter, RecordedLayer, Shape, show, written
 from cnn.layers.combine import Branches
+from cnn.layers.initialisers import Whiten
 from cnn.registry import LAYERS, PACKAGE, origin_of, said, snake_case, where_raised
 
 MOST_ARRAYS = 4
@@ -126,6 +127,10 @@ def _walk(
         try:
             if isinstance(layer, Softmax) and (prefix or index + 1 < len(layers)):
                 raise LayerError("may only stand last: training reads the logits before it")
+            if isinstance(getattr(layer, "init", None), Whiten) and (prefix or index):
+                raise LayerError(
+                    "begins with init=whiten, which may only stand first: it whitens patches of the images"
+                )
             inner, field = yield from _inside(layer, shape, field, prefix + name, recorded)
             output = _output(layer, shape)
         except LayerError as error:

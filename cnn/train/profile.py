@@ -116,7 +116,7 @@ def profile(config: Config, folder: Path, steps: int, devices: int | None = None
     if steps > epoch:
         raise ConfigError([f"--profile: an epoch has {epoch} steps, got {steps}. Use at most those"])
     folder.mkdir(parents=True, exist_ok=True)
-    state = create_train_state(config, count, dataset.train.counts(config.data.classes))
+    state = create_train_state(config, count, dataset.train.counts(config.data.classes), dataset.train)
     program = make_step_config(config, epoch * train.epochs, epoch, count)
     run = _Steps(loader, multi_step.dispatch_of(config), program)
     options = ProfileOptions()
