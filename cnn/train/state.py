@@ -118,7 +118,8 @@ def create_state(
     # Within another program, such as a vmapped one, JAX takes no options.
     within = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hyper))
     create = _create if within or jax.default_backend() != "cpu" else _create_on_cpu
-    return create(hyper, jax.random.key_data(jax.random.key(seed)), dict(given), image_shape=image_shape, frozen=frozen)
+    key = jax.random.key_data(jax.random.key(seed))
+    return create(hyper, key, dict(given) or None, image_shape=image_shape, frozen=frozen)
 
 
 def whitened(hyper: Hyperparams, rows: Sequence[Row], train: Split) -> dict[str, dict[str, np.ndarray]]:
@@ -141,7 +142,7 @@ def whitened(hyper: Hyperparams, rows: Sequence[Row], train: Split) -> dict[str,
 def _first(
     hyper: Hyperparams,
     key: jax.Array,
-    given: dict[str, Any],
+    given: dict[str, Any] | None = None,
     *,
     image_shape: tuple[int, ...],
     frozen: tuple[str, ...],
@@ -149,7 +150,7 @@ def _first(
     init_key, train_key = jax.random.split(jax.random.wrap_key_data(key))
     variables = network.init(hyper.layers, image_shape, init_key)
     params = variables["params"]
-    for name, arrays in given.items():
+    for name, arrays in (given or {}).items():
         params = {**params, name: {**params[name], **arrays}}
     return TrainState(
         step=jnp.zeros((), jnp.int32),
