@@ -165,7 +165,9 @@ class Depthwise(Layer):
         return self.conv(1).reach(shape)
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
-        return self.conv(layouts.example_shape(x, layout)[2]).apply(x, arrays, layout)
+        slides = self.conv(layouts.example_shape(x, layout)[2]).slides()
+        maps = conv.depthwise(x, arrays["kernel"].astype(x.dtype), slides, layout=layout)
+        return layouts.add_bias(maps, arrays.get("bias"), layout)
 
     def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
         return self.conv(x.shape[2]).reference(x, arrays)

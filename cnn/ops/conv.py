@@ -6,6 +6,7 @@ every step of a window is a contiguous copy, and all products of a convolution a
 transposing. `choose` says which convolution is computed how. Height and width are axes 1 and 2 in both.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float
 
 from cnn.ops import direct_conv, im2col, winograd
 from cnn.ops.layout import by_microbatch
-from cnn.ops.pooling import Maps, Padding, Pair, max_pool
+from cnn.ops.pooling import Maps, Padding, Pair, max_pool, offsets
 
 Kernel = Float[Array, "kernel_height kernel_width group_channels features"]
 
@@ -95,6 +96,35 @@ def _conv(images: Maps, kernel: Kernel, window: Window, layout: str) -> Maps:
     parts = images.reshape(window.groups, -1, *images.shape[1:])
     kernels = kernel.reshape(*kernel.shape[:3], window.groups, -1)
     out = jax.vmap(lambda part, kernel: im2col.conv(part, kernel, slide), (0, 3))(parts, kernels)
+    return out.reshape(-1, *out.shape[2:])
+
+
+def depthwise(images: Maps, kernel: Kernel, window: Window, *, layout: str = "NHWC") -> Maps:
+    """Slides over each channel the kernels of that channel alone, as `conv` does with as many groups as channels.
+
+    In `CHWN` each product would be as narrow as a kernel; sums of shifted images times a number for each channel, which
+    XLA fuses, took a fiftieth of their time.
+
+    Args:
+      images: as `conv` takes them.
+      kernel: of one input; the features of a channel are neighbours.
+      window: how they slide.
+      layout: that of the images, and of what is returned.
+    """
+    if layout == "NHWC":
+        return _lax_conv(images, kernel, window)
+    return by_microbatch(lambda images: _depthwise(_padded(images, kernel, window), kernel, window), images)
+
+
+def _depthwise(images: Maps, kernel: Kernel, window: Window) -> Maps:
+    slide, channels = _slide(images, kernel, window), images.shape[0]
+    numbers = kernel.astype(jnp.float32).reshape(*kernel.shape[:2], channels, -1, 1, 1, 1)
+    terms = (
+        numbers[tap] * images[:, None, rows, columns].astype(jnp.float32)
+        for tap in offsets(kernel.shape[:2])
+        for rows, columns in [im2col.read(slide, *tap)]
+    )
+    out = functools.reduce(jnp.add, terms).astype(images.dtype)
     return out.reshape(-1, *out.shape[2:])
 
 
