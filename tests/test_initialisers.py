@@ -10,16 +10,18 @@ import pytest
 
 import networks
 import runs
+from cnn import hyperparams
 from cnn.config.config import ConfigError, Override
 from cnn.config.resolve import resolve
 from cnn.data.types import Split
 from cnn.layers.base import written
 from cnn.layers.initialisers import INITIALISERS, Default
 from cnn.model import summary
-from cnn.model.network import init
+from cnn.model.network import apply_train, init
+from cnn.ops.layout import as_products
 from cnn.train import preflight
 from cnn.train.checkpointer import restore_classifier
-from cnn.train.state import create_train_state
+from cnn.train.state import create_state, create_train_state
 
 SIDE = (8, 8, 16)
 FAN_IN, FAN_OUT = 9 * 16, 9 * 64
@@ -188,3 +190,26 @@ def test_a_run_begins_whitened_keeps_the_frozen_filters_and_resumes_with_the_sam
     filters = np.asarray(classifier.params["conv1"]["kernel"])
     assert filters.any() and (filters == np.asarray(first.params["conv1"]["kernel"])).all()
     assert (classifier.params["dense1"]["kernel"] != first.params["dense1"]["kernel"]).any()
+
+
+@pytest.mark.slow(seconds=3)
+def test_numbers_of_layers_and_initialisers_are_traced_so_that_trials_of_a_sweep_share_a_program():
+    text = (
+        "conv(4, 2, init=normal({a})) | leaky_relu({a}) | elu({b}) | local_response_norm(3, alpha={a}) | scale({b}) | "
+        "drop_path({a}) | flatten | dense(classes, init=dirac(rest=lecun(gain={b})))"
+    )
+    trials = [
+        hyperparams.from_values(config(text.format(a=a, b=b), shape=(5, 5, 3))) for a, b in ((0.1, 0.5), (0.3, 2.0))
+    ]
+    assert jax.tree.structure(trials[0]) == jax.tree.structure(trials[1])
+    images = networks.pictures((5, 5, 3), count=16)
+
+    def logits(hyper):
+        state = create_state(hyper, (5, 5, 3), 0)
+        return apply_train(hyper.layers, {"params": state.params}, images, jax.random.key(1))[0]
+
+    alone = [networks.jit(logits)(hyper) for hyper in trials]
+    with as_products():
+        together = networks.jit(jax.vmap(logits))(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trials))
+    networks.agree(list(together), alone, 1e-5)
+    assert (alone[0] != alone[1]).any()

@@ -19,6 +19,7 @@ from cnn.layers.normalisation import BatchNorm, GroupNorm
 from cnn.layers.pooling import AvgPool, MaxPool
 from cnn.model import summary
 from cnn.model.network import apply, apply_train, capture, init
+from cnn.ops.layout import as_products
 from cnn.registry import LAYERS
 from tests import networks, oracles
 
@@ -470,6 +471,20 @@ def test_a_network_of_all_kinds_computes_the_same_in_both_layouts_and_in_microba
     plain, batch_last, parts = networks.jit(lambda: (trained("gpu", None), trained("cpu", None), trained("cpu", 4)))()
     networks.agree(batch_last, plain, 1e-4)
     networks.agree(parts, plain, 1e-4)
+
+
+@pytest.mark.slow(seconds=3)
+def test_a_network_of_all_kinds_computes_the_same_for_many_trials_at_once():
+    network, shape = networks.chain(EVERYTHING), (13, 11, 2)
+    trials, images = [networks.variables(network, shape, seed) for seed in (0, 1)], networks.pictures(shape)
+
+    def trained(variables):
+        return apply_train(network, variables, images, jax.random.key(0))[0]
+
+    alone = [networks.jit(trained)(variables) for variables in trials]
+    with as_products():
+        together = networks.jit(jax.vmap(trained))(jax.tree.map(lambda *arrays: jnp.stack(arrays), *trials))
+    networks.agree(list(together), alone, 1e-4)
 
 
 def test_images_of_another_size_or_depth_are_refused():

@@ -213,3 +213,16 @@ def test_texts_of_a_sweep_are_different_networks():
     raw = {"model": {"layers": "f(3) | flatten | dense(classes)", "f": "w: conv(w, 1)"}, **tiny_sections()}
     kernels = [resolve(raw, [Override("model.f", f"w: conv(w, {k})")]).layers[0].kernel for k in (1, 2)]
     assert kernels == [(1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("text", ["{}", "residual({})", "residual(relu, shortcut=relu | {})", "concat(identity, {})"])
+def test_a_layer_that_only_a_run_knows_is_read_from_its_record_at_any_depth(text):
+    path = {"residual({})": "residual1/mine1", "{}": "mine1", "concat(identity, {})": "concat1/branch2/mine1"}
+    where = path.get(text, "residual1/shortcut/mine1")
+    about = {"output": [4, 4, 2], "formula": "", "parameters": [], "macs": 7, "reach": [[1, 1], [1, 1]]}
+    raw = {"model": {"layers": f"{text.format('mine(3)')} | flatten | dense(classes)"}, **tiny_sections()}
+    raw["data"] = {**raw["data"], "image_shape": (4, 4, 2)}
+    rows = {row.path: row for row in resolve(raw, code={"layers": {where: about}}).rows}
+    assert rows[where].macs == 7 and list(rows)[-1] == "dense1"
+    with pytest.raises(ConfigError, match=r"mine is no layer of this software, and the run says nothing of it\n"):
+        resolve(raw, code={"layers": {}})

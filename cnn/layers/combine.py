@@ -61,6 +61,10 @@ class Branches(Layer):
         """The chains, in order; an empty one makes its input."""
         raise NotImplementedError
 
+    def with_chains(self, chains: Sequence[tuple[Layer, ...]]) -> Branches:
+        """Returns the same layer of other chains."""
+        return type(self)(tuple(chains))  # type: ignore[call-arg]
+
     def joined(self, shapes: Sequence[Shape]) -> Shape:
         """Returns the shape of what is joined.
 
@@ -116,6 +120,9 @@ class Residual(Branches):
     @property
     def chains(self) -> tuple[Branch, ...]:
         return Branch("body", "", self.body), Branch("shortcut", "shortcut", self.shortcut)
+
+    def with_chains(self, chains: Sequence[tuple[Layer, ...]]) -> Residual:
+        return Residual(*chains)
 
     def joined(self, shapes: Sequence[Shape]) -> Shape:
         body, shortcut = shapes

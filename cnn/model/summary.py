@@ -113,16 +113,12 @@ def trace(layers: Sequence[Layer], image_shape: Shape, recorded: Mapping[str, An
     Raises:
       LayerError: a layer does not fit; its position tells which.
     """
-    return tuple(_walk(layers, image_shape, Field(), "", recorded))
+    return tuple(_walk(_recalled(layers, "", recorded), image_shape, Field(), ""))
 
 
-def _walk(
-    layers: Sequence[Layer], shape: Shape, field: Field, prefix: str, recorded: Mapping[str, Any]
-) -> Iterator[Row]:
+def _walk(layers: Sequence[Layer], shape: Shape, field: Field, prefix: str) -> Iterator[Row]:
     previous = "the image"
     for index, (name, layer) in enumerate(named(layers)):
-        if isinstance(layer, RecordedLayer):
-            layer = _recalled(layer, recorded.get(f"{prefix}{name}"), index)
         position = f"position {index + 1}" + (f" of {prefix.rstrip('/')}" if prefix else "")
         try:
             if isinstance(layer, Softmax) and (prefix or index + 1 < len(layers)):
@@ -131,7 +127,7 @@ def _walk(
                 raise LayerError(
                     "begins with init=whiten, which may only stand first: it whitens patches of the images"
                 )
-            inner, field = yield from _inside(layer, shape, field, prefix + name, recorded)
+            inner, field = yield from _inside(layer, shape, field, prefix + name)
             output = _output(layer, shape)
         except LayerError as error:
             if error.position:
@@ -159,15 +155,28 @@ def _output(layer: Layer, shape: Shape) -> Shape:
         raise LayerError(f"fails with {said(error)}{where_raised(error)}") from error
 
 
-def _recalled(layer: RecordedLayer, about: Mapping[str, Any] | None, index: int) -> Layer:
-    if about is None:
-        raise LayerError(f"{layer.name} is no layer of this software, and the run says nothing of it", (index,))
-    return RecordedLayer(layer.name, layer.text, about)
+def _recalled(layers: Sequence[Layer], prefix: str, recorded: Mapping[str, Any]) -> tuple[Layer, ...]:
+    """Returns layers of which those that only stand for others know what the run recorded, at any depth."""
+    found: list[Layer] = []
+    for index, (name, layer) in enumerate(named(layers)):
+        path = f"{prefix}{name}"
+        if isinstance(layer, Branches):
+            chains = []
+            for branch in layer.chains:
+                try:
+                    chains.append(_recalled(branch.layers, branch.prefix(path), recorded))
+                except LayerError as error:
+                    raise error.inside(index, branch.field) from None
+            layer = layer.with_chains(chains)
+        elif isinstance(layer, RecordedLayer):
+            if path not in recorded:
+                raise LayerError(f"{layer.name} is no layer of this software, and the run says nothing of it", (index,))
+            layer = RecordedLayer(layer.name, layer.text, recorded[path])
+        found.append(layer)
+    return tuple(found)
 
 
-def _inside(
-    layer: Layer, shape: Shape, field: Field, path: str, recorded: Mapping[str, Any]
-) -> Generator[Row, None, tuple[bool, Field]]:
+def _inside(layer: Layer, shape: Shape, field: Field, path: str) -> Generator[Row, None, tuple[bool, Field]]:
     """Yields the rows inside a layer of several chains; returns whether it is one and the field after it."""
     if not isinstance(layer, Branches):
         return False, field
@@ -175,7 +184,7 @@ def _inside(
     for branch in layer.chains:
         end = field
         try:
-            for row in _walk(branch.layers, shape, field, branch.prefix(path), recorded):
+            for row in _walk(branch.layers, shape, field, branch.prefix(path)):
                 end = row.field
                 yield row
         except LayerError as error:

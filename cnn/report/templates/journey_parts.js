@@ -238,11 +238,24 @@ Object.assign(
             `the network reads ${whole(outs(0)[at(0, p)])}.`,
         ],
       }),
-      opaque: (k, p) => ({
-        unchecked: true,
-        value: outs(k)[at(k, p)],
-        lines: ["The page knows no arithmetic for this kind of layer."],
-      }),
+      opaque: (k, p) => {
+        const source = stages[k].sources[0],
+          [height, width, channels] = shapes[source],
+          [down, right] = shapes[k];
+        // What it reads is not known: about as far down and to the right.
+        const from = {
+          k: source,
+          f: Math.min(p.f, channels - 1),
+          r: Math.floor((p.r * height) / down),
+          c: Math.floor((p.c * width) / right),
+        };
+        return {
+          unchecked: true,
+          value: outs(k)[at(k, p)],
+          go: () => from,
+          lines: ["The page knows no arithmetic for this kind of layer."],
+        };
+      },
     };
     const RECIPE = {
       avg_pool: "average",
