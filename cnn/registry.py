@@ -164,6 +164,7 @@ class Table(dict[str, type]):
 
 
 LAYERS = Table("layer", "output", "apply")
+INITIALISERS = Table("initialiser", "make")
 AUGMENTATIONS = Table("augmentation", "apply")
 OPTIMIZERS = Table("optimizer", "learning_rate", "make_tx")
 SCHEDULES = Table("schedule", "make_factor")
@@ -179,6 +180,7 @@ TABLES = {
     table.what: table
     for table in (
         LAYERS,
+        INITIALISERS,
         AUGMENTATIONS,
         OPTIMIZERS,
         SCHEDULES,
@@ -205,6 +207,12 @@ TABLES = {
 def layer(thing: Any = None, /, *, name: str = "") -> Any:
     """Enters a layer: a `flax.linen.Module`, a `flax.nnx.Module`, a function of a batch, or a class of `cnn.Layer`."""
     return LAYERS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def initialiser(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that says in `make` how a kernel begins."""
+    return INITIALISERS.register(thing, name)
 
 
 @typing.dataclass_transform(frozen_default=True)

@@ -346,7 +346,5 @@ def test_a_share_of_the_time_is_what_saving_may_take():
     every = resolve(runs.SECTIONS, [Override("checkpoint.every", "share(0.05)")]).checkpoint.every
     assert not every.due(7, 12, seconds=1.9, cost=0.1)
     assert every.due(7, 12, seconds=2.1, cost=0.1)
-    with pytest.raises(
-        ConfigError, match=r"config\.checkpoint\.every: share: most must be a finite number in \(0, 1\], got 0"
-    ):
+    with pytest.raises(ConfigError, match=r"most must be a finite number in \(0, 1\], got 0"):
         resolve(runs.SECTIONS, [Override("checkpoint.every", "share(0)")])

@@ -14,7 +14,7 @@ from cnn import fields, hyperparams, registry
 from cnn.data import loader
 from cnn.data.augment import AUGMENTATIONS
 from cnn.optim import AVERAGES, CLIPS, GRADIENTS, GROUPS, OPTIMIZERS, SCHEDULES
-from cnn.registry import LAYERS, LOSSES
+from cnn.registry import INITIALISERS, LAYERS, LOSSES
 from cnn.train import multi_step
 from cnn.train.state import _create, _create_on_cpu, create_state
 from cnn.train.step import train_step
@@ -150,6 +150,7 @@ def test_every_number_is_a_float32_array():
 
 TABLES = {
     **LAYERS,
+    **INITIALISERS,
     **AUGMENTATIONS,
     **OPTIMIZERS,
     **SCHEDULES,
@@ -171,6 +172,8 @@ def example(kind):
         "kernel": (3, 3),
         "window": (2, 2),
         "body": (),
+        "branches": (),
+        "factor": (2, 2),
         "pad": 1,
         "pixels": 1,
         "start": 1,

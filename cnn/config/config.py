@@ -68,6 +68,8 @@ class Config:
     report: Report
     json: str
     """Every field with its value, expressions as text: what `config.json` holds."""
+    pieces: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """What of `model.layers` stands for several layers, as it is written there, and the paths of these layers."""
     code: tuple[Extension, ...] = ()
     """The extensions as they were read and executed; none where a run's config was only read."""
 

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from cnn.layers.activation import Softmax
 from cnn.layers.base import Layer, Parameter, Shape, Shard, Training, show
-from cnn.layers.combine import Residual
+from cnn.layers.combine import Branch, Branches
 from cnn.model import fusion
 from cnn.ops import conv
 from cnn.ops.layout import add_bias, enter, example_shape, layout_of, leave
@@ -197,8 +197,8 @@ class _Chain(nn.Module):
     layers: tuple[Layer, ...]
     fused: bool = True
     """Whether layers are computed together where that is faster; one by one they are the oracle of the rest."""
-    shortcut: tuple[Layer, ...] | None = None
-    """Of a residual, whose body the layers are: what both make of the input is added."""
+    joins: Branches | None = None
+    """The layer whose chains are computed, the layers being that of its own scope, and joined."""
     layout: str = "NHWC"
     """That of images between the layers; vectors are (batch, features)."""
     remat: str = "none"
@@ -216,18 +216,23 @@ class _Chain(nn.Module):
                 return x
 
             x = (compute_block if self.remat == "none" else nn.remat(compute_block))(self, x)
-        if self.shortcut is None:
+        if self.joins is None:
             return x
-        other = _Chain(self.shortcut, self.fused, layout=self.layout, remat=self._inner_remat(), name="shortcut")
-        return Residual.add(x, other(inputs, call.inside("shortcut")))
+        parts = [x if not branch.scope else self._branch(branch, inputs, call) for branch in self.joins.chains]
+        return self.joins.join(parts, self.layout)
+
+    def _branch(self, branch: Branch, inputs: jax.Array, call: Call) -> jax.Array:
+        chain = _Chain(branch.layers, self.fused, layout=self.layout, remat=self._inner_remat(), name=branch.scope)
+        made: jax.Array = chain(inputs, call.inside(branch.scope))
+        return made
 
     def compute(self, op: fusion.FusedOp, x: jax.Array, call: Call) -> jax.Array:
         """Returns what one layer, or several that are computed together, make of `x`."""
         if isinstance(op, fusion.ConvPool):
             x = self._conv_pool(op, x)
-        elif isinstance(op.layer, Residual):
-            body, shortcut = op.layer.body, op.layer.shortcut
-            inner = _Chain(body, self.fused, shortcut, self.layout, self._inner_remat(), name=op.name)
+        elif isinstance(op.layer, Branches):
+            own = next((branch.layers for branch in op.layer.chains if not branch.scope), ())
+            inner = _Chain(own, self.fused, op.layer, self.layout, self._inner_remat(), name=op.name)
             x = inner(x, call.inside(op.name))
         elif isinstance(op.layer, Softmax):
             # Probabilities are shown; what is returned, and trained, are the logits.

@@ -86,7 +86,7 @@ def _im2col(slide: Slide, window: tuple[int, ...]) -> Callable[[Maps], jax.Array
     # XLA does not fuse slices into one concatenation of many, but writes each twice: so stacks of a few.
     @noinline
     def columns_of(images: Maps) -> Float[Array, "kernel_height kernel_width channels out_height out_width batch"]:
-        rows = [[_read(slide, row, column) for column in range(window[1])] for row in range(window[0])]
+        rows = [[read(slide, row, column) for column in range(window[1])] for row in range(window[0])]
         return jnp.stack([jnp.stack([images[:, down, right] for down, right in taps]) for taps in rows])
 
     return columns_of
@@ -110,7 +110,7 @@ def _col2im(slide: Slide, window: tuple[int, ...], size: tuple[int, ...]) -> Cal
     return images_of
 
 
-def _read(slide: Slide, row: int, column: int) -> tuple[slice, slice]:
+def read(slide: Slide, row: int, column: int) -> tuple[slice, slice]:
     """Returns the pixels that one tap of the window reads."""
     rows, columns = (
         slice(d * k, d * k + (o - 1) * s + 1, s)

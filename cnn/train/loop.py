@@ -56,7 +56,9 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
     """
     config, loop_config = run.config, run.config.train
     with run.checkpointer:
-        state = create_train_state(config, run.devices, run.dataset.train.counts(config.data.classes))
+        state = create_train_state(
+            config, run.devices, run.dataset.train.counts(config.data.classes), run.dataset.train
+        )
         state, loop = run.checkpointer.open(state, load_init_from(config))
         step = int(state.step)
         deferred = run.preemption.defer(True)

@@ -1,5 +1,6 @@
 """The train state, all that changes while training; and the step's configuration, what of a run is compiled in."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,9 +10,13 @@ from jaxtyping import Array, Bool, Int, Integer
 
 from cnn import hyperparams
 from cnn.config.config import Config
+from cnn.data.types import UNUSABLE, Split, take_images
 from cnn.hyperparams import Hyperparams
+from cnn.layers.convolution import Conv
+from cnn.layers.initialisers import Whiten
 from cnn.model import network, summary
-from cnn.model.classifier import Classifier
+from cnn.model.classifier import Classifier, standardise
+from cnn.model.summary import NOTHING, Row
 from cnn.optim import freeze, optimizers
 from cnn.registry import blamed
 from cnn.system import sharding
@@ -97,7 +102,10 @@ def make_step_config(values: Config, total_steps: int, steps_per_epoch: int, dev
 
 
 def create_train_state(
-    values: Config, devices: int = 1, counts: Integer[np.ndarray, " classes"] | None = None
+    values: Config,
+    devices: int = 1,
+    counts: Integer[np.ndarray, " classes"] | None = None,
+    train: Split | None = None,
 ) -> TrainState:
     """Returns a config's state before the first update, whole on each of so many devices.
 
@@ -105,8 +113,11 @@ def create_train_state(
       values: the whole config.
       devices: how many.
       counts: see `hyperparams.from_values`.
+      train: the training split, whose images a first layer may whiten; `None` where only the shapes matter.
     """
-    state = create_state(hyperparams.from_values(values, counts), values.data.image_shape, values.seed, values.frozen)
+    hyper = hyperparams.from_values(values, counts)
+    given = {} if train is None else whitened(hyper, values.rows, train)
+    state = create_state(hyper, values.data.image_shape, values.seed, values.frozen, given)
     if values.train.renew_statistics:
         # A copy: the step gives up the arrays of its state, and may not do so twice.
         stats = jax.tree.map(lambda array: array.copy(), state.batch_stats)
@@ -115,7 +126,11 @@ def create_train_state(
 
 
 def create_state(
-    hyper: Hyperparams, image_shape: tuple[int, ...], seed: int, frozen: tuple[str, ...] = ()
+    hyper: Hyperparams,
+    image_shape: tuple[int, ...],
+    seed: int,
+    frozen: tuple[str, ...] = (),
+    given: Mapping[str, Any] = NOTHING,
 ) -> TrainState:
     """Returns the state before the first update. How long the run is, the state does not know.
 
@@ -124,11 +139,13 @@ def create_state(
       image_shape: height, width, channels.
       seed: decides the initial parameters and all that training draws.
       frozen: the paths of the parameters for which the optimizer keeps nothing.
+      given: parameters, by the name of their layer, that are not drawn.
     """
     # Within another program, such as a vmapped one, JAX takes no options.
     within = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hyper))
     create = _create if within or jax.default_backend() != "cpu" else _create_on_cpu
-    return create(hyper, jax.random.key_data(jax.random.key(seed)), image_shape=image_shape, frozen=frozen)
+    key = jax.random.key_data(jax.random.key(seed))
+    return create(hyper, key, dict(given) or None, image_shape=image_shape, frozen=frozen)
 
 
 def init_opt_state(hyper: Hyperparams, trained: Any) -> Any:
@@ -141,10 +158,36 @@ def layer_names(hyper: Hyperparams) -> list[str]:
     return [name for name, _ in summary.named(hyper.layers)]
 
 
-def _first(hyper: Hyperparams, key: jax.Array, *, image_shape: tuple[int, ...], frozen: tuple[str, ...]) -> TrainState:
+def whitened(hyper: Hyperparams, rows: Sequence[Row], train: Split) -> dict[str, dict[str, np.ndarray]]:
+    """Returns the kernel of a first layer that begins with `whiten`, by the layer's name; nothing for any other.
+
+    The images are so many of the training split, evenly spread over it, without augmentation, standardised.
+    """
+    layer = hyper.layers[0] if hyper.layers else None
+    if not isinstance(layer, Conv) or not isinstance(layer.init, Whiten):
+        return {}
+    count = min(layer.init.images, len(train))
+    chosen = np.arange(count) * len(train) // count
+    pictures = take_images(train.images, chosen)
+    pictures = pictures[train.marked(chosen) != UNUSABLE]
+    images = np.asarray(standardise(pictures.astype(np.float32) / 255, hyper.mean, hyper.std))
+    kernel = layer.init.kernel(images, layer.kernel_shape(rows[0].input[2]), layer.dilation)
+    return {rows[0].path: {"kernel": kernel}}
+
+
+def _first(
+    hyper: Hyperparams,
+    key: jax.Array,
+    given: dict[str, Any] | None = None,
+    *,
+    image_shape: tuple[int, ...],
+    frozen: tuple[str, ...],
+) -> TrainState:
     init_key, train_key = jax.random.split(jax.random.wrap_key_data(key))
     variables = network.init(hyper.layers, image_shape, init_key)
     params = variables["params"]
+    for name, arrays in (given or {}).items():
+        params = {**params, name: {**params[name], **arrays}}
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
