@@ -46,7 +46,16 @@ PARAMETERS = {
     "one_filter": (3 * 3 + 1) + (1 + 1) * 2,
     "one_conv": (3 * 3 + 1) * 32 + (13 * 13 * 32 + 1) * 128 + (128 + 1) * 10,
 }
-SECONDS = {"resnet18": 40}
+SECONDS = {
+    "cifar10_94": 25,
+    "convnext_tiny": 25,
+    "densenet": 10,
+    "fashion/densenet": 10,
+    "mobilenet": 6,
+    "resnet18": 40,
+    "resnet50": 8,
+    "vgg11": 12,
+}
 SLOW = [
     pytest.param(name, marks=pytest.mark.slow(seconds=SECONDS.get(name, 1)))
     for name in sorted(PARAMETERS)

@@ -1,6 +1,7 @@
 """Texts with parameters among the names of a layer expression, and parts of the field's networks written with them."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,17 @@ def test_branches_and_gates_of_the_field_are_a_line_each():
     assert rows["concat1/branch3/conv2"].layer.kernel == (5, 5)
     rows = {row.path: row for row in config(SQUEEZE_EXCITE, (8, 8, 3), 10).rows}
     assert rows["multiply1"].output == (8, 8, 64) and rows["multiply1/branch2/dense1"].count() == 64 * 16 + 16
+
+
+def test_the_page_on_networks_writes_resnet18_in_five_lines():
+    page = (Path(__file__).parents[1] / "docs" / "networks.md").read_text()
+    model = dict(re.findall(r'(?m)^(\w+) = "(.*)"$', page))
+    assert len(model) == 5
+    rows = config(model, (224, 224, 3)).rows
+    published = config(sections("resnet18")["model"], (224, 224, 3)).rows[:-1]
+    assert [(row.path, row.output, row.count()) for row in rows] == [
+        (row.path, row.output, row.count()) for row in published
+    ]
 
 
 def test_a_call_of_a_text_is_its_layers_with_the_arguments_in_their_places():
