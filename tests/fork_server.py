@@ -9,6 +9,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import signal
 import socket
@@ -17,25 +18,26 @@ import warnings
 from pathlib import Path
 
 MAIN = Path(__file__).resolve().parents[1] / "main.py"
-IMPORTED = (
-    "main",
-    "cnn.cli.eval",
-    "cnn.cli.report",
-    "cnn.cli.sweep",
-    "cnn.cli.train",
+LIBRARIES = (
+    "PIL.JpegImagePlugin",
+    "alembic.command",
     "flax.linen",
     "flax.nnx",
+    "jaxlib.mlir.dialects.builtin",
     "jaxlib.mlir.dialects.mhlo",
-    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
     "matplotlib.figure",
     "optax",
-    "optuna",
     "optuna.storages",
     "orbax.checkpoint",
-    "PIL.JpegImagePlugin",
+    "rich.progress",
+    "safetensors.numpy",
+    "scipy.stats",
+    "sqlalchemy.dialects.sqlite",
+    "sqlalchemy.orm",
     "tensorboardX",
 )
-"""What most runs import, with all that these import."""
+"""What most runs import of others' when they need it; of the package, all is imported."""
 LONGEST = 2**20
 """So many bytes a request may have."""
 
@@ -91,7 +93,11 @@ def settle(request, descriptors):
 def prepare():
     """Imports, and makes sure that forking is safe and cheap."""
     sys.path[0] = str(MAIN.parent)
-    for name in IMPORTED:
+    importlib.import_module("main")
+    for module in pkgutil.walk_packages([str(MAIN.parent / "cnn")], "cnn."):
+        if not module.name.startswith("cnn.export"):  # ONNX starts a thread
+            importlib.import_module(module.name)
+    for name in LIBRARIES:
         importlib.import_module(name)
     # The other side is asked to end by a signal, and closes the connection when it does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

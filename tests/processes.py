@@ -44,6 +44,9 @@ FREE = {"CNN_FAULT", "JAX_COMPILATION_CACHE_DIR", "PYTEST_CURRENT_TEST", "TFDS_D
 """Of the environment, what nothing reads on importing: a fork of the server may have its own."""
 COLD = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 """Changes the environment of a process that is to compile everything itself."""
+KEEPING = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+READING = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9"}
+"""Changes that of a process which shall keep what it compiles for others, and of one that shall not."""
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -62,12 +65,16 @@ def flags(**changes):
 
 
 def environment(fault="", **changes):
+    """Returns that of a process with quick compiles, which reads what was compiled before and keeps nothing there."""
     return {
         **os.environ,
         **QUICK,
+        **READING,
+        "JAX_COMPILATION_CACHE_DIR": str(compiled()),
+        # Else JAX gives the compiler a folder there as an option, with which no program is found in another folder.
+        "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "CNN_FAULT": fault,
         **changes,
     }
@@ -75,9 +82,7 @@ def environment(fault="", **changes):
 
 @functools.cache
 def compiled():
-    """Returns the folder of what the processes of all tests compiled, which ends with the tests."""
-    if "CNN_TESTS_COMPILED" in os.environ:
-        return Path(os.environ["CNN_TESTS_COMPILED"])
+    """Returns the folder of what this process and those that it starts compiled, which is gone in the end."""
     folder = tempfile.TemporaryDirectory(prefix="compiled")
     atexit.register(folder.cleanup)
     return Path(folder.name)
@@ -92,10 +97,14 @@ class Server:
     """A process that forks runs of `main.py`, with the environment of quick compiles; see `fork_server.py`."""
 
     def __init__(self):
-        self.environment = environment()
+        self.environment = environment(**KEEPING)
         self.asked, theirs = socket.socketpair()
-        command = [sys.executable, fork_server.__file__, str(theirs.fileno())]
-        self.process = subprocess.Popen(command, env=self.environment, pass_fds=[theirs.fileno()])
+        self.process = subprocess.Popen(
+            [sys.executable, fork_server.__file__, str(theirs.fileno())],
+            env=self.environment,
+            pass_fds=[theirs.fileno()],
+            stdout=subprocess.DEVNULL,
+        )
         theirs.close()
 
     def close(self):
@@ -104,7 +113,9 @@ class Server:
 
     def start(self, arguments, out, err, cwd, environment):
         """Returns a fork, or `None` where the environment says what is read on importing."""
-        differing = {name for name in {*environment, *self.environment} if environment.get(name) != self.environment.get(name)}
+        differing = {
+            name for name in {*environment, *self.environment} if environment.get(name) != self.environment.get(name)
+        }
         if not differing <= FREE:
             return None
         request = {"arguments": arguments, "cwd": cwd, "environment": environment}
@@ -165,12 +176,13 @@ class Running:
 
     def __init__(self, *arguments, fault="", before=(), cwd="/", real=False, **changes):
         self.out, self.err = (tempfile.TemporaryFile("w+") for _ in range(2))
-        self.compiled = tempfile.TemporaryDirectory(dir=compiled(), prefix=".")
-        # Of its own, as JAX writes into it in place, and whoever is killed leaves halves there.
+        # Of its own, as JAX writes in place: whoever is killed, or leaves at once, leaves half a program.
+        self.compiled = tempfile.TemporaryDirectory(dir=compiled(), prefix=".", ignore_cleanup_errors=True)
         for path in compiled().glob("[!.]*"):
             os.link(path, Path(self.compiled.name, path.name))
         arguments = [*map(str, arguments)]
-        environ = environment(fault, **{"JAX_COMPILATION_CACHE_DIR": self.compiled.name, **changes})
+        changes = {**KEEPING, "JAX_COMPILATION_CACHE_DIR": self.compiled.name, **changes}
+        environ = environment(fault, **changes)
         self.process = None
         if not before and not real:
             self.process = server().start(arguments, self.out, self.err, str(cwd), environ)
@@ -197,7 +209,7 @@ class Running:
             self.process.wait()
         self.out.close()
         self.err.close()
-        if self.process.returncode >= 0:
+        if self.process.returncode == 0:
             for path in Path(self.compiled.name).iterdir():
                 with contextlib.suppress(FileExistsError):
                     os.link(path, compiled() / path.name)

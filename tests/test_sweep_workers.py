@@ -23,7 +23,8 @@ STOPPED = "T"
 def two(folder, fault, flags=ONE, **environment):
     """Yields a sweep of two workers, whose workers a fault point has stopped, and these workers."""
     command = ("sweep", *flags, "--sweep.workers=2", f"--workdir={folder}")
-    with processes.Running(*command, fault=fault, **environment) as sweep:
+    # They would write what they compile into one folder.
+    with processes.Running(*command, fault=fault, **processes.READING, **environment) as sweep:
         found = []
         try:
             wait(lambda: len(names(folder)) == 2, sweep)
