@@ -48,12 +48,30 @@ def pytest_collection_finish(session):
 
 def pytest_collection_modifyitems(config, items):
     """Puts the files that take longest first, so that at the end no worker is alone with one."""
+    _mark_all_but_few(items)
     if config.option.rest:
         _leave_out(config, items)
     seconds = collections.Counter()
     for item in items:
-        seconds[item.path] += sum(mark.kwargs.get("seconds", 1) for mark in item.iter_markers("slow"))
+        slow = item.get_closest_marker("slow")
+        if not slow:
+            seconds[item.path] += 0.05
+        elif config.option.markexpr != FAST:
+            seconds[item.path] += slow.kwargs.get("seconds", 1)
     items.sort(key=lambda item: -seconds[item.path])
+
+
+def _mark_all_but_few(items):
+    alike = collections.defaultdict(list)
+    for item in items:
+        mark = item.get_closest_marker("few")
+        if mark and not item.get_closest_marker("slow"):
+            alike[item.nodeid.partition("[")[0], mark.args[0]].append(item)
+    for (_, count), cases in alike.items():
+        fast = {len(cases) * number // count for number in range(count)}
+        for number, case in enumerate(cases):
+            if number not in fast:
+                case.add_marker(pytest.mark.slow(seconds=0.3))
 
 
 def _leave_out(config, items):

@@ -90,6 +90,7 @@ def test_a_seed_among_many_trains_as_it_does_alone():
     np.testing.assert_allclose(together["loss"], np.stack(alone), rtol=1e-3)
 
 
+@pytest.mark.slow(seconds=2)
 def test_a_config_starts_on_the_default_device():
     state = create_train_state(tiny.resolve(RAW))
     assert {device.platform for leaf in jax.tree.leaves(state.params) for device in leaf.devices()} == {

@@ -170,6 +170,7 @@ def test_the_least_part_that_is_not_smaller_than_wanted_is_decoded(width, height
     assert jpeg.reduced((width, height), None) == (width, height)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("installed", [pytest.param(True, marks=NEEDS_SIMPLEJPEG), False])
 @pytest.mark.parametrize("resize", [name for name in SCALING if name != "nearest"])
 def test_scaled_decoding_gives_nearly_the_same_picture_turned_or_not(monkeypatch, installed, resize):

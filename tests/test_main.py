@@ -47,6 +47,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_on_stderr_without_jax_and_without_a_traceback():
     code = (
         "import io, json, sys, contextlib\n"
@@ -88,6 +89,7 @@ def test_help_is_on_stdout():
     assert len(out.splitlines()) <= 24
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "typed", ["--version", "--config.optimizer.help", "--config.help", "fields", "fields layers losses adam sweep"]
 )
@@ -99,6 +101,7 @@ def test_versions_and_fields_are_on_stdout_without_jax(typed):
     assert (len(done.stdout.splitlines()) >= 4, done.stderr) == (True, "")
 
 
+@pytest.mark.slow
 def test_summary_of_the_default_config_works_from_any_folder():
     code, out, err = start("summary")
     assert (code, err) == (0, "")

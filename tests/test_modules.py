@@ -319,6 +319,7 @@ def test_a_network_that_is_a_module_must_return_logits():
         values("small(classes=5)")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("text", "mixes"),
     [
@@ -533,6 +534,7 @@ class ToldByAnArgument(nn.Module):
         return nn.Dropout(self.rate)(x, deterministic=deterministic)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("module", [ToldByAField, ToldByAnArgument, nn.Dropout, nnx.Dropout])
 def test_a_module_is_told_whether_it_trains(module, monkeypatch):
     monkeypatch.setitem(LAYERS, "told", module_layer(module, "told"))
