@@ -47,6 +47,7 @@ def test_the_examples_in_the_docstrings_are_true(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
+@pytest.mark.slow
 def test_importing_it_imports_nothing_and_looking_needs_no_jax():
     code = (
         "import sys, cnn\n"

@@ -211,6 +211,7 @@ def bilinear(image, y, x):
     return total
 
 
+@pytest.mark.slow
 def test_rotations_read_each_pixel_where_it_came_from():
     images, labels = batch()
     rotated, _ = lone(Rotate(30.0), images, labels)

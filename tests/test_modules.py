@@ -339,6 +339,7 @@ def test_a_module_whose_rows_mix_is_known_by_trying_it(text, mixes):
     assert row.layer.mixes_rows(SHAPE) is mixes
 
 
+@pytest.mark.slow
 def test_several_devices_are_refused_a_module_that_needs_the_whole_batch():
     message = (
         "config.model.layers: scaled at position 2 of residual1 computes with the other images of its batch "

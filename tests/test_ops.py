@@ -446,6 +446,7 @@ def test_dense_agrees_with_the_oracle_in_every_lane(dtype, tolerance):
         assert_close(by[1][lane], expected[1], tolerance)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     size=st.integers(1, 40),

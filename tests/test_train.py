@@ -272,6 +272,7 @@ def test_a_weighted_loss_is_divided_by_the_sum_of_the_weights(parts, unusable):
     networks.agree(host(after.params), jax.tree.map(lambda old, grad: old - rate * grad, before, grads), 1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_that_weighs_nothing_changes_nothing():
     values = tiny.resolve(train__class_weights="weights((0, 0, 1))", optimizer__name="sgd")
     state, compiled = tiny.start(values)
