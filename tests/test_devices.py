@@ -88,7 +88,7 @@ def compared():
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=8)
 @pytest.mark.parametrize("case", many_devices.CASES)
 def test_eight_devices_compute_what_one_does_within_rounding(compared, case):
     for dispatch in "step", "scan":
@@ -215,7 +215,7 @@ def test_a_cpu_is_two_devices_for_who_gains_and_what_the_environment_says_for_ev
     assert done.stdout.split() == [str(count) for count in counts]
 
 
-@pytest.mark.slow(seconds=10)
+@pytest.mark.slow(seconds=25)
 def test_halves_continue_to_the_same_bytes_and_one_device_says_that_it_is_another(tmp_path):
     network = {"model__layers": TIED.partition("=")[2], "train__epochs": "2"}
     arguments, threads = processes.flags(**network), {"NPROC": "2"}

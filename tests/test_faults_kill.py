@@ -9,7 +9,7 @@ import processes
 import runs
 from processes import Running, can, flags, outcome, start
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=9)
 NEEDS_STRACE = pytest.mark.skipif(not can("strace", "-qq", "-f", "true"), reason="strace cannot trace here")
 KILLED = -9
 

@@ -15,7 +15,7 @@ from PIL import Image
 import processes
 from processes import Running, can, events, flags, outcome, start, steps
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=5)
 INTERRUPTED, FORCED, HELD, IO_ERROR, WRONG = 75, 143, 73, 74, 2
 NEEDS_MOUNT = pytest.mark.skipif(
     not can("unshare", "-Urm", "mount", "-t", "tmpfs", "none", "/mnt"), reason="no tmpfs can be mounted here"
