@@ -1,4 +1,4 @@
-"""How the suite runs JAX: one thread for each worker, and quick compiles where only the fast tests are asked for."""
+"""How the suite runs JAX: one thread for each worker, and quick compiles except where a test is about full ones."""
 
 import collections
 import gc
@@ -9,7 +9,8 @@ import pytest
 
 from processes import QUICK
 
-FAST = "not slow"
+FAST, QUICKLY = "not slow", ("not slow", "not compiled")
+"""What `-m` says where the fast tests alone are run, and where programs are compiled quickly."""
 PASSED = "cnn/passed"
 """Where pytest keeps which fast tests passed, for `--rest`."""
 
@@ -24,7 +25,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     # Before anything imports JAX; commands that tests start inherit all of it.
-    names = QUICK if config.option.markexpr == FAST else ["NPROC"]
+    names = QUICK if config.option.markexpr in QUICKLY else ["NPROC"]
     for name in names:
         os.environ.setdefault(name, QUICK[name])
     # As the program does: Python would look through all that is imported, collected and traced for garbage.

@@ -11,6 +11,8 @@ from cnn.sweep import vmapped
 from cnn.train import multi_step
 from cnn.train.state import create_train_state
 
+pytestmark = pytest.mark.compiled
+
 EVERYTHING = """
     conv(8, 3, padding="same") | batch_norm | relu | max_pool(2) |
     residual(conv(8, 3, padding="same") | group_norm(2) | tanh, shortcut=conv(8, 1)) |

@@ -10,6 +10,8 @@ import pytest
 
 from cnn.config.config import Override
 
+pytestmark = pytest.mark.compiled
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -23,6 +23,8 @@ from cnn.train.state import _create
 from cnn.train.step import train_step
 from tests import networks
 
+pytestmark = pytest.mark.compiled
+
 NETWORKS = {
     "lesson": "2 * (conv(16, 3) | relu | max_pool(2)) | flatten | dense(32) | relu | dense(classes)",
     "deep": "6 * (conv(16, 3, padding='same') | relu) | global_avg_pool | dense(classes)",
