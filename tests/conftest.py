@@ -86,7 +86,7 @@ def _leave_out(config, items):
 def pytest_terminal_summary(terminalreporter, config):
     """Prints what passed before, and how many of the killed runs ended with the bytes of one never interrupted."""
     passed = {report.nodeid for report in terminalreporter.getreports("passed") if report.when == "call"}
-    if config.option.markexpr == FAST:
+    if config.option.markexpr == FAST and not config.option.collectonly:
         config.cache.set(PASSED, sorted(passed))
     if config.option.rest:
         before = {*config.cache.get(PASSED, [])}
