@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -133,7 +133,7 @@ class Checkpointer:
             self.metrics.event("initialised", **about)
         return progress.to_json(), state
 
-    def _compare(self, step: int, before: dict[str, Any]) -> None:
+    def _compare(self, step: int, before: Mapping[str, Any]) -> None:
         now = self.numerics
         before = {"pillow": now.get("pillow"), **before}  # recorded only since there are two decoders of JPEG
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
