@@ -1,8 +1,17 @@
 """What must be set before JAX starts; what the user set always wins."""
 
+import functools
 import os
+from pathlib import Path
 
 MOST_THREADS = 1024
+UNITS = "CNN_BFLOAT16_UNITS"
+"""The variable in the environment that names the CPU's units for bfloat16, `AMX`, `AVX512-BF16` or `none`.
+
+It stands for what the operating system says, for instance of a virtual machine that hides them.
+"""
+_FLAGS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
+"""What Linux calls them, the faster ones first."""
 
 
 def prepare() -> None:
@@ -31,3 +40,29 @@ def available() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def bfloat16_units() -> str:
+    """Returns which units of this CPU multiply bfloat16: `AMX`, `AVX512-BF16`, or nothing; unknown is nothing."""
+    if UNITS in os.environ:
+        return os.environ[UNITS].replace("none", "")
+    return _found_units()
+
+
+def arithmetic(compute_dtype: str, platform: str) -> str:
+    """Returns in words what a `train.compute_dtype` computes on a platform (cpu, gpu, tpu), on a CPU on this one."""
+    if platform != "cpu" or compute_dtype == "float32":
+        return compute_dtype
+    if units := bfloat16_units():
+        return f"products of bfloat16, sums of float32, on {units}"
+    return "products of numbers rounded to bfloat16, in float32"
+
+
+@functools.cache
+def _found_units() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return next((name for flag, name in _FLAGS.items() if flag in flags), "")
