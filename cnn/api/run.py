@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -29,9 +29,13 @@ from cnn.layers.convolution import Conv
 from cnn.report import curves, headline, run_files, run_page
 from cnn.report.journey import walkthrough
 from cnn.runs import lock, recorded_code, recorded_data, run_dir
+from cnn.runs import receipt as receipts
 from cnn.runs.records import OnRecord
 from cnn.system import environment
 from cnn.system.preemption import Preempted, Preemption
+
+if TYPE_CHECKING:
+    from cnn.train.verify import Verdict
 
 Pictures = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray
 """Files and folders of pictures, or intensities 0..255 as uint8: one image, or many along the first axis."""
@@ -283,6 +287,43 @@ class Run:
         outputs = walkthrough.forward(followed, followed.pictures[0])
         (name, _), *_ = walkthrough.chances(followed, outputs)
         return ImageJourney(image[0], outputs, name, followed.about["numbers"])
+
+    def verify(
+        self,
+        start: int = 0,
+        steps: int | None = None,
+        receipt: str | None = None,
+        data_dir: str | None = None,
+        data_file: str | None = None,
+    ) -> "Verdict":
+        """Makes the run's steps again, compares every bit, and writes nothing; as `main.py verify` does.
+
+        Args:
+          start: a step that is kept as a checkpoint, from which to go on; 0 is the run's own start.
+          steps: so many at most; `None` for all.
+          receipt: the line that the run must have, where it was verified before.
+          data_dir: where the data are, if they have moved.
+          data_file: their file.
+
+        Raises:
+          ConfigError: nothing is saved yet, `start` is not kept, or the receipt is none.
+          DataError: the data are missing or unlike the config.
+        """
+        from cnn.train import verify
+
+        stated = None if receipt is None else receipts.parse(receipt)
+        with interruptible() as interruption:
+            return verify.verify(
+                self._values,
+                self.workdir,
+                start=start,
+                steps=steps,
+                stated=stated,
+                data_dir=data_dir,
+                data_file=data_file,
+                interruption=interruption,
+                quiet=True,
+            )
 
     def write_page(self) -> Path:
         """Writes `report.html` again from the run's files, as `main.py report` does, and returns its path."""

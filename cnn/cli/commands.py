@@ -60,6 +60,11 @@ COMMANDS = {
         words="PICTURE_OR_FOLDER...",
         only_prints=True,
     ),
+    "verify": Command(
+        "make a run's steps again and compare every bit; of a whole run that is the same, print its receipt",
+        ("workdir", "from", "steps", "receipt", "data_dir", "data_file", "extensions"),
+        False,
+    ),
     "diff": Command(
         "what two runs differ in: config, versions, data, results, and a paired test on the same examples",
         ("split", "json"),
@@ -118,6 +123,9 @@ FLAGS = {
     "data_file": "FILE   their file, if it has moved; of a run whose data have no file, such as arrays of Python, "
     "an npz file",
     "extensions": "FILES the run's own code, where it is not what and where it was: its copy in runs/NAME/code, say",
+    "from": "STEP        a step that is kept as a checkpoint, to go on from (default 0, the run's start)",
+    "steps": "N          so many at most (default all)",
+    "receipt": "LINE     what verify printed of the run before: it must be the same run",
     "sheet": "FILE       draw some training pictures of each class into this PNG file, as the network sees them",
     "columns": "N        how many pictures of each class the sheet shows (default 10)",
     "top": "N            how many classes to show of each picture, the likeliest first (default 5)",

@@ -161,7 +161,6 @@ def usage(invocation: Invocation | None = None) -> str:
         "examples:",
         "  python main.py summary --config=configs/lenet5.py",
         "  python main.py --config=configs/fashion_mnist.py --config.optimizer.learning_rate=3e-4 --workdir=runs/a",
-        "  python main.py eval --workdir=runs/a --split=test",
         "  python main.py sweep --grid='optimizer.learning_rate=log(1e-4,1e-2,8);seed=0,1,2' --workdir=runs/sweep",
         "",
         "exit codes: 0 done, 2 wrong config or data, 3 diverged, 73 run held by another process,",

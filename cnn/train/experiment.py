@@ -152,7 +152,7 @@ def run(
         interruption = interruption or held.enter_context(Preemption(multihost.agreement()))
         fault_injection.point("load")
         dataset = known or load_data(values.data)
-        _check(values, dataset, devices)
+        check(values, dataset, devices)
         if (over := multihost.from_leader(lambda: _open(values, workdir, dataset, held))) is not None:
             return Finished(over, fresh=False)
         if callbacks is None:
@@ -176,7 +176,13 @@ def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> Res
     return finished
 
 
-def _check(values: Config, dataset: types.Dataset, count: int) -> None:
+def check(values: Config, dataset: types.Dataset, count: int) -> None:
+    """Checks that a config, its data and so many devices make a run, in all processes the same one.
+
+    Raises:
+      ConfigError: they do not.
+      Unlike: of several processes, some have another config, other data or versions.
+    """
     check_splits(values, dataset)
     check_lengths(values, dataset)
     check_code(values, dataset, count)

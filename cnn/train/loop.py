@@ -162,24 +162,29 @@ def train(run: Run) -> Trained:
         try:
             asked = next(asking)
             while True:
-                started = time.monotonic()
-                state, calls, lengths = asked.state, [], []
-                for split, rows in run.loader.chunks(asked.first, asked.number, run.dispatch.most):
-                    make_steps, arguments = run.dispatch.call(rows)
-                    state, metrics = make_steps(state, split, *arguments, program=run.step_config)
-                    run.loader.started(metrics["loss"])
-                    calls.append(metrics)
-                    lengths.append(len(rows))
-                    run.progress_bar.advance(len(rows))
-                    for _ in rows:
-                        fault_injection.point("step")
-                    if run.preemption.asked():
-                        break
-                metrics = joined(calls, lengths)
-                seconds = time.monotonic() - started
-                run.progress_bar.took(sum(lengths), seconds)
-                asked = asking.send(Made(state, metrics, seconds))
+                asked = asking.send(make(run, asked))
         except StopIteration as ended:
             trained: Trained = ended.value
     run.preemption.check()
     return trained
+
+
+def make(run: Run, asked: Steps) -> Made:
+    """Makes the steps that a run asks for, or fewer where a signal asks to stop; their first state is consumed."""
+    started = time.monotonic()
+    state, calls, lengths = asked.state, [], []
+    for split, rows in run.loader.chunks(asked.first, asked.number, run.dispatch.most):
+        make_steps, arguments = run.dispatch.call(rows)
+        state, metrics = make_steps(state, split, *arguments, program=run.step_config)
+        run.loader.started(metrics["loss"])
+        calls.append(metrics)
+        lengths.append(len(rows))
+        run.progress_bar.advance(len(rows))
+        for _ in rows:
+            fault_injection.point("step")
+        if run.preemption.asked():
+            break
+    metrics = joined(calls, lengths)
+    seconds = time.monotonic() - started
+    run.progress_bar.took(sum(lengths), seconds)
+    return Made(state, metrics, seconds)

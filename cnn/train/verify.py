@@ -1,0 +1,256 @@
+"""Whether a run can be had again: its steps are made once more in another folder, and all is compared bit by bit.
+
+What is compared comes in the order in which a run is made: its config, what it was computed with, its data, its
+checkpoints, the metrics and the states on the way, and its evaluations. The first thing that differs is named.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cnn.config.config import Config, ConfigError
+from cnn.config.sections import Checkpoint, Minutes
+from cnn.registry import ExtensionError
+from cnn.runs import checkpoint_format, receipt, recorded_code, recorded_data, run_dir
+from cnn.runs.checkpoint_format import Damaged, Meta
+from cnn.runs.checksum import fingerprint
+from cnn.runs.receipt import Receipt
+from cnn.system.preemption import Preemption
+from cnn.train import experiment
+from cnn.train.callbacks import Callbacks
+from cnn.train.loop import Trained, make, training
+from cnn.train.preflight import load_data
+from cnn.train.progress_bar import ProgressBar
+from cnn.train.run import Run
+
+NEVER = Checkpoint(Minutes(1e9))
+"""The repetition is not worth saving: it can be had again."""
+
+
+class Verdict(NamedTuple):
+    """What came of verifying a run."""
+
+    first: int
+    """The step after which its steps were made again; 0 is its start."""
+    last: int
+    """The last of these."""
+    whole: bool
+    """Whether these are all of a finished run, and its evaluations were made again."""
+    difference: str | None
+    """The first thing that differs, in a line."""
+    comparable: bool
+    """Whether the run could be had again at all with this machine and these versions."""
+    receipt: Receipt | None
+    """Of a run that was repeated as a whole and is the same."""
+
+
+class _Differs(Exception):
+    """Something is not what was recorded; its text says what."""
+
+
+class _Incomparable(Exception):
+    """The run was computed with something else."""
+
+
+def verify(
+    values: Config,
+    workdir: Path,
+    *,
+    start: int | None = None,
+    steps: int | None = None,
+    stated: Receipt | None = None,
+    data_dir: str | None = None,
+    data_file: str | None = None,
+    interruption: Preemption | None = None,
+    quiet: bool = False,
+) -> Verdict:
+    """Makes a run's steps again and compares; writes nothing into its directory.
+
+    Args:
+      values: the run's config, as `reading.read_run` gives it.
+      workdir: the run's directory.
+      start: a step that is kept as a checkpoint, from which to go on; `None` or 0 for the run's own start.
+      steps: so many at most; `None` for all.
+      stated: a receipt that the run must have.
+      data_dir: where the data are, if they have moved.
+      data_file: their file.
+      interruption: of whoever verifies; made where there is none.
+      quiet: whether to show nothing meanwhile.
+
+    Raises:
+      ConfigError: nothing is saved yet, or `start` is no step that is kept.
+      DataError: the data are missing or unlike the config.
+      Preempted: a signal asked to stop.
+    """
+    folder = workdir / run_dir.CHECKPOINTS
+    kept = checkpoint_format.steps(folder)
+    if not kept:
+        raise ConfigError([f"--workdir: {workdir} has no checkpoint yet. Train it first"])
+    if start and start not in kept:
+        raise ConfigError([f"--from: must be 0 or a step that is kept, {', '.join(map(str, kept))}, got {start}"])
+    end = kept[-1]
+    first = start or 0
+    last = end if steps is None else min(end, first + steps)
+    whole = first == 0 and last == end and (workdir / run_dir.RESULT).is_file()
+    try:
+        known = _check_files(values, workdir, kept)
+        if stated is not None and (parts := receipt.differing(stated, receipt.of_run(workdir))):
+            raise _Differs(f"the receipt states other {' and '.join(parts)}")
+        with contextlib.ExitStack() as held:
+            interruption = interruption or held.enter_context(Preemption())
+            scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="cnn-verify-"))
+            here = _at(values, data_dir, data_file)
+            dataset = load_data(here.data)
+            if (identity := recorded_data.recorded(workdir).get("identity")) not in (None, dataset.identity):
+                raise _Differs(f"the data: identity {_short(identity)} recorded, {_short(dataset.identity)} now")
+            copy = Path(scratch) / "run"
+            with _repeated(here, workdir, copy, dataset, known, first, interruption, quiet) as run:
+                trained = _repeat(run, known, last)
+                _compare_metrics(workdir, copy, last, whole=whole)
+                if whole:
+                    _compare_results(workdir, json.loads(json.dumps(experiment.finish(run, trained))))
+    except _Incomparable as error:
+        return Verdict(first, last, whole, str(error), comparable=False, receipt=None)
+    except (_Differs, run_dir.BrokenFile, ExtensionError) as error:
+        return Verdict(first, last, whole, str(error), comparable=True, receipt=None)
+    return Verdict(first, last, whole, None, comparable=True, receipt=receipt.of_run(workdir) if whole else None)
+
+
+def _at(values: Config, data_dir: str | None, data_file: str | None) -> Config:
+    data = dataclasses.replace(
+        values.data, data_dir=data_dir or values.data.data_dir, file=data_file or values.data.file
+    )
+    return dataclasses.replace(values, data=data, checkpoint=NEVER)
+
+
+def _check_files(values: Config, workdir: Path, kept: list[int]) -> dict[int, Meta]:
+    """Returns what was saved beside each step, once the files are known to be those that were written."""
+    recorded_code.check_same(values, workdir)
+    found: dict[int, Meta] = {}
+    for step in kept:
+        path = checkpoint_format.folder(workdir / run_dir.CHECKPOINTS, step)
+        try:
+            found[step] = checkpoint_format.inspect(path)
+        except Damaged as error:
+            raise _Differs(f"{run_dir.CHECKPOINTS}/{path.name}: damaged: {error}") from None
+    newest = found[kept[-1]]
+    if hashlib.sha256((workdir / run_dir.CONFIG).read_bytes()).hexdigest() != newest["config"]:
+        raise _Differs(f"{run_dir.CONFIG}: is not the config that step {kept[-1]:,} was trained with")
+    result = run_dir.read_json(workdir / run_dir.RESULT)
+    if result is not None and result.get("fingerprint") != newest["fingerprint"]:
+        raise _Differs(
+            f"{run_dir.RESULT}: fingerprint {result.get('fingerprint')} recorded, {newest['fingerprint']} is that of "
+            f"step {kept[-1]:,}"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _repeated(
+    values: Config,
+    workdir: Path,
+    copy: Path,
+    dataset: Any,
+    known: Mapping[int, Meta],
+    first: int,
+    interruption: Preemption,
+    quiet: bool,
+) -> Iterator[Run]:
+    """Opens the run again in another folder, with nothing of it or with what it was at a step."""
+    copy.mkdir()
+    saved = known[max(known)]["numerics"]
+    experiment.prepare(values, copy, dataset)
+    if first:
+        shutil.copy(workdir / run_dir.METRICS, copy / run_dir.METRICS)
+        name = checkpoint_format.folder(workdir / run_dir.CHECKPOINTS, first).name
+        shutil.copytree(workdir / run_dir.CHECKPOINTS / name, copy / run_dir.CHECKPOINTS / name)
+    if str(saved.get("dispatch", "")).startswith("vmap"):
+        raise _Incomparable("it trained together with other trials of its sweep, and alone computes other last digits")
+    try:
+        devices = experiment.device_count(values, int(saved.get("devices", 1)))
+    except ConfigError as error:
+        raise _Incomparable(f"devices: {saved.get('devices')} then; {error.problems[0]}") from None
+    experiment.check(values, dataset, devices)
+    callbacks = Callbacks(functools.partial(ProgressBar, quiet=quiet), pages=False)
+    run = Run(values, copy, dataset, interruption, devices=devices, callbacks=callbacks)
+    before = {"pillow": run.checkpointer.numerics.get("pillow"), **saved}
+    now = {**run.checkpointer.numerics, "on_error": before.get("on_error")}
+    changed = [f"{name} {before.get(name)} then, {now[name]} now" for name in now if before.get(name) != now[name]]
+    if changed:
+        raise _Incomparable("; ".join(changed))
+    with experiment.ended_if_preempted(run):
+        yield run
+
+
+def _repeat(run: Run, known: Mapping[int, Meta], last: int) -> Trained:
+    """Makes the steps up to `last`; compares the state with what was saved of it."""
+    with contextlib.closing(training(run)) as asking:
+        try:
+            asked = next(asking)
+            while True:
+                _compare_state(asked.first, known, asked.state)
+                if asked.first >= last:
+                    asked = asking.send(None)
+                    continue
+                stops = [step - asked.first for step in (*known, last) if step > asked.first]
+                asked = asking.send(make(run, asked._replace(number=min(asked.number, *stops))))
+        except StopIteration as ended:
+            trained: Trained = ended.value
+    run.preemption.check()
+    _compare_state(int(trained.state.step), known, trained.state)
+    return trained
+
+
+def _compare_state(step: int, known: Mapping[int, Meta], state: Any) -> None:
+    if step in known and fingerprint(state) != known[step]["fingerprint"]:
+        raise _Differs(f"{run_dir.CHECKPOINTS}/{step:08}: the weights of step {step:,} are others")
+
+
+def _compare_metrics(workdir: Path, copy: Path, last: int, *, whole: bool) -> None:
+    recorded = (workdir / run_dir.METRICS).read_bytes().splitlines()
+    repeated = (copy / run_dir.METRICS).read_bytes().splitlines()
+    for number, line in enumerate(repeated):
+        if number >= len(recorded):
+            raise _Differs(f"{run_dir.METRICS}: line {number + 1} is missing, of step {json.loads(line)['step']:,}")
+        if line != recorded[number]:
+            raise _Differs(f"{run_dir.METRICS}: line {number + 1}: {_first(recorded[number], json.loads(line))}")
+    if whole and len(recorded) > len(repeated):
+        raise _Differs(f"{run_dir.METRICS}: line {len(repeated) + 1} is one that the repetition does not write")
+
+
+def _first(recorded: bytes, repeated: Mapping[str, Any]) -> str:
+    try:
+        return _difference(json.loads(recorded), repeated) or "other bytes of the same numbers"
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return "is not valid JSON"
+
+
+def _compare_results(workdir: Path, repeated: Mapping[str, Any]) -> None:
+    recorded = run_dir.read_json(workdir / run_dir.RESULT) or {}
+    for name in receipt.MEASURED:
+        if found := _difference(recorded.get(name), repeated.get(name), name):
+            raise _Differs(f"{run_dir.RESULT}: {found}")
+
+
+def _difference(recorded: Any, repeated: Any, name: str = "") -> str | None:
+    """Returns the first number in which two records differ, and both; `None` where they are the same."""
+    if isinstance(recorded, Mapping) and isinstance(repeated, Mapping):
+        for key in dict.fromkeys([*repeated, *recorded]):
+            inner = f"{name}.{key}" if name else str(key)
+            if found := _difference(recorded.get(key), repeated.get(key), inner):
+                return found
+        return None
+    if recorded == repeated and type(recorded) is type(repeated):
+        return None
+    return f"{name} {recorded!r} recorded, {repeated!r} repeated"
+
+
+def _short(identity: str | None) -> str:
+    return (identity or "unknown")[:12]
