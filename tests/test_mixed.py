@@ -224,9 +224,10 @@ def test_units_sum_products_of_bfloat16_in_float32_and_transpose_no_left_matrix(
     assert {axes for *_, axes in found} == {(1, 0), (1, 1)}
 
 
+@pytest.mark.slow(seconds=2)
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("lenet5", 0), ("fashion_mnist", 4), pytest.param("cifar10", 26, marks=pytest.mark.slow)],
+    [("lenet5", 0), ("fashion_mnist", 4), ("cifar10", 26)],
 )
 def test_units_compute_products_of_some_size(name, expected, monkeypatch):
     # Of the lesson's network the kernel's gradient of the first convolution, and all of the second.
@@ -320,6 +321,7 @@ def test_the_summary_says_what_computes(units, capsys):
     assert "on this CPU" not in capsys.readouterr().out
 
 
+@pytest.mark.slow(seconds=5)
 def test_a_run_on_another_kind_of_cpu_says_that_its_bits_are_no_longer_the_same(
     tmp_path, units, monkeypatch, fault, capsys
 ):
@@ -337,6 +339,7 @@ def test_a_run_on_another_kind_of_cpu_says_that_its_bits_are_no_longer_the_same(
     assert said == [f"not bit-identical from here: step 10, reason {reason}"]
 
 
+@pytest.mark.slow(seconds=2)
 def test_a_run_of_a_version_that_computed_bfloat16_otherwise_says_so(tmp_path, capsys):
     assert runs.train(tmp_path / "run", NARROW, "train.epochs=1") == 0
     assert runs.start("eval", f"--workdir={tmp_path / 'run'}") == 0

@@ -70,8 +70,8 @@ def tell(values: config.Config, workdir: Path) -> None:
     on_cpu = values.train.compute_dtype == "bfloat16" and run.get("backend") == "cpu"
     if on_cpu and run_dir.ARITHMETIC not in run:
         print(
-            f"{plain(str(workdir))} was begun by a version that on a CPU kept what lies between the layers in bfloat16, "
-            "too: what follows is not bit-identical to what that version computed",
+            f"{plain(str(workdir))} was begun by a version that on a CPU kept what lies between the layers in "
+            "bfloat16, too: what follows is not bit-identical to what that version computed",
             file=sys.stderr,
         )
 
