@@ -46,6 +46,13 @@ CASES = {
         "data__augment": "random_resized_crop(0.3) | vertical_flip | color_jitter(0.4, 0.3) | trivial_augment",
         "train__accumulate_steps": 2,
     },
+    "sharp": {
+        "train__gradient": "sam(0.1)",
+        "train__groups": "group('*/bias', rate=4) | layerwise(0.5)",
+        "train__average": "lookahead(2)",
+        "data__augment": "alternating_flip | shift(1, 'reflect')",
+        "train__accumulate_steps": 2,
+    },
     "again": {
         "model__layers": NORMED,
         "train__remat": "blocks",
@@ -61,15 +68,16 @@ def state_of(values, count):
 
 def pictures(values):
     """Returns the tiny pictures, with a border where the config holds larger ones."""
-    images, labels, _ = tiny.split(96)
+    images, labels, *_ = tiny.split(96)
     border = [(0, 0), *((0, held - seen) for held, seen in zip(values.data.stored_shape, tiny.SHAPE, strict=True))]
-    return jnp.pad(images, border, constant_values=40), labels, None
+    rows = np.arange(96, dtype=np.int32) if values.by_example else None
+    return jnp.pad(images, border, constant_values=40), labels, None, rows
 
 
 def augmented(values, count):
     """Returns the images of a batch as so many devices make them, in the order of its rows."""
     program = tiny.program(values)._replace(devices=count)
-    images, labels, _ = pictures(values)
+    images, labels, *_ = pictures(values)
     order = step.device_permutation(BATCH, program)
 
     def of_share(images, labels, key):

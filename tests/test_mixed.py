@@ -33,6 +33,10 @@ OTHERS = {
     "eight channels, strides, same": {
         "size": (7, 9), "kernel": (3, 3, 8, 4), "strides": (2, 2), "padding": "same",
     },
+    "eight channels, zeros at the start": {"size": (5, 6), "kernel": (3, 3, 8, 4), "padding": ((2, 0), (1, 2))},
+    "eight channels, strides, zeros at the start": {
+        "size": (5, 6), "kernel": (3, 3, 8, 4), "strides": (2, 1), "padding": ((2, 0), (1, 2)),
+    },
     "one by one, strides": {"size": (6, 5), "kernel": (1, 1, 8, 3), "strides": (2, 2)},
 }  # fmt: skip
 ALL = {**CONVS, **OTHERS}
@@ -156,6 +160,18 @@ def test_a_convolution_with_pooling_is_that_of_rounded_numbers(name, lanes, eith
     for found, right in zip((value, *by), (expected, *expected_by), strict=True):
         assert found.dtype == jnp.float32
         assert_close(found, right)
+
+
+def test_a_depthwise_convolution_is_that_of_rounded_numbers(either):
+    images, kernel, options = conv_case(CONVS["depthwise, strides, same"])
+    window = conv.Window(**options)
+
+    @rounding
+    def depthwise(images, kernel):
+        return leave(conv.depthwise(enter(images, "CHWN"), kernel, window, layout="CHWN"), "CHWN")
+
+    (value, by), grads = value_and_grads(depthwise, images, kernel)
+    check_convolution(value, by, images, kernel, grads, options, either)
 
 
 @pytest.mark.parametrize("lanes", [(), (3,)])

@@ -13,6 +13,8 @@ def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     """Prints the table; reads no data and imports no JAX."""
     del workdir, flags
     printing.summary(config.rows, config.data.image_shape)
+    for written, layers in config.pieces:
+        print(f"{' '.join(written.split())}: {', '.join(layers)}")
     if line := memory_estimate.split(config):
         print(line)
     for device, platform in (("an accelerator", "gpu"), ("a CPU", "cpu")):

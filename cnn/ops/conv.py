@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from cnn.ops import direct_conv, im2col, mixed, winograd
 from cnn.ops.layout import by_microbatch
-from cnn.ops.pooling import Maps, Pair, max_pool
+from cnn.ops.pooling import Maps, Padding, Pair, max_pool, offsets
 from cnn.system import environment
 
 Kernel = Float[Array, "kernel_height kernel_width group_channels features"]
@@ -42,13 +42,13 @@ class Window(NamedTuple):
     Attributes:
       strides: how far the window moves, in pixels.
       padding: `valid` reads only whole windows; `same` pads with zeros to ceil(size / stride) outputs, the odd one
-        at the end.
+        at the end; or zeros before and after the rows, and the columns.
       dilation: the distance of two neighbouring numbers of the window, in pixels.
       groups: the channels are split into so many parts, each seen by its own share of the features.
     """
 
     strides: Pair = (1, 1)
-    padding: str = "valid"
+    padding: Padding = "valid"
     dilation: Pair = (1, 1)
     groups: int = 1
 
@@ -63,7 +63,7 @@ class Pool(NamedTuple):
 
     window: Pair
     strides: Pair
-    padding: str = "valid"
+    padding: Padding = "valid"
 
 
 def choose(kernel: Kernel, window: Window, pool: Pair | None, layout: str, *, units: bool = False) -> str:
@@ -131,6 +131,36 @@ def _in_float32(images: Maps, kernel: Kernel, window: Window, layout: str) -> Ma
     return out.reshape(-1, *out.shape[2:])
 
 
+def depthwise(images: Maps, kernel: Kernel, window: Window, *, layout: str = "NHWC") -> Maps:
+    """Slides over each channel the kernels of that channel alone, as `conv` does with as many groups as channels.
+
+    In `CHWN` each product would be as narrow as a kernel; sums of shifted images times a number for each channel, which
+    XLA fuses, took a fiftieth of their time.
+
+    Args:
+      images: as `conv` takes them.
+      kernel: of one input; the features of a channel are neighbours.
+      window: how they slide.
+      layout: that of the images, and of what is returned.
+    """
+    if layout == "NHWC":
+        return _rounded_if_asked(functools.partial(_lax_conv, window=window))(images, kernel)
+    compute = _rounded_if_asked(functools.partial(_depthwise, window=window))
+    return by_microbatch(lambda images: compute(_padded(images, kernel, window), kernel), images)
+
+
+def _depthwise(images: Maps, kernel: Kernel, window: Window) -> Maps:
+    slide, channels = _slide(images, kernel, window), images.shape[0]
+    numbers = kernel.astype(jnp.float32).reshape(*kernel.shape[:2], channels, -1, 1, 1, 1)
+    terms = (
+        numbers[tap] * images[:, None, rows, columns].astype(jnp.float32)
+        for tap in offsets(kernel.shape[:2])
+        for rows, columns in [im2col.read(slide, *tap)]
+    )
+    out = functools.reduce(jnp.add, terms).astype(images.dtype)
+    return out.reshape(-1, *out.shape[2:])
+
+
 def conv_max_pool(
     images: Maps,
     kernel: Kernel,
@@ -192,7 +222,7 @@ def _lax_conv(images: Maps, kernel: Kernel, window: Window) -> Maps:
         images,
         kernel,
         window_strides=window.strides,
-        padding=window.padding.upper(),
+        padding=window.padding.upper() if isinstance(window.padding, str) else window.padding,
         rhs_dilation=window.dilation,
         feature_group_count=window.groups,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -205,6 +235,8 @@ def _reach(kernel: Kernel, window: Window) -> Pair:
 
 
 def _pads(images: Maps, kernel: Kernel, window: Window) -> mixed.Pads:
+    if not isinstance(window.padding, str):
+        return window.padding
     if window.padding == "valid":
         return (0, 0), (0, 0)
     rows, columns = lax.padtype_to_pads(images.shape[1:3], _reach(kernel, window), window.strides, "SAME")

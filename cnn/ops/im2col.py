@@ -86,9 +86,9 @@ def _im2col(slide: Slide, window: tuple[int, ...]) -> Callable[[Maps], jax.Array
     # XLA does not fuse slices into one concatenation of many, but writes each twice: so stacks of a few.
     @noinline
     def columns_of(images: Maps) -> Float[Array, "kernel_height kernel_width channels out_height out_width batch"]:
-        rows = [[_read(slide, row, column) for column in range(window[1])] for row in range(window[0])]
-        read = as_bits(images)
-        return as_numbers(jnp.stack([jnp.stack([read[:, down, right] for down, right in taps]) for taps in rows]))
+        rows = [[read(slide, row, column) for column in range(window[1])] for row in range(window[0])]
+        bits = as_bits(images)
+        return as_numbers(jnp.stack([jnp.stack([bits[:, down, right] for down, right in taps]) for taps in rows]))
 
     return columns_of
 
@@ -124,7 +124,7 @@ def as_numbers(x: jax.Array) -> jax.Array:
     return lax.bitcast_convert_type(x, jnp.bfloat16) if x.dtype == jnp.uint16 else x
 
 
-def _read(slide: Slide, row: int, column: int) -> tuple[slice, slice]:
+def read(slide: Slide, row: int, column: int) -> tuple[slice, slice]:
     """Returns the pixels that one tap of the window reads."""
     rows, columns = (
         slice(d * k, d * k + (o - 1) * s + 1, s)

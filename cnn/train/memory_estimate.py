@@ -2,7 +2,8 @@
 
 What the state takes is exact. What is kept between the layers follows a simple model: every layer's output, once for
 the gradient, and what its gradient needs beside it. Tests hold it within a factor `WITHIN` of what XLA's own analysis
-of the compiled step says. Not counted: what evaluation needs, which is less, and what the runtime takes for itself.
+of the compiled step says. Not counted: what evaluation needs, which is less, the host's copy of the best state while it
+waits to be saved, and what the runtime takes for itself.
 """
 
 import math
