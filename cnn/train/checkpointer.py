@@ -20,7 +20,7 @@ from cnn.model.classifier import Classifier
 from cnn.optim import averages
 from cnn.runs import checkpoint_format, checkpoints, numerics, provenance, recorded_data, run_dir
 from cnn.runs.metric_writer import MetricWriter
-from cnn.system import multihost, sharding
+from cnn.system import environment, multihost, sharding
 from cnn.train.init_from import Origin
 from cnn.train.loop_state import LoopState
 from cnn.train.state import TrainState, create_train_state
@@ -74,6 +74,9 @@ class Checkpointer:
             "on_error": values.data.on_error,
             **({} if sources.never_changes(values.data.name) else versions(values.data.decode)),
         }
+        arithmetic = environment.arithmetic(values.train.compute_dtype, jax.default_backend())
+        if arithmetic != values.train.compute_dtype:
+            self.numerics[run_dir.ARITHMETIC] = arithmetic
         self.steps: int | None = values.checkpoint.every.steps
         """A save is due after every so many steps, also within an epoch."""
         self._steps_per_epoch = steps_per_epoch
