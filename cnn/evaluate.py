@@ -18,6 +18,8 @@ from cnn import losses, metrics
 from cnn.config.config import Config, ConfigError
 from cnn.data import decode, loader, types, user_images
 from cnn.data.user_images import ImageSpec, UnreadableImage, UserImage
+from cnn.data.views import of_all
+from cnn.expression import written
 from cnn.metrics import most_confused
 from cnn.model import fusion
 from cnn.model.classifier import Classifier
@@ -35,17 +37,24 @@ class EvalConfig(NamedTuple):
       compute_dtype: the type of the activations.
       workers: threads that decode stored images ahead.
       devices: each computes its share of every batch, which is made longer where they do not divide it.
+      views: of each picture, over which the logits are averaged, see `cnn.data.views`.
     """
 
     batch_size: int
     compute_dtype: str = "float32"
     workers: int = 0
     devices: int = 1
+    views: tuple[Any, ...] = ()
 
     @classmethod
     def of(cls, values: Config, devices: int = 1) -> "EvalConfig":
-        """Returns how a config evaluates on so many devices."""
+        """Returns how a config validates on so many devices while it trains; at the end it has its views, too."""
         return cls(values.eval.batch_size, values.train.compute_dtype, values.data.workers, devices)
+
+    @classmethod
+    def at_end(cls, values: Config, devices: int = 1) -> "EvalConfig":
+        """Returns how what was trained is evaluated, and predicts."""
+        return cls.of(values, devices)._replace(views=values.eval.views)
 
 
 def predict_logits(
@@ -66,14 +75,15 @@ def predict_logits(
     Raises:
       FloatingPointError: a logit is not finite.
     """
-    examples, devices = len(images), config.devices
-    size = -(-min(config.batch_size, examples) // devices) * devices
+    examples, devices, size = len(images), config.devices, _batch(len(images), config)
     place = functools.partial(over.replicate, count=devices)
     parts = []
     for pictures, rows in loader.in_order(images, size, config.workers, place):
         fault_injection.point("evaluate")
         check()
-        logits = _forward(classifier, pictures, rows, compute_dtype=config.compute_dtype, devices=devices)
+        logits = _forward(
+            classifier, pictures, rows, compute_dtype=config.compute_dtype, devices=devices, views=config.views
+        )
         parts.append(np.asarray(logits))
     logits = np.concatenate(parts)[:examples]
     if not np.isfinite(logits).all():
@@ -82,14 +92,51 @@ def predict_logits(
     return logits
 
 
-@functools.partial(jax.jit, static_argnames=("compute_dtype", "devices"))
+def compile_ahead(
+    classifier: Classifier,
+    images: UInt8[Array | np.ndarray, "examples height width channels"] | types.Stored,
+    config: EvalConfig,
+) -> None:
+    """Compiles what `predict_logits` calls for these images, of which none is read; that compiles nothing then.
+
+    Args:
+      classifier: its arrays may be consumed already.
+      images: as in `predict_logits`, or on the host.
+      config: the same.
+    """
+    size = _batch(len(images), config)
+    shape = (size, *images.shape[1:]) if isinstance(images, types.Stored) else images.shape
+    placed = over.replicated_shape(shape, np.uint8, config.devices)
+    rows = np.zeros(size, np.int32)
+    described = jax.tree.map(over.shape_of, classifier)
+    how = {"compute_dtype": config.compute_dtype, "devices": config.devices, "views": config.views}
+    _forward.lower(described, placed, rows, **how).compile()
+
+
+def _batch(examples: int, config: EvalConfig) -> int:
+    return -(-min(config.batch_size, examples) // config.devices) * config.devices
+
+
+@functools.partial(jax.jit, static_argnames=("compute_dtype", "devices", "views"))
 def _forward(
-    classifier: Classifier, images: jax.Array, rows: Int[Array, " batch"], *, compute_dtype: str, devices: int
+    classifier: Classifier,
+    images: jax.Array,
+    rows: Int[Array, " batch"],
+    *,
+    compute_dtype: str,
+    devices: int,
+    views: tuple[Any, ...],
 ) -> Float[Array, "batch classes"]:
     def logits_of(classifier: Classifier, images: jax.Array, rows: jax.Array) -> Float[Array, "batch classes"]:
         def logits_of_piece(rows: jax.Array) -> jax.Array:
             # As in training: the same bits, whether the images are a whole split or a batch that was streamed.
-            return classifier.logits(jax.lax.optimization_barrier(images[rows]), jnp.dtype(compute_dtype))
+            pictures = jax.lax.optimization_barrier(images[rows])
+            if not views:
+                return classifier.logits(pictures, jnp.dtype(compute_dtype))
+            shares, seen = of_all(views, pictures)
+            # A loop: the network compiles once.
+            logits = jax.lax.map(lambda view: classifier.logits(view, jnp.dtype(compute_dtype)), seen)
+            return (shares[:, None, None] * logits).sum(0)
 
         size = microbatch_size(len(rows), fusion.widest(classifier.layers, images.shape[1:]), jax.default_backend())
         return jax.lax.map(logits_of_piece, rows.reshape(-1, size)).reshape(len(rows), -1)
@@ -163,17 +210,23 @@ def evaluate_split(
       ConfigError: a metric gives no finite number.
     """
     examples: types.Split = getattr(dataset, split)
-    images, config = placed(examples, devices), EvalConfig.of(values, devices)
+    images, config = placed(examples, devices), EvalConfig.at_end(values, devices)
     logits = predict_logits(classifier, images, config, check=check)
     index, evaluation, further = score(values, logits, examples, dataset)
     name = written_as(values, workdir, split, weights, dataset.identity)
     record = {"split": split, "weights": weights, "step": step, "data": dataset.identity, **evaluation.to_json()}
+    record |= views_of(values)
     record |= {"skipped": len(examples) - len(index), **({"metrics": further} if further else {})}
     if multihost.leads():
         recorded_data.record_bad_examples(workdir, dataset, event)
         _keep(workdir, name, index, logits[index], examples)
         run_dir.write_json(workdir / run_dir.evaluation(name), record)
     return record
+
+
+def views_of(values: Config) -> dict[str, str]:
+    """Returns what is recorded of the views that the logits are means of, where there are any."""
+    return {"views": " | ".join(map(written, values.eval.views))} if values.eval.views else {}
 
 
 def written_as(values: Config, workdir: Path, split: str, weights: str, identity: str) -> str:
@@ -242,7 +295,7 @@ def predict(
       FloatingPointError: a logit is not finite.
     """
     waiting = iter(files)
-    config = EvalConfig(0, values.train.compute_dtype)
+    config = EvalConfig(0, values.train.compute_dtype, views=values.eval.views)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while chunk := list(islice(waiting, values.eval.batch_size)):
             with decode.bombs_are_errors():
@@ -265,7 +318,7 @@ def predict_images(
     Raises:
       FloatingPointError: a logit is not finite.
     """
-    return predict_logits(classifier, jnp.asarray(images), EvalConfig.of(values))
+    return predict_logits(classifier, jnp.asarray(images), EvalConfig.at_end(values))
 
 
 def _logits(

@@ -5,12 +5,16 @@ computed, repetitions written out, and a name that stands for a text is read in 
 records: names are looked up among the kinds, arguments are bound to fields and checked by their annotations. Nothing is
 executed. Whatever is wrong is an `ExpressionError` with a caret under the place, so every part of a call remembers its
 span of the text; and limits keep a short text from becoming a huge network.
+
+A text may begin with parameters and a colon, `w, s=1: conv(w, 3, strides=s) | relu`. Where its name is `block`,
+`block(64)` and `block(64, s=2)` stand for the calls in it.
 """
 
 import ast
 import dataclasses
 import operator
 import re
+import typing
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
@@ -56,18 +60,59 @@ def point_at(text: str, span: Span) -> str:
     return f"    {shown}\n    {' ' * column}{'^' * min(width, 100 - column)}"
 
 
+class Head(NamedTuple):
+    """The parameters of a piece, what is written before its colon."""
+
+    text: str
+    defaults: dict[str, str | None]
+    """By the name of the parameter, in order, as written; `None` where there is none."""
+    end: int
+    """Where the body begins."""
+
+
 class Text:
     """What was written; it is parsed inside one pair of parentheses, so that it may span lines."""
 
     def __init__(self, text: str) -> None:
         self.text = text.replace("\r\n", "\n").replace("\r", "\n")
+        self.body = self.text
+
+    def head(self) -> Head:
+        """Returns the parameters that the text begins with, none where no colon ends them, and parses what is behind.
+
+        Raises:
+          ExpressionError: what stands before the colon are no parameters.
+        """
+        depth, end = 0, 0
+        for position, letter in enumerate(_masked(self.text)):
+            depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(letter, 0)
+            if letter == ":" and not depth:
+                end = position + 1
+                break
+        if not end:
+            return Head("", {}, 0)
+        written = self.text[: end - 1]
+        source = f"(lambda {written}: 0)"
+        try:
+            parsed = ast.parse(source, mode="eval").body
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            parsed = None
+        given = parsed.args if isinstance(parsed, ast.Lambda) else None
+        names = [argument.arg for argument in given.args] if given is not None else []
+        if given is None or ast.dump(given) != ast.dump(_plain_arguments(given)) or len(set(names)) < len(names):
+            self.fail("before the colon there must be parameters, such as w, s=1: conv(w, 3, strides=s)", (0, end))
+        texts = [ast.get_source_segment(source, default) for default in given.defaults]
+        self.body = "".join(letter if letter == "\n" else " " for letter in self.text[:end]) + self.text[end:]
+        return Head(
+            " ".join(written.split()), dict(zip(names, [None] * (len(names) - len(texts)) + texts, strict=True)), end
+        )
 
     def fail(self, message: str, span: Span) -> NoReturn:
         raise ExpressionError(message, self.text, span)
 
     def parse(self) -> ast.expr | None:
         """Returns the tree, `None` for an empty text."""
-        if not self.text.strip():
+        if not self.body.strip():
             return None
         if len(self.text) > MAX_CHARACTERS:
             raise ExpressionError(f"longer than {MAX_CHARACTERS} characters. Use repetition: 3 * (a | b)")
@@ -75,7 +120,7 @@ class Text:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return ast.parse(f"({self.text}\n)", mode="eval").body
+                return ast.parse(f"({self.body}\n)", mode="eval").body
         except SyntaxError as error:
             start = self._offset(error.lineno or 1, (error.offset or 1) - 1, in_bytes=False)
             start = min(start, max(0, len(self.text.rstrip()) - 1))
@@ -90,7 +135,7 @@ class Text:
 
     def _check_parentheses(self) -> None:
         opened: list[int] = []
-        for position, letter in enumerate(_QUOTED.sub(lambda quoted: " " * len(quoted.group()), self.text)):
+        for position, letter in enumerate(_masked(self.text)):
             if letter == "(":
                 opened.append(position)
             elif letter == ")" and not opened:
@@ -102,11 +147,29 @@ class Text:
 
     def _offset(self, line: int, column: int, *, in_bytes: bool = True) -> int:
         """Returns the index into the text of a place in the parsed source, which has one parenthesis in front."""
-        lines = f"({self.text}\n)".split("\n")
+        lines = f"({self.body}\n)".split("\n")
         line = min(line, len(lines))
         before = sum(len(earlier) + 1 for earlier in lines[: line - 1])
         characters = len(lines[line - 1].encode()[:column].decode(errors="ignore")) if in_bytes else column
         return min(max(0, before + characters - 1), len(self.text))
+
+
+def _masked(text: str) -> str:
+    """Returns a text with blanks for its quoted texts and comments."""
+    return _QUOTED.sub(lambda quoted: " " * len(quoted.group()), text)
+
+
+def _plain_arguments(given: ast.arguments) -> ast.arguments:
+    """Returns arguments without what only Python has: stars, slashes."""
+    return ast.arguments([], given.args, None, [], [], None, given.defaults)
+
+
+def parameters(text: str) -> tuple[str, ...]:
+    """Returns the names of a piece's parameters; none where its text has no head, or a wrong one."""
+    try:
+        return tuple(Text(text).head().defaults)
+    except ExpressionError:
+        return ()
 
 
 class Call(NamedTuple):
@@ -131,12 +194,22 @@ class Value(NamedTuple):
 class Parser:
     """Reads a text into calls; keeps the text for the carets, and which names were used."""
 
-    def __init__(self, text: str, names: Mapping[str, Any], inside: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        text: str,
+        names: Mapping[str, Any],
+        inside: tuple[str, ...] = (),
+        read: "list[None] | None" = None,
+    ) -> None:
         self.source = Text(text)
         self.names = names
+        self.bound: dict[str, Value | tuple[Call, ...]] = {}
+        """What the parameters of a piece stand for."""
         self.used: set[str] = set()
         self.inside = inside
         self.calls = 0
+        self._read: list[None] = [] if read is None else read
+        """An entry for each call that was read, in the texts of names too."""
 
     def fail(self, message: str, span: Span) -> NoReturn:
         self.source.fail(message, span)
@@ -159,17 +232,44 @@ class Parser:
             return result
         if not result.name or not isinstance(result.value, str):
             self.fail(f"expected calls joined by '|', got {result.value!r}", result.span)
-        if result.name in result.inside:
-            self.fail(f"{result.name!r} contains itself", result.span)
-        if len(result.inside) >= MAX_NAMES_DEEP:
-            self.fail(f"names stand for names more than {MAX_NAMES_DEEP} deep", result.span)
-        parser = Parser(result.value, self.names, (*result.inside, result.name))
+        return self._piece(result, (), {})
+
+    def _piece(
+        self, piece: Value, args: "tuple[Value | tuple[Call, ...], ...]", kwargs: "dict[str, Value | tuple[Call, ...]]"
+    ) -> tuple[Call, ...]:
+        """Returns the calls of a name's text, with these arguments for its parameters."""
+        name, span = piece.name, piece.span
+        if name in piece.inside:
+            self.fail(f"{name!r} contains itself", span)
+        if len(piece.inside) >= MAX_NAMES_DEEP:
+            self.fail(f"names stand for names more than {MAX_NAMES_DEEP} deep", span)
+        parser = Parser(piece.value, self.names, (*piece.inside, name), self._read)
         try:
+            head = parser.source.head()
+        except ExpressionError as error:
+            raise ExpressionError(f"in {name!r}: {error}") from None
+        given = _matched(Call(name, args, tuple(kwargs.items()), span), self, list(head.defaults))
+        if missing := [each for each, default in head.defaults.items() if default is None and each not in given]:
+            self.fail(f"{name} needs {' and '.join(missing)}: {name}({head.text})", span)
+        try:
+            for each, default in head.defaults.items():
+                if each not in given and default is not None:
+                    given[each] = parser.default(default)
+            parser.bound = given
             calls = parser.read()
         except ExpressionError as error:
-            raise ExpressionError(f"in {result.name!r}: {error}") from None
+            raise ExpressionError(f"in {name!r}: {error}") from None
         self.used |= parser.used
-        return _written_at(calls, result.span, {})
+        return _written_at(calls, span, {})
+
+    def default(self, text: str) -> "Value | tuple[Call, ...]":
+        """Returns what the default of a parameter stands for."""
+        parser = Parser(text, self.names, self.inside, self._read)
+        tree = parser.source.parse()
+        assert tree is not None
+        value = parser._evaluate(tree, 0)
+        self.used |= parser.used
+        return value
 
     def _evaluate(self, node: ast.expr, depth: int) -> Value | tuple[Call, ...]:
         if depth > MAX_NESTING:
@@ -180,7 +280,7 @@ class Parser:
             case ast.BinOp():
                 return self._arithmetic(node, depth)
             case ast.Call():
-                return (self._call(node, depth),)
+                return self._call(node, depth)
             case ast.Name():
                 return self._name(node)
             case ast.Attribute() if (name := _dotted(node)) is not None:
@@ -205,6 +305,8 @@ class Parser:
         return Value(node.value, self.source.span(node))
 
     def _name(self, node: ast.Name) -> Value | tuple[Call, ...]:
+        if node.id in self.bound:
+            return _written_at(self.bound[node.id], self.source.span(node), {})
         if node.id in self.names:
             self.used.add(node.id)
             return Value(self.names[node.id], self.source.span(node), node.id, self.inside)
@@ -267,10 +369,15 @@ class Parser:
             self.fail(f"more than {MAX_CALLS} calls", self.source.span(node))
         return calls
 
-    def _call(self, node: ast.Call, depth: int) -> Call:
-        name = _dotted(node.func)
+    def _call(self, node: ast.Call, depth: int) -> tuple[Call, ...]:
+        name, span = _dotted(node.func), self.source.span(node)
         if name is None:
             self.fail("only a plain name can be called", self.source.span(node.func))
+        if name in self.bound or (name in self.names and not isinstance(self.names[name], str)):
+            self.fail(f"{name} is no layer and no text, so it cannot be called", self.source.span(node.func))
+        self._read.append(None)
+        if len(self._read) > MAX_CALLS:
+            self.fail(f"more than {MAX_CALLS} calls", span)
         args = []
         for item in node.args:
             if isinstance(item, ast.Starred):
@@ -281,7 +388,10 @@ class Parser:
             if keyword.arg is None or keyword.arg in kwargs:
                 self.fail("'**' and repeated arguments are not understood", self.source.span(keyword))
             kwargs[keyword.arg] = self._evaluate(keyword.value, depth + 1)
-        return Call(name, tuple(args), tuple(kwargs.items()), self.source.span(node))
+        if name in self.names:
+            self.used.add(name)
+            return self._piece(Value(self.names[name], span, name, self.inside), tuple(args), kwargs)
+        return (Call(name, tuple(args), tuple(kwargs.items()), span),)
 
 
 def _dotted(node: ast.expr) -> str | None:
@@ -388,16 +498,32 @@ def _build_call(call: Call, parser: Parser, kinds: Mapping[str, type], depth: in
     if kind is None and isinstance(kinds, Recorded):
         return kinds.stand_in(call.name, parser.source.text[slice(*call.span)]), {}
     if kind is None:
-        parser.fail(f"unknown name {call.name!r}. {fields.did_you_mean(call.name, kinds)}", call.span)
+        texts = [name for name, value in parser.names.items() if isinstance(value, str)]
+        suggestion = fields.suggestion(call.name, [*kinds, *texts])
+        parser.fail(f"unknown name {call.name!r}. {suggestion}Known: {', '.join(kinds)}.", call.span)
     annotations, defaults = fields.options(kind), fields.defaults(kind)
-    arguments = _bind(call, parser, list(annotations))
+    arguments = _bind(call, parser, annotations)
     values: dict[str, object] = {}
     inner: dict[str, Built] = {}
     for name, argument in arguments.items():
-        if fields.is_nested(annotations[name]):
+        mark = fields.nested(annotations[name])
+        if mark is not None and mark.many:
+            chains = {
+                branch_name(number): _build_chain(parser.chain(branch), parser, kinds, depth + 1)
+                for number, branch in enumerate(argument, 1)
+            }
+            inner |= chains
+            values[name] = tuple(built.items for built in chains.values())
+            continue
+        if mark is not None:
             inner[name] = _build_chain(parser.chain(argument), parser, kinds, depth + 1)
             values[name] = inner[name].items
             continue
+        if (language := fields.language(annotations[name])) is not None:
+            values[name] = _build_record(argument, parser, language.kinds, f"{call.name}: {name}", depth)
+            continue
+        if not isinstance(argument, Value) and _is_choice(argument, annotations[name]):
+            argument = Value(argument[0].name, argument[0].span)
         if not isinstance(argument, Value):
             parser.unknown_value(argument, call.span)
         try:
@@ -410,7 +536,44 @@ def _build_call(call: Call, parser: Parser, kinds: Mapping[str, type], depth: in
     return kind(**values), inner
 
 
-def _bind(call: Call, parser: Parser, names: list[str]) -> dict[str, Value | tuple[Call, ...]]:
+def _build_record(argument: Any, parser: Parser, kinds: Mapping[str, type], what: str, depth: int) -> Any:
+    """Returns the one record of another language that an argument is: a call, its name, or a text of it."""
+    if isinstance(argument, Value) and isinstance(argument.value, str) and not argument.name:
+        try:
+            return build_one(argument.value, kinds, parser.names)
+        except ExpressionError as error:
+            parser.fail(f"{what}: {error.message}", argument.span)
+    built = _build_chain(parser.chain(argument), parser, kinds, depth + 1)
+    if len(built.items) != 1:
+        parser.fail(f"{what} must be one of {', '.join(kinds)}, got {len(built.items)} of them", built.spans[0])
+    return built.items[0]
+
+
+def _is_choice(chain: tuple[Call, ...], annotation: object) -> bool:
+    """Tells whether a bare name is one of the texts that a field may hold: `init=zeros`."""
+    base, _ = fields.split(annotation)
+    bare = len(chain) == 1 and not chain[0].args and not chain[0].kwargs
+    return bare and typing.get_origin(base) is typing.Literal and chain[0].name in typing.get_args(base)
+
+
+def branch_name(number: int) -> str:
+    """Returns what one of many chains is called, counted from 1."""
+    return f"branch{number}"
+
+
+def _bind(call: Call, parser: Parser, annotations: Mapping[str, object]) -> Mapping[str, Any]:
+    """Returns the arguments of a call by the names of the fields; of a field that takes all of them, their tuple."""
+    names = list(annotations)
+    if len(names) == 1 and (mark := fields.nested(annotations[names[0]])) and mark.many:
+        if call.kwargs:
+            given = call.kwargs[0][0]
+            parser.fail(f"{call.name} takes chains without names, got {given}. Write {call.name}(a, b)", call.span)
+        return {names[0]: call.args}
+    return _matched(call, parser, names)
+
+
+def _matched(call: Call, parser: Parser, names: list[str]) -> dict[str, Value | tuple[Call, ...]]:
+    """Returns the arguments of a call by the names of what they are given to."""
     if len(call.args) > len(names):
         parser.fail(f"{call.name} takes at most {len(names)} arguments, got {len(call.args)}", call.span)
     arguments = dict(zip(names, call.args, strict=False))
@@ -427,9 +590,13 @@ def _bind(call: Call, parser: Parser, names: list[str]) -> dict[str, Value | tup
 def signature(name: str, kind: type) -> str:
     """Returns how a kind is called, with its defaults: `max_pool(window, strides=window)`."""
     shown = []
+    annotations = fields.options(kind)
     for field in dataclasses.fields(kind):
-        has_default = field.default is not dataclasses.MISSING
-        shown.append(f"{field.name}={field.default!r}" if has_default else field.name)
+        if (mark := fields.nested(annotations[field.name])) and mark.many:
+            shown.append("a, b, ...")
+            continue
+        default = written(field.default) if dataclasses.is_dataclass(field.default) else repr(field.default)
+        shown.append(field.name if field.default is dataclasses.MISSING else f"{field.name}={default}")
     return f"{name}({', '.join(shown)})" if shown else name
 
 
@@ -453,6 +620,12 @@ def written(record: Any) -> str:
 
 
 def _short(value: Any) -> str:
+    if dataclasses.is_dataclass(value):
+        return written(value)
+    if isinstance(value, tuple) and value and all(isinstance(side, tuple) for side in value):
+        if any(len(set(side)) != 1 for side in value):
+            return str(value)
+        value = tuple(side[0] for side in value)
     if isinstance(value, tuple) and len(set(value)) == 1:
         return str(value[0])
     if isinstance(value, float):

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import math
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 MAX_INTEGER = 2**31 - 1
@@ -28,6 +28,9 @@ ALIASES = {
     "momentum": ("b1", "decay"),
     "beta1": ("b1", "momentum", "decay"),
     "beta2": ("b2",),
+    "xavier": ("glorot",),
+    "kaiming": ("he",),
+    "truncated_normal": ("normal",),
 }
 """What other software calls a field, or what is typed in a hurry, and its names here."""
 LISTED = 10
@@ -88,10 +91,22 @@ OrNone = Annotated[T, Omissible()]
 
 @dataclasses.dataclass(frozen=True)
 class Nested:
-    """Marks a field that holds a chain of the enclosing expression's kinds."""
+    """Marks a field that holds a chain of the enclosing expression's kinds; with `many`, any number of chains."""
+
+    many: bool = False
 
 
 Chain = Annotated[tuple[Any, ...], Nested()]
+Chains = Annotated[tuple[tuple[Any, ...], ...], Nested(many=True)]
+"""All arguments of a call, each a chain."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Parsed:
+    """Marks a field with a rule of its own: `read` returns the value, `None` where it is none; `says` what is right."""
+
+    read: Callable[[Any], Any]
+    says: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -143,8 +158,23 @@ def is_static(annotation: Any) -> bool:
 
 
 def is_nested(annotation: Any) -> bool:
-    """Tells whether the field holds a chain of the enclosing expression's kinds."""
-    return any(isinstance(extra, Nested) for extra in split(annotation)[1])
+    """Tells whether the field holds a chain of the enclosing expression's kinds, or several."""
+    return nested(annotation) is not None
+
+
+def nested(annotation: Any) -> Nested | None:
+    """Returns the mark of a field that holds chains of the enclosing expression's kinds, `None` for any other field."""
+    return next((extra for extra in split(annotation)[1] if isinstance(extra, Nested)), None)
+
+
+def own_rule(annotation: Any) -> Parsed | None:
+    """Returns the rule of its own by which a field is read, `None` for any other field."""
+    return next((extra for extra in split(annotation)[1] if isinstance(extra, Parsed)), None)
+
+
+def holds_records(annotation: Any) -> bool:
+    """Tells whether the field holds records of its own, whose fields count as they do."""
+    return is_nested(annotation) or language(annotation) is not None
 
 
 def language(annotation: Any) -> Language | None:
@@ -171,6 +201,11 @@ def parse(annotation: Any, value: Any) -> Any:
     base, extras = split(annotation)
     if value is None and may_be_none(annotation):
         return None
+    if (rule := own_rule(annotation)) is not None:
+        parsed = rule.read(value)
+        if parsed is None:
+            raise ValueError(f"must be {rule.says}, got {value!r}")
+        return parsed
     bounds = next((extra for extra in extras if isinstance(extra, Bounds)), Bounds(-math.inf))
     if typing.get_origin(base) is not tuple:
         return _parse_scalar(annotation, base, bounds, value, value)
@@ -245,6 +280,8 @@ def to_text(value: Any) -> str:
 def describe(annotation: Any) -> str:
     """Says in words what a field may hold."""
     base, extras = split(annotation)
+    if (rule := own_rule(annotation)) is not None:
+        return rule.says
     if may_be_none(annotation):
         others = [extra for extra in extras if not isinstance(extra, Omissible)]
         return f"{describe(Annotated[base, *others] if others else base)} or None"

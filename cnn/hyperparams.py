@@ -27,6 +27,8 @@ class Hyperparams(NamedTuple):
     schedule: Any
     clip: Any
     average: Any
+    groups: tuple[Any, ...]
+    gradient: Any
     loss: Any
     """Of logits and labels; the labels are smoothed before."""
     class_weights: Any
@@ -42,7 +44,7 @@ def make_pytree(kind: type) -> None:
     # Not `register_dataclass`: in JAX 0.10.2 the tree structures of two such classes compare equal where their fields
     # do, so that a jitted function now and then took tanh for relu, or cosine for linear, and ran the other's program.
     annotations = fields.options(kind)
-    traced = [name for name, kind_of in annotations.items() if fields.is_real(kind_of) or fields.is_nested(kind_of)]
+    traced = [name for name, kind_of in annotations.items() if fields.is_real(kind_of) or fields.holds_records(kind_of)]
     structural = [name for name in annotations if name not in traced]
     keys = [jax.tree_util.GetAttrKey(name) for name in traced]
 
@@ -86,6 +88,8 @@ def _plain(values: Config, counts: Integer[np.ndarray, " classes"] | None = None
         schedule=values.schedule,
         clip=values.train.clip,
         average=values.train.average,
+        groups=values.train.groups,
+        gradient=values.train.gradient,
         loss=values.train.loss,
         class_weights=() if weights is None else weights,
         label_smoothing=values.train.label_smoothing,

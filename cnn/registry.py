@@ -164,11 +164,14 @@ class Table(dict[str, type]):
 
 
 LAYERS = Table("layer", "output", "apply")
+INITIALISERS = Table("initialiser", "make")
 AUGMENTATIONS = Table("augmentation", "apply")
 OPTIMIZERS = Table("optimizer", "learning_rate", "make_tx")
 SCHEDULES = Table("schedule", "make_factor")
 CLIPS, AVERAGES = Table("clip", "make_tx"), Table("average", "init", "update")
+GROUPS, GRADIENTS = Table("group", "powers", "problem", "rate", "decay"), Table("gradient", "take")
 LOSSES, METRICS = Table("loss", "__call__"), Table("metric", "__call__", "better")
+VIEWS = Table("view", "seen")
 WEIGHTINGS = Table("weighting", "of", "refusal")
 STOPS, CADENCES, ORDERS = Table("stop", "reason", "needs_valid"), Table("cadence", "due"), Table("order", "seed_of")
 SAMPLERS, PRUNERS = Table("sampler"), Table("pruner")
@@ -177,13 +180,17 @@ TABLES = {
     table.what: table
     for table in (
         LAYERS,
+        INITIALISERS,
         AUGMENTATIONS,
         OPTIMIZERS,
         SCHEDULES,
         CLIPS,
         AVERAGES,
+        GROUPS,
+        GRADIENTS,
         LOSSES,
         METRICS,
+        VIEWS,
         WEIGHTINGS,
         STOPS,
         CADENCES,
@@ -200,6 +207,12 @@ TABLES = {
 def layer(thing: Any = None, /, *, name: str = "") -> Any:
     """Enters a layer: a `flax.linen.Module`, a `flax.nnx.Module`, a function of a batch, or a class of `cnn.Layer`."""
     return LAYERS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def initialiser(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that says in `make` how a kernel begins."""
+    return INITIALISERS.register(thing, name)
 
 
 @typing.dataclass_transform(frozen_default=True)
@@ -233,6 +246,18 @@ def average(thing: Any = None, /, *, name: str = "") -> Any:
 
 
 @typing.dataclass_transform(frozen_default=True)
+def group(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that says in `powers` which parameters have multiples of the learning rate and the decay."""
+    return GROUPS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def gradient(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that takes the gradient of a step by its method `take`."""
+    return GRADIENTS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
 def loss(thing: Any = None, /, *, name: str = "") -> Any:
     """Enters a loss: called with logits and labels, both [batch, classes], it returns one number an example."""
     return LOSSES.register(thing, name)
@@ -257,6 +282,12 @@ def metric(thing: Any = None, /, *, name: str = "", better: str = "higher") -> A
             f"got {found!r:.40}."
         )
     return METRICS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def view(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that gives in `seen` what the network sees of pictures at test time."""
+    return VIEWS.register(thing, name)
 
 
 @typing.dataclass_transform(frozen_default=True)

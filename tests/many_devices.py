@@ -4,6 +4,7 @@ import collections
 import functools
 import json
 import operator
+import os
 import re
 
 import jax
@@ -14,8 +15,9 @@ import tiny
 from cnn import evaluate, hyperparams
 from cnn.data import loader
 from cnn.data.augment import all_rows, augment
+from cnn.ops import conv
 from cnn.optim import freeze
-from cnn.system import sharding
+from cnn.system import environment, sharding
 from cnn.train import multi_step, step
 from cnn.train.state import create_state
 
@@ -38,9 +40,17 @@ CASES = {
         "data__on_error": "skip",
         "data__augment": "mixup(0.4)",
     },
+    "mixed": {"model__layers": NORMED, "train__compute_dtype": "bfloat16", "data__augment": "shift(1)"},
     "photographs": {
         "data__stored_size": "(11,12)",
         "data__augment": "random_resized_crop(0.3) | vertical_flip | color_jitter(0.4, 0.3) | trivial_augment",
+        "train__accumulate_steps": 2,
+    },
+    "sharp": {
+        "train__gradient": "sam(0.1)",
+        "train__groups": "group('*/bias', rate=4) | layerwise(0.5)",
+        "train__average": "lookahead(2)",
+        "data__augment": "alternating_flip | shift(1, 'reflect')",
         "train__accumulate_steps": 2,
     },
     "again": {
@@ -58,15 +68,16 @@ def state_of(values, count):
 
 def pictures(values):
     """Returns the tiny pictures, with a border where the config holds larger ones."""
-    images, labels, _ = tiny.split(96)
+    images, labels, *_ = tiny.split(96)
     border = [(0, 0), *((0, held - seen) for held, seen in zip(values.data.stored_shape, tiny.SHAPE, strict=True))]
-    return jnp.pad(images, border, constant_values=40), labels, None
+    rows = np.arange(96, dtype=np.int32) if values.by_example else None
+    return jnp.pad(images, border, constant_values=40), labels, None, rows
 
 
 def augmented(values, count):
     """Returns the images of a batch as so many devices make them, in the order of its rows."""
     program = tiny.program(values)._replace(devices=count)
-    images, labels, _ = pictures(values)
+    images, labels, *_ = pictures(values)
     order = step.device_permutation(BATCH, program)
 
     def of_share(images, labels, key):
@@ -151,4 +162,6 @@ def collectives(name):
 
 if __name__ == "__main__":
     assert jax.device_count() == COUNT, jax.devices()
+    # Only "mixed" asks for bfloat16: as a CPU with units computes products of some size.
+    os.environ[environment.UNITS], conv.LEAST = "AMX", 0
     print(json.dumps({name: {**compare(name), "collectives": collectives(name)} for name in CASES}))

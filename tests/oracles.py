@@ -12,15 +12,19 @@ Pair = tuple[int, int]
 Tap = tuple[int, int]
 
 
-def taps(size: int, window: int, stride: int, padding: str, dilation: int = 1) -> list[list[Tap]]:
+def taps(size: int, window: int, stride: int, padding: str | Pair, dilation: int = 1) -> list[list[Tap]]:
     """Lists for each output along one axis which place of the window reads which pixel; padding is left out.
 
     Source:
       The paddings are TensorFlow's, https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2.
     """
     reach = (window - 1) * dilation + 1
-    count = (size - reach) // stride + 1 if padding == "valid" else -(-size // stride)
-    before = 0 if padding == "valid" else max((count - 1) * stride + reach - size, 0) // 2
+    if isinstance(padding, str):
+        count = (size - reach) // stride + 1 if padding == "valid" else -(-size // stride)
+        before = 0 if padding == "valid" else max((count - 1) * stride + reach - size, 0) // 2
+    else:
+        before, after = padding
+        count = (before + size + after - reach) // stride + 1
     reads = [[(tap, out * stride - before + tap * dilation) for tap in range(window)] for out in range(count)]
     return [[(tap, pixel) for tap, pixel in read if 0 <= pixel < size] for read in reads]
 
@@ -94,7 +98,8 @@ def _outputs(images, window: Pair, strides: Pair, padding: str, dilation: Pair =
 
 
 def _axes(images, window: Pair, strides: Pair, padding: str, dilation: Pair) -> Iterator[tuple]:
-    return zip(images.shape[1:3], window, strides, (padding, padding), dilation, strict=True)
+    sides = (padding, padding) if isinstance(padding, str) else padding
+    return zip(images.shape[1:3], window, strides, sides, dilation, strict=True)
 
 
 def _size(outputs: list) -> Pair:

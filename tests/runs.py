@@ -18,6 +18,7 @@ SECTIONS = {
     "data": {"name": "digits", "image_shape": (8, 8, 1), "classes": 10},
     "optimizer": {"name": "adam", "learning_rate": 0.01},
     "train": {"epochs": 3, "batch_size": 100, "log_every_steps": 5},
+    "checkpoint": {"every": "epochs(1)"},
     "report": {"page": "never"},
 }
 STEPS_PER_EPOCH = 12

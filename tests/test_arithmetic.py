@@ -39,6 +39,14 @@ KINDS = [
     "batch_norm",
     "group_norm(2)",
     "dropout(0.5)",
+    "drop_path(0.5)",
+    "identity",
+    "relu6",
+    "hard_sigmoid",
+    "hard_swish",
+    "conv(4, 3, padding=((0, 1), (2, 1)), strides=2)",
+    "max_pool(3, 2, padding=1)",
+    "depthwise((3, 2), 2, padding=1)",
 ]
 VECTORS = ["dense(5)", "batch_norm", "group_norm(4)", "softmax", "dense(3, use_bias=False)"]
 FIELDS = [
@@ -61,15 +69,24 @@ def stage_fixture(text, shape):
     }
 
 
-def added():
+JOINED = {
+    # what joins: (shapes of its sources, of what it makes, what float32 makes of two)
+    "add": ((SIDE, SIDE), SIDE, np.add),
+    "concat": ((SIDE, (9, 8, 3)), (9, 8, 7), lambda *parts: np.concatenate(parts, axis=-1)),
+    "multiply": ((SIDE, (4,)), SIDE, np.multiply),
+}
+
+
+def joined(op):
     rng = np.random.default_rng(1)
-    stage = graph.Stage("residual1", "add", (0, 1), SIDE, SIDE)
-    sources = [rng.normal(size=SIDE).astype(np.float32) for _ in range(2)]
+    shapes, made, join = JOINED[op]
+    stage = graph.Stage(f"{op}1", op, (0, 1), made, made)
+    sources = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
     right, allowed = reference.expected(stage, sources, {})
-    float32 = (sources[0] + sources[1]).ravel().tolist()
+    float32 = join(*sources).ravel().tolist()
     flat = {"right": right.ravel().tolist(), "allowed": allowed.ravel().tolist(), "float32": float32}
     return {
-        "name": "add",
+        "name": op,
         "stage": stage.to_json(),
         "sources": [source.ravel().tolist() for source in sources],
         "arrays": {},
@@ -81,7 +98,7 @@ def taps(text, shape):
     """Returns by the tests' own oracle which rows each output row reads, -1 where it is padding."""
     stage, _, _ = one(text, shape)
     size, window = shape[0], stage.kernel[0]
-    padding = "same" if any(map(any, stage.pads)) else "valid"
+    padding = stage.pads[0]
     read = oracles.taps(size, window, stage.strides[0], padding, stage.dilation[0])
     return [[dict(row).get(tap, -1) for tap in range(window)] for row in read]
 
@@ -133,8 +150,8 @@ def test_the_pages_arithmetic_is_pythons(tmp_path):
     pool, _, _ = one("max_pool(2)", (11, 11, 1))
     conv, _, _ = one("conv(1, 3)", (28, 28, 1))
     fixtures = {
-        "stages": [*kinds, added()],
-        "taps": {f"{text} on {SIDE}": taps(text, SIDE) for text in KINDS if text.startswith("conv")},
+        "stages": [*kinds, *map(joined, JOINED)],
+        "taps": {f"{text} on {SIDE}": taps(text, SIDE) for text in KINDS if text.startswith(("conv", "depthwise"))},
         "fields": list(field_fixtures()),
         "lesson": {
             "picture": np.ravel(hand_convolution.WINDOW).tolist(),

@@ -14,11 +14,15 @@ from cnn import hyperparams
 from cnn.data import augment as module
 from cnn.data.augment import (
     AUGMENTATIONS,
+    AlternatingFlip,
     ColorJitter,
     Cutmix,
     Erase,
     Flip,
+    GaussianNoise,
     Mixup,
+    Passes,
+    RandAugment,
     RandomCrop,
     RandomResizedCrop,
     Rotate,
@@ -40,6 +44,9 @@ EXAMPLES = {
     "cutmix": Cutmix(1.0),
     "color_jitter": ColorJitter(0.4, 0.3, 0.2, 0.1),
     "trivial_augment": TrivialAugment(),
+    "alternating_flip": AlternatingFlip(),
+    "rand_augment": RandAugment(2, 20),
+    "gaussian_noise": GaussianNoise(0.1),
 }
 # Where rounding up would leave the range: mostly ones.
 EXTREMES = {
@@ -85,13 +92,14 @@ def test_no_augmentation_leaves_the_batch_alone():
     assert same_labels is labels
 
 
-@pytest.mark.parametrize("kind", [RandomCrop(2), Shift(2)], ids=["random_crop", "shift"])
-def test_crops_and_shifts_equal_slices_of_the_padded_image(kind):
+@pytest.mark.parametrize("fill", ["zeros", "reflect"])
+@pytest.mark.parametrize("kind", [RandomCrop, Shift], ids=["random_crop", "shift"])
+def test_crops_and_shifts_equal_slices_of_the_padded_image(kind, fill):
     images, labels = batch()
-    cropped, same_labels = lone(kind, images, labels)
+    cropped, same_labels = lone(kind(2, fill), images, labels)
     for image, key, crop in zip(np.asarray(images), row_keys(6), cropped, strict=True):
         top, left = (uniform(key, 2) * 5).astype(int)
-        padded = np.pad(image, ((2, 2), (2, 2), (0, 0)))
+        padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="constant" if fill == "zeros" else fill)
         np.testing.assert_array_equal(crop, padded[top : top + 9, left : left + 7])
     np.testing.assert_array_equal(same_labels, labels)
 
@@ -360,3 +368,41 @@ def test_lanes_of_a_sweep_augment_like_lone_runs(chain):
     for index in range(3):
         for lanes, single in zip(together, alone(alphas[index], keys[index]), strict=True):
             np.testing.assert_allclose(lanes[index], single, atol=2e-6)
+
+
+def alternated(rows, epoch, seed=0, step=0):
+    """Returns which examples are mirrored, those at these rows of the split, in a step of an epoch."""
+    images = jnp.tile(jnp.arange(3.0)[None, None, :, None] / 4, (len(rows), 3, 1, 1))
+    passes = Passes(jnp.int32(epoch), jax.random.key(seed), jnp.asarray(rows))
+    made, _ = compiled((AlternatingFlip(),), images, jnp.ones((len(rows), 1)), jax.random.key(step), passes=passes)
+    return np.asarray(made)[:, 0, 0, 0] > 0
+
+
+def test_an_alternating_flip_mirrors_each_example_in_every_other_epoch():
+    rows = np.arange(1000)
+    first = alternated(rows, 0)
+    keys = [jax.random.fold_in(jax.random.fold_in(jax.random.key(0), row), 0) for row in range(20)]
+    assert first[:20].tolist() == [float(jax.random.uniform(key, (1,))[0]) < 0.5 for key in keys]
+    assert 430 < first.sum() < 570
+    for epoch in range(1, 4):
+        assert (alternated(rows, epoch, step=epoch) == (first if epoch % 2 == 0 else ~first)).all()
+    assert (alternated(rows, 0, seed=1) != first).any()
+    # Wherever the examples stand in a batch, and with whichever others.
+    some = np.random.default_rng(0).permutation(1000)[:50]
+    assert (alternated(some, 2, step=9) == first[some]).all()
+
+
+def test_gaussian_noise_is_normal_with_its_deviation_and_stays_within_range():
+    images = jnp.full((50, 20, 20, 1), 0.5)
+    made, _ = lone(GaussianNoise(0.1), images, jnp.ones((50, 1)))
+    deviations = ((made - 0.5) / 0.1).ravel()
+    assert scipy.stats.kstest(deviations, "norm").pvalue > 1e-3
+    noise = np.asarray(jax.random.normal(row_keys(3)[2], (20, 20, 1)))
+    np.testing.assert_allclose(made[2], 0.5 + 0.1 * noise, atol=1e-6)
+    wide, _ = lone(GaussianNoise(3.0), images, jnp.ones((50, 1)))
+    assert wide.min() == 0 and wide.max() == 1
+
+
+def test_no_noise_changes_nothing():
+    images, labels = batch()
+    np.testing.assert_array_equal(lone(GaussianNoise(0.0), images, labels)[0], images)

@@ -80,7 +80,7 @@ def test_a_flag_may_add_a_name_that_the_layers_use():
         ("train.batch_size=many", "config.train.batch_size: must be an integer of at least 1, got 'many'."),
         ("train.batch_size=", "config.train.batch_size: must be an integer of at least 1, got ''."),
         ("train.batch_size=None", "config.train.batch_size: must be an integer of at least 1, got None."),
-        ("train.epochs=-1", "config.train.epochs: must be an integer of at least 1, got -1."),
+        ("train.epochs=-1", "config.train.epochs: must be an integer of at least 1 or None, got -1."),
         ("seed=-1", "config.seed: must be an integer in [0, 4294967295], got -1."),
         ("seed=4294967296", "config.seed: must be an integer in [0, 4294967295], got 4294967296."),
         ("optimizer.learning_rate=nan", "config.optimizer.learning_rate: must be a finite number above 0, got 'nan'."),
@@ -215,7 +215,10 @@ def test_a_field_means_the_same_in_all_kinds_of_a_section(kinds):
             "config.model.w: must be a finite number, True, False",
         ),
         ({"model": {"layers": "flatten | dense(w)", "w": float("nan")}}, "config.model.w: must be a finite number, "),
-        ({"train": {"epochs": float("inf")}}, "config.train.epochs: must be an integer of at least 1, got inf."),
+        (
+            {"train": {"epochs": float("inf")}},
+            "config.train.epochs: must be an integer of at least 1 or None, got inf.",
+        ),
         ({"train": {"clip": None}}, "config.train.clip: must be a text, got None."),
         ({"optimizer": {}}, "config.optimizer.name: unknown name None. Known: sgd, "),
         ({"optimizer": {"name": "adam"}}, "config.optimizer.learning_rate: is not set. It must be a finite number abo"),
@@ -340,3 +343,11 @@ def test_every_table_is_full_whatever_is_imported_first():
         "assert registry.AUGMENTATIONS and registry.OPTIMIZERS\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_share_of_the_time_is_what_saving_may_take():
+    every = resolve(runs.SECTIONS, [Override("checkpoint.every", "share(0.05)")]).checkpoint.every
+    assert not every.due(7, 12, seconds=1.9, cost=0.1)
+    assert every.due(7, 12, seconds=2.1, cost=0.1)
+    with pytest.raises(ConfigError, match=r"most must be a finite number in \(0, 1\], got 0"):
+        resolve(runs.SECTIONS, [Override("checkpoint.every", "share(0)")])

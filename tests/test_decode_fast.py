@@ -22,6 +22,7 @@ from cnn.train import checkpointer, experiment
 from test_resume import newest
 from test_stream_folder import SECTIONS, sections
 
+NEEDS_OPENCV = pytest.mark.skipif(not (jpeg.simplejpeg and jpeg.OPENCV), reason="OpenCV or simplejpeg is not installed")
 NEEDS_SIMPLEJPEG = pytest.mark.skipif(jpeg.simplejpeg is None, reason="simplejpeg is not installed")
 SIZES = ((1, 1), (1, 17), (7, 9), (8, 8), (33, 47), (64, 129))
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
@@ -171,9 +172,13 @@ def test_the_least_part_that_is_not_smaller_than_wanted_is_decoded(width, height
 
 
 @pytest.mark.few(2)
-@pytest.mark.parametrize("installed", [pytest.param(True, marks=NEEDS_SIMPLEJPEG), False])
+@pytest.mark.parametrize(
+    "installed",
+    [pytest.param("opencv", marks=NEEDS_OPENCV), pytest.param("simplejpeg", marks=NEEDS_SIMPLEJPEG), ""],
+)
 @pytest.mark.parametrize("resize", [name for name in SCALING if name != "nearest"])
 def test_scaled_decoding_gives_nearly_the_same_picture_turned_or_not(monkeypatch, installed, resize):
+    monkeypatch.setattr(jpeg, "OPENCV", installed == "opencv")
     if not installed:
         monkeypatch.setattr(jpeg, "simplejpeg", None)
     smooth = np.asarray(Image.fromarray(noise(8, 6)).resize((400, 640), Image.Resampling.BICUBIC))
@@ -190,6 +195,7 @@ def test_scaled_decoding_gives_nearly_the_same_picture_turned_or_not(monkeypatch
 def test_scaled_decoding_asks_for_no_less_than_is_wanted_and_where_it_can_for_less_than_all(monkeypatch, installed):
     if not installed:
         monkeypatch.setattr(jpeg, "simplejpeg", None)
+    monkeypatch.setattr(jpeg, "OPENCV", False)
     sizes = []
     monkeypatch.setattr(decode, "fit_picture", lambda picture, **_: sizes.append(picture.size))
     # Width and height as the file stores them; with orientation 6 what is stored is turned by a quarter.
@@ -215,6 +221,63 @@ def test_halves_are_the_same_by_either_decoder(monkeypatch):
     monkeypatch.setattr(jpeg, "simplejpeg", None)
     again = [read(encoded, 3, size, "bicubic", scaled=True) for size in ((20, 50), (40, 100), (80, 200))]
     assert all(map(np.array_equal, found, again))
+
+
+def interpolated(pixels, height, width):
+    """Returns what lies between the four nearest pixels of each place, in float64; beyond the edge, the edge."""
+    lines = pixels.astype(np.float64)
+    for axis, length in ((0, height), (1, width)):
+        place = (np.arange(length) + 0.5) * lines.shape[axis] / length - 0.5
+        before = np.floor(place).astype(int)
+        weight = (place - before).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        near, far = (np.clip(before + n, 0, lines.shape[axis] - 1) for n in (0, 1))
+        lines = np.take(lines, near, axis) * (1 - weight) + np.take(lines, far, axis) * weight
+    return lines
+
+
+@NEEDS_OPENCV
+@pytest.mark.parametrize(("channels", "mode"), [(3, "RGB"), (1, "L")])
+def test_opencv_interpolates_between_the_four_nearest_pixels(channels, mode):
+    encoded = saved(noise(90, 120), mode)
+    whole = by_pillow(encoded, channels)
+    found = read(encoded, channels, (61, 77), "bilinear", scaled=True)
+    assert found.shape == (61, 77, channels)
+    assert np.abs(found - interpolated(whole, 61, 77)).max() <= 1
+    larger = read(encoded, channels, (100, 200), "bilinear", scaled=True)
+    assert np.abs(larger - interpolated(whole, 100, 200)).max() <= 1
+    middle = read(encoded, channels, (60, 60), "cover", scaled=True)
+    assert np.abs(middle - interpolated(whole[:, 15:105], 60, 60)).max() <= 1
+    assert np.array_equal(read(encoded, channels, (90, 90), "cover", scaled=True), whole[:, 15:105])
+
+
+@NEEDS_OPENCV
+def test_opencv_passes_no_pixel_over(monkeypatch):
+    """A picture of stripes one pixel wide is grey wherever it is made much smaller."""
+    stripes = np.zeros((64, 640, 3), np.uint8)
+    stripes[:, ::2] = 255
+    encoded = saved(stripes, quality=95, subsampling=0)
+    for size in ((64, 290), (20, 290), (64, 200), (9, 33)):
+        assert np.abs(read(encoded, 3, size, "bilinear", scaled=True).astype(int) - 127).max() < 70, size
+
+
+@NEEDS_OPENCV
+def test_what_opencv_does_not_read_is_read_or_refused_as_without_it(monkeypatch):
+    given = [
+        (saved(noise(80, 60), exif=turned(6)), 3),
+        (saved(noise(80, 60)), 1),
+        (saved(noise(80, 60), "L"), 3),
+        (saved(noise(80, 60), form="PNG"), 3),
+        (saved(noise(80, 60), "CMYK"), 3),
+    ]
+    found = [read(encoded, channels, (30, 30), "cover", scaled=True) for encoded, channels in given]
+    with pytest.raises(BrokenPicture) as cut_short:
+        read(saved(noise(80, 60))[:900], 3, (30, 30), "cover", scaled=True)
+    monkeypatch.setattr(jpeg, "OPENCV", False)
+    again = [read(encoded, channels, (30, 30), "cover", scaled=True) for encoded, channels in given]
+    assert all(map(np.array_equal, found, again))
+    with pytest.raises(BrokenPicture) as without:
+        read(saved(noise(80, 60))[:900], 3, (30, 30), "cover", scaled=True)
+    assert str(cut_short.value) == str(without.value)
 
 
 def test_a_bomb_is_refused_before_it_is_decoded():
@@ -343,6 +406,8 @@ def test_a_run_on_scaled_pictures_says_where_another_decoder_goes_on(tmp_path, f
 def test_versions_name_the_decoder_of_jpeg_where_pixels_depend_on_it(monkeypatch):
     assert decode.versions("full") == {"pillow": Image.__version__}
     assert decode.versions("scaled") == {"pillow": Image.__version__, "jpeg": jpeg.decoder()}
+    if jpeg.simplejpeg is not None:
+        assert ("OpenCV" in jpeg.decoder()) is jpeg.OPENCV
     monkeypatch.setattr(jpeg, "simplejpeg", None)
     assert jpeg.decoder().startswith("libjpeg-turbo ") and jpeg.decoder().endswith(" of Pillow")
     assert checkpointer.versions is decode.versions

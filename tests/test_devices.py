@@ -91,15 +91,17 @@ def compared():
 @pytest.mark.slow(seconds=8)
 @pytest.mark.parametrize("case", many_devices.CASES)
 def test_eight_devices_compute_what_one_does_within_rounding(compared, case):
+    # Another order of a sum may round the next product's operand to its neighbour in bfloat16, 2**-8 away.
+    coarse = 1000 if case == "mixed" else 1
     for dispatch in "step", "scan":
         learned, metrics = compared[case].get(dispatch, (0, 0))
-        assert learned < 1e-4
-        assert metrics < 1e-5
+        assert learned < 1e-4 * coarse
+        assert metrics < 1e-5 * coarse
     assert all(compared[case]["kept"].values())
     assert len(compared[case]["kept"]) == (4 if case == "again" else 0)
     assert compared[case].get("augmented", 0) == 0
     difference, examples = compared[case]["logits"]
-    assert difference < 1e-5
+    assert difference < 1e-5 * coarse
     assert examples == 37
 
 
@@ -109,8 +111,10 @@ def test_the_step_sums_gradients_once_and_gathers_no_batch(compared, case):
     found = dict(compared[case]["collectives"])
     parameters = found.pop("parameters")
     assert not {"all-gather", "all-to-all", "reduce-scatter"} & set(found)
-    # Beside batch statistics, of which a layer has four numbers a channel, the gradient is sent once.
-    assert parameters <= sum(found["all-reduce"]) <= parameters + 2 + 16 * many_devices.CHANNELS
+    # Beside batch statistics, of which a layer has four numbers a channel, a gradient is sent once; SAM takes two.
+    gradients = 2 if case == "sharp" else 1
+    sent = sum(found["all-reduce"])
+    assert gradients * parameters <= sent <= gradients * (parameters + 2) + 16 * many_devices.CHANNELS
     # Mixup needs a row from the neighbour, 64 pixels and 3 classes, in each part of the batch.
     moved = sum(found.get("collective-permute", [0]))
     assert moved == {"drawn": 67, "accumulated": 2 * 67, "weighted": 2 * 67}.get(case, 0)

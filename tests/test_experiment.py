@@ -4,8 +4,10 @@ import json
 import os
 import shutil
 import signal
+import threading
 from pathlib import Path
 
+import jax
 import pytest
 from PIL import Image
 
@@ -220,6 +222,24 @@ def test_an_interruption_saves_at_once_and_exits_75(tmp_path, before_step, capsy
     assert runs.train(tmp_path / "run") == 0
     events = [json.loads(line)["event"] for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     assert events == ["start", "preempted", "resume", "end"]
+
+
+def test_another_core_compiles_the_evaluations_while_the_first_steps_are_compiled(reference, tmp_path, monkeypatch):
+    monkeypatch.setenv("NPROC", "2")
+    compiled = []
+
+    def listen(event, seconds, **about):
+        if "backend_compile" in event and "_forward" in about.get("fun_name", ""):
+            compiled.append(threading.current_thread() is threading.main_thread())
+
+    jax.clear_caches()
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        experiment.run(runs.tiny(), tmp_path / "run")
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert compiled == [False, False]  # of valid and of test, and neither again where it is called
+    assert runs.outcome(tmp_path / "run") == runs.outcome(reference)
 
 
 @pytest.mark.slow

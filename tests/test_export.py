@@ -110,6 +110,18 @@ LAYERS = [
     "global_avg_pool",
     "global_max_pool",
     *(f"conv(6, 3) | {name} | flatten" for name in ("relu", "gelu", "silu", "tanh", "sigmoid")),
+    *(f"conv(6, 3) | {name} | flatten" for name in ("relu6", "leaky_relu(0.2)", "elu(0.5)", "hard_sigmoid")),
+    "conv(6, 3) | scale(2) | hard_swish | flatten | scale(0.5)",
+    "conv(5, 3, padding=1) | conv(5, (2, 3), strides=2, padding=((1, 0), (2, 1))) | flatten",
+    "max_pool(3, strides=2, padding=1) | avg_pool((3, 2), strides=1, padding=((1, 2), (0, 1))) | flatten",
+    "depthwise(3, 2, padding=1) | depthwise(3, strides=2, use_bias=False) | flatten",
+    "layer_norm | flatten | layer_norm(epsilon=0.1)",
+    "local_response_norm(3, k=1, alpha=0.5) | flatten | local_response_norm(5, alpha=0.2)",
+    "upsample(2) | upsample((1, 3), 'bilinear') | flatten",
+    "concat(identity, conv(4, 3, padding=1) | relu, max_pool(3, 1, padding=1)) | flatten",
+    "concat(flatten | dense(4), global_avg_pool) | residual(drop_path(0.5))",
+    "multiply(conv(6, 1), global_avg_pool | dense(6) | sigmoid, identity) | flatten",
+    "multiply(flatten | dense(4), flatten | dense(4))",
     "conv(6, 3) | batch_norm | flatten | batch_norm(epsilon=0.1)",
     "group_norm(3) | flatten | group_norm(2, epsilon=0.1)",
     "residual(conv(6, 3, padding='same') | relu) | flatten",
@@ -125,7 +137,7 @@ def test_every_layer_and_option_is_the_same_in_onnx(text):
 
 
 def test_the_layers_above_are_all_there_are():
-    named = set(re.findall(r"[a-z_]+", " ".join(LAYERS)))
+    named = set(re.findall(r"[a-z_0-9]+", " ".join(LAYERS)))
     assert set(registry.LAYERS) - named == {"softmax", "dense"} - named
 
 

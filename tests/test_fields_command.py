@@ -147,7 +147,7 @@ def test_a_word_stands_for_everything_of_its_name():
         ("zzzzzz", "fields: unknown name 'zzzzzz'. python main.py fields lists what there is\n"),
         ("trian.loss", "fields: unknown name 'trian.loss'. Did you mean 'train.loss'? python main.py fields lists wh"),
         ("eval.weigths", "fields: unknown field 'weigths' of eval. Did you mean 'weights'? Known: batch_size, every_"),
-        ("model.width", "fields: unknown field 'width' of model. Known: layers.\n"),
+        ("model.width", "fields: unknown field 'width' of model. Known: layers, init.\n"),
     ],
 )
 def test_a_name_of_nothing_is_one_line(capsys, word, message):

@@ -252,7 +252,6 @@ def test_slots_count_the_arrays_that_are_kept(name, given, slots):
         ("optax.sm3", "optax.sm3 takes a fixed learning rate, and a schedule gives one of each step"),
         ("optax.rprop", "optax.rprop takes a fixed learning rate"),
         ("optax.optimistic_adam", "takes a fixed learning rate, .* Did you mean 'optax.optimistic_adam_v2'?"),
-        ("optax.contrib.schedule_free_adamw", "takes a fixed learning rate"),
         ("optax.contrib.schedule_free", "needs base_optimizer, which no config can write"),
         ("optax.contrib.sophia", "optax.contrib.sophia cannot be traced: obj_fn must be provided"),
         ("optax.contrib.dpsgd", "optax.contrib.dpsgd cannot be traced: Unlike other transforms"),

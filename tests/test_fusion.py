@@ -34,6 +34,10 @@ FUSED = {
     "conv(4, 3) | relu | max_pool(2, padding='same')": (7, 9, 1),
     "conv(4, 3, padding='same', strides=2) | tanh | max_pool(3, strides=1, padding='same')": (9, 7, 1),
     "conv(4, 3, groups=2) | relu | max_pool(2)": (9, 7, 2),
+    "conv(4, 3, padding=1) | leaky_relu(0.1) | max_pool(2)": (8, 7, 2),
+    "conv(8, 3, padding=((0, 2), (1, 0))) | relu6 | max_pool(2)": (9, 8, 8),
+    "conv(4, 3, strides=2, padding=1) | elu | max_pool(3, 2, padding=1)": (9, 11, 2),
+    "conv(4, 3, padding=1) | hard_sigmoid | max_pool(2, padding=((0, 1), (1, 0)))": (9, 8, 2),
 }
 APART = {
     "conv(4, 3) | gelu | max_pool(2)": (8, 8, 1),
@@ -43,6 +47,8 @@ APART = {
     "conv(4, 3) | batch_norm | relu | max_pool(2)": (8, 8, 1),
     "conv(4, 3) | dropout(0) | max_pool(2)": (8, 8, 1),
     "relu | max_pool(2)": (8, 8, 1),
+    "depthwise(3, padding=1) | relu | max_pool(2)": (8, 8, 4),
+    "conv(4, 3) | hard_swish | max_pool(2)": (8, 8, 1),
     "conv(4, 3) | relu": (8, 8, 1),
 }
 NESTED = {

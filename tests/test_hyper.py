@@ -13,8 +13,8 @@ import pytest
 from cnn import fields, hyperparams, registry
 from cnn.data import loader
 from cnn.data.augment import AUGMENTATIONS
-from cnn.optim import AVERAGES, CLIPS, OPTIMIZERS, SCHEDULES
-from cnn.registry import LAYERS, LOSSES
+from cnn.optim import AVERAGES, CLIPS, GRADIENTS, GROUPS, OPTIMIZERS, SCHEDULES
+from cnn.registry import INITIALISERS, LAYERS, LOSSES
 from cnn.train import multi_step
 from cnn.train.state import _create, _create_on_cpu, create_state
 from cnn.train.step import train_step
@@ -150,11 +150,14 @@ def test_every_number_is_a_float32_array():
 
 TABLES = {
     **LAYERS,
+    **INITIALISERS,
     **AUGMENTATIONS,
     **OPTIMIZERS,
     **SCHEDULES,
     **CLIPS,
     **AVERAGES,
+    **GROUPS,
+    **GRADIENTS,
     **LOSSES,
 }
 
@@ -164,7 +167,18 @@ KINDS = list(dict.fromkeys(TABLES.values()))
 
 def example(kind):
     """Returns a record of a kind, and how many real numbers it holds."""
-    arguments = {"features": 4, "kernel": (3, 3), "window": (2, 2), "body": (), "pad": 1, "pixels": 1}
+    arguments = {
+        "features": 4,
+        "kernel": (3, 3),
+        "window": (2, 2),
+        "body": (),
+        "branches": (),
+        "factor": (2, 2),
+        "pad": 1,
+        "pixels": 1,
+        "start": 1,
+        "parameters": "*",
+    }
     real = [name for name, annotation in fields.options(kind).items() if fields.is_real(annotation)]
     missing = [name for name, default in fields.defaults(kind).items() if default is fields.REQUIRED]
     return kind(**{name: 0.5 if name in real else arguments[name] for name in missing}), len(real)

@@ -12,7 +12,7 @@ from sklearn.datasets import load_sample_image
 
 import networks
 from cnn.data import image_ops
-from cnn.data.augment import CROP_TRIES, ColorJitter, RandomResizedCrop, TrivialAugment, augment
+from cnn.data.augment import CROP_TRIES, ColorJitter, RandAugment, RandomResizedCrop, TrivialAugment, augment
 from cnn.data.image_ops import BINS, Op
 from cnn.hyperparams import make_pytree
 
@@ -24,7 +24,7 @@ trivial = networks.jit(image_ops.trivial_augment)
 jitter = networks.jit(image_ops.jitter)
 crop = networks.jit(image_ops.resized_crop, static_argnames="size")
 turn = networks.jit(image_ops.turn_hue)
-for kind in (RandomResizedCrop, ColorJitter, TrivialAugment):
+for kind in (RandomResizedCrop, ColorJitter, TrivialAugment, RandAugment):
     make_pytree(kind)
 chain = networks.jit(augment, static_argnames="size")
 
@@ -42,15 +42,17 @@ def changed(array, op, sign=1.0):
     return np.asarray(made, np.float64).reshape(count, *array.shape) * 255
 
 
-def pillow(array, op, level, sign):
-    """Does the same with Pillow, as torchvision's TrivialAugmentWide calls it."""
+def pillow(array, op, level, sign, *, wide=True):
+    """Does the same with Pillow, as torchvision's TrivialAugmentWide or its RandAugment calls it."""
     image, share = Image.fromarray(array), sign * level / (BINS - 1)
+    shear, degrees, blended = (0.99, 135, 0.99) if wide else (0.3, 30, 0.9)
+    across, down = (32, 32) if wide else (150 / 331 * side for side in image.size)
     nearest = {"method": Image.Transform.AFFINE, "resample": Image.Resampling.NEAREST}
     moved = {
-        Op.SHEAR_X: (1, 0.99 * share, 0, 0, 1, 0),
-        Op.SHEAR_Y: (1, 0, 0, 0.99 * share, 1, 0),
-        Op.TRANSLATE_X: (1, 0, -int(32 * share), 0, 1, 0),
-        Op.TRANSLATE_Y: (1, 0, 0, 0, 1, -int(32 * share)),
+        Op.SHEAR_X: (1, shear * share, 0, 0, 1, 0),
+        Op.SHEAR_Y: (1, 0, 0, shear * share, 1, 0),
+        Op.TRANSLATE_X: (1, 0, -int(across * share), 0, 1, 0),
+        Op.TRANSLATE_Y: (1, 0, 0, 0, 1, -int(down * share)),
     }
     enhancers = {
         Op.BRIGHTNESS: ImageEnhance.Brightness,
@@ -61,11 +63,11 @@ def pillow(array, op, level, sign):
     if op in moved:
         image = image.transform(image.size, data=moved[op], **nearest)
     elif op in enhancers:
-        image = enhancers[op](image).enhance(1 + 0.99 * share)
+        image = enhancers[op](image).enhance(1 + blended * share)
     elif op == Op.ROTATE:
-        image = image.rotate(135 * share, Image.Resampling.NEAREST)
+        image = image.rotate(degrees * share, Image.Resampling.NEAREST)
     elif op == Op.POSTERIZE:
-        image = ImageOps.posterize(image, 8 - round(level / 5))
+        image = ImageOps.posterize(image, 8 - round(level / (5 if wide else 7.5)))
     elif op == Op.SOLARIZE:
         image = ImageOps.solarize(image, 255 - 255 * level / (BINS - 1))
     elif op == Op.AUTOCONTRAST:
@@ -89,6 +91,26 @@ def test_each_operation_of_trivial_augment_is_that_of_pillow(op, sign, array):
             # Pillow leaves off the fractions of a level, and of the mean that contrast is about.
             blended = op in (Op.BRIGHTNESS, Op.COLOR, Op.CONTRAST, Op.SHARPNESS)
             np.testing.assert_allclose(made, wanted, atol=1.6 if blended else 0.01, err_msg=str(level))
+
+
+@pytest.mark.slow(seconds=3)
+@pytest.mark.parametrize("magnitude", [9, 30])
+def test_rand_augment_does_what_pillow_does_of_each_thing_that_it_draws(magnitude):
+    rows, number = 60, 2
+    kinds = (RandAugment(number, magnitude),)
+    made, _ = chain(kinds, as_images(FLOWER, rows), jnp.ones((rows, 1)), jax.random.key(0))
+    ops = set()
+    for row, image in enumerate(np.asarray(made) * 255):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), row), 0)
+        drawn = np.asarray(jax.random.uniform(key, (2 * number,))).reshape(number, 2)
+        wanted = FLOWER
+        for op, sign in drawn:
+            ops.add(int(op * 14))
+            wanted = pillow(wanted, Op(int(op * 14)), magnitude, 1 if sign < 0.5 else -1, wide=False)
+            wanted = np.round(wanted).astype(np.uint8)
+        # Warps may take the neighbour's pixel, and Pillow rounds to whole levels after each thing.
+        assert (np.abs(image - wanted) > 4).mean() < 0.05, (row, drawn)
+    assert len(ops) == 14
 
 
 @pytest.mark.few(4)

@@ -31,6 +31,15 @@ SHAPES = {
     "conv(5, 3, dilation=(1, 3), padding='same')": (
         (9, 9, 1), (9, 9, 5), "ceil(9/1) = 9; kernel (3-1)*1+1 = 3, (3-1)*3+1 = 7",
     ),
+    "conv(5, 3, padding=1)": ((28, 28, 1), (28, 28, 5), "28+2*1-3+1 = 28"),
+    "conv(5, 7, strides=2, padding=3)": ((224, 224, 3), (112, 112, 5), "floor((224+2*3-7)/2)+1 = 112"),
+    "conv(5, 2, padding=((0, 1), (0, 1)))": ((9, 8, 1), (9, 8, 5), "9+0+1-2+1 = 9, 8+0+1-2+1 = 8"),
+    "conv(5, (3, 1), padding=(1, 0))": ((9, 8, 1), (9, 8, 5), "9+2*1-3+1 = 9, 8-1+1 = 8"),
+    "max_pool(3, 2, padding=1)": ((112, 112, 4), (56, 56, 4), "floor((112+2*1-3)/2)+1 = 56"),
+    "depthwise(3, padding='same')": ((9, 8, 5), (9, 8, 5), "ceil(9/1) = 9, ceil(8/1) = 8"),
+    "depthwise(3, 2, strides=2, dilation=2)": ((9, 9, 5), (3, 3, 10), "floor((9-5)/2)+1 = 3; kernel (3-1)*2+1 = 5"),
+    "upsample(2)": ((5, 4, 7), (10, 8, 7), "5*2 = 10, 4*2 = 8"),
+    "upsample((1, 3), 'bilinear')": ((5, 4, 7), (5, 12, 7), "5*1 = 5, 4*3 = 12"),
     "max_pool(2)": ((11, 10, 4), (5, 5, 4), "floor(11/2) = 5, 10/2 = 5"),
     "max_pool(3, 2)": ((11, 11, 4), (5, 5, 4), "floor((11-3)/2)+1 = 5"),
     "avg_pool((1, 2), padding='same')": ((5, 5, 4), (5, 3, 4), "ceil(5/1) = 5, ceil(5/2) = 3"),
@@ -41,7 +50,13 @@ SHAPES = {
     "dense(9)": ((7,), (9,), ""),
     "residual(conv(7, 3, padding='same'))": ((5, 4, 7), (5, 4, 7), "body + input"),
     "residual(conv(3, 3), shortcut=conv(3, 3))": ((5, 4, 7), (3, 2, 3), "body + shortcut"),
+    "concat(conv(3, 1), identity, conv(2, 3, padding=1))": ((5, 4, 7), (5, 4, 12), "3+7+2 = 12 channels"),
+    "multiply(identity, global_avg_pool)": ((5, 4, 7), (5, 4, 7), "5x4x7 * 7"),
+    "multiply(conv(1, 1), max_pool((5, 4)) | conv(1, 1))": ((5, 4, 7), (5, 4, 1), "5x4x1 * 1x1x1"),
     **dict.fromkeys(("relu", "gelu", "silu", "tanh", "sigmoid", "batch_norm"), ((5, 4, 6), (5, 4, 6), "")),
+    **dict.fromkeys(("relu6", "leaky_relu(0.1)", "elu", "hard_sigmoid", "hard_swish"), ((5, 4, 6), (5, 4, 6), "")),
+    **dict.fromkeys(("layer_norm", "local_response_norm", "scale", "identity"), ((5, 4, 6), (5, 4, 6), "")),
+    "drop_path(0.5)": ((5, 4, 6), (5, 4, 6), ""),
     "group_norm(3)": ((5, 4, 6), (5, 4, 6), ""),
     "dropout(0.5)": ((5, 4, 6), (5, 4, 6), ""),
     "softmax": ((10,), (10,), ""),
@@ -56,6 +71,10 @@ COSTS = {
     "dense(128, use_bias=False)": ((1600,), {"kernel": (1600, 128)}, 204_800),
     "batch_norm": ((5, 5, 3), {"scale": (3,), "bias": (3,), "mean": (3,), "var": (3,)}, 0),
     "group_norm(1)": ((7,), {"scale": (7,), "bias": (7,)}, 0),
+    "depthwise(3, 2, padding=1)": ((5, 5, 4), {"kernel": (3, 3, 1, 8), "bias": (8,)}, 25 * 8 * 9),
+    "depthwise(3, use_bias=False)": ((5, 5, 4), {"kernel": (3, 3, 1, 4)}, 9 * 4 * 9),
+    "layer_norm": ((5, 5, 3), {"scale": (3,), "bias": (3,)}, 0),
+    "scale(0.1)": ((5, 5, 3), {"scale": (3,)}, 0),
     "max_pool(2)": ((5, 5, 3), {}, 0),
     "relu": ((5, 5, 3), {}, 0),
 }
@@ -127,6 +146,38 @@ MISFITS = {
         "max_pool(3)",
         "max_pool(3) at position 5 of residual1 does not fit the 2x2 map",
     ),
+    "conv(4, 11, padding=((0, 1), (1, 1)))": (
+        "conv(4, 11, padding=((0, 1), (1, 1)))",
+        "does not fit the 8x8 map, with its padding 9x10: its window is 11x11. Use a smaller window",
+    ),
+    "max_pool(2, padding=2)": (
+        "max_pool(2, padding=2)",
+        "max_pool(2, padding=2) at position 1 has windows of nothing but padding, which must be less than the window's "
+        "2x2 pixels (after the image, 8x8x3)",
+    ),
+    "flatten | depthwise(3)": ("depthwise(3)", "depthwise(3) at position 2 needs a map (height x width x channels)"),
+    "flatten | upsample(2)": ("upsample(2)", "upsample(2) at position 2 needs a map (height x width x channels)"),
+    "concat(relu)": ("concat(relu)", "concat at position 1 joins at least two chains, got 1. Write concat(a, b)"),
+    "concat": ("concat", "concat at position 1 joins at least two chains, got 0. Write concat(a, b)"),
+    "concat(identity, conv(4, 3))": (
+        "concat(identity, conv(4, 3))",
+        "concat at position 1 its chains make 8x8x3 and 6x6x4, which cannot be joined along the channels. Give them "
+        "the same height and width, by strides and padding (after the image, 8x8x3)",
+    ),
+    "concat(identity, relu | conv(4, 9))": (
+        "conv(4, 9)",
+        "conv(4, 9) at position 2 of concat1/branch2 does not fit the 8x8 map",
+    ),
+    "multiply(relu)": ("multiply(relu)", "multiply at position 1 joins at least two chains, got 1. Write multiply(a"),
+    "multiply(identity, global_avg_pool | dense(4))": (
+        "multiply(identity, global_avg_pool | dense(4))",
+        "multiply at position 1 its chains make 8x8x3 and 4, which cannot be multiplied. Give each the shape 8x8x3, or "
+        "one number for each of its 3 channels (after the image, 8x8x3)",
+    ),
+    "local_response_norm(4)": (
+        "local_response_norm(4)",
+        "local_response_norm(size=4) at position 1 size=4 must be odd: as many channels before as behind",
+    ),
     "flatten | dense(9)": ("dense(9)", "ends in 9, expected 10 logits. End with dense(classes)"),
     "relu | pool": ("pool", "ends in 4x4x3, expected 10 logits. End with dense(classes)"),
     "pool | pool | pool | pool": ("pool", "max_pool(2) at position 4 does not fit the 1x1 map"),
@@ -171,7 +222,9 @@ def test_defaults_are_keras():
 
 
 def test_only_functions_that_never_decrease_commute_with_a_maximum():
-    assert {name for name, kind in LAYERS.items() if kind.monotone} == {"relu", "tanh", "sigmoid"}
+    assert {name for name, kind in LAYERS.items() if kind.monotone} == {
+        *("relu", "relu6", "leaky_relu", "elu", "tanh", "sigmoid", "hard_sigmoid"),
+    }
 
 
 @pytest.mark.parametrize("text", MISFITS)
@@ -187,6 +240,27 @@ def test_refuses_with_a_caret(text):
 def test_an_empty_network_is_refused():
     with pytest.raises(ExpressionError, match=re.escape("is empty. Write at least flatten | dense(classes)")):
         summary.fit(summary.parse("", {}), "", (8, 8, 3), 10)
+
+
+def test_padding_is_a_number_a_pair_or_two_and_none_of_it_is_valid():
+    written_as = {
+        "0": "valid",
+        "1": ((1, 1), (1, 1)),
+        "(1, 2)": ((1, 1), (2, 2)),
+        "((0, 1), (2, 3))": ((0, 1), (2, 3)),
+        "((0, 0), (0, 0))": "valid",
+    }
+    assert {text: one(f"conv(4, 3, padding={text})").padding for text in written_as} == written_as
+    for text in ("-1", "1.5", "True", "(1, 2, 3)", "((1, 2), 3, 4)", "'full'"):
+        with pytest.raises(ExpressionError, match=r"conv: padding must be 'valid', 'same', a number of pixels"):
+            one(f"conv(4, 3, padding={text})")
+
+
+def test_chains_that_are_joined_have_no_names():
+    with pytest.raises(ExpressionError, match=r"concat takes chains without names, got a. Write concat\(a, b\)"):
+        one("concat(relu, a=tanh)")
+    with pytest.raises(ExpressionError, match=r"expected calls joined by '\|', got 3"):
+        one("concat(relu, 3)")
 
 
 @pytest.mark.parametrize("layer", [Conv(4, (3, 3)), MaxPool((2, 2)), GlobalAvgPool()], ids=written)
@@ -248,6 +322,21 @@ def test_a_residual_sees_what_the_wider_of_its_sides_sees():
     assert field(f"residual(conv(2, (3, 1), {same}), shortcut=conv(2, (1, 3), {same}))") == Field((3, 3))
 
 
+def test_joined_chains_see_what_the_widest_of_them_sees_and_have_paths_by_their_number():
+    text = "conv(2, 3) | concat(identity, conv(2, 5, padding=2) | relu) | multiply(identity, global_avg_pool)"
+    rows = {row.path: row for row in summary.trace(summary.parse(text, {}).items, (32, 32, 2))}
+    assert list(rows) == [
+        *("conv1", "concat1/branch1/identity1", "concat1/branch2/conv1", "concat1/branch2/relu1", "concat1"),
+        *("multiply1/branch1/identity1", "multiply1/branch2/global_avg_pool1", "multiply1"),
+    ]
+    assert (rows["concat1"].field, rows["multiply1"].field.sees) == (Field((7, 7)), "all")
+
+
+def test_behind_an_upsampling_the_receptive_field_is_not_known():
+    rows = summary.trace(summary.parse("conv(2, 3) | upsample(2) | conv(2, 3)", {}).items, (8, 8, 1))
+    assert [row.field.sees for row in rows] == ["3x3", "?", "?"]
+
+
 @st.composite
 def windows(draw):
     numbers = st.integers(1, 4)
@@ -272,13 +361,14 @@ def test_outputs_and_receptive_fields_are_those_of_windows_followed_one_by_one(s
 
 
 PAIRS = st.tuples(st.integers(1, 9), st.integers(1, 9))
+PADS = st.sampled_from(["valid", "same", *(((1, 1), (1, 1)), ((1, 2), (1, 2)), ((1, 1), (2, 2)), ((0, 1), (2, 0)))])
 WRITABLE = st.one_of(
     st.builds(
         Conv,
         st.integers(1, 99),
         PAIRS,
         PAIRS,
-        st.sampled_from(["valid", "same"]),
+        PADS,
         PAIRS,
         st.integers(1, 4),
         st.booleans(),

@@ -78,8 +78,9 @@ def test_one_wrong_line_exits_2():
     assert start("summary", "--config.train.epohcs=3") == (
         2,
         "",
-        "config.train.epohcs: unknown field. Did you mean 'epochs'? Known: batch_size, epochs, loss, class_weights, "
-        "label_smoothing, clip, average, freeze, accumulate_steps, remat, compute_dtype, monitor, stop, dispatch, "
+        "config.train.epohcs: unknown field. Did you mean 'epochs'? Known: batch_size, epochs, steps, loss, "
+        "class_weights, label_smoothing, clip, gradient, groups, average, renew_statistics, freeze, accumulate_steps, "
+        "remat, compute_dtype, monitor, stop, dispatch, "
         "log_every_steps.\n",
     )
 

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnn.layers.base import Layer, LayerError
-from cnn.layers.combine import Residual
-from cnn.layers.convolution import Conv
+from cnn.layers.base import Layer, LayerError, Shard
+from cnn.layers.combine import Branches
+from cnn.layers.convolution import Conv, Depthwise
 from cnn.layers.dense import Dense
 from cnn.layers.normalisation import BatchNorm, GroupNorm
 from cnn.layers.pooling import AvgPool, MaxPool
 from cnn.model import summary
 from cnn.model.network import apply, apply_train, capture, init
+from cnn.ops.layout import as_products
 from cnn.registry import LAYERS
 from tests import networks, oracles
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.compiled
 
 SIDE = st.integers(1, 4)
 PAIR = st.tuples(SIDE, SIDE)
-PADDING = st.sampled_from(["valid", "same"])
+PADDING = st.sampled_from(["valid", "same", ((1, 1), (1, 1)), ((0, 1), (2, 0))])
 
 
 @st.composite
@@ -47,10 +48,20 @@ def chains(draw, shape, length=5, nesting=2):
 @st.composite
 def _layer(draw, shape, nesting):
     everywhere = ["relu", "gelu", "silu", "tanh", "sigmoid", "batch_norm", "group_norm", "dropout", "flatten", "dense"]
-    on_maps = ["conv", "max_pool", "avg_pool", "global_avg_pool", "global_max_pool"]
+    everywhere += [
+        "leaky_relu",
+        "elu",
+        "relu6",
+        "hard_swish",
+        "layer_norm",
+        "local_response_norm",
+        "scale",
+        "drop_path",
+    ]
+    on_maps = ["conv", "max_pool", "avg_pool", "global_avg_pool", "global_max_pool", "depthwise", "upsample"]
     # The kinds on maps twice, so that the shapes change often.
     names = [*on_maps, *on_maps, *everywhere] if len(shape) == 3 else everywhere
-    name = draw(st.sampled_from([*names, "residual"] if nesting else names))
+    name = draw(st.sampled_from([*names, "residual", "concat", "multiply"] if nesting else names))
     kind = LAYERS[name]
     divisors = [n for n in range(1, shape[-1] + 1) if shape[-1] % n == 0]
     if name == "conv":
@@ -59,13 +70,21 @@ def _layer(draw, shape, nesting):
         return kind(features, draw(PAIR), draw(PAIR), draw(PADDING), draw(PAIR), groups, draw(st.booleans()))
     if name in ("max_pool", "avg_pool"):
         return kind(draw(PAIR), draw(PAIR), draw(PADDING))
+    if name == "depthwise":
+        return kind(draw(PAIR), draw(SIDE), draw(PAIR), draw(PADDING), draw(PAIR), draw(st.booleans()))
+    if name == "upsample":
+        return kind(draw(PAIR), draw(st.sampled_from(["nearest", "bilinear"])))
+    if name in ("local_response_norm", "drop_path"):
+        return kind(draw(st.sampled_from([1, 3, 5]))) if name == "local_response_norm" else kind(0.5)
     if name == "group_norm":
         return kind(draw(st.sampled_from(divisors)))
     if name in ("dense", "dropout"):
         return kind(draw(st.integers(1, 5))) if name == "dense" else kind(0.5)
-    if name == "residual":
+    if name in ("residual", "concat", "multiply"):
         body = draw(chains(shape, 3, nesting - 1))
         assume(body)
+        if name != "residual":
+            return kind((body, (LAYERS["identity"](),), body))
         return kind(body, () if summary.network_output(body, shape) == shape else body)
     return kind()
 
@@ -142,7 +161,10 @@ def test_declared_shapes_and_parameters_of_very_many_networks_are_those_that_jax
 EVERYTHING = (
     "conv(4, 3, padding='same', dilation=2) | batch_norm | relu | max_pool(3, strides=2) | "
     "residual(conv(6, (3, 1), groups=2) | group_norm(3) | gelu | residual(silu | sigmoid), shortcut=conv(6, (3, 1))) | "
-    "avg_pool(2, padding='same') | tanh | dropout(0.5) | "
+    "avg_pool(2, padding='same') | tanh | dropout(0.5) | concat(identity, depthwise(3, 2, padding=1) | layer_norm) | "
+    "multiply(elu(0.5), global_avg_pool | dense(18) | hard_sigmoid) | upsample((2, 1), 'bilinear') | "
+    "residual(local_response_norm(3, alpha=0.5) | hard_swish | leaky_relu(0.2) | scale(0.5) | drop_path(0.5)) | "
+    "relu6 | conv(3, (3, 2), strides=2, padding=((0, 1), (1, 0))) | "
     "residual(flatten | dense(5), shortcut=global_avg_pool | dense(5)) | "
     "residual(relu, shortcut=dense(5)) | dense(3) | softmax"
 )
@@ -158,6 +180,8 @@ def test_one_network_of_all_kinds_is_traced_as_declared():
 def numpy_layer(layer, arrays, x):
     """Returns what one layer makes of a batch, in float64."""
     arrays = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
+    if isinstance(layer, Depthwise):
+        layer = layer.conv(x.shape[-1])
     if isinstance(layer, Conv):
         options = {
             "strides": layer.strides,
@@ -185,6 +209,17 @@ def numpy_layer(layer, arrays, x):
         "tanh": lambda: np.tanh(x),
         "sigmoid": lambda: 1 / (1 + np.exp(-x)),
         "dropout": lambda: x,
+        "drop_path": lambda: x,
+        "identity": lambda: x,
+        "relu6": lambda: np.minimum(np.maximum(x, 0), 6),
+        "leaky_relu": lambda: np.where(x > 0, x, layer.slope * x),
+        "elu": lambda: np.where(x > 0, x, layer.alpha * (np.exp(x) - 1)),
+        "hard_sigmoid": lambda: np.minimum(np.maximum(x + 3, 0), 6) / 6,
+        "hard_swish": lambda: x * np.minimum(np.maximum(x + 3, 0), 6) / 6,
+        "layer_norm": lambda: numpy_layer_norm(layer, arrays, x),
+        "local_response_norm": lambda: numpy_local_response_norm(layer, x),
+        "scale": lambda: x * arrays["scale"],
+        "upsample": lambda: numpy_upsample(layer, x),
         "softmax": lambda: np.exp(x) / np.exp(x).sum(-1, keepdims=True),
     }[layer.kind]()
 
@@ -205,17 +240,53 @@ def numpy_group_norm(layer, arrays, x):
     return normal * arrays["scale"] + arrays["bias"]
 
 
+JOINS = {
+    "residual": sum,
+    "concat": lambda parts: np.concatenate(parts, axis=-1),
+    "multiply": lambda parts: parts[0] * (parts[1] if parts[1].ndim == parts[0].ndim else parts[1][:, None, None]),
+}
+
+
+def numpy_upsample(layer, x):
+    """Blends the two nearest rows, then the two nearest columns, pixel by pixel."""
+    for axis, factor in ((1, layer.factor[0]), (2, layer.factor[1])):
+        size, taken = x.shape[axis], []
+        for pixel in range(size * factor):
+            middle = min(max((pixel + 0.5) / factor - 0.5, 0), size - 1)
+            low = int(middle)
+            share = middle - low if layer.method == "bilinear" else 0
+            low = low if layer.method == "bilinear" else pixel // factor
+            taken.append(x.take(low, axis) * (1 - share) + x.take(min(low + 1, size - 1), axis) * share)
+        x = np.stack(taken, axis)
+    return x
+
+
+def numpy_layer_norm(layer, arrays, x):
+    mean, var = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) / np.sqrt(var + layer.epsilon) * arrays["scale"] + arrays["bias"]
+
+
+def numpy_local_response_norm(layer, x):
+    out, half = np.empty_like(x), layer.size // 2
+    for channel in range(x.shape[-1]):
+        near = x[..., max(0, channel - half) : channel + half + 1]
+        out[..., channel] = x[..., channel] / (layer.k + layer.alpha * (near**2).sum(-1)) ** layer.beta
+    return out
+
+
 def numpy_chain(network, variables, x, prefix=""):
     """Returns what every layer produced, by its path."""
     outputs = {}
     for name, layer in summary.named(network):
-        if isinstance(layer, Residual):
+        if isinstance(layer, Branches):
             inner = {key: tree.get(name, {}) for key, tree in variables.items()}
-            body = numpy_chain(layer.body, inner, x, f"{prefix}{name}/")
-            beside = {key: tree.get("shortcut", {}) for key, tree in inner.items()}
-            shortcut = numpy_chain(layer.shortcut, beside, x, f"{prefix}{name}/shortcut/")
-            x = [*body.values()][-1] + ([*shortcut.values()][-1] if shortcut else x)
-            outputs |= {**body, **shortcut}
+            ends = []
+            for branch in layer.chains:
+                scope = {key: tree.get(branch.scope, {}) for key, tree in inner.items()} if branch.scope else inner
+                made = numpy_chain(branch.layers, scope, x, branch.prefix(prefix + name))
+                ends.append([*made.values()][-1] if made else x)
+                outputs |= made
+            x = JOINS[layer.kind](ends)
         else:
             x = numpy_layer(layer, {**variables["params"].get(name, {}), **variables["batch_stats"].get(name, {})}, x)
         outputs[prefix + name] = x
@@ -380,6 +451,49 @@ def test_bfloat16_computes_nearly_the_same_and_returns_float32():
         jax.eval_shape(lambda: apply_train(network, variables, images, jax.random.key(0), dtype=jnp.bfloat16))[0].dtype
         == jnp.float32
     )
+
+
+def test_drop_path_drops_whole_examples_at_its_rate_keeps_the_mean_and_draws_by_the_row():
+    images = jnp.ones((400, 3, 3, 2))
+    found = dropped("drop_path(0.25)", images)
+    assert set(np.unique(found)) == {0, np.float32(1 / 0.75)}
+    kept = found.reshape(400, -1).any(axis=1)
+    assert (found.reshape(400, -1).all(axis=1) == kept).all() and abs(kept.mean() - 0.75) < 0.07
+    assert (dropped("flatten | drop_path(0.25)", images).any(axis=1) == kept).all()
+    assert (apply(networks.chain("drop_path(0.9)"), {}, images) == images).all()
+    microbatches = apply_train(
+        networks.chain("drop_path(0.25)"), {"params": {}}, images, jax.random.key(0), shard=Shard(microbatch=40)
+    )
+    assert (np.asarray(microbatches[0]) == found).all()
+
+
+@pytest.mark.slow(seconds=2)
+def test_a_network_of_all_kinds_computes_the_same_in_both_layouts_and_in_microbatches():
+    network, shape = networks.chain(EVERYTHING.replace("batch_norm | ", "")), (13, 11, 2)
+    variables, images = networks.variables(network, shape), networks.pictures(shape, count=8)
+
+    def trained(platform, microbatch):
+        return apply_train(
+            network, variables, images, jax.random.key(0), platform=platform, shard=Shard(microbatch=microbatch)
+        )[0]
+
+    plain, batch_last, parts = networks.jit(lambda: (trained("gpu", None), trained("cpu", None), trained("cpu", 4)))()
+    networks.agree(batch_last, plain, 1e-4)
+    networks.agree(parts, plain, 1e-4)
+
+
+@pytest.mark.slow(seconds=3)
+def test_a_network_of_all_kinds_computes_the_same_for_many_trials_at_once():
+    network, shape = networks.chain(EVERYTHING), (13, 11, 2)
+    trials, images = [networks.variables(network, shape, seed) for seed in (0, 1)], networks.pictures(shape)
+
+    def trained(variables):
+        return apply_train(network, variables, images, jax.random.key(0))[0]
+
+    alone = [networks.jit(trained)(variables) for variables in trials]
+    with as_products():
+        together = networks.jit(jax.vmap(trained))(jax.tree.map(lambda *arrays: jnp.stack(arrays), *trials))
+    networks.agree(list(together), alone, 1e-4)
 
 
 @pytest.mark.slow

@@ -124,6 +124,31 @@ def conv_pool(case, layout):
     return compute
 
 
+DEPTHWISE = {
+    "plain": {"size": (7, 6), "kernel": (3, 3, 1, 4), "groups": 4},
+    "many of each": {"size": (6, 7), "kernel": (3, 2, 1, 6), "groups": 2, "padding": ((1, 0), (2, 1))},
+    "strides and dilation": {
+        "size": (9, 8), "kernel": (3, 3, 1, 3), "groups": 3, "strides": (2, 1), "dilation": (1, 2), "padding": "same",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DEPTHWISE.values(), ids=DEPTHWISE)
+@each_layout
+def test_a_depthwise_convolution_and_its_gradients_are_those_of_loops(case, layout):
+    images, kernel, options = conv_case(case)
+
+    def compute(images, kernel):
+        window = window_of(case)
+        return leave(conv.depthwise(enter(images, layout), kernel, window, layout=layout), layout)
+
+    value, back = jax.vjp(compute, images, kernel)
+    grads = normal(*value.shape, seed=2)
+    assert_close(value, oracles.conv2d(images, kernel, **options))
+    for ours, expected in zip(back(grads), oracles.conv2d_grads(images, kernel, grads, **options), strict=False):
+        assert_close(ours, expected)
+
+
 def window_of(case):
     return conv.Window(**{name: case[name] for name in conv.Window._fields if name in case})
 

@@ -24,6 +24,8 @@ SCHEDULES = {
     "linear": schedules.Linear(cooldown_steps=3, final=0.5),
     "step": schedules.Step(every_epochs=2, factor=0.5),
 }
+ELSEWHERE = ("polynomial", "exponential", "piecewise", "one_cycle", "restarts", "plateau")
+"""The schedules of `test_schedules.py`."""
 CLIPS = {"none": clips.NoClip(), "global_norm": clips.GlobalNorm(1.0), "value": clips.Value(0.5)}
 
 
@@ -324,7 +326,7 @@ def test_a_schedule_longer_than_the_run_is_refused():
 
 
 def test_every_name_of_a_table_is_tested():
-    assert set(SCHEDULES) == set(registry.SCHEDULES)
+    assert {*SCHEDULES, *ELSEWHERE} == set(registry.SCHEDULES)
     assert set(CLIPS) == set(PLAIN_CLIPS) == set(registry.CLIPS)
     assert all(type(one) is registry.SCHEDULES[name] for name, one in SCHEDULES.items())
     assert all(type(one) is registry.CLIPS[name] for name, one in CLIPS.items())

@@ -1,5 +1,6 @@
 """What a page of limited size holds of a journey."""
 
+import base64
 import dataclasses
 import re
 
@@ -12,6 +13,14 @@ from cnn.report.journey import journey_file, packing, section
 from cnn.report.journey.packing import HARD_STOP, Packer, PackingPlan, plan, said, shuffled
 from cnn.report.run_files import RunFiles
 from test_stages import journey_of
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 5, 1001])
+def test_digits_of_base_85_are_pythons_but_for_what_means_something_in_html(length):
+    content = np.random.default_rng(length).bytes(length)
+    expected = base64.b85encode(content).translate(bytes.maketrans(b"<>&", b".,:"))
+    assert html._base85(content) == expected
+    assert html.unpacked(html.packed(content)) == content
 
 
 def costing(prices):

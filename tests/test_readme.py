@@ -159,20 +159,20 @@ def test_the_config_in_the_readme_is_valid():
 
 
 def test_the_layer_in_the_readme_can_be_parsed_traced_and_computed(monkeypatch):
-    (source,) = (block for block in PYTHON if "LeakyRelu" in block)
+    (source,) = (block for block in PYTHON if "class HardTanh" in block)
     monkeypatch.setattr(registry, "LAYERS", registry.Table(LAYERS))
-    scope = {"__name__": activation.__name__, **vars(activation), "Fraction": fields.Fraction}
+    scope = {"__name__": activation.__name__, **vars(activation), "Positive": fields.Positive}
     exec(source, scope)
-    (layer,) = expression.build("leaky_relu(0.5)", registry.LAYERS).items
+    (layer,) = expression.build("hard_tanh(0.5)", registry.LAYERS).items
     assert summary.trace([layer], (4, 4, 1))[0].output == (4, 4, 1)
-    numbers = np.array([-2.0, 3.0])
-    assert layer.apply(numbers, {}, "NHWC").tolist() == layer.reference(numbers, {}).right.tolist() == [-1.0, 3.0]
+    numbers = np.array([-2.0, 3.0], np.float32)
+    assert layer.apply(numbers, {}, "NHWC").tolist() == layer.reference(numbers, {}).right.tolist() == [-0.5, 0.5]
     graph = OnnxGraph()
-    assert layer.onnx(graph, "x", {}, (2,), "leaky_relu1") == graph.nodes[0].name == "leaky_relu1"
+    assert layer.onnx(graph, "x", {}, (2,), "hard_tanh1") == graph.nodes[-1].name == "hard_tanh1"
 
 
 def test_every_kind_command_section_and_config_is_in_the_readme():
-    for table in (LAYERS, AUGMENTATIONS):
+    for table in (LAYERS, registry.INITIALISERS, AUGMENTATIONS):
         for name, kind in table.items():
             assert f"`{expression.signature(name, kind)}`" in README, name
     for name in (*OPTIMIZERS, *SCHEDULES):

@@ -22,7 +22,7 @@ from cnn.data import loader, order
 from cnn.data.types import DataError
 from cnn.runs import checkpoint_format, checkpoints, checksum, run_dir
 from cnn.system.preemption import Preempted
-from cnn.train import experiment, multi_step, preflight
+from cnn.train import experiment, loop, multi_step, preflight
 from cnn.train.state import create_train_state, make_step_config
 from cnn.train.step import train_step
 from tests import tiny
@@ -391,6 +391,51 @@ def test_the_best_is_saved_at_once_or_the_run_ends(reference, tmp_path, fault):
     assert [event["step"] for event in events(workdir, "save failed")] == [24, 24]
     assert runs.outcome(workdir) == runs.outcome(reference)
     assert runs.saved(workdir, "evaluation-test.json")["step"] == runs.saved(workdir, "result.json")["best"]["step"]
+
+
+SELDOM = ("checkpoint.every=share(1e-6)",)
+"""Nothing is saved before a run ends, or is asked to."""
+
+
+def test_the_best_waits_for_the_next_save_where_saving_may_cost_little(reference, tmp_path, fault):
+    workdir = tmp_path / "run"
+    fault("step:term:30")
+    assert runs.train(workdir, *SELDOM) == launch.PREEMPTED
+    assert runs.steps(workdir) == [24, 30]
+    best = checkpoints.read(workdir / "checkpoints", create_train_state(runs.tiny()), best=True)
+    assert best.step == best.meta["progress"]["best_step"] == 24
+    assert best.meta["score"] == runs.records(reference, "epoch")[1]["valid"]["accuracy"]
+    assert runs.train(workdir, *SELDOM) == 0
+    assert runs.outcome(workdir) == runs.outcome(reference)
+    assert runs.saved(workdir, "result.json")["best"] == runs.saved(reference, "result.json")["best"]
+
+
+def test_a_best_that_cannot_be_saved_waits_until_it_can(reference, tmp_path, fault):
+    workdir = tmp_path / "run"
+    # The first and the second save of the best, which waited until the third epoch was better still.
+    fault("before_save:error:1,before_save:error:2")
+    assert runs.train(workdir, *SELDOM, "eval.weights=best") == 0
+    assert [event["step"] for event in events(workdir, "save failed")] == [36, 36]
+    assert runs.outcome(workdir) == runs.outcome(reference)
+
+
+def test_a_run_that_saved_nothing_yet_starts_again_with_the_same_bytes(reference, tmp_path, monkeypatch):
+    workdir = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_epoch", killed_at_the_third_epoch(loop._epoch))
+        with pytest.raises(ZeroDivisionError):
+            experiment.run(runs.tiny(*SELDOM), workdir)
+    assert runs.steps(workdir) == []
+    assert runs.train(workdir, *SELDOM) == 0
+    assert runs.outcome(workdir) == runs.outcome(reference)
+
+
+def killed_at_the_third_epoch(epoch):
+    def train(run, state, progress, step):
+        assert step < 24 or 1 / 0
+        return epoch(run, state, progress, step)
+
+    return train
 
 
 def test_the_third_failed_save_in_a_row_exits_74_and_loses_nothing(reference, tmp_path, fault, capsys):

@@ -149,7 +149,9 @@ def splits():
 @pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("most", [1, 3, None])
 def test_every_step_is_fed_the_same_batch_from_wherever_it_begins(workers, most):
-    feeds = [loader.Loader(split, seed=7, batch_size=8, epochs=3, workers=workers) for split in splits()]
+    feeds = [
+        loader.Loader(split, seed=7, batch_size=8, epochs=3, workers=workers, by_example=True) for split in splits()
+    ]
     for step, count in ((0, 4), (4, 2), (6, 2), (2, 2), (9, 3)):
         batches = []
         for one in feeds:
@@ -157,6 +159,8 @@ def test_every_step_is_fed_the_same_batch_from_wherever_it_begins(workers, most)
             assert all(len(rows) <= (most or count) for _, rows in chunks)
             images = np.concatenate([np.asarray(split.images)[rows].reshape(-1, 64) for split, rows in chunks])
             labels = np.concatenate([np.asarray(split.labels)[rows].ravel() for split, rows in chunks])
+            numbers = np.concatenate([np.asarray(split.rows)[rows].ravel() for split, rows in chunks])
+            assert np.array_equal(numbers, one.order.rows(step, count).ravel())
             batches.append((images, labels))
             assert len(images) == 8 * count
         assert all(np.array_equal(*pair) for pair in zip(*batches, strict=True))

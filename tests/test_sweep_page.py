@@ -333,7 +333,7 @@ def test_the_scripts_keep_sort_and_write_as_python_does(tmp_path):
 
 @pytest.mark.slow
 def test_a_page_prepared_for_compiles_no_template(tmp_path, monkeypatch):
-    page_writer.prepare_for_sweep()
+    page_writer.prepare()
 
     def compiled(*_, **__):
         raise AssertionError("compiled")

@@ -133,7 +133,7 @@ def gradients(text, count):
     def both(params):
         grads, others = jax.grad(loss_fn, has_aux=True)(params)
         given = {**variables, "params": params}
-        ours = gradient_fn(compiled)(state.hyper, given, *images, jax.random.key(0))
+        ours = gradient_fn(compiled)(state.hyper, given, *images[:3], jax.random.key(0))
         return tuple(ours), (grads, *others, None)
 
     return both(variables["params"])

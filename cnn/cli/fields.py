@@ -6,6 +6,7 @@ imported for a library's names, and by extensions that import it; for nothing el
 """
 
 import ast
+import dataclasses
 import functools
 import inspect
 import itertools
@@ -20,6 +21,7 @@ from cnn.cli import tables
 from cnn.config import config, extensions, files
 from cnn.config.config import DEFAULT_NAMES, KNOWN, RENAMED, ConfigError, Override
 from cnn.config.problems import Problems, Typed, parse_field
+from cnn.expression import written
 from cnn.layers import module
 from cnn.optim import from_optax
 from cnn.registry import LAYERS, TABLES, Table
@@ -29,7 +31,11 @@ from cnn.system.text import plain
 SUFFIX = ".help"
 WIDTH, COLUMN, NARROW = 80, 28, 60
 """Columns of a line, and of what is left of an explanation; in less than `NARROW` that is below it, not beside it."""
-MODEL = "The network: `layers` is an expression, such as conv(32, 3) | relu; other fields are names that it uses."
+MODEL = (
+    "The network: `layers` is an expression, such as conv(32, 3) | relu; other fields are names that it uses, of "
+    "numbers or texts; with block = 'w, s=1: conv(w, 3, strides=s) | relu' write block(64) or block(64, s=2). "
+    "`init` is how the kernels begin of layers that do not say so, such as he: see fields initialisers."
+)
 SECTIONS: dict[str, type] = {**config.SECTIONS, "sweep": Options}
 KINDS = {spelling: table for what, table in TABLES.items() for spelling in (what, registry.plural(what))}
 OVERVIEW = (
@@ -147,7 +153,7 @@ def _meanings(word: str, chosen: Mapping[str, str]) -> list[list[Entry]]:
     found += [_thing(table, word, table[word], whole=True) for table in TABLES.values() if word in table]
     for section in (*KNOWN[len(config.SCALARS) :], "sweep"):
         name = word.removeprefix(f"{section}.")
-        # `layers` alone is a kind.
+        # `layers` alone is a kind, and tells it.
         if name in _names_in(section) and (name != word or section != "model"):
             found.append(_path(section, name, chosen))
     if found:
@@ -200,7 +206,7 @@ def _file(kind: type) -> str:
 def _names_in(section: str) -> list[str]:
     """Returns the names of a section's fields."""
     if section == "model":
-        return ["layers"]
+        return ["layers", "init"]
     if section in SECTIONS:
         return list(fields.options(SECTIONS[section]))
     return ["name", *dict.fromkeys(name for kind in config.NAMED[section].values() for name in fields.options(kind))]
@@ -257,6 +263,8 @@ def _places(table: Table) -> str:
     """Returns the paths of the fields that name a table's things."""
     if table.what in config.NAMED:
         return f"config.{table.what}.name"
+    if table is registry.INITIALISERS:
+        return "config.model.init, or as init=... of a layer"
     if table in (LAYERS, registry.SOURCES):
         return "config.model.layers" if table is LAYERS else "config.data.name"
     return ", ".join(
@@ -364,12 +372,14 @@ def _field(name: str, annotation: Any, default: Any, said: str, *, whole: bool =
 
 
 def _shown(default: Any) -> str:
+    if dataclasses.is_dataclass(default):
+        return written(default)
     return f'"{default}"' if isinstance(default, str) else str(default)
 
 
 def _allowed(annotation: Any) -> str:
-    if fields.is_nested(annotation):
-        return "a chain, a | b, of the same kind"
+    if (mark := fields.nested(annotation)) is not None:
+        return "chains, a | b, of the same kind" if mark.many else "a chain, a | b, of the same kind"
     language = fields.language(annotation)
     if language is None:
         return fields.describe(annotation)

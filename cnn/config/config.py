@@ -33,6 +33,8 @@ SCALARS: dict[str, tuple[Any, Any]] = {
 KNOWN = (*SCALARS, "model", *SECTIONS, *NAMED)
 ALWAYS = ("accuracy", "loss")
 """The metrics that are always measured."""
+LENGTHS = ("train.epochs", "train.steps")
+"""How long a run is: one of them is set, and the other is `None`."""
 RENAMED = {"data.fit": "data.resize"}
 """Fields that had another name, and the one they have: configs of earlier runs, files and flags may say either."""
 
@@ -66,6 +68,8 @@ class Config:
     report: Report
     json: str
     """Every field with its value, expressions as text: what `config.json` holds."""
+    pieces: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """What of `model.layers` stands for several layers, as it is written there, and the paths of these layers."""
     code: tuple[Extension, ...] = ()
     """The extensions as they were read and executed; none where a run's config was only read."""
 
@@ -73,6 +77,11 @@ class Config:
     def frozen(self) -> tuple[str, ...]:
         """The paths of the parameters that training leaves as they are."""
         return patterns.matching(self.train.freeze, array_paths(self.rows, "params"))
+
+    @property
+    def by_example(self) -> bool:
+        """Whether an augmentation asks which example of the training split it is given."""
+        return any(getattr(kind, "by_example", False) for kind in self.data.augment)
 
     @property
     def monitor(self) -> str:

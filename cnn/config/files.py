@@ -48,7 +48,8 @@ def configure(base: ConfigLike = "digits", /, **changes: Any) -> ConfigDict:
     copied = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
     for name in plain:
         copied.setdefault(name, plain[name] if name in fields_of.SCALARS else {})
-    for path in changes:
+    lengths = fields_of.LENGTHS if not changes.keys().isdisjoint(fields_of.LENGTHS) else ()
+    for path in (*changes, *lengths):
         section, _, field = path.partition(".")
         if field and section != "model":  # other layers may leave names without use
             copied[section][field] = plain[section][field]

@@ -1,6 +1,7 @@
 """A whole config: flags over sections, each section and the network checked, all problems together."""
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -23,13 +24,16 @@ from cnn.config.config import (
 )
 from cnn.config.problems import Problems, Section, Typed, parse_field
 from cnn.data import sources
-from cnn.expression import ExpressionError, Recorded
+from cnn.expression import Built, ExpressionError, Recorded, build_one, parameters
 from cnn.layers.base import Layer, RecordedLayer
+from cnn.layers.initialisers import Initialiser, Whiten, initialised
 from cnn.model import summary
 from cnn.model.summary import Row
-from cnn.registry import LAYERS, ExtensionError
+from cnn.registry import INITIALISERS, LAYERS, ExtensionError
 
-RESERVED = frozenset({"layers", "classes", *LAYERS})
+RESERVED = frozenset({"layers", "init", "classes", *LAYERS})
+EXPRESSIONS = ("layers", "init")
+"""Fields of `model` that are no names for its layers."""
 
 
 class Given(NamedTuple):
@@ -46,6 +50,7 @@ class Network(NamedTuple):
     layers: tuple[Layer, ...]
     rows: tuple[Row, ...]
     plain: dict[str, object]
+    pieces: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def resolve_network(
@@ -68,12 +73,14 @@ def resolve_network(
     if not isinstance(text, str):
         problems.note("model.layers", f"must be a layer expression, got {text!r}.")
         return None
-    names = {name: value for name, value in plain.items() if name != "layers"}
+    names = {name: value for name, value in plain.items() if name not in EXPRESSIONS}
     if not _check_names(names, problems):
         return None
     try:
         kinds = LAYERS if recorded is None else Recorded(registry.of_package(LAYERS), RecordedLayer)
         built = summary.parse(text, {**names, "classes": data.classes if data else 1}, kinds)
+        if (init := _init(plain.get("init", ""), problems)) is not None:
+            built = built._replace(items=initialised(built.items, init))
         rows = summary.fit(built, text, data.image_shape, data.classes, recorded or {}) if data else ()
     except ExpressionError as error:
         problems.note("model.layers", str(error))
@@ -85,13 +92,37 @@ def resolve_network(
         else:
             known = fields.did_you_mean(name, ["layers", *(other for other in names if other in built.used)])
             problems.note(f"model.{name}", f"is not used by model.layers. Remove it or name it there. {known}")
-    return Network(built.items, rows, plain)
+    return Network(built.items, rows, plain, _pieces(built, text, names))
+
+
+def _init(text: object, problems: Problems) -> Initialiser | None:
+    """Returns how kernels begin that do not say so; `None` where nothing says so, or it is wrong."""
+    if text == "":
+        return None
+    try:
+        init: Initialiser = build_one(str(text), INITIALISERS)
+    except ExpressionError as error:
+        problems.note("model.init", str(error))
+        return None
+    if isinstance(init, Whiten):
+        problems.note("model.init", f"is for all layers, got {text}. Write conv(24, 2, init=whiten) for the first one.")
+        return None
+    return init
+
+
+def _pieces(built: Built, text: str, names: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Returns the names and calls of the layer expression that stand for texts, and the layers that each makes."""
+    together = itertools.groupby(
+        zip(built.spans, (name for name, _ in summary.named(built.items)), strict=True), key=lambda pair: pair[0]
+    )
+    found = [(text[slice(*span)], tuple(name for _, name in layers)) for span, layers in together]
+    return tuple((written, layers) for written, layers in found if written.partition("(")[0].strip() in names)
 
 
 def _plain(name: str, value: Any) -> Any:
     if not isinstance(value, Typed):
         return value
-    return value.text if name == "layers" else fields.literal(value.text)
+    return value.text if name in EXPRESSIONS else fields.literal(value.text)
 
 
 def _check_names(names: Mapping[str, Any], problems: Problems) -> bool:
@@ -101,6 +132,11 @@ def _check_names(names: Mapping[str, Any], problems: Problems) -> bool:
             problems.note(f"model.{name}", "is taken by the layer expression. Choose another name.")
         elif not isinstance(value, (int, float, str)) or (isinstance(value, float) and not math.isfinite(value)):
             problems.note(f"model.{name}", f"must be a finite number, True, False or a text, got {value!r}.")
+        elif isinstance(value, str):
+            for taken in RESERVED.intersection(parameters(value)):
+                problems.note(
+                    f"model.{name}", f"has a parameter whose name is taken, got {taken!r}. Choose another name."
+                )
     return len(problems) == before
 
 
@@ -139,17 +175,20 @@ def resolve(
         sections["model"], built["data"], problems, None if code is None else code.get("layers", {})
     )
     if not problems and model is not None:
-        validate.check(built["data"], built["train"], built["eval"], problems, recorded=code is not None)
+        validate.check(
+            built["data"], built["train"], built["eval"], built["schedule"], problems, recorded=code is not None
+        )
         validate.check_patterns(built, model.rows, problems)
         if not recorded:
             validate.check_statistics(built["train"], model.rows, problems)
+            validate.check_renewal(built["train"], model.rows, problems)
     if problems or model is None:
         raise ConfigError(problems)
     plain["model"] = model.plain
     if code is None:
         built["data"] = _pinned(built["data"])
     text = json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    return Config(**built, layers=model.layers, rows=model.rows, json=text, code=executed)
+    return Config(**built, layers=model.layers, rows=model.rows, pieces=model.pieces, json=text, code=executed)
 
 
 class DataAlone(NamedTuple):
@@ -230,10 +269,26 @@ def _given(raw: Mapping[str, Any], overrides: Sequence[Override], problems: Prob
             problems.note(path, message)
         else:
             sections[section_name][field_name] = Typed(text)
+    _choose_length(sections["train"], raw.get("train", {}), [RENAMED.get(path, path) for path, _ in overrides])
     for name in raw:
         if name not in KNOWN:
             problems.note(name, f"unknown section. {fields.did_you_mean(name, KNOWN)}")
     return Given(scalars, sections)
+
+
+def _choose_length(train: dict[str, object], before: Any, flags: Sequence[str]) -> None:
+    """Leaves unset the length that only a file gave where a flag sets the other, and the default where either does.
+
+    Args:
+      train: the section, which is changed.
+      before: the section of the file.
+      flags: the paths that flags set.
+    """
+    for name, other in (("epochs", "steps"), ("steps", "epochs")):
+        typed, beside = f"train.{name}" in flags, f"train.{other}" in flags
+        of_file = isinstance(before, Mapping) and before.get(name) is not None and other not in before
+        if (typed and not beside and train[name] != Typed("None")) or (of_file and not typed and not beside):
+            train[other] = None
 
 
 def _refusal(section: str, name: str, text: str, sections: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,8 +1,9 @@
 """The sections of a config whose options do not depend on a name, and the rules that they name.
 
 Each rule is a class. A `@stop`, early stopping, says in `reason` why training ends after an epoch, and in `needs_valid`
-whether that takes a validation split. A `@cadence` says in `due` whether a checkpoint is due, and in `steps` after how
-many steps one is, where that is fixed. An `@order` says in `seed_of` which seed shuffles the epochs.
+whether that takes a validation split. A `@cadence` says in `due` whether a checkpoint is due, in `steps` after how many
+steps one is, where that is fixed, and in `best_waits` whether that of a better evaluation is written with the next. An
+`@order` says in `seed_of` which seed shuffles the epochs.
 """
 
 import dataclasses
@@ -10,10 +11,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from cnn.data.augment import AUGMENTATIONS
 from cnn.data.types import DataSpec
-from cnn.fields import Bounds, Count, Fraction, Language, Natural, Positive, Rate
+from cnn.data.views import VIEWS
+from cnn.fields import Bounds, Count, Fraction, Language, Natural, OrNone, Positive, Rate
 from cnn.losses import LOSSES, WEIGHTINGS
 from cnn.metrics import METRICS
-from cnn.optim import AVERAGES, CLIPS
+from cnn.optim import AVERAGES, CLIPS, GRADIENTS, GROUPS
 from cnn.registry import CADENCES, ORDERS, STOPS, cadence, order, stop
 
 Seed = Annotated[int, Bounds(0, 2**32 - 1)]
@@ -87,16 +89,18 @@ class Epochs:
     number: Count
 
     steps: ClassVar[int | None] = None
+    best_waits: ClassVar[bool] = False
 
-    def due(self, step: int, steps_per_epoch: int, seconds: float) -> bool:
+    def due(self, step: int, steps_per_epoch: int, seconds: float, cost: float) -> bool:
         """Tells whether a checkpoint is due.
 
         Args:
           step: the updates made.
           steps_per_epoch: the updates of one epoch.
           seconds: since the last save.
+          cost: how many seconds that took.
         """
-        del seconds
+        del seconds, cost
         return step % (self.number * steps_per_epoch) == 0
 
 
@@ -106,14 +110,16 @@ class Steps:
 
     number: Count
 
+    best_waits: ClassVar[bool] = False
+
     @property
     def steps(self) -> int:
         """After how many steps a save is due, also within an epoch; `None` in the other cadences."""
         return self.number
 
-    def due(self, step: int, steps_per_epoch: int, seconds: float) -> bool:
+    def due(self, step: int, steps_per_epoch: int, seconds: float, cost: float) -> bool:
         """Tells whether a checkpoint is due; see `Epochs.due`."""
-        del steps_per_epoch, seconds
+        del steps_per_epoch, seconds, cost
         return step % self.number == 0
 
 
@@ -124,11 +130,27 @@ class Minutes:
     number: Positive
 
     steps: ClassVar[int | None] = None
+    best_waits: ClassVar[bool] = False
 
-    def due(self, step: int, steps_per_epoch: int, seconds: float) -> bool:
+    def due(self, step: int, steps_per_epoch: int, seconds: float, cost: float) -> bool:
+        """Tells whether a checkpoint is due; see `Epochs.due`."""
+        del step, steps_per_epoch, cost
+        return seconds >= 60 * self.number
+
+
+@cadence
+class Share:
+    """At the first record after so much time that saving took at most this share of it, better evaluations included."""
+
+    most: Annotated[float, Bounds(0, 1, open_low=True)]
+
+    steps: ClassVar[int | None] = None
+    best_waits: ClassVar[bool] = True
+
+    def due(self, step: int, steps_per_epoch: int, seconds: float, cost: float) -> bool:
         """Tells whether a checkpoint is due; see `Epochs.due`."""
         del step, steps_per_epoch
-        return seconds >= 60 * self.number
+        return cost <= self.most * seconds
 
 
 @order(name="own")
@@ -175,7 +197,10 @@ class Train:
 
     batch_size: Count = 32
     """Pictures of one step; what is left at the end of an epoch and makes no full batch is left out of it."""
-    epochs: Count = 5
+    epochs: OrNone[Count] = 5
+    """How often training goes through the training pictures; `None` where `steps` is set."""
+    steps: OrNone[Count] = None  # type: ignore[assignment]
+    """How many updates training makes, instead of `epochs`; the last epoch may be a part of one."""
     loss: Annotated[Any, Language(LOSSES)] = "softmax_cross_entropy"
     """What training minimises, of each example."""
     class_weights: Annotated[Any, Language(WEIGHTINGS)] = "none"
@@ -185,7 +210,15 @@ class Train:
     """With s, the loss is given (1 - s) label + s / classes: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
     section 7."""
     clip: Annotated[Any, Language(CLIPS)] = "none"
+    gradient: Annotated[Any, Language(GRADIENTS)] = "plain"
+    """At which parameters the gradient is taken."""
+    groups: Annotated[Any, Language(GROUPS, chain=True)] = ""
+    """What multiplies the learning rate and the weight decay of which parameters; factors of several multiply."""
     average: Annotated[Any, Language(AVERAGES)] = "none"
+    """What is kept beside the parameters, and evaluated where `eval.weights` is "ema", whichever average it is."""
+    renew_statistics: bool = False
+    """Whether training ends with a pass over the training pictures, which gives batch normalisation the statistics of
+    the weights that `eval.weights` names: averaged ones were never trained with."""
     freeze: str = ""
     """Which parameters stay as they start, as patterns over their paths, see `cnn.patterns`; empty: none. A batch
     normalisation all of whose parameters are frozen normalises as in evaluation and keeps its statistics."""
@@ -196,6 +229,9 @@ class Train:
     """What the gradients need of each layer is kept (none), computed a second time from the layer's input (layers), or
     from the input of every block of about the square root of the number of layers (blocks): less memory, more time."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of what lies between the layers and what they multiply. On a CPU bfloat16 is the type of what convolutions and
+    dense layers multiply alone: sums, what lies between, statistics and gradients are float32. Parameters and the
+    optimizer are float32 always."""
     monitor: Annotated[Any, Language(METRICS)] = "accuracy"
     """The metric of the validation split that patience, the best weights and sweeps follow."""
     stop: Annotated[Any, Language(STOPS)] = "never"
@@ -203,6 +239,10 @@ class Train:
     """One call a step, as many steps a call as a second or so allows (loop), or all up to the end of the epoch or the
     next save (scan); auto is loop on a CPU and scan elsewhere."""
     log_every_steps: Count = 100
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Returns how many updates training makes."""
+        return self.steps or (self.epochs or 0) * steps_per_epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +253,9 @@ class Eval:
     every_epochs: Count = 1
     metrics: Annotated[Any, Language(METRICS, chain=True)] = ""
     """What validations and evaluations measure besides accuracy, loss and `train.monitor`."""
+    views: Annotated[Any, Language(VIEWS, chain=True)] = ""
+    """What the network sees of each picture, over which its logits are averaged, at the end of training and in `eval`
+    and `predict`; validations while it trains see each as it is."""
     weights: Literal["last", "best", "ema"] = "last"
     test: bool = True
     """Whether the end of training reads the test split; False while choices are made on valid."""
@@ -230,4 +273,4 @@ class Report:
 class Checkpoint:
     """When the state is saved, besides the end, a better evaluation and a signal."""
 
-    every: Annotated[Any, Language(CADENCES)] = "epochs(1)"
+    every: Annotated[Any, Language(CADENCES)] = "share(0.05)"

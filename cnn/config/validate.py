@@ -15,7 +15,7 @@ from cnn.expression import ExpressionError, StandIn, written
 from cnn.layers.normalisation import BatchNorm
 from cnn.losses import Balanced
 from cnn.model.summary import Row
-from cnn.optim import averages
+from cnn.optim import averages, groups
 
 IDENTIFIER = re.compile(r"\w+\s*\(", re.ASCII)
 """How the name of a source with options begins."""
@@ -25,11 +25,12 @@ def check(
     data: sections.Data,
     train: sections.Train,
     evaluation: sections.Eval,
+    schedule: Any,
     problems: Problems,
     *,
     recorded: bool = False,
 ) -> None:
-    """Notes every contradiction between the fields of three sections, and a dataset's name that can be none.
+    """Notes every contradiction between the fields of some sections, and a dataset's name that can be none.
 
     In a config that is only read, a name may be that of a user's own source.
     """
@@ -41,6 +42,10 @@ def check(
     for kind in data.augment:
         if registry.origin_of(kind) == registry.PACKAGE and not isinstance(kind, StandIn):
             _check_augmentation(kind, data, problems)
+    if (train.epochs is None) == (train.steps is None):
+        both = "set beside config.train.epochs" if train.steps else "not set, nor is config.train.epochs"
+        remedy = "Set one of them to None." if train.steps else "Set one of them."
+        problems.note("train.steps", f"is {both}, got {train.steps}. {remedy}")
     if train.batch_size % train.accumulate_steps:
         problems.note(
             "train.accumulate_steps",
@@ -54,6 +59,19 @@ def check(
             problems.note("eval.metrics", f"holds what is measured anyway, got {name}. Leave it out.")
         elif names.count(name) > 1:
             problems.note("eval.metrics", f"holds a metric {names.count(name)} times, got {name}. Write it once.")
+    side, kinds = min(data.image_shape[:2]), [type(kind) for kind in evaluation.views]
+    for kind in evaluation.views:
+        if (times := kinds.count(type(kind))) > 1:
+            problems.note("eval.views", f"holds a view {times} times, got {kind.kind}. Write it once.")
+            break
+        if getattr(kind, "pixels", 0) >= side:
+            problems.note("eval.views", f"must move by less than the image's {side} pixels, got {kind.pixels}.")
+    if train.renew_statistics and evaluation.weights == "best":
+        problems.note(
+            "train.renew_statistics",
+            'renews at the end of training those of the last or the averaged weights, got eval.weights = "best". '
+            "Use last or ema.",
+        )
     if evaluation.weights == "ema" and isinstance(train.average, averages.NoAverage):
         problems.note("eval.weights", 'is "ema" but none is kept. Set train.average = "ema(0.999)".')
     if data.balance == "classes" and isinstance(train.class_weights, Balanced):
@@ -62,7 +80,7 @@ def check(
             'and train.class_weights = "balanced" both make up for rare classes, got "classes". Set one to "none".',
         )
     if data.train_on != "train" or not (_cuts_validation(data) or sources.may_validate(data.name)):
-        check_without_validation(data, train, evaluation, problems)
+        check_without_validation(data, train, evaluation, schedule, problems)
 
 
 def check_reading(data: sections.Data, problems: Problems, *, recorded: bool = False) -> None:
@@ -105,6 +123,19 @@ def check_patterns(built: Mapping[str, Any], rows: Sequence[Row], problems: Prob
         problems.note("train.freeze", message)
     elif trained and len(patterns.matching(freeze, trained)) == len(trained):
         problems.note("train.freeze", f"leaves nothing to train, got {freeze!r}. Leave a layer out of it.")
+    for group in built["train"].groups:
+        if isinstance(group, StandIn):
+            continue
+        if message := group.problem(trained):
+            problems.note("train.groups", f"{written(group)}: {message}")
+        optimizer = built["optimizer"]
+        decays = isinstance(optimizer, StandIn) or groups.options_of(optimizer, groups.DECAY)
+        if group.decay != 1 and not decays:
+            problems.note(
+                "train.groups",
+                f"{written(group)} multiplies a weight decay that {optimizer.kind} has not, got {group.decay:g}. "
+                "Leave it out, or use adamw.",
+            )
     source, wanted = built["init_from"], built["init_layers"]
     if not source and wanted == "*":
         return
@@ -137,6 +168,22 @@ def check_statistics(train: sections.Train, rows: Sequence[Row], problems: Probl
             f"(batch_size / accumulate_steps x height x width), got {got}. Use {remedy}, or group_norm.",
         )
         return
+
+
+def check_renewal(train: sections.Train, rows: Sequence[Row], problems: Problems) -> None:
+    """Notes statistics that are to be renewed and cannot be."""
+    if not train.renew_statistics:
+        return
+    frozen = set(patterns.matching(train.freeze, array_paths(rows, "params")))
+    measuring = [row for row in rows if array_paths([row], "batch_stats")]
+    foreign = [row for row in measuring if not isinstance(row.layer, BatchNorm)]
+    if foreign:
+        problems.note(
+            "train.renew_statistics",
+            f"cannot renew what {foreign[0].path} measures, which is no batch_norm of cnn's, got True. Leave it out.",
+        )
+    elif all(set(array_paths([row], "params")) <= frozen for row in measuring):
+        problems.note("train.renew_statistics", "has no batch normalisation that is trained, got True. Leave it out.")
 
 
 def _check_stored_size(data: sections.Data, problems: Problems) -> None:
@@ -182,7 +229,7 @@ def _cuts_validation(data: sections.Data) -> bool:
 
 
 def check_without_validation(
-    data: sections.Data, train: sections.Train, evaluation: sections.Eval, problems: Problems
+    data: sections.Data, train: sections.Train, evaluation: sections.Eval, schedule: Any, problems: Problems
 ) -> None:
     """Notes what needs a validation split, where training leaves none."""
     reason = "data.train_on holds the validation split" if data.train_on != "train" else "data.valid_fraction is 0"
@@ -193,3 +240,5 @@ def check_without_validation(
         problems.note("eval.test", f"is False and there is nothing else to evaluate: {reason}. {remedy}")
     if not isinstance(train.stop, StandIn) and train.stop.needs_valid:
         problems.note("train.stop", f"needs a validation split: {reason}. {remedy}")
+    if getattr(schedule, "needs_valid", False):
+        problems.note("schedule.name", f"{schedule.kind} needs a validation split: {reason}. {remedy}")

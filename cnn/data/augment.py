@@ -4,9 +4,11 @@ One class is one augmentation: its fields are its options, and `apply` computes 
 decorator `@augmentation`. Integers shape the compiled program; real numbers may be traced, so no code may branch on
 them. One that says `crops = True` takes images that are larger than what the network sees, and cuts them to that size.
 
-Every draw is a pure function of the step's key, the row in the batch and the position in the chain. None depends on the
-batch size, nor on how many devices share the batch. `Mixup` and `Cutmix` mix each row with the row before it (the first
-with the last), so there only the first row's partner depends on the size of the batch.
+Every draw is a pure function of the step's key, the row in the batch and the position in the chain; what is drawn once
+for each example of the training split (a class with `by_example = True`), of the run's key, its row there and the
+position. None depends on the batch size, nor on how many devices share the batch. `Mixup` and `Cutmix` mix each row
+with the row before it (the first with the last), so there only the first row's partner depends on the size of the
+batch.
 
 JAX is imported when the first draw is made: a config with augmentations is read and checked without it.
 """
@@ -14,7 +16,7 @@ JAX is imported when the first draw is made: a config with augmentations is read
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from etils import epy
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 ERASED_AREA = (0.02, 0.33)
 ERASED_ASPECT = (0.3, 3.3)
 CROP_TRIES = 10
+Fill = Literal["zeros", "reflect"]
+"""What is outside an image: zeros, or the image mirrored at its edge, whose pixels are not repeated."""
 
 
 class BatchRows(NamedTuple):
@@ -59,6 +63,20 @@ def all_rows(batch_size: int) -> BatchRows:
     return BatchRows(jnp.arange(batch_size), lambda array: jnp.roll(array, 1, axis=0))
 
 
+class Passes(NamedTuple):
+    """How often the training split was gone through before, and which of its examples a batch holds.
+
+    Attributes:
+      epoch: of this batch, from 0 on.
+      key: of the run: what is drawn by it alone is the same in every epoch.
+      rows: the row of each example in the split.
+    """
+
+    epoch: Int[Array, ""]
+    key: Key[Array, ""]
+    rows: Int[Array, " batch"]
+
+
 class Draws(NamedTuple):
     """What an augmentation reads beside the images and labels.
 
@@ -66,11 +84,15 @@ class Draws(NamedTuple):
       keys: a key for each row, of this augmentation alone.
       row_before: as in `BatchRows`.
       size: the height and width that the network sees, to which an augmentation that crops cuts the images.
+      example_keys: for one with `by_example = True`, a key for each example, the same in every epoch.
+      epoch: from 0 on.
     """
 
     keys: Keys
     row_before: Callable[[Array], Array]
     size: tuple[int, int]
+    example_keys: Keys
+    epoch: Int[Array, ""] | int
 
 
 def augment(
@@ -81,6 +103,7 @@ def augment(
     batch_rows: BatchRows | None = None,
     *,
     size: tuple[int, int] | None = None,
+    passes: Passes | None = None,
 ) -> tuple[Images, Labels]:
     """Applies a chain of augmentations in order.
 
@@ -94,6 +117,7 @@ def augment(
       key: consumed; do not use it again.
       batch_rows: which rows of the batch the examples are (default: all of it, in order).
       size: height and width wanted, at most those of the images; `None` for those.
+      passes: which examples they are; `None` where nobody knows, and each is taken for one of its own, in epoch 0.
 
     Raises:
       ValueError: if a crop or a shift could leave nothing of an image, or a user's crop leaves another size.
@@ -103,14 +127,20 @@ def augment(
     height, width = size or images.shape[1:3]
     if images.shape[1:3] != (height, width) and not any(getattr(kind, "crops", False) for kind in kinds):
         images = centre(images, (height, width))
-    row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch_rows.rows)
+    row_keys = example_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch_rows.rows)
+    if passes is not None:
+        example_keys = jax.vmap(jax.random.fold_in, (None, 0))(passes.key, passes.rows)
     for position, kind in enumerate(kinds):
         if not hasattr(type(kind), "apply"):
             names = ", ".join(known.__name__ for known in AUGMENTATIONS.values())
             raise TypeError(f"kinds[{position}]: no augmentation, got {kind!r}. Known: {names}.")
-        keys = jax.vmap(jax.random.fold_in, (0, None))(row_keys, position)
+        keys = of_examples = jax.vmap(jax.random.fold_in, (0, None))(row_keys, position)
+        if passes is not None and getattr(kind, "by_example", False):
+            of_examples = jax.vmap(jax.random.fold_in, (0, None))(example_keys, position)
         apply = blamed(kind, "data.augment", kind.apply)
-        images, labels = apply(images, labels, Draws(keys, batch_rows.row_before, (height, width)))
+        epoch = 0 if passes is None else passes.epoch
+        draws = Draws(keys, batch_rows.row_before, (height, width), of_examples, epoch)
+        images, labels = apply(images, labels, draws)
         if getattr(kind, "crops", False) and images.shape[1:3] != (height, width):
             raise ValueError(
                 f"config.data.augment: {type(kind).__name__} crops, and must return images of "
@@ -147,21 +177,23 @@ AUGMENTATIONS.function = FunctionForm(
 
 @augmentation
 class RandomCrop:
-    """Pads with zeros and crops to the size that the network sees, at a random place.
+    """Pads and crops to the size that the network sees, at a random place.
 
     Attributes:
-      pad: zeros added on each side, in pixels; 0 where `data.stored_size` leaves room to crop.
+      pad: pixels added on each side; 0 where `data.stored_size` leaves room to crop.
+      fill: what they are: "zeros", or "reflect", the image mirrored at its edge.
 
     Source:
       He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2.
     """
 
     pad: Natural
+    fill: Fill = "zeros"
 
     crops: ClassVar[bool] = True
 
     def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
-        return _translate(images, draws.keys, self.pad, draws.size, "random_crop.pad"), labels
+        return _translate(images, draws.keys, self.pad, draws.size, "random_crop.pad", self.fill), labels
 
 
 @augmentation
@@ -176,6 +208,25 @@ class Flip:
 
     def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
         flipped = _uniform(draws.keys, 1)[:, 0] < self.probability
+        return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images), labels
+
+
+@augmentation
+class AlternatingFlip:
+    """Mirrors half of the examples left and right in one epoch, and the other half in the next.
+
+    Which half an example is in follows from the seed and its row in the training split. So two epochs show every
+    example both ways, where `flip` repeats one way for half of them.
+
+    Source:
+      Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.6.
+    """
+
+    by_example: ClassVar[bool] = True
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        first = _uniform(draws.example_keys, 1)[:, 0] < 0.5
+        flipped = first ^ (draws.epoch % 2 == 1)
         return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images), labels
 
 
@@ -282,17 +333,19 @@ class Rotate:
 
 @augmentation
 class Shift:
-    """Moves by whole pixels, with zeros from outside; the distribution is that of `RandomCrop(pad=pixels)`.
+    """Moves by whole pixels; the distribution is that of `RandomCrop(pad=pixels)`.
 
     Attributes:
       pixels: the largest shift along either axis.
+      fill: what comes from outside: "zeros", or "reflect", the image mirrored at its edge.
     """
 
     pixels: Count
+    fill: Fill = "zeros"
 
     def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
         height, width = images.shape[1:3]
-        return _translate(images, draws.keys, self.pixels, (height, width), "shift.pixels"), labels
+        return _translate(images, draws.keys, self.pixels, (height, width), "shift.pixels", self.fill), labels
 
 
 @augmentation
@@ -346,6 +399,53 @@ class TrivialAugment:
         op, level = jnp.floor(op * len(image_ops.Op)).astype(int), jnp.floor(level * image_ops.BINS).astype(int)
         changed = image_ops.trivial_augment(images.astype(jnp.float32), op, level, jnp.where(sign < 0.5, 1.0, -1.0))
         return changed.astype(images.dtype), labels
+
+
+@augmentation
+class RandAugment:
+    """Does several random things to each image, one after another, all of the same magnitude.
+
+    Each is one of the 14 of `trivial_augment`, less strong: a shear of up to 0.3, a shift of up to 150/331 of the
+    side, a turn of up to 30 degrees, a blend by a factor from 0.1 to 1.9, 4 to 8 bits. The direction is random.
+
+    Attributes:
+      number: how many things.
+      magnitude: of each, from 0 to 30.
+
+    Source:
+      Cubuk et al. 2019, https://arxiv.org/abs/1909.13719; with the space of torchvision's.
+    """
+
+    number: Count = 2
+    magnitude: Annotated[int, Bounds(0, 30)] = 9
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        numbers = _uniform(draws.keys, 2 * self.number).reshape(-1, self.number, 2)
+
+        def change(images: Images, drawn: Float[Array, "batch 2"]) -> tuple[Images, None]:
+            op, sign = drawn.T
+            op, level = jnp.floor(op * len(image_ops.Op)).astype(int), jnp.full(len(op), self.magnitude)
+            sign = jnp.where(sign < 0.5, 1.0, -1.0)
+            return image_ops.trivial_augment(images, op, level, sign, image_ops.PLAIN), None
+
+        # A loop: so much more would compile for so much longer.
+        changed, _ = jax.lax.scan(change, images.astype(jnp.float32), jnp.swapaxes(numbers, 0, 1))
+        return changed.astype(images.dtype), labels
+
+
+@augmentation
+class GaussianNoise:
+    """Adds a normal number to each intensity of each pixel; what leaves [0, 1] is cut off.
+
+    Attributes:
+      std: its standard deviation, where intensities are in [0, 1].
+    """
+
+    std: NonNegative
+
+    def apply(self, images: Images, labels: Labels, draws: Draws) -> tuple[Images, Labels]:
+        noise = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:], jnp.float32))(draws.keys)
+        return jnp.clip(images + self.std * noise, 0, 1).astype(images.dtype), labels
 
 
 @augmentation
@@ -406,7 +506,7 @@ def _beta(draws: Float[Array, "2 batch"], alpha: Float[Array, ""] | float) -> Fl
     return jnp.clip(share, 0, 1)  # a fast reciprocal root leaves the range by a rounding
 
 
-def _translate(images: Images, keys: Keys, largest: int, size: tuple[int, int], field: str) -> Images:
+def _translate(images: Images, keys: Keys, largest: int, size: tuple[int, int], field: str, fill: Fill) -> Images:
     """Cuts a window of this size out of each padded image."""
     height, width = images.shape[1:3]
     if largest >= min(height, width):
@@ -417,7 +517,8 @@ def _translate(images: Images, keys: Keys, largest: int, size: tuple[int, int], 
     places = np.array([height - size[0], width - size[1]], np.float32) + 2 * largest + 1
     offsets = jnp.floor(_uniform(keys, 2) * places).astype(int)
     # On CPU two to five times faster than products with one-hot matrices, or than selecting among the shifts.
-    padded = jnp.pad(images, ((0, 0), (largest, largest), (largest, largest), (0, 0)))
+    mode = "constant" if fill == "zeros" else fill
+    padded = jnp.pad(images, ((0, 0), (largest, largest), (largest, largest), (0, 0)), mode=mode)
 
     def crop(image: Array, offset: Int[Array, " 2"]) -> Array:
         return jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), (*size, image.shape[-1]))

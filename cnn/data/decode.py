@@ -22,7 +22,7 @@ import numpy as np
 from etils import epy
 from jaxtyping import UInt8
 
-from cnn.data.jpeg import decode_plain, decoder
+from cnn.data.jpeg import decode_plain, decode_to, decoder
 from cnn.data.png import MODES, decode_together
 from cnn.data.resize import SCALING, check_fits, fit_images, fit_picture, pixels
 from cnn.data.types import DataError
@@ -143,11 +143,37 @@ def read_picture(
     """
     channels = image_shape[2]
     least = (image_shape[1], image_shape[0]) if scaled and resize in SCALING else None
-    if isinstance(picture, bytes):
-        upright = _upright(io.BytesIO(picture), channels, least=least, stored=stored)
-    else:
-        upright = _upright_of(picture, channels, least=least, stored=stored)
+    with contextlib.nullcontext(io.BytesIO(picture)) if isinstance(picture, bytes) else _opened(picture) as file:
+        if scaled and resize in ("bilinear", "cover"):
+            quickly = _read_quickly(file, image_shape, resize, stored)
+            if quickly is not None:
+                return quickly
+            file.seek(0)
+        upright = _upright(file, channels, least=least, stored=stored)
     return fit_picture(upright, image_shape=image_shape, resize=resize, what=what)
+
+
+def _read_quickly(
+    file: io.BytesIO | io.BufferedReader,
+    image_shape: tuple[int, int, int],
+    resize: str,
+    stored: tuple[int, int] | None,
+) -> UInt8[np.ndarray, "height width channels"] | None:
+    """Reads a JPEG file that lies upright without Pillow; `None` for all others, and for what is wrong with one."""
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+            fits = stored in (None, image.size[::-1]) and image.width * image.height <= MAX_PIXELS
+            if image.format not in ("JPEG", "MPO") or not upright or not fits:
+                return None
+            return decode_to(_encoded(file), image, image_shape, cover=resize == "cover")
+    except Exception:  # Pillow raises nearly anything on hostile bytes, and will once more
+        return None
+
+
+def _encoded(file: io.BytesIO | io.BufferedReader) -> bytes | memoryview:
+    file.seek(0)
+    return file.getbuffer() if isinstance(file, io.BytesIO) else file.read(MAX_BYTES)
 
 
 def read_whole(path: str | Path, channels: int, *, behind: int = 0) -> UInt8[np.ndarray, "h w c"]:
@@ -256,11 +282,9 @@ def _upright(
 def _decoded(file: io.BytesIO | io.BufferedReader, image: Image.Image, least: tuple[int, int] | None) -> Image.Image:
     """Returns an opened picture with its pixels, as it is stored, to be turned and made opaque yet."""
     if image.format in ("JPEG", "MPO"):
-        file.seek(0)
         if least is not None and _lies(image):
             least = least[::-1]
-        encoded = file.getbuffer() if isinstance(file, io.BytesIO) else file.read(MAX_BYTES)
-        picture = decode_plain(encoded, image, least)
+        picture = decode_plain(_encoded(file), image, least)
         if picture is not None:
             # Its own, not the bytes of it: Pillow passes over broken EXIF as it opens a file, and at no other time.
             picture.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)

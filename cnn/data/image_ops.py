@@ -1,10 +1,11 @@
-"""What augmentations compute of a batch of images, given what was drawn: crops, colours, and TrivialAugment.
+"""What augmentations compute of a batch of images, given what was drawn: crops, colours, TrivialAugment, RandAugment.
 
 Images are intensities in [0, 1]; each function has one number, or one row of numbers, for each of them.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +16,35 @@ Numbers = Float[Array, " batch"]
 
 LEVELS = 256
 BINS = 31
-"""TrivialAugment draws one of so many magnitudes, from that which does nothing to the largest."""
-MOST_SHEAR, MOST_PIXELS, MOST_DEGREES, MOST_BLEND = 0.99, 32, 135.0, 0.99
-"""The largest magnitudes of the wide space: a slope, pixels, degrees, and what a blend's factor is from 1."""
+"""There are so many magnitudes, from that which does nothing to the largest."""
+
+
+class Space(NamedTuple):
+    """The largest magnitudes of the operations.
+
+    Attributes:
+      shear: a slope.
+      pixels: of a shift, given the size of the side.
+      degrees: of a turn.
+      blend: what a blend's factor is from 1.
+      dropped: how many of the 8 bits a level of the magnitude drops.
+    """
+
+    shear: float
+    pixels: Callable[[int], float]
+    degrees: float
+    blend: float
+    dropped: Callable[[Any], Any]
+
+
+WIDE = Space(0.99, lambda side: 32, 135.0, 0.99, lambda level: (level + 2) // 5)
+"""TrivialAugment's; of the bits at most 6 are dropped, the level over five, rounded."""
+PLAIN = Space(0.3, lambda side: 150 / 331 * side, 30.0, 0.9, lambda level: (2 * level + 7) // 15)
+"""RandAugment's, as torchvision has it; of the bits at most 4 are dropped, the level over 7.5, rounded."""
 
 
 class Op(enum.IntEnum):
-    """The operations of TrivialAugment."""
+    """The operations of TrivialAugment, and of RandAugment."""
 
     IDENTITY = 0
     SHEAR_X = 1
@@ -135,8 +158,10 @@ def jitter(images: Images, factors: list[Numbers], turns: Numbers, order: Int[Ar
     return jnp.clip(images, 0, 1).astype(dtype)
 
 
-def trivial_augment(images: Images, op: Int[Array, " batch"], level: Int[Array, " batch"], sign: Numbers) -> Images:
-    """Applies one operation of TrivialAugment's wide space to each image.
+def trivial_augment(
+    images: Images, op: Int[Array, " batch"], level: Int[Array, " batch"], sign: Numbers, space: Space = WIDE
+) -> Images:
+    """Applies one operation to each image.
 
     Whatever was drawn, the cost is the same: one warp, one blend, one table of intensities, each of which leaves an
     image as it is that drew another operation.
@@ -146,12 +171,13 @@ def trivial_augment(images: Images, op: Int[Array, " batch"], level: Int[Array, 
       op: of each image, see `Op`.
       level: the magnitude, 0 to `BINS` - 1.
       sign: 1 or -1, the direction of what has one.
+      space: how much the levels are.
     """
     share = level / (BINS - 1)
-    images = _warp(images, _matrix(op, share * sign, images.shape[1:3]))
-    images = _enhance(images, op, 1 + MOST_BLEND * share * sign)
+    images = _warp(images, _matrix(op, share * sign, images.shape[1:3], space))
+    images = _enhance(images, op, 1 + space.blend * share * sign)
     levels = jnp.round(images * (LEVELS - 1)).astype(jnp.int32)
-    mapped = _mapped(levels, _tables(levels, op, level)) / (LEVELS - 1)
+    mapped = _mapped(levels, _tables(levels, op, level, space)) / (LEVELS - 1)
     return jnp.where((op >= Op.POSTERIZE)[:, None, None, None], mapped, images)
 
 
@@ -159,18 +185,18 @@ def _is(op: Array, wanted: Op) -> Bool[Array, " batch"]:
     return op == int(wanted)
 
 
-def _matrix(op: Array, signed: Numbers, size: Sequence[int]) -> tuple[Numbers, ...]:
+def _matrix(op: Array, signed: Numbers, size: Sequence[int], space: Space) -> tuple[Numbers, ...]:
     """Returns where pixels come from: x = a x' + b y' + c and y = d x' + e y' + f, counted from the corner."""
     one, zero = jnp.ones_like(signed), jnp.zeros_like(signed)
-    angle = jnp.where(_is(op, Op.ROTATE), jnp.deg2rad(signed * MOST_DEGREES), 0)
+    angle = jnp.where(_is(op, Op.ROTATE), jnp.deg2rad(signed * space.degrees), 0)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     x, y = size[1] / 2, size[0] / 2
-    pixels = jnp.trunc(signed * MOST_PIXELS)
+    down, right = (jnp.trunc(signed * space.pixels(side)) for side in size)
     a, e = jnp.where(angle == 0, one, cos), jnp.where(angle == 0, one, cos)
-    b = jnp.where(_is(op, Op.SHEAR_X), signed * MOST_SHEAR, -sin)
-    d = jnp.where(_is(op, Op.SHEAR_Y), signed * MOST_SHEAR, sin)
-    c = jnp.where(_is(op, Op.TRANSLATE_X), -pixels, jnp.where(angle == 0, zero, x - cos * x + sin * y))
-    f = jnp.where(_is(op, Op.TRANSLATE_Y), -pixels, jnp.where(angle == 0, zero, y - sin * x - cos * y))
+    b = jnp.where(_is(op, Op.SHEAR_X), signed * space.shear, -sin)
+    d = jnp.where(_is(op, Op.SHEAR_Y), signed * space.shear, sin)
+    c = jnp.where(_is(op, Op.TRANSLATE_X), -right, jnp.where(angle == 0, zero, x - cos * x + sin * y))
+    f = jnp.where(_is(op, Op.TRANSLATE_Y), -down, jnp.where(angle == 0, zero, y - sin * x - cos * y))
     return a, b, c, d, e, f
 
 
@@ -212,7 +238,7 @@ def _smooth(images: Images) -> Images:
 
 
 def _tables(
-    levels: Int[Array, "batch height width channels"], op: Array, level: Array
+    levels: Int[Array, "batch height width channels"], op: Array, level: Array, space: Space
 ) -> Int[Array, "batch channels {LEVELS}"]:
     """Returns the new level of each old one."""
     counts = _histograms(levels)
@@ -221,7 +247,7 @@ def _tables(
     highest = LEVELS - 1 - jnp.argmax(present[..., ::-1], axis=-1, keepdims=True)
 
     op, level = op[:, None, None], level[:, None, None]
-    dropped = (level + 2) // 5  # the magnitude over five, rounded: at most 6 of the 8 bits
+    dropped = space.dropped(level)
     posterized = values >> dropped << dropped
     solarized = jnp.where(values < 255 - 8.5 * level, values, 255 - values)
     stretched = jnp.clip((values - lowest) * 255 // jnp.maximum(highest - lowest, 1), 0, 255)

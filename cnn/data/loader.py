@@ -28,6 +28,8 @@ class Examples(NamedTuple):
     labels: Int[Array, " examples"]
     weights: Float[Array, " examples"] | None = None
     """1 or 0 for each; `None` for all 1."""
+    rows: Int[Array, " examples"] | None = None
+    """Of each in the training split; `None` where nothing depends on it."""
 
 
 Place = Callable[[Any], Any]
@@ -36,6 +38,12 @@ PREFETCH = 2
 """How many batches each thread may be ahead."""
 CHUNK_BYTES = 1 << 26
 """How much of a stream goes to the device at a time where one call computes many steps."""
+
+
+def whole(split: types.Split, *, by_example: bool = False, place: Place = jax.device_put) -> Examples:
+    """Returns a split that does not stream as the compiled step takes it; see `Loader`."""
+    images, labels = place((split.images, split.marked()))
+    return Examples(images, labels, rows=place(np.arange(len(split), dtype=np.int32)) if by_example else None)
 
 
 class Loader:
@@ -50,6 +58,7 @@ class Loader:
         epochs: int,
         workers: int,
         balanced: bool = False,
+        by_example: bool = False,
         place: Place = jax.device_put,
     ) -> None:
         """Puts the split on the device, unless it streams; reads nothing of one that does.
@@ -61,6 +70,7 @@ class Loader:
           epochs: how often the split is gone through.
           workers: threads that decode ahead, 0 to decode when a batch is asked for.
           balanced: whether classes are seen equally often; pictures that cannot be used count as any other.
+          by_example: whether examples are handed over with their rows in the split.
           place: puts arrays where they are computed with.
         """
         classes = split.labels if balanced else None
@@ -72,7 +82,8 @@ class Loader:
         self._split, self._batch_size, self._workers, self._place = split, batch_size, workers, place
         self._steps = self.steps_per_epoch * epochs
         self._batch_bytes = math.prod(split.images.shape[1:]) * batch_size
-        self._on_device = None if self.streams else Examples(*place((split.images, split.marked())))
+        self._by_example = by_example
+        self._on_device = None if self.streams else whole(split, by_example=by_example, place=place)
         self._prefetcher: Prefetcher | None = None
         self._computing: list[Any] = []
 
@@ -118,7 +129,10 @@ class Loader:
         batches = [self._next_batch(self._prefetcher) for _ in range(steps)]
         images, labels = batches[0] if steps == 1 else map(np.concatenate, zip(*batches, strict=True))
         rows = np.arange(steps * self._batch_size, dtype=np.int32).reshape(steps, self._batch_size)
-        return Examples(*self._place((images, labels))), rows
+        examples = Examples(*self._place((images, labels)))
+        if self._by_example:
+            examples = examples._replace(rows=self._place(self.order.rows(step, steps).ravel()))
+        return examples, rows
 
     def _read_batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         rows = self.order.rows(step)[0]

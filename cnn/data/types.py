@@ -53,8 +53,8 @@ class DataSpec:
     training the first augmentation that crops brings them to `image_shape`, otherwise the centre is cut out, as it is
     in everything else."""
     decode: Literal["full", "scaled"] = "full"
-    """JPEG files are decoded to all of their pixels, or to so many eighths of their size as `resize` needs: faster, and
-    slightly other pixels."""
+    """JPEG files are decoded to all of their pixels, or to so many eighths of their size as `resize` needs, and brought
+    to size by OpenCV where it is installed: faster, and slightly other pixels."""
     valid: Literal["auto", "own", "fraction"] = "auto"
     """Which pictures are valid: the data's own validation split, a part of train, or the former where there is one."""
     valid_fraction: Rate = 0.1

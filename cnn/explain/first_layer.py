@@ -81,7 +81,7 @@ def first(rows: tuple[Row, ...]) -> list[Row]:
     return [rows[0]]
 
 
-@functools.partial(jax.jit, static_argnames="length")
+@functools.partial(jax.jit, static_argnames="length", compiler_options={"xla_cpu_use_fusion_emitters": False})
 def _zeros(classifier: Classifier, images: jax.Array, *, length: int) -> Int[Array, " filters"]:
     outputs = network.capture(classifier.layers[:length], classifier.variables, classifier.preprocess(images))
     *_, last = outputs.values()

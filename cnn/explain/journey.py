@@ -1,5 +1,6 @@
 """Captures what every layer made of chosen images: on a CPU, in float32, one by one; checked in float64."""
 
+import functools
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from cnn.report.journey import journey_file, reference
 from cnn.report.journey.graph import Stage, build
 from cnn.report.journey.journey_file import Journey, Picture
 from cnn.runs import recorded_data, run_dir
+from cnn.system.compile_times import ONCE
 
 IMAGES = 8
 """How many are followed where nobody says."""
@@ -158,17 +160,21 @@ def _captured(
     classifier: Classifier, graph: Sequence[Stage], pixels: UInt8[np.ndarray, "n height width channels"]
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Returns what the network reads for each intensity, its arrays, and what every stage made of the images."""
-    # Op by op, not jitted: fused, a layer might read another rounding of a number than the one that is stored.
     with jax.default_device(jax.devices("cpu")[0]), jax.default_matmul_precision("highest"):
         local = jax.tree.map(_local, classifier)
         table = _table(local, pixels.shape[-1])
         images = np.stack([table[channel][pixels[..., channel]] for channel in range(len(table))], axis=-1)
-        captured = network.capture(local.layers, local.variables, jnp.asarray(images))
+        captured = _outputs(local, images)
     outputs = {"input": images, **{name: np.asarray(output) for name, output in captured.items()}}
     arrays = {
         f"{stage.name}/{name}": _array(local.variables, stage.name, name) for stage in graph for name in stage.arrays
     }
     return table, arrays, outputs
+
+
+@functools.partial(jax.jit, compiler_options=ONCE)
+def _outputs(classifier: Classifier, images: jax.Array) -> dict[str, jax.Array]:
+    return network.capture(classifier.layers, classifier.variables, images, apart=True)
 
 
 def _local(array: Any) -> jax.Array:
@@ -179,7 +185,12 @@ def _local(array: Any) -> jax.Array:
 
 def _table(classifier: Classifier, channels: int) -> Float32[np.ndarray, "channels 256"]:
     ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, None, :, None], (1, 1, 256, channels))
-    return np.asarray(classifier.preprocess(jnp.asarray(ramp)))[0, 0].T.copy()
+    return np.asarray(_preprocessed(classifier, ramp))[0, 0].T.copy()
+
+
+@functools.partial(jax.jit, compiler_options=ONCE)
+def _preprocessed(classifier: Classifier, images: jax.Array) -> jax.Array:
+    return classifier.preprocess(images)
 
 
 def _array(variables: Mapping[str, Any], path: str, name: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from cnn.config.config import ConfigError
 from cnn.export import agreement
 from cnn.export.artefact import Artefact, Trained, check_size, pictures, precision
 from cnn.layers.base import Layer, LayerError, OnnxGraph, Shape
-from cnn.layers.combine import Residual
+from cnn.layers.combine import Branches
 from cnn.model.summary import named
 
 OPSET, IR_VERSION = 17, 8
@@ -100,11 +100,12 @@ def add(
     for name, layer in named(layers):
         inner = {key: variables.get(key, {}).get(name, {}) for key in ("params", "batch_stats")}
         path = f"{prefix}{name}"
-        if isinstance(layer, Residual):
-            body, _ = add(graph, layer.body, inner, shape, x, f"{path}/")
-            beside = {key: inner[key].get("shortcut", {}) for key in inner}
-            shortcut, _ = add(graph, layer.shortcut, beside, shape, x, f"{path}/shortcut/")
-            x = layer.add_onnx(graph, body, shortcut, path)
+        if isinstance(layer, Branches):
+            ends = []
+            for branch in layer.chains:
+                scope = {key: inner[key].get(branch.scope, {}) for key in inner} if branch.scope else inner
+                ends.append(add(graph, branch.layers, scope, shape, x, branch.prefix(path)))
+            x = layer.join_onnx(graph, [made for made, _ in ends], [end for _, end in ends], path)
         else:
             try:
                 x = layer.onnx(graph, x, {**inner["params"], **inner["batch_stats"]}, shape, path)

@@ -3,6 +3,28 @@
 To add one, write its class with the decorator `@layer` in the module it belongs to; see `cnn.layers.base.Layer`.
 """
 
-from cnn.layers import activation, base, combine, convolution, dense, module, normalisation, pooling
+from cnn.layers import (
+    activation,
+    base,
+    combine,
+    convolution,
+    dense,
+    initialisers,
+    module,
+    normalisation,
+    pooling,
+    resampling,
+)
 
-__all__ = ["activation", "base", "combine", "convolution", "dense", "module", "normalisation", "pooling"]
+__all__ = [
+    "activation",
+    "base",
+    "combine",
+    "convolution",
+    "dense",
+    "initialisers",
+    "module",
+    "normalisation",
+    "pooling",
+    "resampling",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from etils import epy
@@ -10,8 +11,12 @@ from etils import epy
 from cnn.fields import Count, Pair
 from cnn.layers import window
 from cnn.layers.base import Arrays, Layer, LayerError, OnnxGraph, Parameter, Reach, Reference, Shape, require_map
+from cnn.layers.initialisers import DEFAULT, Initial
 from cnn.layers.window import Padding
 from cnn.registry import layer
+
+if TYPE_CHECKING:
+    from jaxtyping import PRNGKeyArray
 
 with epy.lazy_imports():
     import jax
@@ -34,6 +39,7 @@ class Conv(Layer):
     dilation: Pair = (1, 1)
     groups: Count = 1
     use_bias: bool = True
+    init: Initial = DEFAULT
 
     def output(self, shape: Shape) -> Shape:
         _, _, channels = require_map(shape)
@@ -41,6 +47,7 @@ class Conv(Layer):
             raise LayerError(
                 f"groups={self.groups} must divide its {channels} input channels and its {self.features} features"
             )
+        self.init.check(self.kernel_shape(channels), self.groups)
         return (*window.slide(shape, self.reach(shape), self.padding), self.features)
 
     def formula(self, shape: Shape) -> str:
@@ -51,8 +58,15 @@ class Conv(Layer):
         return f"{text}; kernel {window.once(f'({k}-1)*{d}+1 = {(k - 1) * d + 1}' for k, d in sides)}"
 
     def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
-        kernel = Parameter("kernel", (*self.kernel, shape[2] // self.groups, self.features), "glorot_uniform")
+        kernel = Parameter("kernel", self.kernel_shape(shape[2]), self.init.declared)
         return (kernel, Parameter("bias", (self.features,), "zeros")) if self.use_bias else (kernel,)
+
+    def kernel_shape(self, channels: int) -> Shape:
+        """Returns height, width, inputs of each group and features."""
+        return (*self.kernel, channels // self.groups, self.features)
+
+    def initialise(self, key: PRNGKeyArray, shape: Shape) -> dict[str, jax.Array]:
+        return {"kernel": self.init.make(key, self.kernel_shape(shape[2]), self.groups)}
 
     def macs(self, shape: Shape) -> int:
         height, width, features = self.output(shape)
@@ -99,3 +113,64 @@ class Conv(Layer):
             dilations=self.dilation,
             group=self.groups,
         )
+
+
+@layer
+class Depthwise(Layer):
+    """A convolution of each channel by itself, which makes `multiplier` channels of it, side by side.
+
+    What `conv(channels * multiplier, kernel, groups=channels)` computes, without counting the channels.
+
+    Source:
+      Howard et al. 2017, https://arxiv.org/abs/1704.04861, section 3.1.
+    """
+
+    kernel: Pair
+    multiplier: Count = 1
+    strides: Pair = (1, 1)
+    padding: Padding = "valid"
+    dilation: Pair = (1, 1)
+    use_bias: bool = True
+    init: Initial = DEFAULT
+
+    def conv(self, channels: int) -> Conv:
+        """Returns the convolution that it is of so many channels."""
+        return Conv(
+            channels * self.multiplier,
+            self.kernel,
+            self.strides,
+            self.padding,
+            self.dilation,
+            channels,
+            self.use_bias,
+            self.init,
+        )
+
+    def output(self, shape: Shape) -> Shape:
+        return self.conv(require_map(shape)[2]).output(shape)
+
+    def formula(self, shape: Shape) -> str:
+        return self.conv(shape[2]).formula(shape)
+
+    def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
+        return self.conv(shape[2]).parameters(shape)
+
+    def initialise(self, key: PRNGKeyArray, shape: Shape) -> dict[str, jax.Array]:
+        return self.conv(shape[2]).initialise(key, shape)
+
+    def macs(self, shape: Shape) -> int:
+        return self.conv(shape[2]).macs(shape)
+
+    def reach(self, shape: Shape) -> Reach:
+        return self.conv(1).reach(shape)
+
+    def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
+        slides = self.conv(layouts.example_shape(x, layout)[2]).slides()
+        maps = conv.depthwise(x, arrays["kernel"].astype(x.dtype), slides, layout=layout)
+        return layouts.add_bias(maps, arrays.get("bias"), layout)
+
+    def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
+        return self.conv(x.shape[2]).reference(x, arrays)
+
+    def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
+        return self.conv(shape[2]).onnx(graph, x, arrays, shape, path)

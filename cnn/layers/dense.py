@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from etils import epy
 
 from cnn.fields import Count
 from cnn.layers.base import Arrays, Layer, LayerError, OnnxGraph, Parameter, Reference, Shape, show
+from cnn.layers.initialisers import DEFAULT, Initial
 from cnn.registry import layer
+
+if TYPE_CHECKING:
+    from jaxtyping import PRNGKeyArray
 
 with epy.lazy_imports():
     import jax
@@ -51,15 +55,20 @@ class Dense(Layer):
 
     features: Count
     use_bias: bool = True
+    init: Initial = DEFAULT
 
     def output(self, shape: Shape) -> Shape:
         if len(shape) != 1:
             raise LayerError(f"needs a vector, got {show(shape)}. Place flatten or global_avg_pool before it")
+        self.init.check((shape[0], self.features))
         return (self.features,)
 
     def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
-        kernel = Parameter("kernel", (shape[0], self.features), "glorot_uniform")
+        kernel = Parameter("kernel", (shape[0], self.features), self.init.declared)
         return (kernel, Parameter("bias", (self.features,), "zeros")) if self.use_bias else (kernel,)
+
+    def initialise(self, key: PRNGKeyArray, shape: Shape) -> dict[str, jax.Array]:
+        return {"kernel": self.init.make(key, (shape[0], self.features))}
 
     def macs(self, shape: Shape) -> int:
         return shape[0] * self.features

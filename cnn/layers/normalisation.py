@@ -1,15 +1,18 @@
-"""Batch and group normalisation."""
+"""Batch, group, layer and local response normalisation, and scaling of channels."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from etils import epy
 
-from cnn.fields import Count, Positive, Rate
+from cnn.fields import Count, NonNegative, Positive, Rate
 from cnn.layers.base import Arrays, Layer, LayerError, OnnxGraph, Parameter, Reference, Shape, Training, gamma
 from cnn.registry import layer
+
+if TYPE_CHECKING:
+    from jaxtyping import PRNGKeyArray
 
 with epy.lazy_imports():
     import jax
@@ -17,6 +20,10 @@ with epy.lazy_imports():
 
     from cnn.ops import batch_norm
     from cnn.ops import layout as layouts
+
+
+FirstScale = Literal["ones", "zeros"]
+"""How the scale begins: with zeros, a residual whose body ends in it begins as its shortcut alone."""
 
 
 @layer
@@ -31,11 +38,12 @@ class BatchNorm(Layer):
 
     momentum: Rate = 0.99
     epsilon: Positive = 1e-3
+    init: FirstScale = "ones"
 
     def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
         channels = (shape[-1],)
         return (
-            Parameter("scale", channels, "ones"),
+            Parameter("scale", channels, self.init),
             Parameter("bias", channels, "zeros"),
             Parameter("mean", channels, "zeros", "batch_stats"),
             Parameter("var", channels, "ones", "batch_stats"),
@@ -53,7 +61,7 @@ class BatchNorm(Layer):
     def apply_train(
         self, x: jax.Array, arrays: Arrays, layout: str, training: Training
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        channel = -1 if layouts.channels_last(x, layout) else -4
+        channel = layouts.channel_axis(x, layout)
         axis = training.shard.axis
         x, mean, var = batch_norm.batch_norm(x, arrays["scale"], arrays["bias"], self.epsilon, channel, axis)
         return x, {
@@ -84,6 +92,7 @@ class GroupNorm(Layer):
 
     groups: Count = 32
     epsilon: Positive = 1e-3
+    init: FirstScale = "ones"
 
     def output(self, shape: Shape) -> Shape:
         if shape[-1] % self.groups:
@@ -91,7 +100,7 @@ class GroupNorm(Layer):
         return shape
 
     def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
-        return Parameter("scale", (shape[-1],), "ones"), Parameter("bias", (shape[-1],), "zeros")
+        return Parameter("scale", (shape[-1],), self.init), Parameter("bias", (shape[-1],), "zeros")
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
         wide = layouts.leave(x, layout).astype(jnp.float32)
@@ -131,3 +140,125 @@ class GroupNorm(Layer):
             for name in ("scale", "bias")
         )
         return graph.node("Add", [graph.node("Mul", [together, scale], f"{path}/scaled"), bias], path)
+
+
+@layer
+class LayerNorm(Layer):
+    """Normalises the channels of each place of an image by themselves, as ConvNeXt does; of a vector, its features.
+
+    What normalises all places of an image together is `group_norm(1)`. The epsilon is Flax's; PyTorch's is 1e-5.
+
+    Source:
+      Ba et al. 2016, https://arxiv.org/abs/1607.06450.
+    """
+
+    kept: ClassVar[float] = 2
+
+    epsilon: Positive = 1e-6
+    init: FirstScale = "ones"
+
+    def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
+        return Parameter("scale", (shape[-1],), self.init), Parameter("bias", (shape[-1],), "zeros")
+
+    def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
+        axis, wide = layouts.channel_axis(x, layout), x.astype(jnp.float32)
+        mean, var = wide.mean(axis, keepdims=True), wide.var(axis, keepdims=True)
+        scale, bias = (layouts.per_channel(arrays[name], x, layout) for name in ("scale", "bias"))
+        return ((wide - mean) * jax.lax.rsqrt(var + self.epsilon) * scale + bias).astype(x.dtype)
+
+    def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
+        n = x.shape[-1] + 8
+        mean, level = x.mean(-1, keepdims=True), np.abs(x).mean(-1, keepdims=True)
+        inverse = 1 / np.sqrt(x.var(-1, keepdims=True) + np.float32(self.epsilon))
+        normal = (x - mean) * inverse
+        # As of group normalisation: the mean is off by gamma * level, and the variance by its square.
+        size = level * inverse + np.abs(normal) * (1 + gamma(n) * (level * inverse) ** 2)
+        scale, bias = (np.asarray(arrays[name], np.float64) for name in ("scale", "bias"))
+        return Reference.rounded(normal * scale + bias, n, size * np.abs(scale) + np.abs(bias))
+
+    def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
+        inputs = [graph.array(f"{path}/{name}", arrays[name]) for name in ("scale", "bias")]
+        epsilon = float(self.epsilon)
+        if len(shape) == 1:
+            return graph.node("LayerNormalization", [x, *inputs], path, axis=-1, epsilon=epsilon)
+        last = graph.node("Transpose", [x], f"{path}/channels_last", perm=[0, 2, 3, 1])
+        normal = graph.node("LayerNormalization", [last, *inputs], f"{path}/normal", axis=-1, epsilon=epsilon)
+        return graph.node("Transpose", [normal], path, perm=[0, 3, 1, 2])
+
+
+@layer
+class LocalResponseNorm(Layer):
+    """Divides each number by (k + alpha * the sum of the squares of `size` neighbouring channels at its place) ** beta.
+
+    Defaults are AlexNet's. PyTorch and ONNX divide their alpha by `size`, so theirs for the same is 5e-4.
+
+    Source:
+      Krizhevsky et al. 2012, https://papers.nips.cc/paper/4824, section 3.3.
+    """
+
+    kept: ClassVar[float] = 2
+
+    size: Count = 5
+    k: Positive = 2.0
+    alpha: NonNegative = 1e-4
+    beta: NonNegative = 0.75
+
+    def output(self, shape: Shape) -> Shape:
+        if self.size % 2 == 0:
+            raise LayerError(f"size={self.size} must be odd: as many channels before as behind")
+        return shape
+
+    def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
+        axis, wide, half = layouts.channel_axis(x, layout) % x.ndim, x.astype(jnp.float32), self.size // 2
+        squares = jnp.pad(wide * wide, [(half, half) if each == axis else (0, 0) for each in range(x.ndim)])
+        channels = x.shape[axis]
+        total = sum(jax.lax.slice_in_dim(squares, by, by + channels, axis=axis) for by in range(self.size))
+        return (wide * (self.k + self.alpha * total) ** -self.beta).astype(x.dtype)
+
+    def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
+        half = self.size // 2
+        squares = np.pad(x * x, (*[(0, 0)] * (x.ndim - 1), (half, half)))
+        total = np.sum([squares[..., by : by + x.shape[-1]] for by in range(self.size)], axis=0)
+        k, alpha, beta = (np.float64(np.float32(number)) for number in (self.k, self.alpha, self.beta))
+        return Reference.approximated(x / (k + alpha * total) ** beta)
+
+    def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
+        numbers = {"alpha": float(self.alpha) * self.size, "beta": float(self.beta), "bias": float(self.k)}
+        if len(shape) == 3:
+            return graph.node("LRN", [x], path, size=self.size, **numbers)
+        axes = graph.array(f"{path}/axes", [2, 3], np.int64)
+        wide = graph.node("Unsqueeze", [x, axes], f"{path}/map")
+        return graph.node(
+            "Squeeze", [graph.node("LRN", [wide], f"{path}/normal", size=self.size, **numbers), axes], path
+        )
+
+
+@layer
+class Scale(Layer):
+    """Multiplies each channel by a number of its own, which is trained and begins at `init`.
+
+    At the end of a residual's body this is ConvNeXt's layer scale, whose default it has; frozen, a constant.
+
+    Source:
+      Touvron et al. 2021, https://arxiv.org/abs/2103.17239, section 2.
+    """
+
+    init: float = 1e-6
+
+    def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
+        return (Parameter("scale", (shape[-1],), "own"),)
+
+    def initialise(self, key: PRNGKeyArray, shape: Shape) -> dict[str, jax.Array]:
+        return {"scale": jnp.full((shape[-1],), self.init, jnp.float32)}
+
+    def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
+        return x * layouts.per_channel(arrays["scale"].astype(x.dtype), x, layout)
+
+    def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
+        right = x * np.asarray(arrays["scale"], np.float64)
+        return Reference.rounded(right, 1, np.abs(right))
+
+    def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
+        per_channel = [shape[-1], *[1] * (len(shape) - 1)]
+        scale = graph.array(f"{path}/scale", np.reshape(np.asarray(arrays["scale"]), per_channel))
+        return graph.node("Mul", [x, scale], path)

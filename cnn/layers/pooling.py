@@ -11,7 +11,7 @@ from etils import epy
 
 from cnn.fields import Pair
 from cnn.layers import window
-from cnn.layers.base import Arrays, Layer, OnnxGraph, Reach, Reference, Shape, require_map
+from cnn.layers.base import Arrays, Layer, LayerError, OnnxGraph, Reach, Reference, Shape, require_map, show
 from cnn.layers.window import Padding
 from cnn.registry import layer
 
@@ -44,6 +44,12 @@ class _Pool(Layer):
 
     def output(self, shape: Shape) -> Shape:
         _, _, channels = require_map(shape)
+        if not isinstance(self.padding, str) and any(
+            max(pads) >= side for pads, side in zip(self.padding, self.window, strict=True)
+        ):
+            raise LayerError(
+                f"has windows of nothing but padding, which must be less than the window's {show(self.window)} pixels"
+            )
         return (*window.slide(shape, self.reach(shape), self.padding), channels)
 
     def formula(self, shape: Shape) -> str:

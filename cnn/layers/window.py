@@ -2,43 +2,75 @@
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Any
 
 import numpy as np
 
+from cnn.fields import MAX_INTEGER, Parsed
 from cnn.layers.base import LayerError, Reach, Shape, show
 
-Padding = Literal["valid", "same"]
 Pair = tuple[int, int]
+Pads = tuple[Pair, Pair]
+"""Rows before and after a map, columns before and after."""
 
 
-def slide(shape: Shape, reach: Reach, padding: str) -> Pair:
+def _read_padding(value: Any) -> str | Pads | None:
+    if isinstance(value, str):
+        return value if value in ("valid", "same") else None
+    axes = value if isinstance(value, (tuple, list)) else (value, value)
+    sides = [tuple(axis) if isinstance(axis, (tuple, list)) else (axis, axis) for axis in axes]
+    numbers = [number for side in sides for number in side]
+    if [len(side) for side in sides] != [2, 2] or not all(type(n) is int and 0 <= n <= MAX_INTEGER for n in numbers):
+        return None
+    return ((sides[0][0], sides[0][1]), (sides[1][0], sides[1][1])) if any(numbers) else "valid"
+
+
+Padding = Annotated[
+    str | Pads,
+    Parsed(
+        _read_padding,
+        "'valid', 'same', a number of pixels of at least 0, (rows, columns), or ((top, bottom), (left, right))",
+    ),
+]
+"""How far a window may reach over the edge: `valid` not at all, `same` so that ceil(size / stride) windows fit, the odd
+pixel at the end; or so many pixels on each side."""
+
+
+def slide(shape: Shape, reach: Reach, padding: str | Pads) -> Pair:
     """Returns the height and width that a sliding window makes of a map.
 
     Raises:
-      LayerError: with valid padding, the window is larger than the map.
+      LayerError: the window is larger than the map with its padding.
     """
-    if padding == "valid" and any(k > n for n, k in zip(shape, reach.kernel, strict=False)):
+    around = ((0, 0), (0, 0)) if isinstance(padding, str) else padding
+    sizes = [n + sum(added) for n, added in zip(shape, around, strict=False)]
+    if padding != "same" and any(k > n for n, k in zip(sizes, reach.kernel, strict=True)):
+        padded = "" if isinstance(padding, str) else f", with its padding {sizes[0]}x{sizes[1]}"
         raise LayerError(
-            f"does not fit the {shape[0]}x{shape[1]} map: its window is {show(reach.kernel)}. "
+            f"does not fit the {shape[0]}x{shape[1]} map{padded}: its window is {show(reach.kernel)}. "
             'Use a smaller window, padding="same", or fewer layers that shrink the map before it'
         )
     height, width = (
-        (n - k) // s + 1 if padding == "valid" else -(-n // s)
-        for n, k, s in zip(shape, reach.kernel, reach.strides, strict=False)
+        -(-n // s) if padding == "same" else (n - k) // s + 1
+        for n, k, s in zip(sizes, reach.kernel, reach.strides, strict=True)
     )
     return height, width
 
 
-def slide_formula(shape: Shape, reach: Reach, padding: str) -> str:
-    """Returns the arithmetic of `slide`, once where both axes agree: `28-3+1 = 26`."""
-    sides = zip(shape, reach.kernel, reach.strides, slide(shape, reach, padding), strict=False)
-    return once(f"{_side(n, k, s, padding)} = {out}" for n, k, s, out in sides)
+def slide_formula(shape: Shape, reach: Reach, padding: str | Pads) -> str:
+    """Returns the arithmetic of `slide`, once where both axes agree: `28-3+1 = 26`, `28+2*1-3+1 = 28`."""
+    around: tuple[str | Pair, ...] = (padding, padding) if isinstance(padding, str) else padding
+    sides = zip(shape, reach.kernel, reach.strides, around, slide(shape, reach, padding), strict=False)
+    return once(f"{_side(n, k, s, added)} = {out}" for n, k, s, added, out in sides)
 
 
-def _side(n: int, k: int, s: int, padding: str) -> str:
+def _side(n: int, k: int, s: int, padding: str | Pair) -> str:
     if padding == "same":
         return f"ceil({n}/{s})"
+    if isinstance(padding, tuple) and any(padding):
+        before, after = padding
+        size = f"{n}+2*{before}-{k}" if before == after else f"{n}+{before}+{after}-{k}"
+        return f"{size}+1" if s == 1 else f"floor(({size})/{s})+1"
     if s == 1:
         return f"{n}-{k}+1"
     if k == s:
@@ -51,8 +83,10 @@ def once(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(texts))
 
 
-def pads(shape: Shape, reach: Reach, padding: str) -> tuple[Pair, Pair]:
+def pads(shape: Shape, reach: Reach, padding: str | Pads) -> Pads:
     """Returns the rows added before and after a map, and the columns, as XLA pads: the odd one at the end."""
+    if not isinstance(padding, str):
+        return padding
     if padding == "valid":
         return (0, 0), (0, 0)
     sizes = zip(shape, reach.kernel, reach.strides, strict=False)
@@ -61,14 +95,14 @@ def pads(shape: Shape, reach: Reach, padding: str) -> tuple[Pair, Pair]:
 
 
 def patches(
-    x: np.ndarray, reach: Reach, padding: str, *, dilation: Pair = (1, 1), fill: float = 0.0
+    x: np.ndarray, reach: Reach, padding: str | Pads, *, dilation: Pair = (1, 1), fill: float = 0.0
 ) -> list[np.ndarray]:
     """Returns for each pixel of the window, row by row, what all windows of one image read there.
 
     Args:
       x: height x width x channels.
       reach: of the window, with its dilation.
-      padding: valid or same.
+      padding: see `Padding`.
       dilation: the distance of two neighbouring pixels of the window.
       fill: what stands around the image.
     """

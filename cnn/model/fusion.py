@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from cnn.layers.base import Layer, Shape
-from cnn.layers.combine import Residual, any_mixes_rows
+from cnn.layers.combine import Branches, any_mixes_rows
 from cnn.layers.convolution import Conv
 from cnn.layers.pooling import MaxPool
 from cnn.model.summary import named
@@ -101,8 +101,8 @@ def widest(layers: Sequence[Layer], image_shape: Shape) -> int:
         if isinstance(op, ConvPool):
             shape = op.pool.output(op.conv.output(shape))
         else:
-            if isinstance(op.layer, Residual):
-                largest = max(largest, *(widest(chain, shape) for chain in (op.layer.body, op.layer.shortcut)))
+            if isinstance(op.layer, Branches):
+                largest = max(largest, *(widest(branch.layers, shape) for branch in op.layer.chains))
             shape = op.layer.output(shape)
         largest = max(largest, math.prod(shape))
     return largest

@@ -15,9 +15,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from cnn.layers.activation import Softmax
 from cnn.layers.base import Layer, Parameter, Shape, Shard, Training, show
-from cnn.layers.combine import Residual
+from cnn.layers.combine import Branch, Branches
 from cnn.model import fusion
-from cnn.ops import conv
+from cnn.ops import conv, mixed
 from cnn.ops.layout import add_bias, enter, example_shape, layout_of, leave
 from cnn.registry import blaming
 
@@ -34,12 +34,14 @@ class Call(NamedTuple):
     Attributes:
       shard: in training, what of a batch it is given; `None` in evaluation.
       outputs: where what its layers make is kept.
+      apart: whether each of these is computed before the next layer reads it.
       prefix: the path of the chain, before the names of its layers.
       frozen_batch_norm: the paths of batch normalisations that normalise as in evaluation and measure nothing.
     """
 
     shard: Shard | None = None
     outputs: dict[str, jax.Array] | None = None
+    apart: bool = False
     prefix: str = ""
     frozen_batch_norm: frozenset[str] = frozenset()
 
@@ -47,10 +49,13 @@ class Call(NamedTuple):
         """Returns the call of the chain within a layer."""
         return self._replace(prefix=f"{self.prefix}{name}/")
 
-    def note(self, name: str, output: jax.Array) -> None:
-        """Keeps what a layer made, where that is asked for."""
+    def note(self, name: str, output: jax.Array) -> jax.Array:
+        """Keeps what a layer made, where that is asked for; returns it for the next layer."""
         if self.outputs is not None:
+            # Without a barrier XLA may compute an output again within the next layer, with another rounding.
+            output = jax.lax.optimization_barrier(output) if self.apart else output
             self.outputs[self.prefix + name] = output
+        return output
 
 
 def init(layers: Sequence[Layer], image_shape: Shape, key: PRNGKeyArray) -> Variables:
@@ -71,10 +76,15 @@ def apply(
     dtype: Any = jnp.float32,
     platform: str | None = None,
 ) -> Logits:
-    """Returns the logits, in float32, as evaluation computes them on this platform (default: JAX's)."""
-    layout = _layout(platform)
+    """Returns the logits, in float32, as evaluation computes them on this platform (default: JAX's).
+
+    Of `dtype` see `apply_train`.
+    """
+    platform = platform or jax.default_backend()
+    layout = layout_of(platform)
     chain = _Chain(tuple(layers), layout=layout)
-    return _leave(chain.apply(variables, enter(_checked(images).astype(dtype), layout)), layout)
+    with mixed.products_of(dtype, platform) as between:
+        return _leave(chain.apply(variables, enter(_checked(images).astype(between), layout)), layout)
 
 
 def apply_train(
@@ -96,33 +106,40 @@ def apply_train(
       variables: `params` and `batch_stats`.
       images: standardised.
       key: for dropout.
-      dtype: that of the activations.
+      dtype: that of the activations; bfloat16 on a CPU is that of what is multiplied, see `cnn.ops.mixed`.
       shard: what of the batch the images are.
       remat: what is computed a second time for the gradients, see `cnn.config.sections.Train`.
       platform: computed as is fastest there (default: JAX's).
       frozen_batch_norm: the paths of batch normalisations that normalise as in evaluation and measure nothing.
     """
-    layout = _layout(platform)
+    platform = platform or jax.default_backend()
+    layout = layout_of(platform)
     shard = shard if shard.rows is not None else shard._replace(rows=jnp.arange(len(images)))
-    logits, updates = _Chain(tuple(layers), layout=layout, remat=remat).apply(
-        variables,
-        enter(_checked(images).astype(dtype), layout, shard.microbatch),
-        Call(shard, frozen_batch_norm=frozen_batch_norm),
-        rngs={"dropout": key},
-        mutable=["batch_stats"],
-    )
+    with mixed.products_of(dtype, platform) as between:
+        logits, updates = _Chain(tuple(layers), layout=layout, remat=remat).apply(
+            variables,
+            enter(_checked(images).astype(between), layout, shard.microbatch),
+            Call(shard, frozen_batch_norm=frozen_batch_norm),
+            rngs={"dropout": key},
+            mutable=["batch_stats"],
+        )
     return _leave(logits, layout), updates.get("batch_stats", {})
 
 
-def capture(layers: Sequence[Layer], variables: Variables, images: Images) -> dict[str, jax.Array]:
-    """Returns what every layer produced, by its path, in order; nothing fused, in float32, softmax included."""
+def capture(
+    layers: Sequence[Layer], variables: Variables, images: Images, *, apart: bool = False
+) -> dict[str, jax.Array]:
+    """Returns what every layer produced, by its path, in order; nothing fused, in float32, softmax included.
+
+    Args:
+      layers: the network.
+      variables: its arrays.
+      images: what it reads.
+      apart: whether, compiled, each layer reads the very numbers that are returned of the one before.
+    """
     outputs: dict[str, jax.Array] = {}
-    _Chain(tuple(layers), fused=False).apply(variables, _checked(images), Call(outputs=outputs))
+    _Chain(tuple(layers), fused=False).apply(variables, _checked(images), Call(outputs=outputs, apart=apart))
     return outputs
-
-
-def _layout(platform: str | None) -> str:
-    return layout_of(platform or jax.default_backend())
 
 
 def _leave(logits: Any, layout: str) -> jax.Array:
@@ -183,8 +200,8 @@ class _Chain(nn.Module):
     layers: tuple[Layer, ...]
     fused: bool = True
     """Whether layers are computed together where that is faster; one by one they are the oracle of the rest."""
-    shortcut: tuple[Layer, ...] | None = None
-    """Of a residual, whose body the layers are: what both make of the input is added."""
+    joins: Branches | None = None
+    """The layer whose chains are computed, the layers being that of its own scope, and joined."""
     layout: str = "NHWC"
     """That of images between the layers; vectors are (batch, features)."""
     remat: str = "none"
@@ -202,18 +219,23 @@ class _Chain(nn.Module):
                 return x
 
             x = (compute_block if self.remat == "none" else nn.remat(compute_block))(self, x)
-        if self.shortcut is None:
+        if self.joins is None:
             return x
-        other = _Chain(self.shortcut, self.fused, layout=self.layout, remat=self._inner_remat(), name="shortcut")
-        return Residual.add(x, other(inputs, call.inside("shortcut")))
+        parts = [x if not branch.scope else self._branch(branch, inputs, call) for branch in self.joins.chains]
+        return self.joins.join(parts, self.layout)
+
+    def _branch(self, branch: Branch, inputs: jax.Array, call: Call) -> jax.Array:
+        chain = _Chain(branch.layers, self.fused, layout=self.layout, remat=self._inner_remat(), name=branch.scope)
+        made: jax.Array = chain(inputs, call.inside(branch.scope))
+        return made
 
     def compute(self, op: fusion.FusedOp, x: jax.Array, call: Call) -> jax.Array:
         """Returns what one layer, or several that are computed together, make of `x`."""
         if isinstance(op, fusion.ConvPool):
             x = self._conv_pool(op, x)
-        elif isinstance(op.layer, Residual):
-            body, shortcut = op.layer.body, op.layer.shortcut
-            inner = _Chain(body, self.fused, shortcut, self.layout, self._inner_remat(), name=op.name)
+        elif isinstance(op.layer, Branches):
+            own = next((branch.layers for branch in op.layer.chains if not branch.scope), ())
+            inner = _Chain(own, self.fused, op.layer, self.layout, self._inner_remat(), name=op.name)
             x = inner(x, call.inside(op.name))
         elif isinstance(op.layer, Softmax):
             # Probabilities are shown; what is returned, and trained, are the logits.
@@ -221,8 +243,7 @@ class _Chain(nn.Module):
             return x
         else:
             x = self._layer(op.name, op.layer, x, call)
-        call.note(op.name, x)
-        return x
+        return call.note(op.name, x)
 
     def _inner_remat(self) -> str:
         """Returns that of the chains within: what a block computes again, it computes again as a whole."""

@@ -1,6 +1,7 @@
 """From a layer expression to rows: names, shapes, parameters and receptive fields, from the image to the logits."""
 
 import dataclasses
+import functools
 import math
 import types
 from collections import Counter
@@ -10,7 +11,8 @@ from typing import Any
 from cnn import expression
 from cnn.layers.activation import Softmax
 from cnn.layers.base import Layer, LayerError, Parameter, RecordedLayer, Shape, show, written
-from cnn.layers.combine import Residual
+from cnn.layers.combine import Branches
+from cnn.layers.initialisers import Whiten
 from cnn.registry import LAYERS, PACKAGE, origin_of, said, snake_case, where_raised
 
 MOST_ARRAYS = 4
@@ -101,7 +103,7 @@ def named(layers: Sequence[Layer]) -> list[tuple[str, Layer]]:
 
 
 def trace(layers: Sequence[Layer], image_shape: Shape, recorded: Mapping[str, Any] = NOTHING) -> tuple[Row, ...]:
-    """Returns a row for every layer, in order; those inside a residual stand before it.
+    """Returns a row for every layer, in order; those inside a layer of several chains stand before it.
 
     Args:
       layers: the network.
@@ -111,21 +113,21 @@ def trace(layers: Sequence[Layer], image_shape: Shape, recorded: Mapping[str, An
     Raises:
       LayerError: a layer does not fit; its position tells which.
     """
-    return tuple(_walk(layers, image_shape, Field(), "", recorded))
+    return tuple(_walk(_recalled(layers, "", recorded), image_shape, Field(), ""))
 
 
-def _walk(
-    layers: Sequence[Layer], shape: Shape, field: Field, prefix: str, recorded: Mapping[str, Any]
-) -> Iterator[Row]:
+def _walk(layers: Sequence[Layer], shape: Shape, field: Field, prefix: str) -> Iterator[Row]:
     previous = "the image"
     for index, (name, layer) in enumerate(named(layers)):
-        if isinstance(layer, RecordedLayer):
-            layer = _recalled(layer, recorded.get(f"{prefix}{name}"), index)
         position = f"position {index + 1}" + (f" of {prefix.rstrip('/')}" if prefix else "")
         try:
             if isinstance(layer, Softmax) and (prefix or index + 1 < len(layers)):
                 raise LayerError("may only stand last: training reads the logits before it")
-            inner, field = yield from _inside(layer, shape, field, f"{prefix}{name}/", recorded)
+            if isinstance(getattr(layer, "init", None), Whiten) and (prefix or index):
+                raise LayerError(
+                    "begins with init=whiten, which may only stand first: it whitens patches of the images"
+                )
+            inner, field = yield from _inside(layer, shape, field, prefix + name)
             output = _output(layer, shape)
         except LayerError as error:
             if error.position:
@@ -153,29 +155,42 @@ def _output(layer: Layer, shape: Shape) -> Shape:
         raise LayerError(f"fails with {said(error)}{where_raised(error)}") from error
 
 
-def _recalled(layer: RecordedLayer, about: Mapping[str, Any] | None, index: int) -> Layer:
-    if about is None:
-        raise LayerError(f"{layer.name} is no layer of this software, and the run says nothing of it", (index,))
-    return RecordedLayer(layer.name, layer.text, about)
+def _recalled(layers: Sequence[Layer], prefix: str, recorded: Mapping[str, Any]) -> tuple[Layer, ...]:
+    """Returns layers of which those that only stand for others know what the run recorded, at any depth."""
+    found: list[Layer] = []
+    for index, (name, layer) in enumerate(named(layers)):
+        path = f"{prefix}{name}"
+        if isinstance(layer, Branches):
+            chains = []
+            for branch in layer.chains:
+                try:
+                    chains.append(_recalled(branch.layers, branch.prefix(path), recorded))
+                except LayerError as error:
+                    raise error.inside(index, branch.field) from None
+            layer = layer.with_chains(chains)
+        elif isinstance(layer, RecordedLayer):
+            if path not in recorded:
+                raise LayerError(f"{layer.name} is no layer of this software, and the run says nothing of it", (index,))
+            layer = RecordedLayer(layer.name, layer.text, recorded[path])
+        found.append(layer)
+    return tuple(found)
 
 
-def _inside(
-    layer: Layer, shape: Shape, field: Field, prefix: str, recorded: Mapping[str, Any]
-) -> Generator[Row, None, tuple[bool, Field]]:
-    """Yields the rows inside a residual; returns whether there were any and the field after it."""
-    if not isinstance(layer, Residual):
+def _inside(layer: Layer, shape: Shape, field: Field, path: str) -> Generator[Row, None, tuple[bool, Field]]:
+    """Yields the rows inside a layer of several chains; returns whether it is one and the field after it."""
+    if not isinstance(layer, Branches):
         return False, field
     ends = []
-    for side, chain, scope in (("body", layer.body, prefix), ("shortcut", layer.shortcut, f"{prefix}shortcut/")):
+    for branch in layer.chains:
         end = field
         try:
-            for row in _walk(chain, shape, field, scope, recorded):
+            for row in _walk(branch.layers, shape, field, branch.prefix(path)):
                 end = row.field
                 yield row
         except LayerError as error:
-            raise error.inside(side) from None
+            raise error.inside(branch.field) from None
         ends.append(end)
-    return True, ends[0].joined(ends[1])
+    return True, functools.reduce(Field.joined, ends or [field])
 
 
 def network_output(layers: Sequence[Layer], image_shape: Shape) -> Shape:

@@ -42,6 +42,11 @@ def channels_last(x: jax.Array, layout: str) -> bool:
     return x.ndim == 2 or layout == "NHWC"
 
 
+def channel_axis(x: jax.Array, layout: str) -> int:
+    """Returns the axis of channels, or features, counted from the end."""
+    return -1 if channels_last(x, layout) else -4
+
+
 def example_shape(x: jax.Array, layout: str) -> tuple[int, ...]:
     """Returns the shape of one example, as layers count it: height, width, channels, or features."""
     return x.shape[1:] if channels_last(x, layout) else (*x.shape[-3:-1], x.shape[-4])
@@ -50,6 +55,11 @@ def example_shape(x: jax.Array, layout: str) -> tuple[int, ...]:
 def per_channel(vector: Float[Array, " channels"], x: jax.Array, layout: str) -> jax.Array:
     """Returns a number for each channel in the shape that broadcasts against `x`."""
     return vector if channels_last(x, layout) else vector[:, None, None, None]
+
+
+def per_example(vectors: Float[Array, "batch channels"], x: jax.Array, layout: str) -> jax.Array:
+    """Returns a number for each channel of each example in the shape that broadcasts against the maps `x`."""
+    return enter(vectors[:, None, None, :], layout, x.shape[-1])
 
 
 def add_bias(x: jax.Array, bias: Float[Array, " channels"] | None, layout: str) -> jax.Array:

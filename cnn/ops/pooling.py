@@ -7,6 +7,7 @@ the whole gradient.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +17,17 @@ from jaxtyping import Array, Float, UInt8
 from cnn.ops.layout import by_microbatch
 
 Pair = tuple[int, int]
+Padding = str | tuple[Pair, Pair]
+"""`valid`, `same`, or the rows before and after the maps, and the columns."""
 Maps = Float[Array, "outer height width inner"]
 
 
-def max_pool(images: Maps, window: Pair, strides: Pair, padding: str = "valid") -> Maps:
+def max_pool(images: Maps, window: Pair, strides: Pair, padding: Padding = "valid") -> Maps:
     """Keeps the largest number of each window of each channel; padding never wins."""
     return by_microbatch(lambda images: _pool(images, window, strides, padding, larger, float("-inf")), images)
 
 
-def avg_pool(images: Maps, window: Pair, strides: Pair, padding: str = "valid") -> Maps:
+def avg_pool(images: Maps, window: Pair, strides: Pair, padding: Padding = "valid") -> Maps:
     """Averages each window of each channel; padding is not counted."""
 
     def average(images: Maps) -> Maps:
@@ -101,10 +104,12 @@ def shifts(images: Maps, window: Pair, strides: Pair, height: int, width: int) -
 
 
 def _pool(
-    images: Maps, window: Pair, strides: Pair, padding: str, combine: Callable[..., jax.Array], fill: float
+    images: Maps, window: Pair, strides: Pair, padding: Padding, combine: Callable[..., jax.Array], fill: float
 ) -> Maps:
-    if padding == "same":
-        pads = lax.padtype_to_pads(images.shape[1:3], window, strides, "SAME")
+    if padding != "valid":
+        pads: Any = padding
+        if padding == "same":
+            pads = lax.padtype_to_pads(images.shape[1:3], window, strides, "SAME")
         if any(before or after for before, after in pads):
             images = jnp.pad(images, ((0, 0), *pads, (0, 0)), constant_values=fill)
     height, width = ((n - k) // s + 1 for n, k, s in zip(images.shape[1:3], window, strides, strict=True))

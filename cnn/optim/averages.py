@@ -1,7 +1,7 @@
-"""Moving averages of the parameters, for evaluation.
+"""Averages of the parameters, for evaluation.
 
 An average is a class with `@average`: `init` makes what is kept of the parameters before the first update, and `update`
-what is kept after each.
+what is kept after each. Where training itself goes on from the average now and then, `sync` says from what.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from cnn.fields import Rate
+from cnn.fields import Count, Fraction, Natural, Rate
 from cnn.registry import average
 
 with epy.lazy_imports():
@@ -57,3 +57,71 @@ class Ema:
         """
         decay = jnp.minimum(self.decay, (1 + count) / (10 + count))
         return jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, means, params)
+
+
+@average
+class Swa:
+    """Stochastic weight averaging: the plain mean of the parameters after update `start`, and every `every` from there.
+
+    Before that it is the parameters themselves. Batch normalisation wants `train.renew_statistics` with it.
+
+    Attributes:
+      start: the updates before the first parameters that count; mostly three quarters of the run's.
+      every: updates from one to the next; the paper takes an epoch's.
+
+    Source:
+      Izmailov et al. 2018, https://arxiv.org/abs/1803.05407.
+    """
+
+    start: Natural
+    every: Count = 1
+
+    def init(self, params: Any) -> Any:
+        """Returns a copy of the parameters; see `Ema.init`."""
+        return jax.tree.map(lambda array: array.copy(), params)
+
+    def update(self, means: Any, params: Any, count: Int[Array, ""]) -> Any:
+        """Returns the means after an update; see `Ema.update`."""
+        since = count - self.start
+        number = jnp.maximum(since, 0) // self.every + 1
+        taken = (since < 0) | (since % self.every == 0)
+        return jax.tree.map(lambda mean, new: jnp.where(taken, mean + (new - mean) / number, mean), means, params)
+
+
+@average
+class Lookahead:
+    """Slow parameters, to which training goes back: k steps forward, one step back.
+
+    After every `every` updates the slow parameters go `rate` of the way to those that training has reached, and it goes
+    on from there; the optimizer's state stays.
+
+    Attributes:
+      every: updates between two steps of the slow parameters, the paper's k.
+      rate: of the way, the paper's alpha.
+
+    Source:
+      Zhang et al. 2019, https://arxiv.org/abs/1907.08610, algorithm 1.
+    """
+
+    every: Count = 5
+    rate: Fraction = 0.5
+
+    def init(self, params: Any) -> Any:
+        """Returns a copy of the parameters; see `Ema.init`."""
+        return jax.tree.map(lambda array: array.copy(), params)
+
+    def update(self, means: Any, params: Any, count: Int[Array, ""]) -> Any:
+        """Returns the slow parameters after an update; see `Ema.update`."""
+        step = count % self.every == 0
+        return jax.tree.map(lambda slow, fast: jnp.where(step, slow + self.rate * (fast - slow), slow), means, params)
+
+    def sync(self, means: Any, params: Any, count: Int[Array, ""]) -> Any:
+        """Returns the parameters from which training goes on.
+
+        Args:
+          means: what `update` has made.
+          params: what it was given.
+          count: the updates made, this one included.
+        """
+        step = count % self.every == 0
+        return jax.tree.map(lambda slow, fast: jnp.where(step, slow, fast), means, params)

@@ -209,7 +209,7 @@ def _rate() -> LearningRate:
     return LearningRate(1e-3, lambda count: jnp.ones(()))
 
 
-def _params() -> dict[str, Any]:
+def _params() -> dict[str, jax.ShapeDtypeStruct]:
     shapes = {"kernel": (3, 3, 32, 64), "dense": (128, 48), "bias": (48,)}
     return {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
 
@@ -220,8 +220,7 @@ def _make_optimizer(name: str, function: Callable[..., Any]) -> type:
     if "learning_rate" not in parameters or name.split(".")[-1].startswith("scale_by_"):
         raise _RefusedError(f"{name} is no whole optimizer")
     rate = parameters.pop("learning_rate")
-    if Callable not in {typing.get_origin(kind) for kind in _kinds(rate.annotation)}:
-        raise _RefusedError(f"{name} takes a fixed learning rate, and a schedule gives one of each step")
+    takes_functions = Callable in {typing.get_origin(kind) for kind in _kinds(rate.annotation)}
 
     def attempt(arguments: Mapping[str, Any], traced: Mapping[str, Any]) -> None:
         def run(traced: Any, params: Any) -> Any:
@@ -235,6 +234,9 @@ def _make_optimizer(name: str, function: Callable[..., Any]) -> type:
         if any(jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended) for leaf in jax.tree.leaves(state)):
             raise _RefusedError(f"{name} keeps a random key, which no checkpoint holds")
 
+    # Some say that they take a number and pass on whatever they get.
+    if not takes_functions and not _works(attempt, {}, {}):
+        raise _RefusedError(f"{name} takes a fixed learning rate, and a schedule gives one of each step")
     options = _options(name, parameters.values(), attempt)
     said = _said(function)
     if isinstance(rate.default, float):
@@ -257,6 +259,13 @@ class _Schedule(_FromOptax, Constant):
     def linear_steps(self) -> int:
         """How many updates our own warmup takes: none where Optax's schedule has one, of the same name."""
         return 0 if self.warms_up else self.warmup_steps
+
+    @property
+    def knows_length(self) -> bool:
+        """Whether it depends on the run's length, see `Constant.knows_length`."""
+        return bool(not self.warms_up and self.cooldown_steps) or any(
+            getattr(self, name) is None for name in self.lengths
+        )
 
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
         del steps_per_epoch

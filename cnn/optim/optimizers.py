@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from etils import epy
 
 from cnn.fields import NonNegative, Positive, Rate
-from cnn.optim.schedules import LearningRate
+from cnn.optim import freeze
+from cnn.optim import groups as grouping
+from cnn.optim.schedules import Factor, LearningRate
 from cnn.registry import OPTIMIZERS, ExtensionError, FunctionForm, OfFunction, blamed, optimizer
 
 with epy.lazy_imports():
@@ -29,6 +31,7 @@ with epy.lazy_imports():
     import optax
 
 if TYPE_CHECKING:
+    import numpy as np
     from optax import GradientTransformation
 
 Decayed = Literal["kernels", "all"]
@@ -38,7 +41,15 @@ EpsPlace = Literal["inside", "outside"]
 
 
 def make_tx(
-    optimizer: Any, schedule: Any, clip: Any, *, total_steps: int, steps_per_epoch: int
+    optimizer: Any,
+    schedule: Any,
+    clip: Any,
+    *,
+    total_steps: int,
+    steps_per_epoch: int,
+    groups: Sequence[Any] = (),
+    layers: Sequence[str] = (),
+    observed: Any = (),
 ) -> tuple[GradientTransformation, LearningRate]:
     """Returns clipping followed by the optimizer, and the learning rate that it follows.
 
@@ -48,26 +59,69 @@ def make_tx(
       clip: of a class in `registry.CLIPS`.
       total_steps: the updates of the whole run.
       steps_per_epoch: the updates of one epoch.
+      groups: of classes in `registry.GROUPS`: what multiplies the options of which parameters.
+      layers: the names of the network's layers, for the groups.
+      observed: the state of a schedule that follows the evaluations.
 
     Raises:
       ValueError: the schedule does not fit into the run.
     """
     make_factor = blamed(schedule, "schedule.name", schedule.make_factor)
-    factor = make_factor(total_steps=total_steps, steps_per_epoch=steps_per_epoch)
-    learning_rate_fn = LearningRate(optimizer.learning_rate, blamed(schedule, "schedule.name", factor))
-    return _chain(optimizer, clip, learning_rate_fn), learning_rate_fn
+    factor = blamed(schedule, "schedule.name", make_factor(total_steps=total_steps, steps_per_epoch=steps_per_epoch))
+    if hasattr(schedule, "scale"):
+        factor = _scaled(factor, blamed(schedule, "schedule.name", schedule.scale)(observed))
+    return _chain(optimizer, clip, factor, groups, layers), LearningRate(optimizer.learning_rate, factor)
 
 
-def init_opt_state(optimizer: Any, clip: Any, params: Any) -> Any:
+def _scaled(factor: Factor, scale: Any) -> Factor:
+    return lambda count: scale * factor(count)
+
+
+def init_opt_state(
+    optimizer: Any, clip: Any, params: Any, groups: Sequence[Any] = (), layers: Sequence[str] = ()
+) -> Any:
     """Returns the state of `make_tx` before the first update, whatever the schedule and the length of the run."""
-    return _chain(optimizer, clip, LearningRate(optimizer.learning_rate, lambda count: jnp.ones(()))).init(params)
+    return _chain(optimizer, clip, lambda count: jnp.ones(()), groups, layers).init(params)
 
 
-def _chain(optimizer: Any, clip: Any, learning_rate_fn: LearningRate) -> GradientTransformation:
-    return optax.chain(
-        _checked(clip, "train.clip", clip.make_tx),
-        _checked(optimizer, "optimizer.name", functools.partial(optimizer.make_tx, learning_rate_fn)),
-    )
+def _chain(
+    optimizer: Any, clip: Any, factor: Factor, groups: Sequence[Any], layers: Sequence[str]
+) -> GradientTransformation:
+    def of(optimizer: Any) -> GradientTransformation:
+        make = functools.partial(optimizer.make_tx, LearningRate(optimizer.learning_rate, factor))
+        return _checked(optimizer, "optimizer.name", make)
+
+    whole = of(optimizer) if not groups else grouping.apart(groups, optimizer, layers, of)
+    return optax.chain(_checked(clip, "train.clip", clip.make_tx), whole)
+
+
+def eval_params(opt_state: Any, params: Any) -> Any:
+    """Returns the parameters to evaluate with: those of `params` for which a schedule-free optimizer has others.
+
+    Args:
+      opt_state: what `make_tx`'s update has returned.
+      params: all of them, also those that are frozen.
+    """
+    is_one = lambda node: isinstance(node, optax.contrib.ScheduleFreeState)  # noqa: E731
+    for state in filter(is_one, jax.tree.leaves(opt_state, is_leaf=is_one)):
+        trained = freeze.restricted(params, state.z)
+        params = freeze.merged(optax.contrib.schedule_free_eval_params(state, trained), params)
+    return params
+
+
+def eval_arrays(saved: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns, by their paths, what `eval_params` replaces of a state of which only the names of its arrays are known.
+
+    Args:
+      saved: every array by its name: `params/conv1/kernel`, `opt_state/1/z/conv1/kernel`.
+    """
+    found: dict[str, np.ndarray] = {}
+    for name, z in saved.items():
+        place, of_z, path = name.partition("/z/")
+        if of_z and place.startswith("opt_state/") and f"{place}/weight_sum" in saved and f"params/{path}" in saved:
+            b1 = saved[f"{place}/b1"]
+            found[path] = (saved[f"params/{path}"] - (1.0 - b1) * z) / b1
+    return found
 
 
 def _checked(record: Any, field: str, make_tx: Callable[[], GradientTransformation]) -> GradientTransformation:

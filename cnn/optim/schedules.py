@@ -3,17 +3,21 @@
 A schedule is a class with `@schedule`: `make_factor` returns what multiplies the learning rate, as a function of the
 number of updates made. A new one extends `Constant`, for its warmup and cooldown. Real numbers may be tracers; the
 lengths are integers, and compiled in.
+
+One that follows the evaluations, as `Plateau` does, keeps a state of arrays: `init_state` makes it, `observe` changes
+it after each evaluation of the validation split, on the host, and `scale` is one more factor of the rate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 from etils import epy
 
 from cnn import fields
-from cnn.fields import Count, Fraction, Natural
+from cnn.fields import Bounds, Count, Fraction, Natural, NonNegative
 from cnn.registry import SCHEDULES, FunctionForm, OfFunction, schedule
 
 with epy.lazy_imports():
@@ -72,6 +76,11 @@ class Constant:
         return factor
 
     @property
+    def knows_length(self) -> bool:
+        """Whether an update's factor depends on how long the run is, so that a run cannot be trained longer."""
+        return self.cooldown_steps > 0
+
+    @property
     def linear_steps(self) -> int:
         """How many updates the linear warmup before the main factor takes."""
         return self.warmup_steps
@@ -96,8 +105,14 @@ class Constant:
         )
 
 
+class _OverTheRun(Constant):
+    """Whatever takes the whole run for its way."""
+
+    knows_length: ClassVar[bool] = True
+
+
 @schedule
-class Cosine(Constant):
+class Cosine(_OverTheRun):
     """Half a cosine down to `final` times the learning rate."""
 
     final: Fraction = 0.0
@@ -108,7 +123,7 @@ class Cosine(Constant):
 
 
 @schedule
-class Linear(Constant):
+class Linear(_OverTheRun):
     """A straight line down to `final` times the learning rate."""
 
     final: Fraction = 0.0
@@ -127,12 +142,188 @@ class Step(Constant):
 
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
         del steps
-        # The counter of steps holds no more, so no run reaches it.
-        length = min(self.every_epochs * steps_per_epoch, fields.MAX_INTEGER)
+        length = _steps(self.every_epochs, steps_per_epoch)
         return lambda count: jnp.asarray(self.factor, jnp.float32) ** (count // length)
 
 
-class ScheduleFunction(OfFunction, Constant):
+@schedule
+class Polynomial(_OverTheRun):
+    """Down to `final` times the learning rate as the part of the run that is left, to the power of `power`.
+
+    A power of 1 is a straight line, above 1 it falls fast at first. PyTorch's `PolynomialLR` has a power of 1.
+    """
+
+    power: NonNegative = 2.0
+    final: Fraction = 0.0
+
+    def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
+        del steps_per_epoch
+        return lambda count: self.final + (1 - self.final) * jnp.maximum(1 - count / steps, 0.0) ** self.power
+
+
+@schedule
+class Exponential(Constant):
+    """Multiplied by `rate` an epoch: a little each step, or if not `smooth` after each epoch, as in PyTorch."""
+
+    rate: Fraction = 0.95
+    smooth: bool = True
+
+    def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
+        del steps
+
+        def factor(count: jax.Array) -> jax.Array:
+            epochs = count / steps_per_epoch if self.smooth else count // steps_per_epoch
+            return jnp.asarray(self.rate, jnp.float32) ** epochs
+
+        return factor
+
+
+@schedule
+class Piecewise(Constant):
+    """Multiplied by `factor` after each of some epochs, which are counted from the end of the warmup.
+
+    PyTorch calls it `MultiStepLR`. Steps in updates, with a factor each, are `optax.piecewise_constant_schedule`.
+    """
+
+    at_epochs: Annotated[tuple[int, ...], Bounds(1)] = (10, 15)
+    factor: Fraction = 0.1
+
+    def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
+        del steps
+        ends = np.asarray([_steps(epoch, steps_per_epoch) for epoch in self.at_epochs])
+
+        def factor(count: jax.Array) -> jax.Array:
+            passed = (jnp.asarray(count)[..., None] >= ends).sum(-1)
+            return jnp.asarray(self.factor, jnp.float32) ** passed
+
+        return factor
+
+
+@schedule
+class OneCycle(_OverTheRun):
+    """Up from `start` times the learning rate, and down to `final` times; the peak is at `peak_at` of the run.
+
+    The defaults are PyTorch's. Both ways are halves of a cosine, or straight lines.
+
+    Source:
+      Smith and Topin 2017, https://arxiv.org/abs/1708.07120.
+    """
+
+    peak_at: Fraction = 0.3
+    start: Fraction = 0.04
+    final: Fraction = 4e-6
+    shape: Literal["cosine", "linear"] = "cosine"
+
+    def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
+        del steps_per_epoch
+        straight = self.shape == "linear"
+
+        def between(first: Any, last: Any, share: jax.Array) -> jax.Array:
+            share = jnp.clip(share, 0, 1)
+            return first + (last - first) * (share if straight else (1 - jnp.cos(jnp.pi * share)) / 2)
+
+        def factor(count: jax.Array) -> jax.Array:
+            up, tiny = self.peak_at * steps, jnp.finfo(jnp.float32).tiny
+            rising = between(self.start, 1.0, count / jnp.maximum(up, tiny))
+            falling = between(1.0, self.final, (count - up) / jnp.maximum(steps - up, tiny))
+            return jnp.where(count < up, rising, falling)
+
+        return factor
+
+
+@schedule
+class Restarts(Constant):
+    """Half a cosine down to `final` times the learning rate, again and again.
+
+    Attributes:
+      cycle_epochs: the length of the first.
+      longer: how many times as long as the one before each other is.
+      final: what each ends at, as a multiple of the learning rate.
+
+    Source:
+      Loshchilov and Hutter 2016, https://arxiv.org/abs/1608.03983.
+    """
+
+    cycle_epochs: Count = 10
+    longer: Count = 1
+    final: Fraction = 0.0
+
+    def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
+        length = _steps(self.cycle_epochs, steps_per_epoch)
+        starts, lengths = [0], [length]
+        while self.longer > 1 and starts[-1] + lengths[-1] < steps:
+            starts.append(starts[-1] + lengths[-1])
+            lengths.append(min(lengths[-1] * self.longer, fields.MAX_INTEGER))
+
+        def factor(count: jax.Array) -> jax.Array:
+            cycle = (jnp.asarray(count)[..., None] >= np.asarray(starts)).sum(-1) - 1
+            since, whole = count - jnp.asarray(starts)[cycle], jnp.asarray(lengths)[cycle]
+            share = (since % whole if self.longer == 1 else since) / whole
+            return self.final + (1 - self.final) * (1 + jnp.cos(jnp.pi * share)) / 2
+
+        return factor
+
+
+class PlateauState(NamedTuple):
+    """What `Plateau` has seen: the rate's factor, the best value, and how many evaluations in a row were not better."""
+
+    factor: Any
+    best: Any
+    stale: Any
+
+
+@schedule
+class Plateau(Constant):
+    """Multiplied by `factor` each time that `train.monitor` has not become better in so many evaluations in a row.
+
+    The metric is that of the validation split; after a fall it is counted from 0 again. PyTorch's `ReduceLROnPlateau`
+    with a `patience` of one less, `threshold_mode="abs"` and no cooldown.
+
+    Attributes:
+      evaluations: in a row without a better value.
+      factor: what the rate is multiplied by.
+      threshold: by how much a value must be better than the best, to be better.
+      final: the least multiple of the learning rate.
+    """
+
+    needs_valid: ClassVar[bool] = True
+
+    evaluations: Count = 5
+    factor: Fraction = 0.1
+    threshold: NonNegative = 0.0
+    final: Fraction = 0.0
+
+    def init_state(self) -> PlateauState:
+        """Returns the state before the first evaluation."""
+        return PlateauState(jnp.ones(()), jnp.full((), jnp.inf, jnp.float32), jnp.zeros((), jnp.int32))
+
+    def observe(self, state: PlateauState, value: float, better: str) -> PlateauState:
+        """Returns the state after an evaluation, in NumPy.
+
+        Args:
+          state: before it.
+          value: of the monitored metric.
+          better: "higher" or "lower".
+        """
+        factor, best, stale = np.float32(state.factor), np.float32(state.best), int(state.stale) + 1
+        cost = np.float32(value if better == "lower" else -value)
+        if cost < best - np.float32(self.threshold):
+            best, stale = cost, 0
+        elif stale >= self.evaluations:
+            factor, stale = max(factor * np.float32(self.factor), np.float32(self.final)), 0
+        return PlateauState(factor, best, np.int32(stale))
+
+    def scale(self, state: PlateauState) -> Any:
+        """Returns what the learning rate is multiplied by, besides its factor."""
+        return state.factor
+
+
+def _steps(epochs: int, steps_per_epoch: int) -> int:
+    # The counter of steps holds no more, so no run reaches it.
+    return min(epochs * steps_per_epoch, fields.MAX_INTEGER)
+
+
+class ScheduleFunction(OfFunction, _OverTheRun):
     """A schedule that a function computes of the step, between warmup and cooldown; `total_steps` are those between."""
 
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:

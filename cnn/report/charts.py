@@ -50,6 +50,15 @@ Paint = Callable[["drawing.Figure", Ink], None]
 """Draws on an empty figure."""
 
 
+def prepare() -> None:
+    """Draws something, for which the first chart of a process imports what draws and looks for fonts."""
+    files("axes", (96, 96), _axes)
+
+
+def _axes(figure: "drawing.Figure", _: Ink) -> None:
+    figure.subplots()
+
+
 def draw(name: str, size: tuple[int, int], label: str, paint: Paint) -> tuple[Markup, dict[str, Figure]]:
     """Returns a chart for the page, in both themes, and its files `<name>.svg` and `<name>.png`.
 

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import rcssmin
 import rjsmin
 from markupsafe import Markup
@@ -63,8 +64,8 @@ POLICY = (
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 SURROGATES = re.compile("[\ud800-\udfff]")
-SAFE = bytes.maketrans(b"<>&", b".,:")
-"""What means something in HTML, and what stands for it in the digits of base 85."""
+DIGITS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%:()*+-;.=,?@^_`{|}~"
+"""Of base 85, as Python's `base64` writes them, but for what means something in HTML."""
 
 
 def assemble(title: str, head: Markup, parts: Sequence[PageSection], *, kind: str) -> bytes:
@@ -118,7 +119,18 @@ def packed(content: bytes) -> bytes:
     """Returns bytes as they stand in a page: compressed, five digits of base 85 for every four."""
     # Weights hold next to nothing twice: looking for it makes them larger.
     tried = [_gzip(content, strategy) for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)]
-    return base64.b85encode(min(tried, key=len)).translate(SAFE)
+    return _base85(min(tried, key=len))
+
+
+def _base85(content: bytes) -> bytes:
+    """Returns what `base64.b85encode` does, which takes a fifth of a second for each megabyte."""
+    missing = -len(content) % 4
+    words = np.frombuffer(content + bytes(missing), ">u4").astype(np.uint32)
+    digits = np.empty((len(words), 5), np.uint8)
+    for place in reversed(range(5)):
+        words, digits[:, place] = np.divmod(words, 85)
+    text = np.frombuffer(DIGITS, np.uint8)[digits].tobytes()
+    return text[: len(text) - missing]
 
 
 def _gzip(content: bytes, strategy: int) -> bytes:

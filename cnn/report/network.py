@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from cnn.layers.base import Reach, Shape, show, written
-from cnn.layers.combine import Residual
+from cnn.layers.combine import Branches
 from cnn.model.summary import Row, activation_bytes, count_parameters
 from cnn.report import charts, escape
 from cnn.report.html import Figure, PageSection
@@ -55,7 +55,7 @@ def build(run: RunFiles) -> PageSection:
         bytes=f"{4 * total:,}",
         statistics=count_parameters(rows, "batch_stats"),
         macs=f"{sum(row.macs for row in rows):,}",
-        nested=any(isinstance(row.layer, Residual) for row in rows),
+        nested=any(isinstance(row.layer, Branches) for row in rows),
     )
     data = {"network-data": placed(boxes, width)}
     return PageSection("network", "The network", html, (), (escape.source("network.js"),), data, figures, "Network")
@@ -79,7 +79,7 @@ def placed(boxes: Boxes, width: int) -> list[tuple[tuple[str, ...], float, float
 
 
 def volumes(rows: tuple[Row, ...], image: Shape) -> Boxes:
-    """Returns the boxes of the drawing: which layers make a volume, and its shape; inside of residuals none."""
+    """Returns the boxes of the drawing: which layers make a volume, and its shape; inside of a layer none."""
     boxes: list[tuple[tuple[str, ...], Shape]] = [(("image",), image)]
     for row in rows:
         if row.depth:

@@ -27,11 +27,12 @@ def of_sweep(folder: Path, running: bool) -> None:
     page.write(folder, running=running)
 
 
-def prepare_for_sweep() -> None:
-    """Does what the first page of a sweep would wait for, where there is time for that."""
-    from cnn.report.sweep import page
+def prepare() -> None:
+    """Does what the first page of a process would wait for, where there is time for that."""
+    from cnn.report import charts, escape
 
-    page.prepare()
+    escape.compile_templates()
+    charts.prepare()
 
 
 class Pages:

@@ -4,6 +4,7 @@ A sum over all 32-bit words, each mixed with its position and its array's name, 
 the additions nor on how an array is spread over devices. 128 bits, in four lanes of 32. It finds damage, not malice.
 """
 
+import functools
 import zlib
 from typing import Any
 
@@ -20,16 +21,17 @@ def fingerprint(tree: Any) -> str:
     return "".join(f"{int(lane):08x}" for lane in jax.device_get(_hash(tree)))
 
 
-@jax.jit
+# Without MLIR's emitters, XLA compiles this in half the time on a CPU, into something that takes half the time, too.
+@functools.partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": False})
 def _hash(tree: Any) -> jax.Array:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     names = ";".join(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}" for path, leaf in leaves)
     words = jnp.concatenate(
         [jnp.full(1, zlib.crc32(names.encode()), jnp.uint32), *(_words(leaf) for _, leaf in leaves)]
     )
-    positions = jax.lax.iota(jnp.uint32, words.size)
+    positions, lanes = jax.lax.iota(jnp.uint32, words.size), jnp.asarray(LANES)[:, None]
     # Murmur's finaliser on the word and on its position: one flipped bit changes about half of the sum's bits.
-    return jnp.stack([_mix(words * lane + _mix(positions * lane + lane)).sum(dtype=jnp.uint32) for lane in LANES])
+    return _mix(words * lanes + _mix(positions * lanes + lanes)).sum(axis=1, dtype=jnp.uint32)
 
 
 def _words(array: jax.Array) -> jax.Array:

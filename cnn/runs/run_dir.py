@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ DECLARATION = "declaration.json"
 """Of a sweep, in its own directory."""
 INIT = "init"
 """In `run.json`: what trained arrays the run started from."""
+ARITHMETIC = "arithmetic"
+"""In `run.json`: what `train.compute_dtype` computes where the run is trained."""
 CODE = "code"
 """A folder with copies of a run's own code, and in `run.json` what is known of it; see `recorded_code`."""
 BAD_PICTURES = "bad-pictures.json"
@@ -210,7 +212,8 @@ def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, A
     """Refuses a directory that holds another run, or files that are no run's.
 
     Returns:
-      The harmless changes: path, old and new value of fields that cannot change the numbers.
+      The harmless changes: path, old and new value of fields that cannot change the numbers, and of a longer run's
+      length where what was computed so far does not depend on it.
 
     Raises:
       ConfigError: with each field's old and new value, and a directory that is free.
@@ -224,9 +227,22 @@ def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, A
     before = completed(workdir, old)
     changed = config.differences(before, json.loads(values.json))
     proved = all(sources.of_numbers(str(name)) for name in (before.get("data", {}).get("name"), values.data.name))
-    harmless = (*HARMLESS, *PROVED) if proved else HARMLESS
+    harmless = (*HARMLESS, *(PROVED if proved else ()), *(config.LENGTHS if _is_longer(before, values) else ()))
     if any(path not in harmless for path, _, _ in changed):
         table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
         heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free(workdir)}"
         raise config.ConfigError(["\n".join([heading, *table])])
     return changed
+
+
+def _is_longer(before: Mapping[str, Any], values: config.Config) -> bool:
+    """Tells whether a run is as it was before, but longer, and its schedule does not follow from its length."""
+    lengths = [before["train"].get(path.partition(".")[2]) for path in config.LENGTHS]
+    pairs = zip(lengths, (values.train.epochs, values.train.steps), strict=True)
+    longer = all((old is None) == (new is None) and (new or 0) >= (old or 0) for old, new in pairs)
+    return longer and not getattr(values.schedule, "knows_length", True)
+
+
+def made_longer(changed: Sequence[tuple[str, Any, Any]]) -> bool:
+    """Tells whether the run's length is among the changes of `check_same_config`."""
+    return any(path in config.LENGTHS for path, _, _ in changed)

@@ -147,8 +147,8 @@ class Plan:
     """Of a grid; a sampler draws its own."""
     json: Mapping[str, Any]
     """What must be the same for a sweep to continue."""
-    epochs: int = 1
-    """Of the longest trial."""
+    epochs: int | None = 1
+    """Of the longest trial; `None` where the data say."""
     checked: tuple[Trial, ...] = ()
     """The trials of a grid; otherwise such as its sampler may draw."""
     configurations: int = 0
@@ -278,10 +278,16 @@ def _arranged(
         options=options,
         json=saved,
         trials=tuple(trials) if grid else (),
-        epochs=max(trial.values.train.epochs for trial in trials),
+        epochs=_most_epochs(trials),
         checked=tuple(trials),
         configurations=0 if grid else count(space, options.trials),
     )
+
+
+def _most_epochs(trials: Sequence[Trial]) -> int | None:
+    """Returns how many epochs the longest trial has; `None` where the data say, of a length in steps."""
+    lengths = [trial.values.train.epochs for trial in trials]
+    return None if None in lengths else max(length for length in lengths if length is not None)
 
 
 def _objective(plan: Plan, trials: Sequence[Trial], problems: list[str]) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import threading
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from cnn import hyperparams
@@ -18,7 +19,7 @@ _LOADED = tuple(field.name for field in dataclasses.fields(types.DataSpec))
 def key(trial: Trial) -> str:
     """Returns a text that is equal for trials which differ only in what is traced: real numbers, and seeds."""
     section = trial.values.train
-    names = ("batch_size", "epochs", "accumulate_steps", "compute_dtype", "dispatch", "freeze", "remat")
+    names = ("batch_size", "epochs", "steps", "accumulate_steps", "compute_dtype", "dispatch", "freeze", "remat")
     lengths = tuple(getattr(section, name) for name in names)
     return repr((_source(trial.values), lengths, hyperparams.structure(trial.values)))
 
@@ -61,6 +62,7 @@ def _on_device(split: types.Split) -> types.Split:
     return dataclasses.replace(split, images=images)
 
 
-def images(dataset: types.Dataset) -> loader.Examples:
-    """Returns the training split as the compiled step takes it."""
-    return loader.Examples(jnp.asarray(dataset.training.images), jnp.asarray(dataset.training.marked()))
+def images(dataset: types.Dataset, values: Config) -> loader.Examples:
+    """Returns the training split as the compiled step of a config takes it."""
+    place = lambda tree: jax.tree.map(jnp.asarray, tree)  # noqa: E731
+    return loader.whole(dataset.training, by_example=values.by_example, place=place)

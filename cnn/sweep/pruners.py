@@ -24,8 +24,8 @@ class Off:
     learns: ClassVar[bool] = False
     """Whether a trial's end depends on the others."""
 
-    def make_pruner(self, epochs: int) -> BasePruner:
-        """Returns Optuna's pruner of trials of which the longest has so many epochs."""
+    def make_pruner(self, epochs: int | None) -> BasePruner:
+        """Returns Optuna's pruner of trials of which the longest has so many epochs, `None` where that is not known."""
         import optuna
 
         return optuna.pruners.NopPruner()
@@ -45,7 +45,7 @@ class Halving:
     min_epochs: Count = 1
     reduction: Reduction = 4
 
-    def make_pruner(self, epochs: int) -> BasePruner:
+    def make_pruner(self, epochs: int | None) -> BasePruner:
         import optuna
 
         return optuna.pruners.SuccessiveHalvingPruner(
@@ -61,9 +61,9 @@ class Hyperband(Halving):
       Li et al. 2016, https://arxiv.org/abs/1603.06560.
     """
 
-    def make_pruner(self, epochs: int) -> BasePruner:
+    def make_pruner(self, epochs: int | None) -> BasePruner:
         import optuna
 
         return optuna.pruners.HyperbandPruner(
-            min_resource=self.min_epochs, max_resource=epochs, reduction_factor=self.reduction
+            min_resource=self.min_epochs, max_resource=epochs or "auto", reduction_factor=self.reduction
         )

@@ -65,7 +65,7 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record:
         session = Session(plan, Queue(Study(plan, folder, optuna_study), worker), screen, interruption, on_record)
         when = plan.example.values.report.page
         page = page_writer.Pages(folder, when, screen.line, page_writer.of_sweep)
-        session.meanwhile = page_writer.prepare_for_sweep if when != "never" else session.meanwhile
+        session.meanwhile = page_writer.prepare if when != "never" else session.meanwhile
         session.record = lambda: ranking.write(session.queue.study, session, page.follow)
         if line := fewer(plan):
             screen.line(line)

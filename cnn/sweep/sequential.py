@@ -107,7 +107,7 @@ def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextMa
         turn=turn,
         on_record=session.listener(claimed),
     )
-    values = session.values(claimed.trial)
+    values = claimed.trial.values
     try:
         finished = experiment.run(
             values,

@@ -11,14 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cnn.config.config import Config
-from cnn.config.sections import Checkpoint, Epochs, Minutes
 from cnn.runs import run_dir
 from cnn.runs.records import OnRecord, Record, tell
 from cnn.runs.sweep_record import EngineRecord, SweepJson
 from cnn.sweep import outcome, programs
 from cnn.sweep.outcome import Outcome
-from cnn.sweep.plan import Plan, Trial
+from cnn.sweep.plan import Plan
 from cnn.sweep.progress_bar import Screen
 from cnn.sweep.study import Claimed, Queue, ask_until_answered
 from cnn.system import fault_injection
@@ -26,7 +24,6 @@ from cnn.system.preemption import Preemption
 
 RECORD_SECONDS = 30
 """Between two writings of the ranking while a sweep runs."""
-CADENCE = Minutes(1.0)
 
 
 @dataclasses.dataclass
@@ -85,16 +82,6 @@ class Session:
             return {}
         seconds, steps = _age(), self.train_seconds
         return {"time": {"seconds": seconds, "steps": steps, "other": max(0.0, 1 - steps / seconds)}}
-
-    def values(self, trial: Trial) -> Config:
-        """Returns a trial's config as it is trained here: saved every minute, where it says after every so many epochs.
-
-        Trials are short, and what is lost is little. Nothing else changes, nor what `config.json` says.
-        """
-        values = trial.values
-        if not isinstance(values.checkpoint.every, Epochs):
-            return values
-        return dataclasses.replace(values, checkpoint=Checkpoint(CADENCE))
 
     def end_early(self, claimed: Claimed) -> Callable[[int, dict[str, float]], str | None]:
         """Returns what stores each evaluation of a trial, and says why the pruner ends it there, or `None`."""

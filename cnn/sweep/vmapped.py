@@ -6,6 +6,7 @@ the places. Several devices share the axis of trials and do not communicate.
 """
 
 import contextlib
+import dataclasses
 import functools
 import math
 import time
@@ -22,6 +23,7 @@ from jaxtyping import Array, Int
 
 from cnn import hyperparams
 from cnn.config.config import Config
+from cnn.config.sections import Checkpoint, Share
 from cnn.data.loader import Examples
 from cnn.ops import layout
 from cnn.runs import lock
@@ -86,7 +88,7 @@ class Group:
     def __init__(self, session: Session, claimed: list[Claimed], size: int) -> None:
         self.session, self.devices = session, mesh()
         scan = " scan" if jax.default_backend() != "cpu" else ""
-        opened = [VmappedTrial(session, one, f"vmap {size}{scan}") for one in claimed]
+        opened = [VmappedTrial(session, one, f"vmap {size}{scan}", len(claimed)) for one in claimed]
         self.trials = [trial for trial in opened if trial.open()]
         """Those that are open, and then those that go on, in the order of their places."""
         self.size = size
@@ -104,7 +106,7 @@ class Group:
         if self.trials:
             run = self.trials[0].run
             self.program, self.scan = run.step_config, run.dispatch.mode == "scan"
-            self.split = programs.images(run.dataset)
+            self.split = programs.images(run.dataset, run.config)
             self.places = list(range(len(self.trials)))
             # Idle places compute the first trial again, unread: equal sizes are one program.
             states = [trial.asked.state for trial in self.trials]
@@ -160,6 +162,8 @@ class Group:
             state = take(self.state, place, self.devices)
             own_metrics = {name: values[index] for name, values in metrics.items()}
             going.append(trial.send(Made(state, own_metrics, seconds)))
+            if going[-1] and trial.asked.state.observed is not state.observed:
+                self.state = observe(self.state, place, trial.asked.state, self.devices)
         self._keep(going)
 
     def _dispatch(self, rows: np.ndarray, shared: bool) -> dict[str, np.ndarray]:
@@ -200,9 +204,9 @@ class Group:
 class VmappedTrial:
     """A claimed trial from its last checkpoint to its end."""
 
-    def __init__(self, session: Session, claimed: Claimed, dispatched: str) -> None:
-        """Opens nothing yet; `dispatched` names the program that makes the steps."""
-        self.session, self.claimed, self.dispatched = session, claimed, dispatched
+    def __init__(self, session: Session, claimed: Claimed, dispatched: str, together: int) -> None:
+        """Opens nothing yet; `dispatched` names the program that makes the steps of so many trials together."""
+        self.session, self.claimed, self.dispatched, self.together = session, claimed, dispatched, together
         self.run: Run
         self.asked: Steps
         """What the trial waits for, while it goes on."""
@@ -211,7 +215,8 @@ class VmappedTrial:
 
     def open(self) -> bool:
         """Takes the run's directory; tells whether there may be anything to train."""
-        session, values, workdir = self.session, self.session.values(self.claimed.trial), self.claimed.workdir
+        session, workdir = self.session, self.claimed.workdir
+        values = _share_time(self.claimed.trial.values, self.together)
         try:
             dataset = session.datasets.of(values)
             preflight.check_splits(values, dataset)
@@ -382,6 +387,16 @@ def _take(stacked: TrainState, index: jax.Array) -> TrainState:
     return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), stacked)
 
 
+def observe(stacked: TrainState, index: int, state: TrainState, devices: Mesh | None) -> TrainState:
+    """Returns the states with what the schedule of one of them has seen of its evaluations."""
+    put = lambda every, one: every.at[index].set(jnp.asarray(one))  # noqa: E731
+    here = jax.tree.map(np.asarray, state.observed)
+    observed = jax.tree.map(put, stacked.observed, here)
+    if devices is not None:
+        observed = jax.device_put(observed, NamedSharding(devices, P(AXIS)))
+    return stacked._replace(observed=observed)
+
+
 def gather(stacked: TrainState, indices: Sequence[int], devices: Mesh | None) -> TrainState:
     """Returns some of the states, stacked."""
     chosen = jnp.asarray(indices, jnp.int32)
@@ -432,10 +447,21 @@ def run_scan(
     return _spread(steps, devices, shared, scanned=True)(state, split, rows)
 
 
+def _share_time(values: Config, trials: int) -> Config:
+    """Returns the config of one of so many trials whose time is the same: each has its part of the share for saving."""
+    every = values.checkpoint.every
+    return (
+        dataclasses.replace(values, checkpoint=Checkpoint(Share(every.most / trials)))
+        if isinstance(every, Share)
+        else values
+    )
+
+
 def _steps(program: StepConfig, shared: bool) -> Any:
     def one(state: TrainState, split: Examples, rows: jax.Array) -> tuple[TrainState, Metrics]:
         with layout.as_products():
-            return step.train_step(state, Examples(split.images[rows], split.labels[rows]), program)
+            taken = jax.tree.map(lambda array: array[rows], split)
+            return step.train_step(state, taken, program)
 
     return jax.vmap(one, in_axes=(0, None, None if shared else 0))
 

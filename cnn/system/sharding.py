@@ -32,6 +32,17 @@ def replicate(tree: Any, count: int) -> Any:
     return jax.tree.map(lambda array: jax.make_array_from_process_local_data(whole, np.asarray(array)), tree)
 
 
+def replicated_shape(shape: tuple[int, ...], dtype: Any, count: int) -> jax.ShapeDtypeStruct:
+    """Returns what an array of this shape is to the compiler once `replicate` has put it on `count` devices."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=None if count == 1 else NamedSharding(mesh(count), WHOLE))
+
+
+def shape_of(array: jax.Array) -> jax.ShapeDtypeStruct:
+    """Returns what an array is to the compiler; its numbers may be gone."""
+    sharding = array.sharding if array.committed else None
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding, weak_type=array.weak_type)
+
+
 def constrain(array: jax.Array, count: int) -> jax.Array:
     """Has the compiler spread an array over `count` devices by its first axis."""
     return jax.lax.with_sharding_constraint(array, NamedSharding(mesh(count), SPREAD))

@@ -1,11 +1,16 @@
 """A run's checkpoints: what goes into one beside the arrays, when it is saved, and how a run continues from it."""
 
+import functools
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 from cnn.config.config import Config, ConfigError
 from cnn.data import sources
@@ -15,13 +20,25 @@ from cnn.model.classifier import Classifier
 from cnn.optim import averages
 from cnn.runs import checkpoint_format, checkpoints, numerics, provenance, recorded_data, run_dir
 from cnn.runs.metric_writer import MetricWriter
-from cnn.system import multihost, sharding
+from cnn.system import environment, multihost, sharding
 from cnn.train.init_from import Origin
 from cnn.train.loop_state import LoopState
 from cnn.train.state import TrainState, create_train_state
 
+UNKNOWN_COST = 1.0
+"""For so many seconds a run's first save is taken, before it was made."""
+
 Start = Callable[[TrainState], tuple[TrainState, Origin, str]]
 """Makes the state to start from of one that is only initialised; says what `run.json` keeps of it, and it in a line."""
+
+
+class _Waiting(NamedTuple):
+    """The best state so far, in memory until the next save."""
+
+    state: TrainState
+    """Of NumPy's arrays."""
+    meta: checkpoint_format.Meta
+    score: float | None
 
 
 class Checkpointer:
@@ -57,10 +74,14 @@ class Checkpointer:
             "on_error": values.data.on_error,
             **({} if sources.never_changes(values.data.name) else versions(values.data.decode)),
         }
+        arithmetic = environment.arithmetic(values.train.compute_dtype, jax.default_backend())
+        if arithmetic != values.train.compute_dtype:
+            self.numerics[run_dir.ARITHMETIC] = arithmetic
         self.steps: int | None = values.checkpoint.every.steps
         """A save is due after every so many steps, also within an epoch."""
         self._steps_per_epoch = steps_per_epoch
-        self._saved_at = time.monotonic()
+        self._saved_at, self._cost = time.monotonic(), UNKNOWN_COST
+        self._waiting: _Waiting | None = None
         folder = workdir / run_dir.CHECKPOINTS
         self.writer = checkpoints.Writer(folder, metrics.event) if multihost.leads() else None
 
@@ -115,7 +136,7 @@ class Checkpointer:
             self.metrics.event("initialised", **about)
         return progress.to_json(), state
 
-    def _compare(self, step: int, before: dict[str, Any]) -> None:
+    def _compare(self, step: int, before: Mapping[str, Any]) -> None:
         now = self.numerics
         before = {"pillow": now.get("pillow"), **before}  # recorded only since there are two decoders of JPEG
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
@@ -124,10 +145,26 @@ class Checkpointer:
 
     def due(self, step: int) -> bool:
         """Tells whether `checkpoint.every` asks for a save after `step` updates."""
-        return self.values.checkpoint.every.due(step, self._steps_per_epoch, time.monotonic() - self._saved_at)
+        seconds = time.monotonic() - self._saved_at
+        return self.values.checkpoint.every.due(step, self._steps_per_epoch, seconds, self._cost)
+
+    def save_best(self, state: TrainState, progress: LoopState) -> None:
+        """Saves the best state so far; where none is due, and the best may wait, with the next save.
+
+        A run that is killed before that computes it again, to the bit.
+
+        Raises:
+          OSError: it cannot be saved.
+        """
+        if not self.values.checkpoint.every.best_waits or self.due(int(state.step)):
+            self.save_or_fail(state, progress, again=True)
+        elif self.writer is not None:
+            # The next step takes the memory of these arrays.
+            copied = jax.tree.map(functools.partial(np.array, copy=True), sharding.local(state))
+            self._waiting = _Waiting(copied, self._meta(progress), self._score(state, progress))
 
     def save(self, state: TrainState, progress: LoopState, *, again: bool = False) -> bool:
-        """Saves under the state's step; tells whether that is saved now.
+        """Saves under the state's step, and before that the best one if it waits; tells whether both are saved now.
 
         Args:
           state: after `state.step` updates.
@@ -142,20 +179,32 @@ class Checkpointer:
         started = time.monotonic()
         run_dir.sync(self.workdir / run_dir.METRICS)
         self.metrics.flush()
-        meta: checkpoint_format.Meta = {
+        waiting, saved = self._waiting, True
+        if waiting is not None and int(waiting.state.step) < int(state.step):
+            best = jax.tree.map(jnp.asarray, waiting.state)
+            saved = self.writer.save(best, waiting.meta, best=waiting.score, again=True)
+        if saved:
+            self._waiting = None
+            score = self._score(state, progress)
+            saved = self.writer.save(sharding.local(state), self._meta(progress), best=score, again=again)
+        self._saved_at = time.monotonic()
+        self._cost = self._saved_at - started
+        progress.save_seconds += self._cost
+        return saved
+
+    def _meta(self, progress: LoopState) -> checkpoint_format.Meta:
+        return {
             "progress": progress.to_json(),
             "seed": self.values.seed,
             "data": self.data,
             "config": hashlib.sha256(self.values.json.encode()).hexdigest(),
             "numerics": self.numerics,
         }
+
+    def _score(self, state: TrainState, progress: LoopState) -> float | None:
+        """Returns what ranks the state among the best, larger is better; `None` unless it is the best so far."""
         best = progress.best_value if progress.best_step == int(state.step) else None
-        if best is not None and self.values.train.monitor.better == "lower":
-            best = -best
-        saved = self.writer.save(sharding.local(state), meta, best=best, again=again)
-        self._saved_at = time.monotonic()
-        progress.save_seconds += self._saved_at - started
-        return saved
+        return -best if best is not None and self.values.train.monitor.better == "lower" else best
 
     def save_or_fail(self, state: TrainState, progress: LoopState, *, again: bool = False) -> None:
         """Saves as `save` does, trying as often as may fail in a row.

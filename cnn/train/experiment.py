@@ -18,7 +18,7 @@ from cnn.model.summary import count_parameters
 from cnn.runs import lock, numerics, provenance, recorded_code, recorded_data, run_dir
 from cnn.runs.checksum import fingerprint
 from cnn.runs.records import OnRecord
-from cnn.system import fault_injection, multihost, sharding
+from cnn.system import environment, fault_injection, multihost, sharding
 from cnn.system.compile_times import compilations
 from cnn.system.preemption import Preempted, Preemption
 from cnn.train import checkpointer, cpu_devices
@@ -73,6 +73,8 @@ class Result(TypedDict):
     best: dict[str, float | None]
     """The step of the best validation, and by `valid_<monitor>` its value."""
     weights: str
+    views: NotRequired[str]
+    """Of each picture, over which its logits are averaged."""
     bad_step: NotRequired[int]
     valid: NotRequired[dict[str, float]]
     test: NotRequired[dict[str, float]]
@@ -165,8 +167,8 @@ def run(
 
 def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> Result | None:
     """Returns the result of a finished run of this config and data; checks that an unfinished one may go on."""
-    recorded_code.check_same(values, workdir)
-    finished: Any = run_dir.read_json(workdir / run_dir.RESULT)
+    changed = recorded_code.check_same(values, workdir)
+    finished: Any = None if run_dir.made_longer(changed) else run_dir.read_json(workdir / run_dir.RESULT)
     if finished is None:
         numerics.check(values, workdir)
         numerics.tell(values, workdir)
@@ -215,16 +217,19 @@ def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> Result | N
     changed = recorded_code.check_same(values, workdir)
     recorded_data.check_same(workdir, dataset.identity)
     finished: Any = run_dir.read_json(workdir / run_dir.RESULT)
-    if finished is not None:
+    if finished is not None and not run_dir.made_longer(changed):
         return finished
     numerics.check(values, workdir)
     recorded_data.recall_bad_examples(workdir, dataset)
+    # First: whoever finds a result takes the run for finished.
+    (workdir / run_dir.RESULT).unlink(missing_ok=True)
     for path, before, now in changed:
         run_dir.append(workdir / run_dir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     run_dir.write(workdir / run_dir.CONFIG, values.json.encode())
     before = run_dir.read_json(workdir / run_dir.RUN) or {}
     kept = {run_dir.INIT: before[run_dir.INIT]} if run_dir.INIT in before else {}
     made: Any = {**provenance.describe(), numerics.NUMERICS: numerics.VERSIONS, "data": describe(dataset)}
+    made[run_dir.ARITHMETIC] = environment.arithmetic(values.train.compute_dtype, jax.default_backend())
     if code := recorded_code.record(values, workdir):
         made[run_dir.CODE] = code
     run_dir.write_json(workdir / run_dir.RUN, {**made, **kept})
@@ -294,6 +299,7 @@ def _result(run: Run, trained: Trained) -> tuple[Result, int, Classifier | None]
         "bad_pictures": len(run.dataset.bad_examples),
         "best": {"step": loop.best_step, f"valid_{config.monitor}": loop.best_value},
         "weights": weights,
+        **evaluate.views_of(config),  # type: ignore[typeddict-item]
     }
     if loop.bad_step is not None:
         return {**summary, "status": "diverged", "bad_step": loop.bad_step}, 0, None

@@ -16,7 +16,7 @@ from cnn.runs import checkpoint_format, checkpoints, run_dir
 from cnn.runs.checksum import fingerprint
 from cnn.train import init_from
 from cnn.train.init_from import Donor, Origin
-from cnn.train.state import TrainState
+from cnn.train.state import TrainState, init_opt_state
 
 
 def load_init_from(values: Config) -> Callable[[TrainState], tuple[TrainState, Origin, str]] | None:
@@ -39,9 +39,7 @@ def begin(values: Config, state: TrainState) -> tuple[TrainState, Origin, str]:
     params = _replaced(state.params, arrays, fit.loaded)
     average = values.train.average.init(params)
     # Some optimizers keep the parameters that they start from.
-    opt_state = optimizers.init_opt_state(
-        state.hyper.optimizer, state.hyper.clip, freeze.trained(params, values.frozen)
-    )
+    opt_state = init_opt_state(state.hyper, freeze.trained(params, values.frozen))
     opt_state = jax.tree.map(
         lambda new, old: np.asarray(new) if isinstance(old, np.ndarray) else new, opt_state, state.opt_state
     )
@@ -90,7 +88,12 @@ def _of_run(source: Donor, weights: str) -> tuple[int, Arrays]:
         raise ConfigError([f"config.init_from: {source.place} has no checkpoint yet. Train it first."])
     folders = ("average" if weights == "ema" else "params", "batch_stats")
     named = [(*name.partition("/"), array) for name, array in restored.state.items()]
-    return restored.step, {path: array for folder, _, path, array in named if folder in folders}
+    arrays = {path: array for folder, _, path, array in named if folder in folders}
+    marks = restored.state.get("renewed/step"), restored.state.get("renewed/averaged")
+    if marks == (restored.step, weights == "ema"):
+        of_renewed = (name.partition("renewed/batch_stats/") for name in restored.state)
+        arrays |= {path: restored.state[f"{renewed}{path}"] for _, renewed, path in of_renewed if renewed}
+    return restored.step, arrays if weights == "ema" else {**arrays, **optimizers.eval_arrays(restored.state)}
 
 
 def _replaced(tree: Any, arrays: Mapping[str, Any], paths: Sequence[str]) -> Any:

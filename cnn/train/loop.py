@@ -11,9 +11,11 @@ from cnn.registry import blamed
 from cnn.runs.records import Record
 from cnn.system import fault_injection, sharding
 from cnn.system.preemption import Preempted
+from cnn.train import ahead
 from cnn.train.load_init_from import load_init_from
 from cnn.train.loop_state import LoopState, Sums
 from cnn.train.multi_step import joined
+from cnn.train.renew import renewed
 from cnn.train.run import Run
 from cnn.train.state import TrainState, create_train_state
 
@@ -54,21 +56,23 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
     """
     config, loop_config = run.config, run.config.train
     with run.checkpointer:
-        state = create_train_state(config, run.devices, run.dataset.train.counts(config.data.classes))
+        state = create_train_state(
+            config, run.devices, run.dataset.train.counts(config.data.classes), run.dataset.train
+        )
         state, loop = run.checkpointer.open(state, load_init_from(config))
         step = int(state.step)
         deferred = run.preemption.defer(True)
         with contextlib.closing(run.loader), run.writer.open(step), run.progress_bar.running(step):
             fault_injection.point("opened")
 
-            # An epoch that is whole at the beginning is one whose evaluation a signal prevented.
+            # An epoch that has ended at the beginning is one whose evaluation a signal prevented.
             while (step < run.total_steps or loop.epoch.steps) and _goes_on(run, loop):
                 with run.callbacks.turn:
                     state, step = yield from _epoch(run, state, loop, step)
-                if loop.epoch.steps < run.steps_per_epoch or not _goes_on(run, loop):
+                if not run.ends_epoch(step) or not _goes_on(run, loop):
                     break
 
-                epoch, last = step // run.steps_per_epoch, step == run.total_steps
+                epoch, last = -(-step // run.steps_per_epoch), step == run.total_steps
                 record: Record = {"train": loop.epoch.means()}
                 if run.validates and (epoch % config.eval.every_epochs == 0 or last):
                     try:
@@ -79,6 +83,7 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                         state = _diverge(run, state, loop, step)
                         break
                     loop.validated(record["valid"][config.monitor], step, loop_config.monitor.better)
+                    state = _observed(run, state, record["valid"][config.monitor])
                 run.record_bad_examples()
 
                 valid_accuracy = record["valid"]["accuracy"] if "valid" in record else None
@@ -90,14 +95,18 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                     loop.stopped = loop.stopped or (None if last else reason)
                 loop.last_epoch, loop.epoch = record["train"], Sums()
                 loop.metrics_bytes = run.writer.metrics("epoch", step, epoch, record)
-                run.progress_bar.epoch(epoch, loop_config.epochs, record, loop.stopped, config.monitor)
+                run.progress_bar.epoch(epoch, run.epochs, record, loop.stopped, config.monitor)
                 if loop.best_step == step:
                     # At the next boundary it would be too late: the weights are others by then.
-                    run.checkpointer.save_or_fail(state, loop, again=True)
+                    run.checkpointer.save_best(state, loop)
                 elif run.checkpointer.due(step):
                     run.checkpointer.save(state, loop, again=True)
                 run.page.evaluated(record)
 
+            renews = config.train.renew_statistics and (step == run.total_steps or loop.stopped is not None)
+            if renews and loop.bad_step is None and not state.is_renewed(averaged=config.eval.weights == "ema"):
+                state = renewed(run, state)
+                run.checkpointer.save_or_fail(state, loop, again=True)
             run.checkpointer.save_or_fail(state, loop)
             fault_injection.point("after_last_step")
             run.writer.event(
@@ -115,7 +124,7 @@ def _epoch(
 ) -> Generator[Steps, Made | None, tuple[TrainState, int]]:
     """Trains to the end of an epoch, or to where something ends training; records the steps, and saves in between."""
     every = run.config.train.log_every_steps
-    while loop.epoch.steps < run.steps_per_epoch and _goes_on(run, loop):
+    while not (loop.epoch.steps and run.ends_epoch(step)) and _goes_on(run, loop):
         waited = run.loader.waited
         made = yield Steps(state, step, run.steps_to_boundary(step))
         if made is None:
@@ -135,13 +144,23 @@ def _epoch(
                 loop.window = Sums()
         if bad_step >= 0:
             state = _diverge(run, state, loop, bad_step)
-        elif loop.epoch.steps < run.steps_per_epoch and run.checkpointer.due(step):
+        elif not run.ends_epoch(step) and run.checkpointer.due(step):
             run.checkpointer.save(state, loop)
     return state, step
 
 
 def _goes_on(run: Run, loop: LoopState) -> bool:
     return not loop.ended and not run.preemption.asked()
+
+
+def _observed(run: Run, state: TrainState, value: float) -> TrainState:
+    """Returns the state after the schedule has seen what a validation gave for the monitored metric."""
+    schedule = run.config.schedule
+    if not hasattr(schedule, "observe"):
+        return state
+    observe = blamed(schedule, "schedule.name", schedule.observe)
+    observed = observe(sharding.local(state.observed), value, run.config.train.monitor.better)
+    return state._replace(observed=sharding.replicate(observed, run.devices))
 
 
 def _diverge(run: Run, state: TrainState, loop: LoopState, bad_step: int) -> TrainState:
@@ -158,9 +177,11 @@ def train(run: Run) -> Trained:
       Preempted: a signal asked to stop; the state is saved.
       OSError: the state could not be saved.
     """
-    with contextlib.closing(training(run)) as asking:
+    with contextlib.closing(training(run)) as asking, contextlib.ExitStack() as beside:
         try:
             asked = next(asking)
+            if run.callbacks.pages:  # trials of a sweep share the cores already
+                beside.enter_context(ahead.made_ready(run, asked.state))
             while True:
                 asked = asking.send(make(run, asked))
         except StopIteration as ended:

@@ -71,7 +71,7 @@ def run_step(
     state: TrainState, split: Examples, rows: Int[Array, " batch"], *, program: StepConfig
 ) -> tuple[TrainState, Metrics]:
     """Makes the update on these rows of the split; the state is consumed."""
-    return train_step(state, _taken(split, rows, program), program)
+    return train_step(state, taken(split, rows, program), program)
 
 
 @functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
@@ -81,7 +81,7 @@ def run_scan(
     """Makes an update for each row of `rows` in one call; the state is consumed."""
 
     def body(state: TrainState, batch_rows: jax.Array) -> tuple[TrainState, Metrics]:
-        return train_step(state, _taken(split, batch_rows, program), program)
+        return train_step(state, taken(split, batch_rows, program), program)
 
     return jax.lax.scan(body, state, rows)
 
@@ -97,10 +97,10 @@ def run_loop(
 
     def body(index: jax.Array, carried: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
         state, metrics = carried
-        state, of_step = train_step(state, _taken(split, rows[index], program), program)
+        state, of_step = train_step(state, taken(split, rows[index], program), program)
         return state, jax.tree.map(functools.partial(_with, index), metrics, of_step)
 
-    shapes = jax.eval_shape(lambda: train_step(state, _taken(split, rows[0], program), program)[1])
+    shapes = jax.eval_shape(lambda: train_step(state, taken(split, rows[0], program), program)[1])
     metrics = jax.tree.map(lambda value: jnp.zeros((len(rows), *value.shape), value.dtype), shapes)
     return jax.lax.fori_loop(0, count, body, (state, metrics))
 
@@ -110,7 +110,7 @@ def _with(index: jax.Array, values: jax.Array, value: jax.Array) -> jax.Array:
 
 
 @jax.named_scope(step.DATA)
-def _taken(split: Examples, rows: Int[Array, " batch"], program: StepConfig) -> Examples:
+def taken(split: Examples, rows: Int[Array, " batch"], program: StepConfig) -> Examples:
     """Returns the rows of the split, each where the device is that computes it."""
     weights = None
     if program.skips:
@@ -121,4 +121,5 @@ def _taken(split: Examples, rows: Int[Array, " batch"], program: StepConfig) -> 
         rows = sharding.constrain(rows[order], program.devices)
         weights = None if weights is None else sharding.constrain(weights[order], program.devices)
     # Whether the split is the whole one or the batch that was streamed: what follows is compiled alike, to the bit.
-    return Examples(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows], weights)))
+    whose = None if split.rows is None else split.rows[rows]
+    return Examples(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows], weights, whose)))

@@ -27,7 +27,7 @@ from cnn.layers.module import ModuleLayer
 from cnn.layers.normalisation import BatchNorm
 from cnn.model.summary import Row
 from cnn.runs import recorded_data
-from cnn.system import host_memory, multihost, sharding
+from cnn.system import environment, host_memory, multihost, sharding
 from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate, step
 from cnn.train.state import create_train_state, make_step_config
@@ -49,7 +49,18 @@ def remarks(values: Config, examples: int) -> list[str]:
       values: the whole config.
       examples: how many training pictures there are, at least a batch.
     """
-    return [line for line in (_left_out(values, examples), _unsettled(values, examples)) if line]
+    lines = _left_out(values, examples), _unsettled(values, examples), _without_units(values)
+    return [line for line in lines if line]
+
+
+def _without_units(values: Config) -> str:
+    cpu = values.train.compute_dtype == "bfloat16" and jax.default_backend() == "cpu"
+    if not cpu or environment.bfloat16_units():
+        return ""
+    return (
+        "config.train.compute_dtype: this CPU has no units for bfloat16 (AMX or AVX512-BF16), so what is multiplied is "
+        "rounded to it and multiplied in float32, which is no faster than float32"
+    )
 
 
 def _left_out(values: Config, examples: int) -> str:
@@ -65,10 +76,12 @@ def _left_out(values: Config, examples: int) -> str:
 
 def _unsettled(values: Config, examples: int) -> str:
     """Says of the batch normalisation with the longest memory that the run is too short for it."""
+    if values.train.renew_statistics:
+        return ""
     frozen = set(values.frozen)
     rows = [row for row in values.rows if isinstance(row.layer, BatchNorm)]
     momenta = {row.path: row.layer.momentum for row in rows if not set(array_paths([row], "params")) <= frozen}  # type: ignore[attr-defined]
-    moves = values.train.epochs * (examples // values.train.batch_size) * values.train.accumulate_steps
+    moves = values.train.total_steps(examples // values.train.batch_size) * values.train.accumulate_steps
     slow = {path: momentum for path, momentum in momenta.items() if moves * (1 - momentum) < MEMORIES * (1 - 1e-9)}
     if not slow:
         return ""
@@ -222,7 +235,7 @@ def check_splits(values: Config, dataset: types.Dataset) -> None:
             "the data have no test split, got True. Set eval.test=False, or cut one with data.test_fraction.",
         )
     if not len(dataset.valid):
-        validate.check_without_validation(values.data, values.train, values.eval, problems)
+        validate.check_without_validation(values.data, values.train, values.eval, values.schedule, problems)
     if problems:
         raise ConfigError(problems)
 
@@ -238,7 +251,7 @@ def check_lengths(values: Config, dataset: types.Dataset) -> None:
         raise ConfigError(
             [f"config.train.batch_size: must be at most the {examples} training examples, got {batch_size}."]
         )
-    total = values.train.epochs * (examples // batch_size)
+    total = values.train.total_steps(examples // batch_size)
     if total > MAX_INTEGER:
         raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])
     # A user's own class may have no length that could be too long.
@@ -290,7 +303,7 @@ def check_code(values: Config, dataset: types.Dataset, devices: int) -> None:
     seen = hyperparams.structure(values), counted, code
     if repr(seen) in _TRACED:
         return
-    program = make_step_config(values, steps_per_epoch * values.train.epochs, steps_per_epoch, devices)
+    program = make_step_config(values, values.train.total_steps(steps_per_epoch), steps_per_epoch, devices)
     state = jax.eval_shape(lambda: create_train_state(values))
     batch = values.train.batch_size
     images: Any = jax.ShapeDtypeStruct((batch, *values.data.stored_shape), jnp.uint8)

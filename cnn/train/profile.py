@@ -20,7 +20,7 @@ from jax.profiler import ProfileData, ProfileOptions, TraceAnnotation
 from cnn.config.config import Config, ConfigError
 from cnn.data.loader import Loader
 from cnn.layers.base import Layer
-from cnn.layers.combine import Residual
+from cnn.layers.combine import Branches
 from cnn.model import fusion
 from cnn.system import sharding
 from cnn.train import experiment, multi_step, preflight
@@ -108,16 +108,17 @@ def profile(config: Config, folder: Path, steps: int, devices: int | None = None
         dataset.train,
         seed=config.order_seed,
         batch_size=train.batch_size,
-        epochs=train.epochs,
+        epochs=1,
         workers=config.data.workers,
+        by_example=config.by_example,
         place=functools.partial(sharding.replicate, count=count),
     )
     epoch = loader.steps_per_epoch
     if steps > epoch:
         raise ConfigError([f"--profile: an epoch has {epoch} steps, got {steps}. Use at most those"])
     folder.mkdir(parents=True, exist_ok=True)
-    state = create_train_state(config, count, dataset.train.counts(config.data.classes))
-    program = make_step_config(config, epoch * train.epochs, epoch, count)
+    state = create_train_state(config, count, dataset.train.counts(config.data.classes), dataset.train)
+    program = make_step_config(config, train.total_steps(epoch), epoch, count)
     run = _Steps(loader, multi_step.dispatch_of(config), program)
     options = ProfileOptions()
     options.python_tracer_level = 0  # a line for each call of Python would slow down what is timed
@@ -331,7 +332,7 @@ def _computed(layers: Sequence[Layer], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(op, fusion.ConvPool):
             yield prefix + name, tuple(next(names) for _ in range(len(op.activations) + 1))
             continue
-        if isinstance(op.layer, Residual):
-            yield from _computed(op.layer.body, f"{prefix}{name}/")
-            yield from _computed(op.layer.shortcut, f"{prefix}{name}/shortcut/")
+        if isinstance(op.layer, Branches):
+            for branch in op.layer.chains:
+                yield from _computed(branch.layers, branch.prefix(prefix + name))
         yield prefix + name, ()

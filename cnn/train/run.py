@@ -45,17 +45,20 @@ class Run:
         """
         self.config, self.workdir, self.dataset, self.preemption = config, workdir, dataset, preemption
         self.devices, self.callbacks = devices, callbacks
+        self.steps_per_epoch = len(dataset.training) // config.train.batch_size
+        self.total_steps = config.train.total_steps(self.steps_per_epoch)
+        self.epochs = -(-self.total_steps // self.steps_per_epoch)
+        """The last of them may be a part of one."""
         self.loader = loader.Loader(
             dataset.training,
             seed=config.order_seed,
             batch_size=config.train.batch_size,
-            epochs=config.train.epochs,
+            epochs=self.epochs,
             workers=config.data.workers,
             balanced=config.data.balance == "classes",
+            by_example=config.by_example,
             place=functools.partial(sharding.replicate, count=devices),
         )
-        self.steps_per_epoch = self.loader.steps_per_epoch
-        self.total_steps = self.steps_per_epoch * config.train.epochs
         self.step_config = make_step_config(config, self.total_steps, self.steps_per_epoch, devices)
         self.dispatch = dispatch_of(config)
         self.validates = len(dataset.valid) > 0 and config.data.train_on == "train"
@@ -82,11 +85,15 @@ class Run:
         )
 
     def steps_to_boundary(self, step: int) -> int:
-        """Returns how many steps there are from `step` to the next record, save or end of the epoch."""
+        """Returns how many steps there are from `step` to the next record, save or end of the epoch or the run."""
         # A loop may end anywhere; other ways of dispatching compile a program for each number of steps.
         record = self.config.train.log_every_steps if self.dispatch.most else None
         lengths = (self.steps_per_epoch, self.checkpointer.steps, record)
-        return min(length - step % length for length in lengths if length)
+        return min([self.total_steps - step, *(length - step % length for length in lengths if length)])
+
+    def ends_epoch(self, step: int) -> bool:
+        """Tells whether an epoch ends with that many updates, which may be a part of one at the end of the run."""
+        return step % self.steps_per_epoch == 0 or step == self.total_steps
 
     def validate(self, state: TrainState) -> dict[str, float]:
         """Returns the loss, the accuracy and the config's further metrics of the validation split.

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from cnn.data.augment import BatchRows, all_rows, augment
+from cnn.data.augment import BatchRows, Passes, all_rows, augment
 from cnn.data.loader import Examples
 from cnn.hyperparams import Hyperparams
 from cnn.layers.base import Shard
@@ -26,12 +26,15 @@ from cnn.model.microbatch import microbatch_size
 from cnn.optim import averages, freeze, optimizers
 from cnn.registry import blamed
 from cnn.system import sharding
-from cnn.train.state import StepConfig, TrainState
+from cnn.train.state import StepConfig, TrainState, layer_names
 
 Metrics = dict[str, jax.Array]
 
 DATA, LOSS, OPTIMIZER = "data", "loss", "optimizer"
 """What of a step is no layer's, by the names that its compiled operations bear: see `cnn.train.profile`."""
+
+NO_STEP = 2**32 - 1
+"""Folded into the run's key for what every epoch draws alike: no step has this number."""
 
 
 class Gradient(NamedTuple):
@@ -59,9 +62,17 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
       classes do not weigh alike; and the gradient's global norm and the learning rate of this update.
     """
     hyper = state.hyper
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    grads, batch_stats, loss, correct, weight = gradient_fn(program)(hyper, variables, *batch, key)
+    run_key = jax.random.wrap_key_data(state.key)
+    key, passes = jax.random.fold_in(run_key, state.step), None
+    if batch.rows is not None:
+        passes = Passes(state.step // program.steps_per_epoch, jax.random.fold_in(run_key, NO_STEP), batch.rows)
+
+    def gradient_at(params: Any) -> Gradient:
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        return gradient_fn(program)(hyper, variables, *batch[:3], key, passes)
+
+    take = blamed(hyper.gradient, "train.gradient", hyper.gradient.take)
+    grads, batch_stats, loss, correct, weight = take(gradient_at, state.params)
     with jax.named_scope(OPTIMIZER):
         norm = optax.tree.norm(grads)
         count = jnp.asarray(len(batch.labels), jnp.float32) if batch.weights is None else batch.weights.sum()
@@ -71,6 +82,9 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
             hyper.clip,
             total_steps=program.total_steps,
             steps_per_epoch=program.steps_per_epoch,
+            groups=hyper.groups,
+            layers=layer_names(hyper),
+            observed=state.observed,
         )
         metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
         if weight is not None:
@@ -78,29 +92,44 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
         metrics["learning_rate"] = learning_rate_fn(state.step)
         trained = freeze.trained(state.params, program.frozen)
         updates, opt_state = tx.update(grads, state.opt_state, trained)
-        trained = optax.apply_updates(trained, updates)
+        trained, average = _averaged(state, optax.apply_updates(trained, updates))
         params = freeze.merged(trained, state.params)
 
         fine = jnp.isfinite(loss) & jnp.isfinite(norm) & _finite((params, batch_stats)) & (state.bad_step < 0)
-        new = (params, batch_stats, opt_state, _averaged(state, trained))
+        new = (params, batch_stats, opt_state, average)
         old = (state.params, state.batch_stats, state.opt_state, state.average)
         params, batch_stats, opt_state, average = jax.tree.map(lambda n, o: jnp.where(fine, n, o), new, old)
         bad_step = jnp.where((state.bad_step < 0) & ~fine, state.step, state.bad_step)
-    return TrainState(state.step + 1, params, batch_stats, opt_state, average, bad_step, state.key, hyper), metrics
+    state = state._replace(
+        step=state.step + 1,
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        average=average,
+        bad_step=bad_step,
+    )
+    return state, metrics
 
 
 def gradient_fn(program: StepConfig) -> Callable[..., Gradient]:
     """Returns the function that gives the gradient of a batch, computed on all devices.
 
     Its arguments are the hyperparameters; `params` and `batch_stats`; images with intensities 0..255 and labels, in the
-    order of `device_permutation`; weights, 1 or 0 for each example, or `None` for all 1; and the key of all draws.
+    order of `device_permutation`; weights, 1 or 0 for each example, or `None` for all 1; the key of all draws; and,
+    where an augmentation asks for it, which examples of the training split they are.
     """
     on_device = functools.partial(_device_gradient, program=program)
     if program.devices == 1:
         return on_device
     batch, others = sharding.SPREAD, sharding.WHOLE
-    specs = others, others, batch, batch, batch, others
-    return jax.shard_map(on_device, mesh=sharding.mesh(program.devices), in_specs=specs, out_specs=others)
+    of_passes: Any = Passes(others, others, batch)  # type: ignore[arg-type]
+
+    def on_devices(hyper: Any, variables: Any, images: Any, labels: Any, weights: Any, key: Any, passes: Any) -> Any:
+        specs = others, others, batch, batch, batch, others, None if passes is None else of_passes
+        compute = jax.shard_map(on_device, mesh=sharding.mesh(program.devices), in_specs=specs, out_specs=others)
+        return compute(hyper, variables, images, labels, weights, key, passes)
+
+    return on_devices
 
 
 def device_permutation(batch_size: int, program: StepConfig) -> Int[np.ndarray, " batch"]:
@@ -115,6 +144,7 @@ def _device_gradient(
     labels: Any,
     weights: Any,
     key: jax.Array,
+    passes: Passes | None = None,
     *,
     program: StepConfig,
 ) -> Gradient:
@@ -124,8 +154,9 @@ def _device_gradient(
     with jax.named_scope(DATA):
         images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
         if hyper.augment or program.image_size:
+            augment_key = jax.random.fold_in(key, 0)
             images, labels = augment(
-                hyper.augment, images, labels, jax.random.fold_in(key, 0), batch_rows, size=program.image_size
+                hyper.augment, images, labels, augment_key, batch_rows, size=program.image_size, passes=passes
             )
         weighs = None if isinstance(hyper.class_weights, tuple) else (labels * hyper.class_weights).sum(-1)
         examples = classifier.standardise(images, hyper.mean, hyper.std), labels, batch_rows.rows, weights, weighs
@@ -215,9 +246,13 @@ def _finite(tree: Any) -> jax.Array:
     return jax.tree.reduce(lambda fine, array: fine & jnp.isfinite(array).all(), tree, jnp.asarray(True))
 
 
-def _averaged(state: TrainState, trained: Any) -> Any:
-    if isinstance(state.hyper.average, averages.NoAverage):
-        return ()
-    update = blamed(state.hyper.average, "train.average", state.hyper.average.update)
-    means = update(freeze.restricted(state.average, trained), trained, state.step + 1)
-    return freeze.merged(means, state.average)
+def _averaged(state: TrainState, trained: Any) -> tuple[Any, Any]:
+    """Returns from which of the trained parameters training goes on, and the average after an update."""
+    kind, count = state.hyper.average, state.step + 1
+    if isinstance(kind, averages.NoAverage):
+        return trained, ()
+    update = blamed(kind, "train.average", kind.update)
+    means = update(freeze.restricted(state.average, trained), trained, count)
+    if hasattr(kind, "sync"):
+        trained = blamed(kind, "train.average", kind.sync)(means, trained, count)
+    return trained, freeze.merged(means, state.average)

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cnn.layers.base import Layer, Reach, Shape, written
-from cnn.layers.combine import Residual
-from cnn.layers.convolution import Conv
+from cnn.layers.combine import Branches
+from cnn.layers.convolution import Conv, Depthwise
 from cnn.layers.module import ModuleLayer
 from cnn.layers.pooling import AvgPool, MaxPool
 from cnn.layers.window import pads
@@ -17,7 +17,7 @@ Interval = tuple[int, int]
 Region = tuple[Interval, Interval]
 """Rows and columns of a map."""
 
-EXACT = ("relu", "max_pool", "global_max_pool", "flatten", "dropout")
+EXACT = ("relu", "relu6", "max_pool", "global_max_pool", "flatten", "dropout", "drop_path", "identity", "concat")
 """Kinds that choose or move numbers without rounding: bit for bit the same wherever they are computed."""
 
 _WINDOWED = ("conv", "max_pool", "avg_pool")
@@ -32,7 +32,7 @@ class Stage:
     name: str
     """`input`, or the layer's path: `conv1`, `residual1/shortcut/conv1`."""
     op: str
-    """`input`, the layer's kind, or `add` for the end of a residual."""
+    """`input`, the layer's kind, `add` for the end of a residual, or `conv` for a depthwise one."""
     sources: tuple[int, ...]
     """The numbers of the stages it reads, counted from the image, 0."""
     input: Shape
@@ -87,11 +87,12 @@ def _chain(layers: Sequence[Layer], source: int, prefix: str, rows: dict[str, Ro
     """Appends the stages of a chain that reads stage `source`; returns the number of its last."""
     for name, layer in named(layers):
         row = rows[prefix + name]
-        if isinstance(layer, Residual):
-            body = _chain(layer.body, source, f"{prefix}{name}/", rows, stages)
-            shortcut = _chain(layer.shortcut, source, f"{prefix}{name}/shortcut/", rows, stages)
-            shapes, said = (row.output, row.output), ("residual", row.formula)
-            stages.append(Stage(row.path, "add", (body, shortcut), *shapes, *said, sees_known=row.field.known))
+        if isinstance(layer, Branches):
+            ends = tuple(
+                _chain(branch.layers, source, branch.prefix(row.path), rows, stages) for branch in layer.chains
+            )
+            shapes, said = (row.output, row.output), (layer.kind, row.formula)
+            stages.append(Stage(row.path, layer.op, ends, *shapes, *said, sees_known=row.field.known))
         else:
             stages.append(_stage(row, source))
         source = len(stages) - 1
@@ -101,6 +102,8 @@ def _chain(layers: Sequence[Layer], source: int, prefix: str, rows: dict[str, Ro
 def _stage(row: Row, source: int) -> Stage:
     layer = row.layer
     options: dict[str, Any] = {}
+    if isinstance(layer, Depthwise):
+        layer = layer.conv(row.input[2])
     if isinstance(layer, (Conv, MaxPool, AvgPool)):
         size = layer.kernel if isinstance(layer, Conv) else layer.window
         zeros = pads(row.input, layer.reach(row.input), layer.padding)
@@ -115,7 +118,7 @@ def _stage(row: Row, source: int) -> Stage:
     # The page computes nothing of a module, so it needs none of its arrays.
     arrays = tuple(parameter.name for parameter in row.parameters) if options["checked"] else ()
     shapes = (row.input, row.output)
-    return Stage(row.path, layer.kind, (source,), *shapes, written(layer), row.formula, arrays, **options)
+    return Stage(row.path, layer.kind, (source,), *shapes, written(row.layer), row.formula, arrays, **options)
 
 
 def _reach(row: Row) -> dict[str, Any]:
@@ -150,7 +153,7 @@ def reach_back(stages: Sequence[Stage], number: int, row: int, column: int) -> d
 
 
 def _needed(stage: Stage, region: Region, shape: Shape) -> Region:
-    if len(shape) == 1:
+    if len(shape) == 1 or shape[:2] == (1, 1):
         return (0, 1), (0, 1)
     if stage.op in _WHOLE:
         return (0, shape[0]), (0, shape[1])

@@ -7,7 +7,7 @@ import numpy as np
 
 from cnn import expression
 from cnn.layers.base import Arrays, Reference
-from cnn.layers.combine import Residual
+from cnn.layers.combine import JOINS
 from cnn.registry import LAYERS
 from cnn.report.journey.graph import Stage
 
@@ -32,8 +32,8 @@ def expected(stage: Stage, sources: Sequence[np.ndarray], arrays: Arrays) -> Ref
       arrays: its parameters and statistics, float32.
     """
     wide = [np.asarray(source, np.float64) for source in sources]
-    if stage.op == "add":
-        return Residual.add_reference(*wide)
+    if stage.op in JOINS:
+        return JOINS[stage.op].join_reference(wide)
     if stage.op not in LAYERS:
         return None
     return expression.build_one(stage.text, LAYERS).reference(wide[0], arrays)

@@ -6,9 +6,8 @@ there is nothing to show; `SECTIONS` lists them in the order of the page.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from cnn.report import charts, escape, html, run_page
+from cnn.report import html, run_page
 from cnn.report.html import PageSection
 from cnn.report.sweep import again, curves, findings, headline, parallel, ranking, record, single, timeline
 from cnn.report.sweep.record import SweepRecord
@@ -28,16 +27,6 @@ SECTIONS: tuple[Callable[[SweepRecord], PageSection | None], ...] = (
     again.build_failures,
     again.build_again,
 )
-
-
-def prepare() -> None:
-    """Compiles the templates and draws something, which the first page of a process waits for otherwise."""
-    escape.compile_templates()
-    charts.files("axes", (96, 96), _axes)
-
-
-def _axes(figure: Any, _: charts.Ink) -> None:
-    figure.subplots()
 
 
 def write(folder: Path, *, running: bool = False) -> Path:

@@ -5,7 +5,18 @@ const arithmetic = (() => {
   const UNIT = 2 ** -24,
     TINY = 2 ** -126,
     APPROXIMATED = 1e-5;
-  const EXACT = new Set(["relu", "max_pool", "global_max_pool", "flatten", "dropout"]);
+  const EXACT = new Set([
+    "relu",
+    "relu6",
+    "max_pool",
+    "global_max_pool",
+    "flatten",
+    "dropout",
+    "drop_path",
+    "identity",
+    "concat",
+  ]);
+  const UNCHANGED = new Set(["flatten", "dropout", "drop_path", "identity"]);
   const WHOLE = new Set(["dense", "global_avg_pool", "global_max_pool", "group_norm", "softmax", "flatten"]);
   const gamma = (n) => (n * UNIT) / (1 - n * UNIT);
   const bound = (n, size) => gamma(n) * size + n * TINY;
@@ -29,11 +40,16 @@ const arithmetic = (() => {
   const sigmoid = (x) => (x < 0 ? Math.exp(x) / (1 + Math.exp(x)) : 1 / (1 + Math.exp(-x)));
   const FUNCTIONS = {
     relu: (x) => (x > 0 ? x : 0),
+    relu6: (x) => Math.min(x > 0 ? x : 0, 6),
     tanh: Math.tanh,
     sigmoid,
     silu: (x) => x * sigmoid(x),
     gelu: (x) => x * 0.5 * erfc(-x * Math.SQRT1_2),
+    hard_sigmoid: (x) => Math.min(Math.max(x + 3, 0), 6) / 6,
+    hard_swish: (x) => (x * Math.min(Math.max(x + 3, 0), 6)) / 6,
     dropout: (x) => x,
+    drop_path: (x) => x,
+    identity: (x) => x,
   };
 
   // What one window reads along one axis: its taps, and -1 where it lies on padding.
@@ -224,11 +240,30 @@ const arithmetic = (() => {
     silu: pointwise,
     gelu: pointwise,
     global_avg_pool: (stage, sources, arrays) => averaged({ ...stage, ...overall(stage) }, sources, arrays),
+    hard_sigmoid: (stage, [x], { rough }) => {
+      const right = Float64Array.from(x, FUNCTIONS.hard_sigmoid);
+      return { right, allowed: right.map((_, i) => bound(2, Math.abs(x[i]) / 6 + 1) + rough * Math.abs(x[i])) };
+    },
+    hard_swish: (stage, [x], { rough }) => {
+      const right = Float64Array.from(x, FUNCTIONS.hard_swish);
+      const size = (v) => Math.abs(v) * (Math.abs(v) / 6 + 1);
+      return { right, allowed: right.map((_, i) => bound(3, size(x[i])) + 2 * rough * size(x[i])) };
+    },
+    multiply: (stage, sources, { rough }) => {
+      const right = Float64Array.from({ length: count(stage.output) }, (_, i) =>
+        sources.reduce((product, source) => product * source[factorAt(stage, source, i)], 1),
+      );
+      const n = sources.length;
+      return { right, allowed: right.map((v) => bound(n - 1, Math.abs(v)) + n * rough * Math.abs(v)) };
+    },
     add: (stage, [a, b], { rough }) => {
       const right = Float64Array.from(a, (v, i) => v + b[i]);
       return { right, allowed: right.map((_, i) => (gamma(1) + rough) * (Math.abs(a[i]) + Math.abs(b[i])) + TINY) };
     },
   };
+  // The number of a source that a number of a product is made of; a vector has one for each channel.
+  const factorAt = (stage, source, i) => (source.length === count(stage.output) ? i : i % source.length);
+
   // A global pooling as one window.
   const overall = (stage) => ({
     kernel: stage.input.slice(0, 2),
@@ -241,10 +276,27 @@ const arithmetic = (() => {
     output: [1, 1, stage.input[2]],
   });
 
+  // What the chains make of each place, one behind the other.
+  const joined = (stage, sources) => {
+    const out = new Float32Array(count(stage.output)),
+      channels = asMap(stage.output)[2],
+      places = out.length / channels;
+    let first = 0;
+    for (const source of sources) {
+      const own = source.length / places;
+      for (let place = 0; place < places; place++)
+        out.set(source.subarray(place * own, (place + 1) * own), place * channels + first);
+      first += own;
+    }
+    return out;
+  };
+
   // What an exact stage makes of its sources; every other stage's numbers are stored.
-  const exact = (stage, [x]) => {
-    if (stage.op === "relu") return x.map(FUNCTIONS.relu);
-    if (stage.op === "flatten" || stage.op === "dropout") return x;
+  const exact = (stage, sources) => {
+    const [x] = sources;
+    if (stage.op === "relu" || stage.op === "relu6") return x.map(FUNCTIONS[stage.op]);
+    if (UNCHANGED.has(stage.op)) return x;
+    if (stage.op === "concat") return joined(stage, sources);
     const out = new Float32Array(count(stage.output));
     const window = stage.op === "max_pool" ? stage : { ...stage, ...overall(stage) };
     pooled(window, x, (at, values) => {
@@ -420,6 +472,7 @@ const arithmetic = (() => {
     edge,
     erfc,
     exact,
+    factorAt,
     field,
     filtered,
     fixed,

@@ -3,7 +3,7 @@
 Object.assign(
   journey,
   (() => {
-    const { EXACT, FUNCTIONS, bound, count, overall, statistics, taps, whole } = arithmetic;
+    const { EXACT, FUNCTIONS, bound, count, factorAt, overall, statistics, taps, whole } = arithmetic;
     const { arrays, at, given, label, logitsAt, photographs, place, shapes, stages } = journey;
     const LISTED = 12,
       LONG = 25;
@@ -136,6 +136,29 @@ Object.assign(
         go: (n) => ({ ...p, k: stages[k].sources[n] }),
         terms: stages[k].sources.map((source) => ({ label: stages[source].name, value: outs(source)[at(k, p)] })),
       }),
+      // A joined channel is one of what a chain made.
+      concat: (k, p) => {
+        let f = p.f,
+          n = 0;
+        while (f >= shapes[stages[k].sources[n]][2]) f -= shapes[stages[k].sources[n++]][2];
+        const from = { ...p, k: stages[k].sources[n], f };
+        return {
+          value: outs(from.k)[at(from.k, from)],
+          from,
+          go: () => from,
+          lines: [`Channel ${p.f} is channel ${f} of ${stages[from.k].name}.`],
+        };
+      },
+      multiply: (k, p) => {
+        const stage = stages[k],
+          numbers = stage.sources.map((source) => outs(source)[factorAt(stage, outs(source), at(k, p))]);
+        return {
+          value: numbers.reduce((product, v) => product * v, 1),
+          near: true,
+          go: () => ({ ...p, k: stage.sources[0] }),
+          lines: [`${numbers.map(whole).join(" × ")} = ${whole(outs(k)[at(k, p)])}`],
+        };
+      },
       affine: (k, p) => {
         const stage = stages[k],
           source = stage.sources[0],
@@ -161,16 +184,17 @@ Object.assign(
       pointwise: (k, p) => {
         const stage = stages[k],
           x = outs(stage.sources[0])[at(k, p)],
-          value = FUNCTIONS[stage.op](x);
+          value = FUNCTIONS[stage.op](x),
+          acts = stage.op === "dropout" || stage.op === "drop_path";
         const text =
           stage.op === "relu"
             ? `max(0, ${whole(x)})`
-            : stage.op === "dropout"
-              ? `dropout acts in training only: ${whole(x)}`
+            : acts
+              ? `${stage.op} acts in training only: ${whole(x)}`
               : `${stage.op}(${whole(x)})`;
         return {
           value,
-          curve: stage.op === "dropout" ? undefined : FUNCTIONS[stage.op],
+          curve: acts || stage.op === "identity" ? undefined : FUNCTIONS[stage.op],
           x,
           lines: [`${text} = ${whole(outs(k)[at(k, p)])}`],
           go: () => ({ ...p, k: stage.sources[0] }),
@@ -214,11 +238,24 @@ Object.assign(
             `the network reads ${whole(outs(0)[at(0, p)])}.`,
         ],
       }),
-      opaque: (k, p) => ({
-        unchecked: true,
-        value: outs(k)[at(k, p)],
-        lines: ["The page knows no arithmetic for this kind of layer."],
-      }),
+      opaque: (k, p) => {
+        const source = stages[k].sources[0],
+          [height, width, channels] = shapes[source],
+          [down, right] = shapes[k];
+        // What it reads is not known: about as far down and to the right.
+        const from = {
+          k: source,
+          f: Math.min(p.f, channels - 1),
+          r: Math.floor((p.r * height) / down),
+          c: Math.floor((p.c * width) / right),
+        };
+        return {
+          unchecked: true,
+          value: outs(k)[at(k, p)],
+          go: () => from,
+          lines: ["The page knows no arithmetic for this kind of layer."],
+        };
+      },
     };
     const RECIPE = {
       avg_pool: "average",

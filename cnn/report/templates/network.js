@@ -7,7 +7,7 @@
   const frame = holder.appendChild(document.createElement("div"));
   frame.className = "lit needs-script";
   frame.hidden = true;
-  // A layer inside of a residual belongs to the volume of the outermost one.
+  // A layer inside of another belongs to the volume of the outermost one.
   const of = (layer) => boxes.findIndex(([names]) => names.includes(layer.split("/")[0]));
   const light = (place) => {
     frame.hidden = place < 0;
