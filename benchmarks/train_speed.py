@@ -8,6 +8,10 @@ waits while another one runs. The peers live in virtual environments of their ow
 on first use. Ratios are taken round by round, and their spread is that over the rounds: absolute numbers drift with the
 machine. "As they come" leaves the allocator as it is; "huge pages" gives every process the settings that help the
 peers most.
+
+Where the CPU has units for bfloat16 (AMX or AVX512-BF16), all that can compute in it do so as well, each as its guide
+says: ours with `train.compute_dtype=bfloat16`, Keras with the policy `mixed_bfloat16`, PyTorch under `autocast`. "Best
+against best" is ours in whichever type is faster for us over the fastest peer in whichever is faster for it.
 """
 
 import argparse
@@ -27,6 +31,7 @@ import peer_networks
 
 from cnn.config import resolve
 from cnn.config.config import Override
+from cnn.system import environment
 
 CONFIGS = {"lesson": "fashion_mnist", "lenet5": "lenet5", "cifar10": "cifar10", "resnet18": "resnet18"}
 PACKAGES = {"keras": ["tensorflow-cpu", "keras"], "torch": ["torch==2.13.0", "numpy"]}
@@ -38,8 +43,12 @@ COMPETITORS = {
     "Keras on TensorFlow": ("keras_tensorflow.py", "keras", {}),
     "PyTorch": ("pytorch.py", "torch", {}),
     "PyTorch compiled": ("pytorch.py", "torch", {"compile": True}),
+    "ours bfloat16": ("ours.py", None, {"dtype": "bfloat16"}),
+    "Keras mixed_bfloat16": ("keras_tensorflow.py", "keras", {"dtype": "bfloat16"}),
+    "PyTorch autocast": ("pytorch.py", "torch", {"dtype": "bfloat16"}),
 }
 OURS, PLAIN = "ours", "plain Flax"
+NARROW = [name for name, (_, _, more) in COMPETITORS.items() if "dtype" in more]
 
 
 class Competitor:
@@ -137,8 +146,8 @@ def race(competitors, kind, batch_size, *, rounds, seconds):
     return speeds
 
 
-def ratios(speeds, other):
-    return [ours / theirs for ours, theirs in zip(speeds[OURS], speeds[other], strict=True)]
+def ratios(speeds, other, one=OURS):
+    return [ours / theirs for ours, theirs in zip(speeds[one], speeds[other], strict=True)]
 
 
 def measure(network, batch_size, options, pythons, *, huge_pages):
@@ -170,13 +179,25 @@ def measure(network, batch_size, options, pythons, *, huge_pages):
 
 
 def summary(speeds, operations, peak):
-    """Returns the medians: ours over the fastest peer, ours over plain Flax, and the share of the matrix product."""
-    peers = [name for name in speeds if name not in (OURS, PLAIN)]
-    best = max(peers, key=lambda name: statistics.median(speeds[name]), default=None)
+    """Returns the medians in float32: ours over the fastest peer and over plain Flax, the share of the matrix product.
+
+    Where some computed in bfloat16, a second line says the best of ours over the best of the peers, in either type.
+    """
+
+    def fastest(names):
+        return max(names, key=lambda name: statistics.median(speeds[name]), default=None)
+
+    mine = [name for name in speeds if name.startswith(OURS)]
+    peers = [name for name in speeds if name not in (*mine, PLAIN)]
+    best = fastest([name for name in peers if name not in NARROW])
     share = statistics.median(speeds[OURS]) * operations / (peak * 1e9)
     to_best = statistics.median(ratios(speeds, best)) if best else float("nan")
     to_plain = statistics.median(ratios(speeds, PLAIN)) if PLAIN in speeds else float("nan")
-    return f"ours/best peer {to_best:.2f}  ours/plain Flax {to_plain:.2f}  share of peak {share:.2f}"
+    line = f"ours/best peer {to_best:.2f}  ours/plain Flax {to_plain:.2f}  share of peak {share:.2f}"
+    if peers and not set(speeds).isdisjoint(NARROW):
+        one, other = fastest(mine), fastest(peers)
+        line += f"\nbest against best {statistics.median(ratios(speeds, other, one)):.2f}: {one} / {other}"
+    return line
 
 
 def parse():
@@ -185,6 +206,7 @@ def parse():
     parser.add_argument("--networks", default="lesson,lenet5,cifar10", help="some of lesson, lenet5, cifar10")
     parser.add_argument("--batches", default="32,128,512", help="batch sizes")
     parser.add_argument("--only", default=",".join(COMPETITORS), help="some of: %(default)s")
+    parser.add_argument("--bfloat16", choices=["auto", "yes", "no"], default="auto", help="auto: if the CPU has units")
     parser.add_argument("--rounds", type=int, default=7, help="alternating rounds")
     parser.add_argument("--seconds", type=float, default=1.5, help="what a competitor runs in a round")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -198,6 +220,13 @@ def parse():
     unknown += [n for n in options.networks.split(",") if n not in CONFIGS]
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}")
+    units = environment.bfloat16_units()
+    if options.bfloat16 == "no" or (options.bfloat16 == "auto" and not units):
+        options.competitors = [name for name in options.competitors if name not in NARROW]
+    if options.bfloat16 != "no":
+        has = f"has units for bfloat16: {units}" if units else "has no units for bfloat16 (AMX or AVX512-BF16)"
+        also = "" if units or options.bfloat16 == "yes" else "; all compute in float32 alone, --bfloat16=yes in both"
+        print(f"this CPU {has}{also}", flush=True)
     return options
 
 

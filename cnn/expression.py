@@ -561,7 +561,7 @@ def branch_name(number: int) -> str:
     return f"branch{number}"
 
 
-def _bind(call: Call, parser: Parser, annotations: Mapping[str, object]) -> dict[str, Any]:
+def _bind(call: Call, parser: Parser, annotations: Mapping[str, object]) -> Mapping[str, Any]:
     """Returns the arguments of a call by the names of the fields; of a field that takes all of them, their tuple."""
     names = list(annotations)
     if len(names) == 1 and (mark := fields.nested(annotations[names[0]])) and mark.many:

@@ -1,4 +1,4 @@
-"""How the suite runs JAX: one thread for each worker, and quick compiles where only the fast tests are asked for."""
+"""How the suite runs JAX: one thread for each worker, and quick compiles except where a test is about full ones."""
 
 import collections
 import gc
@@ -9,30 +9,90 @@ import pytest
 
 from processes import QUICK
 
+FAST, QUICKLY = "not slow", ("not slow", "not compiled")
+"""What `-m` says where the fast tests alone are run, and where programs are compiled quickly."""
+PASSED = "cnn/passed"
+"""Where pytest keeps which fast tests passed, for `--rest`."""
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--rest",
+        action="store_true",
+        help=f"all tests but those that passed the last time with -m '{FAST}' and are not marked as compiled",
+    )
+
 
 def pytest_configure(config):
     # Before anything imports JAX; commands that tests start inherit all of it.
-    names = QUICK if config.option.markexpr == "not slow" else ["NPROC"]
+    names = QUICK if config.option.markexpr in QUICKLY else ["NPROC"]
     for name in names:
         os.environ.setdefault(name, QUICK[name])
     # As the program does: Python would look through all that is imported, collected and traced for garbage.
     gc.set_threshold(100_000, 10, 10)
+    if config.option.rest and config.cache.get(PASSED, None) is None:
+        raise pytest.UsageError(f"--rest: no fast test passed yet. Run pytest -m '{FAST}' before")
 
 
-def pytest_collection_finish():
+def pytest_collection_finish(session):
     gc.freeze()
+    if session.config.option.markexpr != FAST and not session.config.option.collectonly:
+        # Many slow tests compile what others did, or a process that they start does.
+        import jax
+
+        import processes
+
+        jax.config.update("jax_compilation_cache_dir", str(processes.compiled()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Puts the files that take longest first, so that at the end no worker is alone with one."""
+    _mark_all_but_few(items)
+    if config.option.rest:
+        _leave_out(config, items)
     seconds = collections.Counter()
     for item in items:
-        seconds[item.path] += sum(mark.kwargs.get("seconds", 1) for mark in item.iter_markers("slow"))
+        slow = item.get_closest_marker("slow")
+        if not slow:
+            seconds[item.path] += 0.05
+        elif config.option.markexpr != FAST:
+            seconds[item.path] += slow.kwargs.get("seconds", 1)
     items.sort(key=lambda item: -seconds[item.path])
 
 
-def pytest_terminal_summary(terminalreporter):
-    """Prints how many of the killed runs ended with the same bytes as one that nothing interrupted."""
+def _mark_all_but_few(items):
+    alike = collections.defaultdict(list)
+    for item in items:
+        mark = item.get_closest_marker("few")
+        if mark and not item.get_closest_marker("slow"):
+            alike[item.nodeid.partition("[")[0], mark.args[0]].append(item)
+    for (_, count), cases in alike.items():
+        fast = {len(cases) * number // count for number in range(count)}
+        for number, case in enumerate(cases):
+            if number not in fast:
+                case.add_marker(pytest.mark.slow(seconds=0.3))
+
+
+def _leave_out(config, items):
+    """Deselects the tests that passed with quick compiles, but for those that full ones may break."""
+    passed = {*config.cache.get(PASSED, [])}
+    alike = {item for item in items if item.nodeid in passed and not item.get_closest_marker("compiled")}
+    config.hook.pytest_deselected(items=[item for item in items if item in alike])
+    items[:] = [item for item in items if item not in alike]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Prints what passed before, and how many of the killed runs ended with the bytes of one never interrupted."""
+    passed = {report.nodeid for report in terminalreporter.getreports("passed") if report.when == "call"}
+    if config.option.markexpr == FAST and not config.option.collectonly:
+        config.cache.set(PASSED, sorted(passed))
+    if config.option.rest:
+        before = {*config.cache.get(PASSED, [])}
+        terminalreporter.write_line(
+            f"{len(before)} tests had passed with quick compiles; {len(before & passed)} of them passed here once more"
+        )
     kills = {
         outcome: sum(
             number

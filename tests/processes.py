@@ -1,17 +1,24 @@
 """Runs as a person starts them, in real processes that are killed, stopped and starved."""
 
+import atexit
+import contextlib
+import ctypes
 import functools
 import json
 import os
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-MAIN = Path(__file__).resolve().parents[1] / "main.py"
+import fork_server
+from fork_server import MAIN
+
 NETWORK = {
     "config.data.image_shape": "(8,8,1)",
     "config.data.resize": "exact",
@@ -33,6 +40,14 @@ QUICK = {
 }
 """The environment of quick compiles: what is computed is the same within rounding."""
 PATIENCE = 240
+FREE = {"CNN_FAULT", "JAX_COMPILATION_CACHE_DIR", "PYTEST_CURRENT_TEST", "TFDS_DATA_DIR"}
+"""Of the environment, what nothing reads on importing: a fork of the server may have its own."""
+COLD = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+"""Changes the environment of a process that is to compile everything itself."""
+KEEPING = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+READING = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9"}
+"""Changes that of a process which shall keep what it compiles for others, and of one that shall not."""
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Done(NamedTuple):
@@ -50,7 +65,27 @@ def flags(**changes):
 
 
 def environment(fault="", **changes):
-    return {**os.environ, **QUICK, "PYTHONDONTWRITEBYTECODE": "1", "CNN_FAULT": fault, **changes}
+    """Returns that of a process with quick compiles, which reads what was compiled before and keeps nothing there."""
+    return {
+        **os.environ,
+        **QUICK,
+        **READING,
+        "JAX_COMPILATION_CACHE_DIR": str(compiled()),
+        # Else JAX gives the compiler a folder there as an option, with which no program is found in another folder.
+        "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "CNN_FAULT": fault,
+        **changes,
+    }
+
+
+@functools.cache
+def compiled():
+    """Returns the folder of what this process and those that it starts compiled, which is gone in the end."""
+    folder = tempfile.TemporaryDirectory(prefix="compiled")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def devices(count):
@@ -58,21 +93,110 @@ def devices(count):
     return {"XLA_FLAGS": f"{QUICK['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"}
 
 
-class Running:
-    """A process of `main.py`, or of what starts it, with its outputs in files."""
+class Server:
+    """A process that forks runs of `main.py`, with the environment of quick compiles; see `fork_server.py`."""
 
-    def __init__(self, *arguments, fault="", before=(), cwd="/", **changes):
-        self.out, self.err = (tempfile.TemporaryFile("w+") for _ in range(2))
-        command = [*map(str, before), sys.executable, str(MAIN), *map(str, arguments)]
+    def __init__(self):
+        self.environment = environment(**KEEPING)
+        self.asked, theirs = socket.socketpair()
         self.process = subprocess.Popen(
-            command,
-            stdout=self.out,
-            stderr=self.err,
-            cwd=cwd,
-            env=environment(fault, **changes),
-            # Whoever starts the tests in the background may have had SIGINT ignored, which children inherit.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            [sys.executable, fork_server.__file__, str(theirs.fileno())],
+            env=self.environment,
+            pass_fds=[theirs.fileno()],
+            stdout=subprocess.DEVNULL,
         )
+        theirs.close()
+
+    def close(self):
+        self.asked.close()
+        self.process.wait()
+
+    def start(self, arguments, out, err, cwd, environment):
+        """Returns a fork, or `None` where the environment says what is read on importing."""
+        differing = {
+            name for name in {*environment, *self.environment} if environment.get(name) != self.environment.get(name)
+        }
+        if not differing <= FREE:
+            return None
+        request = {"arguments": arguments, "cwd": cwd, "environment": environment}
+        libc = ctypes.CDLL(None, use_errno=True)
+        # The fork's parent ends at once, and this process becomes that: the fork is ours to wait for.
+        assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+        try:
+            socket.send_fds(self.asked, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
+            return Fork(int(self.asked.recv(32)))
+        finally:
+            libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+@functools.cache
+def server():
+    started = Server()
+    atexit.register(started.close)
+    return started
+
+
+class Fork:
+    """A child that another process has forked, with what `subprocess.Popen` has."""
+
+    def __init__(self, pid):
+        self.pid, self.returncode = pid, None
+        self._descriptor = os.pidfd_open(pid)
+
+    def poll(self):
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout=None):
+        if self.returncode is None:
+            ended = select.poll()
+            ended.register(self._descriptor, select.POLLIN)
+            if not ended.poll(None if timeout is None else timeout * 1000):
+                raise subprocess.TimeoutExpired("fork", timeout)
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            os.close(self._descriptor)
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+
+class Running:
+    """A process of `main.py`, or of what starts it, with its outputs in files.
+
+    It is a fork of one that has imported everything, unless something starts it (`before`), its environment says what
+    is read on importing, or `real` asks for a start of Python's own.
+    """
+
+    def __init__(self, *arguments, fault="", before=(), cwd="/", real=False, **changes):
+        self.out, self.err = (tempfile.TemporaryFile("w+") for _ in range(2))
+        # Of its own, as JAX writes in place: whoever is killed, or leaves at once, leaves half a program.
+        self.compiled = tempfile.TemporaryDirectory(dir=compiled(), prefix=".", ignore_cleanup_errors=True)
+        for path in compiled().glob("[!.]*"):
+            os.link(path, Path(self.compiled.name, path.name))
+        arguments = [*map(str, arguments)]
+        changes = {**KEEPING, "JAX_COMPILATION_CACHE_DIR": self.compiled.name, **changes}
+        environ = environment(fault, **changes)
+        self.process = None
+        if not before and not real:
+            self.process = server().start(arguments, self.out, self.err, str(cwd), environ)
+        self.is_fork = self.process is not None
+        if self.process is None:
+            self.process = subprocess.Popen(
+                [*map(str, before), sys.executable, str(MAIN), *arguments],
+                stdout=self.out,
+                stderr=self.err,
+                cwd=cwd,
+                env=environ,
+                # Whoever starts the tests in the background may have had SIGINT ignored, which children inherit.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
         self.pid = self.process.pid
 
     def __enter__(self):
@@ -85,6 +209,11 @@ class Running:
             self.process.wait()
         self.out.close()
         self.err.close()
+        if self.process.returncode == 0:
+            for path in Path(self.compiled.name).iterdir():
+                with contextlib.suppress(FileExistsError):
+                    os.link(path, compiled() / path.name)
+        self.compiled.cleanup()
 
     def wait_until_stopped(self):
         """Waits for a fault point to stop the process, without which this fails."""

@@ -11,6 +11,8 @@ from cnn.sweep import vmapped
 from cnn.train import multi_step
 from cnn.train.state import create_train_state
 
+pytestmark = pytest.mark.compiled
+
 EVERYTHING = """
     conv(8, 3, padding="same") | batch_norm | relu | max_pool(2) |
     residual(conv(8, 3, padding="same") | group_norm(2) | tanh, shortcut=conv(8, 1)) |
@@ -90,6 +92,7 @@ def test_a_seed_among_many_trains_as_it_does_alone():
     np.testing.assert_allclose(together["loss"], np.stack(alone), rtol=1e-3)
 
 
+@pytest.mark.slow(seconds=2)
 def test_a_config_starts_on_the_default_device():
     state = create_train_state(tiny.resolve(RAW))
     assert {device.platform for leaf in jax.tree.leaves(state.params) for device in leaf.devices()} == {

@@ -47,6 +47,7 @@ def test_the_examples_in_the_docstrings_are_true(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
+@pytest.mark.slow
 def test_importing_it_imports_nothing_and_looking_needs_no_jax():
     code = (
         "import sys, cnn\n"
@@ -93,6 +94,7 @@ def test_other_layers_leave_no_names_without_use_and_may_bring_their_own():
         cnn.configure("digits", model={**given, "blok": 1})
 
 
+@pytest.mark.slow
 def test_every_config_is_found_by_its_name_and_by_its_file():
     folder = REPOSITORY / "configs"
     named = [path for path in folder.rglob("*.py") if path.parent.name != "sweeps"]
@@ -138,6 +140,7 @@ def test_the_command_takes_a_runs_config_as_its_file(finished, tmp_path):
 # Runs.
 
 
+@pytest.mark.slow
 def test_a_run_is_that_of_the_command_to_the_bit_and_so_is_the_next(finished, tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     for name in ("first", "second"):
@@ -156,6 +159,7 @@ def test_a_finished_run_is_only_read_and_another_config_is_refused(finished):
         cnn.run(cnn.configure(again.config, seed=1), finished)
 
 
+@pytest.mark.slow
 def test_in_another_thread_it_does_not_crash(finished, tmp_path):
     made = []
     thread = threading.Thread(target=lambda: made.append(cnn.run(runs.SECTIONS, tmp_path / "run")))
@@ -196,6 +200,7 @@ def test_wrong_surroundings_are_one_line(monkeypatch, tmp_path):
 # What is in a run.
 
 
+@pytest.mark.slow
 def test_evaluation_and_predictions_agree_with_what_the_run_wrote(trained):
     record = runs.saved(trained.workdir, "evaluation-test.json")
     made = trained.evaluate()
@@ -272,6 +277,7 @@ def test_what_is_asked_of_a_run_is_checked(trained):
 # A notebook.
 
 
+@pytest.mark.slow(seconds=2)
 def test_everything_shows_itself_without_script(trained):
     image = trained.data.test.images[0]
     shown = [trained, trained.summary(), trained.curves, trained.evaluate("valid"), trained.predict(image)]

@@ -142,6 +142,7 @@ def apportioned():
         yield {"numbers": numbers, "places": places, "shown": shown}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
 def test_the_pages_arithmetic_is_pythons(tmp_path):
     kinds = [stage_fixture(text, SIDE) for text in KINDS] + [stage_fixture(text, (8,)) for text in VECTORS]

@@ -104,6 +104,7 @@ def test_crops_and_shifts_equal_slices_of_the_padded_image(kind, fill):
     np.testing.assert_array_equal(same_labels, labels)
 
 
+@pytest.mark.slow
 def test_crop_offsets_cover_the_whole_range_evenly():
     images = jnp.zeros((4000, 5, 5, 1)).at[:, 2, 2, 0].set(1)
     cropped, _ = lone(RandomCrop(2), images, jnp.ones((4000, 1)))
@@ -127,6 +128,7 @@ def test_what_is_no_augmentation_is_refused_by_its_place():
         jax.eval_shape(lambda *arrays: augment((Flip(), "blur"), *arrays), *batch(), jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_flips_mirror_the_width_where_the_coin_says_so():
     images, labels = batch(rows=12)
     flipped, _ = lone(Flip(0.5), images, labels)
@@ -175,6 +177,7 @@ def test_erasing_zeroes_the_drawn_box_and_nothing_else():
     np.testing.assert_array_equal(same_labels, labels)
 
 
+@pytest.mark.slow
 def test_erased_boxes_keep_to_their_area_and_aspect():
     images = jnp.ones((2000, 40, 60, 1))
     gone = lone(Erase(1.0), images, jnp.ones((2000, 1)))[0][..., 0] == 0
@@ -192,6 +195,7 @@ def test_erased_boxes_keep_to_their_area_and_aspect():
     assert gone[:, :, -1].any()
 
 
+@pytest.mark.slow
 def test_a_rotation_by_nothing_is_the_identity():
     images, labels = batch()
     np.testing.assert_array_equal(lone(Rotate(0.0), images, labels)[0], images)
@@ -215,6 +219,7 @@ def bilinear(image, y, x):
     return total
 
 
+@pytest.mark.slow
 def test_rotations_read_each_pixel_where_it_came_from():
     images, labels = batch()
     rotated, _ = lone(Rotate(30.0), images, labels)
@@ -228,6 +233,7 @@ def test_rotations_read_each_pixel_where_it_came_from():
         np.testing.assert_allclose(result, expected, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_mixup_blends_images_and_labels_with_the_row_before_in_one_proportion():
     images, labels = batch()
     mixed, mixed_labels = lone(Mixup(0.4), images, labels)
@@ -292,6 +298,7 @@ def test_intensities_stay_in_range_and_labels_sum_to_one(dtype, seed):
     np.testing.assert_allclose(mixed.sum(axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.few(3)
 @each_kind
 def test_equal_keys_give_equal_batches_and_other_keys_others(kind):
     images, labels = batch(rows=12)
@@ -301,6 +308,7 @@ def test_equal_keys_give_equal_batches_and_other_keys_others(kind):
     assert (first[0] != other[0]).any()
 
 
+@pytest.mark.few(3)
 @each_kind
 def test_a_row_is_augmented_alike_in_every_batch_size(kind):
     images, labels = batch(rows=12)
@@ -311,6 +319,7 @@ def test_a_row_is_augmented_alike_in_every_batch_size(kind):
     np.testing.assert_array_equal(part[1][first:], whole[1][first:6])
 
 
+@pytest.mark.slow
 def test_equal_kinds_in_one_chain_draw_independently():
     images = jnp.zeros((64, 9, 9, 1)).at[:, 4, 4, 0].set(1)
     twice, _ = compiled((Shift(1), Shift(1)), images, jnp.ones((64, 1)), jax.random.key(0))

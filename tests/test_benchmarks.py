@@ -10,6 +10,8 @@ import pytest
 
 from cnn.config.config import Override
 
+pytestmark = pytest.mark.compiled
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -84,6 +86,19 @@ def test_every_network_of_the_benchmark_is_described_for_its_competitors(monkeyp
         assert spec["batch_size"] == batch
         assert operations > 1e6
     assert {name for wave in accelerator.WAVES for name, _ in wave} == set(accelerator.BATCHES)
+
+
+def test_the_best_of_ours_is_compared_with_the_best_of_the_peers_in_either_type(monkeypatch):
+    for folder in ("benchmarks", "benchmarks/peers"):
+        monkeypatch.syspath_prepend(str(REPOSITORY / folder))
+    import train_speed
+
+    speeds = {"ours": [10, 12], "PyTorch": [5, 4], "plain Flax": [2, 2]}
+    line = "ours/best peer 2.50  ours/plain Flax 5.50  share of peak 0.11"
+    assert train_speed.summary(speeds, 1e9, 100) == line
+    speeds |= {"ours bfloat16": [20, 20], "PyTorch autocast": [10, 8]}
+    both = f"{line}\nbest against best 2.25: ours bfloat16 / PyTorch autocast"
+    assert train_speed.summary(speeds, 1e9, 100) == both
 
 
 @pytest.mark.slow(seconds=2)

@@ -96,6 +96,7 @@ def test_the_latest_is_restored_to_the_bit(three):
     assert is_step(checkpoints.read(three, state(0)), 3)
 
 
+@pytest.mark.slow
 def test_a_whole_training_state_comes_back_equal(tmp_path):
     values = tiny("train.average=ema(0.9)", "data.augment=mixup(0.2)", "train.clip=global_norm(1)")
     before = create_train_state(values)
@@ -111,6 +112,7 @@ def test_a_whole_training_state_comes_back_equal(tmp_path):
         assert np.asarray(old).tobytes() == np.asarray(new).tobytes()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("scores", "steps", "best"),
     [
@@ -127,6 +129,7 @@ def test_the_latest_two_and_the_best_are_kept(tmp_path, scores, steps, best):
     assert is_step(checkpoints.read(tmp_path, state(0), best=True), best)
 
 
+@pytest.mark.slow
 def test_the_best_of_before_is_kept_when_saving_goes_on_later(tmp_path):
     save_all(tmp_path, [0.1, 0.9, 0.2])
     save_all(tmp_path, [0.3, 0.4, 0.5], first=4)
@@ -427,6 +430,7 @@ def test_a_step_that_is_replaced_while_it_is_read_is_read_again(copied, before_r
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_steps_that_always_vanish_are_a_clean_error(copied, before_restoring):
     number = iter(range(4, 1000))
 

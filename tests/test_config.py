@@ -273,6 +273,7 @@ FIELDS = [
 ]
 
 
+@pytest.mark.slow(seconds=4)
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(FIELDS), st.text(max_size=12)), max_size=4))
 def test_any_text_after_a_flag_is_taken_or_refused_by_name(pairs):
@@ -286,6 +287,7 @@ def test_any_text_after_a_flag_is_taken_or_refused_by_name(pairs):
     assert all(problem.startswith("config.") for problem in found)
 
 
+@pytest.mark.slow
 def test_no_config_needs_jax():
     code = (
         "import sys; from cnn.config import config; from cnn.model import fusion; from cnn.runs import run_dir\n"
@@ -330,6 +332,7 @@ def test_what_a_batch_normalisation_would_see_is_said_as_a_sum():
     ]
 
 
+@pytest.mark.slow
 def test_every_table_is_full_whatever_is_imported_first():
     code = (
         "from cnn.config import sections\n"

@@ -18,6 +18,8 @@ from cnn.model.summary import count_parameters
 from cnn.train.state import create_train_state, make_step_config
 from cnn.train.step import train_step
 
+pytestmark = pytest.mark.compiled
+
 FOLDER = DEFAULT_CONFIG.parent
 PARAMETERS = {
     "cifar10": 308_650,
@@ -114,6 +116,7 @@ def test_a_config_resolves_to_the_parameters_it_always_had(name):
     assert count_parameters(values.rows) == PARAMETERS[name]
 
 
+@pytest.mark.slow(seconds=2)
 @pytest.mark.parametrize("name", ["dense_baseline", *SLOW])
 def test_a_config_makes_two_training_steps(name):
     values = load(name, CHANGES.get(name, ()))

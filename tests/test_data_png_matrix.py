@@ -120,6 +120,7 @@ def test_every_kind_is_read_alone_as_worked_out_here(tmp_path, channels):
         assert np.array_equal(opened, expected(found, channels)), case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_kind_is_read_the_same_among_others(channels):
     how = {"image_shape": (HEIGHT, WIDTH, channels), "resize": "exact", "what": "x"}
@@ -132,6 +133,7 @@ def test_every_kind_is_read_the_same_among_others(channels):
                 assert np.array_equal(images, np.stack([expected(each, channels) for each in among])), case
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("loading", ["memory", "stream"])
 def test_a_folder_of_every_kind_is_read_as_worked_out_here(tmp_path, channels, loading):

@@ -111,6 +111,7 @@ assert "tensorflow" not in sys.modules
 """
 
 
+@pytest.mark.slow(seconds=2)
 def test_tensorflow_is_never_imported(tmp_path):
     write_mnist(tmp_path / "files" / "mnist")
     write_cifar10(tmp_path / "files" / "cifar10")

@@ -171,6 +171,7 @@ def test_the_least_part_that_is_not_smaller_than_wanted_is_decoded(width, height
     assert jpeg.reduced((width, height), None) == (width, height)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "installed",
     [pytest.param("opencv", marks=NEEDS_OPENCV), pytest.param("simplejpeg", marks=NEEDS_SIMPLEJPEG), ""],

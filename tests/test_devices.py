@@ -88,18 +88,20 @@ def compared():
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=8)
 @pytest.mark.parametrize("case", many_devices.CASES)
 def test_eight_devices_compute_what_one_does_within_rounding(compared, case):
+    # Another order of a sum may round the next product's operand to its neighbour in bfloat16, 2**-8 away.
+    coarse = 1000 if case == "mixed" else 1
     for dispatch in "step", "scan":
         learned, metrics = compared[case].get(dispatch, (0, 0))
-        assert learned < 1e-4
-        assert metrics < 1e-5
+        assert learned < 1e-4 * coarse
+        assert metrics < 1e-5 * coarse
     assert all(compared[case]["kept"].values())
     assert len(compared[case]["kept"]) == (4 if case == "again" else 0)
     assert compared[case].get("augmented", 0) == 0
     difference, examples = compared[case]["logits"]
-    assert difference < 1e-5
+    assert difference < 1e-5 * coarse
     assert examples == 37
 
 
@@ -217,7 +219,7 @@ def test_a_cpu_is_two_devices_for_who_gains_and_what_the_environment_says_for_ev
     assert done.stdout.split() == [str(count) for count in counts]
 
 
-@pytest.mark.slow(seconds=10)
+@pytest.mark.slow(seconds=25)
 def test_halves_continue_to_the_same_bytes_and_one_device_says_that_it_is_another(tmp_path):
     network = {"model__layers": TIED.partition("=")[2], "train__epochs": "2"}
     arguments, threads = processes.flags(**network), {"NPROC": "2"}

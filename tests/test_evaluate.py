@@ -41,6 +41,7 @@ def network():
     return networks.make_classifier(values, variables), jnp.asarray(images)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("batch_size", [1, 7, 49, 50, 51, 10_000])
 def test_logits_do_not_depend_on_the_batch(network, batch_size):
     alone = np.concatenate([predict_logits(network[0], network[1][row : row + 1], EvalConfig(1)) for row in range(50)])
@@ -56,6 +57,7 @@ def test_logits_that_are_not_finite_are_refused(network):
         predict_logits(broken, images, EvalConfig(7))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_every_example_of_a_split_counts_once_whatever_the_batch(averaged, tmp_path, split):
     found = []
@@ -98,6 +100,7 @@ def test_the_chosen_weights_are_the_ones_evaluated(averaged):
     assert result["valid"]["accuracy"] == result["best"]["valid_accuracy"]
 
 
+@pytest.mark.slow
 def test_the_best_is_evaluated_also_where_it_is_long_past(tmp_path):
     # Nothing is ever learned, so the first evaluation stays the best.
     experiment.run(runs.tiny("optimizer.learning_rate=1e-12", "eval.weights=best"), tmp_path / "run")
@@ -123,6 +126,7 @@ def test_eval_repeats_the_runs_own_evaluation(copied):
     assert (copied / "evaluation-test.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_average_that_was_not_kept_is_refused(tmp_path, capsys):
     assert runs.train(tmp_path / "run") == 0
     capsys.readouterr()

@@ -131,6 +131,7 @@ def test_the_same_config_writes_the_same_bytes(reference, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (reference / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(reference, tmp_path):
     experiment.run(runs.tiny("seed=1"), tmp_path / "other")
     assert runs.final(runs.tiny("seed=1"), tmp_path / "other")[1:] != runs.final(runs.tiny(), reference)[1:]
@@ -182,6 +183,7 @@ def test_a_finished_run_is_not_run_again(copied):
     assert (copied / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kept", [[], [24], [24, 36]])
 def test_a_run_without_result_continues_from_what_is_saved(reference, copied, kept):
     (copied / "result.json").unlink()
@@ -210,6 +212,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(reference, tmp_path, before
     assert runs.saved(tmp_path / "run", "result.json")["train"] == runs.saved(reference, "result.json")["train"]
 
 
+@pytest.mark.slow
 def test_an_interruption_saves_at_once_and_exits_75(tmp_path, before_step, capsys):
     before_step({7: terminate})
     assert runs.train(tmp_path / "run") == launch.PREEMPTED
@@ -239,6 +242,7 @@ def test_another_core_compiles_the_evaluations_while_the_first_steps_are_compile
     assert runs.outcome(tmp_path / "run") == runs.outcome(reference)
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_a_continued_run_once(reference, tmp_path, before_step):
     before_step({20: kill})
     run_to_the_end(runs.tiny(), tmp_path / "run")
@@ -301,6 +305,7 @@ def test_the_latest_two_and_the_best_are_kept_and_nothing_else_lies_about(tmp_pa
     assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"00000012", "00000096", "00000108"}
 
 
+@pytest.mark.slow
 def test_checkpoints_come_as_often_as_asked_and_for_the_best(tmp_path, before_step):
     before_step({70: kill})
     with pytest.raises(Killed):
@@ -308,6 +313,7 @@ def test_checkpoints_come_as_often_as_asked_and_for_the_best(tmp_path, before_st
     assert runs.steps(tmp_path / "run") == [12, 48]
 
 
+@pytest.mark.slow
 def test_without_test_the_test_split_is_not_evaluated(tmp_path, capsys):
     assert runs.train(tmp_path / "run", "eval.test=False") == 0
     assert not (tmp_path / "run" / "evaluation-test.json").exists()

@@ -35,7 +35,7 @@ from cnn.model import summary
 from cnn.model.classifier import flatten
 from cnn.model.network import apply
 
-pytestmark = pytest.mark.slow  # they train runs
+pytestmark = [pytest.mark.slow, pytest.mark.compiled]  # they train runs
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 SIZES = (1, 7, 128)

@@ -222,6 +222,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_wrong_extension_is_one_line_exits_2_and_leaves_nothing(case, file, tmp_path, capsys):
     code, flag, message = HOSTILE[case]
@@ -366,6 +367,7 @@ def test_neither_a_module_name_nor_a_link_hides_that_code_lies_in_a_run(file, tm
     assert not extensions.in_a_run(file(SMALL))
 
 
+@pytest.mark.slow(seconds=3)
 def test_double_precision_is_seen_where_jax_was_not_loaded_before(file, tmp_path):
     path = file("jax.config.update('jax_enable_x64', True)\n")
     code = f"from cnn.config import extensions; extensions.use(extensions.read([{path!r}]))"

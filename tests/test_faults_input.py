@@ -15,7 +15,7 @@ from cnn.data.sources import tfds_catalog
 from processes import flags
 from test_data_records import edit_info
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=5)
 WRONG = 2
 MEGABYTES = 1500
 # A process inherits the peak of the one that forked it, so a small one stands between it and the tests.

@@ -9,7 +9,7 @@ import processes
 import runs
 from processes import Running, can, flags, outcome, start
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=9)
 NEEDS_STRACE = pytest.mark.skipif(not can("strace", "-qq", "-f", "true"), reason="strace cannot trace here")
 KILLED = -9
 
@@ -111,7 +111,7 @@ def test_killed_while_compiling(tmp_path, record_property):
     waits = (0.05, 0.4)
     record_property("kills", len(waits))
     for wait in waits:
-        with Running(*slow, f"--workdir={workdir}", fault="opened:stop:1") as running:
+        with Running(*slow, f"--workdir={workdir}", fault="opened:stop:1", **processes.COLD) as running:
             running.wait_until_stopped()
             running.go_on()
             with contextlib.suppress(subprocess.TimeoutExpired):

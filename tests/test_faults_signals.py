@@ -15,7 +15,7 @@ from PIL import Image
 import processes
 from processes import Running, can, events, flags, outcome, start, steps
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=5)
 INTERRUPTED, FORCED, HELD, IO_ERROR, WRONG = 75, 143, 73, 74, 2
 NEEDS_MOUNT = pytest.mark.skipif(
     not can("unshare", "-Urm", "mount", "-t", "tmpfs", "none", "/mnt"), reason="no tmpfs can be mounted here"
@@ -57,7 +57,7 @@ def test_a_signal_saves_and_exits_with_75(same, tmp_path, signals):
 
 def test_a_signal_while_compiling_exits_with_75(same, tmp_path):
     workdir = tmp_path / "run"
-    with Running(*flags(), f"--workdir={workdir}", fault="opened:stop:1") as running:
+    with Running(*flags(), f"--workdir={workdir}", fault="opened:stop:1", **processes.COLD) as running:
         running.wait_until_stopped()
         running.go_on()
         time.sleep(0.1)

@@ -11,7 +11,7 @@ import pytest
 import processes
 from processes import Running, events, flags, outcome, start
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=4)
 NEEDS_DATA = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR names no prepared data")
 KILLED, INTERRUPTED = -9, 75
 FASHION = {

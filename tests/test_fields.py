@@ -102,6 +102,7 @@ def test_a_field_refuses(annotation, value, message):
         fields.parse(annotation, value)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from([Count, Natural, Positive, Fraction, Rate, Pair, Shape, Means, Stds, Choice, bool, str]), st.data()

@@ -81,6 +81,7 @@ def test_without_words_it_names_everything_on_two_screens():
     assert {name for kind in sections for name in fields.options(kind)} <= words
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("what", [what for what, table in TABLES.items() if table])
 def test_a_kind_tells_each_of_its_things_with_every_option(what):
     table = TABLES[what]

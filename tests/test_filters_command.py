@@ -139,6 +139,7 @@ def test_what_is_written_on_a_cell_can_be_read(shade):
     assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
+@pytest.mark.slow
 def test_the_strip_shows_every_pixel_as_a_square_of_the_legends_colours():
     picture = np.random.default_rng(1).integers(0, 256, (6, 7)).astype(float)
     made = filter_strip.make(picture, hand_convolution.parse("vertical"), "max", (0, 0))
@@ -163,6 +164,7 @@ def test_a_filter_that_adds_up_to_one_gives_a_picture_with_its_excess_in_colour(
     assert tuple(signed[0]) == colormap.PAPER
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pool", "kernel"), [("none", "identity"), ("average", " ".join("1" * 31))])
 def test_any_sizes_can_be_drawn(pool, kernel):
     for shape in ((40, 33), (3, 300)):

@@ -88,6 +88,7 @@ def test_it_depends_on_the_places_of_numbers(order):
     assert (fingerprint({**TREE, "kernel": moved}) == GOLDEN) == (list(order) == list(range(12)))
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "change",
     [

@@ -23,6 +23,8 @@ from cnn.train.state import _create
 from cnn.train.step import train_step
 from tests import networks
 
+pytestmark = pytest.mark.compiled
+
 NETWORKS = {
     "lesson": "2 * (conv(16, 3) | relu | max_pool(2)) | flatten | dense(32) | relu | dense(classes)",
     "deep": "6 * (conv(16, 3, padding='same') | relu) | global_avg_pool | dense(classes)",
@@ -68,6 +70,7 @@ def test_the_estimate_is_within_its_factor_of_what_xla_says(name, platform, monk
     )
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_memory_of_an_optimizer_is_what_its_state_takes(name):
     values = resolve(NETWORKS["normed"], f"optimizer.name={name}", "train.average=ema(0.9)")
@@ -142,6 +145,7 @@ def test_bytes_are_shown_as_people_read_them():
     ]
 
 
+@pytest.mark.slow
 def test_summary_says_what_training_takes_and_touches_no_device(capsys):
     assert runs.start("summary") == 0
     out = capsys.readouterr().out

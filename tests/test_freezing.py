@@ -9,6 +9,8 @@ from cnn.config import config
 from cnn.optim import OPTIMIZERS
 from cnn.train import memory_estimate, multi_step
 
+pytestmark = pytest.mark.compiled
+
 NETWORK = (
     "conv(2, 3) | batch_norm | relu | residual(conv(2, 1) | batch_norm) | max_pool(2) | flatten | dense(4) | relu | "
     "dense(classes)"

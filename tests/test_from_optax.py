@@ -320,6 +320,7 @@ def test_what_is_no_usable_loss_is_refused_with_a_remedy(name, message):
         from_optax.loss_of(name)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", SCHEDULE_NAMES)
 def test_every_schedule_is_a_factor_of_the_learning_rate(name):
     record = made(from_optax.schedule_of(name))

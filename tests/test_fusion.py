@@ -13,6 +13,8 @@ from cnn.model.network import _Chain
 from cnn.model.network import apply as network_apply
 from tests import networks
 
+pytestmark = pytest.mark.compiled
+
 TAIL = " | flatten | dense(3)"
 FUSED = {
     # expression: (image shape, operations of more than one layer)
@@ -204,6 +206,7 @@ def test_fusing_holds_every_layer_once_and_in_order():
     assert fusion.fuse(()) == ()
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("text", [*FUSED, *NESTED])
 def test_fused_or_not_a_network_owns_the_same_parameters(text):
     network, shape = chain(text), {**FUSED, **NESTED}[text]
@@ -226,6 +229,7 @@ def test_rows_and_columns_that_the_pooling_leaves_unread_are_not_computed():
     assert fusion.ConvPool("conv1", Conv(4, (3, 3)), (), MaxPool((2, 2), padding="same")).crop((13, 13, 1)) == (13, 13)
 
 
+@pytest.mark.slow
 def test_unread_rows_do_not_reach_the_logits():
     network, variables, images = setup("conv(4, 3) | relu | max_pool(2)", (9, 9, 1))
     changed = images.at[:, 8].set(1e6).at[:, :, 8].set(-1e6)
@@ -233,6 +237,7 @@ def test_unread_rows_do_not_reach_the_logits():
     assert (apply(images) == apply(changed)).all()
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_not_finite_is_not_hidden_by_the_pooling():
     network, variables, images = setup("conv(4, 3) | relu | max_pool(2)", (8, 8, 1))
     apply = networks.jit(lambda images: network_apply(network, variables, images))

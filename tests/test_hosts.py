@@ -16,7 +16,7 @@ from cnn.system import multihost
 from cnn.train import init_from, load_init_from
 from processes import Running, events, flags, outcome, steps
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(seconds=9)
 FOUR = processes.devices(4)
 RUN = flags(train__batch_size="96")
 INTERRUPTED, LOST, WRONG = 75, 74, 2

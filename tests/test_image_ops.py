@@ -77,6 +77,7 @@ def pillow(array, op, level, sign, *, wide=True):
     return np.asarray(image).astype(np.float64)
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("array", [FLOWER, SHADES], ids=["colour", "grey"])
 @pytest.mark.parametrize("sign", [1.0, -1.0], ids=["forward", "backward"])
 @pytest.mark.parametrize("op", Op, ids=lambda op: op.name.lower())
@@ -112,6 +113,7 @@ def test_rand_augment_does_what_pillow_does_of_each_thing_that_it_draws(magnitud
     assert len(ops) == 14
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("op", [Op.AUTOCONTRAST, Op.EQUALIZE], ids=lambda op: op.name.lower())
 @pytest.mark.parametrize("low", [0, 60, 255], ids=lambda low: f"from {low}")
 @pytest.mark.parametrize("span", [1, 2, 40], ids=lambda span: f"{span} levels")
@@ -121,6 +123,7 @@ def test_images_of_few_levels_are_stretched_and_equalised_as_by_pillow(op, low, 
     np.testing.assert_allclose(changed(array, op)[0], pillow(array, op, 0, 1), atol=1.01)
 
 
+@pytest.mark.slow
 def test_a_magnitude_of_nothing_changes_nothing():
     still = set(Op) - {Op.SOLARIZE, Op.AUTOCONTRAST, Op.EQUALIZE}
     for op in still:
@@ -140,6 +143,7 @@ def test_each_image_draws_an_operation_a_magnitude_and_a_direction_evenly():
     np.testing.assert_allclose(made, wanted, atol=1e-6)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("box", [(0, 0, 81, 101), (10, 20, 40, 40), (3, 5, 7, 11), (80, 0, 1, 101), (30, 60, 48, 24)])
 @pytest.mark.parametrize("size", [(24, 32), (96, 64)], ids=["24x32", "96x64"])
 def test_a_box_is_resized_as_pillow_resizes_it_alone(box, size):

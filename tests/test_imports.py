@@ -132,12 +132,14 @@ def test_imports_only_what_stands_before_it(module):
     assert not {name for name in ours(module) if name != "cnn" and unit(name) not in allowed}
 
 
+@pytest.mark.slow
 def test_nothing_imports_in_a_circle():
     graph = {module: ours(module) - {module} for module in SOURCES}
     order = list(graphlib.TopologicalSorter(graph).static_order())
     assert set(order) == set(SOURCES)
 
 
+@pytest.mark.slow
 def test_only_the_model_and_the_layer_of_a_module_import_flax():
     users = {module for module in SOURCES if any(name.startswith("flax") for name in imported(module))}
     assert users == {"cnn.model.network", "cnn.layers.module"}
@@ -152,6 +154,7 @@ def test_needs_no_jax(module):
     assert not {name.split(".")[0] for name in imported_at_once(module)} & OF_JAX
 
 
+@pytest.mark.slow
 def test_nothing_imports_tensorflow():
     assert not [module for module in SOURCES if any(name.split(".")[0] == "tensorflow" for name in imported(module))]
 
@@ -178,6 +181,7 @@ def loaded_after(code, looked_for=frozenset(OF_JAX | {"tensorflow"})):
     return done.stdout.splitlines()[-1].split()[1:]
 
 
+@pytest.mark.slow(seconds=2)
 def test_importing_the_jax_free_modules_loads_no_jax():
     assert loaded_after("\n".join(f"import {module}" for module in SOURCES if needs_none(module))) == []
 
@@ -187,6 +191,7 @@ def test_the_sources_are_known_without_what_reads_them():
     assert loaded_after("import cnn.data.sources", readers) == []
 
 
+@pytest.mark.slow
 def test_summary_loads_no_jax():
     code = (
         "import main, sys\n"

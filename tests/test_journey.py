@@ -82,6 +82,7 @@ def test_what_is_captured_is_what_the_network_answers():
         np.testing.assert_allclose(picture.outputs["softmax1"].sum(), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_network_that_diverged_is_named():
     values = section("flatten | dense(3)")
     variables = networks.variables(values.layers, values.data.image_shape)

@@ -44,6 +44,7 @@ def filtered(picture, kernel):
     return through("conv(1, 3, use_bias=False)", picture, conv1=kernel)
 
 
+@pytest.mark.slow
 def test_the_new_pixel_is_577_through_our_layer_a_loop_and_lax():
     products = [[WINDOW[row, column] * FILTER[row, column] for column in range(3)] for row in range(3)]
     assert np.ravel(products).tolist() == [0, 0, -256, 24, 864, -216, 213, 452, -504]

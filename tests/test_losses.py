@@ -67,6 +67,7 @@ def test_the_gradient_of_the_focal_loss_with_gamma_0_is_that_of_the_softmax_cros
     np.testing.assert_allclose(gradient(losses.Focal(0.0)), gradient(losses.SoftmaxCrossEntropy()), atol=1e-6)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("gamma", [0.0, 0.001, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("right", [True, False])
 def test_the_focal_loss_of_what_is_sure_has_a_finite_slope(gamma, right):

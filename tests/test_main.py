@@ -14,6 +14,8 @@ import pytest
 import runs
 from cnn.api import reading
 
+pytestmark = pytest.mark.compiled
+
 MAIN = Path(__file__).resolve().parents[1] / "main.py"
 TINY = (
     "--config.data.image_shape=(8,8,1)",
@@ -47,6 +49,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_on_stderr_without_jax_and_without_a_traceback():
     code = (
         "import io, json, sys, contextlib\n"
@@ -89,6 +92,7 @@ def test_help_is_on_stdout():
     assert len(out.splitlines()) <= 24
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "typed", ["--version", "--config.optimizer.help", "--config.help", "fields", "fields layers losses adam sweep"]
 )
@@ -100,6 +104,7 @@ def test_versions_and_fields_are_on_stdout_without_jax(typed):
     assert (len(done.stdout.splitlines()) >= 4, done.stderr) == (True, "")
 
 
+@pytest.mark.slow
 def test_summary_of_the_default_config_works_from_any_folder():
     code, out, err = start("summary")
     assert (code, err) == (0, "")

@@ -169,6 +169,7 @@ def test_metrics_are_given_float64_and_integers_and_give_plain_numbers():
     assert seen == [(np.float64, np.int64)]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(cases())
 def test_sums_and_weighted_means_add_up(case):
@@ -188,6 +189,7 @@ def test_sums_and_weighted_means_add_up(case):
     assert (ours.top5_accuracy is None) == (logits.shape[1] <= 5)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(cases(), st.randoms())
 def test_the_order_of_the_examples_changes_nothing_at_all(case, random):
@@ -197,6 +199,7 @@ def test_the_order_of_the_examples_changes_nothing_at_all(case, random):
     assert scores(logits[order], labels[order]) == scores(logits, labels)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(cases())
 def test_json_holds_every_field_and_no_nan(case):
@@ -216,6 +219,7 @@ def test_a_constant_row_is_no_free_win():
     assert ours.loss == pytest.approx(math.log(8))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(cases())
 def test_the_five_best_are_the_first_of_a_stable_sort(case):

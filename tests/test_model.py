@@ -23,6 +23,8 @@ from cnn.ops.layout import as_products
 from cnn.registry import LAYERS
 from tests import networks, oracles
 
+pytestmark = pytest.mark.compiled
+
 SIDE = st.integers(1, 4)
 PAIR = st.tuples(SIDE, SIDE)
 PADDING = st.sampled_from(["valid", "same", ((1, 1), (1, 1)), ((0, 1), (2, 0))])
@@ -168,6 +170,7 @@ EVERYTHING = (
 )
 
 
+@pytest.mark.slow
 def test_one_network_of_all_kinds_is_traced_as_declared():
     network = networks.chain(EVERYTHING)
     assert {row.layer.kind for row in summary.trace(network, (13, 11, 2))} == set(LAYERS) - {"global_max_pool"}
@@ -314,6 +317,7 @@ def test_softmax_changes_what_is_captured_and_not_the_logits():
     assert (captured == jax.nn.softmax(apply(shown, variables, images))).all()
 
 
+@pytest.mark.slow
 def test_new_kernels_are_glorot_uniform_biases_zero_scales_one():
     network = networks.chain("conv(32, 3) | batch_norm | flatten | dense(50)")
     variables = networks.jit(lambda key: init(network, (8, 8, 4), key))(jax.random.key(0))
@@ -327,6 +331,7 @@ def test_new_kernels_are_glorot_uniform_biases_zero_scales_one():
     assert (params["batch_norm1"]["scale"] == 1).all() and (variables["batch_stats"]["batch_norm1"]["var"] == 1).all()
 
 
+@pytest.mark.slow
 def test_a_network_without_parameters_has_empty_variables():
     network = networks.chain("global_max_pool")
     variables = init(network, (3, 3, 5), jax.random.key(0))
@@ -338,6 +343,7 @@ def test_a_network_without_parameters_has_empty_variables():
 NORM = "batch_norm(momentum=0.75, epsilon=0.01)"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("text", "shape", "axes"), [(NORM, (4, 3, 2), (0, 1, 2)), (f"flatten | {NORM}", (1, 2, 3), (0,))]
 )
@@ -370,6 +376,7 @@ def test_evaluation_of_an_image_does_not_depend_on_the_rest_of_the_batch():
     np.testing.assert_allclose(together[2:3], alone, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_group_norm_is_the_same_in_training_and_has_nothing_to_measure():
     network = networks.chain("group_norm(2, epsilon=0.1)")
     variables, images = networks.variables(network, (4, 3, 6)), networks.pictures((4, 3, 6))
@@ -393,6 +400,7 @@ def dropped(text, images, seed=0):
     return np.asarray(training(text)(images, jax.random.key(seed)))
 
 
+@pytest.mark.slow
 def test_dropout_of_rate_zero_and_dropout_in_evaluation_change_nothing():
     images = networks.pictures((4, 4, 2))
     assert (dropped("dropout(0)", images) == images).all()
@@ -408,6 +416,7 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean(rate):
     assert abs(found.mean() - 1) < 0.05
 
 
+@pytest.mark.slow
 def test_dropout_draws_by_the_key_and_anew_for_each_layer():
     images = jnp.ones((2, 8, 8, 2))
     once = dropped("dropout(0.5)", images)
@@ -487,6 +496,7 @@ def test_a_network_of_all_kinds_computes_the_same_for_many_trials_at_once():
     networks.agree(list(together), alone, 1e-4)
 
 
+@pytest.mark.slow
 def test_images_of_another_size_or_depth_are_refused():
     network = networks.chain("conv(2, 3) | flatten | dense(3)")
     variables = networks.variables(network, (5, 5, 1))

@@ -319,6 +319,7 @@ def test_a_network_that_is_a_module_must_return_logits():
         values("small(classes=5)")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("text", "mixes"),
     [
@@ -338,6 +339,7 @@ def test_a_module_whose_rows_mix_is_known_by_trying_it(text, mixes):
     assert row.layer.mixes_rows(SHAPE) is mixes
 
 
+@pytest.mark.slow
 def test_several_devices_are_refused_a_module_that_needs_the_whole_batch():
     message = (
         "config.model.layers: scaled at position 2 of residual1 computes with the other images of its batch "
@@ -533,6 +535,7 @@ class ToldByAnArgument(nn.Module):
         return nn.Dropout(self.rate)(x, deterministic=deterministic)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("module", [ToldByAField, ToldByAnArgument, nn.Dropout, nnx.Dropout])
 def test_a_module_is_told_whether_it_trains(module, monkeypatch):
     monkeypatch.setitem(LAYERS, "told", module_layer(module, "told"))

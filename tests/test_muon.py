@@ -30,6 +30,7 @@ def written_out(kernel):
     return rule.update(kernel, rule.init(kernel))[0]
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("smallest", [1, 1e-2, 1e-6, 0])
 def test_the_iteration_on_the_gram_matrix_equals_that_on_the_kernel(shape, smallest):

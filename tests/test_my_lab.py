@@ -140,7 +140,7 @@ def in_a_process(fault, workdir, *overrides):
     )
 
 
-@pytest.mark.slow(seconds=45)
+@pytest.mark.slow(seconds=24)
 @pytest.mark.parametrize("when", ["step:kill:7", "evaluate:kill:1"], ids=["within an epoch", "between two"])
 def test_a_run_that_was_killed_ends_with_the_same_bytes(finished, lab, tmp_path, when):
     workdir, overrides = tmp_path / "run", (f"extensions={lab}", *ALL)

@@ -7,6 +7,8 @@ import pytest
 
 import runs
 
+pytestmark = pytest.mark.compiled
+
 STORED = Path(__file__).parent / "old_runs" / "runs.tar.gz"
 
 

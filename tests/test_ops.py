@@ -14,6 +14,8 @@ from cnn.ops.layout import enter, leave
 from cnn.ops.noinline import noinline
 from tests import oracles
 
+pytestmark = pytest.mark.compiled
+
 CONVS = {
     "one channel": {"size": (7, 9), "kernel": (3, 3, 1, 4)},
     "many channels": {"size": (8, 8), "kernel": (3, 3, 5, 4)},
@@ -213,6 +215,7 @@ def test_the_pooling_oracles_have_the_gradients_of_finite_differences(kind, case
     np.testing.assert_allclose((ours * direction).sum(), (slope * grads).sum(), rtol=1e-6)
 
 
+@pytest.mark.few(3)
 @each_layout
 @each(CONVS, fast=("one channel", "strides, same", "dilation, same", "eight channels, odd, same", "groups"))
 def test_convolution_agrees_with_the_oracle_in_values_and_gradients(case, layout):
@@ -250,6 +253,7 @@ def test_convolution_in_bfloat16_is_close_to_the_oracle(case, layout):
         assert_close(ours, expected, 2e-2)
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("name", CONVS)
 def test_a_convolution_is_computed_as_suits_its_channels(name):
     kernel, window = jnp.zeros(CONVS[name]["kernel"]), window_of(CONVS[name])
@@ -274,6 +278,7 @@ def assert_conv_pools_agree(case, images, kernel, tolerance, grads=None, lanes=F
     assert_close(by[1], plain_by[1], tolerance)
 
 
+@pytest.mark.slow
 @each(CONV_POOLS, fast=("one channel", "eight channels, three by three"))
 def test_convolution_with_pooling_is_the_same_in_both_layouts(case):
     images, kernel, _ = conv_case(case)
@@ -287,6 +292,7 @@ def test_convolution_with_pooling_is_the_same_in_both_layouts_in_every_lane(case
     assert_conv_pools_agree(case, images, kernels, 1e-5, lanes=True)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)])
 @each(CONV_POOLS, fast=("one channel, odd", "eight channels", "overlap"))
 def test_ties_after_a_convolution_go_the_same_way_in_both_layouts(case, dtype):
@@ -373,6 +379,7 @@ def test_the_passes_over_the_images_stay_calls_of_their_own(name, lanes):
     assert " call(" in compiled.as_text()
 
 
+@pytest.mark.few(5)
 @each_kind
 @each_pool
 def test_pooling_agrees_with_the_oracle_in_values_and_gradients(kind, case):
@@ -464,6 +471,7 @@ def test_dense_agrees_with_the_oracle_in_every_lane(dtype, tolerance):
         assert_close(by[1][lane], expected[1], tolerance)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     size=st.integers(1, 40),
@@ -514,6 +522,7 @@ def test_pooling_an_odd_size_rounds_down_and_never_reads_the_last_row_and_column
     assert read[:10, :10].all()
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("shape", "channel"),
     [((9, 5), -1), ((4, 3, 5, 6), -1), ((6, 3, 5, 4), -4), ((2, 6, 3, 5, 4), -4)],

@@ -132,6 +132,7 @@ def conform(name, schedule, clip):
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(ours))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("name", "schedule", "clip"), SOME)
 def test_an_optimizer_learns_without_recompiling_and_equals_plain_optax(name, schedule, clip):
     conform(name, schedule, clip)
@@ -229,6 +230,7 @@ def test_in_sgd_weight_decay_is_part_of_the_gradient(decayed, bias_decay):
     close(momentum, {n: middle[n] - 0.1 * second[n] for n in PARAMS})
 
 
+@pytest.mark.slow
 def test_clipping_by_the_global_norm_scales_all_gradients_together_and_only_down():
     norm = np.sqrt(sum((array**2).sum() for array in GRADS[0].values()))
     close(
@@ -291,6 +293,7 @@ def test_a_cooldown_ends_almost_at_zero(name):
 SHARES = st.floats(0, 1, width=32)
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(list(SCHEDULES)),

@@ -146,6 +146,7 @@ def close(path, expected):
             np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", RECORDS)
 def test_twenty_steps_are_those_that_numpy_writes_out(name):
     close(found(RECORDS[name]), written_out(name, RECORDS[name]))

@@ -15,6 +15,8 @@ from cnn.config import resolve
 from cnn.config.config import ConfigError
 from cnn.train import profile
 
+pytestmark = pytest.mark.compiled
+
 NETWORK = """
     conv(4, 3, padding="same") | relu | max_pool(2) |
     residual(conv(4, 3, padding="same") | batch_norm, shortcut=conv(4, 1)) | flatten | dense(classes)

@@ -25,6 +25,8 @@ from cnn.model import summary
 from cnn.optim import OPTIMIZERS, SCHEDULES
 from cnn.registry import LAYERS
 
+pytestmark = pytest.mark.compiled
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()
 PAGES = {path: path.read_text() for path in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))}

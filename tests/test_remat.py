@@ -8,6 +8,8 @@ from cnn.model import fusion
 from cnn.model.network import apply_train
 from tests import networks, tiny
 
+pytestmark = pytest.mark.compiled
+
 LAYERS = (
     "4 * (conv(4, 3, padding='same') | batch_norm(0.9) | gelu) | max_pool(2) | "
     "residual(conv(4, 3, padding='same') | batch_norm | gelu | dropout(0.3)) | flatten | dense(3)"
@@ -49,6 +51,7 @@ def test_gradients_and_statistics_are_the_same(platform):
         )
 
 
+@pytest.mark.slow
 def test_less_is_kept_between_forward_and_backward():
     network = networks.chain(LAYERS)
     variables = networks.variables(network, SHAPE)
@@ -66,6 +69,7 @@ def test_less_is_kept_between_forward_and_backward():
     assert blocks < none / 2
 
 
+@pytest.mark.slow
 def test_the_compiler_of_an_accelerator_is_told_to_compute_it_again():
     network = networks.chain(LAYERS)
     variables = networks.variables(network, SHAPE)

@@ -127,6 +127,7 @@ def test_seconds_and_epochs_follow_from_the_steps(tmp_path):
     assert curves.redrawn(curves.read(run), run)["pace"] == {"epoch": None, "seconds": None}
 
 
+@pytest.mark.slow(seconds=2)
 def test_the_head_says_how_good_how_large_how_long_and_on_what(tmp_path):
     said = visible(written(tmp_path / "run", wrong=0, examples=2000))
     assert "100.0 % of 2,000 test images right (95 % interval 99.8 to 100.0 %)" in said
@@ -168,11 +169,13 @@ def test_survives_many_classes(tmp_path, count):
     assert ('class="pixels matrix' in content) == (count == 31)
 
 
+@pytest.mark.slow
 def test_a_page_of_curves_alone_is_small(tmp_path):
     folder = make(tmp_path / "run", examples=0, epochs=100)
     assert run_page.write(folder).stat().st_size <= 250_000
 
 
+@pytest.mark.slow
 def test_a_page_is_never_seen_half_written(tmp_path):
     path, contents, seen = tmp_path / "report.html", [letter * 300_000 for letter in (b"a", b"b")], set()
     run_dir.write(path, contents[0])
@@ -213,6 +216,7 @@ def test_hostile_names_leave_the_element_tree_unchanged(tmp_path):
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202a-\u202e\ud800-\udfff]", said)
 
 
+@pytest.mark.slow
 def test_the_policy_names_every_script_and_style_and_the_page_has_no_handler(tmp_path):
     tree = Tree(written(tmp_path / "run"))
     forbidden = [(tag, name) for tag, name, _ in tree.attributes if name.startswith("on") or name == "style"]

@@ -12,6 +12,8 @@ from cnn.cli import launch, parser
 from cnn.config import files, resolve
 from cnn.config.config import Override
 
+pytestmark = pytest.mark.compiled
+
 NEEDS_DATA = pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="TFDS_DATA_DIR names no prepared data")
 
 

@@ -77,6 +77,7 @@ def test_what_a_trial_said_and_was_made_with_hides_passwords():
     assert again.hidden(f"python 'main.py --config.data.data_dir={URL}").endswith("//user:***@host/db")
 
 
+@pytest.mark.slow
 def test_the_page_of_an_older_sweep_hides_the_passwords_in_its_record(tmp_path, capsys):
     sweep_files.make(tmp_path, configurations=3, states=("failed",))
     about = json.loads((tmp_path / "sweep.json").read_text())

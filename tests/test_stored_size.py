@@ -89,6 +89,7 @@ def test_pictures_that_stream_have_the_same_pixels(folder):
         np.testing.assert_array_equal(read.take(np.array([3, 1]))[:], kept[[3, 1]])
 
 
+@pytest.mark.slow
 def test_the_identity_changes_with_the_stored_size_and_only_with_another():
     found = {
         size: datasets.identity(dataclasses.replace(DIGITS, stored_size=size)) for size in ((), SEEN, STORED, (14, 13))
@@ -157,6 +158,7 @@ def pictures(rows, size=STORED):
     return jnp.asarray(np.random.default_rng(0).uniform(0.1, 1, (rows, *size, 2)), jnp.float32)
 
 
+@pytest.mark.slow
 def test_where_nothing_crops_the_centre_is_cut_out_before_anything_else():
     images, labels, key = pictures(6), jnp.eye(6), jax.random.key(0)
     for kinds in ((), (Shift(2), Flip())):
@@ -165,6 +167,7 @@ def test_where_nothing_crops_the_centre_is_cut_out_before_anything_else():
         np.testing.assert_array_equal(found[0], wanted[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pad", [0, 2])
 def test_a_random_crop_is_a_window_of_the_padded_stored_picture(pad):
     images = pictures(400)
@@ -181,6 +184,7 @@ def test_a_random_crop_is_a_window_of_the_padded_stored_picture(pad):
     assert rows == set(range(6 + 2 * pad)) and columns == set(range(5 + 2 * pad))
 
 
+@pytest.mark.slow
 def test_what_follows_the_first_crop_gets_pictures_of_the_size_that_the_network_sees():
     images, labels = pictures(6), jnp.eye(6)
     kinds = (Flip(), RandomCrop(0), RandomCrop(1), Cutmix(1.0))

@@ -11,6 +11,8 @@ import sweeps
 from cnn.config import config, resolve
 from cnn.train import experiment
 
+pytestmark = pytest.mark.compiled
+
 LAYERS = """
     conv(8, 3) | relu | max_pool(2) | conv(8, 3) | relu | max_pool(2) |
     flatten | dense(32) | relu | dense(classes) | softmax

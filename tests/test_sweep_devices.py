@@ -11,6 +11,8 @@ import pytest
 import runs
 import sweeps
 
+pytestmark = pytest.mark.compiled
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter", "collective-broadcast")
 SCRIPT = """

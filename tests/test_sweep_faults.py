@@ -67,7 +67,7 @@ def run_to_the_end(folder, engine, faults, *more):
     return killed
 
 
-@pytest.mark.slow(seconds=70)
+@pytest.mark.slow(seconds=40)
 @pytest.mark.parametrize("engine", ["map", "vmap"])
 def test_a_sweep_stopped_and_killed_at_random_moments_ends_with_the_same_table(
     tmp_path, undisturbed, engine, record_property
@@ -97,7 +97,7 @@ def test_a_sweep_stopped_and_killed_at_random_moments_ends_with_the_same_table(
     assert any("preempted" in found and "resume" in found for found in events)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=15)
 @needs_postgres
 def test_two_workers_on_postgresql_and_one_killed_finish_every_trial_once(tmp_path, undisturbed):
     folder = tmp_path / "s"
@@ -122,7 +122,7 @@ def test_two_workers_on_postgresql_and_one_killed_finish_every_trial_once(tmp_pa
         assert "Workers must share one folder" in elsewhere.err
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=15)
 @needs_postgres
 def test_a_database_that_stops_and_starts_loses_nothing(tmp_path, undisturbed):
     folder = tmp_path / "s"

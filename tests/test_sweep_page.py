@@ -132,6 +132,7 @@ def test_the_colours_of_ranks_and_choices_are_seen_on_the_paper(theme):
         assert contrast(rgb(pair[theme == "dark"]), paper) >= 3
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -320,6 +321,7 @@ def _place(data, trial, at):
     return (value - low) / (high - low)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(NODE is None and not os.environ.get("REQUIRE_BROWSER"), reason="Node.js is not installed")
 def test_the_scripts_keep_sort_and_write_as_python_does(tmp_path):
     (tmp_path / "fixtures.json").write_text(json.dumps(_fixtures(tmp_path / "sweep")))
@@ -329,8 +331,9 @@ def test_the_scripts_keep_sort_and_write_as_python_does(tmp_path):
     assert done.returncode == 0, done.stdout[-4000:]
 
 
+@pytest.mark.slow
 def test_a_page_prepared_for_compiles_no_template(tmp_path, monkeypatch):
-    page_writer.prepare_for_sweep()
+    page_writer.prepare()
 
     def compiled(*_, **__):
         raise AssertionError("compiled")

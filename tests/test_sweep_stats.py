@@ -44,6 +44,7 @@ def test_the_variance_of_a_full_grid_is_shared_out_exactly():
     assert found["factors"][0]["low"] <= 1 + 1e-9
 
 
+@pytest.mark.slow
 def test_ranks_count_where_points_were_drawn():
     rng = np.random.default_rng(0)
     rows = [{"a": float(a), "b": float(b), "c": "x"} for a, b in rng.random((40, 2))]

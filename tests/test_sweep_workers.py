@@ -23,7 +23,8 @@ STOPPED = "T"
 def two(folder, fault, flags=ONE, **environment):
     """Yields a sweep of two workers, whose workers a fault point has stopped, and these workers."""
     command = ("sweep", *flags, "--sweep.workers=2", f"--workdir={folder}")
-    with processes.Running(*command, fault=fault, **environment) as sweep:
+    # They would write what they compile into one folder.
+    with processes.Running(*command, fault=fault, **processes.READING, **environment) as sweep:
         found = []
         try:
             wait(lambda: len(names(folder)) == 2, sweep)
@@ -75,7 +76,7 @@ def assert_whole(folder, alone):
     assert sweeps.finishes(folder) == dict.fromkeys(range(6), 1)
 
 
-@pytest.mark.slow(seconds=20)
+@pytest.mark.slow(seconds=13)
 def test_two_workers_share_the_trials_the_cores_and_the_terminal(tmp_path, alone):
     with two(tmp_path / "s", "claimed:stop:1", FLAGS, NPROC="3") as (sweep, workers):
         go_on(workers)
@@ -92,7 +93,7 @@ def test_two_workers_share_the_trials_the_cores_and_the_terminal(tmp_path, alone
     assert "more than there are cores" not in done.err
 
 
-@pytest.mark.slow(seconds=20)
+@pytest.mark.slow(seconds=13)
 def test_a_worker_that_is_killed_is_told_and_its_trials_are_taken_over(tmp_path, alone):
     with two(tmp_path / "s", "step:stop:3") as (sweep, workers):
         os.kill(workers[0], signal.SIGKILL)
@@ -105,7 +106,7 @@ def test_a_worker_that_is_killed_is_told_and_its_trials_are_taken_over(tmp_path,
     assert_whole(tmp_path / "s", alone)
 
 
-@pytest.mark.slow(seconds=20)
+@pytest.mark.slow(seconds=13)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_trials_of_all_workers_and_the_same_command_continues(tmp_path, alone, number):
     with two(tmp_path / "s", "step:stop:3") as (sweep, workers):
@@ -121,7 +122,7 @@ def test_a_signal_saves_the_trials_of_all_workers_and_the_same_command_continues
     assert_whole(tmp_path / "s", alone)
 
 
-@pytest.mark.slow(seconds=20)
+@pytest.mark.slow(seconds=13)
 def test_a_second_signal_ends_all_workers_at_once(tmp_path):
     with two(tmp_path / "s", "step:stop:3,before_save:stop:1") as (sweep, workers):
         os.kill(sweep.pid, signal.SIGTERM)
@@ -134,7 +135,7 @@ def test_a_second_signal_ends_all_workers_at_once(tmp_path):
     assert done.code == 143
 
 
-@pytest.mark.slow(seconds=20)
+@pytest.mark.slow(seconds=13)
 def test_no_worker_outlives_the_command_that_is_killed(tmp_path, alone):
     with two(tmp_path / "s", "step:stop:3") as (sweep, workers):
         sweep.process.kill()

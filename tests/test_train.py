@@ -20,6 +20,8 @@ from cnn.train.state import _create
 from cnn.train.step import gradient_fn, train_step
 from tests import networks, tiny
 
+pytestmark = pytest.mark.compiled
+
 RICH = {
     **tiny.RAW,
     "model": {"layers": "conv(2, 3) | relu | max_pool(2) | flatten | dropout(0.25) | dense(classes)"},
@@ -69,6 +71,7 @@ def test_the_loss_goes_down_and_the_step_counts_updates():
     assert sum(float(m["loss"]) for m in history[-4:]) < 0.7 * sum(float(m["loss"]) for m in history[:4])
 
 
+@pytest.mark.slow
 def test_metrics_are_sums_with_their_count():
     values, before, _, history = plain()
     images = tiny.split()
@@ -84,6 +87,7 @@ def test_metrics_are_sums_with_their_count():
     np.testing.assert_allclose(first["grad_norm"], optax.tree.norm(change), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_state_holds_arrays_only():
     state, _ = tiny.start(tiny.resolve(RICH))
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
@@ -135,6 +139,7 @@ def gradients(text, count):
     return both(variables["params"])
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "text",
     [
@@ -213,6 +218,7 @@ def test_a_step_scatters_nothing(platform, monkeypatch):
         assert "scatter" not in text
 
 
+@pytest.mark.slow
 def test_a_scan_of_steps_equals_the_steps_one_by_one_within_rounding():
     values, _, after, history = plain()
     state, compiled = tiny.start(values)
@@ -266,6 +272,7 @@ def test_a_weighted_loss_is_divided_by_the_sum_of_the_weights(parts, unusable):
     networks.agree(host(after.params), jax.tree.map(lambda old, grad: old - rate * grad, before, grads), 1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_that_weighs_nothing_changes_nothing():
     values = tiny.resolve(train__class_weights="weights((0, 0, 1))", optimizer__name="sgd")
     state, compiled = tiny.start(values)
@@ -319,6 +326,7 @@ def float_step(compiled):
     return networks.jit(lambda state, batch: train_step(state, batch, compiled))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("bad", [0, 2])
 def test_a_batch_that_is_not_finite_leaves_the_last_finite_state_and_its_number(bad):
     state, compiled = tiny.start(tiny.resolve({**tiny.RAW, "train": {"batch_size": 8, "average": "ema(0.9)"}}))
@@ -350,6 +358,7 @@ def test_a_huge_learning_rate_leaves_the_last_finite_state_and_its_number():
     assert same_bits(learned(again), kept)
 
 
+@pytest.mark.slow
 def test_an_update_that_would_overflow_is_not_made():
     # The loss and the gradient are finite here; only the product with the learning rate is not.
     raw = {**tiny.RAW, "model": {"layers": "flatten | dense(classes)"}}
@@ -372,6 +381,7 @@ def test_bfloat16_computes_nearly_the_same_and_keeps_float32():
     np.testing.assert_allclose(rough[-1]["loss"], history[-1]["loss"], rtol=0.02)
 
 
+@pytest.mark.slow(seconds=2)
 def test_augmentation_and_dropout_draw_anew_at_each_step_and_nowhere_else():
     values = tiny.resolve(RICH)
     compiled = tiny.program(values)
@@ -394,6 +404,7 @@ def standardised(values, images):
     return networks.make_classifier(values, {"params": {}, "batch_stats": {}}).preprocess(images)
 
 
+@pytest.mark.slow
 def test_pictures_are_standardised_by_mean_and_deviation():
     values = tiny.resolve(data__mean="(0.25,)", data__std="(0.5,)")
     images = tiny.split().images

@@ -6,6 +6,8 @@ import pytest
 from cnn.ops import conv, layout, winograd
 from tests import oracles
 
+pytestmark = pytest.mark.compiled
+
 each_form = pytest.mark.parametrize("form", [winograd.F2, winograd.F4], ids=["two", "four"])
 
 

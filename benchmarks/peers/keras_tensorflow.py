@@ -1,4 +1,7 @@
-"""Keras 3 on TensorFlow, as its guides write it: `Sequential` or functional, `fit` and `predict` on NumPy arrays."""
+"""Keras 3 on TensorFlow, as its guides write it: `Sequential` or functional, `fit` and `predict` on NumPy arrays.
+
+With the `dtype` bfloat16 in the description it is mixed precision, with logits in float32.
+"""
 
 import os
 
@@ -47,8 +50,12 @@ def one(kind, options, x):
 def build(spec):
     tf.config.threading.set_intra_op_parallelism_threads(spec["threads"])
     images, labels = worker.examples(spec)
+    mixed = spec.get("dtype") == "bfloat16"
+    if mixed:
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
     inputs = keras.Input(tuple(spec["image_shape"]))
-    model = keras.Model(inputs, chain(spec["layers"], inputs))
+    logits = chain(spec["layers"], inputs)
+    model = keras.Model(inputs, layers.Activation("linear", dtype="float32")(logits) if mixed else logits)
     optimizer = keras.optimizers.Adam(1e-3) if spec["optimizer"] == "adam" else None
     model.compile(
         optimizer or keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),

@@ -25,7 +25,8 @@ def build(spec):
     from cnn.train import cpu_devices, multi_step
     from cnn.train.state import create_train_state, make_step_config
 
-    values = resolve.resolve(sections(spec["config"]), spec["overrides"])
+    dtype = [("train.compute_dtype", spec["dtype"])] if "dtype" in spec else []
+    values = resolve.resolve(sections(spec["config"]), [*spec["overrides"], *dtype])
     cpu_devices.prepare(values)
     halves = cpu_devices.count(values)
     place = functools.partial(sharding.replicate, count=halves)
@@ -51,7 +52,7 @@ def build(spec):
 
     def evaluate_batches(count):
         for part in worker.parts(count, len(labels) // size):
-            config = evaluate.EvalConfig(size, devices=halves)
+            config = evaluate.EvalConfig(size, values.train.compute_dtype, devices=halves)
             evaluate.predict_logits(state.classifier(), placed[: part * size], config)
 
     matrix = jnp.ones((1536, 1536))

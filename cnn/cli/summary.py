@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cnn.cli import printing
 from cnn.config.config import Config
+from cnn.system import environment
 from cnn.train import memory_estimate
 
 
@@ -19,4 +20,6 @@ def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     for device, platform in (("an accelerator", "gpu"), ("a CPU", "cpu")):
         need = memory_estimate.need(config, platform)
         print(f"training on {device} needs about {need} of memory, and what the pictures of the data set take")
+    if (asked := config.train.compute_dtype) != "float32":
+        print(f"computes on an accelerator in {asked}, on this CPU {environment.arithmetic(asked, 'cpu')}")
     return 0

@@ -265,7 +265,7 @@ def initialised(layers: Sequence[Layer], init: Initialiser) -> tuple[Layer, ...]
 
 
 def _initialised(layer: Layer, init: Initialiser) -> Layer:
-    changes: dict[str, Any] = {}
+    changes: dict[str, object] = {}
     for name, annotation in fields.options(type(layer)).items():
         value: Any = getattr(layer, name, None)
         mark = fields.nested(annotation)

@@ -17,7 +17,7 @@ from cnn.layers.activation import Softmax
 from cnn.layers.base import Layer, Parameter, Shape, Shard, Training, show
 from cnn.layers.combine import Branch, Branches
 from cnn.model import fusion
-from cnn.ops import conv
+from cnn.ops import conv, mixed
 from cnn.ops.layout import add_bias, enter, example_shape, layout_of, leave
 from cnn.registry import blaming
 
@@ -76,10 +76,15 @@ def apply(
     dtype: Any = jnp.float32,
     platform: str | None = None,
 ) -> Logits:
-    """Returns the logits, in float32, as evaluation computes them on this platform (default: JAX's)."""
-    layout = _layout(platform)
+    """Returns the logits, in float32, as evaluation computes them on this platform (default: JAX's).
+
+    Of `dtype` see `apply_train`.
+    """
+    platform = platform or jax.default_backend()
+    layout = layout_of(platform)
     chain = _Chain(tuple(layers), layout=layout)
-    return _leave(chain.apply(variables, enter(_checked(images).astype(dtype), layout)), layout)
+    with mixed.products_of(dtype, platform) as between:
+        return _leave(chain.apply(variables, enter(_checked(images).astype(between), layout)), layout)
 
 
 def apply_train(
@@ -101,21 +106,23 @@ def apply_train(
       variables: `params` and `batch_stats`.
       images: standardised.
       key: for dropout.
-      dtype: that of the activations.
+      dtype: that of the activations; bfloat16 on a CPU is that of what is multiplied, see `cnn.ops.mixed`.
       shard: what of the batch the images are.
       remat: what is computed a second time for the gradients, see `cnn.config.sections.Train`.
       platform: computed as is fastest there (default: JAX's).
       frozen_batch_norm: the paths of batch normalisations that normalise as in evaluation and measure nothing.
     """
-    layout = _layout(platform)
+    platform = platform or jax.default_backend()
+    layout = layout_of(platform)
     shard = shard if shard.rows is not None else shard._replace(rows=jnp.arange(len(images)))
-    logits, updates = _Chain(tuple(layers), layout=layout, remat=remat).apply(
-        variables,
-        enter(_checked(images).astype(dtype), layout, shard.microbatch),
-        Call(shard, frozen_batch_norm=frozen_batch_norm),
-        rngs={"dropout": key},
-        mutable=["batch_stats"],
-    )
+    with mixed.products_of(dtype, platform) as between:
+        logits, updates = _Chain(tuple(layers), layout=layout, remat=remat).apply(
+            variables,
+            enter(_checked(images).astype(between), layout, shard.microbatch),
+            Call(shard, frozen_batch_norm=frozen_batch_norm),
+            rngs={"dropout": key},
+            mutable=["batch_stats"],
+        )
     return _leave(logits, layout), updates.get("batch_stats", {})
 
 
@@ -133,10 +140,6 @@ def capture(
     outputs: dict[str, jax.Array] = {}
     _Chain(tuple(layers), fused=False).apply(variables, _checked(images), Call(outputs=outputs, apart=apart))
     return outputs
-
-
-def _layout(platform: str | None) -> str:
-    return layout_of(platform or jax.default_backend())
 
 
 def _leave(logits: Any, layout: str) -> jax.Array:

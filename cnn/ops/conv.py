@@ -4,9 +4,14 @@ Two layouts. `NHWC` (batch, height, width, channels) is plain: `lax.conv`, what 
 rest. `CHWN` (channels, height, width, batch) is for CPUs: whatever the number of channels, the innermost axis is long,
 every step of a window is a contiguous copy, and all products of a convolution are matrix products that need no
 transposing. `choose` says which convolution is computed how. Height and width are axes 1 and 2 in both.
+
+A CPU that is asked for bfloat16 multiplies numbers that are rounded to it and sums in float32, see `cnn.ops.mixed`. One
+with units for bfloat16 computes products of some size by them, all else by the functions of float32.
 """
 
 import functools
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,14 +19,21 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from cnn.ops import direct_conv, im2col, winograd
+from cnn.ops import direct_conv, im2col, mixed, winograd
 from cnn.ops.layout import by_microbatch
 from cnn.ops.pooling import Maps, Padding, Pair, max_pool, offsets
+from cnn.system import environment
 
 Kernel = Float[Array, "kernel_height kernel_width group_channels features"]
 
 _FEW = 128
 """The most products of a sum that is written out."""
+LEAST = 2**18
+"""The fewest multiply-accumulates of an example that are computed by units for bfloat16.
+
+The 389,376 of the lesson's first layer gained by them, the 240,000 of LeNet-5's second, its largest, did not: what lies
+between small products takes the time, and rounding them in passes of their own would add to it.
+"""
 
 
 class Window(NamedTuple):
@@ -54,17 +66,27 @@ class Pool(NamedTuple):
     padding: Padding = "valid"
 
 
-def choose(kernel: Kernel, window: Window, pool: Pair | None, layout: str) -> str:
+def choose(kernel: Kernel, window: Window, pool: Pair | None, layout: str, *, units: bool = False) -> str:
     """Returns how a convolution is computed, and with it the maximum pooling by `pool` pixels that may follow.
 
+    Args:
+      kernel: one filter for each feature.
+      window: how they slide.
+      pool: what is pooled together, if anything.
+      layout: that of the images.
+      units: whether units for bfloat16 compute the products.
+
     Returns:
-      `lax`, `winograd`, `direct` or `im2col`; `direct` only with pooling.
+      `lax`, `winograd`, `direct`, `im2col` or, with units alone, `columns`; `direct` only with pooling.
     """
     height, width, channels, features = kernel.shape
     if layout == "NHWC":
         return "lax"
     if window.plain and pool is not None and height * width * channels * pool[0] * pool[1] <= _FEW:
         return "direct"
+    if units:
+        # Fewer numbers than eight times the width of the window would be too narrow a product.
+        return "columns" if window.strides == (1, 1) and height > 1 and channels >= 8 else "im2col"
     # In bfloat16 the transforms would lose what the products keep; with few channels they cost more than they save.
     if window.plain and (height, width) == (3, 3) and min(channels, features) >= 8 and kernel.dtype == jnp.float32:
         return "winograd"
@@ -84,6 +106,16 @@ def conv(images: Maps, kernel: Kernel, window: Window = Window(), *, layout: str
 
 
 def _conv(images: Maps, kernel: Kernel, window: Window, layout: str) -> Maps:
+    if _by_units(images, kernel, window, layout):
+        if choose(kernel, window, None, layout, units=True) == "columns":
+            return mixed.conv(images, kernel, _pads(images, kernel, window), window.dilation)
+        images = _padded(images, kernel, window)
+        return mixed.im2col_conv(images, kernel, _slide(images, kernel, window))
+    compute = functools.partial(_in_float32, window=window, layout=layout)
+    return _rounded_if_asked(compute)(images, kernel)
+
+
+def _in_float32(images: Maps, kernel: Kernel, window: Window, layout: str) -> Maps:
     method = choose(kernel, window, None, layout)
     if method == "lax":
         return _lax_conv(images, kernel, window)
@@ -112,8 +144,9 @@ def depthwise(images: Maps, kernel: Kernel, window: Window, *, layout: str = "NH
       layout: that of the images, and of what is returned.
     """
     if layout == "NHWC":
-        return _lax_conv(images, kernel, window)
-    return by_microbatch(lambda images: _depthwise(_padded(images, kernel, window), kernel, window), images)
+        return _rounded_if_asked(functools.partial(_lax_conv, window=window))(images, kernel)
+    compute = _rounded_if_asked(functools.partial(_depthwise, window=window))
+    return by_microbatch(lambda images: compute(_padded(images, kernel, window), kernel), images)
 
 
 def _depthwise(images: Maps, kernel: Kernel, window: Window) -> Maps:
@@ -150,12 +183,16 @@ def conv_max_pool(
 
 def _conv_max_pool(images: Maps, kernel: Kernel, window: Window, pool: Pool, layout: str) -> Maps:
     together = pool.window == pool.strides and pool.padding == "valid"
-    method = choose(kernel, window, pool.window if together else None, layout)
+    units = _by_units(images, kernel, window, layout)
+    method = choose(kernel, window, pool.window if together else None, layout, units=units)
     if method == "direct":
-        return direct_conv.conv_max_pool(_padded(images, kernel, window), kernel, pool.window)
+        images = _padded(images, kernel, window)
+        compute = functools.partial(direct_conv.conv_max_pool, window=pool.window, bfloat16=units)
+        return (compute if units else _rounded_if_asked(compute))(images, kernel)
     if method == "winograd" and together and pool.window == (2, 2):
         images = _padded(images, kernel, window)
-        return winograd.conv_max_pool(images[:, : images.shape[1] // 2 * 2, : images.shape[2] // 2 * 2], kernel)
+        images = images[:, : images.shape[1] // 2 * 2, : images.shape[2] // 2 * 2]
+        return _rounded_if_asked(winograd.conv_max_pool)(images, kernel)
     return max_pool(_conv(images, kernel, window, layout), *pool)
 
 
@@ -163,7 +200,21 @@ def dense(
     vectors: Float[Array, "batch inputs"], kernel: Float[Array, "inputs features"]
 ) -> Float[Array, "batch features"]:
     """Multiplies vectors by a matrix."""
-    return vectors @ kernel
+    if mixed.rounds() and environment.bfloat16_units() and kernel.size >= LEAST:
+        return mixed.dense(vectors, kernel)
+    return _rounded_if_asked(jnp.matmul)(vectors, kernel)
+
+
+def _rounded_if_asked(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable[..., jax.Array]:
+    return mixed.rounded(function) if mixed.rounds() else function
+
+
+def _by_units(images: Maps, kernel: Kernel, window: Window, layout: str) -> bool:
+    """Tells whether units for bfloat16 compute the products of a convolution."""
+    if not mixed.rounds() or layout == "NHWC" or window.groups > 1 or not environment.bfloat16_units():
+        return False
+    places = zip(images.shape[1:3], _pads(images, kernel, window), _reach(kernel, window), window.strides, strict=True)
+    return kernel.size * math.prod((n + sum(pads) - k) // s + 1 for n, pads, k, s in places) >= LEAST
 
 
 def _lax_conv(images: Maps, kernel: Kernel, window: Window) -> Maps:
@@ -183,15 +234,19 @@ def _reach(kernel: Kernel, window: Window) -> Pair:
     return height, width
 
 
+def _pads(images: Maps, kernel: Kernel, window: Window) -> mixed.Pads:
+    if not isinstance(window.padding, str):
+        return window.padding
+    if window.padding == "valid":
+        return (0, 0), (0, 0)
+    rows, columns = lax.padtype_to_pads(images.shape[1:3], _reach(kernel, window), window.strides, "SAME")
+    return rows, columns
+
+
 def _padded(images: Maps, kernel: Kernel, window: Window) -> Maps:
     if window.padding == "valid":
         return images
-    pads = (
-        lax.padtype_to_pads(images.shape[1:3], _reach(kernel, window), window.strides, "SAME")
-        if isinstance(window.padding, str)
-        else window.padding
-    )
-    return jnp.pad(images, ((0, 0), *pads, (0, 0)))
+    return jnp.pad(images, ((0, 0), *_pads(images, kernel, window), (0, 0)))
 
 
 def _slide(images: Maps, kernel: Kernel, window: Window) -> im2col.Slide:

@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from cnn.ops.im2col import Slide, col2im, im2col, matmul_nn, matmul_nt
+from cnn.ops import im2col as float32
+from cnn.ops import mixed
+from cnn.ops.im2col import Slide, as_bits, as_numbers, col2im, im2col
 from cnn.ops.noinline import noinline
 from cnn.ops.pooling import Pair, argmax, offsets, shifts, unpool
 
@@ -20,22 +22,35 @@ Maps = Float[Array, "channels height width batch"]
 Kernel = Float[Array, "kernel_height kernel_width channels features"]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv_max_pool(images: Maps, kernel: Kernel, window: Pair) -> Float[Array, "features down right batch"]:
-    """Convolves, then keeps the largest of each window of outputs; windows do not overlap."""
-    return _largest(window)(images, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv_max_pool(
+    images: Maps, kernel: Kernel, window: Pair, bfloat16: bool
+) -> Float[Array, "features down right batch"]:
+    """Convolves, then keeps the largest of each window of outputs; windows do not overlap.
+
+    Args:
+      images: padded already.
+      kernel: any.
+      window: how many outputs, down and to the right, of which one is kept.
+      bfloat16: whether what is multiplied is rounded to bfloat16, and matrices are multiplied as such.
+    """
+    return _largest(window)(*_rounded(images, kernel, bfloat16))
 
 
-def _fwd(images: Maps, kernel: Kernel, window: Pair) -> tuple[Maps, Any]:
+def _fwd(images: Maps, kernel: Kernel, window: Pair, bfloat16: bool) -> tuple[Maps, Any]:
+    images, kernel = _rounded(images, kernel, bfloat16)
     return _largest(window)(images, kernel), (images, kernel, _argmax(window)(images, kernel))
 
 
-def _bwd(window: Pair, residuals: tuple[Maps, Kernel, jax.Array], grads: Maps) -> tuple[Maps, Kernel]:
+def _bwd(window: Pair, bfloat16: bool, residuals: tuple[Maps, Kernel, jax.Array], grads: Maps) -> tuple[Maps, Kernel]:
     images, kernel, index = residuals
     taps, outputs = _taps(kernel, window), window[0] * window[1]
     slide = Slide(window, (1, 1), (grads.shape[1], grads.shape[2]))
-    spread = _unpool(outputs)(grads, index).reshape(outputs * kernel.shape[3], -1)
-    products = matmul_nt(spread, im2col(images, taps, slide)).reshape(outputs, -1, *taps, images.shape[0])
+    matmul_nn, matmul_nt, narrow = float32.matmul_nn, float32.matmul_nt, lambda x: x
+    if bfloat16:
+        matmul_nn, matmul_nt, narrow = mixed.matmul_nn, mixed.matmul_nt, mixed.narrow
+    spread = _unpool(outputs, bfloat16)(grads, index).reshape(outputs * kernel.shape[3], -1)
+    products = matmul_nt(spread, im2col(narrow(images), taps, slide)).reshape(outputs, -1, *taps, images.shape[0])
     kernel_grads = sum(
         products[number, :, row : row + kernel.shape[0], column : column + kernel.shape[1]]
         for number, (row, column) in enumerate(offsets(window))
@@ -48,11 +63,15 @@ def _bwd(window: Pair, residuals: tuple[Maps, Kernel, jax.Array], grads: Maps) -
         ],
         axis=3,
     )
-    columns = matmul_nn(laid.reshape(-1, spread.shape[0]), spread)
+    columns = matmul_nn(narrow(laid.reshape(-1, spread.shape[0])), spread)
     return col2im(columns, taps, slide, images.shape), jnp.moveaxis(kernel_grads, 0, -1)
 
 
 conv_max_pool.defvjp(_fwd, _bwd)
+
+
+def _rounded(images: Maps, kernel: Kernel, bfloat16: bool) -> tuple[Maps, Kernel]:
+    return (mixed.round_off(images), mixed.round_off(kernel)) if bfloat16 else (images, kernel)
 
 
 def _taps(kernel: Kernel, window: Pair) -> Pair:
@@ -101,9 +120,11 @@ def _argmax(window: Pair) -> Callable[[Maps, Kernel], jax.Array]:
 
 
 @functools.cache
-def _unpool(outputs: int) -> Callable[[Maps, jax.Array], jax.Array]:
+def _unpool(outputs: int, bfloat16: bool) -> Callable[[Maps, jax.Array], jax.Array]:
+    # Written in bfloat16 at once: the largest array of all, in which one number of each window is not zero.
     @noinline
     def spread(grads: Maps, index: jax.Array) -> Float[Array, "outputs features down right batch"]:
-        return jnp.stack(unpool(grads, index, outputs))
+        given = as_bits(grads.astype(jnp.bfloat16)) if bfloat16 else grads
+        return as_numbers(jnp.stack(unpool(given, index, outputs)))
 
     return spread

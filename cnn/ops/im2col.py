@@ -87,7 +87,8 @@ def _im2col(slide: Slide, window: tuple[int, ...]) -> Callable[[Maps], jax.Array
     @noinline
     def columns_of(images: Maps) -> Float[Array, "kernel_height kernel_width channels out_height out_width batch"]:
         rows = [[read(slide, row, column) for column in range(window[1])] for row in range(window[0])]
-        return jnp.stack([jnp.stack([images[:, down, right] for down, right in taps]) for taps in rows])
+        bits = as_bits(images)
+        return as_numbers(jnp.stack([jnp.stack([bits[:, down, right] for down, right in taps]) for taps in rows]))
 
     return columns_of
 
@@ -108,6 +109,19 @@ def _col2im(slide: Slide, window: tuple[int, ...], size: tuple[int, ...]) -> Cal
         return functools.reduce(jnp.add, map(spread, offsets(window)))
 
     return images_of
+
+
+def as_bits(x: jax.Array) -> jax.Array:
+    """Returns bfloat16 as whole numbers of the same size, which XLA copies twice as fast, others as they are.
+
+    Only within a no-inline call: elsewhere it would be a copy.
+    """
+    return lax.bitcast_convert_type(x, jnp.uint16) if x.dtype == jnp.bfloat16 else x
+
+
+def as_numbers(x: jax.Array) -> jax.Array:
+    """Undoes `as_bits`."""
+    return lax.bitcast_convert_type(x, jnp.bfloat16) if x.dtype == jnp.uint16 else x
 
 
 def read(slide: Slide, row: int, column: int) -> tuple[slice, slice]:

@@ -209,7 +209,7 @@ def _rate() -> LearningRate:
     return LearningRate(1e-3, lambda count: jnp.ones(()))
 
 
-def _params() -> dict[str, Any]:
+def _params() -> dict[str, jax.ShapeDtypeStruct]:
     shapes = {"kernel": (3, 3, 32, 64), "dense": (128, 48), "bias": (48,)}
     return {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
 

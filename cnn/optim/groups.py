@@ -24,7 +24,7 @@ with epy.lazy_imports():
     import optax
 
 if TYPE_CHECKING:
-    from optax import GradientTransformation
+    from optax import GradientTransformation, OptState
 
 RATE, DECAY = "learning_rate", "weight_decay"
 """What an option of an optimizer has in its name that a group's `rate`, or its `decay`, multiplies."""
@@ -120,10 +120,10 @@ def apart(
             )
         return found
 
-    def init(params: Any) -> dict[str, Any]:
+    def init(params: Any) -> dict[str, OptState]:
         return {name: make_tx(own).init(part(params)) for name, (own, part) in parts(params).items()}
 
-    def update(grads: Any, state: dict[str, Any], params: Any = None) -> tuple[Any, dict[str, Any]]:
+    def update(grads: Any, state: dict[str, OptState], params: Any = None) -> tuple[Any, dict[str, OptState]]:
         updates, states = grads, {}
         for name, (own, part) in parts(params).items():
             moved, states[name] = make_tx(own).update(part(grads), state[name], part(params))
@@ -152,7 +152,7 @@ def _real(annotation: Any) -> bool:
 
 def _multiplied(optimizer: Any, groups: Sequence[Any], powers: Sequence[int]) -> Any:
     """Returns the optimizer with its rates and decays times the factors of the groups, to these powers."""
-    changed: dict[str, Any] = {}
+    changed: dict[str, float | None] = {}
     for each, power in zip(groups, powers, strict=True):
         for kind, factor in ((RATE, each.rate), (DECAY, each.decay)):
             for name in options_of(optimizer, kind) if power else ():

@@ -31,6 +31,7 @@ with epy.lazy_imports():
     import optax
 
 if TYPE_CHECKING:
+    import numpy as np
     from optax import GradientTransformation
 
 Decayed = Literal["kernels", "all"]
@@ -108,13 +109,13 @@ def eval_params(opt_state: Any, params: Any) -> Any:
     return params
 
 
-def eval_arrays(saved: Mapping[str, Any]) -> dict[str, Any]:
+def eval_arrays(saved: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns, by their paths, what `eval_params` replaces of a state of which only the names of its arrays are known.
 
     Args:
       saved: every array by its name: `params/conv1/kernel`, `opt_state/1/z/conv1/kernel`.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, np.ndarray] = {}
     for name, z in saved.items():
         place, of_z, path = name.partition("/z/")
         if of_z and place.startswith("opt_state/") and f"{place}/weight_sum" in saved and f"params/{path}" in saved:

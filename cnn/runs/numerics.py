@@ -57,15 +57,23 @@ def check(values: config.Config, workdir: Path) -> None:
 
 
 def tell(values: config.Config, workdir: Path) -> None:
-    """Says on stderr where an earlier version read some picture files of a run's data otherwise."""
+    """Says on stderr where an earlier version computed a run otherwise, or read some picture files of its data so."""
     run = run_dir.read_json(workdir / run_dir.RUN)
-    if run is None or sources.never_changes(values.data.name) or _version(run, "reader") >= READER_VERSION:
+    if run is None:
         return
-    print(
-        f"{plain(str(workdir))} was begun by a version that read some transparent PNG files otherwise: where "
-        "its data have such, what follows is not bit-identical to what that version computed",
-        file=sys.stderr,
-    )
+    if not sources.never_changes(values.data.name) and _version(run, "reader") < READER_VERSION:
+        print(
+            f"{plain(str(workdir))} was begun by a version that read some transparent PNG files otherwise: where "
+            "its data have such, what follows is not bit-identical to what that version computed",
+            file=sys.stderr,
+        )
+    on_cpu = values.train.compute_dtype == "bfloat16" and run.get("backend") == "cpu"
+    if on_cpu and run_dir.ARITHMETIC not in run:
+        print(
+            f"{plain(str(workdir))} was begun by a version that on a CPU kept what lies between the layers in "
+            "bfloat16, too: what follows is not bit-identical to what that version computed",
+            file=sys.stderr,
+        )
 
 
 def as_saved(values: config.Config, workdir: Path) -> config.Config:

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -20,7 +20,7 @@ from cnn.model.classifier import Classifier
 from cnn.optim import averages
 from cnn.runs import checkpoint_format, checkpoints, numerics, provenance, recorded_data, run_dir
 from cnn.runs.metric_writer import MetricWriter
-from cnn.system import multihost, sharding
+from cnn.system import environment, multihost, sharding
 from cnn.train.init_from import Origin
 from cnn.train.loop_state import LoopState
 from cnn.train.state import TrainState, create_train_state
@@ -74,6 +74,9 @@ class Checkpointer:
             "on_error": values.data.on_error,
             **({} if sources.never_changes(values.data.name) else versions(values.data.decode)),
         }
+        arithmetic = environment.arithmetic(values.train.compute_dtype, jax.default_backend())
+        if arithmetic != values.train.compute_dtype:
+            self.numerics[run_dir.ARITHMETIC] = arithmetic
         self.steps: int | None = values.checkpoint.every.steps
         """A save is due after every so many steps, also within an epoch."""
         self._steps_per_epoch = steps_per_epoch
@@ -133,7 +136,7 @@ class Checkpointer:
             self.metrics.event("initialised", **about)
         return progress.to_json(), state
 
-    def _compare(self, step: int, before: dict[str, Any]) -> None:
+    def _compare(self, step: int, before: Mapping[str, Any]) -> None:
         now = self.numerics
         before = {"pillow": now.get("pillow"), **before}  # recorded only since there are two decoders of JPEG
         changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]

@@ -18,7 +18,7 @@ from cnn.model.summary import count_parameters
 from cnn.runs import lock, numerics, provenance, recorded_code, recorded_data, run_dir
 from cnn.runs.checksum import fingerprint
 from cnn.runs.records import OnRecord
-from cnn.system import fault_injection, multihost, sharding
+from cnn.system import environment, fault_injection, multihost, sharding
 from cnn.system.compile_times import compilations
 from cnn.system.preemption import Preempted, Preemption
 from cnn.train import checkpointer, cpu_devices
@@ -229,6 +229,7 @@ def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> Result | N
     before = run_dir.read_json(workdir / run_dir.RUN) or {}
     kept = {run_dir.INIT: before[run_dir.INIT]} if run_dir.INIT in before else {}
     made: Any = {**provenance.describe(), numerics.NUMERICS: numerics.VERSIONS, "data": describe(dataset)}
+    made[run_dir.ARITHMETIC] = environment.arithmetic(values.train.compute_dtype, jax.default_backend())
     if code := recorded_code.record(values, workdir):
         made[run_dir.CODE] = code
     run_dir.write_json(workdir / run_dir.RUN, {**made, **kept})

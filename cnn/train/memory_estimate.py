@@ -132,7 +132,8 @@ def show(count: float) -> str:
 
 def _of_one(values: Config, platform: str) -> int:
     """Returns the bytes that one example needs between forward and backward."""
-    size = 2 if values.train.compute_dtype == "bfloat16" else FLOAT
+    # A CPU keeps what lies between the layers in float32.
+    size = 2 if values.train.compute_dtype == "bfloat16" and platform != "cpu" else FLOAT
     rows = [row for row in values.rows if not isinstance(row.layer, Residual)]
     kept = [size * _numbers(row, platform) for row in rows]
     if platform == "cpu" or values.train.remat == "none" or not rows:

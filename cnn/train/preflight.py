@@ -27,7 +27,7 @@ from cnn.layers.module import ModuleLayer
 from cnn.layers.normalisation import BatchNorm
 from cnn.model.summary import Row
 from cnn.runs import recorded_data
-from cnn.system import host_memory, multihost, sharding
+from cnn.system import environment, host_memory, multihost, sharding
 from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate, step
 from cnn.train.state import create_train_state, make_step_config
@@ -49,7 +49,18 @@ def remarks(values: Config, examples: int) -> list[str]:
       values: the whole config.
       examples: how many training pictures there are, at least a batch.
     """
-    return [line for line in (_left_out(values, examples), _unsettled(values, examples)) if line]
+    lines = _left_out(values, examples), _unsettled(values, examples), _without_units(values)
+    return [line for line in lines if line]
+
+
+def _without_units(values: Config) -> str:
+    cpu = values.train.compute_dtype == "bfloat16" and jax.default_backend() == "cpu"
+    if not cpu or environment.bfloat16_units():
+        return ""
+    return (
+        "config.train.compute_dtype: this CPU has no units for bfloat16 (AMX or AVX512-BF16), so what is multiplied is "
+        "rounded to it and multiplied in float32, which is no faster than float32"
+    )
 
 
 def _left_out(values: Config, examples: int) -> str:

@@ -178,7 +178,7 @@ def whitened(hyper: Hyperparams, rows: Sequence[Row], train: Split) -> dict[str,
 def _first(
     hyper: Hyperparams,
     key: jax.Array,
-    given: dict[str, Any] | None = None,
+    given: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     *,
     image_shape: tuple[int, ...],
     frozen: tuple[str, ...],
