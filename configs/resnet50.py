@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
     config.data.augment = "random_resized_crop | flip"
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "momentum"
+    config.optimizer.name = "nesterov"
     config.optimizer.learning_rate = 0.1
     config.optimizer.momentum = 0.9
     config.optimizer.weight_decay = 0.0001

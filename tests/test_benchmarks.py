@@ -84,6 +84,7 @@ def test_every_network_of_the_benchmark_is_described_for_its_competitors(monkeyp
         spec, operations = train_speed.describe(name, batch, 1, more)
         assert spec["optimizer"] in ("adam", "nesterov")
         assert spec["batch_size"] == batch
+        assert json.loads(json.dumps(spec["layers"]))
         assert operations > 1e6
     assert {name for wave in accelerator.WAVES for name, _ in wave} == set(accelerator.BATCHES)
 

@@ -21,6 +21,10 @@ def chain(description, x):
 
 
 def one(kind, options, x):
+    if not isinstance(options.get("padding", ""), str):
+        # Of maps that a ReLU made, on which alone our networks pool with padding, no maximum is below zeros.
+        x = layers.ZeroPadding2D(options["padding"])(x)
+        options = {**options, "padding": "valid"}
     if kind == "conv":
         return layers.Conv2D(
             options["features"],

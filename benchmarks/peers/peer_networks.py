@@ -9,10 +9,12 @@ def sections(path):
 
 
 def described(layers):
-    """Returns [[kind, fields], ...] as JSON can hold it."""
+    """Returns [[kind, fields], ...] as JSON can hold it; each initialises as it does by itself."""
     described_layers = []
     for layer in layers:
-        values = {name: value for name, value in vars(layer).items() if not name.startswith("_")}
+        if layer.kind == "identity":
+            continue
+        values = {name: value for name, value in vars(layer).items() if name != "init" and not name.startswith("_")}
         for name in ("body", "shortcut"):
             if name in values:
                 values[name] = described(values[name])

@@ -29,12 +29,12 @@ class Network(nn.Module):
                 options["features"],
                 options["kernel"],
                 options["strides"],
-                padding=options["padding"].upper(),
+                padding=padding(options),
                 use_bias=options["use_bias"],
             )(x)
         if kind in ("max_pool", "avg_pool"):
             pool = nn.max_pool if kind == "max_pool" else nn.avg_pool
-            return pool(x, tuple(options["window"]), tuple(options["strides"]), options["padding"].upper())
+            return pool(x, tuple(options["window"]), tuple(options["strides"]), padding(options))
         if kind == "dense":
             return nn.Dense(options["features"])(x)
         if kind == "batch_norm":
@@ -49,6 +49,11 @@ class Network(nn.Module):
             "softmax": lambda x: x,
         }
         return simple[kind](x)
+
+
+def padding(options):
+    given = options["padding"]
+    return given.upper() if isinstance(given, str) else tuple(map(tuple, given))
 
 
 def build(spec):

@@ -43,10 +43,16 @@ def chain(description):
     return nn.Sequential(*(module for kind, options in description for module in one(kind, options)))
 
 
+def sides(padding):
+    """Returns the pixels on either side of rows and of columns; none for a name."""
+    return (0, 0) if isinstance(padding, str) else tuple(before for before, _ in padding)
+
+
 def one(kind, options):
     if kind == "conv":
-        conv = nn.LazyConv2d(options["features"], options["kernel"], options["strides"], bias=options["use_bias"])
-        if options["padding"] == "valid" or options["kernel"] == [1, 1]:
+        own = {"padding": sides(options["padding"]), "bias": options["use_bias"]}
+        conv = nn.LazyConv2d(options["features"], options["kernel"], options["strides"], **own)
+        if options["padding"] != "same" or options["kernel"] == [1, 1]:
             return [conv]
         if options["strides"] == [1, 1]:
             return [nn.LazyConv2d(options["features"], options["kernel"], padding="same", bias=options["use_bias"])]
@@ -55,7 +61,7 @@ def one(kind, options):
         pool = nn.MaxPool2d if kind == "max_pool" else nn.AvgPool2d
         # Of maps that a ReLU made, on which alone our networks pool with padding, no maximum is below its zeros.
         pads = [SamePad(options["window"], options["strides"])] if options["padding"] == "same" else []
-        return [*pads, pool(tuple(options["window"]), tuple(options["strides"]))]
+        return [*pads, pool(tuple(options["window"]), tuple(options["strides"]), sides(options["padding"]))]
     if kind == "residual":
         return [Residual(chain(options["body"]), chain(options["shortcut"]))]
     simple = {
