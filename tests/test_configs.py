@@ -50,12 +50,12 @@ PARAMETERS = {
 }
 SECONDS = {
     "cifar10_94": 25,
-    "convnext_tiny": 25,
-    "densenet": 10,
-    "fashion/densenet": 10,
-    "mobilenet": 6,
+    "convnext_tiny": 35,
+    "densenet": 16,
+    "fashion/densenet": 15,
+    "mobilenet": 15,
     "resnet18": 40,
-    "resnet50": 8,
+    "resnet50": 12,
     "vgg11": 12,
 }
 SLOW = [
