@@ -169,7 +169,7 @@ AUGMENTATIONS = Table("augmentation", "apply")
 OPTIMIZERS = Table("optimizer", "learning_rate", "make_tx")
 SCHEDULES = Table("schedule", "make_factor")
 CLIPS, AVERAGES = Table("clip", "make_tx"), Table("average", "init", "update")
-GROUPS, GRADIENTS = Table("group", "powers", "problem", "rate", "decay"), Table("gradient", "take")
+GROUPS, GRADIENTS = Table("group", "powers", "problem", "rate", "decay"), Table("gradient", "place")
 LOSSES, METRICS = Table("loss", "__call__"), Table("metric", "__call__", "better")
 VIEWS = Table("view", "seen")
 WEIGHTINGS = Table("weighting", "of", "refusal")
@@ -253,7 +253,7 @@ def group(thing: Any = None, /, *, name: str = "") -> Any:
 
 @typing.dataclass_transform(frozen_default=True)
 def gradient(thing: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class that takes the gradient of a step by its method `take`."""
+    """Enters a class that says where the gradient of a step is taken, by its method `place`."""
     return GRADIENTS.register(thing, name)
 
 

@@ -164,17 +164,12 @@ def _captured(
         local = jax.tree.map(_local, classifier)
         table = _table(local, pixels.shape[-1])
         images = np.stack([table[channel][pixels[..., channel]] for channel in range(len(table))], axis=-1)
-        captured = _outputs(local, images)
+        captured = network.capture(local.layers, local.variables, jnp.asarray(images), apart=True)
     outputs = {"input": images, **{name: np.asarray(output) for name, output in captured.items()}}
     arrays = {
         f"{stage.name}/{name}": _array(local.variables, stage.name, name) for stage in graph for name in stage.arrays
     }
     return table, arrays, outputs
-
-
-@functools.partial(jax.jit, compiler_options=ONCE)
-def _outputs(classifier: Classifier, images: jax.Array) -> dict[str, jax.Array]:
-    return network.capture(classifier.layers, classifier.variables, images, apart=True)
 
 
 def _local(array: Any) -> jax.Array:

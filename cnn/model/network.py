@@ -20,6 +20,7 @@ from cnn.model import fusion
 from cnn.ops import conv, mixed
 from cnn.ops.layout import add_bias, enter, example_shape, layout_of, leave
 from cnn.registry import blaming
+from cnn.system.compile_times import ONCE
 
 Variables = dict[str, Any]
 """`params`, and `batch_stats` (empty where no layer measures any)."""
@@ -34,7 +35,7 @@ class Call(NamedTuple):
     Attributes:
       shard: in training, what of a batch it is given; `None` in evaluation.
       outputs: where what its layers make is kept.
-      apart: whether each of these is computed before the next layer reads it.
+      apart: whether each layer is compiled by itself, so that it reads the very numbers that are kept.
       prefix: the path of the chain, before the names of its layers.
       frozen_batch_norm: the paths of batch normalisations that normalise as in evaluation and measure nothing.
     """
@@ -49,13 +50,10 @@ class Call(NamedTuple):
         """Returns the call of the chain within a layer."""
         return self._replace(prefix=f"{self.prefix}{name}/")
 
-    def note(self, name: str, output: jax.Array) -> jax.Array:
-        """Keeps what a layer made, where that is asked for; returns it for the next layer."""
+    def note(self, name: str, output: jax.Array) -> None:
+        """Keeps what a layer made, where that is asked for."""
         if self.outputs is not None:
-            # Without a barrier XLA may compute an output again within the next layer, with another rounding.
-            output = jax.lax.optimization_barrier(output) if self.apart else output
             self.outputs[self.prefix + name] = output
-        return output
 
 
 def init(layers: Sequence[Layer], image_shape: Shape, key: PRNGKeyArray) -> Variables:
@@ -135,7 +133,8 @@ def capture(
       layers: the network.
       variables: its arrays.
       images: what it reads.
-      apart: whether, compiled, each layer reads the very numbers that are returned of the one before.
+      apart: whether each layer is compiled by itself, within no other program. Together, XLA may compute an output
+        again within the next layer, with another rounding.
     """
     outputs: dict[str, jax.Array] = {}
     _Chain(tuple(layers), fused=False).apply(variables, _checked(images), Call(outputs=outputs, apart=apart))
@@ -153,6 +152,11 @@ def _checked(images: jax.Array) -> jax.Array:
             "Give grey images their channel axis: images[..., None]."
         )
     return images
+
+
+@functools.partial(jax.jit, static_argnames="layout", compiler_options=ONCE)
+def _apply_apart(layer: Layer, x: jax.Array, arrays: dict[str, jax.Array], *, layout: str) -> jax.Array:
+    return layer.apply(x, arrays, layout)
 
 
 class _Arrays(nn.Module):
@@ -243,7 +247,8 @@ class _Chain(nn.Module):
             return x
         else:
             x = self._layer(op.name, op.layer, x, call)
-        return call.note(op.name, x)
+        call.note(op.name, x)
+        return x
 
     def _inner_remat(self) -> str:
         """Returns that of the chains within: what a block computes again, it computes again as a whole."""
@@ -256,6 +261,8 @@ class _Chain(nn.Module):
     def _layer(self, name: str, layer: Layer, x: jax.Array, call: Call) -> jax.Array:
         arrays, variables = self._arrays(name, layer, x)
         with blaming(layer, "model.layers"):
+            if call.apart:
+                return _apply_apart(layer, x, arrays, layout=self.layout)
             if call.shard is None or call.prefix + name in call.frozen_batch_norm:
                 return layer.apply(x, arrays, self.layout)
             training = Training(call.shard, lambda: self.make_rng("dropout"))

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 import numpy as np
@@ -170,8 +170,12 @@ def _diverge(run: Run, state: TrainState, loop: LoopState, bad_step: int) -> Tra
     return state._replace(step=sharding.replicate(np.int32(bad_step), run.devices))
 
 
-def train(run: Run) -> Trained:
+def train(run: Run, follow: Callable[[Steps], Steps | None] = lambda asked: asked) -> Trained:
     """Trains a run alone, making its steps as its config dispatches them.
+
+    Args:
+      run: the run.
+      follow: is shown what the run asks for before it is made; returns that, or fewer steps, or `None` to end there.
 
     Raises:
       Preempted: a signal asked to stop; the state is saved.
@@ -179,33 +183,31 @@ def train(run: Run) -> Trained:
     """
     with contextlib.closing(training(run)) as asking, contextlib.ExitStack() as beside:
         try:
-            asked = next(asking)
-            if run.callbacks.pages:  # trials of a sweep share the cores already
+            asked: Steps | None = follow(next(asking))
+            if run.callbacks.pages and asked is not None:  # trials of a sweep share the cores already
                 beside.enter_context(ahead.made_ready(run, asked.state))
             while True:
-                asked = asking.send(make(run, asked))
+                if asked is None:
+                    asking.send(None)
+                    continue
+                started = time.monotonic()
+                state, calls, lengths = asked.state, [], []
+                for split, rows in run.loader.chunks(asked.first, asked.number, run.dispatch.most):
+                    make_steps, arguments = run.dispatch.call(rows)
+                    state, metrics = make_steps(state, split, *arguments, program=run.step_config)
+                    run.loader.started(metrics["loss"])
+                    calls.append(metrics)
+                    lengths.append(len(rows))
+                    run.progress_bar.advance(len(rows))
+                    for _ in rows:
+                        fault_injection.point("step")
+                    if run.preemption.asked():
+                        break
+                metrics = joined(calls, lengths)
+                seconds = time.monotonic() - started
+                run.progress_bar.took(sum(lengths), seconds)
+                asked = follow(asking.send(Made(state, metrics, seconds)))
         except StopIteration as ended:
             trained: Trained = ended.value
     run.preemption.check()
     return trained
-
-
-def make(run: Run, asked: Steps) -> Made:
-    """Makes the steps that a run asks for, or fewer where a signal asks to stop; their first state is consumed."""
-    started = time.monotonic()
-    state, calls, lengths = asked.state, [], []
-    for split, rows in run.loader.chunks(asked.first, asked.number, run.dispatch.most):
-        make_steps, arguments = run.dispatch.call(rows)
-        state, metrics = make_steps(state, split, *arguments, program=run.step_config)
-        run.loader.started(metrics["loss"])
-        calls.append(metrics)
-        lengths.append(len(rows))
-        run.progress_bar.advance(len(rows))
-        for _ in rows:
-            fault_injection.point("step")
-        if run.preemption.asked():
-            break
-    metrics = joined(calls, lengths)
-    seconds = time.monotonic() - started
-    run.progress_bar.took(sum(lengths), seconds)
-    return Made(state, metrics, seconds)

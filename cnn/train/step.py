@@ -67,12 +67,12 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
     if batch.rows is not None:
         passes = Passes(state.step // program.steps_per_epoch, jax.random.fold_in(run_key, NO_STEP), batch.rows)
 
-    def gradient_at(params: Any) -> Gradient:
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        return gradient_fn(program)(hyper, variables, *batch[:3], key, passes)
-
-    take = blamed(hyper.gradient, "train.gradient", hyper.gradient.take)
-    grads, batch_stats, loss, correct, weight = take(gradient_at, state.params)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    grads, batch_stats, loss, correct, weight = gradient_fn(program)(hyper, variables, *batch[:3], key, passes)
+    place = blamed(hyper.gradient, "train.gradient", hyper.gradient.place)(state.params, grads)
+    if place is not None:
+        elsewhere = {**variables, "params": place}
+        grads = gradient_fn(program)(hyper, elsewhere, *batch[:3], key, passes).grads
     with jax.named_scope(OPTIMIZER):
         norm = optax.tree.norm(grads)
         count = jnp.asarray(len(batch.labels), jnp.float32) if batch.weights is None else batch.weights.sum()

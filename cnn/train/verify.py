@@ -25,7 +25,7 @@ from cnn.runs.receipt import Receipt
 from cnn.system.preemption import Preemption
 from cnn.train import experiment
 from cnn.train.callbacks import Callbacks
-from cnn.train.loop import Trained, make, training
+from cnn.train.loop import Steps, Trained, train
 from cnn.train.preflight import load_data
 from cnn.train.progress_bar import ProgressBar
 from cnn.train.run import Run
@@ -191,19 +191,15 @@ def _repeated(
 
 def _repeat(run: Run, known: Mapping[int, Meta], last: int) -> Trained:
     """Makes the steps up to `last`; compares the state with what was saved of it."""
-    with contextlib.closing(training(run)) as asking:
-        try:
-            asked = next(asking)
-            while True:
-                _compare_state(asked.first, known, asked.state)
-                if asked.first >= last:
-                    asked = asking.send(None)
-                    continue
-                stops = [step - asked.first for step in (*known, last) if step > asked.first]
-                asked = asking.send(make(run, asked._replace(number=min(asked.number, *stops))))
-        except StopIteration as ended:
-            trained: Trained = ended.value
-    run.preemption.check()
+
+    def follow(asked: Steps) -> Steps | None:
+        _compare_state(asked.first, known, asked.state)
+        if asked.first >= last:
+            return None
+        stops = [step - asked.first for step in (*known, last) if step > asked.first]
+        return asked._replace(number=min(asked.number, *stops))
+
+    trained = train(run, follow)
     _compare_state(int(trained.state.step), known, trained.state)
     return trained
 
@@ -227,7 +223,7 @@ def _compare_metrics(workdir: Path, copy: Path, last: int, *, whole: bool) -> No
 
 def _first(recorded: bytes, repeated: Mapping[str, Any]) -> str:
     try:
-        return _difference(json.loads(recorded), repeated) or "other bytes of the same numbers"
+        return _difference(json.loads(recorded), repeated) or "other digits of the same numbers"
     except (json.JSONDecodeError, UnicodeDecodeError):
         return "is not valid JSON"
 
