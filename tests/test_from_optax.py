@@ -31,7 +31,8 @@ NAMES = {
         adabelief adadelta adafactor adagrad adam adamax adamaxw adamw adan amsgrad fromage lamb lars lion nadam nadamw
         novograd optimistic_adam_v2 optimistic_gradient_descent radam rmsprop sgd sign_sgd signum yogi contrib.acprop
         contrib.ademamix contrib.adopt contrib.cocob contrib.dadapt_adamw contrib.dog contrib.dowg contrib.galore
-        contrib.madgrad contrib.muon contrib.prodigy contrib.simplified_ademamix""",
+        contrib.madgrad contrib.muon contrib.prodigy contrib.schedule_free_adamw contrib.schedule_free_sgd
+        contrib.simplified_ademamix""",
     "schedule": """
         constant_schedule cosine_decay_schedule cosine_onecycle_schedule exponential_decay linear_onecycle_schedule
         linear_schedule piecewise_constant_schedule piecewise_interpolate_schedule polynomial_schedule
