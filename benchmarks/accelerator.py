@@ -48,6 +48,15 @@ EXACT = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
 BATCHES = {"lesson": 1024, "cifar10": 1024, "resnet18": 256, "lenet5": 1024}
 """The networks, the ones that matter most first."""
 TINY = "conv(4, 3) | relu | max_pool(2) | flatten | dense(classes)"
+REHEARSED = (
+    "model.layers=conv(4, 2, init=whiten(50)) | gelu | max_pool(15) | batch_norm(0.6, 1e-12) | flatten | "
+    "dense(classes) | scale(0.1111111)",
+    "train.steps=2",
+    "train.batch_size=32",
+    "data.limit=200",
+    "report.page=never",
+)
+"""What of the recipe for 94 % a rehearsal trains: two steps, of what its patterns name."""
 SHORT = """conv(2, 7, strides=2, padding="same", use_bias=False) | batch_norm(0.9, 1e-5) | relu |
     max_pool(3, 2, padding="same") | residual(conv(2, 3, padding="same")) | global_avg_pool | dense(classes)"""
 """What a rehearsal trains in their place: what compiles in no time."""
@@ -558,10 +567,10 @@ def cifar10(report, tiny):
     import time_to_accuracy
 
     environment = dict(os.environ)
-    for seed in range(3):
+    for seed in range(1 if tiny else 3):
         with tempfile.TemporaryDirectory() as folder:
             try:
-                found = time_to_accuracy.ours(config, seed, Path(folder), environment)
+                found = time_to_accuracy.ours(config, seed, Path(folder), environment, REHEARSED if tiny else ())
             except SystemExit as error:
                 report.say(f"Skipped: {one_line(error)}", skipped=str(error))
                 return

@@ -37,10 +37,11 @@ def timed(command, environment):
     return done.stdout, seconds
 
 
-def ours(path, seed, runs, environment):
+def ours(path, seed, runs, environment, overrides=()):
     """Trains one seed of a config, in a directory of its own among the runs; returns its figures."""
     workdir = runs / f"{path.stem}-{seed}"
     command = [sys.executable, str(ROOT / "main.py"), f"--config={path}", f"--config.seed={seed}"]
+    command += [f"--config.{text}" for text in overrides]
     _, total = timed([*command, "--config.data.train_on=train+valid", f"--workdir={workdir}"], environment)
     result = json.loads((workdir / "result.json").read_text())
     return {
