@@ -137,11 +137,16 @@ class Checkpointer:
         return progress.to_json(), state
 
     def _compare(self, step: int, before: Mapping[str, Any]) -> None:
+        changed = self.differences(before)
+        if changed:
+            reason = "; ".join(f"{name} {then} -> {now}" for name, then, now in changed)
+            self.metrics.event("not bit-identical from here", step=step, reason=reason)
+
+    def differences(self, before: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+        """Returns what the last digits depend on that is not as it was: its name, what a checkpoint says, and now."""
         now = self.numerics
         before = {"pillow": now.get("pillow"), **before}  # recorded only since there are two decoders of JPEG
-        changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
-        if changed:
-            self.metrics.event("not bit-identical from here", step=step, reason="; ".join(changed))
+        return [(name, before.get(name), now[name]) for name in now if before.get(name) != now[name]]
 
     def due(self, step: int) -> bool:
         """Tells whether `checkpoint.every` asks for a save after `step` updates."""

@@ -180,11 +180,9 @@ def _repeated(
     experiment.check(values, dataset, devices)
     callbacks = Callbacks(functools.partial(ProgressBar, quiet=quiet), pages=False)
     run = Run(values, copy, dataset, interruption, devices=devices, callbacks=callbacks)
-    before = {"pillow": run.checkpointer.numerics.get("pillow"), **saved}
-    now = {**run.checkpointer.numerics, "on_error": before.get("on_error")}
-    changed = [f"{name} {before.get(name)} then, {now[name]} now" for name in now if before.get(name) != now[name]]
+    changed = [each for each in run.checkpointer.differences(saved) if each[0] != "on_error"]
     if changed:
-        raise _Incomparable("; ".join(changed))
+        raise _Incomparable("; ".join(f"{name} {before} then, {now} now" for name, before, now in changed))
     with experiment.ended_if_preempted(run):
         yield run
 
