@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn.config.config import ConfigError
+from cnn.config.config import ConfigError, by_path
 from cnn.runs import run_dir
 
 DIGITS = 16
@@ -45,12 +45,7 @@ def of_run(workdir: Path) -> Receipt:
     if result is None:
         raise ConfigError([f"--workdir: {workdir} has not finished, so it has no receipt. Train it to its end"])
     run = run_dir.read_json(workdir / run_dir.RUN) or {}
-    config = {
-        f"{section}.{name}": value
-        for section, fields in saved.items()
-        for name, value in (fields.items() if isinstance(fields, dict) else [("", fields)])
-        if f"{section}.{name}".rstrip(".") not in run_dir.HARMLESS
-    }
+    config = {path: value for path, value in by_path(saved).items() if path not in run_dir.HARMLESS}
     git = run.get("git") or {}
     code = [git.get("commit"), git.get("diff"), run.get(run_dir.CODE)]
     measured = {name: result[name] for name in MEASURED if name in result}
