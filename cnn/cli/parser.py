@@ -194,7 +194,7 @@ def _placement_problems(flags: Mapping[str, str]) -> list[str]:
     """Returns what is wrong with `--devices` and `--distributed`."""
     found = []
     devices, distributed = flags.get("devices", "all"), flags.get("distributed", "off")
-    if devices != "all" and not (devices.isascii() and devices.isdecimal() and int(devices)):
+    if devices != "all" and not is_number(devices):
         found.append(f"--devices: must be all or a number of devices, got {devices!r}")
     try:
         many = multihost.parse(distributed) is not None
@@ -209,13 +209,18 @@ def _placement_problems(flags: Mapping[str, str]) -> list[str]:
 
 def _profile_problems(flags: Mapping[str, str], many: bool) -> list[str]:
     found, steps = [], flags["profile"]
-    if not (steps.isascii() and steps.isdecimal() and int(steps)):
+    if not is_number(steps):
         found.append(f"--profile: must be a number of steps, got {steps!r}. Write --profile=20")
     if many:
         found.append("--profile: times one process, got --distributed as well. Leave one of them out")
     if "tracker" in flags:
         found.append("--profile: records nothing, got --tracker as well. Leave one of them out")
     return found
+
+
+def is_number(text: str, least: int = 1) -> bool:
+    """Tells whether the text of a flag is a whole number of at most nine digits, and at least `least`."""
+    return text.isascii() and text.isdecimal() and len(text) <= 9 and int(text) >= least
 
 
 def members(flags: Mapping[str, str]) -> multihost.Members | None:

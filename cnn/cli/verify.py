@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from cnn.cli import parser
 from cnn.config.config import Config, ConfigError
 from cnn.runs import receipt
 from cnn.system.text import plain
@@ -49,7 +50,7 @@ def _checked(flags: Mapping[str, str]) -> tuple[int, int | None, receipt.Receipt
     problems = []
     for name, least in (("from", 0), ("steps", 1)):
         text = flags.get(name, str(least))
-        if not (text.isascii() and text.isdecimal() and int(text) >= least):
+        if not parser.is_number(text, least):
             problems.append(f"--{name}: must be a number of steps, at least {least}, got {text!r}")
     if problems:
         raise ConfigError(problems)
