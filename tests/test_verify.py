@@ -89,6 +89,15 @@ def test_a_flipped_bit_of_the_metrics_is_named(copied, capsys, seed):
     )
 
 
+def test_a_last_digit_that_is_read_as_the_same_number_is_named(copied, capsys):
+    metrics = copied / "metrics.jsonl"
+    written = re.search(r'"loss": ([\d.]+)', metrics.read_text())
+    digits = written[1] + "0"
+    metrics.write_text(metrics.read_text().replace(written[1], digits, 1))
+    assert verified(copied) == 1
+    assert f"line 1: loss {digits} recorded, {written[1]} repeated\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_flipped_bit_of_the_weights_is_named(copied, capsys, seed):
     rng = random.Random(seed)

@@ -214,14 +214,21 @@ def _compare_metrics(workdir: Path, copy: Path, last: int, *, whole: bool) -> No
         if number >= len(recorded):
             raise _Differs(f"{run_dir.METRICS}: line {number + 1} is missing, of step {json.loads(line)['step']:,}")
         if line != recorded[number]:
-            raise _Differs(f"{run_dir.METRICS}: line {number + 1}: {_first(recorded[number], json.loads(line))}")
+            raise _Differs(f"{run_dir.METRICS}: line {number + 1}: {_first(recorded[number], line)}")
     if whole and len(recorded) > len(repeated):
         raise _Differs(f"{run_dir.METRICS}: line {len(repeated) + 1} is one that the repetition does not write")
 
 
-def _first(recorded: bytes, repeated: Mapping[str, Any]) -> str:
+class _Digits(str):
+    """A number as it is written: the neighbours of a float's last digit are read as the same float."""
+
+    __repr__ = str.__str__
+
+
+def _first(recorded: bytes, repeated: bytes) -> str:
+    read = functools.partial(json.loads, parse_float=_Digits, parse_int=_Digits, parse_constant=_Digits)
     try:
-        return _difference(json.loads(recorded), repeated) or "other digits of the same numbers"
+        return _difference(read(recorded), read(repeated)) or "the same numbers, in another order or layout"
     except (json.JSONDecodeError, UnicodeDecodeError):
         return "is not valid JSON"
 
