@@ -23,6 +23,7 @@ _MODULES = {
     "Sweep": "cnn.api.sweep",
     "configure": "cnn.config.files",
     "convolve": "cnn.api.convolve",
+    "find_rate": "cnn.api.find_rate",
     "load": "cnn.api.run",
     "load_data": "cnn.api.data",
     "run": "cnn.api.run",

@@ -19,6 +19,8 @@ class Command(NamedTuple):
     """What the words after the command are; empty where it takes none."""
     only_prints: bool = False
     """Whether nothing is left to do once nobody reads its output."""
+    folder: str = ""
+    """What follows the config's name in that of the directory, where no `--workdir` is given."""
 
 
 COMMANDS = {
@@ -85,6 +87,12 @@ COMMANDS = {
         takes_run=False,
         words="[PICTURE]",
     ),
+    "find-rate": Command(
+        "find a learning rate: short trainings at many rates with a few seeds; a table, a picture, a suggestion",
+        ("workdir", "rates", "steps", "seeds"),
+        True,
+        folder="-rates",
+    ),
     "sweep": Command(
         "run the trials of a space and rank them; again: continue them, or print the ranking",
         ("workdir", "sweep", "grid", "storage", "tracker"),
@@ -124,7 +132,10 @@ FLAGS = {
     "an npz file",
     "extensions": "FILES the run's own code, where it is not what and where it was: its copy in runs/NAME/code, say",
     "from": "STEP        a step that is kept as a checkpoint, to go on from (default 0, the run's start)",
-    "steps": "N          so many at most (default all)",
+    "steps": "N          so many at most (default all); of find-rate: of each training (default 300)",
+    "rates": "FROM:TO    the learning rates to try, FROM:TO or FROM:TO:HOW_MANY (default 1/100 to 100 times the "
+    "config's, and more where the best is at an end)",
+    "seeds": "N          trainings at each rate, from the config's seed on (default 3)",
     "receipt": "LINE     what verify printed of the run before: it must be the same run",
     "sheet": "FILE       draw some training pictures of each class into this PNG file, as the network sees them",
     "columns": "N        how many pictures of each class the sheet shows (default 10)",
@@ -147,6 +158,7 @@ FLAGS = {
 
 WORKDIRS = {
     "train": "the run's directory (default runs/<config name>)",
+    "find-rate": "where rates.json and the picture go (default runs/<config name>-rates)",
     "sweep": "the sweep's directory (default runs/<config name>-<name of the sweep's file, or grid>)",
     "report": "the directory of the run or the sweep",
 }

@@ -39,7 +39,7 @@ def launch(invocation: Invocation) -> int:
 def _run(invocation: Invocation) -> int:
     try:
         prepared = _prepare(invocation)
-        module = importlib.import_module(f"cnn.cli.{invocation.command}")
+        module = importlib.import_module(f"cnn.cli.{invocation.command.replace('-', '_')}")
         words = {"words": invocation.words} if COMMANDS[invocation.command].words else {}
         return module.run(*prepared, invocation.flags, **words)
     except ConfigError as error:
@@ -106,7 +106,8 @@ def _prepare(invocation: Invocation) -> tuple[Any, ...]:
 def _from_file(invocation: Invocation) -> tuple[Config, Path]:
     path, raw = _read_file(invocation)
     checked = resolve.resolve(raw, invocation.overrides)
-    return checked, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}")
+    folder = f"{files.file_of(path).stem}{COMMANDS[invocation.command].folder}"
+    return checked, Path(invocation.flags.get("workdir") or f"runs/{folder}")
 
 
 def _read_file(invocation: Invocation) -> tuple[str, Mapping[str, Any]]:

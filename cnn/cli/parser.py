@@ -153,9 +153,9 @@ def usage(invocation: Invocation | None = None) -> str:
     """Returns the help, on one screen; where a command was typed, that command's."""
     if invocation is not None and invocation.named:
         return _usage_of(invocation.command)
-    lines = ["python main.py [COMMAND] [--FLAG=VALUE ...]", ""]
+    lines = ["python main.py [COMMAND] [--FLAG=VALUE ...]"]
     lines += ["commands (train if none is given; COMMAND --help: its flags; also --version, --completion for bash):"]
-    lines += [f"  {name:<9}{command.help}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<10}{command.help}" for name, command in COMMANDS.items()]
     lines += [
         "",
         "examples:",

@@ -49,7 +49,7 @@ def remarks(values: Config, examples: int) -> list[str]:
       values: the whole config.
       examples: how many training pictures there are, at least a batch.
     """
-    lines = _left_out(values, examples), _unsettled(values, examples), _without_units(values)
+    lines = _left_out(values, examples), unsettled(values, examples), _without_units(values)
     return [line for line in lines if line]
 
 
@@ -74,8 +74,8 @@ def _left_out(values: Config, examples: int) -> str:
     )
 
 
-def _unsettled(values: Config, examples: int) -> str:
-    """Says of the batch normalisation with the longest memory that the run is too short for it."""
+def unsettled(values: Config, examples: int) -> str:
+    """Says of the batch normalisation with the longest memory that the run is too short for it; else empty."""
     if values.train.renew_statistics:
         return ""
     frozen = set(values.frozen)
