@@ -35,6 +35,8 @@ MOST_VALID = 2_000
 """So many validation pictures measure a training, evenly taken."""
 LAST = 0.1
 """The share of the steps whose mean training loss measures a training without a validation split."""
+HARMLESS = 1.1
+"""Up to so many times the loss before training, a loss says that its rate changed next to nothing."""
 MOST_WIDER = 2
 """So often rates are added where the best one is at an end, and nobody said which to try."""
 
@@ -104,10 +106,10 @@ def find(
 
 
 def _wanting(curve: RateCurve) -> bool | None:
-    """Returns whether higher rates are wanting, or lower ones; `None` where neither are."""
+    """Tells whether higher rates are wanting, or lower ones; `None` where neither are."""
     if curve.best is None:
-        # Where none learns, all are too high if the lowest diverges, and too low if none does.
-        return None if curve.diverged[0] == 0 < curve.diverged[-1] else not curve.diverged[0]
+        # Where none learns, the highest either changes next to nothing yet, or does harm as all others do.
+        return bool(curve.medians[-1] < HARMLESS * curve.untrained)
     return {0: False, len(curve.rates) - 1: True}.get(curve.best)
 
 
