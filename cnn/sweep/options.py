@@ -1,16 +1,23 @@
 """The options of a sweep beside its space: a frozen record, read with the same checks as a config."""
 
 import dataclasses
+import re
 from typing import Annotated, Any, Literal
 
 from cnn.expression import build_one
-from cnn.fields import Count, Language, Natural
+from cnn.fields import Bounds, Count, Language, Natural, Parsed
 from cnn.metrics import METRICS
+from cnn.sweep.contest import FIRST, Rule
 from cnn.sweep.pruners import PRUNERS
 from cnn.sweep.samplers import SAMPLERS
 
 VALID = "valid."
 """How every objective begins."""
+
+
+def _seeds(value: Any) -> str | None:
+    text = value if isinstance(value, str) else str(value)
+    return text if re.fullmatch(r"(\+?[1-9][0-9]{0,4})?", text) else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +27,16 @@ class Options:
     sampler: Annotated[Any, Language(SAMPLERS)] = "grid"
     trials: Natural = 0
     """How many configurations a sampler draws, each with every seed; a grid has its own number."""
+    seeds: Annotated[str, Parsed(_seeds, "a number of seeds, or + and how many to add")] = ""
+    """How many seeds each configuration has, `20`, or how many are added to a sweep that is there, `+5`: the integers
+    after the largest one; empty: those of the space."""
+    until: Literal["planned", "real"] = "planned"
+    """When a grid ends: with the trials that are planned, or, adding seeds to the configurations that are not ruled out
+    yet, when its winner is real, see `cnn.sweep.contest`."""
+    most_seeds: Annotated[int, Bounds(FIRST)] = 24
+    """Of each configuration, at most, until the winner is real."""
+    error: Annotated[float, Bounds(0, 0.5, open_low=True, open_high=True)] = 0.05
+    """The chance that a wrong winner is called real, at most, over all looks and all configurations together."""
     objective: str = ""
     """What the trials are ranked by, such as `valid.loss`; empty: what the config's `train.monitor` says, of the
     validation split; never the test split."""
@@ -33,11 +50,19 @@ class Options:
     """How many copies of the command work at the sweep, each with its share of the cores."""
 
     @property
+    def rule(self) -> Rule:
+        """When a winner is real."""
+        return Rule(self.error, self.most_seeds)
+
+    @property
     def direction(self) -> Literal["maximize", "minimize"]:
         """Whether more of the objective is better."""
         metric = build_one(self.objective.removeprefix(VALID), METRICS)
         return "maximize" if metric.better == "higher" else "minimize"
 
 
-CHANGEABLE = ("tries", "engine", "lanes", "workers")
-"""Options that a sweep may continue with differently, as none changes which trials there are, or what they compute."""
+CHANGEABLE = ("seeds", "tries", "engine", "lanes", "workers")
+"""Options that a sweep may continue with differently, as none changes which trials there are, or what they compute; the
+seeds are in its space."""
+OF_REAL = ("until", "most_seeds", "error")
+"""Options that say when a winner is real, and are declared of sweeps that ask for it alone."""

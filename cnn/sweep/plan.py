@@ -30,7 +30,9 @@ from cnn.metrics import METRICS
 from cnn.runs.recorded_code import python_code
 from cnn.runs.sweep_record import SEED
 from cnn.sweep import space_parser
-from cnn.sweep.options import CHANGEABLE, VALID, Options
+from cnn.sweep.contest import FIRST
+from cnn.sweep.options import CHANGEABLE, OF_REAL, VALID, Options
+from cnn.sweep.pruners import Off
 from cnn.sweep.samplers import Grid
 from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, paths, product, sample
 from cnn.system import redaction
@@ -62,7 +64,9 @@ class Asked(NamedTuple):
     options: Mapping[str, Any]
     problems: list[str]
     added: str = ""
-    """What was said of seeds to add to those that are there, such as `+5`, which `space` holds already."""
+    """What was said to be added to the sweep, such as `seeds=+5`; the space and the options hold it already."""
+    note: str = ""
+    """What the user is to know of it."""
 
     def plain(self, options: Options) -> dict[str, Any]:
         """Returns the options as JSON, expressions as they were written."""
@@ -84,14 +88,21 @@ def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) ->
     space: Any = None
     options: dict[str, Any] = {}
     if ("sweep" in flags) == ("grid" in flags):
-        problems.append("--sweep: needs a space. Give one of --sweep=FILE and --grid='seed=0,1,2'")
+        problems.append(
+            "--sweep: needs a space. Give one of --sweep=FILE and --grid='seed=0,1,2', "
+            "or neither and the --workdir of a sweep that is there"
+        )
     elif "grid" in flags:
         space = space_parser.read_grid(flags["grid"], problems)
     else:
         space, options = _file(Path(flags["sweep"]), problems)
+    return Asked(config, overrides, space, {**options, **typed_options(flags)}, problems)
+
+
+def typed_options(flags: Mapping[str, str]) -> dict[str, Typed]:
+    """Returns the options among flags, as they were typed."""
     typed = {name.removeprefix("sweep."): value for name, value in flags.items() if name.startswith("sweep.")}
-    given = {name: Typed(value) for name, value in typed.items() if name != "print"}
-    return Asked(config, overrides, space, {**options, **given}, problems)
+    return {name: Typed(value) for name, value in typed.items() if name != "print"}
 
 
 def _file(path: Path, problems: list[str]) -> tuple[Any, dict[str, Any]]:
@@ -268,6 +279,8 @@ def make(base: Mapping[str, Any], asked: Asked) -> Plan:
     problems = list(asked.problems)
     options = read_options(asked.options, problems)
     space = space_parser.read_space(asked.space, problems) if asked.space is not None else ()
+    if options is not None and options.until == "real" and not problems:
+        asked, space = _until_real(options, asked, space, base, problems)
     swept = {RENAMED.get(path, path) for path in paths(space)}
     typed = sorted(path for path, _ in asked.overrides if RENAMED.get(path, path) in swept)
     problems += [f"--config.{path}: is swept too. Leave one out" for path in typed]
@@ -276,6 +289,50 @@ def make(base: Mapping[str, Any], asked: Asked) -> Plan:
         if not problems:
             return plan
     raise ConfigError(problems)
+
+
+def _until_real(
+    options: Options, asked: Asked, space: tuple[Part, ...], base: Mapping[str, Any], problems: list[str]
+) -> tuple[Asked, tuple[Part, ...]]:
+    """Returns what was asked for, and its space, with the seeds of the first look where it names none."""
+    if not isinstance(options.sampler, Grid):
+        problems.append(
+            f"--sweep.until: real compares configurations that are all there from the beginning, and "
+            f"{asked.plain(options)['sampler']} draws further ones. Sweep with it first, then the best of its "
+            "configurations as a grid"
+        )
+    if not isinstance(options.pruner, Off):
+        problems.append(
+            "--sweep.until: real compares trials that ran to their ends, got a pruner that ends some before. Leave out "
+            "--sweep.pruner"
+        )
+    if "data.fold" in paths(space):
+        problems.append(
+            "--sweep.until: real adds seeds, and the space has folds, which are no more. Leave out data.fold"
+        )
+    axis = next((part for part in space if isinstance(part, Axis) and part.path == SEED), None)
+    if axis is not None and not axis.when and isinstance(axis.values, Choices):
+        seeds = axis.values.values
+        if len(seeds) > options.most_seeds:
+            problems.append(
+                f"--sweep.most_seeds: must be at least the {len(seeds)} of space.seed, got {options.most_seeds}"
+            )
+    elif SEED in paths(space):
+        problems.append(
+            "space.seed: must be a list of its own where --sweep.until=real adds to it, such as [0, 1, 2, 3]"
+        )
+    elif not problems:
+        typed = [fields.literal(each.text) for each in asked.overrides if each.path == SEED]
+        first = typed[-1] if typed else base.get(SEED, 0)
+        seeds = tuple(range(first, first + FIRST)) if isinstance(first, int) else (first,)
+        overrides = [each for each in asked.overrides if each.path != SEED]
+        asked = asked._replace(space={**asked.space, SEED: list(seeds)}, overrides=overrides)
+        space = space_parser.read_space(asked.space, problems)
+    if not problems and count(tuple(part for part in space if part is not axis and part.name != SEED), 2) < 2:
+        problems.append(
+            "--sweep.until: real compares configurations, and the space has only one. Give a field two values"
+        )
+    return asked, space
 
 
 def _arranged(
@@ -295,11 +352,12 @@ def _arranged(
     if problems:
         return plan
     options = dataclasses.replace(options, objective=objective)
+    left_out = (*CHANGEABLE, *(OF_REAL if options.until == "planned" else ()))
     saved: dict[str, Any] = {
         "base": json.loads(json.dumps(base, default=str)),
         "overrides": [list(override) for override in asked.overrides],
         "space": json.loads(json.dumps(asked.space, default=str)),
-        "options": {name: value for name, value in asked.plain(options).items() if name not in CHANGEABLE},
+        "options": {name: value for name, value in asked.plain(options).items() if name not in left_out},
     }
     code = {each.sha256 for trial in trials for each in trial.values.code}
     code |= {f"{name} {sha256}" for trial in trials for name, sha256 in python_code(trial.values).items()}
@@ -377,6 +435,9 @@ def _check_options(options: Options, space: tuple[Part, ...], grid: bool, proble
         for axis in ranges:
             if axis.values.scale != "int" and axis.values.number is None:  # type: ignore[union-attr]
                 problems.append(f'space.{axis.path}: a grid needs the number of points. Add "n", or use a sampler')
+        for name in OF_REAL if options.until == "planned" else ():
+            if getattr(options, name) != getattr(Options, name):
+                problems.append(f"--sweep.{name}: is of --sweep.until=real. Add that, or leave it out")
         if options.trials:
             problems.append("--sweep.trials: a grid has its own number of trials. Leave it out, or use a sampler")
     elif not options.trials:
@@ -490,6 +551,11 @@ def lines(plan: Plan, workdir: Path) -> Iterator[str]:
     """Yields what `--sweep.print` shows."""
     if plan.is_grid:
         yield f"{plan.size} trials in {workdir}"
+        if plan.options.until == "real":
+            yield (
+                f"and more seeds, at most {plan.options.most_seeds} of each configuration that is not ruled out, until "
+                f"the winner is real at an error rate of {plan.options.error:g}"
+            )
         for trial in plan.trials:
             yield f"{trial.folder}  {shown(trial.fields)}"
             yield f"    {plan.line(trial.fields, workdir / trial.folder)}"

@@ -44,7 +44,7 @@ from cnn.runs.sweep_record import (
     WinnerRecord,
     repeats,
 )
-from cnn.sweep import outcome, plan
+from cnn.sweep import outcome, plan, rounds
 from cnn.sweep.plan import TRIALS
 from cnn.system import redaction
 
@@ -74,6 +74,9 @@ def write(study: Study, session: Session, follow: Callable[[], None] = lambda: N
     for row in found:
         row["curves"] = read_curves(study.folder / row["folder"])
     finished, varying = _finished(declared), _varying(declared)
+    said = winner(ranked, repeats(varying))
+    if plan.options.until == "real":
+        said, ranked = rounds.judged(plan, found, ranked, said)
     whole = plan.is_grid and len(finished.values) == plan.size
     counts = {status: sum(row["status"] == status for row in found) for status in (*ENDED, RUNNING, WAITING)}
     record: SweepJson = {
@@ -91,7 +94,7 @@ def write(study: Study, session: Session, follow: Callable[[], None] = lambda: N
         "engine": session.about,
         "trials": found,
         "groups": ranked,
-        "winner": winner(ranked, repeats(varying)),
+        "winner": said,
         "importance": importance(*finished, grid=whole),
         "best": _best(study, ranked, found),
     }

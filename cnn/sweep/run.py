@@ -15,8 +15,8 @@ from cnn.config.config import ConfigError
 from cnn.report import page_writer
 from cnn.runs import run_dir
 from cnn.runs.records import OnRecord
-from cnn.runs.sweep_record import RECORD, SweepJson
-from cnn.sweep import programs, ranking, sequential, vmapped
+from cnn.runs.sweep_record import RECORD, Fields, SweepJson
+from cnn.sweep import programs, ranking, rounds, sequential, vmapped
 from cnn.sweep.declaration import declare, joined
 from cnn.sweep.options import Options
 from cnn.sweep.plan import TRIALS, Plan, fewer
@@ -55,7 +55,12 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record:
             return ask_until_answered(question, screen.line, lambda: interruption.requested)
 
         optuna_study = asking(lambda: _optuna_study(plan, folder, connected, token))
-        session = Session(Queue(Study(plan, folder, optuna_study), worker), screen, interruption, on_record)
+        study = Study(plan, folder, optuna_study)
+
+        def following(limit: Callable[[str], int]) -> list[Fields]:
+            return rounds.following(study.plan, ranking.rows(study), limit, programs.key)
+
+        session = Session(Queue(study, worker, following), screen, interruption, on_record)
         when = plan.example.values.report.page
         page = page_writer.Pages(folder, when, screen.line, page_writer.of_sweep)
         session.meanwhile = page_writer.prepare if when != "never" else session.meanwhile
@@ -124,7 +129,7 @@ def run_trials(session: Session) -> None:
       DataError: the data are missing or unlike the config.
     """
     over = session.ask(lambda: ranking.ended(session.queue.study))
-    if len(over) == session.plan.size:
+    if len(over) == session.plan.size and not session.ask(lambda: session.queue.following(lambda program: 1)):
         session.about |= (run_dir.read_json(session.queue.folder / RECORD) or {}).get("engine", {})
         return
     streams = session.datasets.of(session.plan.example.values).streams

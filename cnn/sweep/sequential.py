@@ -86,7 +86,8 @@ def _work(session: Session, threads: _Threads, *, first: bool) -> None:
             if (claimed := session.claim()) is None:
                 return
             if not claimed:
-                if threads.leave():
+                # The next round of seeds has trials for both.
+                if session.plan.options.until == "planned" and threads.leave():
                     return
                 session.wait(POLL_SECONDS)
             for one in claimed:

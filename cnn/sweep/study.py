@@ -241,8 +241,21 @@ class Claimed(NamedTuple):
 class Queue:
     """The trials of one sweep, as one worker sees them."""
 
-    def __init__(self, study: Study, worker: str) -> None:
-        self.study, self.worker = study, worker
+    def __init__(
+        self,
+        study: Study,
+        worker: str,
+        following: Callable[[Callable[[str], int]], Sequence[Fields]] = lambda limit: (),
+    ) -> None:
+        """Takes the sweep.
+
+        Args:
+          study: the attempts at its trials.
+          worker: the name of the one that claims them.
+          following: asked where all trials of a grid have ended, for the points of further ones; given how many of a
+            program train together.
+        """
+        self.study, self.worker, self.following = study, worker, following
         self.folder, self.optuna_study = study.folder, study.optuna_study
         # A trial that waits has its parameters; another sampler would draw for nothing.
         self._idle = optuna.samplers.RandomSampler(seed=0)
@@ -291,7 +304,7 @@ class Queue:
             program = ""
             while not claimed or len(claimed) < limit(program):
                 if not waiting:
-                    if self.plan.is_grid or not self._draw():
+                    if not (self._follow(limit, key) if self.plan.is_grid else self._draw()):
                         break
                     waiting = _waiting(self.study.trials())
                     continue
@@ -304,6 +317,16 @@ class Queue:
             if claimed:
                 return claimed
             return [] if any(trial.state == TrialState.RUNNING for trial in self.study.trials()) else None
+
+    def _follow(self, limit: Callable[[str], int], key: Key) -> bool:
+        """Lets a grid grow by what follows where all its trials have ended; tells whether anything did."""
+        if any(trial.state == TrialState.RUNNING for trial in self.study.trials()):
+            return False
+        points = self.following(limit)
+        if points:
+            self.study.plan = declaration.append(self.plan, self.folder, points)
+            self._fill(key)
+        return bool(points)
 
     def _take(self, trial: Trial) -> Claimed:
         asked = self.optuna_study.ask()

@@ -61,6 +61,8 @@ def run(session: Session) -> None:
 
     def places(program: str) -> int:
         nonlocal counted
+        if session.plan.options.until == "real":
+            return most  # whatever is left: each round of seeds would be another program
         counts.update(programs.key(trial) for trial in session.plan.trials[counted:])  # the sweep may grow
         counted = len(session.plan.trials)
         # Of what the plan holds, not of what is left: a sweep that continues must not compute another program.
