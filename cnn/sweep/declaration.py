@@ -218,7 +218,7 @@ def joined(plan: Plan, folder: Path, declared: Declared | None = None) -> Plan:
     table = [f"    {path}: {before!r} there, {now!r} here" for path, before, now in changed]
     heading = f"--workdir: {folder} holds another sweep. Use --workdir={_free(folder)}"
     more = "; or let it grow: name all that is there, and more" if not changed[0][0].startswith("config.") else ""
-    if not declared.newest["options"].get("until", "planned") == "planned":
+    if declared.newest["options"].get("until", "planned") != "planned":
         more = "; one that goes on until its winner is real keeps its configurations, its seeds and its error rate"
     raise ConfigError(["\n".join([f"{heading}{more}", *table])])
 

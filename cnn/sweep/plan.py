@@ -307,31 +307,24 @@ def _until_real(
             "--sweep.pruner"
         )
     if "data.fold" in paths(space):
-        problems.append(
-            "--sweep.until: real adds seeds, and the space has folds, which are no more. Leave out data.fold"
-        )
+        problems.append("--sweep.until: real adds seeds, and there are no more folds to add. Leave out data.fold")
     axis = next((part for part in space if isinstance(part, Axis) and part.path == SEED), None)
     if axis is not None and not axis.when and isinstance(axis.values, Choices):
-        seeds = axis.values.values
-        if len(seeds) > options.most_seeds:
-            problems.append(
-                f"--sweep.most_seeds: must be at least the {len(seeds)} of space.seed, got {options.most_seeds}"
-            )
+        declared, most = len(axis.values.values), options.most_seeds
+        if declared > most:
+            problems.append(f"--sweep.most_seeds: must be at least the {declared} of space.seed, got {most}")
     elif SEED in paths(space):
-        problems.append(
-            "space.seed: must be a list of its own where --sweep.until=real adds to it, such as [0, 1, 2, 3]"
-        )
+        problems.append("space.seed: must be a list of its own, to which --sweep.until=real adds, such as [0, 1, 2, 3]")
     elif not problems:
         typed = [fields.literal(each.text) for each in asked.overrides if each.path == SEED]
         first = typed[-1] if typed else base.get(SEED, 0)
-        seeds = tuple(range(first, first + FIRST)) if isinstance(first, int) else (first,)
+        seeds = list(range(first, first + FIRST)) if isinstance(first, int) else [first]
         overrides = [each for each in asked.overrides if each.path != SEED]
-        asked = asked._replace(space={**asked.space, SEED: list(seeds)}, overrides=overrides)
+        asked = asked._replace(space={**asked.space, SEED: seeds}, overrides=overrides)
         space = space_parser.read_space(asked.space, problems)
-    if not problems and count(tuple(part for part in space if part is not axis and part.name != SEED), 2) < 2:
-        problems.append(
-            "--sweep.until: real compares configurations, and the space has only one. Give a field two values"
-        )
+    others = tuple(part for part in space if not (isinstance(part, Axis) and part.path == SEED))
+    if not problems and len(list(itertools.islice(product(others), 2))) < 2:
+        problems.append("--sweep.until: real compares configurations, and the space has one. Give a field two values")
     return asked, space
 
 
