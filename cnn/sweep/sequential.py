@@ -8,6 +8,7 @@ import concurrent.futures
 import contextlib
 import errno
 import threading
+import time
 from typing import Any
 
 from cnn.runs import lock
@@ -86,8 +87,10 @@ def _work(session: Session, threads: _Threads, *, first: bool) -> None:
             if (claimed := session.claim()) is None:
                 return
             if not claimed:
-                # The next round of seeds has trials for both.
-                if session.plan.options.until == "planned" and threads.leave():
+                if session.plan.options.until == "real":
+                    time.sleep(POLL_SECONDS)  # the next round of seeds has trials for both threads
+                    continue
+                if threads.leave():
                     return
                 session.wait(POLL_SECONDS)
             for one in claimed:
