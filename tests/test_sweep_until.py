@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 
 import cnn
+import processes
 import runs
 import sweeps
 from cnn.cli import parser
@@ -295,6 +296,18 @@ def test_trials_that_train_together_are_decided_by_the_same_looks(tmp_path):
     record = sweeps.record(tmp_path / "s")
     assert [group["n"] for group in record["groups"]] == [6, 6, 4]
     assert record["winner"]["seeds"] == 6 and record["engine"]["engine"] == "vmap"
+
+
+@pytest.mark.slow(seconds=13)
+def test_two_workers_share_the_rounds_and_come_to_the_same_end(whole, tmp_path):
+    flags = [*processes.flags(train__epochs="1"), f"--grid={CLOSE}", "--sweep.until=real", "--sweep.most_seeds=6"]
+    done = processes.start("sweep", *flags, "--sweep.workers=2", f"--workdir={tmp_path / 's'}", NPROC="2")
+    assert done.code == 0, done.err
+    record = sweeps.record(tmp_path / "s")
+    assert len({row["worker"] for row in record["trials"]}) == 2
+    assert [group["n"] for group in record["groups"]] == [6, 6, 4]
+    assert record["winner"]["text"].startswith("not decided with 6 seeds")
+    assert sweeps.finishes(tmp_path / "s") == dict.fromkeys(range(16), 1)
 
 
 @pytest.mark.slow(seconds=4)
