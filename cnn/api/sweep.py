@@ -1,6 +1,7 @@
 """Many runs from one declaration, as `main.py sweep` makes them: run, opened, and let grow."""
 
 import os
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from cnn.runs.records import OnRecord
 from cnn.runs.sweep_record import RECORD, SEED, SweepJson
 from cnn.sweep import declaration, recall, space_parser
 from cnn.sweep.plan import Asked, Plan, check, make
+from cnn.system.text import plain
 
 COPIES = "--sweep.workers: are copies of a command. Leave it out, or run python main.py sweep"
 
@@ -186,7 +188,7 @@ def run_sweep(
     on_record: OnRecord | None = None,
     **options: Any,
 ) -> Sweep:
-    """Runs what is missing of a sweep and ranks its trials.
+    """Runs what is missing of a sweep and ranks its trials; where it says more than the directory, the sweep grows.
 
     Args:
       config: what every trial begins with.
@@ -197,16 +199,17 @@ def run_sweep(
       storage: of the database for several machines; SQLite in the directory where there is none.
       on_record: as of `cnn.run`; every record has the name of its trial's folder, too, as `trial`. One call at a
         time, of trials in turns.
-      options: `sampler`, `pruner`, `trials`, `objective`, `engine`, ..., as after `--sweep.`.
+      options: `sampler`, `pruner`, `trials`, `seeds`, `objective`, `engine`, ..., as after `--sweep.`.
 
     Raises:
-      ConfigError: lists everything that is wrong with the space, the options and every trial.
+      ConfigError: lists everything that is wrong with the space, the options and every trial, or in what the sweep in
+        the directory is another one.
       DataError: the data are missing or unlike the config.
       OnRecordError: a `ValueError`: `on_record` failed; the same call continues.
       OSError: the disk is full, or the database does not answer.
       KeyboardInterrupt: a signal asked to stop; the same call continues.
     """
-    base, folder = files.sections(config), Path(workdir)
+    base, folder = _plain(files.sections(config)), Path(workdir)
     if data is not None:
         base = files.with_arrays(base, data)
     named = data is None and isinstance(config, (str, os.PathLike))
@@ -214,10 +217,7 @@ def run_sweep(
     problems = _problems(options)
     asked = Asked(typed, (), _declared(space, problems), _typed(options), problems)
     plan = make(base, recall.extended(asked, base, folder))
-    declaration.joined(plan, folder)  # refused before anything is written
-    if not named:
-        recall.write_base(folder, base)
-    return Sweep(folder, _run(plan, folder, storage, on_record), data)
+    return Sweep(folder, _run(plan, folder, storage, on_record, None if named else base), data)
 
 
 def open_sweep(workdir: Path, data: Arrays | None = None) -> Sweep:
@@ -235,8 +235,15 @@ def open_sweep(workdir: Path, data: Arrays | None = None) -> Sweep:
     return Sweep(workdir, record, data)
 
 
-def _run(plan: Plan, folder: Path, storage: str, on_record: OnRecord | None) -> SweepJson:
+def _run(
+    plan: Plan, folder: Path, storage: str, on_record: OnRecord | None, base: Mapping[str, Any] | None = None
+) -> SweepJson:
+    """Runs what is missing; a config that no file holds is written into the folder."""
     check(declaration.joined(plan, folder), folder)
+    if plan.asked.note:
+        print(plain(plan.asked.note), file=sys.stderr)
+    if base is not None:
+        recall.write_base(folder, base)
     with run.interruptible() as interruption:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="IProgress not found")  # Optuna's, for bars that we do not show

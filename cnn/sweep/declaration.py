@@ -221,9 +221,11 @@ def joined(plan: Plan, folder: Path, declared: Declared | None = None) -> Plan:
     was = {path: f"{value!r} in every trial" for name, value in added.items() for path, *_ in changed if name in path}
     table = [f"    {path}: {was.get(path, repr(before))} there, {now!r} here" for path, before, now in changed]
     heading = f"--workdir: {folder} holds another sweep. Use --workdir={_free(folder)}"
-    more = "; or let it grow: name all that is there, and more" if not changed[0][0].startswith("config.") else ""
+    more = "; or let it grow: name all that is there, and more"
     if declared.newest["options"].get("until", "planned") != "planned":
         more = "; one that goes on until its winner is real keeps its configurations, its seeds and its error rate"
+    if any(path.startswith("config.") for path, *_ in changed):
+        more = ""
     raise ConfigError(["\n".join([f"{heading}{more}", *table])])
 
 
