@@ -23,9 +23,14 @@ sys.path.insert(0, str(ROOT))
 
 from cnn.sweep import contest
 
-# Of 145 validation pictures those that were right, by seed from 0 on:
+# Of 145 validation pictures those that were right, by seed from 0 on; mean 0.9195, s.d. 0.0157 (two CPU cores, jax 0.10.2):
 # python main.py sweep --config=digits --grid='seed=int(0,39)' --config.train.epochs=5 --config.model.width=8
-RIGHT = ()
+# fmt: off
+RIGHT = (
+    134, 129, 136, 134, 135, 134, 132, 132, 133, 134, 134, 132, 137, 134, 134, 134, 135, 134, 128, 134,
+    135, 131, 137, 136, 133, 135, 138, 137, 134, 130, 134, 134, 132, 130, 131, 132, 132, 130, 131, 132,
+)
+# fmt: on
 PICTURES = 145
 POWERS = (0.8, 0.9)
 
