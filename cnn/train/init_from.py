@@ -1,6 +1,7 @@
 """What `config.init_from` names: a run, one of its checkpoints or a `.safetensors` file; and whether its arrays fit.
 
-A file has the names of this project, or those of PyTorch's ResNets and VGGs, see `cnn.train.pytorch_names`. Reads names and shapes alone, without JAX, so that what does not fit is said before anything is computed.
+A file has the names of this project, or those of PyTorch's ResNets and VGGs, see `cnn.train.pytorch_names`. Reads names
+and shapes alone, without JAX, so that what does not fit is said before anything is computed.
 """
 
 import re
@@ -164,7 +165,8 @@ def _of_file(path: Path) -> Donor:
     except pytorch_names.Unknown as error:
         raise _wrong(
             f"{path} has the names of PyTorch, and {error} is no array of a ResNet or a VGG of torchvision or timm, "
-            f"got {show(shapes[str(error)]) or 'one number'}. Known: {pytorch_names.KNOWN} and their like; or name all as summary does."
+            f"got {show(shapes[str(error)]) or 'one number'}. Known: {pytorch_names.KNOWN} and their like; or give all "
+            "the names that python main.py summary shows."
         ) from None
     here = {each: _described(pytorch_names.shape_here(shapes[name]), types[name]) for each, name in names.items()}
     return Donor(path, here, pytorch=names)
