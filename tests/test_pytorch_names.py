@@ -145,8 +145,8 @@ def test_a_head_for_other_classes_is_left_as_it_begins_and_that_is_said(tmp_path
     before = create_train_state(values)
     state, about, said = load_init_from.begin(values, before)
     assert said == (
-        f"starts from {file} (PyTorch's names and layout): 10 of 12 arrays; initialised: dense2, for 10 classes instead "
-        "of 1,000; not used of it: dense2"
+        f"starts from {file} (PyTorch's names and layout): 10 of 12 arrays; initialised: dense2, for 10 classes "
+        "instead of 1,000; not used of it: dense2"
     )
     assert about["initialised"] == ["dense2/kernel", "dense2/bias"] == about["unused"][::-1]
     assert np.array_equal(state.params["dense2"]["kernel"], before.params["dense2"]["kernel"])

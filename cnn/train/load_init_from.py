@@ -74,12 +74,13 @@ def _said(about: Origin, source: Donor, fit: Fit, classes: int) -> str:
 def _read(source: Donor) -> tuple[int | None, str | None, Arrays]:
     """Returns the step, the weights and the arrays by their paths, every bit as it was saved; of a file the last."""
     if source.values is None:
-        arrays = load_file(source.place)
-        given = {path: pytorch_names.array_here(arrays[name]) for path, name in source.pytorch.items()}
-        return None, None, given or arrays
+        arrays: Arrays = load_file(source.place)
+        if source.pytorch:
+            arrays = {path: pytorch_names.array_here(arrays[name]) for path, name in source.pytorch.items()}
+        return None, None, arrays
     weights = source.values.eval.weights if source.step is None else "last"
-    step, arrays = _of_run(source, weights)
-    return step, weights, arrays
+    step, of_run = _of_run(source, weights)
+    return step, weights, of_run
 
 
 def _of_run(source: Donor, weights: str) -> tuple[int, Arrays]:

@@ -23,7 +23,7 @@ from cnn.hyperparams import Hyperparams
 from cnn.layers.base import Shard
 from cnn.model import classifier, fusion, network
 from cnn.model.microbatch import microbatch_size
-from cnn.optim import averages, freeze, optimizers
+from cnn.optim import averages, freeze, gradients, optimizers
 from cnn.registry import blamed
 from cnn.system import sharding
 from cnn.train.state import StepConfig, TrainState, layer_names
@@ -69,7 +69,7 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
 
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     grads, batch_stats, loss, correct, weight = gradient_fn(program)(hyper, variables, *batch[:3], key, passes)
-    place = blamed(hyper.gradient, "train.gradient", hyper.gradient.place)(state.params, grads)
+    place = gradients.place_of(hyper.gradient, state.params, grads)
     if place is not None:
         elsewhere = {**variables, "params": place}
         grads = gradient_fn(program)(hyper, elsewhere, *batch[:3], key, passes).grads
