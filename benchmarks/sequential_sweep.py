@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from cnn.sweep import contest
 
-# Of 145 validation pictures those that were right, by seed from 0 on; mean 0.9195, s.d. 0.0157 (two CPU cores, jax 0.10.2):
+# Of 145 validation pictures those that were right, by seed from 0 on; the mean is 0.9195, the s.d. 0.0157:
 # python main.py sweep --config=digits --grid='seed=int(0,39)' --config.train.epochs=5 --config.model.width=8
 # fmt: off
 RIGHT = (
