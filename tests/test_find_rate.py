@@ -32,7 +32,7 @@ def test_the_lowest_is_suggested_where_the_noise_tells_all_others_from_it():
 
 
 def test_the_middle_of_what_the_noise_does_not_tell_apart_is_suggested():
-    found = curve((2.0, 2.1, 1.9), (0.5, 0.4, 0.6), (0.45, 0.55, 0.5), (0.52, 0.42, 0.59), (1.9, 2.0, 1.8))
+    found = curve((2.0, 2.1, 1.9), (0.5, 0.4, 0.6), (0.44, 0.54, 0.49), (0.52, 0.42, 0.59), (1.9, 2.0, 1.8))
     assert found.as_good == (1, 3)
     assert found.suggestion == 1e-3
     assert "between 0.0001 and 0.01, of which 0.001 is the middle" in found.suggested.reason
