@@ -96,7 +96,7 @@ def classifier(values: Config, workdir: Path, weights: str | None = None) -> "tu
     """
     from cnn.train import checkpointer  # JAX takes seconds to import
 
-    return checkpointer.restore_classifier(values, workdir, _one_of("weights", weights or values.eval.weights, WEIGHTS))
+    return checkpointer.restore_classifier(values, workdir, check_weights(weights or values.eval.weights))
 
 
 def evaluate(
@@ -152,9 +152,27 @@ def predict_files(
     """
     from cnn import evaluate
 
-    spec = recorded_data.image_spec(workdir, values.data, _one_of("invert", invert, user_images.INVERT))
+    spec = recorded_data.image_spec(workdir, values.data, check_invert(invert))
     _, found = classifier(values, workdir, weights)
     return evaluate.predict(values, found, user_images.find_images(pictures), spec)
+
+
+def check_weights(weights: str) -> str:
+    """Returns the name of weights.
+
+    Raises:
+      ConfigError: there are no such.
+    """
+    return _one_of("weights", weights, WEIGHTS)
+
+
+def check_invert(invert: str) -> str:
+    """Returns whether pictures are turned light for dark.
+
+    Raises:
+      ConfigError: it is none of the answers that there are.
+    """
+    return _one_of("invert", invert, user_images.INVERT)
 
 
 def _one_of(name: str, given: str, known: tuple[str, ...]) -> str:
