@@ -196,9 +196,8 @@ def compared(
     mean = losses.log_mean_softmax(noted())
     logits = mean if made is None else next(_logits([made], images))
     together = _scored(values, logits, examples, dataset)
-    records = [
-        _record(run, network, scored) for run, network, scored in zip(members.runs, networks, alone, strict=True)
-    ]
+    taken = zip(members.runs, networks, alone, strict=True)
+    records = [_record(members, *each) for each in taken]
     record: Any = {
         "made": PROBABILITIES if made is None else WEIGHTS,
         "split": split,
@@ -225,9 +224,10 @@ def _scored(values: Config, logits: np.ndarray, examples: types.Split, dataset: 
     return Scored(rows, evaluation.to_json(), further, right)
 
 
-def _record(run: chosen.Member, network: Network, scored: Scored) -> MemberRecord:
+def _record(members: Members, run: chosen.Member, network: Network, scored: Scored) -> MemberRecord:
     numbers: Any = {name: scored.evaluation[name] for name in ("accuracy", "interval", "loss")}
-    about = {"run": str(run.workdir), "seed": run.values.seed, "step": network.step, "weights": network.weights}
+    place = run.workdir.relative_to(members.folder) if members.folder else run.workdir
+    about = {"run": str(place), "seed": run.values.seed, "step": network.step, "weights": network.weights}
     return {**about, "value": run.value, **numbers}  # type: ignore[typeddict-item]
 
 

@@ -116,9 +116,7 @@ def of_sweep(folder: Path, which: str = SEEDS) -> Trials:
     if len(found) < LEAST:
         of = f"the best configuration of {folder} has" if which == SEEDS else f"{folder} has"
         remedy = "Sweep more seeds, or use --members=all" if which == SEEDS and len(finished) >= LEAST else "Train more"
-        raise ConfigError(
-            [f"--members: at least {LEAST} finished trials make an ensemble; {of} {len(found)}. {remedy}"]
-        )
+        raise ConfigError([f"--members: must be at least {LEAST} finished trials; {of} {len(found)}. {remedy}"])
     workdirs = [folder / trial["folder"] for trial in found]
     return Trials(workdirs, [trial["value"] for trial in found], record["objective"], higher)
 

@@ -11,7 +11,10 @@ LEVEL = 0.05
 
 
 class MemberRecord(TypedDict):
-    """A member: its run, seed, step and weights, what validation gave, and its scores on the split."""
+    """A member: its run, seed, step and weights, what validation gave, and its scores on the split.
+
+    Trials of a sweep are named as below its directory, `trials/0003`.
+    """
 
     run: str
     seed: int
