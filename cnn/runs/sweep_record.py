@@ -5,7 +5,8 @@ from typing import Any, NotRequired, TypedDict
 
 RECORD = "sweep.json"
 SEED = "seed"
-REPEATS = {SEED: "seeds", "data.fold": "folds"}
+FOLD = "data.fold"
+REPEATS = {SEED: "seeds", FOLD: "folds"}
 """The config fields in which the trials of a group differ, and what says so."""
 FINISHED, PRUNED, DIVERGED, FAILED, RUNNING, WAITING = STATES = (
     "finished",
