@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn.config import files, resolve
+from cnn.config import files, resolve, sections
 from cnn.config.config import Config, ConfigError
 from cnn.data import sources, user_images
 from cnn.data.sources.arrays import Arrays
@@ -63,7 +63,7 @@ def dataset(
     from cnn.train import preflight  # JAX takes seconds to import
 
     _one_of("split", split, SPLITS)
-    section = dataclasses.replace(values.data, data_dir=data_dir or values.data.data_dir)
+    section = moved(values.data, data_dir)
     if data_file:
         name = section.name if section.file else "npz"
         section = dataclasses.replace(section, name=name, file=data_file)
@@ -81,6 +81,11 @@ def dataset(
         raise ConfigError([f"--split: {split} is empty, {why}. Use {' or '.join(others)}"])
     recorded_data.recall_bad_examples(workdir, found)
     return found
+
+
+def moved(section: sections.Data, data_dir: str | None) -> sections.Data:
+    """Returns which data are read, and how, if they are in another folder now."""
+    return dataclasses.replace(section, data_dir=data_dir or section.data_dir)
 
 
 def classifier(values: Config, workdir: Path, weights: str | None = None) -> "tuple[int, Classifier]":

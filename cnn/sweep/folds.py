@@ -179,8 +179,6 @@ def write(record: SweepJson, folder: Path, data: Data) -> OutOfFold:
 
 def _runs(record: SweepJson, folder: Path, data: Data) -> tuple[int, list[Any], list[TrialRecord]]:
     """Returns the number of folds, the seeds (`None` where none are swept), and a finished run for each pair."""
-    if not is_over_folds(record):
-        raise ConfigError([f"--workdir: {folder} does not sweep data.fold. Write --grid='data.fold=folds(5)'"])
     if data.train_on != "train":
         raise ConfigError(['config.data.train_on: trains with the folds too, got "train+valid". Set it to "train"'])
     best = record["groups"][0]["trials"]
@@ -262,7 +260,7 @@ def _csv(made: OutOfFold) -> str:
     return buffer.getvalue()
 
 
-def known(folder: Path, record: SweepJson) -> FoldsJson | None:
+def known(record: SweepJson, folder: Path) -> FoldsJson | None:
     """Returns what `folds.json` holds, if it is of the trials that are the best now; `None` otherwise."""
     written: Any = run_dir.read_json(folder / RECORD)
     best = record["groups"][0]["trials"] if record["groups"] else []
