@@ -99,7 +99,7 @@ def test_all_trials_or_some_of_the_best_may_be_taken_and_what_is_said_of_them(sw
     assert start("eval", swept, "--ensemble", "--members=all", "--split=valid") == 0
     assert "the runs were chosen on these very examples, which flatters them" in capsys.readouterr().out
     assert len(runs.saved(swept, "ensemble-valid.json")["members"]) == 6
-    found = cnn.ensemble(swept, members=4)
+    found = cnn.load(swept).ensemble(members=4)
     values = [member.value for member in found.members.runs]
     assert values == sorted((trial["value"] for trial in sweeps.record(swept)["trials"]), reverse=True)[:4]
     seen = cnn.ensemble(swept).evaluate("train")

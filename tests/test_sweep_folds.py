@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+import cnn
 import runs
 import sweeps
 from cnn import losses, metrics
@@ -43,7 +44,7 @@ def test_all_folds_are_written_as_if_each_had_been_named(capsys):
 
 @pytest.mark.slow(seconds=8)
 def test_every_example_is_predicted_once_by_a_run_that_did_not_train_with_it(swept, capsys):
-    made = api_folds.out_of_fold(swept)
+    made = cnn.load(swept).out_of_fold()
     record = sweeps.record(swept)
     assert [group["n"] for group in record["groups"]] == [3, 3] and record["groups"][0]["sd"] > 0
     assert made.record["trials"] == record["groups"][0]["trials"] == [3, 4, 5]

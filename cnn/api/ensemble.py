@@ -19,7 +19,7 @@ from cnn.ensembles import members as chosen
 from cnn.ensembles.members import Member, Members
 from cnn.ensembles.record import PROBABILITIES, WEIGHTS, MemberRecord, TogetherRecord, single_said
 from cnn.report import escape
-from cnn.runs import recorded_data, run_dir
+from cnn.runs import recorded_data, run_dir, sweep_record
 
 if TYPE_CHECKING:
     from cnn.data.types import Dataset
@@ -258,7 +258,7 @@ def ensemble(
     files = (extensions,) if isinstance(extensions, str) else extensions
     if isinstance(runs, (str, os.PathLike)):
         folder = Path(runs)
-        if not (folder / run_dir.DECLARATION).is_file():
+        if not sweep_record.is_sweep(folder):
             run_dir.read_config(folder)
             raise ConfigError([f"--workdir: {folder} is one run. Name a sweep, or several runs: --workdir=RUN1,RUN2"])
         found = chosen.of_sweep(folder, str(members))

@@ -76,27 +76,11 @@ def interruptible() -> Iterator[Preemption]:
             raise KeyboardInterrupt("interrupted and saved; the same call continues from there") from None
 
 
-def load(workdir: str | os.PathLike[str], extensions: str | Sequence[str] = (), data: Arrays | None = None) -> "Run":
-    """Opens a run, finished or not, from its directory; no config file is executed.
-
-    What needs the network itself (its evaluation, predictions, journeys) imports the run's own extensions.
-
-    Args:
-      workdir: the run's directory.
-      extensions: files with the run's own code, where they are not what and where they were.
-      data: the arrays that it was trained with, or others to evaluate it on.
-
-    Raises:
-      ConfigError: the directory holds no run, or its config is not valid.
-    """
-    return Run(Path(workdir), (extensions,) if isinstance(extensions, str) else extensions, data)
-
-
 class Run:
     """A run that is on disk; what needs its parameters reads the newest checkpoint, or the one that is asked for."""
 
     def __init__(self, workdir: Path, extensions: Sequence[str] = (), data: Arrays | None = None) -> None:
-        """Opens the run in a directory; see `load`."""
+        """Opens the run in a directory; see `cnn.load`."""
         self.workdir = workdir
         self._extensions, self._arrays = extensions, data
         self._recorded = run_files.read(workdir).config
@@ -409,7 +393,7 @@ def run(
 
     with interruptible() as interruption:
         experiment.run_on(values, folder, devices, interruption, on_record)
-    return load(folder, data=data)
+    return Run(folder, (), data)
 
 
 def _folder(config: ConfigLike, workdir: str | os.PathLike[str] | None) -> Path:

@@ -12,7 +12,7 @@ from cnn.data.types import DataError
 from cnn.registry import ExtensionError
 from cnn.runs import run_dir
 from cnn.runs.sweep_record import RECORD, SweepJson
-from cnn.sweep import copies, folds
+from cnn.sweep import copies, declaration, folds
 from cnn.sweep.plan import Plan, check, lines
 from cnn.system.preemption import Preemption
 from cnn.system.text import plain
@@ -21,16 +21,22 @@ from cnn.system.text import plain
 def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
     """Runs what is missing of a sweep and prints the ranking; with `sweep.print` only lists the trials.
 
+    A command that says more than the folder declares lets the sweep grow.
+
     Returns:
       0; or 1 where a trial could not be run; of several workers the worst exit code.
     """
+    grown = declaration.joined(plan, workdir)
     if flags.get("sweep.print") == "true":
-        print("\n".join(plain(line) for line in lines(plan, workdir)))
+        print("\n".join(plain(line) for line in lines(grown, workdir)))
         return 0
-    check(plan, workdir)
+    check(grown, workdir)
+    if plan.asked.note:
+        print(plain(plan.asked.note), file=sys.stderr)
     on_record = parser.tracker(flags)
     sys.stdout.flush()
     if plan.options.workers > 1 and not copies.is_copy():
+        declaration.declare(plan, workdir)  # once for all: a copy that begins late adds nothing again
         codes = copies.run(plan.options.workers)
         written: Any = run_dir.read_json(workdir / RECORD)
         if written and min(codes) <= 1:  # to whom nothing was left to do

@@ -7,6 +7,7 @@ refused. Needs neither JAX nor Optuna.
 """
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import secrets
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn.config import config, resolve
+from cnn.config import config, files, resolve
 from cnn.config.config import RENAMED, ConfigError, Override
 from cnn.fields import literal
 from cnn.runs import run_dir
@@ -41,7 +42,9 @@ class Declared(NamedTuple):
     points: tuple[Fields, ...] | None
     """The fields of every trial of a grid by number; `None` where these are the points that were declared first."""
     added: str = ""
-    """What the command that declared the newest said of seeds to add, such as `+5`."""
+    """What the command that declared the newest said to be added, such as `seeds=+5`."""
+    config: Mapping[str, str] | None = None
+    """The path of that command's config file as it was typed, and the file's `sha256`."""
 
     @property
     def newest(self) -> Mapping[str, Any]:
@@ -60,8 +63,9 @@ def read(folder: Path) -> Declared | None:
     grown = known.get("grown", [])
     history = (known.get("sweep", {}), *(entry["sweep"] for entry in grown))
     points = known.get("points")
-    added = grown[-1].get("added", "") if grown else ""
-    return Declared(known.get("token", ""), history, None if points is None else tuple(points), added)
+    last = grown[-1] if grown else known
+    listed = None if points is None else tuple(points)
+    return Declared(known.get("token", ""), history, listed, last.get("added", ""), last.get("config"))
 
 
 def stamp(folder: Path) -> tuple[int, ...]:
@@ -87,11 +91,29 @@ def declare(plan: Plan, folder: Path) -> str:
         declared = read(folder)
         if declared is None:
             declared = Declared(secrets.token_hex(8), (plan.json,), None)
-            run_dir.write_json(folder / DECLARATION, {"token": declared.token, "sweep": plan.json})
+            about = {"token": declared.token, "config": _file_of(plan.asked.config), "sweep": plan.json}
+            run_dir.write_json(folder / DECLARATION, about)
         elif (grown := joined(plan, folder, declared)).json != declared.newest:
-            _write(folder, {"sweep": grown.json, "added": plan.asked.added}, grown.trials)
+            about = {"config": _file_of(plan.asked.config), "added": plan.asked.added, "sweep": grown.json}
+            _write(folder, about, grown.trials)
             fault_injection.point("grown")
     return declared.token
+
+
+def _file_of(typed: str) -> dict[str, str] | None:
+    """Returns what is declared of the config's file, so that a later command may name it; `None` without one."""
+    path = config_file(typed)
+    return {"path": typed, "sha256": sha256(path)} if path.is_file() else None
+
+
+def config_file(typed: str) -> Path:
+    """Returns the file of a config as it was typed, empty for the default."""
+    return files.file_of(files.named(typed)) if typed else files.DEFAULT
+
+
+def sha256(path: Path) -> str:
+    """Returns the hash of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def append(plan: Plan, folder: Path, points: Sequence[Fields]) -> Plan:

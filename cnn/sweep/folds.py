@@ -145,7 +145,7 @@ def write(record: SweepJson, folder: Path, data: Data) -> OutOfFold:
     for place in range(1, number + 1):
         of_source = datasets.rows(source, dataclasses.replace(data, fold=f"{place}/{number}"))
         title, whole = of_source.title, of_source.total
-        of_fold = [run for run in runs if run["fields"][FOLD] == f"{place}/{number}"]
+        of_fold = [run for run in runs if run["fields"].get(FOLD) == f"{place}/{number}"]
         for run in of_fold:
             recorded_data.check_same(folder / run["folder"], of_source.identity)
         found.append(_fold(place, of_source.cut, [_predicted(folder / run["folder"]) for run in of_fold]))
@@ -167,7 +167,7 @@ def write(record: SweepJson, folder: Path, data: Data) -> OutOfFold:
             for fold in found
             for seed, each in zip(seeds, fold.logits, strict=True)
             for run in runs
-            if run["fields"][FOLD] == f"{fold.place}/{number}" and run["fields"].get(SEED) == seed
+            if run["fields"].get(FOLD) == f"{fold.place}/{number}" and run["fields"].get(SEED) == seed
         ],
     }
     names = tuple(title(int(row)) for row in rows)
@@ -189,7 +189,7 @@ def _runs(record: SweepJson, folder: Path, data: Data) -> tuple[int, list[Any], 
     runs: dict[tuple[str, Any], TrialRecord] = {}
     for trial in members:
         if trial["status"] == FINISHED:
-            runs.setdefault((trial["fields"][FOLD], trial["fields"].get(SEED)), trial)
+            runs.setdefault((trial["fields"].get(FOLD, ""), trial["fields"].get(SEED)), trial)
     seeds = sorted({trial["fields"].get(SEED) for trial in members}, key=lambda seed: (seed is not None, seed))
     wanted = [(f"{place}/{numbers[0]}", seed) for place in range(1, numbers[0] + 1) for seed in seeds]
     lacking = [pair for pair in wanted if pair not in runs]
@@ -202,7 +202,7 @@ def _runs(record: SweepJson, folder: Path, data: Data) -> tuple[int, list[Any], 
 
 
 def _of(trial: TrialRecord) -> int:
-    fold = splits.parse_fold(trial["fields"][FOLD])
+    fold = splits.parse_fold(trial["fields"].get(FOLD, ""))
     return fold.of if fold else 0
 
 

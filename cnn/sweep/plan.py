@@ -62,7 +62,9 @@ class Asked(NamedTuple):
     options: Mapping[str, Any]
     problems: list[str]
     added: str = ""
-    """What was said of seeds to add to those that are there, such as `+5`, which `space` holds already."""
+    """What was said to be added to the sweep, such as `seeds=+5`; the space and the options hold it already."""
+    note: str = ""
+    """What the user is to know of it."""
 
     def plain(self, options: Options) -> dict[str, Any]:
         """Returns the options as JSON, expressions as they were written."""
@@ -84,14 +86,21 @@ def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) ->
     space: Any = None
     options: dict[str, Any] = {}
     if ("sweep" in flags) == ("grid" in flags):
-        problems.append("--sweep: needs a space. Give one of --sweep=FILE and --grid='seed=0,1,2'")
+        problems.append(
+            "--sweep: needs a space. Give one of --sweep=FILE and --grid='seed=0,1,2', "
+            "or neither and the --workdir of a sweep that is there"
+        )
     elif "grid" in flags:
         space = space_parser.read_grid(flags["grid"], problems)
     else:
         space, options = _file(Path(flags["sweep"]), problems)
+    return Asked(config, overrides, space, {**options, **typed_options(flags)}, problems)
+
+
+def typed_options(flags: Mapping[str, str]) -> dict[str, Typed]:
+    """Returns the options among flags, as they were typed."""
     typed = {name.removeprefix("sweep."): value for name, value in flags.items() if name.startswith("sweep.")}
-    given = {name: Typed(value) for name, value in typed.items() if name != "print"}
-    return Asked(config, overrides, space, {**options, **given}, problems)
+    return {name: Typed(value) for name, value in typed.items() if name != "print"}
 
 
 def _file(path: Path, problems: list[str]) -> tuple[Any, dict[str, Any]]:
