@@ -1,6 +1,7 @@
 """Many runs from one declaration, as `main.py sweep` makes them: run, opened, and let grow."""
 
 import os
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from cnn.runs.records import OnRecord
 from cnn.runs.sweep_record import RECORD, SEED, SweepJson
 from cnn.sweep import declaration, recall, space_parser
 from cnn.sweep.plan import Asked, Plan, check, make
+from cnn.system.text import plain
 
 if TYPE_CHECKING:
     from cnn.api.ensemble import Ensemble
@@ -250,10 +252,7 @@ def run_sweep(
     problems = _problems(options)
     asked = Asked(typed, (), _declared(space, problems), _typed(options), problems)
     plan = make(base, recall.extended(asked, base, folder))
-    declaration.joined(plan, folder)  # refused before anything is written
-    if not named:
-        recall.write_base(folder, base)
-    return Sweep(folder, _run(plan, folder, storage, on_record), data)
+    return Sweep(folder, _run(plan, folder, storage, on_record, None if named else base), data)
 
 
 def open_sweep(workdir: Path, data: Arrays | None = None) -> Sweep:
@@ -271,8 +270,15 @@ def open_sweep(workdir: Path, data: Arrays | None = None) -> Sweep:
     return Sweep(workdir, record, data)
 
 
-def _run(plan: Plan, folder: Path, storage: str, on_record: OnRecord | None) -> SweepJson:
+def _run(
+    plan: Plan, folder: Path, storage: str, on_record: OnRecord | None, base: Mapping[str, Any] | None = None
+) -> SweepJson:
+    """Runs what is missing; a config that no file holds is written into the folder."""
     check(declaration.joined(plan, folder), folder)
+    if plan.asked.note:
+        print(plain(plan.asked.note), file=sys.stderr)
+    if base is not None:
+        recall.write_base(folder, base)
     with run.interruptible() as interruption:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="IProgress not found")  # Optuna's, for bars that we do not show

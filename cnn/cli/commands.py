@@ -89,7 +89,7 @@ COMMANDS = {
         words="[PICTURE]",
     ),
     "sweep": Command(
-        "run the trials of a space and rank them; again: continue them, or print the ranking",
+        "run the trials of a space and rank them; again: continue them, add to them, or print the ranking",
         ("workdir", "sweep", "grid", "storage", "tracker"),
         True,
     ),
@@ -108,11 +108,12 @@ CHOICES = {
 
 FLAGS = {
     "config": "PATH      a config file, or its name in configs/ (default digits); --config.SECTION.FIELD=VALUE",
-    "workdir": "DIR      the run's directory",
+    "workdir": "DIR      the run's directory; or a sweep's, for its best trial",
     "split": "NAME       train, valid or test (default test)",
     "weights": "NAME     last, best or ema (default: what the run's config says)",
     "sweep": "FILE       a file of configs/sweeps; --sweep.OPTION=VALUE (engine, workers, ...); --sweep.print only "
-    "lists",
+    "lists; --sweep.seeds=20 gives each configuration so many seeds; without FILE and SPACE, --workdir says which "
+    "sweep goes on, and --sweep.seeds=+5 adds five seeds to it",
     "grid": "SPACE       the space in one line: 'optimizer.learning_rate=log(1e-4,1e-2,8);seed=0,1,2'",
     "storage": "URL      a database for several machines: postgresql+psycopg://USER@HOST/NAME; its "
     "password belongs into PGPASSWORD or ~/.pgpass",

@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 
 from cnn.config import config, files, resolve
 from cnn.config.config import RENAMED, ConfigError, Override
+from cnn.data import sources
 from cnn.fields import literal
-from cnn.runs import run_dir
+from cnn.runs import recorded_data, run_dir
 from cnn.runs.sweep_record import SEED, Fields
 from cnn.sweep import space_parser
 from cnn.sweep.options import CHANGEABLE, Options
-from cnn.sweep.plan import Plan, Trial, apart, completed, count, key, read_options
+from cnn.sweep.plan import TRIALS, Plan, Trial, apart, completed, count, key, read_options
 from cnn.sweep.space import Axis, Choices, Part, Range, Rows, axes, parameters, paths, product
 from cnn.sweep.workers import alone
 from cnn.system import fault_injection
@@ -207,6 +208,7 @@ def joined(plan: Plan, folder: Path, declared: Declared | None = None) -> Plan:
     _refuse_other_code(declared, plan, folder)
     if plan.json == declared.newest:
         return restored(plan, declared)
+    plan = _as_declared(plan, declared.newest, folder)
     frame, changed = _fixed(declared.newest, plan)
     if not changed:
         there = restored(plan, declared)
@@ -214,14 +216,41 @@ def joined(plan: Plan, folder: Path, declared: Declared | None = None) -> Plan:
         if grown is not None:
             return grown
         changed = config.differences(*(_growing(each) for each in (declared.newest, plan.json)))
-    table = [f"    {path}: {before!r} there, {now!r} here" for path, before, now in changed]
+    added = {f"space.{path}": frame[path] for path in _swept(plan.json) - _swept(declared.newest) if path in frame}
+    was = {path: f"{value!r} in every trial" for name, value in added.items() for path, *_ in changed if name in path}
+    table = [f"    {path}: {was.get(path, repr(before))} there, {now!r} here" for path, before, now in changed]
     heading = f"--workdir: {folder} holds another sweep. Use --workdir={_free(folder)}"
-    more = "; or let it grow: name all that is there, and more" if not changed[0][0].startswith("config.") else ""
+    fixed = any(path.startswith("config.") for path, *_ in changed)
+    more = "" if fixed else "; or let it grow: name all that is there, and more"
     raise ConfigError(["\n".join([f"{heading}{more}", *table])])
 
 
 def _free(folder: Path) -> str:
     return next(f"{folder}-{n}" for n in range(2, 1_000_000) if not Path(f"{folder}-{n}").exists())
+
+
+def _as_declared(plan: Plan, newest: Mapping[str, Any], folder: Path) -> Plan:
+    """Returns a command's sweep with the words of the folder for what it names otherwise: a path, or the same data."""
+    before, now = (frame.get("init_from", "") for frame in _frames(newest, plan.json))
+    said = dict(plan.json)
+    if before and now and before != now and Path(before).resolve() == Path(now).resolve():
+        override = Override("init_from", before)
+        plan = dataclasses.replace(
+            plan, asked=plan.asked._replace(overrides=[*plan.asked.overrides, override]), json=said
+        )
+        said["overrides"] = [*said["overrides"], list(override)]
+        again = tuple(plan.trial(trial.number, trial.fields, trial.params) for trial in plan.trials)
+        plan = dataclasses.replace(plan, trials=again)
+    data = plan.example.values.data
+    if "data" in newest and "data" not in said and sources.of_numbers(data.name) and sources.at_hand(data):
+        from cnn.data import datasets  # it takes Pillow, and is needed here alone
+
+        said["data"] = datasets.identity(data)
+    elif "data" in said and "data" not in newest:
+        known = {recorded_data.recorded(workdir).get("identity") for workdir in (folder / TRIALS).glob("*")} - {None}
+        if known == {said["data"]}:
+            del said["data"]
+    return dataclasses.replace(plan, json=said)
 
 
 def _refuse_other_code(declared: Declared, plan: Plan, folder: Path) -> None:
@@ -241,10 +270,9 @@ def _fixed(newest: Mapping[str, Any], plan: Plan) -> tuple[Mapping[str, Any], li
     """Returns the config that nothing is swept of, as it is declared, and what of it no growth may change."""
     swept = _swept(newest) | _swept(plan.json)
     frames = _frames(newest, plan.json)
-    config_of = [
-        {path: value for path, value in frame.items() if path not in swept and path not in run_dir.HARMLESS}
-        for frame in frames
-    ]
+    proved = run_dir.PROVED if newest.get("data") == plan.json.get("data") and _of_numbers(*frames) else ()
+    free = {*swept, *run_dir.HARMLESS, *proved}
+    config_of = [{path: value for path, value in frame.items() if path not in free} for frame in frames]
     options, ours = _options(newest, plan.options), plan.options
     other = [
         field.name
@@ -260,6 +288,12 @@ def _fixed(newest: Mapping[str, Any], plan: Plan) -> tuple[Mapping[str, Any], li
         for frame, each in zip(config_of, (newest, plan.json), strict=True)
     ]
     return frames[0], config.differences(*compared)
+
+
+def _of_numbers(*frames: Mapping[str, Any]) -> bool:
+    """Tells whether one of the configs has its data from Python, and all of them such as are known by their numbers."""
+    names = [str(frame.get("data.name")) for frame in frames]
+    return "arrays" in names and all(map(sources.of_numbers, names))
 
 
 def _frames(*declared: Mapping[str, Any]) -> list[dict[str, Any]]:

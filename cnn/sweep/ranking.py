@@ -292,11 +292,15 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def once(found: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Returns one trial for each configuration and seed, a finished one if there is: copies are no evidence."""
+    """Returns one trial for each configuration and seed, a finished one if there is: copies are no evidence.
+
+    In the order that they were given in.
+    """
+    places = {row["number"]: place for place, row in enumerate(found)}
     chosen: dict[str, TrialRecord] = {}
     for row in sorted(found, key=lambda row: row["status"] != FINISHED):
         chosen.setdefault(plan.key(row["fields"]), row)
-    return sorted(chosen.values(), key=lambda row: row["number"])
+    return sorted(chosen.values(), key=lambda row: places[row["number"]])
 
 
 def winner(groups: Sequence[GroupRecord], differ: str = REPEATS[SEED]) -> WinnerRecord:

@@ -22,7 +22,7 @@ from cnn.sweep.options import Options
 from cnn.sweep.plan import TRIALS, Plan, fewer
 from cnn.sweep.progress_bar import Screen
 from cnn.sweep.session import Session
-from cnn.sweep.study import Away, Queue, Study, ask_until_answered, connect
+from cnn.sweep.study import DATABASE, Away, Queue, Study, ask_until_answered, connect
 from cnn.sweep.workers import alone, present
 from cnn.system.preemption import Preemption
 from cnn.train import multi_step
@@ -46,6 +46,9 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record:
     """
     token, said = declare(plan, folder), plan.size
     plan = joined(plan, folder)
+    if not url and not (folder / DATABASE).exists() and any((folder / TRIALS).glob(f"*/{run_dir.CONFIG}")):
+        got = f"--storage: the study of the sweep in {folder} is in a database of its own, got none"
+        raise ConfigError([f"{got}. Name it: --storage=postgresql+psycopg://USER@HOST/NAME"])
     with alone(folder):  # two that make the same tables at once disturb each other
         connected = connect(url, folder)
     screen = Screen(plan.size)
@@ -127,6 +130,7 @@ def run_trials(session: Session) -> None:
     if len(over) == session.plan.size:
         session.about |= (run_dir.read_json(session.queue.folder / RECORD) or {}).get("engine", {})
         return
+    session.ask(session.record)  # so that the ranking names all trials, whatever happens to the first ones
     streams = session.datasets.of(session.plan.example.values).streams
     engine = choose(session.plan.options, jax.default_backend(), streams=streams)
     session.about |= {"engine": engine, "device": jax.devices()[0].device_kind}

@@ -286,7 +286,11 @@ class Queue:
           key: names the program of a trial.
         """
         with alone(self.folder):
-            waiting = _waiting(reconcile(self.study))
+            before, found = self.plan, reconcile(self.study)
+            if self.plan.is_grid and self.plan.size > before.size:
+                self._fill(key)  # whoever let it grow may have been killed there
+                found = self.study.trials()
+            waiting = _waiting(found)
             claimed: list[Claimed] = []
             program = ""
             while not claimed or len(claimed) < limit(program):
