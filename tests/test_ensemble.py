@@ -19,7 +19,7 @@ from cnn.data.order import BatchOrder
 from cnn.ensembles import members
 from cnn.model.classifier import flatten
 
-pytestmark = pytest.mark.slow  # they train runs
+pytestmark = pytest.mark.slow(seconds=4)  # they train runs
 
 NORMED = {**runs.SECTIONS, "model": {"layers": "conv(4, 3) | batch_norm(0.9) | relu | flatten | dense(classes)"}}
 NORMED |= {"train": {"epochs": 1, "batch_size": 100}}
