@@ -359,6 +359,16 @@ def test_points_are_appended_to_a_plan_and_its_study_once_and_every_worker_hears
     assert len(declared(tmp_path / "s")["points"]) == 6
 
 
+def test_a_worker_that_cannot_see_the_new_declaration_yet_takes_the_trials_all_the_same(tmp_path):
+    queue = opened(tmp_path / "s", {RATE: [0.003], "seed": [0]})
+    queue.fill(programs.key)
+    old = (tmp_path / "s" / "declaration.json").read_bytes()
+    opened(tmp_path / "s", {RATE: [0.003], "seed": [0, 1]}).fill(programs.key)
+    (tmp_path / "s" / "declaration.json").write_bytes(old)  # as a shared file system may show it for a while
+    claimed = [queue.claim(lambda _: 1, programs.key)[0].trial for _ in range(2)]
+    assert [(trial.number, trial.values.seed) for trial in claimed] == [(0, 0), (1, 1)]
+
+
 @pytest.mark.slow(seconds=2)
 def test_a_worker_of_the_smaller_command_takes_what_a_larger_one_adds(tmp_path):
     space = {RATE: [0.003], "seed": [0]}

@@ -224,7 +224,7 @@ def run_sweep(
     on_record: OnRecord | None = None,
     **options: Any,
 ) -> Sweep:
-    """Runs what is missing of a sweep and ranks its trials.
+    """Runs what is missing of a sweep and ranks its trials; where it says more than the directory, the sweep grows.
 
     Args:
       config: what every trial begins with.
@@ -235,16 +235,17 @@ def run_sweep(
       storage: of the database for several machines; SQLite in the directory where there is none.
       on_record: as of `cnn.run`; every record has the name of its trial's folder, too, as `trial`. One call at a
         time, of trials in turns.
-      options: `sampler`, `pruner`, `trials`, `objective`, `engine`, ..., as after `--sweep.`.
+      options: `sampler`, `pruner`, `trials`, `seeds`, `objective`, `engine`, ..., as after `--sweep.`.
 
     Raises:
-      ConfigError: lists everything that is wrong with the space, the options and every trial.
+      ConfigError: lists everything that is wrong with the space, the options and every trial, or in what the sweep in
+        the directory is another one.
       DataError: the data are missing or unlike the config.
       OnRecordError: a `ValueError`: `on_record` failed; the same call continues.
       OSError: the disk is full, or the database does not answer.
       KeyboardInterrupt: a signal asked to stop; the same call continues.
     """
-    base, folder = files.sections(config), Path(workdir)
+    base, folder = _plain(files.sections(config)), Path(workdir)
     if data is not None:
         base = files.with_arrays(base, data)
     named = data is None and isinstance(config, (str, os.PathLike))

@@ -6,6 +6,7 @@ has ended, any other waits again and continues from its checkpoint. While the da
 """
 
 import contextlib
+import dataclasses
 import json
 import sys
 import time
@@ -158,6 +159,8 @@ class Study:
         """Returns every attempt, in the order in which they were added; `plan` knows all their trials then."""
         found = self.optuna_study.get_trials(deepcopy=False)
         self.refresh()
+        if self.plan.is_grid:
+            self._hear_of(found)
         return found
 
     def refresh(self) -> None:
@@ -165,6 +168,15 @@ class Study:
         stamp = declaration.stamp(self.folder)
         if stamp != self._stamp and (declared := declaration.read(self.folder)) is not None:
             self.plan, self._stamp = declaration.restored(self.plan, declared), stamp
+
+    def _hear_of(self, found: Sequence[FrozenTrial]) -> None:
+        """Lets a grid grow by trials that another machine added whose declaration is not to be seen here yet."""
+        further = {trial.user_attrs["number"]: trial for trial in found if "number" in trial.user_attrs}
+        for number in sorted(further):
+            if number == len(self.plan.trials):
+                fields = json.loads(further[number].user_attrs["fields"])
+                trials = (*self.plan.trials, self.plan.trial(number, fields, {}))
+                self.plan = dataclasses.replace(self.plan, trials=trials)
 
     def add(self, params: Params, distributions: Mapping[str, BaseDistribution], about: Attributes) -> None:
         """Lets a trial wait for a worker."""
