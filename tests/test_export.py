@@ -117,6 +117,7 @@ LAYERS = [
     "depthwise(3, 2, padding=1) | depthwise(3, strides=2, use_bias=False) | flatten",
     "layer_norm | flatten | layer_norm(epsilon=0.1)",
     "local_response_norm(3, k=1, alpha=0.5) | flatten | local_response_norm(5, alpha=0.2)",
+    "adaptive_avg_pool((3, 5)) | adaptive_avg_pool((3, 7)) | flatten",
     "upsample(2) | upsample((1, 3), 'bilinear') | flatten",
     "concat(identity, conv(4, 3, padding=1) | relu, max_pool(3, 1, padding=1)) | flatten",
     "concat(flatten | dense(4), global_avg_pool) | residual(drop_path(0.5))",

@@ -67,6 +67,7 @@ WITHOUT_JAX = (
     "train.memory_estimate",
     "ensembles.members",
     "ensembles.record",
+    "train.pytorch_names",
     "cli.fields",
     "cli.parser",
     "cli.printing",
