@@ -22,6 +22,7 @@ _MODULES = {
     "Run": "cnn.api.run",
     "Sweep": "cnn.api.sweep",
     "configure": "cnn.config.files",
+    "ensemble": "cnn.api.ensemble",
     "convolve": "cnn.api.convolve",
     "find_rate": "cnn.api.find_rate",
     "load": "cnn.api.load",

@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,10 @@ from cnn.runs.sweep_record import RECORD, SEED, SweepJson
 from cnn.sweep import declaration, recall, space_parser
 from cnn.sweep.plan import Asked, Plan, check, make
 from cnn.system.text import plain
+
+if TYPE_CHECKING:
+    from cnn.api.ensemble import Ensemble
+    from cnn.sweep.folds import OutOfFold
 
 COPIES = "--sweep.workers: are copies of a command. Leave it out, or run python main.py sweep"
 
@@ -101,6 +105,38 @@ class Sweep:
     def best(self) -> Run | None:
         """The best trial of the best configuration; `None` where no trial finished."""
         return self.trial(self.record["best"]["trial"]) if self.record["best"] else None
+
+    def ensemble(self, members: str | int = "seeds", weights: str | None = None) -> "Ensemble":
+        """Takes trials together as one classifier; see `cnn.ensemble`.
+
+        Args:
+          members: "seeds", the trials of the best configuration; "all" that finished; or a number, so many with the
+            best objective.
+          weights: last, best or ema; `None` for what the config says.
+
+        Raises:
+          ConfigError: there are fewer than two.
+        """
+        from cnn.api import ensemble
+
+        return ensemble.ensemble(self.workdir, members, weights, data=self._data)
+
+    def out_of_fold(self, data_dir: str | None = None) -> "OutOfFold":
+        """Returns what the best configuration of a sweep over folds predicted of each training example, once.
+
+        Each is predicted by a run that did not train with it; `folds.csv` in the sweep's directory is written anew.
+
+        Args:
+          data_dir: where the data are, if they have moved.
+
+        Raises:
+          ConfigError: the sweep is none over folds, or not all folds of its best configuration have a finished run.
+          DataError: the data are missing or not those that the runs were trained with.
+          BrokenFile: a run's predictions are missing or damaged.
+        """
+        from cnn.api import folds
+
+        return folds.out_of_fold(self.workdir, data=self._data, data_dir=data_dir)
 
     @property
     def page(self) -> Path:

@@ -163,6 +163,12 @@ def _from_run(invocation: Invocation) -> tuple[Config | None, Path]:
     workdir = Path(invocation.flags["workdir"])
     if invocation.command == "report":
         return (None if sweep_record.is_sweep(workdir) else run_files.read(workdir).config), workdir
+    if invocation.flags.keys() & {"ensemble", "average"}:
+        return None, workdir
+    if "members" in invocation.flags:
+        raise ConfigError(["--members: is of several runs. Give --ensemble or --average with it, or leave it out"])
+    if "out" in invocation.flags and invocation.command == "eval":
+        raise ConfigError(["--out: is of several runs, as one has files of its own. Leave it out, or add --ensemble"])
     if sweep_record.is_sweep(workdir):
         workdir, said = sweep_record.best(workdir)
         print(plain(said), file=sys.stderr)

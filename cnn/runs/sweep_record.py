@@ -9,7 +9,8 @@ from cnn.runs import run_dir
 
 RECORD = "sweep.json"
 SEED = "seed"
-REPEATS = {SEED: "seeds", "data.fold": "folds"}
+FOLD = "data.fold"
+REPEATS = {SEED: "seeds", FOLD: "folds"}
 """The config fields in which the trials of a group differ, and what says so."""
 FINISHED, PRUNED, DIVERGED, FAILED, RUNNING, WAITING = STATES = (
     "finished",
