@@ -8,6 +8,7 @@ import pytest
 
 import cnn
 import runs
+from cnn import registry
 from cnn.config.config import ConfigError
 from cnn.fields import Static
 from cnn.sweep import rate_curve, rate_finder, vmapped
@@ -249,12 +250,16 @@ def test_a_wrong_argument_of_python_is_refused(given, said):
 
 
 def test_a_learning_rate_that_is_compiled_in_is_refused():
-    @cnn.optimizer(name="static_rate")
     class StaticRate:
         learning_rate: Static[float] = 0.1
 
         def make_tx(self, learning_rate_fn):
             raise AssertionError
 
-    with pytest.raises(ConfigError, match=r"got static_rate, whose learning rate is compiled in. Annotate it as"):
-        rate_finder.find(runs.tiny("optimizer.name=static_rate", "optimizer.learning_rate=0.1"))
+    made = cnn.optimizer(StaticRate, name="static_rate")
+    try:
+        with pytest.raises(ConfigError, match=r"got static_rate, whose learning rate is compiled in. Annotate it as"):
+            rate_finder.find(runs.tiny("optimizer.name=static_rate", "optimizer.learning_rate=0.1"))
+    finally:
+        registry.OPTIMIZERS._entries.pop((made.origin, "static_rate"))
+        registry.OPTIMIZERS.pop("static_rate")
