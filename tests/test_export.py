@@ -81,14 +81,18 @@ def logits_of(network, images):
     return np.asarray(logits(network.variables, jnp.asarray(images)))
 
 
-def check_onnx(network, sizes=SIZES):
-    """Compares ONNX Runtime's probabilities with ours, for several sizes of a batch."""
+def check_onnx(network, sizes=SIZES, alike=False):
+    """Compares ONNX Runtime's probabilities with ours, for several sizes of a batch.
+
+    Pictures must not look all `alike` to the network, but to one that was drawn: what normalises single numbers, say.
+    """
     proto = onnx_graph.build(network)
     onnx.checker.check_model(proto, full_check=True)
     run = onnx_graph.runner(proto.SerializeToString())
     images = agreement.drawn(network, max(sizes))
     logits = logits_of(network, images)
-    assert np.isfinite(logits).all() and (logits.std(axis=0) > 1e-4).any(), "pictures that all look alike show nothing"
+    assert np.isfinite(logits).all()
+    assert alike or (logits.std(axis=0) > 1e-4).any(), "pictures that all look alike show nothing"
     for size in sizes:
         found = run(images[:size])
         assert found.dtype == np.float32
@@ -158,7 +162,7 @@ def test_a_network_of_all_layers_is_the_same_in_onnx():
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(test_model.networks_on_images())
 def test_random_networks_are_the_same_in_onnx(case):
-    check_onnx(of_layers(*case), sizes=(1, 3))
+    check_onnx(of_layers(*case), sizes=(1, 3), alike=True)
 
 
 @pytest.mark.slow
