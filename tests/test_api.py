@@ -213,6 +213,7 @@ def test_evaluation_and_predictions_agree_with_what_the_run_wrote(trained):
     np.testing.assert_allclose(seen.probabilities.sum(1), 1)
 
 
+@pytest.mark.slow
 def test_curves_and_parameters_are_the_runs_own(trained):
     records_of = runs.records(trained.workdir, "train")
     assert trained.curves["train loss"].steps.tolist() == [record["step"] for record in records_of]

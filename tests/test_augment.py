@@ -378,6 +378,7 @@ def alternated(rows, epoch, seed=0, step=0):
     return np.asarray(made)[:, 0, 0, 0] > 0
 
 
+@pytest.mark.slow
 def test_an_alternating_flip_mirrors_each_example_in_every_other_epoch():
     rows = np.arange(1000)
     first = alternated(rows, 0)

@@ -585,6 +585,7 @@ def test_loaded_data_are_arrays_that_tell_and_draw_themselves(pets):
     assert str(summary._repr_html_()).count("<table") == 3
 
 
+@pytest.mark.slow
 def test_a_runs_data_and_those_of_its_config_are_the_same_kind(finished):
     run = cnn.load(finished)
     loaded = cnn.load_data(run.config)

@@ -123,6 +123,7 @@ def test_the_means_of_an_epoch_count_each_example_once(reference):
     assert 10 / 12 < share < 1
 
 
+@pytest.mark.slow
 def test_the_same_config_writes_the_same_bytes(reference, tmp_path):
     experiment.run(runs.tiny(), tmp_path / "again")
     assert runs.final(runs.tiny(), tmp_path / "again") == runs.final(runs.tiny(), reference)
@@ -224,6 +225,7 @@ def test_an_interruption_saves_at_once_and_exits_75(tmp_path, before_step, capsy
     assert events == ["start", "preempted", "resume", "end"]
 
 
+@pytest.mark.slow
 def test_another_core_compiles_the_evaluations_while_the_first_steps_are_compiled(reference, tmp_path, monkeypatch):
     monkeypatch.setenv("NPROC", "2")
     compiled = []

@@ -571,6 +571,7 @@ def test_an_option_of_ones_own_is_not_taken_for_ours(file):
     assert resolved(path, **{"data.augment": "noise(100)"}).data.augment[0].pixels == 100
 
 
+@pytest.mark.slow
 def test_an_initialiser_of_ones_own_draws_the_kernels_that_name_it_and_those_that_name_none(file):
     code = """
 @cnn.initialiser

@@ -80,6 +80,7 @@ def test_all_mistakes_are_collected():
     assert len(invocation.problems) == 6
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(st.text(max_size=8), st.sampled_from([*COMMANDS, *(f"--{name}" for name in FLAGS)]))))
 def test_any_command_line_is_read_without_an_error(arguments):
     invocation = parser.parse(arguments)

@@ -106,6 +106,7 @@ def test_groups_are_pytorchs_parameter_groups():
         np.testing.assert_allclose(found[path], tensor.detach().numpy(), rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [optimizers.Adam(0.05), optimizers.Lamb(0.05)])
 def test_factors_of_one_change_nothing_and_clipping_sees_all_gradients(optimizer):
     alike = (groups.Matching("conv1", rate=1.0), groups.Layerwise(1.0))
@@ -203,6 +204,7 @@ def test_sam_takes_the_gradient_where_the_loss_is_worst_in_twenty_steps_of_numpy
     assert ours._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_sam_stays_where_the_gradient_is_zero():
     params = float32(trees()[0])
     place = gradients.Sam(0.1).place(params, jax.tree.map(jnp.zeros_like, params))
@@ -299,6 +301,7 @@ def schedule_free(params, grads, b1=0.9, rate=0.1):
         yield y, x
 
 
+@pytest.mark.slow
 def test_a_schedule_free_optimizer_is_evaluated_with_its_mean_in_twenty_steps_of_numpy():
     from cnn.optim import from_optax
 

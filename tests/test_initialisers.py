@@ -56,6 +56,7 @@ def test_a_layer_that_says_nothing_and_one_that_says_glorot_begin_with_the_same_
     assert (kernel("flatten | dense(8)") == kernel("flatten | dense(8, init=glorot)")).all()
 
 
+@pytest.mark.slow
 def test_orthogonal_features_are_orthogonal_and_of_one_length():
     flat = kernel("conv(16, 3, init=orthogonal(2.0))").reshape(-1, 16)
     np.testing.assert_allclose(flat.T @ flat, 4 * np.eye(16), atol=1e-5)
@@ -71,6 +72,7 @@ def test_zeros_are_zeros_also_of_the_scale_of_a_normalisation():
     assert (kernel("scale(0.25)", name="scale") == 0.25).all()
 
 
+@pytest.mark.slow
 def test_dirac_hands_on_its_input_and_draws_the_rest():
     images = networks.pictures(SIDE)
     for text in (
@@ -154,6 +156,7 @@ def test_a_wrong_default_is_told_at_its_field():
         config("flatten | dense(classes)", init="whiten")
 
 
+@pytest.mark.slow
 def test_whitened_patches_are_uncorrelated():
     rng = np.random.default_rng(0)
     smooth = rng.normal(size=(40, 12, 12, 3)).cumsum(axis=1).cumsum(axis=2)

@@ -195,6 +195,7 @@ def test_what_is_summed_is_not_rounded(either):
         assert (bfloat16(array) != array).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_without_bfloat16_nothing_is_rounded(units):
     images, kernel, options = conv_case(ALL["eight channels"])
     images, kernel = jnp.asarray(images), jnp.asarray(kernel)

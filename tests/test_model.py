@@ -449,6 +449,7 @@ def test_dropout_draws_by_the_key_and_anew_for_each_layer():
     assert set(np.unique(inside)) == {0, 2, 4}
 
 
+@pytest.mark.slow
 def test_a_residual_is_the_sum_of_its_sides():
     images = networks.pictures((4, 4, 2))
     assert (apply(networks.chain("residual(relu)"), {}, images) == images + jax.nn.relu(images)).all()
@@ -474,6 +475,7 @@ def test_bfloat16_computes_nearly_the_same_and_returns_float32():
     )
 
 
+@pytest.mark.slow
 def test_drop_path_drops_whole_examples_at_its_rate_keeps_the_mean_and_draws_by_the_row():
     images = jnp.ones((400, 3, 3, 2))
     found = dropped("drop_path(0.25)", images)

@@ -319,6 +319,7 @@ def test_a_network_that_is_a_module_must_return_logits():
         values("small(classes=5)")
 
 
+@pytest.mark.slow
 @pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("text", "mixes"),

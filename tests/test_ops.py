@@ -133,6 +133,7 @@ DEPTHWISE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", DEPTHWISE.values(), ids=DEPTHWISE)
 @each_layout
 def test_a_depthwise_convolution_and_its_gradients_are_those_of_loops(case, layout):

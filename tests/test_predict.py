@@ -54,6 +54,7 @@ def records(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_logits_are_those_of_evaluation(finished, digits, capsys):
     assert predict(finished, digits, "--json", "--top=10") == 0
     said = records(capsys)

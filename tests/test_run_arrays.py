@@ -117,6 +117,7 @@ def test_of_a_config_without_data_the_arrays_say_shape_and_classes():
         files.resolved(config, cnn.Arrays(train=3))
 
 
+@pytest.mark.slow
 @pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("config", "data", "message"),

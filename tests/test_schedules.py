@@ -63,6 +63,7 @@ def test_a_schedule_has_its_closed_form(schedule, expected):
     np.testing.assert_allclose(factors(schedule), expected, rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_warmup_comes_before_and_a_cooldown_after_each():
     for schedule, _ in CLOSED:
         kind = type(schedule)

@@ -359,6 +359,7 @@ def test_points_are_appended_to_a_plan_and_its_study_once_and_every_worker_hears
     assert len(declared(tmp_path / "s")["points"]) == 6
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_see_the_new_declaration_yet_takes_the_trials_all_the_same(tmp_path):
     queue = opened(tmp_path / "s", {RATE: [0.003], "seed": [0]})
     queue.fill(programs.key)

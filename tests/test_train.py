@@ -230,6 +230,7 @@ def test_a_scan_of_steps_equals_the_steps_one_by_one_within_rounding():
     assert int(scanned.step) == 5
 
 
+@pytest.mark.slow
 def test_label_smoothing_is_its_closed_form():
     values, before, _, history = plain()
     _, smoothed = tiny.run(tiny.resolve(train__label_smoothing=0.2), 1)
