@@ -27,6 +27,7 @@ _MODULES = {
     "load_data": "cnn.api.data",
     "run": "cnn.api.run",
     "run_sweep": "cnn.api.sweep",
+    "smoke": "cnn.api.smoke",
     "summary": "cnn.api.run",
     "trackers": "cnn.api.trackers",
     # The decorators, each from where its things are.

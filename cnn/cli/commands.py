@@ -24,7 +24,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command(
         "train, evaluate and write the run; again: continue it, or print its result",
-        ("workdir", "devices", "distributed", "tracker", "profile"),
+        ("workdir", "devices", "distributed", "tracker", "profile", "smoke"),
         True,
     ),
     "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True, only_prints=True),
@@ -153,6 +153,8 @@ WORKDIRS = {
 """What `--workdir` is where it is not that of a run that must be there."""
 
 SWITCHES = {
+    "smoke": "go through every stage of the run on a few steps and pictures, to see within seconds what would end it: "
+    "data, training, resuming, evaluation, page, exports; nothing is left behind",
     "check": "read every picture, also of data with more than 5,000, of which a sample is read otherwise",
     "augmented": "show on the sheet below each picture what config.data.augment makes of it in training, three times",
     "json": "print JSON: one line for each picture, or one for a comparison or for data",

@@ -9,15 +9,17 @@ from cnn.cli import parser, printing
 from cnn.config.config import Config
 from cnn.runs import numerics, recorded_code, run_dir
 from cnn.runs.records import OnRecord
-from cnn.system import multihost
+from cnn.system import environment, multihost
 from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate
 
 
 def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
-    """Trains, evaluates and prints the result; with `--profile` only says where a step's time goes."""
+    """Trains, evaluates and prints the result; with a flag of `parser.ALONE` does that instead."""
     if "profile" in flags:
         return _profile(config, workdir, flags)
+    if "smoke" in flags:
+        return _smoke(config, flags)
     members, on_record = parser.members(flags), parser.tracker(flags)
     if members is None:
         _announce(config, workdir)
@@ -32,6 +34,17 @@ def _profile(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
 
     steps = int(flags["profile"])
     printing.profile(profile.profile(config, workdir / run_dir.PROFILE, steps, parser.devices(flags)))
+    return 0
+
+
+def _smoke(config: Config, flags: Mapping[str, str]) -> int:
+    environment.compile_quickly()
+    from cnn.api import smoke  # JAX takes a second to import
+    from cnn.system.preemption import Preemption
+
+    with Preemption() as interruption:
+        passed = smoke.stages(config, parser.devices(flags), interruption, lambda line: print(line, flush=True))
+    print(f"all {len(passed)} stages pass in {sum(stage.seconds for stage in passed):.1f} s; nothing is kept")
     return 0
 
 
