@@ -97,6 +97,8 @@ def _print(result: Mapping[str, Any], workdir: Path, config: Config, *, fresh: b
     parts = [f"{compiling:.1f} s of them compiling"] if 0 < compiling < seconds else []
     if result["wait_seconds"]:
         parts.append(f"{100 * result['wait_seconds'] / max(1e-9, seconds):.1f} % waiting for pictures")
+    if watching := result.get("watch_seconds"):
+        parts.append(f"and {watching:.1f} s more watching")
     print(
         f"{result['step']:,} steps, {_epochs(result)} in {', '.join([f'{seconds:.1f} s', *parts])}, and {saving:.1f} s "
         f"of saving ({100 * saving / max(1e-9, seconds + saving):.1f} %); everything is in {place}"

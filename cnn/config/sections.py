@@ -17,6 +17,7 @@ from cnn.losses import LOSSES, WEIGHTINGS
 from cnn.metrics import METRICS
 from cnn.optim import AVERAGES, CLIPS, GRADIENTS, GROUPS
 from cnn.registry import CADENCES, ORDERS, STOPS, cadence, order, stop
+from cnn.watches import WATCHES
 
 Seed = Annotated[int, Bounds(0, 2**32 - 1)]
 
@@ -239,6 +240,10 @@ class Train:
     """One call a step, as many steps a call as a second or so allows (loop), or all up to the end of the epoch or the
     next save (scan); auto is loop on a CPU and scan elsewhere."""
     log_every_steps: Count = 100
+    watch: Annotated[Any, Language(WATCHES)] = "none"
+    """What is recorded of the layers while they are trained, by a program of its own that changes no bit of training:
+    `layers(every=100)` the norms of weights, gradients and updates and the dead units, which takes the time of about
+    two steps more in a hundred."""
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Returns how many updates training makes."""

@@ -69,6 +69,8 @@ class Result(TypedDict):
     compile_seconds: float
     save_seconds: float
     wait_seconds: float
+    watch_seconds: NotRequired[float]
+    """Only where `train.watch` asks for something."""
     bad_pictures: int
     best: dict[str, float | None]
     """The step of the best validation, and by `valid_<monitor>` its value."""
@@ -299,6 +301,7 @@ def _result(run: Run, trained: Trained) -> tuple[Result, int, Classifier | None]
         "bad_pictures": len(run.dataset.bad_examples),
         "best": {"step": loop.best_step, f"valid_{config.monitor}": loop.best_value},
         "weights": weights,
+        **({"watch_seconds": round(loop.watch_seconds, 3)} if config.train.watch.every else {}),  # type: ignore[typeddict-item]
         **evaluate.views_of(config),  # type: ignore[typeddict-item]
     }
     if loop.bad_step is not None:
