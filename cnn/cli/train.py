@@ -82,6 +82,8 @@ def _print(result: Mapping[str, Any], workdir: Path, config: Config, *, fresh: b
             f"the state before it is saved in {place}. "
             "Lower config.optimizer.learning_rate or set config.train.clip, in another --workdir"
         )
+        if "cause" in result:
+            print(f"step {result['bad_step']}: {result['cause']['said']}")
         return _code(result)
     if result["stopped"]:
         print(f"stopped after {_epochs(result)}: {result['stopped']}")

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int
 from cnn.config.config import Config
 from cnn.data.augment import all_rows
 from cnn.data.loader import Examples
-from cnn.layers.base import Reach
-from cnn.layers.combine import Branches, Dropout, DropPath
 from cnn.layers.activation import Softmax
+from cnn.layers.base import Reach
+from cnn.layers.combine import Branches, Dropout, DropPath, Identity
 from cnn.model import network
 from cnn.model.summary import NOTHING, Row
 from cnn.optim import freeze
@@ -26,7 +26,7 @@ from cnn.train.state import StepConfig, TrainState
 from cnn.train.step import draws, losses_of, prepared, train_step
 from cnn.watches import Seen
 
-NOT_ACTIVATIONS = (Branches, Dropout, DropPath, Softmax)
+NOT_ACTIVATIONS = (Branches, Dropout, DropPath, Identity, Softmax)
 
 
 def watched(
