@@ -25,6 +25,7 @@ _MODULES = {
     "convolve": "cnn.api.convolve",
     "load": "cnn.api.run",
     "load_data": "cnn.api.data",
+    "overfit": "cnn.api.overfit",
     "run": "cnn.api.run",
     "run_sweep": "cnn.api.sweep",
     "smoke": "cnn.api.smoke",
@@ -41,6 +42,7 @@ _MODULES = {
     "schedule": "cnn.optim.schedules",
     "source": "cnn.data.sources",
     "stop": "cnn.config.sections",
+    "watch": "cnn.watches",
     # What they are written with.
     "Arrays": "cnn.data.sources.arrays",
     "Count": "cnn.fields",

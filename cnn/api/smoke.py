@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from cnn.api.run import interruptible
 from cnn.config import files
 from cnn.config.config import Config, ConfigError
@@ -42,6 +40,8 @@ SPLITS = ("train", "valid", "test")
 EXPORTS = ("stablehlo", "onnx_graph")
 FOLLOWED = 2
 """Pictures whose journeys are checked number by number."""
+MOST_LAYERS = 60
+"""Networks of more have no journeys here."""
 
 
 class Stage(NamedTuple):
@@ -108,13 +108,14 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
     from cnn.model.summary import count_parameters
     from cnn.report import run_page
     from cnn.runs.checksum import fingerprint
-    from cnn.train import checkpointer, experiment, loop, preflight
+    from cnn.train import checkpointer, cpu_devices, experiment, loop, preflight
     from cnn.train.callbacks import Callbacks
     from cnn.train.progress_bar import ProgressBar
     from cnn.train.run import Run
 
     with stage("data", facts := []):
-        count = experiment.device_count(values, devices)
+        # A CPU as two devices computes faster and compiles longer.
+        count = experiment.device_count(values, 1 if devices is None and cpu_devices.is_halved() else devices)
         preflight.check_share(values, count)
         preflight.check_rows(values, count)
         dataset = preflight.load_data(_streamed(values).data)
@@ -162,9 +163,11 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
         facts += [f"{name} loss {result[name]['loss']:.4g}" for name in ("valid", "test") if name in result]
         step, classifier = checkpointer.restore_classifier(small, run.workdir, values.eval.weights)
     with stage("page", facts := []):
-        journey.look(small, run.workdir, classifier, cut, step=step, validates=run.validates, count=FOLLOWED)
+        if len(values.rows) <= MOST_LAYERS:
+            journey.look(small, run.workdir, classifier, cut, step=step, validates=run.validates, count=FOLLOWED)
         written = run_page.write(run.workdir)
         facts += [f"{written.name} of {written.stat().st_size:,} bytes"]
+        facts += ["no journeys: each layer would be compiled alone"] if len(values.rows) > MOST_LAYERS else []
     made = export.Trained(small, classifier, cut.class_names, step, values.eval.weights)
     for name in EXPORTS:
         with stage(name.partition("_")[0], facts := []):
@@ -198,7 +201,7 @@ def _small(values: Config, batch: int, examples: int) -> Config:
     train = values.train
     steps = max(STEPS + 1, train.total_steps(examples // train.batch_size))
     changes: dict[str, dict[str, Any]] = {
-        "train": {"batch_size": batch, "epochs": None, "steps": steps, "log_every_steps": 1},
+        "train": {"batch_size": batch, "epochs": None, "steps": steps, "log_every_steps": 1, "dispatch": "step"},
         "eval": {"batch_size": min(values.eval.batch_size, BATCH), "every_epochs": 1},
     }
     text = json.loads(values.json)
@@ -235,16 +238,10 @@ def _cut(dataset: Dataset, batch: int, *, streams: bool) -> Dataset:
     """Returns a few pictures of each split, as many of each class as there may be; in memory unless they stream."""
 
     def some(split: Split, most: int) -> Split:
-        labels = split.labels
-        order = np.argsort(labels, kind="stable")
-        first = np.searchsorted(labels[order], labels[order])
-        turn = np.empty(len(labels), np.int64)
-        turn[order] = np.arange(len(labels)) - first
-        taken = split.take(np.sort(np.argsort(turn, kind="stable")[:most]))
+        taken = split.few(most)
         if streams or not isinstance(taken.images, Stored):
             return taken
-        images, every = taken.images[:], slice(None)
-        return Split(images, taken.labels, taken.images.unusable(every))
+        return Split(taken.images[:], taken.labels, taken.images.unusable(slice(None)))
 
     steps = min(STEPS, len(dataset.train) // batch)
     stored = dataset.stored_train

@@ -20,9 +20,9 @@ from cnn.system import multihost
 REPOSITORY = DEFAULT_CONFIG.parents[1]
 ANSWERS = {"--version": version.text, "--completion": completion.text}
 """Flags that print something and do nothing else."""
-ALONE = {"profile": "times", "smoke": "tests"}
+ALONE = {"profile": "times", "smoke": "tests", "overfit": "trains in"}
 """Flags of `train` in place of which nothing is trained, and what they do to one process."""
-COUNTED = {"profile": "steps"}
+COUNTED = {"profile": "steps", "overfit": "examples"}
 """Flags that say how many there are of what."""
 PRINT = "sweep.print"
 """The one flag that needs no value."""

@@ -20,6 +20,8 @@ def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
         return _profile(config, workdir, flags)
     if "smoke" in flags:
         return _smoke(config, flags)
+    if "overfit" in flags:
+        return _overfit(config, flags)
     members, on_record = parser.members(flags), parser.tracker(flags)
     if members is None:
         _announce(config, workdir)
@@ -46,6 +48,15 @@ def _smoke(config: Config, flags: Mapping[str, str]) -> int:
         passed = smoke.stages(config, parser.devices(flags), interruption, lambda line: print(line, flush=True))
     print(f"all {len(passed)} stages pass in {sum(stage.seconds for stage in passed):.1f} s; nothing is kept")
     return 0
+
+
+def _overfit(config: Config, flags: Mapping[str, str]) -> int:
+    from cnn.train import overfit  # JAX takes a second to import
+
+    found = overfit.overfit(config, int(flags["overfit"]))
+    for line in overfit.told(found):
+        print(plain(line))
+    return 1 if found.findings or not found.fits else 0
 
 
 def _announce(config: Config, workdir: Path) -> None:
