@@ -31,7 +31,7 @@ FAULTS = {
     "labels smoothed away": ("loss", "train.label_smoothing=0.99"),
     "an initialisation that explodes": ("exploding", "model.init=normal(3.0)"),
     "a loss that is upside down": ("loss", "train.loss=upside_down"),
-    "a group that stands still": ("update", "train.groups=scaled('dense1', rate=0.0)"),
+    "a group that stands still": ("update", "train.groups=group('dense1/*', rate=0)"),
 }
 
 
@@ -85,9 +85,16 @@ def test_the_cause_is_the_first_that_is_named(fault):
     "overrides",
     [
         (),
-        ("model.layers=conv(8, 3) | batch_norm | relu | flatten | dropout(0.5) | dense(classes)", "data.augment=shift(1)"),
+        (
+            "model.layers=conv(8, 3) | batch_norm | relu | flatten | dropout(0.5) | dense(classes)",
+            "data.augment=shift(1)",
+        ),
         ("optimizer.name=adamw", "optimizer.weight_decay=0.1", "schedule.name=cosine", "train.label_smoothing=0.1"),
-        ("model.layers=flatten | dense(32) | tanh | dense(classes)", "optimizer.name=momentum", "optimizer.learning_rate=0.1"),
+        (
+            "model.layers=flatten | dense(32) | tanh | dense(classes)",
+            "optimizer.name=momentum",
+            "optimizer.learning_rate=0.1",
+        ),
     ],
     ids=["plain", "regularised", "decayed", "tanh"],
 )
@@ -119,5 +126,5 @@ def test_more_examples_than_there_are_are_refused(capsys):
 
 
 def test_what_trains_nothing_at_all_is_refused_before():
-    with pytest.raises(ConfigError, match="^config.train.freeze: leaves nothing to train"):
+    with pytest.raises(ConfigError, match=r"^config\.train\.freeze: leaves nothing to train"):
         tried("train.freeze=*")

@@ -20,8 +20,8 @@ from cnn.api.run import interruptible
 from cnn.config import files
 from cnn.config.config import Config, ConfigError
 from cnn.config.files import ConfigLike
-from cnn.data.sources.arrays import Arrays
 from cnn.data.parts import should_stream
+from cnn.data.sources.arrays import Arrays
 from cnn.data.types import Dataset, Split, Stored
 from cnn.registry import blamed
 from cnn.runs import run_dir

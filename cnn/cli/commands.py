@@ -119,8 +119,8 @@ FLAGS = {
     "WANDB_MODE, say where",
     "profile": "STEPS    make so many steps under JAX's profiler and print where their time goes, layer by layer; the "
     "trace goes to profile/ in the run's directory, and nothing else is written",
-    "overfit": "N        learn so many training examples by heart, which any network that works can in seconds, and say why "
-    "where that fails; nothing is written",
+    "overfit": "N        learn so many training examples by heart, as any network that works can in seconds, or say "
+    "why it cannot; nothing is written",
     "data_dir": "DIR     where the data are, if they have moved",
     "data_file": "FILE   their file, if it has moved; of a run whose data have no file, such as arrays of Python, "
     "an npz file",

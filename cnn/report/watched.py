@@ -49,9 +49,9 @@ def build(run: RunFiles) -> PageSection | None:
         numbers = np.array(
             [[_number(record.get(f"{quantity}/{layer}")) for record in shown] for layer in layers], np.float64
         )
-        scale, coloured, _ = _coloured(quantity, numbers)
         maps.append(_drawn(quantity, layers, numbers, shown))
-        file = scale.indexed(np.kron(coloured, np.ones((4, 4))), "light", SHADES)
+        scale, painted, _ = coloured(quantity, numbers)
+        file = scale.indexed(np.kron(painted, np.ones((4, 4))), "light", SHADES)
         figures |= {f"watched-{quantity}.png": file, f"watched-{quantity}.svg": enclosed(file)}
     steps = [record["step"] for record in shown]
     html = escape.render(
@@ -91,7 +91,7 @@ def _thinned(records: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [records[round(place)] for place in np.linspace(0, len(records) - 1, MOST_COLUMNS)]
 
 
-def _coloured(
+def coloured(
     quantity: str, numbers: Float[np.ndarray, "layers steps"]
 ) -> tuple[Scale, Float[np.ndarray, "layers steps"], float | None]:
     """Returns the scale, what has its colours, and the number at its zero; `None` where that is 0."""
@@ -107,10 +107,10 @@ def _coloured(
 
 
 def _drawn(quantity: str, layers: list[str], numbers: np.ndarray, records: Sequence[Mapping[str, Any]]) -> Map:
-    scale, coloured, centre = _coloured(quantity, numbers)
+    scale, painted, centre = coloured(quantity, numbers)
     title = QUANTITIES.get(quantity, quantity)
     label = f"{title} of {len(layers)} layers from step {records[0]['step']:,} to {records[-1]['step']:,}"
-    image = scale.sheet(coloured, max(WIDTH, len(records)), ROW * len(layers), label, "sheet")
+    image = scale.sheet(painted, max(WIDTH, len(records)), ROW * len(layers), label, "sheet")
     told = "" if centre is None else f"powers of ten below and above {centre:.3g}"
     last = [f"{row[-1]:.3g}" if np.isfinite(row[-1]) else "not finite" for row in numbers]
     return Map(quantity, title, layers, image, scale.legend(above=quantity == "dead"), told, last)

@@ -69,7 +69,7 @@ class MetricWriter:
             if error is None:  # what went wrong before tells more
                 raise
 
-    def metrics(self, kind: str, step: int, epoch: int, values: Mapping[str, float | None | dict[str, float]]) -> int:
+    def metrics(self, kind: str, step: int, epoch: int, values: Mapping[str, float | dict[str, float] | None]) -> int:
         """Adds a record to `metrics.jsonl` and TensorBoard; returns the size of the former, in bytes.
 
         Args:

@@ -72,8 +72,12 @@ def find(run: Run, state: TrainState) -> Cause:
     for what, finite in update.items():
         if bad := [path for path, fine in finite.items() if not fine]:
             layer = bad[-1].rpartition("/")[0]
-            return _cause(layer, what, f"the {what} of {bad[-1]} is not finite, all that {layer} makes is", looked, order)
-    return _cause(None, "nothing", "made again, layer by layer, the step is finite: it is at the edge of float32", looked, order)
+            return _cause(
+                layer, what, f"the {what} of {bad[-1]} is not finite, all that {layer} makes is", looked, order
+            )
+    return _cause(
+        None, "nothing", "made again, layer by layer, the step is finite: it is at the edge of float32", looked, order
+    )
 
 
 def _of_part(order: list[str], looked: _Looked) -> Cause | None:
@@ -114,7 +118,9 @@ def _cause(layer: str | None, what: str, said: str, looked: _Looked, order: list
 def _told(layer: str | None, what: str, said: str, ranges: Mapping[str, Any]) -> Cause:
     plain = {path: (float(low), float(high)) for path, (low, high) in ranges.items()}
     shown = [f"{path} {low:.3g} to {high:.3g}" for path, (low, high) in plain.items()][-SHOWN:]
-    return Cause(layer=layer, what=what, said=said + (f"; before it: {', '.join(shown)}" if shown else ""), ranges=plain)
+    return Cause(
+        layer=layer, what=what, said=said + (f"; before it: {', '.join(shown)}" if shown else ""), ranges=plain
+    )
 
 
 @functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)

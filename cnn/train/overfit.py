@@ -7,14 +7,14 @@ one batch fits no data; and what goes wrong shows here in a few hundred steps of
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from cnn import hyperparams
 from cnn.config.config import Config, ConfigError, array_paths
@@ -26,7 +26,6 @@ from cnn.layers.activation import Softmax
 from cnn.layers.combine import Dropout, DropPath
 from cnn.layers.normalisation import BatchNorm
 from cnn.model import network
-from cnn.model.summary import NOTHING
 from cnn.optim import freeze
 from cnn.optim.schedules import Constant
 from cnn.train import multi_step, preflight, watching
@@ -52,6 +51,8 @@ EXPLODED = 20.0
 """How many times the loss of guessing a network may begin with."""
 DEAD = 0.95
 """The share of units from where on a layer is called dead."""
+RATE_IS_NO_REMEDY = {"labels", "one class", "loss"}
+"""Where these are found, no other learning rates are tried."""
 DEVIATIONS = 3.0
 """How far above chance an accuracy must lie to be none."""
 
@@ -110,7 +111,8 @@ def told(found: Overfit) -> list[str]:
         *(f"{finding.kind}: {finding.said}" for finding in found.findings),
     ]
     if not found.fits and not found.findings:
-        lines.append("no cause found: the network may be too small for so many examples; try fewer, or a wider one")
+        tried = f"from {found.rate * min(LOWER):.1g} to {found.rate * max(HIGHER):.1g}"
+        lines.append(f"no cause found, and no learning rate {tried} fits: try fewer examples, or a wider network")
     return lines
 
 
@@ -122,8 +124,6 @@ class _Look(NamedTuple):
     """See `cnn.watches.Layers`."""
     sizes: dict[str, float]
     """The root of the mean square of what each layer makes, in order."""
-    least: dict[str, float]
-    """The least number that each makes."""
 
 
 def overfit(values: Config, examples: int) -> Overfit:
@@ -145,16 +145,18 @@ def overfit(values: Config, examples: int) -> Overfit:
     batch = _pictures(dataset.train.few(examples))
     trial = _Trial(values, dataset, batch)
     findings = [*_of_data(values, trial.inputs, batch, dataset), *_of_loss(values, trial), *_of_network(values)]
-    first = trial.look(trial.start(1.0))
-    findings += _of_start(values, first, trial, {finding.kind for finding in findings})
+
+    def known() -> set[str]:
+        return {finding.kind for finding in findings}
+
+    findings += _of_start(values, trial.look(trial.start(1.0)), trial, known())
     attempt = trial.attempt(1.0)
-    last = attempt if attempt.finite else None
-    if not attempt.fits and not (stopped := {f.kind for f in findings} & {"frozen", "one class", "loss"}):
-        findings += _of_rate(trial, attempt, {finding.kind for finding in findings})
+    if not attempt.fits and not known() & RATE_IS_NO_REMEDY:
+        findings += _of_rate(trial, attempt, known())
     if attempt.fits and not findings:
-        findings += _of_labels(values, trial, dataset, batch)
-    if last is not None:
-        findings += _of_updates(values, trial, last, {finding.kind for finding in findings})
+        findings += _of_labels(values, trial, dataset)
+    if attempt.finite:
+        findings += _of_updates(values, trial, attempt, known())
     return Overfit(
         attempt.fits,
         len(batch.labels),
@@ -200,9 +202,7 @@ class _Trial:
         state, loss, right, steps = self.start(factor), math.inf, 0, 0
         rate = float(state.hyper.optimizer.learning_rate)
         while steps < STEPS:
-            state, metrics = multi_step.run_loop(
-                state, self.batch, rows, np.int32(CALL), program=self.program
-            )
+            state, metrics = multi_step.run_loop(state, self.batch, rows, np.int32(CALL), program=self.program)
             for mean, correct in _by_step(jax.device_get(metrics)):
                 if not math.isfinite(mean):
                     return Attempt(rate, False, steps, loss, right, False, state)
@@ -217,13 +217,11 @@ class _Trial:
         """Returns what the layers do in the step that follows; the state is not consumed."""
         rows = np.arange(len(self.batch.labels), dtype=np.int32)
         names = watching.activations(self.values.rows)
-        loss, numbers, sizes, least = jax.device_get(
-            _looked(state, self.batch, rows, program=self.program, activations=names)
-        )
+        loss, numbers, sizes = jax.device_get(_looked(state, self.batch, rows, program=self.program, activations=names))
         order = [row.path for row in self.values.rows if row.path in sizes]
         plain = {name: float(number) for name, number in numbers.items()}
         mean = float(loss) / len(rows)
-        return _Look(mean, plain, {p: float(sizes[p]) for p in order}, {p: float(least[p]) for p in order})
+        return _Look(mean, plain, {path: float(sizes[path]) for path in order})
 
 
 def _by_step(metrics: dict[str, np.ndarray]) -> Iterator[tuple[float, float]]:
@@ -239,14 +237,16 @@ def _looked(
     *,
     program: StepConfig,
     activations: tuple[str, ...],
-) -> tuple[Array, dict[str, Array], dict[str, Array], dict[str, Array]]:
+) -> tuple[Array, dict[str, Array], dict[str, Array]]:
     made: dict[str, Any] = {}
     train_step(state, multi_step.taken(split, rows, program), program, made)
     loss, outputs = watching.forward(state, split, rows, 0, program)
-    updates = jax.tree.map(jnp.subtract, freeze.trained(made["params"], program.frozen), freeze.trained(state.params, program.frozen))
+    updates = jax.tree.map(
+        jnp.subtract, freeze.trained(made["params"], program.frozen), freeze.trained(state.params, program.frozen)
+    )
     seen = Seen(*map(watching.by_path, (state.params, made["grads"], updates)), outputs, activations)
     sizes = {path: jnp.sqrt(jnp.square(output.astype(jnp.float32)).mean()) for path, output in outputs.items()}
-    return loss, Layers().measure(seen), sizes, {path: output.min() for path, output in outputs.items()}
+    return loss, Layers().measure(seen), sizes
 
 
 @jax.jit
@@ -290,7 +290,7 @@ def _bare(values: Config, counts: np.ndarray) -> tuple[Hyperparams, tuple[str, .
 
 
 def _bounds(hyper: Hyperparams, labels: np.ndarray, classes: int) -> tuple[float, float]:
-    """Returns the mean loss of logits that are all alike, and the least of logits that tell each class by some margin."""
+    """Returns the mean loss of logits that are all alike, and the least of logits that are right."""
     right = jax.nn.one_hot(labels, classes)
     margins = jnp.asarray([0.0, *np.geomspace(1e-3, 100, 60)])
     smooth = optax.smooth_labels(right, hyper.label_smoothing)
@@ -299,9 +299,7 @@ def _bounds(hyper: Hyperparams, labels: np.ndarray, classes: int) -> tuple[float
     return float(losses[0]), float(finite.min()) if len(finite) else math.nan
 
 
-def _of_data(
-    values: Config, inputs: np.ndarray, batch: types.Split, dataset: types.Dataset
-) -> Iterator[Finding]:
+def _of_data(values: Config, inputs: np.ndarray, batch: types.Split, dataset: types.Dataset) -> Iterator[Finding]:
     """Says what is wrong with what goes in."""
     mean, deviation = float(inputs.mean()), float(inputs.std())
     told = f"they lie in {inputs.min():.3g} to {inputs.max():.3g}, mean {mean:.3g}, deviation {deviation:.3g}"
@@ -311,9 +309,13 @@ def _of_data(
         "those of intensities from 0 to 1"
     )
     if abs(mean) > LARGE or deviation > LARGE:
-        yield Finding("inputs", f"the inputs are not scaled: {told}, where weights are initialised for about 0 and 1; {remedy}")
+        yield Finding(
+            "inputs", f"the inputs are not scaled: {told}, where weights are initialised for about 0 and 1; {remedy}"
+        )
     elif deviation < SMALL:
-        yield Finding("inputs", f"the inputs hardly differ: {told}, where weights are initialised for about 0 and 1; {remedy}")
+        yield Finding(
+            "inputs", f"the inputs hardly differ: {told}, where weights are initialised for about 0 and 1; {remedy}"
+        )
     found = np.unique(dataset.train.labels)
     if len(found) == 1 and values.data.classes > 1:
         name = dataset.class_names[int(found[0])]
@@ -324,7 +326,9 @@ def _of_data(
         )
     if clash := _contradiction(batch):
         first, second = (dataset.class_names[int(batch.labels[row])] for row in clash)
-        yield Finding("labels", f"the same picture is labelled {first} and {second}: nothing can learn both; mend the labels")
+        yield Finding(
+            "labels", f"the same picture is labelled {first} and {second}: nothing can learn both; mend the labels"
+        )
 
 
 def _contradiction(batch: types.Split) -> tuple[int, int] | None:
@@ -349,7 +353,8 @@ def _of_loss(values: Config, trial: _Trial) -> Iterator[Finding]:
         else f"config.train.loss={written(values.train.loss)} does not fall as the right logit rises"
     )
     yield Finding(
-        "loss", f"being right hardly pays: guessing costs {trial.guess:.4g} and the best logits {trial.floor:.4g}; {why}"
+        "loss",
+        f"being right hardly pays: guessing costs {trial.guess:.4g} and the best logits {trial.floor:.4g}; {why}",
     )
 
 
@@ -375,7 +380,8 @@ def _of_network(values: Config) -> Iterator[Finding]:
             )
         elif not _is_whitened(row):
             yield Finding(
-                "frozen", f"{row.path} stays at its random start: {freeze_flag} matches it and config.init_from is empty"
+                "frozen",
+                f"{row.path} stays at its random start: {freeze_flag} matches it and config.init_from is empty",
             )
 
 
@@ -401,8 +407,9 @@ def _of_start(values: Config, look: _Look, trial: _Trial, known: set[str]) -> It
         growth = _steepest(look.sizes)
         yield Finding(
             "exploding",
-            f"the network begins with a loss of {look.loss:.3g}, where guessing costs {trial.guess:.3g}: what the layers "
-            f"make grows to {max(look.sizes.values()):.3g}, most of all in {growth}; initialise it smaller (config.model.init)",
+            f"the network begins with a loss of {look.loss:.3g}, where guessing costs {trial.guess:.3g}: what the "
+            f"layers make grows to {max(look.sizes.values()):.3g}, most of all in {growth}; initialise it smaller "
+            "(config.model.init)",
         )
         return
     if len(grads) > 1 and not known & {"frozen", "one class", "inputs"}:
@@ -412,7 +419,7 @@ def _of_start(values: Config, look: _Look, trial: _Trial, known: set[str]) -> It
             yield Finding(
                 "vanishing",
                 f"the gradient vanishes on its way back: {grads[high]:.2g} in {high} and {grads[low]:.2g} in {low}"
-                f"{' through ' + ', '.join(kinds) if kinds else ''}; use relu, normalisation or residuals, or fewer layers",
+                f"{' through ' + ', '.join(kinds) if kinds else ''}; use relu, normalisation or residuals",
             )
     if grads and not any(grads.values()) and not known & {"dead", "logits"}:
         yield Finding("gradient", "no gradient reaches any layer: the loss does not depend on the network's parameters")
@@ -444,13 +451,10 @@ def _of_rate(trial: _Trial, attempt: Attempt, known: set[str]) -> Iterator[Findi
             f"set config.optimizer.learning_rate={other.rate:.3g}",
         )
         return
-    if not known:
-        yield Finding("rate", f"no learning rate from {attempt.rate * min(LOWER):.1g} to {attempt.rate * max(HIGHER):.1g} fits")
 
 
-def _of_labels(values: Config, trial: _Trial, dataset: types.Dataset, batch: types.Split) -> Iterator[Finding]:
+def _of_labels(values: Config, trial: _Trial, dataset: types.Dataset) -> Iterator[Finding]:
     """Learns some hundred examples, and says whether that helps with others: of shuffled labels it does not."""
-    del batch
     learned = _pictures(dataset.train.few(min(HELD, len(dataset.train))))
     others = _others(dataset)
     if others is None or len(learned.labels) < HELD // 8:
@@ -462,8 +466,9 @@ def _of_labels(values: Config, trial: _Trial, dataset: types.Dataset, batch: typ
         yield Finding(
             "labels",
             f"what is learned does not carry over: {len(learned.labels)} training examples are learned "
-            f"({100 * of_learned:.0f} % right), and {100 * accuracy:.0f} % of {len(others.labels)} others are right, where "
-            f"guessing gets {100 * chance:.0f} %; labels that belong to other pictures do this: look at python main.py data",
+            f"({100 * of_learned:.0f} % right), and {100 * accuracy:.0f} % of {len(others.labels)} others are right, "
+            f"where guessing gets {100 * chance:.0f} %; labels of other pictures do this: look at them with "
+            "python main.py data --sheet=FILE",
         )
 
 
@@ -512,7 +517,10 @@ def _of_updates(values: Config, trial: _Trial, attempt: Attempt, known: set[str]
     start = trial.start(1.0)
     moved = {
         path: float(np.abs(np.asarray(now) - np.asarray(before)).max(initial=0))
-        for now_tree, before_tree in ((attempt.state.params, start.params), (attempt.state.batch_stats, start.batch_stats))
+        for now_tree, before_tree in (
+            (attempt.state.params, start.params),
+            (attempt.state.batch_stats, start.batch_stats),
+        )
         for (path, now), before in zip(
             watching.by_path(now_tree).items(), watching.by_path(before_tree).values(), strict=True
         )
@@ -522,10 +530,16 @@ def _of_updates(values: Config, trial: _Trial, attempt: Attempt, known: set[str]
         trained = [path for path in array_paths([row], "params") if path not in frozen]
         if trained and not any(moved[path] for path in trained):
             yield Finding(
-                "update", f"{row.path} never moves, though it is trained: look at config.train.groups and config.train.clip"
+                "update",
+                f"{row.path} never moves, though it is trained: look at config.train.groups and config.train.clip",
             )
             return
         measured = array_paths([row], "batch_stats")
-        if isinstance(row.layer, BatchNorm) and trained and attempt.steps >= 10 and not any(moved[p] > 1e-6 for p in measured):
+        if (
+            isinstance(row.layer, BatchNorm)
+            and trained
+            and attempt.steps >= 10
+            and not any(moved[p] > 1e-6 for p in measured)
+        ):
             yield Finding("batch norm", f"the running statistics of {row.path} never move: lower its momentum")
             return
