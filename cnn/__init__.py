@@ -42,7 +42,7 @@ _MODULES = {
     "schedule": "cnn.optim.schedules",
     "source": "cnn.data.sources",
     "stop": "cnn.config.sections",
-    "watch": "cnn.watches",
+    "watch": "cnn.config.watches",
     # What they are written with.
     "Arrays": "cnn.data.sources.arrays",
     "Count": "cnn.fields",

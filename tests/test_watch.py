@@ -9,10 +9,10 @@ import pytest
 import cnn
 import runs
 from cnn.cli import launch
+from cnn.config.watches import QUANTITIES, Layers, Seen
 from cnn.report import run_files, run_page, watched
 from cnn.runs.records import scalars
 from cnn.train import watching
-from cnn.watches import QUANTITIES, Layers, Seen
 
 LAYERS = "model.layers=conv(2, 3) | relu | flatten | dropout(0.2) | dense(classes) | softmax"
 WATCH = "train.watch=layers(5)"

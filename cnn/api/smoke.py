@@ -133,17 +133,14 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
         workdir = folder / name
         workdir.mkdir(exist_ok=True)
         experiment.prepare(small, workdir, cut)
-        callbacks = Callbacks(functools.partial(ProgressBar, quiet=True), pages=False)
+        callbacks = Callbacks(functools.partial(ProgressBar, quiet=True))
         return Run(small, workdir, cut, interruption, devices=count, callbacks=callbacks)
 
     with stage("train", facts := []):
         run = opened("run")
         trained = loop.train(run)
         if trained.loop.bad_step is not None:
-            raise FloatingPointError(
-                f"the loss, a gradient or the update of step {trained.loop.bad_step} is not finite. "
-                "Lower config.optimizer.learning_rate or set config.train.clip"
-            )
+            raise FloatingPointError(f"step {trained.loop.bad_step}: {_cause(run, trained.state)}")
         steps = int(trained.state.step)
         facts += [f"{count_parameters(values.rows):,} parameters", f"{steps} steps of {batch}", _losses(run.workdir)]
     with stage("resume", facts := []):
@@ -172,6 +169,14 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
     for name in EXPORTS:
         with stage(name.partition("_")[0], facts := []):
             facts.append(_exported(made, f"cnn.export.{name}"))
+
+
+def _cause(run: Any, state: Any) -> str:
+    from cnn.train import blame
+
+    if int(state.bad_step) >= 0:
+        return blame.find(run, state)["said"]
+    return "a logit of the validation is not finite. Lower config.optimizer.learning_rate"
 
 
 def _exported(trained: Any, module: str) -> str:
@@ -203,6 +208,7 @@ def _small(values: Config, batch: int, examples: int) -> Config:
     changes: dict[str, dict[str, Any]] = {
         "train": {"batch_size": batch, "epochs": None, "steps": steps, "log_every_steps": 1, "dispatch": "step"},
         "eval": {"batch_size": min(values.eval.batch_size, BATCH), "every_epochs": 1},
+        "report": {"page": "never"},
     }
     text = json.loads(values.json)
     for section, fields in changes.items():
@@ -211,6 +217,7 @@ def _small(values: Config, batch: int, examples: int) -> Config:
         values,
         train=dataclasses.replace(train, **changes["train"], stop=_FirstEpoch(train.stop)),
         eval=dataclasses.replace(values.eval, **changes["eval"]),
+        report=dataclasses.replace(values.report, **changes["report"]),
         json=json.dumps(text, indent=2, sort_keys=True) + "\n",
     )
 

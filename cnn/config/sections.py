@@ -9,6 +9,7 @@ steps one is, where that is fixed, and in `best_waits` whether that of a better 
 import dataclasses
 from typing import Annotated, Any, ClassVar, Literal
 
+from cnn.config.watches import WATCHES
 from cnn.data.augment import AUGMENTATIONS
 from cnn.data.types import DataSpec
 from cnn.data.views import VIEWS
@@ -17,7 +18,6 @@ from cnn.losses import LOSSES, WEIGHTINGS
 from cnn.metrics import METRICS
 from cnn.optim import AVERAGES, CLIPS, GRADIENTS, GROUPS
 from cnn.registry import CADENCES, ORDERS, STOPS, cadence, order, stop
-from cnn.watches import WATCHES
 
 Seed = Annotated[int, Bounds(0, 2**32 - 1)]
 

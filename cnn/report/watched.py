@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
 
+from cnn.config.watches import QUANTITIES
 from cnn.report import escape
 from cnn.report.colormap import SHADES, Scale, enclosed
 from cnn.report.html import Figure, PageSection
 from cnn.report.run_files import RunFiles
-from cnn.watches import QUANTITIES
 
 MOST_COLUMNS = 240
 """Of more records every so many are drawn, the first and the last always."""

@@ -18,6 +18,7 @@ from jaxtyping import Array, Int
 
 from cnn import hyperparams
 from cnn.config.config import Config, ConfigError, array_paths
+from cnn.config.watches import Layers, Seen
 from cnn.data import types
 from cnn.data.loader import Examples
 from cnn.expression import written
@@ -31,7 +32,6 @@ from cnn.optim.schedules import Constant
 from cnn.train import multi_step, preflight, watching
 from cnn.train.state import StepConfig, TrainState, create_state, make_step_config, whitened
 from cnn.train.step import train_step
-from cnn.watches import Layers, Seen
 
 STEPS = 300
 """The most that one learning rate is given."""
@@ -41,8 +41,10 @@ NEAR = 0.05
 """A batch fits once the loss has come so near to the least that it can be, as a part of where guessing starts."""
 LOWER, HIGHER = (0.1, 0.01, 1e-3, 1e-4), (10.0, 100.0, 1e3)
 """What the learning rate is multiplied by where the config's own does not fit."""
-HELD = 512
-"""Examples that are learned by heart, and as many others on which that is tried."""
+LEARNED, OTHERS = 256, 512
+"""Examples of which is asked whether what is learned helps with others, and at most so many others."""
+EACH = 8
+"""Of each class so many are learned at least, or that is not asked."""
 LARGE, SMALL = 4.0, 0.02
 """What a network is given should lie around zero with a deviation of about one: at most, and at least, so much."""
 VANISHED = 1e-4
@@ -71,6 +73,7 @@ class Attempt(NamedTuple):
     """What came of training on the batch with one learning rate."""
 
     rate: float
+    examples: int
     fits: bool
     steps: int
     loss: float
@@ -121,7 +124,7 @@ class _Look(NamedTuple):
 
     loss: float
     numbers: dict[str, float]
-    """See `cnn.watches.Layers`."""
+    """See `cnn.config.watches.Layers`."""
     sizes: dict[str, float]
     """The root of the mean square of what each layer makes, in order."""
 
@@ -149,8 +152,11 @@ def overfit(values: Config, examples: int) -> Overfit:
     def known() -> set[str]:
         return {finding.kind for finding in findings}
 
-    findings += _of_start(values, trial.look(trial.start(1.0)), trial, known())
     attempt = trial.attempt(1.0)
+    first = trial.look(trial.start(1.0))
+    findings += _of_layers(
+        values, trial, attempt, first, trial.look(attempt.state) if attempt.finite else first, known()
+    )
     if not attempt.fits and not known() & RATE_IS_NO_REMEDY:
         findings += _of_rate(trial, attempt, known())
     if attempt.fits and not findings:
@@ -205,13 +211,13 @@ class _Trial:
             state, metrics = multi_step.run_loop(state, self.batch, rows, np.int32(CALL), program=self.program)
             for mean, correct in _by_step(jax.device_get(metrics)):
                 if not math.isfinite(mean):
-                    return Attempt(rate, False, steps, loss, right, False, state)
+                    return Attempt(rate, count, False, steps, loss, right, False, state)
                 loss, right, steps = mean, int(correct), steps + 1
                 if loss <= self.near and right == count:
-                    return Attempt(rate, True, steps, loss, right, True, state)
+                    return Attempt(rate, count, True, steps, loss, right, True, state)
             if int(state.bad_step) >= 0:
-                return Attempt(rate, False, steps, loss, right, False, state)
-        return Attempt(rate, False, steps, loss, right, True, state)
+                return Attempt(rate, count, False, steps, loss, right, False, state)
+        return Attempt(rate, count, False, steps, loss, right, True, state)
 
     def look(self, state: TrainState) -> _Look:
         """Returns what the layers do in the step that follows; the state is not consumed."""
@@ -389,40 +395,48 @@ def _is_whitened(row: Any) -> bool:
     return type(getattr(row.layer, "init", None)).__name__ == "Whiten" or row.layer.kind == "scale"
 
 
-def _of_start(values: Config, look: _Look, trial: _Trial, known: set[str]) -> Iterator[Finding]:
-    """Says what is wrong before anything is learned."""
-    dead = {path.removeprefix("dead/"): share for path, share in look.numbers.items() if path.startswith("dead/")}
-    grads = _of(look, "gradient")
-    order = list(look.sizes)
-    for path, share in sorted(dead.items(), key=lambda pair: order.index(pair[0])):
-        if share >= DEAD and not ("logits" in known and path == [name for name in order if name in dead][-1]):
-            before = order[order.index(path) - 1] if order.index(path) else "the input"
-            yield Finding(
-                "dead",
-                f"{path} is dead: {100 * share:.0f} % of its units give one number for all {len(trial.batch.labels)} "
-                f"pictures, so what comes before it is not trained; look at the weights and biases of {before}",
-            )
-            return
-    if "inputs" not in known and not look.loss <= EXPLODED * max(trial.guess, 1e-3):
-        growth = _steepest(look.sizes)
+def _of_layers(
+    values: Config, trial: _Trial, attempt: Attempt, first: _Look, last: _Look, known: set[str]
+) -> Iterator[Finding]:
+    """Says what is wrong with what the layers do at the first step; but for the loss, it is so after the last one, too.
+
+    What begins with zeros on purpose, such as the last scale of a residual, hands nothing back at the first step alone.
+    """
+    order, alive = list(first.sizes), watching.activations(values.rows)
+    dead = [path for path in alive if min(_of(first, "dead")[path], _of(last, "dead")[path]) >= DEAD]
+    if dead and not ("logits" in known and dead == [alive[-1]]):
+        before = order[order.index(dead[0]) - 1] if order.index(dead[0]) else "the input"
+        share = 100 * _of(first, "dead")[dead[0]]
         yield Finding(
-            "exploding",
-            f"the network begins with a loss of {look.loss:.3g}, where guessing costs {trial.guess:.3g}: what the "
-            f"layers make grows to {max(look.sizes.values()):.3g}, most of all in {growth}; initialise it smaller "
-            "(config.model.init)",
+            "dead",
+            f"{dead[0]} is dead: {share:.0f} % of its units give one number for all {attempt.examples} pictures, so "
+            f"what comes before it is not trained; look at the weights and biases of {before}",
         )
         return
-    if len(grads) > 1 and not known & {"frozen", "one class", "inputs"}:
-        low, high = min(grads, key=lambda path: grads[path]), max(grads, key=lambda path: grads[path])
-        if grads[low] <= VANISHED * grads[high]:
-            kinds = sorted({row.layer.kind for row in values.rows if row.path in dead} - {"relu"})
-            yield Finding(
-                "vanishing",
-                f"the gradient vanishes on its way back: {grads[high]:.2g} in {high} and {grads[low]:.2g} in {low}"
-                f"{' through ' + ', '.join(kinds) if kinds else ''}; use relu, normalisation or residuals",
-            )
-    if grads and not any(grads.values()) and not known & {"dead", "logits"}:
-        yield Finding("gradient", "no gradient reaches any layer: the loss does not depend on the network's parameters")
+    if "inputs" not in known and not first.loss <= EXPLODED * max(trial.guess, 1e-3):
+        yield Finding(
+            "exploding",
+            f"the network begins with a loss of {first.loss:.3g}, where guessing costs {trial.guess:.3g}: what the "
+            f"layers make grows to {max(first.sizes.values()):.3g}, most in {_steepest(first.sizes)}; initialise "
+            "it smaller (config.model.init)",
+        )
+        return
+    grads, later = _of(first, "gradient"), _of(last, "gradient")
+    if attempt.fits or not grads or known & {"one class", "inputs", "logits", "loss"}:
+        return
+    if not any(grads.values()) and not any(later.values()):
+        yield Finding("gradient", "no gradient reaches any layer: the loss does not depend on what is trained")
+        return
+    high = max(grads, key=lambda path: grads[path])
+    gone = [path for path in grads if all(each[path] <= VANISHED * max(each.values()) for each in (grads, later))]
+    if gone:
+        low = min(gone, key=lambda path: grads[path])
+        through = sorted({row.layer.kind for row in values.rows if row.path in alive} - {"relu"})
+        yield Finding(
+            "vanishing",
+            f"the gradient vanishes on its way back: {grads[high]:.2g} in {high} and {grads[low]:.2g} in {low}"
+            f"{' through ' + ', '.join(through) if through else ''}; use relu, normalisation or residuals",
+        )
 
 
 def _of(look: _Look, quantity: str) -> dict[str, float]:
@@ -455,9 +469,9 @@ def _of_rate(trial: _Trial, attempt: Attempt, known: set[str]) -> Iterator[Findi
 
 def _of_labels(values: Config, trial: _Trial, dataset: types.Dataset) -> Iterator[Finding]:
     """Learns some hundred examples, and says whether that helps with others: of shuffled labels it does not."""
-    learned = _pictures(dataset.train.few(min(HELD, len(dataset.train))))
+    learned = _pictures(dataset.train.few(LEARNED))
     others = _others(dataset)
-    if others is None or len(learned.labels) < HELD // 8:
+    if others is None or len(learned.labels) < EACH * values.data.classes:
         return
     accuracy, of_learned = _carried_over(trial, learned, others)
     chance = float(np.bincount(others.labels, minlength=values.data.classes).max()) / len(others.labels)
@@ -476,7 +490,7 @@ def _others(dataset: types.Dataset) -> types.Split | None:
     """Returns examples that are not learned: of valid, else of test."""
     for split in (dataset.valid, dataset.test):
         if len(split):
-            return _pictures(split.few(min(HELD, len(split))))
+            return _pictures(split.few(OTHERS))
     return None
 
 

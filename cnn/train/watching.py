@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cnn.config.config import Config
+from cnn.config.watches import Seen
 from cnn.data.augment import all_rows
 from cnn.data.loader import Examples
 from cnn.layers.activation import Softmax
@@ -24,7 +25,6 @@ from cnn.system import sharding
 from cnn.train.multi_step import taken
 from cnn.train.state import StepConfig, TrainState
 from cnn.train.step import draws, losses_of, prepared, train_step
-from cnn.watches import Seen
 
 NOT_ACTIVATIONS = (Branches, Dropout, DropPath, Identity, Softmax)
 
