@@ -1,5 +1,6 @@
 """`--smoke`: every stage of a run in seconds, the first that fails named, and nothing left behind."""
 
+import itertools
 import tempfile
 
 import jax.numpy as jnp
@@ -8,10 +9,10 @@ import pytest
 
 import cnn
 import runs
-from cnn.api import smoke
 from cnn.cli import parser
 from cnn.config.config import ConfigError
 
+NUMBERS = itertools.count()
 STAGES = ["data", "train", "resume", "evaluate", "page", "stablehlo", "onnx"]
 
 
@@ -25,6 +26,11 @@ class NeverFinite(cnn.Layer):
 class NoOnnx(cnn.Layer):
     def apply(self, x, arrays, layout):
         return jnp.abs(x)
+
+
+@cnn.metric
+def drawn_anew(logits, labels):
+    return next(NUMBERS)
 
 
 @pytest.fixture
@@ -106,12 +112,10 @@ def runs_config(layers):
 
 
 @pytest.mark.slow(seconds=3)
-def test_a_run_that_does_not_continue_to_the_same_bits_fails(folder, monkeypatch):
-    drawn = iter(range(1, 100))
-    before = smoke._metrics
-    monkeypatch.setattr(smoke, "_metrics", lambda workdir: before(workdir) + bytes([next(drawn)]))
-    with pytest.raises(ConfigError, match=r"^--smoke: metrics.jsonl of a run that continues from step 2 must be "):
-        cnn.smoke(runs_config("flatten | dense(classes)"))
+def test_a_run_that_does_not_continue_to_the_same_bits_fails(folder):
+    config = cnn.configure(runs.SECTIONS, **{"eval.metrics": "drawn_anew"})
+    with pytest.raises(ConfigError, match=r"^--smoke: metrics\.jsonl of a run that continues from step 2 must be "):
+        cnn.smoke(config)
 
 
 def test_a_smoke_test_is_done_alone():

@@ -57,7 +57,7 @@ def test_norms_ratios_and_dead_units_are_those_of_numpy():
 
 def test_activations_are_what_acts_on_each_number_alone():
     values = runs.tiny(
-        "model.layers=conv(2, 3) | batch_norm | relu | residual(conv(2, 3, padding=same) | tanh) | max_pool(2) | "
+        "model.layers=conv(2, 3) | batch_norm | relu | residual(conv(2, 3, padding='same') | tanh) | max_pool(2) | "
         "flatten | dropout(0.1) | dense(classes) | softmax"
     )
     assert watching.activations(values.rows) == ("relu1", "residual1/tanh1")
@@ -106,7 +106,7 @@ def test_a_watch_of_ones_own_is_recorded_and_verified(tmp_path):
 
 @pytest.mark.slow(seconds=6)
 def test_what_is_not_finite_is_recorded_as_nothing(tmp_path):
-    overrides = ("optimizer.name=sgd", "optimizer.learning_rate=1e30", "train.watch=layers(1)")
+    overrides = ("optimizer.name=sgd", "optimizer.learning_rate=1e38", "train.watch=layers(1)")
     assert runs.train(tmp_path / "run", *overrides) == launch.DIVERGED
     looks = runs.records(tmp_path / "run", "watch")
     assert looks[0]["update/dense1"] is None and looks[0]["weights/dense1"] > 0

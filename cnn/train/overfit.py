@@ -18,7 +18,7 @@ from jaxtyping import Array, Int
 
 from cnn import hyperparams
 from cnn.config.config import Config, ConfigError, array_paths
-from cnn.config.watches import Layers, Seen
+from cnn.config.watches import Layers
 from cnn.data import types
 from cnn.data.loader import Examples
 from cnn.expression import written
@@ -27,11 +27,12 @@ from cnn.layers.activation import Softmax
 from cnn.layers.combine import Dropout, DropPath
 from cnn.layers.normalisation import BatchNorm
 from cnn.model import network
+from cnn.model.classifier import standardise
 from cnn.optim import freeze
 from cnn.optim.schedules import Constant
+from cnn.system.compile_times import ONCE
 from cnn.train import multi_step, preflight, watching
 from cnn.train.state import StepConfig, TrainState, create_state, make_step_config, whitened
-from cnn.train.step import train_step
 
 STEPS = 300
 """The most that one learning rate is given."""
@@ -47,8 +48,9 @@ EACH = 8
 """Of each class so many are learned at least, or that is not asked."""
 LARGE, SMALL = 4.0, 0.02
 """What a network is given should lie around zero with a deviation of about one: at most, and at least, so much."""
-VANISHED = 1e-4
-"""The gradient of a layer beside the largest of all, from where on it learns nothing."""
+VANISHED, RECOVERED = 1e-4, 1e-2
+"""The gradient of a layer beside the largest of all: below the first at the first step, it learns nothing, unless it is
+above the second after the last."""
 EXPLODED = 20.0
 """How many times the loss of guessing a network may begin with."""
 DEAD = 0.95
@@ -185,8 +187,13 @@ class _Trial:
         self.program = make_step_config(values, STEPS, STEPS)._replace(
             accumulate_steps=1, skips=False, image_size=None, remat="none"
         )
-        self.batch, self.given = _examples(batch), whitened(self.hyper, values.rows, dataset.train)
-        self.inputs = np.asarray(_inputs(self.hyper, self.batch.images))
+        self.given = whitened(self.hyper, values.rows, dataset.train)
+        self.learned = _pictures(dataset.train.few(LEARNED))
+        # In one split, as the same program makes the steps on either.
+        both = [np.concatenate(pair) for pair in zip(_arrays(batch), _arrays(self.learned), strict=True)]
+        self.split, self.count = Examples(*map(jnp.asarray, both)), len(batch)
+        """The batch, and after it what is learned otherwise."""
+        self.inputs = np.asarray(_inputs(self.hyper, jnp.asarray(batch.images)))
         self.guess, self.floor = _bounds(self.hyper, np.asarray(batch.labels), values.data.classes)
 
     @property
@@ -203,12 +210,12 @@ class _Trial:
 
     def attempt(self, factor: float) -> Attempt:
         """Trains on the batch until it fits, the loss is not finite, or `STEPS` are made."""
-        count = len(self.batch.labels)
+        count = self.count
         rows = np.tile(np.arange(count, dtype=np.int32), (CALL, 1))
         state, loss, right, steps = self.start(factor), math.inf, 0, 0
         rate = float(state.hyper.optimizer.learning_rate)
         while steps < STEPS:
-            state, metrics = multi_step.run_loop(state, self.batch, rows, np.int32(CALL), program=self.program)
+            state, metrics = multi_step.run_loop(state, self.split, rows, np.int32(CALL), program=self.program)
             for mean, correct in _by_step(jax.device_get(metrics)):
                 if not math.isfinite(mean):
                     return Attempt(rate, count, False, steps, loss, right, False, state)
@@ -221,9 +228,9 @@ class _Trial:
 
     def look(self, state: TrainState) -> _Look:
         """Returns what the layers do in the step that follows; the state is not consumed."""
-        rows = np.arange(len(self.batch.labels), dtype=np.int32)
+        rows = np.arange(self.count, dtype=np.int32)
         names = watching.activations(self.values.rows)
-        loss, numbers, sizes = jax.device_get(_looked(state, self.batch, rows, program=self.program, activations=names))
+        loss, numbers, sizes = jax.device_get(_looked(state, self.split, rows, program=self.program, activations=names))
         order = [row.path for row in self.values.rows if row.path in sizes]
         plain = {name: float(number) for name, number in numbers.items()}
         mean = float(loss) / len(rows)
@@ -235,7 +242,7 @@ def _by_step(metrics: dict[str, np.ndarray]) -> Iterator[tuple[float, float]]:
     return zip((metrics["loss"] / np.maximum(weight, 1e-30)).tolist(), metrics["correct"].tolist(), strict=True)
 
 
-@functools.partial(jax.jit, static_argnames=("program", "activations"))
+@functools.partial(jax.jit, static_argnames=("program", "activations"), compiler_options=ONCE)
 def _looked(
     state: TrainState,
     split: Examples,
@@ -244,24 +251,18 @@ def _looked(
     program: StepConfig,
     activations: tuple[str, ...],
 ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
-    made: dict[str, Any] = {}
-    train_step(state, multi_step.taken(split, rows, program), program, made)
-    loss, outputs = watching.forward(state, split, rows, 0, program)
-    updates = jax.tree.map(
-        jnp.subtract, freeze.trained(made["params"], program.frozen), freeze.trained(state.params, program.frozen)
-    )
-    seen = Seen(*map(watching.by_path, (state.params, made["grads"], updates)), outputs, activations)
-    sizes = {path: jnp.sqrt(jnp.square(output.astype(jnp.float32)).mean()) for path, output in outputs.items()}
+    loss, seen = watching.seen(state, split, rows, program, activations)
+    sizes = {path: jnp.sqrt(jnp.square(output.astype(jnp.float32)).mean()) for path, output in seen.outputs.items()}
     return loss, Layers().measure(seen), sizes
 
 
-@jax.jit
+@functools.partial(jax.jit, compiler_options=ONCE)
 def _inputs(hyper: Hyperparams, images: Array) -> network.Images:
-    return jnp.asarray((images.astype(jnp.float32) / 255 - jnp.stack(hyper.mean)) / jnp.stack(hyper.std))
+    return standardise(images.astype(jnp.float32) / 255, hyper.mean, hyper.std)
 
 
-def _examples(split: types.Split) -> Examples:
-    return Examples(jnp.asarray(split.images), jnp.asarray(split.labels))
+def _arrays(split: types.Split) -> tuple[np.ndarray, np.ndarray]:
+    return np.asarray(split.images), split.labels
 
 
 def _pictures(split: types.Split) -> types.Split:
@@ -280,8 +281,7 @@ def _bare(values: Config, counts: np.ndarray) -> tuple[Hyperparams, tuple[str, .
     drops = (Dropout, DropPath)
     if any(isinstance(row.layer, drops) for row in values.rows):
         off.append("dropout")
-        none = lambda layer: dataclasses.replace(layer, rate=jnp.zeros(())) if isinstance(layer, drops) else layer  # noqa: E731
-        layers = jax.tree.map(none, hyper.layers, is_leaf=lambda node: isinstance(node, drops))
+        layers = jax.tree.map(_undropped, hyper.layers, is_leaf=lambda node: isinstance(node, drops))
         hyper = hyper._replace(layers=layers)
     if getattr(values.optimizer, "weight_decay", 0):
         off.append(f"optimizer.weight_decay ({values.optimizer.weight_decay:g})")
@@ -293,6 +293,10 @@ def _bare(values: Config, counts: np.ndarray) -> tuple[Hyperparams, tuple[str, .
     if values.train.stop.needs_valid or type(values.train.stop).__name__ != "Never":
         off.append("train.stop")
     return hyper, tuple(off)
+
+
+def _undropped(layer: Any) -> Any:
+    return dataclasses.replace(layer, rate=jnp.zeros(())) if isinstance(layer, (Dropout, DropPath)) else layer
 
 
 def _bounds(hyper: Hyperparams, labels: np.ndarray, classes: int) -> tuple[float, float]:
@@ -309,9 +313,9 @@ def _of_data(values: Config, inputs: np.ndarray, batch: types.Split, dataset: ty
     """Says what is wrong with what goes in."""
     mean, deviation = float(inputs.mean()), float(inputs.std())
     told = f"they lie in {inputs.min():.3g} to {inputs.max():.3g}, mean {mean:.3g}, deviation {deviation:.3g}"
-    bytes_ = batch.images.astype(np.float64) / 255
+    intensities = np.asarray(batch.images, np.float64) / 255
     remedy = (
-        f"set config.data.mean={bytes_.mean():.3g} and config.data.std={max(bytes_.std(), 1e-3):.3g}, "
+        f"set config.data.mean={intensities.mean():.3g} and config.data.std={max(intensities.std(), 1e-3):.3g}, "
         "those of intensities from 0 to 1"
     )
     if abs(mean) > LARGE or deviation > LARGE:
@@ -413,7 +417,7 @@ def _of_layers(
             f"what comes before it is not trained; look at the weights and biases of {before}",
         )
         return
-    if "inputs" not in known and not first.loss <= EXPLODED * max(trial.guess, 1e-3):
+    if not known & {"inputs", "loss"} and not first.loss <= EXPLODED * max(trial.guess, 1e-3):
         yield Finding(
             "exploding",
             f"the network begins with a loss of {first.loss:.3g}, where guessing costs {trial.guess:.3g}: what the "
@@ -428,7 +432,11 @@ def _of_layers(
         yield Finding("gradient", "no gradient reaches any layer: the loss does not depend on what is trained")
         return
     high = max(grads, key=lambda path: grads[path])
-    gone = [path for path in grads if all(each[path] <= VANISHED * max(each.values()) for each in (grads, later))]
+    gone = [
+        path
+        for path in grads
+        if grads[path] <= VANISHED * max(grads.values()) and later[path] <= RECOVERED * max(later.values())
+    ]
     if gone:
         low = min(gone, key=lambda path: grads[path])
         through = sorted({row.layer.kind for row in values.rows if row.path in alive} - {"relu"})
@@ -469,11 +477,10 @@ def _of_rate(trial: _Trial, attempt: Attempt, known: set[str]) -> Iterator[Findi
 
 def _of_labels(values: Config, trial: _Trial, dataset: types.Dataset) -> Iterator[Finding]:
     """Learns some hundred examples, and says whether that helps with others: of shuffled labels it does not."""
-    learned = _pictures(dataset.train.few(LEARNED))
-    others = _others(dataset)
+    learned, others = trial.learned, _others(dataset)
     if others is None or len(learned.labels) < EACH * values.data.classes:
         return
-    accuracy, of_learned = _carried_over(trial, learned, others)
+    accuracy, of_learned = _carried_over(trial, others)
     chance = float(np.bincount(others.labels, minlength=values.data.classes).max()) / len(others.labels)
     margin = DEVIATIONS * math.sqrt(chance * (1 - chance) / len(others.labels))
     if of_learned > chance + margin and accuracy <= chance + margin:
@@ -494,14 +501,12 @@ def _others(dataset: types.Dataset) -> types.Split | None:
     return None
 
 
-def _carried_over(trial: _Trial, learned: types.Split, others: types.Split) -> tuple[float, float]:
+def _carried_over(trial: _Trial, others: types.Split) -> tuple[float, float]:
     """Returns the accuracy on other examples, and on those that were learned, after some passes over these."""
-    count, size = len(learned.labels), min(32, len(learned.labels))
-    split, state = _examples(learned), trial.start(1.0)
-    rng = np.random.default_rng(0)
+    learned, state, rng = trial.learned, trial.start(1.0), np.random.default_rng(0)
     for _ in range(STEPS // CALL):
-        rows = rng.integers(0, count, (CALL, size), dtype=np.int32)
-        state, _ = multi_step.run_loop(state, split, rows, np.int32(CALL), program=trial.program)
+        rows = trial.count + rng.integers(0, len(learned), (CALL, trial.count)).astype(np.int32)
+        state, _ = multi_step.run_loop(state, trial.split, rows, np.int32(CALL), program=trial.program)
     seen = [
         float(np.mean(np.asarray(_guessed(state, jnp.asarray(each.images), trial.program)) == each.labels))
         for each in (others, learned)
@@ -509,7 +514,7 @@ def _carried_over(trial: _Trial, learned: types.Split, others: types.Split) -> t
     return seen[0], seen[1]
 
 
-@functools.partial(jax.jit, static_argnames="program")
+@functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)
 def _guessed(state: TrainState, images: Array, program: StepConfig) -> Int[Array, " images"]:
     """Returns the classes as in training: running statistics need longer than this to settle."""
     logits, _ = network.capture_train(

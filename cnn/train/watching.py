@@ -70,18 +70,27 @@ def _measured(
     program: StepConfig,
     activations: tuple[str, ...],
 ) -> dict[str, Array]:
+    return blamed(watch, "train.watch", watch.measure)(seen(state, split, rows, program, activations)[1])
+
+
+def seen(
+    state: TrainState, split: Examples, rows: Int[Array, " batch"], program: StepConfig, activations: tuple[str, ...]
+) -> tuple[Float[Array, ""], Seen]:
+    """Returns the sum of the losses, of the first part of the batch, and the step as it is watched; within a program.
+
+    Args:
+      state: before the step.
+      split: the examples.
+      rows: of the step's batch.
+      program: the run's.
+      activations: the paths of the layers that are functions of each number.
+    """
     made: dict[str, Any] = {}
-    new, _ = train_step(state, taken(split, rows, program), program, made)
-    _, outputs = forward(state, split, rows, 0, program)
-    updates = jax.tree.map(jnp.subtract, new.params, state.params)
-    seen = Seen(
-        by_path(state.params),
-        by_path(made["grads"]),
-        by_path(freeze.trained(updates, program.frozen)),
-        outputs,
-        activations,
-    )
-    return blamed(watch, "train.watch", watch.measure)(seen)
+    train_step(state, taken(split, rows, program), program, made)
+    loss, outputs = forward(state, split, rows, 0, program)
+    before, after = (freeze.trained(params, program.frozen) for params in (state.params, made["params"]))
+    updates = jax.tree.map(jnp.subtract, after, before)
+    return loss, Seen(by_path(state.params), by_path(made["grads"]), by_path(updates), outputs, activations)
 
 
 def forward(
