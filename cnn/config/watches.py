@@ -7,7 +7,7 @@ of a step. They are computed by a program of their own, so that training is the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from etils import epy
 
@@ -51,7 +51,7 @@ class Seen(NamedTuple):
 class Unwatched:
     """Watches nothing."""
 
-    every: None = None
+    every: ClassVar[int | None] = None
 
     def measure(self, seen: Seen) -> dict[str, Array]:
         """Returns nothing."""

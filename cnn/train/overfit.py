@@ -50,7 +50,7 @@ LARGE, SMALL = 4.0, 0.02
 """What a network is given should lie around zero with a deviation of about one: at most, and at least, so much."""
 VANISHED, RECOVERED = 1e-4, 1e-2
 """The gradient of a layer beside the largest of all: below the first at the first step, it learns nothing, unless it is
-above the second after the last."""
+above the second some steps later."""
 EXPLODED = 20.0
 """How many times the loss of guessing a network may begin with."""
 DEAD = 0.95
@@ -154,11 +154,9 @@ def overfit(values: Config, examples: int) -> Overfit:
     def known() -> set[str]:
         return {finding.kind for finding in findings}
 
+    first, early = (trial.look(state) for state in trial.begun())
     attempt = trial.attempt(1.0)
-    first = trial.look(trial.start(1.0))
-    findings += _of_layers(
-        values, trial, attempt, first, trial.look(attempt.state) if attempt.finite else first, known()
-    )
+    findings += _of_layers(values, trial, attempt, first, early, known())
     if not attempt.fits and not known() & RATE_IS_NO_REMEDY:
         findings += _of_rate(trial, attempt, known())
     if attempt.fits and not findings:
@@ -208,10 +206,20 @@ class _Trial:
         hyper = self.hyper._replace(optimizer=dataclasses.replace(optimizer, learning_rate=rate))
         return create_state(hyper, self.values.data.image_shape, self.values.seed, self.values.frozen, self.given)
 
+    def begun(self) -> Iterator[TrainState]:
+        """Yields the state before the first step, and that after so many as one call makes."""
+        yield self.start(1.0)
+        state, _ = multi_step.run_loop(self.start(1.0), self.split, self.rows(), np.int32(CALL), program=self.program)
+        yield state
+
+    def rows(self) -> Int[np.ndarray, "steps batch"]:
+        """Returns those of the batch, for each step of a call."""
+        return np.tile(np.arange(self.count, dtype=np.int32), (CALL, 1))
+
     def attempt(self, factor: float) -> Attempt:
         """Trains on the batch until it fits, the loss is not finite, or `STEPS` are made."""
         count = self.count
-        rows = np.tile(np.arange(count, dtype=np.int32), (CALL, 1))
+        rows = self.rows()
         state, loss, right, steps = self.start(factor), math.inf, 0, 0
         rate = float(state.hyper.optimizer.learning_rate)
         while steps < STEPS:
@@ -296,7 +304,8 @@ def _bare(values: Config, counts: np.ndarray) -> tuple[Hyperparams, tuple[str, .
 
 
 def _undropped(layer: Any) -> Any:
-    return dataclasses.replace(layer, rate=jnp.zeros(())) if isinstance(layer, (Dropout, DropPath)) else layer
+    drops: Any = layer if isinstance(layer, (Dropout, DropPath)) else None
+    return layer if drops is None else dataclasses.replace(drops, rate=jnp.zeros(()))
 
 
 def _bounds(hyper: Hyperparams, labels: np.ndarray, classes: int) -> tuple[float, float]:
@@ -400,14 +409,14 @@ def _is_whitened(row: Any) -> bool:
 
 
 def _of_layers(
-    values: Config, trial: _Trial, attempt: Attempt, first: _Look, last: _Look, known: set[str]
+    values: Config, trial: _Trial, attempt: Attempt, first: _Look, early: _Look, known: set[str]
 ) -> Iterator[Finding]:
-    """Says what is wrong with what the layers do at the first step; but for the loss, it is so after the last one, too.
+    """Says what is wrong with what the layers do at the first step and, but for the loss, some steps later, too.
 
     What begins with zeros on purpose, such as the last scale of a residual, hands nothing back at the first step alone.
     """
     order, alive = list(first.sizes), watching.activations(values.rows)
-    dead = [path for path in alive if min(_of(first, "dead")[path], _of(last, "dead")[path]) >= DEAD]
+    dead = [path for path in alive if min(_of(first, "dead")[path], _of(early, "dead")[path]) >= DEAD]
     if dead and not ("logits" in known and dead == [alive[-1]]):
         before = order[order.index(dead[0]) - 1] if order.index(dead[0]) else "the input"
         share = 100 * _of(first, "dead")[dead[0]]
@@ -425,7 +434,7 @@ def _of_layers(
             "it smaller (config.model.init)",
         )
         return
-    grads, later = _of(first, "gradient"), _of(last, "gradient")
+    grads, later = _of(first, "gradient"), _of(early, "gradient")
     if attempt.fits or not grads or known & {"one class", "inputs", "logits", "loss"}:
         return
     if not any(grads.values()) and not any(later.values()):
@@ -520,7 +529,7 @@ def _guessed(state: TrainState, images: Array, program: StepConfig) -> Int[Array
     logits, _ = network.capture_train(
         state.hyper.layers,
         {"params": state.params, "batch_stats": state.batch_stats},
-        _inputs(state.hyper, images),
+        standardise(images.astype(jnp.float32) / 255, state.hyper.mean, state.hyper.std),
         jax.random.key(0),
         dtype=jnp.dtype(program.compute_dtype),
         rows=jnp.arange(len(images)),
