@@ -64,6 +64,7 @@ WITHOUT_JAX = (
     "train.init_from",
     "train.loop_state",
     "train.memory_estimate",
+    "train.pytorch_names",
     "cli.fields",
     "cli.parser",
     "cli.printing",
