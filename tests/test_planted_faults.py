@@ -128,3 +128,11 @@ def test_more_examples_than_there_are_are_refused(capsys):
 def test_what_trains_nothing_at_all_is_refused_before():
     with pytest.raises(ConfigError, match=r"^config\.train\.freeze: leaves nothing to train"):
         tried("train.freeze=*")
+
+
+@pytest.mark.slow(seconds=3)
+def test_python_gets_a_record_and_arrays_of_its_own_serve():
+    images, labels = digits()
+    config = cnn.configure(runs.SECTIONS)
+    found = cnn.overfit(config, 12, data=cnn.Arrays((images[:300], labels[:300])))
+    assert (found.fits, found.examples, found.right, found.findings) == (True, 12, 12, ())
