@@ -32,6 +32,7 @@ from cnn.optim import freeze
 from cnn.optim.schedules import Constant
 from cnn.system.compile_times import ONCE
 from cnn.train import multi_step, preflight, watching
+from cnn.train.load_init_from import load_init_from
 from cnn.train.state import StepConfig, TrainState, create_state, make_step_config, whitened
 
 STEPS = 300
@@ -44,6 +45,8 @@ LOWER, HIGHER = (0.1, 0.01, 1e-3, 1e-4), (10.0, 100.0, 1e3)
 """What the learning rate is multiplied by where the config's own does not fit."""
 LEARNED, OTHERS = 256, 512
 """Examples of which is asked whether what is learned helps with others, and at most so many others."""
+LEAST, NUMBERS = 64, 1 << 25
+"""Of large pictures there are fewer others: so many at least, and in all so many intensities."""
 EACH = 8
 """Of each class so many are learned at least, or that is not asked."""
 LARGE, SMALL = 4.0, 0.02
@@ -204,7 +207,10 @@ class _Trial:
         optimizer = self.hyper.optimizer
         rate = jnp.asarray(optimizer.learning_rate * factor, jnp.float32)
         hyper = self.hyper._replace(optimizer=dataclasses.replace(optimizer, learning_rate=rate))
-        return create_state(hyper, self.values.data.image_shape, self.values.seed, self.values.frozen, self.given)
+        values = self.values
+        state = create_state(hyper, values.data.image_shape, values.seed, values.frozen, self.given)
+        begin = load_init_from(values)
+        return state if begin is None else begin(state)[0]
 
     def begun(self) -> Iterator[TrainState]:
         """Yields the state before the first step, and that after so many as one call makes."""
@@ -506,7 +512,7 @@ def _others(dataset: types.Dataset) -> types.Split | None:
     """Returns examples that are not learned: of valid, else of test."""
     for split in (dataset.valid, dataset.test):
         if len(split):
-            return _pictures(split.few(OTHERS))
+            return _pictures(split.few(min(OTHERS, max(LEAST, NUMBERS // math.prod(split.images.shape[1:])))))
     return None
 
 
