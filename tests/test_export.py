@@ -24,7 +24,7 @@ import runs
 import test_configs
 import test_model
 from cnn import losses, registry
-from cnn.cli import export
+from cnn.api import export
 from cnn.cli.commands import CHOICES
 from cnn.config.config import ConfigError
 from cnn.config.resolve import resolve as resolve_resolve
