@@ -27,8 +27,10 @@ _MODULES = {
     "find_rate": "cnn.api.find_rate",
     "load": "cnn.api.load",
     "load_data": "cnn.api.data",
+    "overfit": "cnn.api.overfit",
     "run": "cnn.api.run",
     "run_sweep": "cnn.api.sweep",
+    "smoke": "cnn.api.smoke",
     "summary": "cnn.api.run",
     "trackers": "cnn.api.trackers",
     # The decorators, each from where its things are.
@@ -46,6 +48,7 @@ _MODULES = {
     "source": "cnn.data.sources",
     "stop": "cnn.config.sections",
     "view": "cnn.data.views",
+    "watch": "cnn.config.watches",
     # What they are written with.
     "Arrays": "cnn.data.sources.arrays",
     "Count": "cnn.fields",

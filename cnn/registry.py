@@ -176,6 +176,7 @@ LOSSES, METRICS = Table("loss", "__call__"), Table("metric", "__call__", "better
 VIEWS = Table("view", "seen")
 WEIGHTINGS = Table("weighting", "of", "refusal")
 STOPS, CADENCES, ORDERS = Table("stop", "reason", "needs_valid"), Table("cadence", "due"), Table("order", "seed_of")
+WATCHES = Table("watch", "every", "measure")
 SAMPLERS, PRUNERS = Table("sampler"), Table("pruner")
 SOURCES = Table("source", "load")
 TABLES = {
@@ -197,6 +198,7 @@ TABLES = {
         STOPS,
         CADENCES,
         ORDERS,
+        WATCHES,
         SAMPLERS,
         PRUNERS,
         SOURCES,
@@ -317,6 +319,12 @@ def cadence(thing: Any = None, /, *, name: str = "") -> Any:
 def order(thing: Any = None, /, *, name: str = "") -> Any:
     """Enters a class that says in `seed_of` which seed shuffles the epochs."""
     return ORDERS.register(thing, name)
+
+
+@typing.dataclass_transform(frozen_default=True)
+def watch(thing: Any = None, /, *, name: str = "") -> Any:
+    """Enters a class that says in `measure` what is watched of a step, and in `every` how often."""
+    return WATCHES.register(thing, name)
 
 
 @typing.dataclass_transform(frozen_default=True)

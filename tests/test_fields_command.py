@@ -133,6 +133,7 @@ def test_a_word_stands_for_everything_of_its_name():
         "none, a clip: set as none in config.train.clip",
         "none, an average: set as none in config.train.average",
         "none, a weighting: set as none in config.train.class_weights",
+        "none, a watch: set as none in config.train.watch",
         "none, a pruner: set as none in --sweep.pruner",
     ]
     assert told("optimizer") == told("optimizers")

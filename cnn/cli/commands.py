@@ -26,7 +26,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command(
         "train, evaluate and write the run; again: continue it, or print its result",
-        ("workdir", "devices", "distributed", "tracker", "profile"),
+        ("workdir", "devices", "distributed", "tracker", "profile", "smoke", "overfit"),
         True,
     ),
     "summary": Command("print the journey table of a config: shapes, parameters, cost", (), True, only_prints=True),
@@ -131,6 +131,8 @@ FLAGS = {
     "WANDB_MODE, say where",
     "profile": "STEPS    make so many steps under JAX's profiler and print where their time goes, layer by layer; the "
     "trace goes to profile/ in the run's directory, and nothing else is written",
+    "overfit": "N        learn so many training examples by heart, as any network that works can in seconds, or say "
+    "why it cannot; nothing is written",
     "data_dir": "DIR     where the data are, if they have moved",
     "data_file": "FILE   their file, if it has moved; of a run whose data have no file, such as arrays of Python, "
     "an npz file",
@@ -172,6 +174,8 @@ WORKDIRS = {
 """What `--workdir` is where it is not that of a run that must be there."""
 
 SWITCHES = {
+    "smoke": "go through every stage of the run on a few steps and pictures, to see within seconds what would end it: "
+    "data, training, resuming, evaluation, page, exports; nothing is left behind",
     "check": "read every picture, also of data with more than 5,000, of which a sample is read otherwise",
     "augmented": "show on the sheet below each picture what config.data.augment makes of it in training, three times",
     "json": "print JSON: one line for each picture, or one for a comparison or for data",

@@ -20,6 +20,10 @@ from cnn.system import multihost
 REPOSITORY = DEFAULT_CONFIG.parents[1]
 ANSWERS = {"--version": version.text, "--completion": completion.text}
 """Flags that print something and do nothing else."""
+ALONE = {"profile": "times", "smoke": "tests", "overfit": "trains in"}
+"""Flags of `train` in place of which nothing is trained, and what they do to one process."""
+COUNTED = {"profile": "steps", "overfit": "examples"}
+"""Flags that say how many there are of what."""
 PRINT = "sweep.print"
 """The one flag that needs no value."""
 
@@ -200,22 +204,26 @@ def _placement_problems(flags: Mapping[str, str]) -> list[str]:
         many = multihost.parse(distributed) is not None
     except ValueError as error:
         return [*found, f"--distributed: {error}"]
-    if "profile" in flags:
-        found += _profile_problems(flags, many)
+    found += _alone_problems(flags, many)
     if many and devices != "all":
         found.append(f"--devices: many processes use all that they have, got {devices!r}. Leave it out")
     return found
 
 
-def _profile_problems(flags: Mapping[str, str], many: bool) -> list[str]:
-    found, steps = [], flags["profile"]
-    if not is_number(steps):
-        found.append(f"--profile: must be a number of steps, got {steps!r}. Write --profile=20")
+def _alone_problems(flags: Mapping[str, str], many: bool) -> list[str]:
+    """Returns what is wrong with the flags that ask for something else than the run."""
+    found = []
+    for name in (name for name in COUNTED if name in flags and not is_number(flags[name])):
+        found.append(f"--{name}: must be a number of {COUNTED[name]}, got {flags[name]!r}. Write --{name}=20")
+    asked = [name for name in ALONE if name in flags]
+    if not asked:
+        return found
+    name, *others = asked
     if many:
-        found.append("--profile: times one process, got --distributed as well. Leave one of them out")
+        found.append(f"--{name}: {ALONE[name]} one process, got --distributed as well. Leave one of them out")
     if "tracker" in flags:
-        found.append("--profile: records nothing, got --tracker as well. Leave one of them out")
-    return found
+        found.append(f"--{name}: records nothing, got --tracker as well. Leave one of them out")
+    return [*found, *(f"--{name}: is done alone, got --{other} as well. Leave one of them out" for other in others)]
 
 
 def is_number(text: str, least: int = 1) -> bool:

@@ -9,15 +9,19 @@ from cnn.cli import parser, printing
 from cnn.config.config import Config
 from cnn.runs import numerics, recorded_code, run_dir
 from cnn.runs.records import OnRecord
-from cnn.system import multihost
+from cnn.system import environment, multihost
 from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate
 
 
 def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
-    """Trains, evaluates and prints the result; with `--profile` only says where a step's time goes."""
+    """Trains, evaluates and prints the result; with a flag of `parser.ALONE` does that instead."""
     if "profile" in flags:
         return _profile(config, workdir, flags)
+    if "smoke" in flags:
+        return _smoke(config, flags)
+    if "overfit" in flags:
+        return _overfit(config, flags)
     members, on_record = parser.members(flags), parser.tracker(flags)
     if members is None:
         _announce(config, workdir)
@@ -33,6 +37,26 @@ def _profile(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     steps = int(flags["profile"])
     printing.profile(profile.profile(config, workdir / run_dir.PROFILE, steps, parser.devices(flags)))
     return 0
+
+
+def _smoke(config: Config, flags: Mapping[str, str]) -> int:
+    environment.compile_quickly()
+    from cnn.api import smoke  # JAX takes a second to import
+    from cnn.system.preemption import Preemption
+
+    with Preemption() as interruption:
+        passed = smoke.stages(config, parser.devices(flags), interruption, lambda line: print(line, flush=True))
+    print(f"all {len(passed)} stages pass in {sum(stage.seconds for stage in passed):.1f} s; nothing is kept")
+    return 0
+
+
+def _overfit(config: Config, flags: Mapping[str, str]) -> int:
+    from cnn.train import overfit  # JAX takes a second to import
+
+    found = overfit.overfit(config, int(flags["overfit"]))
+    for line in overfit.told(found):
+        print(plain(line))
+    return 1 if found.findings or not found.fits else 0
 
 
 def _announce(config: Config, workdir: Path) -> None:
@@ -69,6 +93,8 @@ def _print(result: Mapping[str, Any], workdir: Path, config: Config, *, fresh: b
             f"the state before it is saved in {place}. "
             "Lower config.optimizer.learning_rate or set config.train.clip, in another --workdir"
         )
+        if "cause" in result:
+            print(f"step {result['bad_step']}: {result['cause']['said']}")
         return _code(result)
     if result["stopped"]:
         print(f"stopped after {_epochs(result)}: {result['stopped']}")
@@ -84,6 +110,8 @@ def _print(result: Mapping[str, Any], workdir: Path, config: Config, *, fresh: b
     parts = [f"{compiling:.1f} s of them compiling"] if 0 < compiling < seconds else []
     if result["wait_seconds"]:
         parts.append(f"{100 * result['wait_seconds'] / max(1e-9, seconds):.1f} % waiting for pictures")
+    if watching := result.get("watch_seconds"):
+        parts.append(f"and {watching:.1f} s more watching")
     print(
         f"{result['step']:,} steps, {_epochs(result)} in {', '.join([f'{seconds:.1f} s', *parts])}, and {saving:.1f} s "
         f"of saving ({100 * saving / max(1e-9, seconds + saving):.1f} %); everything is in {place}"

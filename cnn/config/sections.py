@@ -9,6 +9,7 @@ steps one is, where that is fixed, and in `best_waits` whether that of a better 
 import dataclasses
 from typing import Annotated, Any, ClassVar, Literal
 
+from cnn.config.watches import WATCHES
 from cnn.data.augment import AUGMENTATIONS
 from cnn.data.types import DataSpec
 from cnn.data.views import VIEWS
@@ -239,6 +240,10 @@ class Train:
     """One call a step, as many steps a call as a second or so allows (loop), or all up to the end of the epoch or the
     next save (scan); auto is loop on a CPU and scan elsewhere."""
     log_every_steps: Count = 100
+    watch: Annotated[Any, Language(WATCHES)] = "none"
+    """What is recorded of the layers while they are trained, by a program of its own that changes no bit of training:
+    `layers(every=100)` the norms of weights, gradients and updates and the dead units, which takes the time of about
+    two steps more in a hundred."""
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Returns how many updates training makes."""

@@ -174,6 +174,14 @@ class Split:
         images = self.images.take(rows) if isinstance(self.images, Stored) else self.images[rows]
         return Split(images, self.labels[rows], None if self.unusable is None else self.unusable[rows])
 
+    def few(self, most: int) -> "Split":
+        """Returns so many rows at most, in order, as many of each class as there may be."""
+        by_class = np.argsort(self.labels, kind="stable")
+        ordered = self.labels[by_class]
+        turn = np.empty(len(self), np.int64)
+        turn[by_class] = np.arange(len(self)) - np.searchsorted(ordered, ordered)
+        return self.take(np.sort(np.argsort(turn, kind="stable")[:most]))
+
     def centre(self, size: tuple[int, int]) -> "Split":
         """Returns the same rows with the centre of their pictures, without copying any; itself if that is all."""
         if self.images.shape[1:3] == size:

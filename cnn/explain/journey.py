@@ -224,7 +224,14 @@ def _picture(each: Chosen, graph: Sequence[Stage], outputs: Mapping[str, np.ndar
 
 
 def look(
-    values: Config, workdir: Path, classifier: Classifier, dataset: types.Dataset, *, step: int, validates: bool
+    values: Config,
+    workdir: Path,
+    classifier: Classifier,
+    dataset: types.Dataset,
+    *,
+    step: int,
+    validates: bool,
+    count: int = IMAGES,
 ) -> None:
     """Writes `first_layer.npz` and `journey.npz`, from the split that the run was evaluated on last.
 
@@ -235,6 +242,7 @@ def look(
       dataset: the run's.
       step: the updates behind them.
       validates: whether there is a validation split that training did not see.
+      count: the most images that are followed.
 
     Raises:
       FloatingPointError: a layer's output is not finite.
@@ -243,4 +251,4 @@ def look(
     name = "test" if values.eval.test else "valid" if validates else "train"
     first_layer.write(values, workdir, classifier, getattr(dataset, name).images)
     about = {"step": step, "weights": values.eval.weights}
-    follow_split(values, workdir, classifier, dataset, name, about)
+    follow_split(values, workdir, classifier, dataset, name, about, count=count)

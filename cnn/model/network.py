@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from cnn.layers.activation import Softmax
 from cnn.layers.base import Layer, Parameter, Shape, Shard, Training, show
 from cnn.layers.combine import Branch, Branches
 from cnn.model import fusion
+from cnn.model.summary import NOTHING
 from cnn.ops import conv, mixed
 from cnn.ops.layout import add_bias, enter, example_shape, layout_of, leave
 from cnn.registry import blaming
@@ -38,6 +39,7 @@ class Call(NamedTuple):
       apart: whether each layer is compiled by itself, so that it reads the very numbers that are kept.
       prefix: the path of the chain, before the names of its layers.
       frozen_batch_norm: the paths of batch normalisations that normalise as in evaluation and measure nothing.
+      offsets: what is added to what the layers of these paths make: their gradients are those of the outputs.
     """
 
     shard: Shard | None = None
@@ -45,15 +47,20 @@ class Call(NamedTuple):
     apart: bool = False
     prefix: str = ""
     frozen_batch_norm: frozenset[str] = frozenset()
+    offsets: Mapping[str, jax.Array] = NOTHING
 
     def inside(self, name: str) -> "Call":
         """Returns the call of the chain within a layer."""
         return self._replace(prefix=f"{self.prefix}{name}/")
 
-    def note(self, name: str, output: jax.Array) -> None:
-        """Keeps what a layer made, where that is asked for."""
+    def note(self, name: str, output: jax.Array) -> jax.Array:
+        """Keeps what a layer made, where that is asked for; returns it, with what is added to it."""
+        path = self.prefix + name
+        if path in self.offsets:
+            output = output + self.offsets[path]
         if self.outputs is not None:
-            self.outputs[self.prefix + name] = output
+            self.outputs[path] = output
+        return output
 
 
 def init(layers: Sequence[Layer], image_shape: Shape, key: PRNGKeyArray) -> Variables:
@@ -139,6 +146,41 @@ def capture(
     outputs: dict[str, jax.Array] = {}
     _Chain(tuple(layers), fused=False).apply(variables, _checked(images), Call(outputs=outputs, apart=apart))
     return outputs
+
+
+def capture_train(
+    layers: Sequence[Layer],
+    variables: Variables,
+    images: Images,
+    key: PRNGKeyArray,
+    *,
+    dtype: Any = jnp.float32,
+    rows: Int[Array, " batch"],
+    frozen_batch_norm: frozenset[str] = frozenset(),
+    offsets: Mapping[str, jax.Array] = NOTHING,
+) -> tuple[Logits, dict[str, jax.Array]]:
+    """Returns the logits as in training, and what every layer made, by its path, in order; nothing fused.
+
+    Args:
+      layers: the network.
+      variables: its arrays.
+      images: standardised.
+      key: for dropout.
+      dtype: see `apply_train`.
+      rows: those of the images in the batch.
+      frozen_batch_norm: see `apply_train`.
+      offsets: see `Call`.
+    """
+    outputs: dict[str, jax.Array] = {}
+    with mixed.products_of(dtype, jax.default_backend()) as between:
+        logits, _ = _Chain(tuple(layers), fused=False).apply(
+            variables,
+            _checked(images).astype(between),
+            Call(Shard(rows), outputs, frozen_batch_norm=frozen_batch_norm, offsets=offsets),
+            rngs={"dropout": key},
+            mutable=["batch_stats"],
+        )
+    return jnp.asarray(logits, jnp.float32), outputs
 
 
 def _leave(logits: Any, layout: str) -> jax.Array:
@@ -247,8 +289,7 @@ class _Chain(nn.Module):
             return x
         else:
             x = self._layer(op.name, op.layer, x, call)
-        call.note(op.name, x)
-        return x
+        return call.note(op.name, x)
 
     def _inner_remat(self) -> str:
         """Returns that of the chains within: what a block computes again, it computes again as a whole."""

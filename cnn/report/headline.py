@@ -47,7 +47,8 @@ def status(run: RunFiles) -> tuple[str, str]:
         where = f"at step {recorded.last_step:,}" if recorded.last_step else "before the first record"
         return ("running", where) if run.running else ("stopped", f"{where}: the same command continues it")
     if run.result["status"] == "diverged":
-        return "diverged", f"stopped at step {run.result['bad_step']:,}: loss is not finite"
+        why = run.result.get("cause", {}).get("said", "loss is not finite")
+        return "diverged", f"stopped at step {run.result['bad_step']:,}: {why}"
     return "finished", run.result["stopped"] or ""
 
 

@@ -23,6 +23,7 @@ from cnn.report import (
     per_class,
     reproduce,
     run_files,
+    watched,
 )
 from cnn.report.html import Figure, PageSection
 from cnn.report.journey import section as journey_section
@@ -34,6 +35,7 @@ FIGURES = "figures"
 
 SECTIONS: tuple[Callable[[RunFiles], PageSection | None], ...] = (
     curves.build,
+    watched.build,
     network.build,
     confusion.build,
     mistakes.build,

@@ -69,14 +69,14 @@ class MetricWriter:
             if error is None:  # what went wrong before tells more
                 raise
 
-    def metrics(self, kind: str, step: int, epoch: int, values: Mapping[str, float | dict[str, float]]) -> int:
+    def metrics(self, kind: str, step: int, epoch: int, values: Mapping[str, float | dict[str, float] | None]) -> int:
         """Adds a record to `metrics.jsonl` and TensorBoard; returns the size of the former, in bytes.
 
         Args:
           kind: what the record is of, such as "train" for some steps, or "epoch".
           step: the updates behind it.
           epoch: the epochs behind it.
-          values: numbers by name, or of each split by name and split.
+          values: numbers by name, `None` for one that is not finite, or of each split by name and split.
         """
         if not self._leads:
             return 0

@@ -15,7 +15,7 @@ OnRecord = Callable[[Record], None]
 """Gets a copy of every record of a run, in order:
 
 * `{"kind": "begin", "workdir", "step", "config"}`, with the updates behind it: not 0 where it continues;
-* those of `metrics.jsonl`, of the kinds `train` and `epoch`;
+* those of `metrics.jsonl`, of the kinds `train`, `epoch` and `watch`, whose numbers are `None` where not finite;
 * `{"kind": "evaluation", "split", "weights", "step", ...}` of each final evaluation, with its numbers;
 * `{"kind": "end", "status", "result"}`: finished, diverged or preempted, which has no result.
 
@@ -71,7 +71,7 @@ def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
         if name not in ("kind", "step", "epoch"):
             if isinstance(value, dict):
                 yield from ((name, _tag(tag), number) for tag, number in value.items())
-            else:
+            elif value is not None:
                 yield "train", f"{record['kind']}/{name}", value
 
 

@@ -29,6 +29,12 @@ def prepare(values: Config) -> None:
         jax.config.update(OPTION, HALVES)
 
 
+def is_halved() -> bool:
+    """Tells whether JAX computes on a CPU of which nobody said as how many devices."""
+    said = OPTION.upper() in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    return jax.default_backend() == "cpu" and not said
+
+
 def count(values: Config) -> int:
     """Returns how many devices share a batch of this config where nobody says so: all, but halves only if it gains."""
     available = jax.device_count()

@@ -21,7 +21,8 @@ from cnn.runs.records import OnRecord
 from cnn.system import environment, fault_injection, multihost, sharding
 from cnn.system.compile_times import compilations
 from cnn.system.preemption import Preempted, Preemption
-from cnn.train import checkpointer, cpu_devices
+from cnn.train import blame, checkpointer, cpu_devices
+from cnn.train.blame import Cause
 from cnn.train.callbacks import Callbacks
 from cnn.train.loop import Trained, train
 from cnn.train.preflight import (
@@ -37,6 +38,7 @@ from cnn.train.preflight import (
 )
 from cnn.train.progress_bar import ProgressBar
 from cnn.train.run import Run
+from cnn.train.state import TrainState
 
 SUMMARISED = (
     "count",
@@ -69,6 +71,8 @@ class Result(TypedDict):
     compile_seconds: float
     save_seconds: float
     wait_seconds: float
+    watch_seconds: NotRequired[float]
+    """Only where `train.watch` asks for something."""
     bad_pictures: int
     best: dict[str, float | None]
     """The step of the best validation, and by `valid_<monitor>` its value."""
@@ -76,6 +80,8 @@ class Result(TypedDict):
     views: NotRequired[str]
     """Of each picture, over which its logits are averaged."""
     bad_step: NotRequired[int]
+    cause: NotRequired[Cause]
+    """Where the first number was that is not finite; of a run that trains alone."""
     valid: NotRequired[dict[str, float]]
     test: NotRequired[dict[str, float]]
 
@@ -299,10 +305,12 @@ def _result(run: Run, trained: Trained) -> tuple[Result, int, Classifier | None]
         "bad_pictures": len(run.dataset.bad_examples),
         "best": {"step": loop.best_step, f"valid_{config.monitor}": loop.best_value},
         "weights": weights,
+        **({"watch_seconds": round(loop.watch_seconds, 3)} if config.train.watch.every else {}),  # type: ignore[typeddict-item]
         **evaluate.views_of(config),  # type: ignore[typeddict-item]
     }
     if loop.bad_step is not None:
-        return {**summary, "status": "diverged", "bad_step": loop.bad_step}, 0, None
+        diverged: Result = {**summary, "status": "diverged", "bad_step": loop.bad_step}
+        return {**diverged, **_cause(run, state, "valid")}, 0, None  # type: ignore[typeddict-item]
     classifier = state.classifier(averaged=weights == "ema")
     if weights == "best":
         step, classifier = multihost.from_leader_with(
@@ -328,5 +336,25 @@ def _result(run: Run, trained: Trained) -> tuple[Result, int, Classifier | None]
             summary["valid" if split == "valid" else "test"] = numbers
             run.writer.evaluation({"split": split, "weights": weights, "step": step, **numbers})
     except FloatingPointError:
-        return {**summary, "status": "diverged", "bad_step": step}, 0, None
+        diverged = {**summary, "status": "diverged", "bad_step": step}
+        return {**diverged, **_cause(run, state, split, classifier)}, 0, None  # type: ignore[typeddict-item]
     return summary, step, classifier
+
+
+def _cause(run: Run, state: TrainState, split: str, classifier: Classifier | None = None) -> dict[str, Cause]:
+    """Returns under `cause` which layer ended a run that trains alone; nothing where that is not to be found.
+
+    Args:
+      run: the run.
+      state: as training left it.
+      split: the one whose evaluation was not finite, where the steps were.
+      classifier: with which it was evaluated; `None` for the state's.
+    """
+    if not run.callbacks.pages:  # many trials of a sweep diverge
+        return {}
+    with run.progress_bar.stage("looking for the layer that is not finite"):
+        if int(state.bad_step) >= 0:
+            return {"cause": blame.find(run, state)}
+        evaluated = classifier or state.classifier(averaged=run.config.eval.weights == "ema")
+        found = blame.of_evaluation(run, sharding.local(evaluated), split)
+    return {} if found is None else {"cause": found}

@@ -125,6 +125,8 @@ def _epoch(
     """Trains to the end of an epoch, or to where something ends training; records the steps, and saves in between."""
     every = run.config.train.log_every_steps
     while not (loop.epoch.steps and run.ends_epoch(step)) and _goes_on(run, loop):
+        watching, seen = time.monotonic(), run.watched(state, step)
+        loop.watch_seconds += time.monotonic() - watching
         waited = run.loader.waited
         made = yield Steps(state, step, run.steps_to_boundary(step))
         if made is None:
@@ -134,6 +136,8 @@ def _epoch(
         loop.seconds += made.seconds
         run.record_bad_examples()
         bad_step = int(state.bad_step)
+        if seen:  # only now: a step that was not made will be watched by whoever makes it
+            loop.metrics_bytes = run.writer.metrics("watch", step + 1, step // run.steps_per_epoch + 1, seen)
         for index in range(len(made.metrics["loss"]) if bad_step < 0 else bad_step - step):
             step += 1
             loop.window.add(made.metrics, index)

@@ -66,6 +66,8 @@ class LoopState:
     """Of these, the device had nothing to do for want of pictures."""
     save_seconds: float = 0.0
     """Spent saving; the save under way not included."""
+    watch_seconds: float = 0.0
+    """Spent looking at what `train.watch` names, its compilation included."""
     metrics_bytes: int = 0
     """The size of `metrics.jsonl`."""
 

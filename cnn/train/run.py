@@ -12,6 +12,7 @@ from cnn.runs import recorded_data
 from cnn.runs.metric_writer import MetricWriter
 from cnn.system import multihost, sharding
 from cnn.system.preemption import Preemption
+from cnn.train import watching
 from cnn.train.callbacks import Callbacks
 from cnn.train.checkpointer import Checkpointer
 from cnn.train.multi_step import dispatch_of
@@ -88,8 +89,16 @@ class Run:
         """Returns how many steps there are from `step` to the next record, save or end of the epoch or the run."""
         # A loop may end anywhere; other ways of dispatching compile a program for each number of steps.
         record = self.config.train.log_every_steps if self.dispatch.most else None
-        lengths = (self.steps_per_epoch, self.checkpointer.steps, record)
+        lengths = (self.steps_per_epoch, self.checkpointer.steps, record, self.config.train.watch.every)
         return min([self.total_steps - step, *(length - step % length for length in lengths if length)])
+
+    def watched(self, state: TrainState, step: int) -> dict[str, float | None]:
+        """Returns what is watched of the step that follows so many updates; nothing where none is due."""
+        every = self.config.train.watch.every
+        if every is None or step % every:
+            return {}
+        ((split, rows),) = self.loader.chunks(step, 1, 1)
+        return watching.watched(self.config, state, split, rows[0], self.step_config)
 
     def ends_epoch(self, step: int) -> bool:
         """Tells whether an epoch ends with that many updates, which may be a part of one at the end of the run."""

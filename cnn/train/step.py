@@ -49,24 +49,23 @@ class Gradient(NamedTuple):
     """What the examples weigh; `None` where their classes weigh alike."""
 
 
-def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple[TrainState, Metrics]:
+def train_step(
+    state: TrainState, batch: Examples, program: StepConfig, made: dict[str, Any] | None = None
+) -> tuple[TrainState, Metrics]:
     """Makes one update of what is not frozen, unless the loss, a gradient or what it would make is not finite.
 
     Args:
       state: after n updates.
       batch: step n's images and labels, in the order of `device_permutation`.
       program: what is compiled in.
+      made: where `grads` and the new `params` are kept, finite or not, by whoever looks into a step.
 
     Returns:
       The state after n + 1 updates, and sums over the batch: `loss` (nats), `correct`, `count`, and `weight` where the
       classes do not weigh alike; and the gradient's global norm and the learning rate of this update.
     """
     hyper = state.hyper
-    run_key = jax.random.wrap_key_data(state.key)
-    key, passes = jax.random.fold_in(run_key, state.step), None
-    if batch.rows is not None:
-        passes = Passes(state.step // program.steps_per_epoch, jax.random.fold_in(run_key, NO_STEP), batch.rows)
-
+    key, passes = draws(state, batch, program)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     grads, batch_stats, loss, correct, weight = gradient_fn(program)(hyper, variables, *batch[:3], key, passes)
     place = gradients.place_of(hyper.gradient, state.params, grads)
@@ -94,6 +93,8 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
         updates, opt_state = tx.update(grads, state.opt_state, trained)
         trained, average = _averaged(state, optax.apply_updates(trained, updates), program.total_steps)
         params = freeze.merged(trained, state.params)
+        if made is not None:
+            made |= {"grads": grads, "params": params}
 
         fine = jnp.isfinite(loss) & jnp.isfinite(norm) & _finite((params, batch_stats)) & (state.bad_step < 0)
         new = (params, batch_stats, opt_state, average)
@@ -109,6 +110,15 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
         bad_step=bad_step,
     )
     return state, metrics
+
+
+def draws(state: TrainState, batch: Examples, program: StepConfig) -> tuple[jax.Array, Passes | None]:
+    """Returns the key of all that the next step of a state draws, and what augmentations by example are told."""
+    run_key = jax.random.wrap_key_data(state.key)
+    passes = None
+    if batch.rows is not None:
+        passes = Passes(state.step // program.steps_per_epoch, jax.random.fold_in(run_key, NO_STEP), batch.rows)
+    return jax.random.fold_in(run_key, state.step), passes
 
 
 def gradient_fn(program: StepConfig) -> Callable[..., Gradient]:
@@ -151,15 +161,8 @@ def _device_gradient(
     """Computes on one device, with its share of the batch, what `gradient_fn` returns."""
     axis = sharding.AXIS if program.devices > 1 else None
     batch_rows = _batch_rows(len(images), program) if axis else all_rows(len(images))
-    with jax.named_scope(DATA):
-        images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
-        if hyper.augment or program.image_size:
-            augment_key = jax.random.fold_in(key, 0)
-            images, labels = augment(
-                hyper.augment, images, labels, augment_key, batch_rows, size=program.image_size, passes=passes
-            )
-        weighs = None if isinstance(hyper.class_weights, tuple) else (labels * hyper.class_weights).sum(-1)
-        examples = classifier.standardise(images, hyper.mean, hyper.std), labels, batch_rows.rows, weights, weighs
+    images, labels, weighs = prepared(hyper, images, labels, key, batch_rows, passes, program)
+    examples = images, labels, batch_rows.rows, weights, weighs
     # Each device differentiates by its own copy, so that gradients are summed over devices once and not by each part.
     everything = _varying(variables["params"]) if axis else variables["params"]
     trained = freeze.trained(everything, program.frozen)
@@ -181,13 +184,10 @@ def _device_gradient(
             frozen_batch_norm=freeze.layers(everything, program.frozen),
         )
         with jax.named_scope(LOSS):
-            loss = blamed(hyper.loss, "train.loss", hyper.loss)
-            losses = loss(logits, optax.smooth_labels(labels, hyper.label_smoothing))
+            losses = losses_of(hyper, logits, labels, weights, weighs)
             correct = logits.argmax(-1) == labels.argmax(-1)
             if weights is not None:
-                losses, correct = losses * weights, correct * weights
-            if weighs is not None:
-                losses *= weighs
+                correct = correct * weights
             loss_sum, correct_sum = losses.sum(), correct.sum(dtype=jnp.float32)
         return loss_sum, (batch_stats, correct_sum)
 
@@ -219,6 +219,39 @@ def _device_gradient(
     if weight is not None:
         divisor = jnp.where(weight > 0, weight, 1)
     return Gradient(jax.tree.map(lambda grad: grad / divisor, grads), batch_stats, loss, correct, weight)
+
+
+@jax.named_scope(DATA)
+def prepared(
+    hyper: Hyperparams,
+    images: Any,
+    labels: Any,
+    key: jax.Array,
+    batch_rows: BatchRows,
+    passes: Passes | None,
+    program: StepConfig,
+) -> tuple[network.Images, Float[Array, "batch classes"], Float[Array, " batch"] | None]:
+    """Returns what the network is given of examples, their labels, and what their classes weigh.
+
+    Of the arguments see `gradient_fn`, and `batch_rows` says which of the batch the examples are.
+    """
+    images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
+    if hyper.augment or program.image_size:
+        augment_key = jax.random.fold_in(key, 0)
+        images, labels = augment(
+            hyper.augment, images, labels, augment_key, batch_rows, size=program.image_size, passes=passes
+        )
+    weighs = None if isinstance(hyper.class_weights, tuple) else (labels * hyper.class_weights).sum(-1)
+    return classifier.standardise(images, hyper.mean, hyper.std), labels, weighs
+
+
+def losses_of(hyper: Hyperparams, logits: Any, labels: Any, weights: Any, weighs: Any) -> Float[Array, " batch"]:
+    """Returns the loss of each example, in nats, times what it and its class weigh; `None` weighs nothing else."""
+    loss = blamed(hyper.loss, "train.loss", hyper.loss)
+    losses = loss(logits, optax.smooth_labels(labels, hyper.label_smoothing))
+    if weights is not None:
+        losses = losses * weights
+    return losses if weighs is None else losses * weighs
 
 
 def _batch_rows(count: int, program: StepConfig) -> BatchRows:

@@ -1,0 +1,161 @@
+"""Which layer made the first number that is not finite: the step that ended a training is looked into once more."""
+
+import contextlib
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypedDict
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from cnn.data.loader import Examples, in_order
+from cnn.model import network
+from cnn.model.classifier import Classifier
+from cnn.system.compile_times import ONCE
+from cnn.train.multi_step import taken
+from cnn.train.run import Run
+from cnn.train.state import StepConfig, TrainState
+from cnn.train.step import train_step
+from cnn.train.watching import by_path, forward
+
+SHOWN = 3
+"""So many of the layers before are told with their ranges; `result.json` has all."""
+
+Ranges = dict[str, tuple[float, float]]
+"""The least and the greatest number that each layer made, in order."""
+
+
+class Cause(TypedDict):
+    """Where a training met the first number that is not finite."""
+
+    layer: str | None
+    """Its path; `None` where it is no layer's."""
+    what: str
+    """`output`, `loss`, `gradient`, `update`, or `nothing` where the step, made again, is finite."""
+    said: str
+    """All of it in a line."""
+    ranges: dict[str, tuple[float, float]]
+    """The least and the greatest number of each layer that was finite, up to there."""
+
+
+class _Looked(NamedTuple):
+    """What one part of a batch gave, by path and in the network's order."""
+
+    ranges: dict[str, tuple[Array, Array]]
+    finite: dict[str, Array]
+    loss: Array
+    handed_back: dict[str, Array]
+    """Whether the gradient of what each layer made is finite."""
+
+
+def find(run: Run, state: TrainState) -> Cause:
+    """Looks for the first number that is not finite in the step that follows a state, which is the bad one.
+
+    Layers are computed one by one here and together in training, so that a number at the very edge of float32 may be
+    finite here.
+
+    Args:
+      run: the run; its loader is closed afterwards.
+      state: as training left it; it is not consumed.
+    """
+    with contextlib.closing(run.loader):
+        ((split, rows),) = run.loader.chunks(int(state.step), 1, 1)
+        for part in range(run.step_config.accumulate_steps):
+            looked = jax.device_get(_looked(state, split, rows[0], part, program=run.step_config))
+            order = [row.path for row in run.config.rows if row.path in looked.finite]
+            if cause := _of_part(order, looked):
+                return cause
+        update = jax.device_get(_update(state, split, rows[0], program=run.step_config))
+    for what, finite in update.items():
+        if bad := [path for path, fine in finite.items() if not fine]:
+            layer = bad[-1].rpartition("/")[0]
+            return _cause(
+                layer, what, f"the {what} of {bad[-1]} is not finite, all that {layer} makes is", looked, order
+            )
+    return _cause(
+        None, "nothing", "made again, layer by layer, the step is finite: it is at the edge of float32", looked, order
+    )
+
+
+def _of_part(order: list[str], looked: _Looked) -> Cause | None:
+    for index, path in enumerate(order):
+        if not looked.finite[path]:
+            said = f"the first number that is not finite is what {path} makes"
+            return _cause(path, "output", said, looked, order[:index])
+    if not np.isfinite(looked.loss):
+        return _cause(None, "loss", "what every layer makes is finite, and the loss is not", looked, order)
+    for index, path in reversed(list(enumerate(order))):
+        if not looked.handed_back[path]:
+            after = order[index + 1] if index + 1 < len(order) else None
+            by = f"the gradient that {after or 'the loss'} hands back to {path}"
+            said = f"what every layer makes is finite; the first number that is not is in {by}"
+            return _cause(after, "gradient", said, looked, order)
+    return None
+
+
+def of_evaluation(run: Run, classifier: Classifier, split: str) -> Cause | None:
+    """Looks for the layer that gives a number which is not finite for a picture of a split; `None` if none does."""
+    images = getattr(run.dataset, split).images
+    batch = min(run.config.eval.batch_size, len(images))
+    for pictures, rows in in_order(images, batch, 0):
+        found = jax.device_get(_evaluated(classifier, pictures, rows))
+        order = [row.path for row in run.config.rows if row.path in found]
+        bad = next((path for path in order if not all(map(math.isfinite, found[path]))), None)
+        if bad is not None:
+            said = f"in the evaluation of {split} the first number that is not finite is what {bad} makes"
+            ranges = {path: found[path] for path in order[: order.index(bad)]}
+            return _told(bad, "output", said, ranges)
+    return None
+
+
+def _cause(layer: str | None, what: str, said: str, looked: _Looked, order: list[str]) -> Cause:
+    return _told(layer, what, said, {path: looked.ranges[path] for path in order})
+
+
+def _told(layer: str | None, what: str, said: str, ranges: Mapping[str, Any]) -> Cause:
+    plain = {path: (float(low), float(high)) for path, (low, high) in ranges.items()}
+    shown = [f"{path} {low:.3g} to {high:.3g}" for path, (low, high) in plain.items()][-SHOWN:]
+    return Cause(
+        layer=layer, what=what, said=said + (f"; before it: {', '.join(shown)}" if shown else ""), ranges=plain
+    )
+
+
+@functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)
+def _looked(
+    state: TrainState, split: Examples, rows: Int[Array, " batch"], part: Int[Array, ""], *, program: StepConfig
+) -> _Looked:
+    _, shapes = jax.eval_shape(lambda: forward(state, split, rows, part, program))
+    zeros = {path: jnp.zeros(shape.shape, shape.dtype) for path, shape in shapes.items()}
+
+    def loss_fn(offsets: Any) -> Any:
+        return forward(state, split, rows, part, program, offsets)
+
+    (loss, outputs), grads = jax.value_and_grad(loss_fn, has_aux=True)(zeros)
+    return _Looked(
+        {path: (output.min(), output.max()) for path, output in outputs.items()},
+        {path: jnp.isfinite(output).all() for path, output in outputs.items()},
+        loss,
+        {path: jnp.isfinite(grad).all() for path, grad in grads.items()},
+    )
+
+
+@functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)
+def _update(
+    state: TrainState, split: Examples, rows: Int[Array, " batch"], *, program: StepConfig
+) -> dict[str, dict[str, Array]]:
+    made: dict[str, Any] = {}
+    train_step(state, taken(split, rows, program), program, made)
+    return {
+        what: {path: jnp.isfinite(array).all() for path, array in by_path(made[name]).items()}
+        for what, name in (("gradient", "grads"), ("update", "params"))
+    }
+
+
+@functools.partial(jax.jit, compiler_options=ONCE)
+def _evaluated(classifier: Classifier, images: Array, rows: Int[Array, " batch"]) -> dict[str, tuple[Array, Array]]:
+    pictures = classifier.preprocess(images[rows])
+    outputs = network.capture(classifier.layers, classifier.variables, pictures)
+    return {path: (output.min(), output.max()) for path, output in outputs.items()}

@@ -1,0 +1,143 @@
+"""Looks into a training step without making it: what the layers do, by programs beside the one that trains."""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from cnn.config.config import Config
+from cnn.config.watches import Seen
+from cnn.data.augment import all_rows
+from cnn.data.loader import Examples
+from cnn.layers.activation import Softmax
+from cnn.layers.base import Reach
+from cnn.layers.combine import Branches, Dropout, DropPath, Identity
+from cnn.model import network
+from cnn.model.summary import NOTHING, Row
+from cnn.optim import freeze
+from cnn.registry import blamed
+from cnn.system import sharding
+from cnn.train.multi_step import taken
+from cnn.train.state import StepConfig, TrainState
+from cnn.train.step import draws, losses_of, prepared, train_step
+
+NOT_ACTIVATIONS = (Branches, Dropout, DropPath, Identity, Softmax)
+
+
+def watched(
+    values: Config, state: TrainState, split: Examples, rows: Int[np.ndarray, " batch"], program: StepConfig
+) -> dict[str, float | None]:
+    """Returns what `train.watch` measures of the step that a state makes next; `None` for what is not finite.
+
+    Args:
+      values: the run's config.
+      state: before the step; it is not consumed.
+      split: the examples.
+      rows: of the step's batch.
+      program: the run's.
+    """
+    found = _measured(
+        state, split, rows, watch=values.train.watch, program=program, activations=activations(values.rows)
+    )
+    numbers = {name: float(number) for name, number in jax.device_get(found).items()}
+    return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+
+
+def activations(rows: tuple[Row, ...]) -> tuple[str, ...]:
+    """Returns the paths of the layers that are functions of each number, as far as they tell their reach."""
+    return tuple(
+        row.path
+        for row in rows
+        if not row.parameters
+        and row.input == row.output
+        and row.layer.reach(row.input) == Reach((1, 1), (1, 1))
+        and not isinstance(row.layer, NOT_ACTIVATIONS)
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("watch", "program", "activations"))
+def _measured(
+    state: TrainState,
+    split: Examples,
+    rows: Int[Array, " batch"],
+    *,
+    watch: Any,
+    program: StepConfig,
+    activations: tuple[str, ...],
+) -> dict[str, Array]:
+    return blamed(watch, "train.watch", watch.measure)(seen(state, split, rows, program, activations)[1])
+
+
+def seen(
+    state: TrainState, split: Examples, rows: Int[Array, " batch"], program: StepConfig, activations: tuple[str, ...]
+) -> tuple[Float[Array, ""], Seen]:
+    """Returns the sum of the losses, of the first part of the batch, and the step as it is watched; within a program.
+
+    Args:
+      state: before the step.
+      split: the examples.
+      rows: of the step's batch.
+      program: the run's.
+      activations: the paths of the layers that are functions of each number.
+    """
+    made: dict[str, Any] = {}
+    train_step(state, taken(split, rows, program), program, made)
+    loss, outputs = forward(state, split, rows, 0, program)
+    before, after = (freeze.trained(params, program.frozen) for params in (state.params, made["params"]))
+    updates = jax.tree.map(jnp.subtract, after, before)
+    return loss, Seen(by_path(state.params), by_path(made["grads"]), by_path(updates), outputs, activations)
+
+
+def forward(
+    state: TrainState,
+    split: Examples,
+    rows: Int[Array, " batch"],
+    part: int | Int[Array, ""],
+    program: StepConfig,
+    offsets: Mapping[str, jax.Array] = NOTHING,
+) -> tuple[Float[Array, ""], dict[str, jax.Array]]:
+    """Returns the sum of the losses of one part of a batch, and what every layer makes of it in training, by its path.
+
+    Args:
+      state: before the step.
+      split: the examples.
+      rows: of the whole batch.
+      part: which of its `train.accumulate_steps` parts, from 0 on.
+      program: the run's; over several devices the compiler spreads the examples.
+      offsets: see `network.Call`.
+    """
+    hyper, alone = state.hyper, program._replace(devices=1)
+    batch = taken(split, rows, alone)
+    key, passes = draws(state, batch, alone)
+    every = all_rows(len(rows))
+    images, labels, weighs = prepared(hyper, batch.images, batch.labels, key, every, passes, alone)
+    size = len(rows) // program.accumulate_steps
+
+    def of_part(array: Any) -> Any:
+        return None if array is None else jax.lax.dynamic_slice_in_dim(array, part * size, size)
+
+    images, labels, weights, weighs = map(of_part, (images, labels, batch.weights, weighs))
+    if program.devices > 1:
+        images = sharding.constrain(images, program.devices)
+    logits, outputs = network.capture_train(
+        hyper.layers,
+        {"params": state.params, "batch_stats": state.batch_stats},
+        images,
+        jax.random.fold_in(key, 1),
+        dtype=jnp.dtype(program.compute_dtype),
+        rows=of_part(every.rows),
+        frozen_batch_norm=freeze.layers(state.params, program.frozen),
+        offsets=offsets,
+    )
+    return losses_of(hyper, logits, labels, weights, weighs).sum(), outputs
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """Returns the arrays of nested dicts by their paths: `conv1/kernel`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): array for path, array in leaves}
