@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, UInt8
 from cnn import evaluate, losses, metrics
 from cnn.config.config import Config
 from cnn.data import types
-from cnn.explain import first_layer
+from cnn.explain import first_layer, practice
 from cnn.model import network
 from cnn.model.classifier import Classifier
 from cnn.report.journey import journey_file, reference
@@ -226,7 +226,7 @@ def _picture(each: Chosen, graph: Sequence[Stage], outputs: Mapping[str, np.ndar
 def look(
     values: Config, workdir: Path, classifier: Classifier, dataset: types.Dataset, *, step: int, validates: bool
 ) -> None:
-    """Writes `first_layer.npz` and `journey.npz`, from the split that the run was evaluated on last.
+    """Writes `first_layer.npz`, `journey.npz`, from the split that the run was evaluated on last, and `practice.npz`.
 
     Args:
       values: the run's config.
@@ -244,3 +244,4 @@ def look(
     first_layer.write(values, workdir, classifier, getattr(dataset, name).images)
     about = {"step": step, "weights": values.eval.weights}
     follow_split(values, workdir, classifier, dataset, name, about)
+    practice.write(values, workdir, dataset)

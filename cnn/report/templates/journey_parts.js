@@ -3,7 +3,7 @@
 Object.assign(
   journey,
   (() => {
-    const { EXACT, FUNCTIONS, bound, count, factorAt, overall, statistics, taps, whole } = arithmetic;
+    const { EXACT, FUNCTIONS, bound, count, factorAt, slid, statistics, taps, whole } = arithmetic;
     const { arrays, at, given, label, logitsAt, photographs, place, shapes, stages } = journey;
     const LISTED = 12,
       LONG = 25;
@@ -25,8 +25,8 @@ Object.assign(
     // What a number is made of: `terms` that add up to it with `bias`, or a `choice` among a window, or a function's value.
     const grid = (k, p, channel, weightOf) => {
       const stage = stages[k],
-        window = stage.op.startsWith("global") ? { ...stage, ...overall(stage) } : stage;
-      const source = stage.sources[0],
+        window = slid(stage),
+        source = stage.sources[0],
         x = outs(source);
       const columns = taps(window, 1, p.c);
       return taps(window, 0, p.r).map((r, i) =>
