@@ -74,13 +74,13 @@ def capture(values: Config, dataset: types.Dataset) -> Practice | None:
         # As `cnn.train.state` draws them, so that a network of the run's size begins as the run did.
         key, _ = jax.random.split(jax.random.key(values.seed))
         arrays = _init(key, layers=layers, shape=shape)
-        gradients = _gradients(arrays, jnp.asarray(read), jnp.asarray(labels[: len(batch)]), layers=layers)
+        found = gradients(arrays, jnp.asarray(read), jnp.asarray(labels[: len(batch)]), layers=layers)
     whole = {} if layers == values.layers else {"whole": " | ".join(map(written, values.layers))}
     return Practice(
         networks={name: build(variant, shape) for name, variant in networks.items()},
         own=next(name for name, variant in networks.items() if variant == layers),
         arrays=_by_path(arrays),
-        gradients=_by_path(gradients),
+        gradients=_by_path(found),
         table=table,
         images=images,
         labels=labels,
@@ -148,9 +148,9 @@ def _pictures(
     valid = min(most // HELD_OUT, held_out)
     train = min(most - valid, len(dataset.train) - (0 if len(dataset.valid) else valid))
     if len(dataset.valid):
-        parts = [_spread(dataset.train, train, shape), _spread(dataset.valid, valid, shape)]
+        parts = [_spread(dataset.train, train), _spread(dataset.valid, valid)]
     else:
-        images, labels = _spread(dataset.train, train + valid, shape)
+        images, labels = _spread(dataset.train, train + valid)
         # Every so many-th is held out: where pictures lie in the order of their classes, some of each.
         last = np.arange(len(labels)) % HELD_OUT == HELD_OUT - 1
         parts = [(images[~last], labels[~last]), (images[last], labels[last])]
@@ -158,9 +158,9 @@ def _pictures(
     return np.concatenate([images, others]), np.concatenate([labels, truths]), len(labels)
 
 
-def _spread(split: types.Split, count: int, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+def _spread(split: types.Split, count: int) -> tuple[np.ndarray, np.ndarray]:
     rows = np.arange(count) * len(split) // max(1, count)
-    images = types.take_images(split.centre((shape[0], shape[1])).images, rows)
+    images = types.take_images(split.images, rows)
     labels = split.marked(rows)
     return images[labels != types.UNUSABLE], labels[labels != types.UNUSABLE]
 
@@ -171,16 +171,31 @@ def _init(key: PRNGKeyArray, *, layers: Layers, shape: Shape) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames="layers", compiler_options=ONCE)
-def _gradients(
+def gradients(
     params: Any, images: Float[Array, "n height width channels"], labels: Int[Array, " n"], *, layers: Layers
 ) -> Any:
+    """Returns JAX's gradient of the mean cross-entropy, as a tree like the parameters.
+
+    Args:
+      params: of the network, which has nothing else.
+      images: what it reads.
+      labels: the classes.
+      layers: a chain.
+    """
+
     def loss(params: Any) -> jax.Array:
-        # Layer by layer: what is fused may compute by transforms, whose roundings are no sums of products.
-        outputs = network.capture(layers, {"params": params, "batch_stats": {}}, images)
-        logits = [output for name, output in outputs.items() if not name.startswith("softmax")][-1]
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        return optax.softmax_cross_entropy_with_integer_labels(logits(layers, params, images), labels).mean()
 
     return jax.grad(loss)(params)
+
+
+def logits(layers: Layers, params: Any, images: Float[Array, "n height width channels"]) -> network.Logits:
+    """Returns what a chain makes of images, layer by layer.
+
+    What is fused may compute by transforms, whose roundings are not those of sums of products.
+    """
+    outputs = network.capture(layers, {"params": params, "batch_stats": {}}, images)
+    return [output for name, output in outputs.items() if not name.startswith("softmax")][-1]
 
 
 def _by_path(params: Any) -> dict[str, np.ndarray]:

@@ -290,8 +290,9 @@ const trainer = (() => {
   });
   page.check("training: one changed weight is found", () => {
     const arrays = given.arrays.map((own) => Object.fromEntries(Object.entries(own).map(([name, v]) => [name, v.slice()])));
-    const { kernel } = arrays.findLast((own) => own.kernel),
-      n = most(kernel.map(Math.abs));
+    const k = arrays.findLastIndex((own) => own.kernel),
+      { kernel } = arrays[k],
+      n = most(given.gradients[k].kernel.map(Math.abs));
     kernel[n] = -kernel[n];
     return check(arrays).wrong.length ? "" : "the gradient agreed with another kernel";
   });
