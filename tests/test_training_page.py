@@ -204,7 +204,7 @@ def test_what_is_captured_reads_back_and_begins_with_the_runs_own_weights(tmp_pa
     np.testing.assert_array_equal(found.images[: found.train], data.train.images)
     np.testing.assert_array_equal(found.labels[found.train :], data.valid.labels)
     section = practice_section.build(RunFiles(tmp_path, values))
-    assert "1,293 of the run&#39;s 1,293 training pictures" in " ".join(section.html.split())
+    assert "1,293 of the run's 1,293 training pictures" in " ".join(section.html.split())
     assert "fewer features" not in section.html
     (tmp_path / practice_file.PRACTICE).write_bytes(first[:1000])
     assert practice_section.build(RunFiles(tmp_path, values)) is None

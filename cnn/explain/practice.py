@@ -33,7 +33,7 @@ KINDS = (Conv, Relu, MaxPool, AvgPool, GlobalMaxPool, GlobalAvgPool, Flatten, De
 """Layers whose gradients `training.js` computes."""
 PRODUCTS = 200_000
 """The most multiplications a picture; a larger network is trained with fewer features."""
-PIXELS, FEWEST, HELD_OUT = 400_000, 100, 5
+PIXELS, FEWEST, HELD_OUT = 300_000, 100, 5
 """The most intensities of all pictures, the fewest pictures for which there must be room, and of how many one is for
 validation."""
 KERNELS = (1, 3, 5, 7)

@@ -52,17 +52,26 @@ def write(path: Path, practice: Practice) -> None:
         stored |= {f"{kind}/{name}": array for name, array in getattr(practice, kind).items()}
     buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(meta, allow_nan=False).encode(), np.uint8)
-    np.savez_compressed(buffer, meta=text, **stored)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, meta=text, **stored)
     run_dir.write(path, buffer.getvalue())
 
 
 def parse(stored: dict[str, np.ndarray]) -> Practice:
     """Returns what `write` wrote, from the arrays of the file."""
     meta = json.loads(stored["meta"].tobytes())
-    networks = {name: tuple(map(Stage.from_json, stages)) for name, stages in meta.pop("networks").items()}
-    kinds = {
-        kind: {name.removeprefix(f"{kind}/"): array for name, array in stored.items() if name.startswith(f"{kind}/")}
-        for kind in ("arrays", "gradients")
-    }
-    plain = {name: stored[name] for name in ("table", "images", "labels")}
-    return Practice(**{**meta, "classes": tuple(meta["classes"])}, networks=networks, **kinds, **plain)
+
+    def kept(kind: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(f"{kind}/"): array for name, array in stored.items() if name.startswith(f"{kind}/")}
+
+    return Practice(
+        networks={name: tuple(map(Stage.from_json, stages)) for name, stages in meta["networks"].items()},
+        own=meta["own"],
+        arrays=kept("arrays"),
+        gradients=kept("gradients"),
+        table=stored["table"],
+        images=stored["images"],
+        labels=stored["labels"],
+        train=meta["train"],
+        classes=tuple(meta["classes"]),
+        about=meta["about"],
+    )
