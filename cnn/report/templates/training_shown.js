@@ -8,13 +8,14 @@ const trainer = (() => {
   const meta = page.data("training-meta"),
     { classes, labels, size, train } = meta,
     kernels = Object.keys(meta.networks);
-  // Milliseconds of a frame for training, steps between two measurements, points of a curve, milliseconds between two
-  // sentences for a screen reader, and the least cosine that is worth a name.
-  const ALIKE = 0.8,
-    BUDGET = 12,
+  // Milliseconds of a frame for training, between two pictures of it, and between two sentences for a screen reader; steps
+  // between two measurements, points of a curve, and the least cosine that is worth a name.
+  const BUDGET = 24,
+    DRAWN = 80,
+    SAID = 4000,
     EVERY = 20,
     POINTS = 400,
-    SAID = 4000;
+    ALIKE = 0.8;
   const s = { kernel: meta.own, draw: 0, step: 0, loss: NaN, learnt: NaN, accuracy: NaN, playing: false, diverged: false };
 
   // Controls.
@@ -139,17 +140,18 @@ const trainer = (() => {
   };
 
   // Playing: as many steps of a frame as the pace asks for and its time allows.
-  let frame,
-    before,
-    due = 0;
+  let frame, before, pictured, due;
   const turn = (now) => {
     if (!s.playing) return;
     due = Math.min(due + ((now - before) / 1000) * 10 ** pace.value(), 1000);
     before = now;
     for (const begun = performance.now(); due >= 1 && !s.diverged && performance.now() - begun < BUDGET; )
       if (course.next().value) due--;
-    show();
-    tell(false);
+    if (now - pictured >= DRAWN) {
+      show();
+      tell(false);
+      pictured = now;
+    }
     if (s.diverged) pause();
     else frame = requestAnimationFrame(turn);
   };
@@ -157,15 +159,17 @@ const trainer = (() => {
     if (s.diverged) reset();
     s.playing = true;
     play.textContent = "pause";
-    before = performance.now();
+    before = pictured = performance.now();
     due = 1;
     frame = requestAnimationFrame(turn);
   };
   const pause = () => {
     cancelAnimationFrame(frame);
-    if (s.playing) tell(true);
-    s.playing = false;
     play.textContent = "play";
+    if (!s.playing) return;
+    s.playing = false;
+    show();
+    tell(true);
   };
 
   // What is shown.
