@@ -42,13 +42,13 @@ SLOW = 600
 NUMERIC = tuple(f"tests/test_{name}.py" for name in ("layers", "losses", "optim", "evaluate"))
 TESTS = (("tests/test_accelerator.py",), (*NUMERIC, "-m", "not slow"))
 """What holds on any device, and what checks numbers against closed forms and NumPy."""
-REHEARSED = ("tests/test_accelerator.py::test_the_same_seed_gives_the_same_bits_twice",)
+REHEARSED_TESTS = ("tests/test_accelerator.py::test_the_same_seed_gives_the_same_bits_twice",)
 EXACT = "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"
 """What makes a GPU compute the same bits again: sums in a fixed order, and no algorithm chosen by a race of them."""
 BATCHES = {"lesson": 1024, "cifar10": 1024, "resnet18": 256, "lenet5": 1024}
 """The networks, the ones that matter most first."""
 TINY = "conv(4, 3) | relu | max_pool(2) | flatten | dense(classes)"
-REHEARSED = (
+REHEARSED_RECIPE = (
     "model.layers=conv(4, 2, init=whiten(50)) | gelu | max_pool(15) | batch_norm(0.6, 1e-12) | flatten | "
     "dense(classes) | scale(0.1111111)",
     "train.steps=2",
@@ -161,7 +161,7 @@ def device(report, tiny):
 def tests(report, tiny):
     """Runs the tests that hold on any device, at the highest precision of products."""
     report.say("With `JAX_DEFAULT_MATMUL_PRECISION=highest`:", "", passed=0, failed=[], skipped=0)
-    for chosen in (REHEARSED,) if tiny else TESTS:
+    for chosen in (REHEARSED_TESTS,) if tiny else TESTS:
         passed, bad, skipped = outcomes(chosen, several=not tiny)
         report.figures["failed"] += bad
         report.say(
@@ -570,7 +570,7 @@ def cifar10(report, tiny):
     for seed in range(1 if tiny else 3):
         with tempfile.TemporaryDirectory() as folder:
             try:
-                found = time_to_accuracy.ours(config, seed, Path(folder), environment, REHEARSED if tiny else ())
+                found = time_to_accuracy.ours(config, seed, Path(folder), environment, REHEARSED_RECIPE if tiny else ())
             except SystemExit as error:
                 report.say(f"Skipped: {one_line(error)}", skipped=str(error))
                 return

@@ -5,8 +5,8 @@
 >>> print(cnn.summary(config).parameters)
 14406
 
-`run` does what `python main.py` does, `load` opens what it wrote, `run_sweep` runs many; see `cnn.api`. A layer, loss,
-optimizer, schedule, augmentation or metric of one's own is a class or a function with the decorator `cnn.layer`,
+`run` does what `python main.py` does, `run_sweep` runs many, `load` opens what they wrote; see `cnn.api`. A layer,
+loss, optimizer, schedule, augmentation or metric of one's own is a class or a function with the decorator `cnn.layer`,
 `cnn.loss` and so on, in a file that `config.extensions` names; see `docs/extensions.md`. `trackers` has what records a
 run in MLflow or Weights & Biases.
 """
@@ -22,8 +22,9 @@ _MODULES = {
     "Run": "cnn.api.run",
     "Sweep": "cnn.api.sweep",
     "configure": "cnn.config.files",
+    "ensemble": "cnn.api.ensemble",
     "convolve": "cnn.api.convolve",
-    "load": "cnn.api.run",
+    "load": "cnn.api.load",
     "load_data": "cnn.api.data",
     "run": "cnn.api.run",
     "run_sweep": "cnn.api.sweep",
@@ -33,6 +34,9 @@ _MODULES = {
     "augmentation": "cnn.data.augment",
     "average": "cnn.optim.averages",
     "clip": "cnn.optim.clips",
+    "gradient": "cnn.optim.gradients",
+    "group": "cnn.optim.groups",
+    "initialiser": "cnn.layers.initialisers",
     "layer": "cnn.layers.base",
     "loss": "cnn.losses",
     "metric": "cnn.metrics",
@@ -40,10 +44,12 @@ _MODULES = {
     "schedule": "cnn.optim.schedules",
     "source": "cnn.data.sources",
     "stop": "cnn.config.sections",
+    "view": "cnn.data.views",
     # What they are written with.
     "Arrays": "cnn.data.sources.arrays",
     "Count": "cnn.fields",
     "Fraction": "cnn.fields",
+    "Initialiser": "cnn.layers.initialisers",
     "Layer": "cnn.layers.base",
     "LearningRate": "cnn.optim.schedules",
     "Natural": "cnn.fields",

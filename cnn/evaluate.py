@@ -265,7 +265,7 @@ class Prediction(NamedTuple):
     path: str
     image: UInt8[np.ndarray, "height width channels"]
     notes: tuple[str, ...]
-    logits: Float32[np.ndarray, " classes"]
+    logits: Float[np.ndarray, " classes"]
 
     @property
     def probabilities(self) -> Float[np.ndarray, " classes"]:
@@ -294,15 +294,36 @@ def predict(
     Raises:
       FloatingPointError: a logit is not finite.
     """
-    waiting = iter(files)
-    config = EvalConfig(0, values.train.compute_dtype, views=values.eval.views)
+    config = EvalConfig.at_end(values)
+
+    def logits_of(images: UInt8[np.ndarray, "n height width channels"]) -> Float32[np.ndarray, "n classes"]:
+        return predict_logits(classifier, jnp.asarray(images), config._replace(batch_size=len(images)))
+
+    return predict_with(logits_of, files, spec, config.batch_size)
+
+
+def predict_with(
+    logits_of: Callable[[UInt8[np.ndarray, "n height width channels"]], Float[np.ndarray, "n classes"]],
+    files: Iterable[str | UnreadableImage],
+    spec: ImageSpec,
+    batch_size: int,
+) -> Iterator[Prediction | UnreadableImage]:
+    """Yields as `predict` what a function of pictures makes of each; it is always given as many, at most a batch.
+
+    Args:
+      logits_of: returns the logits, or what is like them: the logarithms of probabilities.
+      files: pictures, and what is known to be none.
+      spec: what it expects of a picture.
+      batch_size: how many it is given at most.
+    """
+    waiting, size = iter(files), 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        while chunk := list(islice(waiting, values.eval.batch_size)):
+        while chunk := list(islice(waiting, batch_size)):
             with decode.bombs_are_errors():
                 read = list(pool.map(lambda file: user_images.read_user_image(file, spec), chunk))
             # All chunks have the size of the first, so that only that is compiled.
-            config = config._replace(batch_size=config.batch_size or len(chunk))
-            logits = _logits(classifier, read, spec.image_shape, config)
+            size = size or len(chunk)
+            logits = _logits(logits_of, read, spec.image_shape, size)
             for outcome, row in zip(read, logits, strict=True):
                 if isinstance(outcome, UnreadableImage):
                     yield outcome
@@ -322,15 +343,14 @@ def predict_images(
 
 
 def _logits(
-    classifier: Classifier,
+    logits_of: Callable[[np.ndarray], np.ndarray],
     read: list[UserImage | UnreadableImage],
     image_shape: tuple[int, int, int],
-    config: EvalConfig,
-) -> Float32[np.ndarray, "read classes"]:
-    """Computes `config.batch_size` at a time; a black picture stands in for what cannot be read, as in evaluation."""
+    size: int,
+) -> Float[np.ndarray, "read classes"]:
+    """Computes so many at a time; a black picture stands in for what cannot be read, as in evaluation."""
     if not any(isinstance(outcome, UserImage) for outcome in read):
         return np.empty((len(read), 0), np.float32)
-    size, black = config.batch_size, np.zeros(image_shape, np.uint8)
+    black = np.zeros(image_shape, np.uint8)
     images = np.stack([outcome.image if isinstance(outcome, UserImage) else black for outcome in read])
-    rows = np.minimum(np.arange(-(-len(images) // size) * size), len(images) - 1)
-    return predict_logits(classifier, jnp.asarray(images[rows]), config)[: len(images)]
+    return logits_of(images[np.minimum(np.arange(size), len(images) - 1)])[: len(images)]

@@ -520,7 +520,10 @@ def _build_call(call: Call, parser: Parser, kinds: Mapping[str, type], depth: in
             values[name] = inner[name].items
             continue
         if (language := fields.language(annotations[name])) is not None:
-            values[name] = _build_record(argument, parser, language.kinds, f"{call.name}: {name}", depth)
+            inner_kinds = language.kinds
+            if isinstance(kinds, Recorded) and isinstance(inner_kinds, registry.Table) and inner_kinds.recorded:
+                inner_kinds = Recorded(registry.of_package(inner_kinds), inner_kinds.recorded)
+            values[name] = _build_record(argument, parser, inner_kinds, f"{call.name}: {name}", depth)
             continue
         if not isinstance(argument, Value) and _is_choice(argument, annotations[name]):
             argument = Value(argument[0].name, argument[0].span)

@@ -7,6 +7,7 @@ functions below are NumPy's, for what is evaluated, recorded and shown.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -155,6 +156,19 @@ def softmax(logits: Float[np.ndarray, "*n classes"]) -> Float64[np.ndarray, "*n 
     """Returns the softmax along the last axis, in float64."""
     powers = np.exp(_shifted(logits))
     return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def log_mean_softmax(members: Iterable[Float[np.ndarray, "*n classes"]]) -> Float64[np.ndarray, "*n classes"]:
+    """Returns the logarithm of the mean of several softmaxes along the last axis, in float64; its softmax is that mean.
+
+    Args:
+      members: the logits of each, at least one; taken one after another, so that not all of them are held.
+    """
+    waiting = iter(members)
+    total, count = log_softmax(next(waiting)), 1
+    for logits in waiting:
+        total, count = np.logaddexp(total, log_softmax(logits)), count + 1
+    return total - np.log(count)
 
 
 def cross_entropy(

@@ -62,6 +62,7 @@ class Table(dict[str, type]):
       function: how a function becomes such a class; `None` where it cannot.
       adapter: makes such a class of a library's class; `None` where it cannot.
       library: finds the class behind a dotted name, such as `optax.adam`; `None` where there is none of this name.
+      recorded: makes what stands for a user's own entry among the arguments of another in a config that is only read.
     """
 
     def __init__(self, what: str, *needs: str) -> None:
@@ -70,6 +71,7 @@ class Table(dict[str, type]):
         self.function: FunctionForm | None = None
         self.adapter: Callable[[type, str], type | None] = lambda thing, name: None
         self.library: Callable[[str], type | None] = lambda name: None
+        self.recorded: Callable[[str, str], Any] | None = None
         self._entries: dict[tuple[str, str], type] = {}
         """Of every file that was loaded and of Python code, by origin and name; `self` has those in use."""
 
@@ -211,7 +213,7 @@ def layer(thing: Any = None, /, *, name: str = "") -> Any:
 
 @typing.dataclass_transform(frozen_default=True)
 def initialiser(thing: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class that says in `make` how a kernel begins."""
+    """Enters how a kernel begins: a function of `key` and `shape`, or a class of `cnn.Initialiser`."""
     return INITIALISERS.register(thing, name)
 
 
@@ -247,13 +249,16 @@ def average(thing: Any = None, /, *, name: str = "") -> Any:
 
 @typing.dataclass_transform(frozen_default=True)
 def group(thing: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class that says in `powers` which parameters have multiples of the learning rate and the decay."""
+    """Enters which parameters have multiples of the learning rate and the decay.
+
+    A function of `arrays` returns their paths; a class says in `powers` how often the multiples are theirs.
+    """
     return GROUPS.register(thing, name)
 
 
 @typing.dataclass_transform(frozen_default=True)
 def gradient(thing: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class that says where the gradient of a step is taken, by its method `place`."""
+    """Enters where the gradient of a step is taken: a function of `params` and `grads`, or a class with `place`."""
     return GRADIENTS.register(thing, name)
 
 
@@ -286,7 +291,7 @@ def metric(thing: Any = None, /, *, name: str = "", better: str = "higher") -> A
 
 @typing.dataclass_transform(frozen_default=True)
 def view(thing: Any = None, /, *, name: str = "") -> Any:
-    """Enters a class that gives in `seen` what the network sees of pictures at test time."""
+    """Enters what the network sees of pictures at test time: a function of `pictures`, or a class with `seen`."""
     return VIEWS.register(thing, name)
 
 

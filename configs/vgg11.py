@@ -22,7 +22,8 @@ def get_config() -> ConfigDict:
     config.model.hidden = "dense(4096, init=normal(0.01)) | relu | dropout(0.5)"
     config.model.layers = """
         c(64) | max_pool(2) | c(128) | max_pool(2) | 2 * c(256) | max_pool(2) | 2 * c(512) | max_pool(2) |
-        2 * c(512) | max_pool(2) | flatten | 2 * hidden | dense(classes, init=normal(0.01)) | softmax
+        2 * c(512) | max_pool(2) | adaptive_avg_pool(7) | flatten |
+        2 * hidden | dense(classes, init=normal(0.01)) | softmax
     """
 
     config.data = ConfigDict()

@@ -41,8 +41,19 @@ KINDS = [
     "conv(4, 3, padding=((0, 1), (2, 1)), strides=2)",
     "max_pool(3, 2, padding=1)",
     "depthwise((3, 2), 2, padding=1)",
+    "leaky_relu(0.2)",
+    "elu(0.7)",
+    "scale(0.3)",
+    "layer_norm(0.01)",
+    "local_response_norm(3, alpha=0.1)",
+    "local_response_norm(7, 1.5, 0.2, 0.6)",
+    "upsample((2, 3))",
+    'upsample((3, 2), "bilinear")',
 ]
-VECTORS = ["dense(5)", "batch_norm", "group_norm(4)", "softmax", "dense(3, use_bias=False)"]
+VECTORS = [
+    *("dense(5)", "batch_norm", "group_norm(4)", "softmax", "dense(3, use_bias=False)"),
+    *("layer_norm", "scale(2)", "elu", "leaky_relu", "local_response_norm"),
+]
 FIELDS = [
     'conv(2, 3, strides=2, padding="same") | relu | max_pool(2) | conv(2, (2, 1), dilation=2) | flatten | dense(2)',
     'residual(conv(1, 3, padding="same") | batch_norm, shortcut=conv(1, 1)) | relu | avg_pool(2)',

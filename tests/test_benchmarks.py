@@ -10,8 +10,6 @@ import pytest
 
 from cnn.config.config import Override
 
-pytestmark = pytest.mark.compiled
-
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

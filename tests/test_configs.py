@@ -18,8 +18,6 @@ from cnn.model.summary import count_parameters
 from cnn.train.state import create_train_state, make_step_config
 from cnn.train.step import train_step
 
-pytestmark = pytest.mark.compiled
-
 FOLDER = DEFAULT_CONFIG.parent
 PARAMETERS = {
     "cifar10": 308_650,

@@ -488,3 +488,58 @@ def test_the_filter_bench_pools_by_the_largest_or_the_average(page, browser):
     assert f" is {four.max():g}. The average would be {four.mean():g}." in said.text
     pooling.select_by_visible_text("average")
     assert f"{four.sum():g} / 4 = {four.mean():g}. The largest would be {four.max():g}." in said.text
+
+
+SHAPED = """
+    conv(5, 3) | layer_norm | leaky_relu(0.2) | scale(0.5) | elu(0.7) | local_response_norm(3, alpha=0.1) |
+    upsample(2, "bilinear") | upsample((1, 2)) | flatten | dense(4) | softmax
+"""
+
+
+def test_numbers_of_shaped_and_normalised_places_are_taken_apart_as_by_hand(tmp_path, browser):
+    path = paged(tmp_path / "run", section(SHAPED, (7, 8, 1), 4), drawn((7, 8, 1), 1))
+    found = journey_file.read(path.parent / journey_file.JOURNEY)
+    arrays = {name: np.asarray(array, np.float64) for name, array in found.arrays.items()}
+    outputs = {name: np.asarray(array, np.float64) for name, array in found.pictures[0].outputs.items()}
+    row, column, channel = 2, 3, 1
+
+    def shown(stage, r=row, c=column, f=channel):
+        browser.opened(path, f"#j=img:0;layer:{stage};f:{f};r:{r};c:{c};pin")
+        name, *place, value = bench(browser)
+        assert (name, place) == (stage, [f, r, c]) and "agree" in words(browser, ".verdict")
+        return value, words(browser, ".bench")
+
+    place = outputs["conv1"][row, column]
+    own, scale = place[channel] - place.mean(), arrays["layer_norm1/scale"][channel]
+    value, said = shown("layer_norm1")
+    normal = own / np.sqrt(place.var() + np.float32(1e-6)) * scale + arrays["layer_norm1/bias"][channel]
+    assert value == pytest.approx(normal, rel=1e-9) and "(bias) =" in said
+
+    normed = outputs["layer_norm1"]
+    below = tuple(np.argwhere(normed < 0)[0])
+    value, said = shown("leaky_relu1", *below)
+    assert value == pytest.approx(np.float32(0.2) * normed[below], rel=1e-9) and "0.2 × -" in said
+
+    value, said = shown("scale1")
+    before = outputs["leaky_relu1"][row, column, channel]
+    assert value == pytest.approx(before * arrays["scale1/scale"][channel], rel=1e-9) and " × " in said
+
+    scaled = outputs["scale1"]
+    below = tuple(np.argwhere(scaled < 0)[0])
+    value, said = shown("elu1", *below)
+    assert value == pytest.approx(np.float32(0.7) * np.expm1(scaled[below]), rel=1e-9) and "0.7 × (exp(-" in said
+
+    place = outputs["elu1"][row, column]
+    total = np.square(place[:3]).sum()
+    value, said = shown("local_response_norm1")
+    divisor = (2 + np.float64(np.float32(0.1)) * total) ** 0.75
+    assert value == pytest.approx(place[channel] / divisor, rel=1e-9)
+    assert "is the sum of the squares of channels 0 to 2 here." in said
+
+    maps = outputs["local_response_norm1"][..., channel]
+    value, said = shown("upsample1", 5, 4)
+    rows, columns = (0.75 * maps[2] + 0.25 * maps[3]), (0.25, 0.75)
+    assert value == pytest.approx(columns[0] * rows[1] + columns[1] * rows[2], rel=1e-9)
+    assert "4 neighbours" in said and "row 2, column 2 × 0.5625" in said
+    value, said = shown("upsample2", 5, 9)
+    assert value == outputs["upsample1"][5, 4, channel] and "Row 5, column 9 repeats row 5, column 4." in said

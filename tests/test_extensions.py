@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,9 +17,13 @@ import cnn
 import runs
 from cnn.config import extensions, files, resolve
 from cnn.config.config import ConfigError
+from cnn.data import views
+from cnn.model import network
+from cnn.optim import gradients, groups
 from cnn.registry import LOSSES, TABLES
 from cnn.runs import recorded_code
 
+EXTENSIONS = (Path(__file__).parents[1] / "docs" / "extensions.md").read_text()
 LAB = Path(__file__).parents[1] / "docs" / "my_lab.py"
 HEADER = "import jax\nimport jax.numpy as jnp\nimport flax.linen as nn\nimport optax\nimport cnn\n"
 SMALL = """
@@ -38,6 +43,13 @@ def file(tmp_path):
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def training(file):
+    """The file of the documentation with an initialiser, a group, a gradient and a view."""
+    (code,) = re.findall(r"```python\n(# my_training\.py\n.*?)```", EXTENSIONS, re.DOTALL)
+    return file(code, "my_training.py", "")
 
 
 @pytest.fixture(autouse=True)
@@ -217,6 +229,67 @@ HOSTILE = {
         "@cnn.layer\nclass Thing:\n    pass\n",
         MODEL,
         r"the layer thing is no Flax module and extends no",
+    ),
+    "an initialiser that fails": (
+        "@cnn.initialiser\ndef torn(key, shape):\n    return jnp.zeros(shapes)\n",
+        "model.init=torn",
+        r"config.model.init: torn failed in .*mine.py, line 8, in torn: NameError: name 'shapes' is not defined",
+    ),
+    "an initialiser of another shape": (
+        "@cnn.initialiser\ndef flat(key, shape):\n    return jnp.zeros(shape[:-1])\n",
+        "model.layers=flatten | dense(classes, init=flat)",
+        r"config.model.init: flat must return floats of the shape \(64, 10\), got float32 of \(64,\)",
+    ),
+    "a group that fails": (
+        "@cnn.group\ndef torn(arrays):\n    return arrays['dense9']\n",
+        "train.groups=torn(rate=2)",
+        r"config.train.groups: torn failed in .*mine.py, line 8, in torn: KeyError: 'dense9'",
+    ),
+    "a group of what is not there": (
+        "@cnn.group\ndef odd(arrays):\n    return ['dense1/kernal']\n",
+        "train.groups=odd(rate=2)",
+        r"config.train.groups: odd names no parameter, got 'dense1/kernal'. Did you mean 'dense1/kernel'\?",
+    ),
+    "a group of nothing": (
+        "@cnn.group\ndef none(arrays):\n    return []\n",
+        "train.groups=none(rate=2)",
+        r"config.train.groups: none names no parameter that is trained, got {}",
+    ),
+    "a group of no numbers": (
+        "@cnn.group\nclass Half:\n    rate: float = 1.0\n    decay: float = 1.0\n"
+        "    def problem(self, paths): return ''\n    def powers(self, arrays, layers): return {'a': .5}\n",
+        "train.groups=half",
+        r"config.train.groups: half must return whole numbers by the paths of parameters, got {'a': 0.5}",
+    ),
+    "a gradient that fails": (
+        "@cnn.gradient\ndef torn(params, grads):\n    return params + grads\n",
+        "train.gradient=torn",
+        r"config.train.gradient: torn failed in .*mine.py, line 8, in torn: TypeError: unsupported operand",
+    ),
+    "a gradient elsewhere than at parameters": (
+        "@cnn.gradient\nclass Odd:\n    def place(self, params, grads):\n        return [grads]\n",
+        "train.gradient=odd",
+        r"config.train.gradient: odd must return None, or arrays by the names and of the shapes of the parameters that",
+    ),
+    "a view that fails": (
+        "@cnn.view\ndef torn(pictures):\n    return [(1, pictures.nosuch)]\n",
+        "eval.views=torn",
+        r"config.eval.views: torn failed in .*mine.py, line 8, in torn: AttributeError: .*nosuch",
+    ),
+    "a view of other pictures": (
+        "@cnn.view\ndef half(pictures):\n    return [(1, pictures[:, ::2])]\n",
+        "eval.views=half",
+        r"config.eval.views: half must return pictures of uint8 of \(100, 8, 8, 1\), as it is given, got uint8 of",
+    ),
+    "a view whose shares are no mean": (
+        "@cnn.view\ndef twice(pictures):\n    return [(1, pictures), (1, pictures)]\n",
+        "eval.views=twice",
+        r"config.eval.views: the shares of twice must add up to 1, got 2",
+    ),
+    "a view without shares": (
+        "@cnn.view\ndef bare(pictures):\n    return [pictures]\n",
+        "eval.views=bare",
+        r"config.eval.views: bare must return a list of pairs of a share and pictures, got \[",
     ),
     "a number": ("cnn.layer(3)\n", MODEL, r"layer: must be a class or a function, got 3"),
 }
@@ -463,6 +536,16 @@ MISTAKEN = {
         "@cnn.layer\nclass Odd:\n    def output(self, shape): ...\n    def apply(self, x): ...\n",
         r"the layer odd is no Flax module and extends no layer. Write Odd\(cnn.Layer\)",
     ),
+    "an initialiser that extends nothing": (
+        "@cnn.initialiser\nclass Odd:\n    def make(self, key, shape, groups): ...\n",
+        r"the initialiser odd extends none. Write Odd\(cnn.Initialiser\)",
+    ),
+    "a group without factors": (
+        "@cnn.group\nclass Odd:\n    def powers(self, arrays, layers): ...\n",
+        "odd has no problem",
+    ),
+    "a gradient without a place": ("@cnn.gradient\nclass Odd: ...\n", "the gradient odd has no place"),
+    "a view without what is seen": ("@cnn.view\ndef odd(images): ...\n", "odd has no parameter pictures. It is called"),
     "an option of a taken name": ("@cnn.loss\ndef odd(logits, labels, own: int = 1): ...\n", ": own is a name that"),
     "a metric that is better somehow": (
         "@cnn.metric\nclass Odd:\n    better = 'max'\n    def __call__(self, logits, labels): ...\n",
@@ -486,6 +569,73 @@ def test_a_wrong_entry_says_what_is_missing(case, file):
 def test_an_option_of_ones_own_is_not_taken_for_ours(file):
     path = file("@cnn.augmentation\ndef noise(image, pixels: cnn.Count = 64):\n    return image\n")
     assert resolved(path, **{"data.augment": "noise(100)"}).data.augment[0].pixels == 100
+
+
+def test_an_initialiser_of_ones_own_draws_the_kernels_that_name_it_and_those_that_name_none(file):
+    code = """
+@cnn.initialiser
+def filled(key, shape, groups, number: cnn.Positive = 1.0):
+    return number * jnp.ones(shape) * groups
+
+@cnn.initialiser
+class Counted(cnn.Initialiser):
+    def make(self, key, shape, groups=1):
+        return jnp.arange(np.prod(shape)).reshape(shape) * 1.0
+"""
+    layers = "conv(2, 3, groups=2, init=filled(3)) | conv(4, 2, init=dirac(rest=filled(5))) | flatten | dense(classes)"
+    given = {"model.layers": layers, "model.init": "counted", "data.image_shape": (4, 4, 2)}
+    config = resolved(file("import numpy as np\n" + code), **given)
+    params = network.init(config.layers, (4, 4, 2), jax.random.key(0))["params"]
+    assert np.asarray(params["conv1"]["kernel"]).tolist() == np.full((3, 3, 1, 2), 6.0).tolist()
+    assert set(np.asarray(params["conv2"]["kernel"]).ravel()) == {0.0, 1.0, 5.0}
+    assert np.asarray(params["dense1"]["kernel"]).ravel().tolist() == list(range(40))
+
+
+def test_a_group_a_gradient_and_a_view_of_ones_own_are_asked_what_the_documentation_says(training):
+    given = {"train.groups": "wide(features=32, rate=0.5)", "train.gradient": "extragradient(0.5)"}
+    config = resolved(training, **given, **{"eval.views": "flip | upside_down(0.25)"})
+    arrays = {"dense1/kernel": (4, 64), "dense1/bias": (64,), "dense2/bias": (10,)}
+    (group,) = config.train.groups
+    assert groups.powers_of(group, arrays, ["dense1", "dense2"]) == {"dense1/kernel": 1, "dense1/bias": 1}
+    assert (group.rate, group.decay, group.problem(list(arrays))) == (0.5, 1.0, "")
+    params = {"conv1": {"kernel": jnp.full(2, 3.0)}, "dense1": {"kernel": jnp.full(3, 2.0), "bias": jnp.ones(1)}}
+    grads = {"dense1": {"kernel": jnp.ones(3), "bias": jnp.full(1, 4.0)}}
+    place = gradients.place_of(config.train.gradient, params, grads)
+    assert jax.tree.map(np.ndarray.tolist, jax.tree.map(np.asarray, place)) == {
+        "conv1": {"kernel": [3.0, 3.0]},
+        "dense1": {"kernel": [1.5, 1.5, 1.5], "bias": [-1.0]},
+    }
+    pictures = jnp.arange(12, dtype=jnp.uint8).reshape(1, 3, 4, 1)
+    shares, seen = views.of_all(config.eval.views, pictures)
+    assert shares.tolist() == [0.375, 0.125, 0.375, 0.125]
+    assert np.array_equal(seen[3], pictures[:, ::-1, ::-1])
+
+
+@pytest.mark.slow(seconds=15)
+def test_a_run_with_all_four_is_known_by_its_code_and_read_without_it(training, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    flags = [
+        f"extensions={training}",
+        "model.init=laplace",
+        "model.layers=flatten | dense(64, init=laplace(gain=1)) | relu | dense(classes)",
+        "train.groups=wide(features=32, rate=0.5)",
+        "train.gradient=extragradient(0.02)",
+        "eval.views=upside_down(0.25)",
+        "train.epochs=1",
+    ]
+    assert runs.train(workdir, *flags) == 0
+    Path(training).write_text(Path(training).read_text() + "# another line\n")
+    capsys.readouterr()
+    assert runs.start("eval", f"--workdir={workdir}") == 2
+    assert runs.train(workdir, *flags) == 2
+    assert all(f"config.extensions: {training} has changed since" in line for line in lines_of(capsys))
+    Path(training).unlink()
+    extensions.use([])
+    assert runs.start("report", f"--workdir={workdir}") == 0
+    assert runs.start("diff", str(workdir), str(workdir)) == 0
+    for name in ("laplace", "wide", "extragradient", "upside_down"):
+        assert name in (workdir / "report.html").read_text()
+        assert not any(name in table for table in TABLES.values())
 
 
 def test_a_module_that_mixes_images_in_evaluation_is_refused(file, tmp_path, capsys):

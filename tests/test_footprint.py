@@ -70,6 +70,18 @@ def test_the_estimate_is_within_its_factor_of_what_xla_says(name, platform, monk
     )
 
 
+@pytest.mark.slow(seconds=20)
+@pytest.mark.parametrize("name", ["lesson", "dense"])
+def test_the_second_gradient_of_sam_adds_no_more_than_is_counted(name):
+    """Of few parameters and many activations, and of many and few."""
+    plain, sam = (resolve(NETWORKS[name], f"train.gradient={text}") for text in ("plain", "sam(0.05)"))
+    needs = [memory_estimate.need(values, "cpu") for values in (plain, sam)]
+    found = [compiled_bytes(values) for values in (plain, sam)]
+    assert needs[1].total - needs[0].total == 64 * 24 * 24 * 3 * memory_estimate.FLOAT
+    assert found[1] - found[0] <= needs[1].total - needs[0].total + 0.02 * found[0]
+    assert found[1] / memory_estimate.WITHIN <= needs[1].total <= found[1] * memory_estimate.WITHIN
+
+
 @pytest.mark.few(3)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_memory_of_an_optimizer_is_what_its_state_takes(name):

@@ -1,5 +1,7 @@
 """Groups of parameters, SAM, Lookahead, SWA and schedule-free against NumPy, PyTorch and what a run does with them."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from cnn.config.config import ConfigError
 from cnn.config.resolve import resolve
 from cnn.data import loader
 from cnn.optim import averages, clips, gradients, groups, optimizers, schedules
+from cnn.runs import run_dir
 from cnn.train import multi_step, step
 from tests import networks, tiny
 
@@ -247,6 +250,33 @@ def test_lookahead_goes_back_to_slow_weights_in_twenty_steps_of_numpy():
         params, means = ours(params, means, float32(grad), jnp.int32(count))
     networks.agree(params, float32(fast), 1e-5)
     networks.agree(means, float32(slow), 1e-5)
+
+
+@pytest.mark.slow(seconds=3)
+def test_lookahead_may_go_another_part_of_the_way_at_the_end_of_a_run_than_at_its_start():
+    changing = averages.Lookahead(every=2, rate=1.0, final=0.25, power=3.0)
+    rates = [float(changing.at(jnp.float32(share)).rate) for share in (0, 0.5, 1)]
+    np.testing.assert_allclose(rates, [1, 1 - 0.75 / 8, 0.25], rtol=1e-6)
+    given = {"model__layers": "flatten | dense(classes)", "optimizer__name": "sgd"}
+    values = {
+        text: tiny.resolve(**given, train__average=text) for text in ("lookahead(2, 1, 0.25, 3)", "lookahead(2, 1)")
+    }
+    (changed, _), (fast, _) = (tiny.run(each, 2) for each in values.values())
+    total = tiny.program(next(iter(values.values()))).total_steps
+    rate = 1 - 0.75 * (2 / total) ** 3
+    start, _ = tiny.start(values["lookahead(2, 1)"])
+    # Two updates with the whole way are those of plain descent.
+    expected = jax.tree.map(lambda slow, fast: slow + rate * (fast - slow), start.params, fast.params)
+    networks.agree(changed.params, expected, 1e-5)
+    networks.agree(changed.average, expected, 1e-5)
+
+
+def test_a_run_whose_lookahead_follows_its_length_is_not_trained_longer():
+    flags = ["train.average=lookahead(5, 1, 0.25)", "train.epochs=4"]
+    before = json.loads(runs.tiny(flags[0], "train.epochs=3").json)
+    assert not run_dir._is_longer(before, runs.tiny(*flags))
+    before = json.loads(runs.tiny("train.average=lookahead(5)", "train.epochs=3").json)
+    assert run_dir._is_longer(before, runs.tiny("train.average=lookahead(5)", "train.epochs=4"))
 
 
 def test_swa_is_the_mean_of_every_so_many_parameters_from_a_step_on():

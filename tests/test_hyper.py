@@ -174,6 +174,7 @@ def example(kind):
         "body": (),
         "branches": (),
         "factor": (2, 2),
+        "size": (2, 2),
         "pad": 1,
         "pixels": 1,
         "start": 1,
@@ -181,7 +182,8 @@ def example(kind):
     }
     real = [name for name, annotation in fields.options(kind).items() if fields.is_real(annotation)]
     missing = [name for name, default in fields.defaults(kind).items() if default is fields.REQUIRED]
-    return kind(**{name: 0.5 if name in real else arguments[name] for name in missing}), len(real)
+    record = kind(**{name: 0.5 if name in real else arguments[name] for name in missing})
+    return record, sum(getattr(record, name) is not None for name in real)
 
 
 for _kind in KINDS:

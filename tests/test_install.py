@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-pytestmark = pytest.mark.compiled
-
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = (
     "--config.data.image_shape=(8,8,1)",

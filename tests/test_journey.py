@@ -19,7 +19,7 @@ KINDS = """
     max_pool(2, strides=1, padding="same") | residual(silu | conv(4, 1), shortcut=tanh | conv(4, 1)) | sigmoid |
     concat(identity, depthwise(3, padding=1) | relu6 | layer_norm | elu) |
     multiply(scale(0.5) | hard_swish | leaky_relu(0.2), global_avg_pool | dense(8) | hard_sigmoid) |
-    local_response_norm(3) | upsample(2, "bilinear") | drop_path(0.1) |
+    local_response_norm(3) | upsample(2, "bilinear") | drop_path(0.1) | adaptive_avg_pool((7, 5)) |
     avg_pool(3, strides=2, padding="same") | flatten | dropout(0.5) | dense(6) | batch_norm | dense(3) | softmax
 """
 

@@ -194,8 +194,10 @@ def test_a_folder_that_is_no_run_names_the_run_that_may_be_meant(tmp_path, capsy
     (run / "config.json").write_text("{}")
     assert said().endswith(f"Name a run's directory, such as {run}\n")
     (tmp_path / "declaration.json").write_text("{}")
-    assert said() == (
-        f"--workdir: {tmp_path} is a sweep's directory, not a run's. Name one of its trials, such as {run}\n"
+    assert said() == f"--workdir: no trial of the sweep in {tmp_path} has finished. Start its command again\n"
+    assert runs.start("diff", str(tmp_path), str(run)) == 2
+    assert refused(capsys) == (
+        f"diff: {tmp_path} is a sweep's directory, not a run's. Name one of its trials, such as {run}\n"
     )
 
 

@@ -44,6 +44,8 @@ SHAPES = {
     "max_pool(3, 2)": ((11, 11, 4), (5, 5, 4), "floor((11-3)/2)+1 = 5"),
     "avg_pool((1, 2), padding='same')": ((5, 5, 4), (5, 3, 4), "ceil(5/1) = 5, ceil(5/2) = 3"),
     "avg_pool(2, strides=3)": ((8, 8, 4), (3, 3, 4), "floor((8-2)/3)+1 = 3"),
+    "adaptive_avg_pool((2, 7))": ((5, 7, 4), (2, 7, 4), "5 -> 2, 7 -> 7"),
+    "adaptive_avg_pool(7)": ((2, 2, 4), (7, 7, 4), "2 -> 7"),
     "global_avg_pool": ((5, 4, 7), (7,), "5x4 -> 1"),
     "global_max_pool": ((5, 4, 7), (7,), "5x4 -> 1"),
     "flatten": ((5, 4, 7), (140,), "5*4*7 = 140"),
@@ -335,6 +337,12 @@ def test_joined_chains_see_what_the_widest_of_them_sees_and_have_paths_by_their_
 def test_behind_an_upsampling_the_receptive_field_is_not_known():
     rows = summary.trace(summary.parse("conv(2, 3) | upsample(2) | conv(2, 3)", {}).items, (8, 8, 1))
     assert [row.field.sees for row in rows] == ["3x3", "?", "?"]
+
+
+def test_windows_of_equal_size_have_a_receptive_field_and_others_have_none_that_is_known():
+    for size, sees in ((6, "3x3"), (3, "4x4"), (4, "?")):
+        rows = summary.trace(summary.parse(f"conv(2, 3) | adaptive_avg_pool({size})", {}).items, (8, 8, 1))
+        assert rows[-1].field.sees == sees
 
 
 @st.composite

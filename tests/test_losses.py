@@ -94,3 +94,13 @@ def test_what_an_example_of_each_class_weighs():
     np.testing.assert_allclose(weights("balanced"), [10 / 24, 0, 10 / 12, 10 / 4])
     assert weights("balanced") @ COUNTS == pytest.approx(10 * 3 / 4)  # one of the four classes has no example
     assert weights("weights((1, 2, 0.5, 0))").tolist() == [1, 2, 0.5, 0]
+
+
+def test_the_softmax_of_the_log_of_a_mean_of_softmaxes_is_that_mean_even_of_the_largest_logits():
+    members = [LOGITS, 5 * LOGITS[::-1], np.where(LOGITS > 0, np.float32(3e38), np.float32(-3e38))]
+    found = losses.log_mean_softmax(iter(members))
+    assert found.dtype == np.float64 and np.isfinite(found).all()
+    mean = np.mean([losses.softmax(logits) for logits in members], axis=0)
+    np.testing.assert_allclose(losses.softmax(found), mean, rtol=1e-12)
+    np.testing.assert_allclose(np.exp(found), mean, rtol=1e-12)
+    np.testing.assert_array_equal(losses.log_mean_softmax([LOGITS]), losses.log_softmax(LOGITS))

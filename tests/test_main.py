@@ -14,8 +14,6 @@ import pytest
 import runs
 from cnn.api import reading
 
-pytestmark = pytest.mark.compiled
-
 MAIN = Path(__file__).resolve().parents[1] / "main.py"
 TINY = (
     "--config.data.image_shape=(8,8,1)",

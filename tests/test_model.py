@@ -59,6 +59,7 @@ def _layer(draw, shape, nesting):
         "drop_path",
     ]
     on_maps = ["conv", "max_pool", "avg_pool", "global_avg_pool", "global_max_pool", "depthwise", "upsample"]
+    on_maps += ["adaptive_avg_pool"]
     # The kinds on maps twice, so that the shapes change often.
     names = [*on_maps, *on_maps, *everywhere] if len(shape) == 3 else everywhere
     name = draw(st.sampled_from([*names, "residual", "concat", "multiply"] if nesting else names))
@@ -74,6 +75,8 @@ def _layer(draw, shape, nesting):
         return kind(draw(PAIR), draw(SIDE), draw(PAIR), draw(PADDING), draw(PAIR), draw(st.booleans()))
     if name == "upsample":
         return kind(draw(PAIR), draw(st.sampled_from(["nearest", "bilinear"])))
+    if name == "adaptive_avg_pool":
+        return kind(draw(PAIR))
     if name in ("local_response_norm", "drop_path"):
         return kind(draw(st.sampled_from([1, 3, 5]))) if name == "local_response_norm" else kind(0.5)
     if name == "group_norm":
@@ -164,7 +167,7 @@ EVERYTHING = (
     "avg_pool(2, padding='same') | tanh | dropout(0.5) | concat(identity, depthwise(3, 2, padding=1) | layer_norm) | "
     "multiply(elu(0.5), global_avg_pool | dense(18) | hard_sigmoid) | upsample((2, 1), 'bilinear') | "
     "residual(local_response_norm(3, alpha=0.5) | hard_swish | leaky_relu(0.2) | scale(0.5) | drop_path(0.5)) | "
-    "relu6 | conv(3, (3, 2), strides=2, padding=((0, 1), (1, 0))) | "
+    "relu6 | adaptive_avg_pool((7, 4)) | conv(3, (3, 2), strides=2, padding=((0, 1), (1, 0))) | "
     "residual(flatten | dense(5), shortcut=global_avg_pool | dense(5)) | "
     "residual(relu, shortcut=dense(5)) | dense(3) | softmax"
 )
@@ -202,6 +205,7 @@ def numpy_layer(layer, arrays, x):
     return {
         "global_avg_pool": lambda: x.mean((1, 2)),
         "global_max_pool": lambda: x.max((1, 2)),
+        "adaptive_avg_pool": lambda: numpy_adaptive_avg_pool(layer, x),
         "flatten": lambda: x.reshape(len(x), -1),
         "relu": lambda: np.maximum(x, 0),
         "gelu": lambda: x * 0.5 * (1 + np.vectorize(__import__("math").erf)(x / np.sqrt(2))),
@@ -245,6 +249,23 @@ JOINS = {
     "concat": lambda parts: np.concatenate(parts, axis=-1),
     "multiply": lambda parts: parts[0] * (parts[1] if parts[1].ndim == parts[0].ndim else parts[1][:, None, None]),
 }
+
+
+def numpy_adaptive_avg_pool(layer, x):
+    """Takes the mean of each window by itself."""
+    (height, width), (rows, columns) = x.shape[1:3], layer.size
+    parts = [
+        [
+            x[
+                :,
+                i * height // rows : -((i + 1) * height // -rows),
+                j * width // columns : -((j + 1) * width // -columns),
+            ]
+            for j in range(columns)
+        ]
+        for i in range(rows)
+    ]
+    return np.stack([np.stack([part.mean((1, 2)) for part in row], axis=1) for row in parts], axis=1)
 
 
 def numpy_upsample(layer, x):

@@ -13,8 +13,6 @@ from safetensors.numpy import load_file
 import oracles
 import runs
 
-pytestmark = pytest.mark.compiled
-
 REPOSITORY = Path(__file__).resolve().parents[1]
 PYTORCH = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "safetensors.md").read_text(), re.DOTALL)[0]
 LESSON = """

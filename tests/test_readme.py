@@ -2,7 +2,6 @@
 
 import doctest
 import importlib.metadata
-import os
 import re
 import shlex
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 import cnn
+import processes
 from cnn import expression, fields, registry
 from cnn.cli import parser
 from cnn.cli.commands import COMMANDS
@@ -24,8 +24,6 @@ from cnn.layers.base import OnnxGraph
 from cnn.model import summary
 from cnn.optim import OPTIMIZERS, SCHEDULES
 from cnn.registry import LAYERS
-
-pytestmark = pytest.mark.compiled
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -49,17 +47,6 @@ def offline(arguments):
     return "summary" in arguments or not any(name in word for name in NEEDS_DATA for word in arguments)
 
 
-def python(arguments, folder, **changes):
-    """Returns how a command ends, with these changes of its environment."""
-    return subprocess.run(
-        [sys.executable, REPOSITORY / arguments[0], *arguments[1:]],
-        cwd=folder,
-        env={**os.environ, **changes},
-        capture_output=True,
-        text=True,
-    )
-
-
 def test_the_two_opening_lines_do_all_the_set_up():
     opening = [line for line in SHELL if line.startswith("python3 -m venv ")]
     assert len(opening) == 2
@@ -71,7 +58,7 @@ def test_the_two_opening_lines_do_all_the_set_up():
         assert (REPOSITORY / requirements[1]).is_file()
 
 
-@pytest.mark.slow(seconds=200)
+@pytest.mark.slow(seconds=80)
 def test_the_tour_runs_as_it_stands(tmp_path):
     for folder in ("configs", "docs"):
         (tmp_path / folder).symlink_to(REPOSITORY / folder)
@@ -79,13 +66,11 @@ def test_the_tour_runs_as_it_stands(tmp_path):
         (tmp_path / name).write_text(code)
     commands = [arguments for arguments in TOUR if offline(arguments)]
     assert len(commands) >= 6
-    # Many commands need the same programs, compiled as users compile: each is compiled by the first alone.
-    once = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     for arguments in commands:
-        done = python(arguments, tmp_path, **once)
+        done = processes.start(*arguments[1:], cwd=tmp_path)
         refused = "adma" in " ".join(arguments) or "--config.model.width=8" in arguments
-        assert done.returncode == (2 if refused else 0), (arguments, done.stderr)
-        assert "Traceback" not in done.stderr
+        assert done.code == (2 if refused else 0), (arguments, done.err)
+        assert "Traceback" not in done.err
     assert (tmp_path / "runs" / "a" / "evaluation-valid.json").is_file()
 
 
@@ -146,7 +131,8 @@ def test_the_refused_command_prints_what_the_readme_shows():
     arguments = next(arguments for arguments in TOUR if "adma" in " ".join(arguments))
     shown = re.search(r"```\n(config\.optimizer\.name.*?)```", README, re.DOTALL)
     assert shown
-    assert python(arguments, REPOSITORY).stderr == shown[1]
+    done = subprocess.run([sys.executable, *arguments], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stderr == shown[1]
 
 
 def test_the_config_in_the_readme_is_valid():

@@ -27,7 +27,7 @@ from cnn.train.state import create_train_state, make_step_config
 from cnn.train.step import train_step
 from tests import tiny
 
-pytestmark = [pytest.mark.slow, pytest.mark.compiled]  # they train runs
+pytestmark = pytest.mark.slow  # they train runs
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,6 @@ import runs
 from cnn.system.preemption import Preempted
 from cnn.train import experiment
 
-pytestmark = pytest.mark.compiled
-
 WRITTEN = {
     "folder": ("folder", picture_files.write_folder),
     "npz": ("npz", picture_files.write_npz),

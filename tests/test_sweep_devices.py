@@ -24,7 +24,7 @@ from cnn.train.state import create_train_state, make_step_config
 from cnn.sweep import programs, vmapped
 
 values = runs.tiny("model.layers=conv(2, 3) | relu | max_pool(2) | flatten | dense(classes)")
-images = programs.images(programs.Datasets().of(values))
+images = programs.images(programs.Datasets().of(values), values)
 program, devices = make_step_config(values, 36, 12), vmapped.mesh()
 states = vmapped.stack([create_train_state(values)] * 16, devices)
 rows = np.zeros((16, 100), np.int32)

@@ -15,7 +15,7 @@ import runs
 import sweeps
 from cnn.cli import launch
 from cnn.config import config
-from cnn.sweep import options, plan, ranking, study
+from cnn.sweep import declaration, options, plan, ranking, study
 from cnn.sweep import run as sweep_run
 from cnn.sweep import vmapped as vmapped_module
 from cnn.sweep.samplers import SAMPLERS
@@ -209,7 +209,7 @@ def test_every_sampler_draws_configurations_and_runs_each_with_all_seeds(tmp_pat
 def test_a_trial_that_always_fails_is_tried_so_often_and_the_others_go_on(tmp_path, engine):
     folder = tmp_path / "s"
     asked = plan.ask("", [config.Override("train.epochs", "1")], {"grid": "seed=0,1,2"})
-    sweep_run.declare(plan.make(runs.SECTIONS, asked), folder)
+    declaration.declare(plan.make(runs.SECTIONS, asked), folder)
     typed = ("config.train.epochs=1", f"sweep.engine={engine}", "sweep.tries=2", "sweep.lanes=3")
     with blocked(folder / "trials" / "0001"):
         assert sweeps.sweep(folder, "seed=0,1,2", *typed) == 1
@@ -323,10 +323,10 @@ def test_a_sweep_said_in_other_words_is_the_same(tmp_path):
     space, said = {"seed": [0, 1]}, {"init_from": "", "train": {**runs.SECTIONS["train"], "epochs": 1}}
     short = plan.make(runs.SECTIONS, plan.Asked("", [config.Override("train.epochs", "1")], space, {}, []))
     full = plan.make({**runs.SECTIONS, **said}, plan.Asked("", [], space, {}, []))
-    assert sweep_run.declare(short, tmp_path / "sweep") == sweep_run.declare(full, tmp_path / "sweep")
+    assert declaration.declare(short, tmp_path / "sweep") == declaration.declare(full, tmp_path / "sweep")
     other = plan.make(runs.SECTIONS, plan.Asked("", [config.Override("train.epochs", "2")], space, {}, []))
     with pytest.raises(config.ConfigError, match=r"config.train.epochs: 1 there, 2 here"):
-        sweep_run.declare(other, tmp_path / "sweep")
+        declaration.declare(other, tmp_path / "sweep")
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ FUNCTIONS = {
     "conv(4, (3, 2), strides=2, padding=(1, 2))": lambda x, p: torch.nn.functional.conv2d(
         x, p["kernel"].permute(3, 2, 0, 1), p["bias"], 2, (1, 2)
     ),
+    "adaptive_avg_pool((4, 11))": lambda x, p: torch.nn.functional.adaptive_avg_pool2d(x, (4, 11)),
     "max_pool(3, 2, padding=1)": lambda x, p: torch.nn.functional.max_pool2d(x, 3, 2, 1),
     "avg_pool(3, 2, padding=1)": lambda x, p: torch.nn.functional.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
 }

@@ -6,7 +6,7 @@ import pytest
 
 import runs
 from cnn import evaluate
-from cnn.api import run as api
+from cnn.api import load as api
 from cnn.config.config import ConfigError
 from cnn.data import datasets, views
 from cnn.data.order import BatchOrder

@@ -8,9 +8,10 @@
 | `cnn.summary(config)` | what every layer makes of an image, without data and without JAX |
 | `cnn.run(config, workdir)` | trains, evaluates and writes the run; again: continues it, or reads its result |
 | `cnn.run(..., data=cnn.Arrays(train=(x, y), ...))` | the same on arrays; `save_data` writes them into a file |
-| `cnn.load(workdir)` | a run that is there: its parameters, predictions, evaluations, curves, journeys |
+| `cnn.load(workdir)` | a run that is there: its parameters, predictions, evaluations, curves, journeys; or a sweep |
 | `cnn.load_data(config)` | its pictures and labels, as arrays: `summary()` tells what there is, `sheet()` draws some |
-| `cnn.run_sweep(config, space, workdir)` | many runs, ranked |
+| `cnn.run_sweep(config, space, workdir)` | many runs, ranked; `grow` adds seeds, values and trials |
+| `cnn.ensemble(sweep)`, `cnn.ensemble([run, run])` | several runs as one: evaluated, compared, predicting, exported |
 | `cnn.convolve(picture, filter)` | the lesson's convolution by hand |
 
 A wrong value raises `cnn.ConfigError` or `cnn.DataError`, both of them `ValueError`s, with the lines that the command

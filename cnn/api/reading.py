@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn.config import files, resolve
+from cnn.config import files, resolve, sections
 from cnn.config.config import Config, ConfigError
 from cnn.data import sources, user_images
 from cnn.data.sources.arrays import Arrays
@@ -63,7 +63,7 @@ def dataset(
     from cnn.train import preflight  # JAX takes seconds to import
 
     _one_of("split", split, SPLITS)
-    section = dataclasses.replace(values.data, data_dir=data_dir or values.data.data_dir)
+    section = moved(values.data, data_dir)
     if data_file:
         name = section.name if section.file else "npz"
         section = dataclasses.replace(section, name=name, file=data_file)
@@ -83,6 +83,11 @@ def dataset(
     return found
 
 
+def moved(section: sections.Data, data_dir: str | None) -> sections.Data:
+    """Returns which data are read, and how, if they are in another folder now."""
+    return dataclasses.replace(section, data_dir=data_dir or section.data_dir)
+
+
 def classifier(values: Config, workdir: Path, weights: str | None = None) -> "tuple[int, Classifier]":
     """Returns the step and the network of a run.
 
@@ -96,7 +101,7 @@ def classifier(values: Config, workdir: Path, weights: str | None = None) -> "tu
     """
     from cnn.train import checkpointer  # JAX takes seconds to import
 
-    return checkpointer.restore_classifier(values, workdir, _one_of("weights", weights or values.eval.weights, WEIGHTS))
+    return checkpointer.restore_classifier(values, workdir, check_weights(weights or values.eval.weights))
 
 
 def evaluate(
@@ -152,9 +157,27 @@ def predict_files(
     """
     from cnn import evaluate
 
-    spec = recorded_data.image_spec(workdir, values.data, _one_of("invert", invert, user_images.INVERT))
+    spec = recorded_data.image_spec(workdir, values.data, check_invert(invert))
     _, found = classifier(values, workdir, weights)
     return evaluate.predict(values, found, user_images.find_images(pictures), spec)
+
+
+def check_weights(weights: str) -> str:
+    """Returns the name of weights.
+
+    Raises:
+      ConfigError: there are no such.
+    """
+    return _one_of("weights", weights, WEIGHTS)
+
+
+def check_invert(invert: str) -> str:
+    """Returns whether pictures are turned light for dark.
+
+    Raises:
+      ConfigError: it is none of the answers that there are.
+    """
+    return _one_of("invert", invert, user_images.INVERT)
 
 
 def _one_of(name: str, given: str, known: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from cnn import losses
 from cnn.api import notebook_html
@@ -136,7 +136,7 @@ class Predictions:
     """
 
     images: UInt8[np.ndarray, "n height width channels"]
-    logits: Float32[np.ndarray, "n classes"]
+    logits: Float[np.ndarray, "n classes"]
     classes: tuple[str, ...]
     names: tuple[str, ...]
     notes: tuple[tuple[str, ...], ...]

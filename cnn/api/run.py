@@ -5,7 +5,7 @@ Ctrl-C, or a notebook's stop button, saves what is worth keeping, and Python's o
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ from cnn.system import environment
 from cnn.system.preemption import Preempted, Preemption
 
 if TYPE_CHECKING:
+    from cnn.evaluate import Prediction
     from cnn.train.verify import Verdict
 
 Pictures = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray
@@ -75,27 +76,11 @@ def interruptible() -> Iterator[Preemption]:
             raise KeyboardInterrupt("interrupted and saved; the same call continues from there") from None
 
 
-def load(workdir: str | os.PathLike[str], extensions: str | Sequence[str] = (), data: Arrays | None = None) -> "Run":
-    """Opens a run, finished or not, from its directory; no config file is executed.
-
-    What needs the network itself (its evaluation, predictions, journeys) imports the run's own extensions.
-
-    Args:
-      workdir: the run's directory.
-      extensions: files with the run's own code, where they are not what and where they were.
-      data: the arrays that it was trained with, or others to evaluate it on.
-
-    Raises:
-      ConfigError: the directory holds no run, or its config is not valid.
-    """
-    return Run(Path(workdir), (extensions,) if isinstance(extensions, str) else extensions, data)
-
-
 class Run:
     """A run that is on disk; what needs its parameters reads the newest checkpoint, or the one that is asked for."""
 
     def __init__(self, workdir: Path, extensions: Sequence[str] = (), data: Arrays | None = None) -> None:
-        """Opens the run in a directory; see `load`."""
+        """Opens the run in a directory; see `cnn.load`."""
         self.workdir = workdir
         self._extensions, self._arrays = extensions, data
         self._recorded = run_files.read(workdir).config
@@ -243,22 +228,17 @@ class Run:
           ConfigError: the arrays are no such images, nothing is saved yet, or not these weights.
           DataError: files cannot be read; all of them are named.
         """
-        paths = _paths_of(pictures)
+        paths = as_paths(pictures)
         with interruptible():
             if paths is None:
                 return self._predict_arrays(np.asarray(pictures), weights)
             outcomes = list(reading.predict_files(self._values, self.workdir, paths, weights, invert))
-        if unread := [outcome for outcome in outcomes if isinstance(outcome, UnreadableImage)]:
-            raise DataError("\n".join(f"picture {outcome.path!r}: {outcome.reason}" for outcome in unread))
-        read = [outcome for outcome in outcomes if not isinstance(outcome, UnreadableImage)]
-        seen, logits = (np.stack(arrays) for arrays in zip(*((each.image, each.logits) for each in read), strict=True))
-        names, notes = tuple(each.path for each in read), tuple(each.notes for each in read)
-        return Predictions(seen, logits, self.classes, names, notes)
+        return predictions_of(outcomes, self.classes)
 
     def _predict_arrays(self, given: np.ndarray, weights: str | None) -> Predictions:
         from cnn import evaluate
 
-        pixels = _checked(given, self._values.data.image_shape)
+        pixels = checked_images(given, self._values.data.image_shape)
         _, classifier = reading.classifier(self._values, self.workdir, weights)
         logits = evaluate.predict_images(self._values, classifier, pixels)
         names = tuple(f"image {row}" for row in range(len(pixels)))
@@ -278,8 +258,8 @@ class Run:
         """
         from cnn.explain import journey
 
-        given = self.predict(picture).images if _paths_of(picture) else np.asarray(picture)
-        image = _checked(given, self._values.data.image_shape)
+        given = self.predict(picture).images if as_paths(picture) else np.asarray(picture)
+        image = checked_images(given, self._values.data.image_shape)
         with interruptible():
             _, classifier = reading.classifier(self._values, self.workdir, weights)
             chosen = [journey.Chosen("image", "your own picture", image[0])]
@@ -337,7 +317,7 @@ class Run:
         return Markup("<p>{}</p>{}").format(repr(self), Markup(self.curves._repr_html_()))
 
 
-def _paths_of(pictures: Pictures) -> list[str] | None:
+def as_paths(pictures: Pictures) -> list[str] | None:
     """Returns the files that are meant; `None` for arrays."""
     given = [pictures] if isinstance(pictures, (str, os.PathLike)) else pictures
     if isinstance(given, (list, tuple)) and given and all(isinstance(each, (str, os.PathLike)) for each in given):
@@ -345,7 +325,22 @@ def _paths_of(pictures: Pictures) -> list[str] | None:
     return None
 
 
-def _checked(images: np.ndarray, shape: Shape) -> UInt8[np.ndarray, "n height width channels"]:
+def predictions_of(outcomes: "Iterable[Prediction | UnreadableImage]", classes: tuple[str, ...]) -> Predictions:
+    """Returns what files were taken for.
+
+    Raises:
+      DataError: some cannot be read; all of them are named.
+    """
+    outcomes = list(outcomes)
+    if unread := [outcome for outcome in outcomes if isinstance(outcome, UnreadableImage)]:
+        raise DataError("\n".join(f"picture {outcome.path!r}: {outcome.reason}" for outcome in unread))
+    read = [outcome for outcome in outcomes if not isinstance(outcome, UnreadableImage)]
+    seen, logits = (np.stack(arrays) for arrays in zip(*((each.image, each.logits) for each in read), strict=True))
+    names, notes = tuple(each.path for each in read), tuple(each.notes for each in read)
+    return Predictions(seen, logits, classes, names, notes)
+
+
+def checked_images(images: np.ndarray, shape: Shape) -> UInt8[np.ndarray, "n height width channels"]:
     """Returns one image or many as many.
 
     Raises:
@@ -398,7 +393,7 @@ def run(
 
     with interruptible() as interruption:
         experiment.run_on(values, folder, devices, interruption, on_record)
-    return load(folder, data=data)
+    return Run(folder, (), data)
 
 
 def _folder(config: ConfigLike, workdir: str | os.PathLike[str] | None) -> Path:

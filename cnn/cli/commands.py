@@ -42,8 +42,11 @@ COMMANDS = {
         only_prints=True,
     ),
     "eval": Command(
-        "evaluate a run's checkpoint on every example of a split",
-        ("workdir", "split", "weights", "data_dir", "data_file", "extensions"),
+        "evaluate a run's checkpoint on every example of a split; or several runs together",
+        (
+            *("workdir", "split", "weights", "ensemble", "average", "members", "out", "data_dir", "data_file"),
+            "extensions",
+        ),
         False,
     ),
     "report": Command("write the page of a run or a sweep again, report.html, from its files", ("workdir",), False),
@@ -75,7 +78,7 @@ COMMANDS = {
     ),
     "export": Command(
         "a run's network as one file for other programs: StableHLO, ONNX or safetensors",
-        ("workdir", "format", "out", "input", "weights", "extensions"),
+        ("workdir", "format", "out", "input", "weights", "ensemble", "average", "members", "extensions"),
         False,
     ),
     "filters": Command(
@@ -86,7 +89,7 @@ COMMANDS = {
         words="[PICTURE]",
     ),
     "sweep": Command(
-        "run the trials of a space and rank them; again: continue them, or print the ranking",
+        "run the trials of a space and rank them; again: continue them, add to them, or print the ranking",
         ("workdir", "sweep", "grid", "storage", "tracker"),
         True,
     ),
@@ -105,11 +108,12 @@ CHOICES = {
 
 FLAGS = {
     "config": "PATH      a config file, or its name in configs/ (default digits); --config.SECTION.FIELD=VALUE",
-    "workdir": "DIR      the run's directory",
+    "workdir": "DIR      the run's directory; or a sweep's, for its best trial",
     "split": "NAME       train, valid or test (default test)",
     "weights": "NAME     last, best or ema (default: what the run's config says)",
     "sweep": "FILE       a file of configs/sweeps; --sweep.OPTION=VALUE (engine, workers, ...); --sweep.print only "
-    "lists",
+    "lists; --sweep.seeds=20 gives each configuration so many seeds; without FILE and SPACE, --workdir says which "
+    "sweep goes on, and --sweep.seeds=+5 adds five seeds to it",
     "grid": "SPACE       the space in one line: 'optimizer.learning_rate=log(1e-4,1e-2,8);seed=0,1,2'",
     "storage": "URL      a database for several machines: postgresql+psycopg://USER@HOST/NAME; its "
     "password belongs into PGPASSWORD or ~/.pgpass",
@@ -140,7 +144,10 @@ FLAGS = {
     "max_mb": "MB        the largest page; what does not fit is left out, and the page says what (default 3)",
     "format": "NAME      stablehlo (JAX on CPU, CUDA and TPU), onnx (ONNX Runtime and others), or safetensors (the "
     "parameters)",
-    "out": "PATH         the file to write (default exports/model.<format> in the run's directory)",
+    "out": "PATH         the file to write (default exports/model.<format> in the run's directory; of eval --ensemble "
+    "ensemble-<split>.json in the sweep's)",
+    "members": "WHICH    of a sweep: seeds (default), the trials of its best configuration; all that finished; or a "
+    "number, so many with the best objective",
     "input": "TYPE       what pictures are given as: uint8 (default), or float32, 0..255 too",
     "output": "PATH      the PNG file to write (default <picture>-<filter>.png here)",
 }
@@ -157,6 +164,9 @@ SWITCHES = {
     "augmented": "show on the sheet below each picture what config.data.augment makes of it in training, three times",
     "json": "print JSON: one line for each picture, or one for a comparison or for data",
     "csv": "print a table with one line for each picture",
+    "ensemble": "of --workdir=SWEEP, or RUN1,RUN2,...: the mean of the runs' probabilities, beside the best run alone",
+    "average": "of --workdir=SWEEP, or RUN1,RUN2,...: one network with the mean of the runs' weights, beside the best "
+    "run alone; for runs that start from a common config.init_from",
     "weighted": "weight numbers of your own that do not add up to 0 or 1 so that they do",
 }
 """Flags without a value."""

@@ -16,7 +16,7 @@ from cnn.data.types import DataError
 from cnn.layers.base import LayerError
 from cnn.registry import ExtensionError
 from cnn.report import run_files
-from cnn.runs import lock, run_dir
+from cnn.runs import lock, run_dir, sweep_record
 from cnn.runs.records import OnRecordError
 from cnn.system import environment, multihost, preemption, redaction
 from cnn.system.text import plain
@@ -131,19 +131,29 @@ def _tell_old_names(path: str, raw: Mapping[str, Any], overrides: Sequence[Overr
 
 
 def _sweep(invocation: Invocation) -> tuple["Plan", Path]:
-    from cnn.sweep.plan import ask, make  # what no other command reads
+    from cnn.sweep import copies, recall  # what no other command reads
+    from cnn.sweep.plan import ask, make, typed_options
 
-    typed = invocation.flags.get("config", "")
+    flags = invocation.flags
+    if not flags.keys() & {"sweep", "grid"} and "workdir" in flags and sweep_record.is_sweep(Path(flags["workdir"])):
+        folder = Path(flags["workdir"])
+        given = ["--config"] if "config" in flags else []
+        given += [f"--config.{path}" for path, _ in invocation.overrides]
+        if given:
+            raise ConfigError([f"{name}: {folder} declares its config. Leave it out" for name in given])
+        base, asked = recall.recalled(folder, typed_options(flags))
+        return make(base, recall.extended(asked, base, folder, copy=copies.is_copy())), folder
+    typed = flags.get("config", "")
     path = files.named(typed) if typed else str(DEFAULT_CONFIG)
-    asked = ask(typed, invocation.overrides, invocation.flags)
+    asked = ask(typed, invocation.overrides, flags)
     try:
         base = _sections(invocation, path)
     except ConfigError as error:
         raise ConfigError(error.problems + asked.problems) from None
     _tell_old_names(path, base, invocation.overrides)
-    plan = make(base, asked)
-    space = Path(invocation.flags["sweep"]).stem if "sweep" in invocation.flags else "grid"
-    return plan, Path(invocation.flags.get("workdir") or f"runs/{files.file_of(path).stem}-{space}")
+    space = Path(flags["sweep"]).stem if "sweep" in flags else "grid"
+    folder = Path(flags.get("workdir") or f"runs/{files.file_of(path).stem}-{space}")
+    return make(base, recall.extended(asked, base, folder, copy=copies.is_copy())), folder
 
 
 def _from_run(invocation: Invocation) -> tuple[Config | None, Path]:
@@ -151,10 +161,15 @@ def _from_run(invocation: Invocation) -> tuple[Config | None, Path]:
         raise ConfigError([f"--workdir: {invocation.command} needs a run's directory. Write --workdir=runs/NAME"])
     workdir = Path(invocation.flags["workdir"])
     if invocation.command == "report":
-        return (None if _holds_sweep(workdir) else run_files.read(workdir).config), workdir
+        return (None if sweep_record.is_sweep(workdir) else run_files.read(workdir).config), workdir
+    if invocation.flags.keys() & {"ensemble", "average"}:
+        return None, workdir
+    if "members" in invocation.flags:
+        raise ConfigError(["--members: is of several runs. Give --ensemble or --average with it, or leave it out"])
+    if "out" in invocation.flags and invocation.command == "eval":
+        raise ConfigError(["--out: is of several runs, as one has files of its own. Leave it out, or add --ensemble"])
+    if sweep_record.is_sweep(workdir):
+        workdir, said = sweep_record.best(workdir)
+        print(plain(said), file=sys.stderr)
     extensions = invocation.flags.get("extensions", "")
     return read_run(workdir, [path.strip() for path in extensions.split(",") if path.strip()]), workdir
-
-
-def _holds_sweep(workdir: Path) -> bool:
-    return not (workdir / run_dir.CONFIG).is_file() and (workdir / run_dir.DECLARATION).is_file()

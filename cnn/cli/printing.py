@@ -15,6 +15,7 @@ from rich.text import Text
 
 from cnn.cli import tables
 from cnn.cli.pixels import bar, picture, sum_of
+from cnn.ensembles.record import TogetherRecord, single_said
 from cnn.fields import to_text
 from cnn.layers.base import Shape, show, written
 from cnn.model.summary import Row, activation_bytes, count_parameters
@@ -121,6 +122,21 @@ def evaluation(record: EvaluationRecord) -> None:
     if not tables.tabulated(console, header, lines, right=header[1:]):
         tables.stacked(console, header, lines, title=1)
     _confusion(console, names, record["confusion"])
+
+
+def together(record: TogetherRecord) -> None:
+    """Prints what `ensemble-<split>.json` holds: each run alone, the runs together, and how the two compare."""
+    split = record["split"]
+    header = ("run", "seed", record["objective"], f"{split} accuracy", f"{split} loss")
+    lines = [
+        (plain(each["run"]), str(each["seed"]), *map(_ratio, (each["value"], each["accuracy"], each["loss"])))
+        for each in record["members"]
+    ]
+    tables.table(header, lines, right=header[1:], title=1)
+    print(f"the {record['made']} of {len(lines)} runs, {record['weights']} weights:")
+    evaluation(record)
+    for line in (*single_said(record), *filter(None, [record.get("note")])):
+        print(plain(line))
 
 
 def _confusion(console: Console, names: list[str], counts: list[list[int]]) -> None:

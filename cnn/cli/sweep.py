@@ -3,11 +3,16 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from cnn.api.folds import out_of_fold
 from cnn.cli import parser, printing
+from cnn.config.config import ConfigError
+from cnn.data.types import DataError
+from cnn.registry import ExtensionError
 from cnn.runs import run_dir
-from cnn.runs.sweep_record import RECORD
-from cnn.sweep import copies
+from cnn.runs.sweep_record import RECORD, SweepJson
+from cnn.sweep import copies, declaration, folds
 from cnn.sweep.plan import Plan, check, lines
 from cnn.system.preemption import Preemption
 from cnn.system.text import plain
@@ -16,20 +21,27 @@ from cnn.system.text import plain
 def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
     """Runs what is missing of a sweep and prints the ranking; with `sweep.print` only lists the trials.
 
+    A command that says more than the folder declares lets the sweep grow.
+
     Returns:
       0; or 1 where a trial could not be run; of several workers the worst exit code.
     """
+    grown = declaration.joined(plan, workdir)
     if flags.get("sweep.print") == "true":
-        print("\n".join(plain(line) for line in lines(plan, workdir)))
+        print("\n".join(plain(line) for line in lines(grown, workdir)))
         return 0
-    check(plan, workdir)
+    check(grown, workdir)
+    if plan.asked.note:
+        print(plain(plan.asked.note), file=sys.stderr)
     on_record = parser.tracker(flags)
     sys.stdout.flush()
     if plan.options.workers > 1 and not copies.is_copy():
+        declaration.declare(plan, workdir)  # once for all: a copy that begins late adds nothing again
         codes = copies.run(plan.options.workers)
-        written = run_dir.read_json(workdir / RECORD)
+        written: Any = run_dir.read_json(workdir / RECORD)
         if written and min(codes) <= 1:  # to whom nothing was left to do
             printing.ranking(written, workdir)
+            _out_of_fold(written, workdir)
         return max(codes)
     from cnn.sweep import run as sweep_run  # JAX takes seconds to import
 
@@ -38,4 +50,20 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
             copies.follow(interruption)
         record = sweep_run.run(plan, workdir, flags.get("storage", ""), interruption, on_record)
     printing.ranking(record, workdir)
+    if not copies.is_copy():
+        _out_of_fold(record, workdir)
     return 1 if record["counts"].get("failed") else 0
+
+
+def _out_of_fold(record: SweepJson, workdir: Path) -> None:
+    """Writes and says what a sweep over folds predicted out of fold, or why it cannot."""
+    if not folds.is_over_folds(record):
+        return
+    try:
+        lines = folds.said(folds.known(record, workdir) or out_of_fold(workdir).record)
+    except (ConfigError, DataError, ExtensionError, run_dir.BrokenFile, OSError) as error:
+        print(plain(f"no {folds.CSV}: {error}"))
+        return
+    for line in lines:
+        print(line)
+    print(plain(f"each of them, with its probabilities, is in {workdir / folds.CSV}"))

@@ -26,7 +26,7 @@ from cnn.config.problems import Problems, Section, Typed, parse_field
 from cnn.data import sources
 from cnn.expression import Built, ExpressionError, Recorded, build_one, parameters
 from cnn.layers.base import Layer, RecordedLayer
-from cnn.layers.initialisers import Initialiser, Whiten, initialised
+from cnn.layers.initialisers import Initialiser, RecordedInitialiser, Whiten, initialised
 from cnn.model import summary
 from cnn.model.summary import Row
 from cnn.registry import INITIALISERS, LAYERS, ExtensionError
@@ -79,7 +79,7 @@ def resolve_network(
     try:
         kinds = LAYERS if recorded is None else Recorded(registry.of_package(LAYERS), RecordedLayer)
         built = summary.parse(text, {**names, "classes": data.classes if data else 1}, kinds)
-        if (init := _init(plain.get("init", ""), problems)) is not None:
+        if (init := _init(plain.get("init", ""), problems, recorded=recorded is not None)) is not None:
             built = built._replace(items=initialised(built.items, init))
         rows = summary.fit(built, text, data.image_shape, data.classes, recorded or {}) if data else ()
     except ExpressionError as error:
@@ -95,12 +95,13 @@ def resolve_network(
     return Network(built.items, rows, plain, _pieces(built, text, names))
 
 
-def _init(text: object, problems: Problems) -> Initialiser | None:
+def _init(text: object, problems: Problems, *, recorded: bool) -> Initialiser | None:
     """Returns how kernels begin that do not say so; `None` where nothing says so, or it is wrong."""
     if text == "":
         return None
     try:
-        init: Initialiser = build_one(str(text), INITIALISERS)
+        kinds = Recorded(registry.of_package(INITIALISERS), RecordedInitialiser) if recorded else INITIALISERS
+        init: Initialiser = build_one(str(text), kinds)
     except ExpressionError as error:
         problems.note("model.init", str(error))
         return None

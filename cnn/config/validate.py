@@ -64,7 +64,7 @@ def check(
         if (times := kinds.count(type(kind))) > 1:
             problems.note("eval.views", f"holds a view {times} times, got {kind.kind}. Write it once.")
             break
-        if getattr(kind, "pixels", 0) >= side:
+        if registry.origin_of(kind) == registry.PACKAGE and getattr(kind, "pixels", 0) >= side:
             problems.note("eval.views", f"must move by less than the image's {side} pixels, got {kind.pixels}.")
     if train.renew_statistics and evaluation.weights == "best":
         problems.note(
@@ -126,7 +126,7 @@ def check_patterns(built: Mapping[str, Any], rows: Sequence[Row], problems: Prob
     for group in built["train"].groups:
         if isinstance(group, StandIn):
             continue
-        if message := group.problem(trained):
+        if message := registry.blamed(group, "train.groups", group.problem)(trained):
             problems.note("train.groups", f"{written(group)}: {message}")
         optimizer = built["optimizer"]
         decays = isinstance(optimizer, StandIn) or groups.options_of(optimizer, groups.DECAY)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,6 +75,38 @@ def read_source(data: DataSpec) -> Source:
       DataError: if the data are missing, broken, or unlike what the config says.
     """
     return sources.read(dataclasses.replace(data, image_shape=data.stored_shape, stored_size=()))
+
+
+class Rows(NamedTuple):
+    """Which pictures of a source are in which split.
+
+    Attributes:
+      cut: rows of its train, its own validation split behind that.
+      total: how many there are of both, those cut as test left out.
+      identity: that of the dataset.
+      title: says which picture a row is.
+    """
+
+    cut: splits.Cut
+    total: int
+    identity: str
+    title: Callable[[int], str]
+
+
+def rows(source: Source, data: DataSpec) -> Rows:
+    """Returns how a source is cut, as `load` does it, without decoding a picture.
+
+    Args:
+      source: as `read_source` returns it.
+      data: how.
+
+    Raises:
+      DataError: a split would be left without a picture.
+    """
+    used = splits.chosen(source, data)
+    whole = parts_of(used)[0]
+    cut = splits.cut(whole.labels(), used, data)
+    return Rows(cut, len(whole) - len(cut.test), _identity(used, data), whole.title)
 
 
 def _read(data: DataSpec) -> Source:

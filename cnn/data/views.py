@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from cnn.fields import Count
+from cnn.registry import PACKAGE, ExtensionError, FunctionForm, OfFunction, blamed, origin_of, view
 from cnn.registry import VIEWS as VIEWS
-from cnn.registry import view
 
 with epy.lazy_imports():
     import jax.numpy as jnp
@@ -61,9 +61,46 @@ class Moved:
         ]
 
 
+class ViewFunction(OfFunction):
+    """What a function gives to see."""
+
+    def seen(self, pictures: Pictures) -> list[tuple[float, Pictures]]:
+        """Returns what is seen of pictures; see `Mirrored.seen`."""
+        return self.call(pictures=pictures)
+
+
+VIEWS.function = FunctionForm(ViewFunction, ("pictures",))
+
+
 def of_all(views: Sequence[Any], pictures: Pictures) -> tuple[Float[Array, " views"], Array]:
-    """Returns the share of every view in the mean, and what each sees, stacked."""
+    """Returns the share of every view in the mean, and what each sees, stacked.
+
+    Raises:
+      ExtensionError: a user's own view failed, or returned something else than pictures with their shares.
+    """
     seen = [(1.0, pictures)]
     for kind in views:
-        seen = [(share * part, picture) for share, before in seen for part, picture in kind.seen(before)]
+        seen = [(share * part, picture) for share, before in seen for part, picture in _seen(kind, before)]
     return jnp.asarray([share for share, _ in seen], jnp.float32), jnp.stack([picture for _, picture in seen])
+
+
+def _seen(kind: Any, pictures: Pictures) -> Sequence[tuple[float, Pictures]]:
+    found = blamed(kind, "eval.views", kind.seen)(pictures)
+    if origin_of(kind) == PACKAGE:
+        return found
+    try:
+        shares = sum(float(share) for share, _ in found)
+        shapes = {(tuple(picture.shape), str(picture.dtype)) for _, picture in found}
+    except (TypeError, ValueError, AttributeError):
+        raise ExtensionError(
+            f"config.eval.views: {kind.kind} must return a list of pairs of a share and pictures, got {found!r:.80}."
+        ) from None
+    if shapes != {(pictures.shape, str(pictures.dtype))}:
+        got = " and ".join(f"{dtype} of {shape}" for shape, dtype in sorted(shapes))
+        raise ExtensionError(
+            f"config.eval.views: {kind.kind} must return pictures of {pictures.dtype} of {pictures.shape}, as it is "
+            f"given, got {got}."
+        )
+    if abs(shares - 1) > 1e-6:
+        raise ExtensionError(f"config.eval.views: the shares of {kind.kind} must add up to 1, got {shares:g}.")
+    return found

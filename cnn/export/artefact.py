@@ -12,7 +12,7 @@ LARGEST = 2_000_000_000
 
 
 class Trained(NamedTuple):
-    """A run's network at one step.
+    """A run's network at one step; or several networks, whose probabilities are averaged.
 
     Attributes:
       values: the run's config.
@@ -21,6 +21,7 @@ class Trained(NamedTuple):
       step: the updates behind the variables.
       weights: which they are: last, best or ema.
       intensities: the type of the pictures that go in: uint8, or float32 that holds 0..255 too.
+      others: further networks, of the same classes and pictures.
     """
 
     values: Config
@@ -29,6 +30,12 @@ class Trained(NamedTuple):
     step: int
     weights: str
     intensities: str = "uint8"
+    others: tuple["Trained", ...] = ()
+
+    @property
+    def members(self) -> tuple["Trained", ...]:
+        """All networks, this one first."""
+        return (self, *self.others)
 
     @property
     def variables(self) -> network.Variables:
@@ -70,20 +77,22 @@ def pictures(trained: Trained) -> dict[str, Any]:
 
 def precision(trained: Trained) -> tuple[str, ...]:
     """Returns what is to be said of the numbers, if anything: formats that compute do so in float32."""
-    trained_in = trained.values.train.compute_dtype
-    if trained_in == "float32":
+    trained_in = sorted({member.values.train.compute_dtype for member in trained.members} - {"float32"})
+    if not trained_in:
         return ()
-    return (f"computes in float32; the run, and predict, compute in {trained_in}, whose probabilities are rougher",)
+    types = " and ".join(trained_in)
+    return (f"computes in float32; the run, and predict, compute in {types}, whose probabilities are rougher",)
 
 
 def check_size(trained: Trained) -> None:
-    """Checks that a format with a limit of 2 GiB can hold the network.
+    """Checks that a format with a limit of 2 GiB can hold the networks.
 
     Raises:
       ConfigError: it cannot.
     """
-    rows = trained.values.rows
-    size = 4 * (summary.count_parameters(rows) + summary.count_parameters(rows, "batch_stats"))
+    collections = ("params", "batch_stats")
+    networks = [member.values.rows for member in trained.members]
+    size = 4 * sum(summary.count_parameters(rows, name) for rows in networks for name in collections)
     if size > LARGEST:
         raise ConfigError(
             [f"--format: must hold the weights in {LARGEST:,} bytes, got {size:,}. Use a smaller network"]

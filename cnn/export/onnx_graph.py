@@ -39,7 +39,7 @@ def write(trained: Trained) -> Artefact:
             "image_shape": list(trained.values.data.image_shape),
             "resize": trained.values.data.resize,
             "weights": trained.weights,
-            "step": trained.step,
+            "step": [member.step for member in trained.members] if trained.others else trained.step,
         }.items()
     )
     onnx.checker.check_model(model, full_check=True)
@@ -55,22 +55,18 @@ def write(trained: Trained) -> Artefact:
 
 
 def build(trained: Trained) -> onnx.ModelProto:
-    """Returns the graph: from pictures through the layers to probabilities."""
+    """Returns the graph: from pictures through the layers to probabilities, of several networks to their mean."""
     data = trained.values.data
     number = onnx.TensorProto.UINT8 if trained.intensities == "uint8" else onnx.TensorProto.FLOAT
     given = onnx.helper.make_tensor_value_info("images", number, ["batch", *data.image_shape])
     returned = onnx.helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ["batch", data.classes])
     graph = OnnxGraph()
-    x = graph.node("Cast", ["images"], "preprocessing/float", to=onnx.TensorProto.FLOAT)
-    for name, operator, numbers in (
-        ("unit", "Div", np.full(1, 255)),
-        ("mean", "Sub", np.asarray(data.mean)),
-        ("std", "Div", np.asarray(data.std)),
-    ):
-        x = graph.node(operator, [x, graph.array(f"preprocessing/{name}", numbers)], f"preprocessing/{name}/{operator}")
-    x = graph.node("Transpose", [x], "preprocessing/channels_first", perm=[0, 3, 1, 2])
-    x, _ = add(graph, trained.values.layers, trained.variables, data.image_shape, x)
-    graph.node("Softmax", [x], "probabilities", axis=1)
+    if trained.others:
+        named = ((f"network{number}/", member) for number, member in enumerate(trained.members, 1))
+        ends = [_add_network(graph, member, prefix) for prefix, member in named]
+        graph.node("Mean", ends, "probabilities")
+    else:
+        _add_network(graph, trained, "")
     nodes = [
         onnx.helper.make_node(node.operator, node.inputs, [node.name], name=node.name, **node.attributes)
         for node in graph.nodes
@@ -79,6 +75,22 @@ def build(trained: Trained) -> onnx.ModelProto:
     proto = onnx.helper.make_graph(nodes, "network", [given], [returned], arrays)
     opset = [onnx.helper.make_opsetid("", OPSET)]
     return onnx.helper.make_model(proto, opset_imports=opset, ir_version=IR_VERSION, producer_name="cnn")
+
+
+def _add_network(graph: OnnxGraph, trained: Trained, prefix: str) -> str:
+    """Adds one network from the pictures to its probabilities; returns the name of these."""
+    data = trained.values.data
+    x = graph.node("Cast", ["images"], f"{prefix}preprocessing/float", to=onnx.TensorProto.FLOAT)
+    for name, operator, numbers in (
+        ("unit", "Div", np.full(1, 255)),
+        ("mean", "Sub", np.asarray(data.mean)),
+        ("std", "Div", np.asarray(data.std)),
+    ):
+        path = f"{prefix}preprocessing/{name}"
+        x = graph.node(operator, [x, graph.array(path, numbers)], f"{path}/{operator}")
+    x = graph.node("Transpose", [x], f"{prefix}preprocessing/channels_first", perm=[0, 3, 1, 2])
+    x, _ = add(graph, trained.values.layers, trained.variables, data.image_shape, x, prefix)
+    return graph.node("Softmax", [x], f"{prefix}probabilities", axis=1)
 
 
 def add(

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from safetensors.numpy import save
 
+from cnn.config.config import ConfigError
 from cnn.export.artefact import Artefact, Trained
 from cnn.model import classifier
 
@@ -16,7 +17,18 @@ LAYOUT = (
 
 
 def write(trained: Trained) -> Artefact:
-    """Returns every array in float32 by its path, `conv1/kernel`, and as metadata what it takes to use them."""
+    """Returns every array in float32 by its path, `conv1/kernel`, and as metadata what it takes to use them.
+
+    Raises:
+      ConfigError: there are several networks, and the file computes nothing, so no mean either.
+    """
+    if trained.others:
+        raise ConfigError(
+            [
+                f"--format: safetensors holds the arrays of one network, got {len(trained.members)}. "
+                "Use stablehlo or onnx, or --average in place of --ensemble"
+            ]
+        )
     arrays = {path: np.asarray(array) for path, array in classifier.flatten(jax.device_get(trained.variables)).items()}
     data = trained.values.data
     about: dict[str, Any] = {

@@ -45,12 +45,14 @@ def write(trained: Trained) -> Artefact:
 
 
 def _probabilities(trained: Trained) -> Any:
-    values = trained.values
-    last = summary.named(values.layers)[-1][0]
+    def of_one(member: Trained, images: Num[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
+        layers = member.values.layers
+        outputs = network.capture(layers, member.variables, member.classifier.preprocess(images))
+        last = outputs[summary.named(layers)[-1][0]]
+        return last if isinstance(layers[-1], Softmax) else jax.nn.softmax(last)
 
     def probabilities(images: Num[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
-        outputs = network.capture(values.layers, trained.variables, trained.classifier.preprocess(images))
-        ends = isinstance(values.layers[-1], Softmax)
-        return outputs[last] if ends else jax.nn.softmax(outputs[last])
+        first, *others = (of_one(member, images) for member in trained.members)
+        return sum(others, first) / (1 + len(others)) if others else first
 
     return probabilities

@@ -9,7 +9,7 @@ import numpy as np
 from etils import epy
 
 from cnn.fields import Count, Pair
-from cnn.layers import window
+from cnn.layers import initialisers, window
 from cnn.layers.base import Arrays, Layer, LayerError, OnnxGraph, Parameter, Reach, Reference, Shape, require_map
 from cnn.layers.initialisers import DEFAULT, Initial
 from cnn.layers.window import Padding
@@ -66,7 +66,7 @@ class Conv(Layer):
         return (*self.kernel, channels // self.groups, self.features)
 
     def initialise(self, key: PRNGKeyArray, shape: Shape) -> dict[str, jax.Array]:
-        return {"kernel": self.init.make(key, self.kernel_shape(shape[2]), self.groups)}
+        return {"kernel": initialisers.drawn(self.init, key, self.kernel_shape(shape[2]), self.groups)}
 
     def macs(self, shape: Shape) -> int:
         height, width, features = self.output(shape)

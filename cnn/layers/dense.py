@@ -9,6 +9,7 @@ import numpy as np
 from etils import epy
 
 from cnn.fields import Count
+from cnn.layers import initialisers
 from cnn.layers.base import Arrays, Layer, LayerError, OnnxGraph, Parameter, Reference, Shape, show
 from cnn.layers.initialisers import DEFAULT, Initial
 from cnn.registry import layer
@@ -68,7 +69,7 @@ class Dense(Layer):
         return (kernel, Parameter("bias", (self.features,), "zeros")) if self.use_bias else (kernel,)
 
     def initialise(self, key: PRNGKeyArray, shape: Shape) -> dict[str, jax.Array]:
-        return {"kernel": self.init.make(key, (shape[0], self.features))}
+        return {"kernel": initialisers.drawn(self.init, key, (shape[0], self.features))}
 
     def macs(self, shape: Shape) -> int:
         return shape[0] * self.features

@@ -1,4 +1,4 @@
-"""How the kernel of a convolution or of a dense layer begins, one class each.
+"""How the kernel of a convolution or of a dense layer begins, one class of `Initialiser` each.
 
 `make` draws a kernel; its last axis holds the features, the one before it the inputs of each, as in Flax. What a layer
 does not say of itself, `config.model.init` says for all.
@@ -15,10 +15,11 @@ import numpy as np
 from etils import epy
 
 from cnn import fields
+from cnn.expression import StandIn
 from cnn.fields import Count, Language, Positive
 from cnn.layers.base import Init, Layer, LayerError, Shape
 from cnn.registry import INITIALISERS as INITIALISERS
-from cnn.registry import initialiser
+from cnn.registry import PACKAGE, ExtensionError, FunctionForm, OfFunction, blamed, initialiser, origin_of, place
 
 with epy.lazy_imports():
     import jax
@@ -247,16 +248,59 @@ class Whiten(Initialiser):
 _TOGETHER = 500
 """Images whose patches are in memory at a time."""
 
+
+class InitialiserFunction(OfFunction, Initialiser):
+    """What a function draws."""
+
+    def make(self, key: PRNGKeyArray, shape: Shape, groups: int = 1) -> jax.Array:
+        return self.call(key=key, shape=shape, groups=groups)
+
+
+class RecordedInitialiser(StandIn, Initialiser):
+    """What stands for an initialiser that is not this package's, in a config that is only read."""
+
+    def __init__(self, name: str, text: str) -> None:
+        """Takes its name and its text in the config."""
+        vars(self).update(name=name, text=text)
+
+
+def _registered(thing: type, name: str) -> None:
+    """Refuses a class that extends no initialiser.
+
+    Raises:
+      ExtensionError: it does not.
+    """
+    if not issubclass(thing, Initialiser):
+        raise ExtensionError(
+            f"{place(thing)}: the initialiser {name} extends none. Write {thing.__name__}(cnn.Initialiser)."
+        )
+
+
+INITIALISERS.adapter, INITIALISERS.recorded = _registered, RecordedInitialiser
+INITIALISERS.function = FunctionForm(InitialiserFunction, ("key", "shape"), ("groups",))
+
 Initial = Annotated[Any, Language(INITIALISERS)]
 """The annotation of a kernel's `init`."""
 DEFAULT = Default()
 
 
 def drawn(init: Initialiser, key: PRNGKeyArray, shape: Shape, groups: int = 1) -> jax.Array:
-    """Returns the first value of a kernel, whoever draws it."""
+    """Returns the first value of a kernel, whoever draws it.
+
+    Raises:
+      ExtensionError: a user's own initialiser failed, or returned something else than a kernel.
+    """
     if init.declared == "glorot_uniform":
         return jax.nn.initializers.glorot_uniform()(key, shape)
-    return jnp.zeros(shape, jnp.float32) if init.declared == "zeros" else init.make(key, shape, groups)
+    if init.declared == "zeros":
+        return jnp.zeros(shape, jnp.float32)
+    kernel = blamed(init, "model.init", init.make)(key, shape, groups)
+    if origin_of(init) == PACKAGE:
+        return kernel
+    if getattr(kernel, "shape", None) != shape or not jnp.issubdtype(kernel.dtype, jnp.floating):
+        got = f"{kernel.dtype} of {kernel.shape}" if hasattr(kernel, "dtype") else type(kernel).__name__
+        raise ExtensionError(f"config.model.init: {init.kind} must return floats of the shape {shape}, got {got}.")
+    return jnp.asarray(kernel, jnp.float32)
 
 
 def initialised(layers: Sequence[Layer], init: Initialiser) -> tuple[Layer, ...]:

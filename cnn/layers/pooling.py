@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from etils import epy
 
 from cnn.fields import Pair
 from cnn.layers import window
-from cnn.layers.base import Arrays, Layer, LayerError, OnnxGraph, Reach, Reference, Shape, require_map, show
+from cnn.layers.base import (
+    NOT_KNOWN,
+    Arrays,
+    Layer,
+    LayerError,
+    OnnxGraph,
+    Reach,
+    Reference,
+    Shape,
+    require_map,
+    show,
+)
 from cnn.layers.window import Padding
 from cnn.registry import layer
 
@@ -19,6 +30,7 @@ with epy.lazy_imports():
     import jax
     import jax.numpy as jnp
 
+    from cnn.ops import layout as layouts
     from cnn.ops import pooling
 
 
@@ -92,6 +104,64 @@ class AvgPool(_Pool):
         patches = np.stack(window.patches(x, reach, self.padding))
         counts = np.sum(window.patches(np.ones_like(x), reach, self.padding), axis=0)
         return Reference.rounded(patches.sum(0) / counts, len(patches) + 1, np.abs(patches).sum(0) / counts)
+
+
+@layer
+class AdaptiveAvgPool(Layer):
+    """The means of windows that are as many as `size` says, whatever the map's size; a map of that size as it is.
+
+    Of n rows, window i of m is from floor(i n / m) to before ceil((i + 1) n / m): windows may overlap, and where m is
+    more than n they repeat numbers. Columns alike. It is PyTorch's layer of the name, by which its VGGs see pictures of
+    any size.
+    """
+
+    size: Pair
+
+    def output(self, shape: Shape) -> Shape:
+        return (*self.size, require_map(shape)[2])
+
+    def formula(self, shape: Shape) -> str:
+        return window.once(f"{n} -> {m}" for n, m in zip(shape, self.size, strict=False))
+
+    def reach(self, shape: Shape) -> Reach | Literal["not known"] | None:
+        rows, columns = zip(shape, self.size, strict=False)
+        if any(n % m for n, m in (rows, columns)):
+            return NOT_KNOWN
+        sides = rows[0] // rows[1], columns[0] // columns[1]
+        return Reach(sides, sides)
+
+    def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
+        def means(images: jax.Array) -> jax.Array:
+            if images.shape[1:3] == self.size:
+                return images
+            down, right = (
+                jnp.asarray(_shares(n, m), x.dtype) for n, m in zip(images.shape[1:3], self.size, strict=True)
+            )
+            return jnp.einsum("Hh,Ww,ahwb->aHWb", down, right, images, precision="highest")
+
+        return layouts.by_microbatch(means, x)
+
+    def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
+        if x.shape[:2] == self.size:
+            return Reference.exact(x)
+        down, right = (_shares(n, m) for n, m in zip(x.shape, self.size, strict=False))
+        total, size = (np.einsum("Hh,Ww,hwc->HWc", down, right, each) for each in (x, np.abs(x)))
+        # The two shares are rounded, and each number is multiplied twice; then those of a window are added.
+        return Reference.rounded(total, 4 + x.shape[0] + x.shape[1], size)
+
+    def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
+        down, right = (_shares(n, m) for n, m in zip(shape, self.size, strict=False))
+        rows = graph.node("MatMul", [graph.array(f"{path}/down", down), x], f"{path}/rows")
+        return graph.node("MatMul", [rows, graph.array(f"{path}/right", right.T)], path)
+
+
+def _shares(size: int, windows: int) -> np.ndarray:
+    """Returns how much the mean of each window takes of each of so many numbers, (windows, size)."""
+    shares = np.zeros((windows, size))
+    for index in range(windows):
+        start, end = index * size // windows, -(-(index + 1) * size // windows)
+        shares[index, start:end] = 1 / (end - start)
+    return shares
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,16 +1,18 @@
 """Averages of the parameters, for evaluation.
 
 An average is a class with `@average`: `init` makes what is kept of the parameters before the first update, and `update`
-what is kept after each. Where training itself goes on from the average now and then, `sync` says from what.
+what is kept after each. Where training itself goes on from the average now and then, `sync` says from what; one that
+changes over the run says in `at` what it is when a share of the run is done.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from etils import epy
 
-from cnn.fields import Count, Fraction, Natural, Rate
+from cnn.fields import Count, Fraction, Natural, OrNone, Positive, Rate
 from cnn.registry import average
 
 with epy.lazy_imports():
@@ -18,7 +20,7 @@ with epy.lazy_imports():
     import jax.numpy as jnp
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Int
+    from jaxtyping import Array, Float, Int
 
 
 @average(name="none")
@@ -97,14 +99,32 @@ class Lookahead:
 
     Attributes:
       every: updates between two steps of the slow parameters, the paper's k.
-      rate: of the way, the paper's alpha.
+      rate: of the way, the paper's alpha; with `final`, that at the start of the run.
+      final: that at the end of the run; `None` for the same all along.
+      power: what the share of the run that is done is raised to between the two: 1 is a straight line, with 3 the rate
+        stays near the first for long.
 
     Source:
-      Zhang et al. 2019, https://arxiv.org/abs/1907.08610, algorithm 1.
+      Zhang et al. 2019, https://arxiv.org/abs/1907.08610, algorithm 1; the change over the run, Jordan 2024,
+      https://arxiv.org/abs/2404.00498, section 3.4.
     """
 
     every: Count = 5
     rate: Fraction = 0.5
+    final: OrNone[Fraction] = None  # type: ignore[assignment]
+    power: Positive = 1.0
+
+    @property
+    def knows_length(self) -> bool:
+        """Whether it depends on how long the run is, so that a run cannot be trained longer."""
+        return self.final is not None
+
+    def at(self, share: Float[Array, ""]) -> Lookahead:
+        """Returns it with the rate of an update after which so much of the run is done, from 0 to 1."""
+        if self.final is None:
+            return self
+        rate: Any = self.rate + (self.final - self.rate) * share**self.power
+        return dataclasses.replace(self, rate=rate)
 
     def init(self, params: Any) -> Any:
         """Returns a copy of the parameters; see `Ema.init`."""

@@ -11,7 +11,7 @@ from etils import epy
 
 from cnn.fields import NonNegative
 from cnn.optim import freeze
-from cnn.registry import gradient
+from cnn.registry import GRADIENTS, PACKAGE, ExtensionError, FunctionForm, OfFunction, blamed, gradient, origin_of
 
 with epy.lazy_imports():
     import jax
@@ -57,3 +57,32 @@ class Sam:
         trained = freeze.restricted(params, grads)
         worst = jax.tree.map(lambda array, grad: array + scale * grad, trained, grads)
         return freeze.merged(worst, params)
+
+
+class GradientFunction(OfFunction):
+    """Where a function takes the gradient; it sees the parameters that are trained alone."""
+
+    def place(self, params: Any, grads: Any) -> Any:
+        """Returns where the gradient is taken; see `Plain.place`."""
+        place = self.call(params=freeze.restricted(params, grads), grads=grads)
+        return None if place is None else freeze.merged(place, params)
+
+
+GRADIENTS.function = FunctionForm(GradientFunction, ("params", "grads"))
+
+
+def place_of(kind: Any, params: Any, grads: Any) -> Any:
+    """Returns the parameters at which the gradient is taken, `None` for those that it is at; see `Plain.place`.
+
+    Raises:
+      ExtensionError: a user's own class or function failed, or returned no parameters like these.
+    """
+    place = blamed(kind, "train.gradient", kind.place)(params, grads)
+    if place is None or origin_of(kind) == PACKAGE:
+        return place
+    if jax.tree.map(jnp.shape, place) != jax.tree.map(jnp.shape, params):
+        raise ExtensionError(
+            f"config.train.gradient: {kind.kind} must return None, or arrays by the names and of the shapes of the "
+            f"parameters that it is given, got {jax.tree.map(jnp.shape, place)!r:.80}."
+        )
+    return jax.tree.map(lambda there, here: jnp.asarray(there, here.dtype), place, params)

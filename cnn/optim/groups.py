@@ -18,7 +18,7 @@ from etils import epy
 from cnn import fields, patterns
 from cnn.fields import NonNegative
 from cnn.optim import freeze
-from cnn.registry import group
+from cnn.registry import GROUPS, PACKAGE, ExtensionError, FunctionForm, OfFunction, blamed, group, origin_of
 
 with epy.lazy_imports():
     import optax
@@ -89,6 +89,31 @@ class Layerwise:
         return ""
 
 
+@dataclasses.dataclass(frozen=True)
+class GroupFunction(OfFunction):
+    """The parameters whose paths a function returns.
+
+    Attributes:
+      rate: times the learning rate; see `Matching`.
+      decay: times the weight decay; see `Matching`.
+    """
+
+    rate: NonNegative = 1.0
+    decay: NonNegative = 1.0
+
+    def powers(self, arrays: Mapping[str, Sequence[int]], layers: Sequence[str]) -> dict[str, int]:
+        """Returns 1 for each path that the function names; see `Matching.powers`."""
+        return dict.fromkeys(self.call(arrays=arrays, layers=layers), 1)
+
+    def problem(self, paths: Sequence[str]) -> str:
+        """Returns what is wrong with it; see `Matching.problem`."""
+        del paths
+        return ""
+
+
+GROUPS.function = FunctionForm(GroupFunction, ("arrays",), ("layers",))
+
+
 def apart(
     groups: Sequence[Any],
     optimizer: Any,
@@ -109,7 +134,7 @@ def apart(
     def parts(tree: Any) -> dict[str, tuple[Any, Callable[[Any], Any]]]:
         """Returns the optimizer of each part by its name, and what takes that part of a tree like the parameters."""
         arrays = shapes(tree)
-        powers = [each.powers(arrays, layers) for each in groups]
+        powers = [powers_of(each, arrays, layers) for each in groups]
         of_path = {path: tuple(power.get(path, 0) for power in powers) for path in arrays}
         found: dict[str, tuple[Any, Callable[[Any], Any]]] = {}
         for wanted in sorted(set(of_path.values())):
@@ -131,6 +156,27 @@ def apart(
         return updates, states
 
     return optax.GradientTransformation(init, update)
+
+
+def powers_of(kind: Any, arrays: Mapping[str, Sequence[int]], layers: Sequence[str]) -> Mapping[str, int]:
+    """Returns how often a group's factors multiply what is each parameter's; see `Matching.powers`.
+
+    Raises:
+      ExtensionError: a user's own group failed, or returned something else than powers of these parameters.
+    """
+    found = blamed(kind, "train.groups", kind.powers)(arrays, layers)
+    if origin_of(kind) == PACKAGE:
+        return found
+    if not isinstance(found, Mapping) or not all(type(power) is int for power in found.values()):
+        raise ExtensionError(
+            f"config.train.groups: {kind.kind} must return whole numbers by the paths of parameters, got {found!r:.80}."
+        )
+    if unknown := [path for path in found if path not in arrays]:
+        known = fields.did_you_mean(str(unknown[0]), list(arrays)[: patterns.SHOWN])
+        raise ExtensionError(f"config.train.groups: {kind.kind} names no parameter, got {unknown[0]!r}. {known}")
+    if not any(found.values()):
+        raise ExtensionError(f"config.train.groups: {kind.kind} names no parameter that is trained, got {found!r:.80}.")
+    return found
 
 
 def shapes(params: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[int, ...]]:

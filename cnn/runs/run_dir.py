@@ -236,11 +236,12 @@ def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, A
 
 
 def _is_longer(before: Mapping[str, Any], values: config.Config) -> bool:
-    """Tells whether a run is as it was before, but longer, and its schedule does not follow from its length."""
+    """Tells whether a run is as it was before, but longer, and nothing of it follows from its length."""
     lengths = [before["train"].get(path.partition(".")[2]) for path in config.LENGTHS]
     pairs = zip(lengths, (values.train.epochs, values.train.steps), strict=True)
     longer = all((old is None) == (new is None) and (new or 0) >= (old or 0) for old, new in pairs)
-    return longer and not getattr(values.schedule, "knows_length", True)
+    averaged = getattr(values.train.average, "knows_length", False)
+    return longer and not averaged and not getattr(values.schedule, "knows_length", True)
 
 
 def made_longer(changed: Sequence[tuple[str, Any, Any]]) -> bool:

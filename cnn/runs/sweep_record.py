@@ -1,11 +1,16 @@
 """What `sweep.json` holds: the trials of a sweep, ranked. A sweep writes it, its page and the commands read it."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NotRequired, TypedDict
+
+from cnn.config.config import ConfigError
+from cnn.runs import run_dir
 
 RECORD = "sweep.json"
 SEED = "seed"
-REPEATS = {SEED: "seeds", "data.fold": "folds"}
+FOLD = "data.fold"
+REPEATS = {SEED: "seeds", FOLD: "folds"}
 """The config fields in which the trials of a group differ, and what says so."""
 FINISHED, PRUNED, DIVERGED, FAILED, RUNNING, WAITING = STATES = (
     "finished",
@@ -27,6 +32,26 @@ Curve = list[tuple[int, float]]
 def repeats(varying: Iterable[str]) -> str:
     """Returns what the trials of a group differ in, of a sweep in which these fields vary."""
     return " and ".join(REPEATS[path] for path in REPEATS if path in set(varying)) or REPEATS[SEED]
+
+
+def is_sweep(workdir: Path) -> bool:
+    """Tells whether a directory is that of a sweep, and of no run."""
+    return not (workdir / run_dir.CONFIG).is_file() and (workdir / run_dir.DECLARATION).is_file()
+
+
+def best(folder: Path) -> tuple[Path, str]:
+    """Returns the directory of a sweep's best trial, and a line that says which it is.
+
+    Raises:
+      ConfigError: no trial has finished.
+      BrokenFile: `sweep.json` is not what this software wrote.
+    """
+    record = run_dir.read_json(folder / RECORD) or {}
+    if not record.get("best"):
+        raise ConfigError([f"--workdir: no trial of the sweep in {folder} has finished. Start its command again"])
+    trial = next(row for row in record["trials"] if row["number"] == record["best"]["trial"])
+    worth = f"{record['objective']} {trial['value']:.4f}"
+    return folder / trial["folder"], f"{folder} is a sweep; its best trial is {folder / trial['folder']}, {worth}"
 
 
 class TrialRecord(TypedDict):

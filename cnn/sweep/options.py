@@ -1,16 +1,22 @@
 """The options of a sweep beside its space: a frozen record, read with the same checks as a config."""
 
 import dataclasses
+import re
 from typing import Annotated, Any, Literal
 
 from cnn.expression import build_one
-from cnn.fields import Count, Language, Natural
+from cnn.fields import Count, Language, Natural, Parsed
 from cnn.metrics import METRICS
 from cnn.sweep.pruners import PRUNERS
 from cnn.sweep.samplers import SAMPLERS
 
 VALID = "valid."
 """How every objective begins."""
+
+
+def _seeds(value: Any) -> str | None:
+    text = value if isinstance(value, str) else str(value)
+    return text if re.fullmatch(r"(\+?[1-9][0-9]{0,4})?", text) else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +26,9 @@ class Options:
     sampler: Annotated[Any, Language(SAMPLERS)] = "grid"
     trials: Natural = 0
     """How many configurations a sampler draws, each with every seed; a grid has its own number."""
+    seeds: Annotated[str, Parsed(_seeds, "a number of seeds, or + and how many to add")] = ""
+    """How many seeds each configuration has, `20`, or how many are added to a sweep that is there, `+5`: the integers
+    after the largest one; empty: those of the space."""
     objective: str = ""
     """What the trials are ranked by, such as `valid.loss`; empty: what the config's `train.monitor` says, of the
     validation split; never the test split."""
@@ -39,5 +48,6 @@ class Options:
         return "maximize" if metric.better == "higher" else "minimize"
 
 
-CHANGEABLE = ("tries", "engine", "lanes", "workers")
-"""Options that a sweep may continue with differently, as none changes which trials there are, or what they compute."""
+CHANGEABLE = ("seeds", "tries", "engine", "lanes", "workers")
+"""Options that a sweep may continue with differently, as none changes which trials there are, or what they compute; the
+seeds are in its space."""

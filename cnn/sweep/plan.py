@@ -7,6 +7,7 @@ needed.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -14,7 +15,7 @@ import random
 import runpy
 import shlex
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +61,10 @@ class Asked(NamedTuple):
     space: Any
     options: Mapping[str, Any]
     problems: list[str]
+    added: str = ""
+    """What was said to be added to the sweep, such as `seeds=+5`; the space and the options hold it already."""
+    note: str = ""
+    """What the user is to know of it."""
 
     def plain(self, options: Options) -> dict[str, Any]:
         """Returns the options as JSON, expressions as they were written."""
@@ -81,14 +86,21 @@ def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) ->
     space: Any = None
     options: dict[str, Any] = {}
     if ("sweep" in flags) == ("grid" in flags):
-        problems.append("--sweep: needs a space. Give one of --sweep=FILE and --grid='seed=0,1,2'")
+        problems.append(
+            "--sweep: needs a space. Give one of --sweep=FILE and --grid='seed=0,1,2', "
+            "or neither and the --workdir of a sweep that is there"
+        )
     elif "grid" in flags:
         space = space_parser.read_grid(flags["grid"], problems)
     else:
         space, options = _file(Path(flags["sweep"]), problems)
+    return Asked(config, overrides, space, {**options, **typed_options(flags)}, problems)
+
+
+def typed_options(flags: Mapping[str, str]) -> dict[str, Typed]:
+    """Returns the options among flags, as they were typed."""
     typed = {name.removeprefix("sweep."): value for name, value in flags.items() if name.startswith("sweep.")}
-    given = {name: Typed(value) for name, value in typed.items() if name != "print"}
-    return Asked(config, overrides, space, {**options, **given}, problems)
+    return {name: Typed(value) for name, value in typed.items() if name != "print"}
 
 
 def _file(path: Path, problems: list[str]) -> tuple[Any, dict[str, Any]]:
@@ -122,14 +134,31 @@ class Trial:
     number: int
     fields: Mapping[str, Any]
     """What the sweep set, in the order declared."""
-    values: Config
     params: Mapping[str, Any]
     """The point as Optuna knows it."""
+    resolve: Callable[[], Config] = dataclasses.field(repr=False, compare=False)
+
+    @functools.cached_property
+    def values(self) -> Config:
+        """The config, resolved when first asked for.
+
+        Raises:
+          ConfigError: the point is none, or an extension is not what it was when the sweep was declared.
+        """
+        return self.resolve()
 
     @property
     def folder(self) -> str:
         """The run's directory below the sweep's."""
         return f"{TRIALS}/{self.number:04}"
+
+    def resolved(self) -> Config:
+        """Returns `values`: what resolves another trial of the same config."""
+        return self.values
+
+    def placed(self, number: int, fields: Mapping[str, Any]) -> "Trial":
+        """Returns the same config under another number, its fields said in other words."""
+        return Trial(number, fields, self.params, self.resolved)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +182,12 @@ class Plan:
     """The trials of a grid; otherwise such as its sampler may draw."""
     configurations: int = 0
     """How many a sampler draws: those asked for, or all that the space has where these are fewer."""
+    first: Mapping[str, Any] | None = None
+    """What `json` was when the sweep began, where it has grown since."""
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """What Optuna calls the parameters that had other values or another range once, as it lets none of its change."""
+    before: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Of fields that a sampler did not draw once, what they were then."""
 
     @property
     def is_grid(self) -> bool:
@@ -171,21 +206,36 @@ class Plan:
     @property
     def identity(self) -> str:
         """Eight digits that tell one sweep from another."""
-        return hashlib.sha256(json.dumps(self.json, sort_keys=True).encode()).hexdigest()[:8]
+        named = self.json if self.first is None else self.first
+        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
 
     def trial(self, number: int, fields: Mapping[str, Any], params: Mapping[str, Any]) -> Trial:
-        """Returns a point as a config.
+        """Returns a point as a trial, whose config is not resolved yet."""
+        return Trial(number, fields, params, lambda: self._resolved(fields))
 
-        Raises:
-          ConfigError: it is none, or an extension is not what it was when the sweep was declared.
-        """
+    def _resolved(self, fields: Mapping[str, Any]) -> Config:
         values = resolve.resolve(self.base, self._overrides(fields))
         for extension in values.code:
             if "code" in self.json and extension.sha256 not in self.json["code"]:
                 raise ConfigError(
                     [f"config.extensions: {extension.path} has changed since the sweep began. Restore it."]
                 )
-        return Trial(number, fields, values, params)
+        return values
+
+    @functools.cached_property
+    def _places(self) -> dict[int, int]:
+        declared = {key(point.fields): place for place, point in enumerate(product(self.space))} if self.is_grid else {}
+        ends = len(declared)
+        return {trial.number: declared.get(key(trial.fields), ends + trial.number) for trial in self.trials}
+
+    def place(self, number: int) -> int:
+        """Returns where a trial would stand if all that has been added to the sweep had been declared at once."""
+        return self._places.get(number, number)
+
+    def completed(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the fields of a drawn trial, with those that the sampler did not draw yet at its time."""
+        seeded = () if self.seeds == (None,) else (Axis(SEED, Choices(self.seeds)),)
+        return completed((*self.space, *seeded), fields, self.before)
 
     def _overrides(self, fields: Mapping[str, Any]) -> list[Override]:
         return [*self.asked.overrides, *(Override(path, to_text(value)) for path, value in fields.items())]
@@ -242,14 +292,9 @@ def _arranged(
 ) -> Plan:
     grid = isinstance(options.sampler, Grid)
     _check_options(options, space, grid, problems)
-    seeds: tuple[Any, ...] = (None,)
-    if not grid:
-        found = [part for part in axes(space) if part.path == SEED and isinstance(part.values, Choices)]
-        if found and found[0] in space:
-            seeds = found[0].values.values  # type: ignore[union-attr]
-            space = tuple(part for part in space if part is not found[0])
-            if not space:
-                problems.append("space: holds nothing but seeds. Use --sweep.sampler=grid, which runs each of them")
+    space, seeds = apart(options, space)
+    if not space:
+        problems.append("space: holds nothing but seeds. Use --sweep.sampler=grid, which runs each of them")
     plan = Plan(base, asked, options, space, seeds, (), {})
     if problems:
         return plan
@@ -282,6 +327,18 @@ def _arranged(
         checked=tuple(trials),
         configurations=0 if grid else count(space, options.trials),
     )
+
+
+def apart(options: Options, space: tuple[Part, ...]) -> tuple[tuple[Part, ...], tuple[Any, ...]]:
+    """Returns a space without its seeds, and these: a sampler runs what it draws with each; a grid keeps them in it.
+
+    They are `(None,)` where there are none apart.
+    """
+    if not isinstance(options.sampler, Grid):
+        for part in space:
+            if isinstance(part, Axis) and part.path == SEED and isinstance(part.values, Choices):
+                return tuple(other for other in space if other is not part), part.values.values
+    return space, (None,)
 
 
 def _most_epochs(trials: Sequence[Trial]) -> int | None:
@@ -377,6 +434,7 @@ def _checked(plan: Plan, points: Sequence[Point], problems: list[str]) -> list[T
     for number, point in enumerate(points):
         try:
             trial = plan.trial(number, point.fields, point.params)
+            trial.values  # noqa: B018  resolves it
         except ConfigError as error:
             shown = ", ".join(f"{path}={to_text(value)}" for path, value in point.fields.items())
             for problem in error.problems:
@@ -408,9 +466,33 @@ def count(space: tuple[Part, ...], asked: int) -> int:
     return asked if listed is None or len(listed) == MOST else min(asked, len(listed))
 
 
+def completed(space: tuple[Part, ...], fields: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a point of a space, in its order.
+
+    Args:
+      space: the parts.
+      fields: those of the point that are known.
+      values: of fields that the point may lack, by path; those that the space does not set there are left out.
+    """
+    found = dict(fields)
+    for part in space:
+        for path in paths((part,)):
+            if path in values and path not in found and (not isinstance(part, Axis) or part.active(found)):
+                found[path] = values[path]
+    return {path: found[path] for path in dict.fromkeys([*paths(space), *found]) if path in found}
+
+
 def key(fields: Mapping[str, Any]) -> str:
-    """Returns what is the same for equal fields, in whatever order they were set."""
-    return json.dumps(dict(fields), sort_keys=True)
+    """Returns what is the same for equal fields, in whatever order they were set, and however numbers were written."""
+    return json.dumps(_plain(fields), sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def lines(plan: Plan, workdir: Path) -> Iterator[str]:

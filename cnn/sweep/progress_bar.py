@@ -41,6 +41,13 @@ class Screen:
         with self._bar:
             yield
 
+    def of(self, total: int) -> None:
+        """Notes how many trials there are; says it where they have become more."""
+        if total > self._total:
+            self.line(f"the sweep has grown to {total:,} trials")
+            self._total = total
+            self._bar.update(self._task, total=total)
+
     def line(self, text: str) -> None:
         """Prints a line above the bar."""
         self._console.print(plain(text), markup=False, soft_wrap=True)

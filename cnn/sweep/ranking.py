@@ -67,11 +67,13 @@ CONFIDENCE = 0.95
 
 def write(study: Study, session: Session, follow: Callable[[], None] = lambda: None) -> SweepJson:
     """Writes `sweep.json` and `sweep.csv`, calls `follow`, which reads them, and returns what the former holds."""
-    plan, found = study.plan, rows(study)
-    ranked = groups(found, plan.options.direction)
+    found, plan = rows(study), study.plan
+    # As if all had been declared at once: equal means, and what is drawn below, follow the order of what is given.
+    declared = sorted(found, key=lambda row: plan.place(row["number"]))
+    ranked = groups(declared, plan.options.direction)
     for row in found:
         row["curves"] = read_curves(study.folder / row["folder"])
-    finished, varying = _finished(found), _varying(found)
+    finished, varying = _finished(declared), _varying(declared)
     whole = plan.is_grid and len(finished.values) == plan.size
     counts = {status: sum(row["status"] == status for row in found) for status in (*ENDED, RUNNING, WAITING)}
     record: SweepJson = {
@@ -127,8 +129,9 @@ def _best(study: Study, ranked: list[GroupRecord], found: list[TrialRecord]) -> 
     """Returns the best configuration: its best trial, how its config differs from the base, and the command."""
     if not ranked or not ranked[0]["n"]:
         return None
+    by_number = {row["number"]: row for row in found}
     members = [
-        (row["value"], row) for row in found if row["number"] in ranked[0]["trials"] and row["value"] is not None
+        (row["value"], row) for row in map(by_number.get, ranked[0]["trials"]) if row and row["value"] is not None
     ]
     choose = max if study.plan.options.direction == "maximize" else min
     _, row = choose(members, key=lambda member: member[0])
@@ -174,7 +177,7 @@ def rows(study: Study) -> list[TrialRecord]:
 def _row(study: Study, number: int, tries: list[FrozenTrial]) -> TrialRecord:
     last, folder = tries[-1], f"{TRIALS}/{number:04}"
     result = run_dir.read_json(study.folder / folder / run_dir.RESULT)
-    fields = json.loads(last.user_attrs["fields"])
+    fields = study.fields(last)
     objective = study.plan.options.objective
     ended = outcome.of_result(result, objective) if result else None
     status = ended.status if ended else _status(last)
@@ -289,11 +292,15 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def once(found: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Returns one trial for each configuration and seed, a finished one if there is: copies are no evidence."""
+    """Returns one trial for each configuration and seed, a finished one if there is: copies are no evidence.
+
+    In the order that they were given in.
+    """
+    places = {row["number"]: place for place, row in enumerate(found)}
     chosen: dict[str, TrialRecord] = {}
     for row in sorted(found, key=lambda row: row["status"] != FINISHED):
         chosen.setdefault(plan.key(row["fields"]), row)
-    return sorted(chosen.values(), key=lambda row: row["number"])
+    return sorted(chosen.values(), key=lambda row: places[row["number"]])
 
 
 def winner(groups: Sequence[GroupRecord], differ: str = REPEATS[SEED]) -> WinnerRecord:

@@ -4,33 +4,28 @@ The engine `vmap` trains trials together, and is for accelerators; `map` trains 
 for data that stream.
 """
 
-import dataclasses
-import json
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import optuna
 
-from cnn.config import config, resolve
 from cnn.config.config import ConfigError
 from cnn.report import page_writer
 from cnn.runs import run_dir
 from cnn.runs.records import OnRecord
 from cnn.runs.sweep_record import RECORD, SweepJson
 from cnn.sweep import programs, ranking, sequential, vmapped
+from cnn.sweep.declaration import declare, joined
 from cnn.sweep.options import Options
 from cnn.sweep.plan import TRIALS, Plan, fewer
 from cnn.sweep.progress_bar import Screen
 from cnn.sweep.session import Session
-from cnn.sweep.study import Away, Queue, Study, alone, ask_until_answered, connect
-from cnn.sweep.workers import present
+from cnn.sweep.study import DATABASE, Away, Queue, Study, ask_until_answered, connect
+from cnn.sweep.workers import alone, present
 from cnn.system.preemption import Preemption
 from cnn.train import multi_step
-
-DECLARATION = run_dir.DECLARATION
 
 
 def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record: OnRecord | None = None) -> SweepJson:
@@ -49,10 +44,11 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record:
       Preempted: a signal asked to stop.
       OSError: the disk is full, or the database does not answer.
     """
-    token = declare(plan, folder)
-    # The study is named after what was declared first, which may say the same in other words.
-    declared = run_dir.read_json(folder / DECLARATION) or {}
-    plan = dataclasses.replace(plan, json=declared.get("sweep", plan.json))
+    token, said = declare(plan, folder), plan.size
+    plan = joined(plan, folder)
+    if not url and not (folder / DATABASE).exists() and any((folder / TRIALS).glob(f"*/{run_dir.CONFIG}")):
+        got = f"--storage: the study of the sweep in {folder} is in a database of its own, got none"
+        raise ConfigError([f"{got}. Name it: --storage=postgresql+psycopg://USER@HOST/NAME"])
     with alone(folder):  # two that make the same tables at once disturb each other
         connected = connect(url, folder)
     screen = Screen(plan.size)
@@ -62,73 +58,19 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record:
             return ask_until_answered(question, screen.line, lambda: interruption.requested)
 
         optuna_study = asking(lambda: _optuna_study(plan, folder, connected, token))
-        session = Session(plan, Queue(Study(plan, folder, optuna_study), worker), screen, interruption, on_record)
+        session = Session(Queue(Study(plan, folder, optuna_study), worker), screen, interruption, on_record)
         when = plan.example.values.report.page
         page = page_writer.Pages(folder, when, screen.line, page_writer.of_sweep)
         session.meanwhile = page_writer.prepare if when != "never" else session.meanwhile
         session.record = lambda: ranking.write(session.queue.study, session, page.follow)
         if line := fewer(plan):
             screen.line(line)
+        if plan.size > said:
+            screen.line(f"the sweep in {folder} has grown: of its {plan.size} trials this command names {said}")
         if plan.is_grid:
             asking(lambda: session.queue.fill(programs.key))
         with screen.running(asking(lambda: len(ranking.ended(session.queue.study)))):
             return _work(session, folder, page)
-
-
-def declare(plan: Plan, folder: Path) -> str:
-    """Returns what names the sweep of this folder, declaring it where there is none.
-
-    Raises:
-      ConfigError: the folder holds another sweep, or something else.
-    """
-    free = next(f"{folder}-{n}" for n in range(2, 1_000_000) if not Path(f"{folder}-{n}").exists())
-    known = run_dir.read_json(folder / DECLARATION)
-    if known is None:
-        # A command killed in its first moment left hidden files only.
-        other = folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir()))
-        # Another worker may have begun meanwhile; it declares before anything else.
-        if other and not (folder / DECLARATION).exists():
-            raise ConfigError([f"--workdir: {folder} exists and holds no sweep. Use --workdir={free}"])
-        (folder / TRIALS).parent.mkdir(parents=True, exist_ok=True)
-        with alone(folder):
-            if (known := run_dir.read_json(folder / DECLARATION)) is None:
-                known = {"token": secrets.token_hex(8), "sweep": plan.json}
-                run_dir.write_json(folder / DECLARATION, known)
-    before, now = (declared.get("code", []) for declared in (known.get("sweep", {}), plan.json))
-    if before != now:
-        raise ConfigError(
-            [
-                f"config.extensions: the code has changed since the sweep in {folder} was declared. Restore it "
-                f"(its trials keep copies, in trials/NNNN/{run_dir.CODE}), or use --workdir={free}"
-            ]
-        )
-    changed = config.differences(*_comparable(known.get("sweep", {}), plan.json))
-    if changed:
-        table = [f"    {path}: {before!r} there, {now!r} here" for path, before, now in changed]
-        heading = f"--workdir: {folder} holds another sweep. Use --workdir={free}"
-        raise ConfigError(["\n".join([heading, *table])])
-    return known["token"]
-
-
-def _comparable(*declared: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Returns declarations with their configs resolved, where all of them are configs by themselves."""
-    try:
-        return [
-            {
-                **{name: value for name, value in each.items() if name not in ("base", "overrides")},
-                "config": _compared(each),
-            }
-            for each in declared
-        ]
-    except (KeyError, ConfigError):
-        return [{**each, "base": config.renamed(each.get("base", {}))} for each in declared]
-
-
-def _compared(declared: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the config of a declaration, whose extensions are compared by their content."""
-    overrides = [config.Override(*pair) for pair in declared["overrides"]]
-    resolved: dict[str, Any] = json.loads(resolve.resolve(declared["base"], overrides, code={}).json)
-    return {name: value for name, value in resolved.items() if name != "extensions"}
 
 
 def _optuna_study(plan: Plan, folder: Path, connected: optuna.storages.RDBStorage, token: str) -> optuna.Study:
@@ -188,6 +130,7 @@ def run_trials(session: Session) -> None:
     if len(over) == session.plan.size:
         session.about |= (run_dir.read_json(session.queue.folder / RECORD) or {}).get("engine", {})
         return
+    session.ask(session.record)  # so that the ranking names all trials, whatever happens to the first ones
     streams = session.datasets.of(session.plan.example.values).streams
     engine = choose(session.plan.options, jax.default_backend(), streams=streams)
     session.about |= {"engine": engine, "device": jax.devices()[0].device_kind}

@@ -34,6 +34,8 @@ class Random:
 
     learns: ClassVar[bool] = False
     """Whether what is drawn depends on the trials that ended."""
+    widens: ClassVar[bool] = True
+    """Whether it goes on in a space that has grown."""
     seed: Seed = 0
 
     def make_sampler(self, known: int) -> BaseSampler:
@@ -46,6 +48,8 @@ class Random:
 @sampler
 class Qmc(Random):
     """Scrambled Sobol points, which cover a box more evenly than independent draws; choices are independent."""
+
+    widens: ClassVar[bool] = False
 
     def make_sampler(self, known: int) -> BaseSampler:
         import optuna
@@ -83,6 +87,7 @@ class CmaEs(Random):
     """Covariance matrix adaptation, for numbers only; after `startup` independent draws."""
 
     learns: ClassVar[bool] = True
+    widens: ClassVar[bool] = False
     startup: Count = 1
 
     def make_sampler(self, known: int) -> BaseSampler:

@@ -30,7 +30,6 @@ RECORD_SECONDS = 30
 class Session:
     """One worker's part in a sweep."""
 
-    plan: Plan
     queue: Queue
     screen: Screen
     interruption: Preemption
@@ -51,6 +50,11 @@ class Session:
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
     _telling: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
+    @property
+    def plan(self) -> Plan:
+        """The sweep as far as it has grown."""
+        return self.queue.plan
+
     def claim(self, limit: Callable[[str], int] = lambda program: 1) -> list[Claimed] | None:
         """Returns trials of one program that are ours now; `None` when nothing is left, empty while others work.
 
@@ -58,6 +62,7 @@ class Session:
           limit: how many trials of a program may be claimed.
         """
         claimed = self.ask(lambda: self.queue.claim(limit, programs.key))
+        self.screen.of(self.plan.size)
         fault_injection.point("claimed")
         return claimed
 

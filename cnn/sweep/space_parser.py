@@ -10,11 +10,13 @@ from typing import Any
 
 from cnn.config.config import RENAMED
 from cnn.fields import did_you_mean, literal
+from cnn.runs.sweep_record import FOLD
 from cnn.sweep.space import Axis, Chain, Choices, Part, Range, Rows, paths
 
 SCALES = ("log", "linear", "int")
 KEYS = ("values", *SCALES, "n", "step", "when")
 MOST_POINTS = 100_000
+MOST_FOLDS = 10_000
 Declared = dict[str, Any]
 """A space as JSON: the values of each field."""
 _PLURAL = {"log": "numbers", "linear": "numbers", "int": "integers"}
@@ -174,6 +176,7 @@ def _chain(declared: Any, problems: list[str], where: str) -> Chain:
 
 _OPEN, _CLOSE = "([{", ")]}"
 _CALL = re.compile(r"(log|linear|int)\((.*)\)", re.DOTALL)
+_FOLDS = re.compile(r"folds\(\s*(.*?)\s*\)", re.DOTALL)
 _EXAMPLE = "Write --grid='optimizer.learning_rate=1e-4,1e-3;seed=0,1,2'"
 
 
@@ -219,6 +222,8 @@ def _assignment(part: str) -> tuple[str, str, str]:
 
 
 def _grid_axis(name: str, values: str, problems: list[str]) -> Any:
+    if name == FOLD and (folds := _FOLDS.fullmatch(values.strip())):
+        return _every_fold(folds[1], problems)
     call = _CALL.fullmatch(values.strip())
     # A function of numbers only: "int(1, 8)" is a range, while a layer expression in a choice is a text.
     if call is None:
@@ -229,6 +234,15 @@ def _grid_axis(name: str, values: str, problems: list[str]) -> Any:
         return [0]
     third = {} if len(numbers) == 2 else {"step" if scale == "int" else "n": numbers[2]}
     return {scale: numbers[:2], **third}
+
+
+def _every_fold(text: str, problems: list[str]) -> list[str]:
+    """Returns all of so many folds, as if each had been written."""
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+    if not 2 <= number <= MOST_FOLDS:
+        problems.append(f"--grid: {FOLD}: folds takes how many, from 2 to {MOST_FOLDS:,}, got {text!r}.")
+        return ["1/2"]
+    return [f"{place}/{number}" for place in range(1, number + 1)]
 
 
 def _zipped(names: str, values: str, problems: list[str]) -> Declared:

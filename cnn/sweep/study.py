@@ -6,12 +6,12 @@ has ended, any other waits again and continues from its checkpoint. While the da
 """
 
 import contextlib
-import fcntl
+import dataclasses
 import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeVar, cast
 
@@ -24,12 +24,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from cnn.config.config import ConfigError
 from cnn.runs import lock
 from cnn.runs.sweep_record import SEED, Fields
-from cnn.sweep import outcome, plan
+from cnn.sweep import declaration, outcome, plan
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import TRIALS, Plan, Trial
 from cnn.sweep.samplers import Random
 from cnn.sweep.space import Choices, Draw, Params, Range, parameters, sample
-from cnn.sweep.workers import alive
+from cnn.sweep.workers import alive, alone
 from cnn.system import fault_injection, redaction
 
 DATABASE = "study.db"
@@ -130,14 +130,6 @@ def busy(run: Path) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Lets one worker after another choose its trials; waits for its turn."""
-    with (folder / ".claims").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 class Attributes(TypedDict, total=False):
     """What is stored of an attempt besides Optuna's parameters and value."""
 
@@ -161,30 +153,70 @@ class Study:
 
     def __init__(self, plan: Plan, folder: Path, optuna_study: optuna.Study) -> None:
         self.plan, self.folder, self.optuna_study = plan, folder, optuna_study
-        self._distributions = {name: _distribution(values) for name, values in parameters(plan.space)}
+        self._stamp: tuple[int, ...] = ()
 
     def trials(self) -> list[FrozenTrial]:
-        """Returns every attempt, in the order in which they were added."""
-        return self.optuna_study.get_trials(deepcopy=False)
+        """Returns every attempt, in the order in which they were added; `plan` knows all their trials then."""
+        found = self.optuna_study.get_trials(deepcopy=False)
+        self.refresh()
+        if self.plan.is_grid:
+            self._hear_of(found)
+        return found
 
-    def add(self, params: Params, about: Attributes) -> None:
+    def refresh(self) -> None:
+        """Lets `plan` grow where the folder declares more than when it was read."""
+        stamp = declaration.stamp(self.folder)
+        if stamp != self._stamp and (declared := declaration.read(self.folder)) is not None:
+            self.plan, self._stamp = declaration.restored(self.plan, declared), stamp
+
+    def _hear_of(self, found: Sequence[FrozenTrial]) -> None:
+        """Lets a grid grow by trials that another machine added whose declaration is not to be seen here yet."""
+        further = {trial.user_attrs["number"]: trial for trial in found if "number" in trial.user_attrs}
+        for number in sorted(further):
+            if number == len(self.plan.trials):
+                fields = json.loads(further[number].user_attrs["fields"])
+                trials = (*self.plan.trials, self.plan.trial(number, fields, {}))
+                self.plan = dataclasses.replace(self.plan, trials=trials)
+
+    def add(self, params: Params, distributions: Mapping[str, BaseDistribution], about: Attributes) -> None:
         """Lets a trial wait for a worker."""
-        distributions = {name: self._distributions[name] for name in params}
         self.optuna_study.add_trial(
-            create_trial(state=TrialState.WAITING, params=params, distributions=distributions, user_attrs=dict(about))
+            create_trial(
+                state=TrialState.WAITING, params=params, distributions=dict(distributions), user_attrs=dict(about)
+            )
         )
+
+    def add_point(self, trial: Trial) -> None:
+        """Lets a trial of a grid wait for a worker."""
+        of_space = dict(parameters(self.plan.space))
+        names = {name: self.plan.names.get(name, name) for name in trial.params}
+        params = {names[name]: value for name, value in trial.params.items()}
+        distributions = {names[name]: _distribution(of_space[name]) for name in trial.params}
+        self.add(params, distributions, {"number": trial.number, "fields": to_text(trial.fields)})
+
+    def fields(self, frozen: FrozenTrial) -> Fields:
+        """Returns the fields that an attempt's trial sets, as JSON."""
+        if self.plan.is_grid:
+            return cast(Fields, json.loads(to_text(self.plan.trials[frozen.user_attrs["number"]].fields)))
+        return self.plan.completed(json.loads(frozen.user_attrs["fields"]))
 
     def trial(self, frozen: FrozenTrial) -> Trial:
         """Returns what an attempt stands for."""
         number = frozen.user_attrs["number"]
         if self.plan.is_grid:
             return self.plan.trials[number]
-        return self.plan.trial(number, json.loads(frozen.user_attrs["fields"]), frozen.params)
+        return self.plan.trial(number, self.fields(frozen), frozen.params)
 
-    def attributes(self, configuration: int, seed: int, fields: Fields) -> Attributes:
-        """Returns what is stored of a drawn configuration with its nth seed."""
-        number = configuration * len(self.plan.seeds) + seed
-        seeded = {} if self.plan.seeds == (None,) else {SEED: self.plan.seeds[seed]}
+    def configuration(self, frozen: FrozenTrial) -> Fields:
+        """Returns what was drawn of a trial: the seed only where no configuration is run with several."""
+        fields = self.fields(frozen)
+        if self.plan.seeds != (None,):
+            fields.pop(SEED, None)
+        return fields
+
+    def attributes(self, number: int, configuration: int, seed: Any, fields: Fields) -> Attributes:
+        """Returns what is stored of a drawn configuration with one of its seeds, `None` where it has none."""
+        seeded = {} if seed is None else {SEED: seed}
         return {"fields": to_text({**fields, **seeded}), "config": configuration, "number": number}
 
 
@@ -223,18 +255,40 @@ class Queue:
 
     def __init__(self, study: Study, worker: str) -> None:
         self.study, self.worker = study, worker
-        self.plan, self.folder, self.optuna_study = study.plan, study.folder, study.optuna_study
+        self.folder, self.optuna_study = study.folder, study.optuna_study
         # A trial that waits has its parameters; another sampler would draw for nothing.
         self._idle = optuna.samplers.RandomSampler(seed=0)
         self.optuna_study.sampler = self._idle
 
+    @property
+    def plan(self) -> Plan:
+        """The sweep as far as it has grown."""
+        return self.study.plan
+
     def fill(self, key: Key) -> None:
         """Adds the trials of a grid that are not there yet; those of one program lie together."""
         with alone(self.folder):
-            there = {trial.user_attrs.get("number") for trial in self.study.trials()}
-            for trial in by_program(self.plan.trials, key):
-                if trial.number not in there:
-                    self.study.add(dict(trial.params), {"number": trial.number, "fields": to_text(trial.fields)})
+            self._fill(key)
+
+    def append(self, points: Sequence[Fields], key: Key) -> None:
+        """Lets a grid grow while it runs: declares further trials and lets them wait, each once, however often asked.
+
+        Args:
+          points: the fields of each, all that the sweep sets, such as another trial's with a further seed.
+          key: names the program of a trial.
+
+        Raises:
+          ConfigError: a point is no config.
+        """
+        with alone(self.folder):
+            # Declared first: a worker that is killed here leaves it to the next one to fill the study.
+            self.study.plan = declaration.append(self.plan, self.folder, points)
+            self._fill(key)
+
+    def _fill(self, key: Key) -> None:
+        there = {trial.user_attrs.get("number") for trial in self.study.trials()}
+        for trial in by_program([trial for trial in self.plan.trials if trial.number not in there], key):
+            self.study.add_point(trial)
 
     def claim(self, limit: Callable[[str], int], key: Key) -> list[Claimed] | None:
         """Returns trials of one program, empty while others are at the last ones, `None` at the end.
@@ -244,7 +298,11 @@ class Queue:
           key: names the program of a trial.
         """
         with alone(self.folder):
-            waiting = _waiting(reconcile(self.study))
+            before, found = self.plan, reconcile(self.study)
+            if self.plan.is_grid and self.plan.size > before.size:
+                self._fill(key)  # whoever let it grow may have been killed there
+                found = self.study.trials()
+            waiting = _waiting(found)
             claimed: list[Claimed] = []
             program = ""
             while not claimed or len(claimed) < limit(program):
@@ -274,7 +332,7 @@ class Queue:
         """Draws a configuration and lets it wait, once for each seed; tells whether there was one left to draw."""
         known = self.study.trials()
         number = len({trial.user_attrs["config"] for trial in known if "config" in trial.user_attrs})
-        there = {self._configuration(trial) for trial in known if "config" in trial.user_attrs}
+        there = {plan.key(self.study.configuration(trial)) for trial in known if "config" in trial.user_attrs}
         # Sweeps of earlier versions may hold copies, which count as drawn.
         if number >= self.plan.options.trials or len(there) >= self.plan.configurations:
             return False
@@ -282,9 +340,9 @@ class Queue:
         if found is None:
             return False
         asked, fields = found
-        about = self.study.attributes(number, 0, fields)
+        about = self.study.attributes(_free(known), number, self.plan.seeds[0], fields)
         try:
-            self.plan.trial(about["number"], json.loads(about["fields"]), {})
+            self.plan.trial(about["number"], json.loads(about["fields"]), {}).values  # noqa: B018  resolves it
         except ConfigError as error:
             about |= {"status": outcome.FAILED, "error": redaction.hide("; ".join(error.problems))[:500], "final": True}
         for name, value in about.items():
@@ -296,13 +354,6 @@ class Queue:
         self.optuna_study._storage.set_trial_state_values(asked._trial_id, TrialState.WAITING)
         return True
 
-    def _configuration(self, trial: FrozenTrial) -> str:
-        """Returns what was drawn of a trial: the seed only where no configuration is run with several."""
-        fields = json.loads(trial.user_attrs["fields"])
-        if self.plan.seeds != (None,):
-            fields.pop(SEED, None)
-        return plan.key(fields)
-
     def _ask_new(self, there: set[str], known: int) -> tuple[optuna.Trial, Fields] | None:
         """Returns a configuration that was not drawn yet; `None` where none is found."""
         for attempt in range(10 * REDRAWS):
@@ -310,12 +361,13 @@ class Queue:
             left = plan.points(self.plan.space) if attempt == REDRAWS else None
             new = [point for point in left or () if plan.key(point.fields) not in there]
             if new:
-                self.optuna_study.enqueue_trial(new[known % len(new)].params)
+                params = new[known % len(new)].params
+                self.optuna_study.enqueue_trial({self.plan.names.get(name, name): params[name] for name in params})
             with _experimental():
                 self.optuna_study.sampler = chosen.make_sampler(known + attempt)
             try:
                 asked = self.optuna_study.ask()
-                fields = sample(self.plan.space, _drawing(asked))
+                fields = sample(self.plan.space, _drawing(asked, self.plan.names))
             finally:
                 self.optuna_study.sampler = self._idle
             if plan.key(fields) not in there:
@@ -350,12 +402,12 @@ def by_program(trials: Sequence[Trial], key: Key) -> list[Trial]:
     return [trials[index] for index in order]
 
 
-def _drawing(trial: optuna.Trial) -> Draw:
-    """Returns what draws the parameters of a trial."""
+def _drawing(trial: optuna.Trial, names: Mapping[str, str]) -> Draw:
+    """Returns what draws the parameters of a trial, some of which Optuna calls otherwise."""
 
     def draw(name: str, values: Choices | Range) -> Any:
         with _experimental():
-            return trial._suggest(name, _distribution(values))
+            return trial._suggest(names.get(name, name), _distribution(values))
 
     return draw
 
@@ -448,20 +500,30 @@ def _enough(study: Study, trial: FrozenTrial, ended: Outcome, workdir: Any) -> b
 def _again(study: Study, trial: FrozenTrial) -> None:
     fault_injection.point("again")
     inherited = {name: trial.user_attrs[name] for name in INHERITED if name in trial.user_attrs}
-    study.add(dict(trial.params), cast(Attributes, inherited))
+    study.add(dict(trial.params), trial.distributions, cast(Attributes, inherited))
 
 
 def add_siblings(study: Study) -> None:
     """Adds the other seeds of every drawn configuration that has not all of them."""
     trials = [trial for trial in study.trials() if "number" in trial.user_attrs]
-    there = {trial.user_attrs["number"] for trial in trials}
+    seeds = study.plan.seeds
+    if seeds == (None,):
+        return
+    there = {(trial.user_attrs["config"], study.fields(trial)[SEED]) for trial in trials}
+    number = _free(trials)
     for trial in trials:
         if trial.user_attrs.get("status") == outcome.FAILED and not trial.intermediate_values:
             # A configuration that is none is none with every seed; any other failure has its siblings already.
             continue
-        fields = {name: value for name, value in json.loads(trial.user_attrs["fields"]).items() if name != SEED}
-        for seed in range(len(study.plan.seeds)):
-            about = study.attributes(trial.user_attrs["config"], seed, fields)
-            if about["number"] not in there:
-                there.add(about["number"])
-                study.add(dict(trial.params), about)
+        configuration = trial.user_attrs["config"]
+        for seed in seeds:
+            if (configuration, seed) not in there:
+                there.add((configuration, seed))
+                about = study.attributes(number, configuration, seed, study.configuration(trial))
+                study.add(dict(trial.params), trial.distributions, about)
+                number += 1
+
+
+def _free(trials: Sequence[FrozenTrial]) -> int:
+    """Returns the number of the next trial that is drawn."""
+    return 1 + max((trial.user_attrs["number"] for trial in trials if "number" in trial.user_attrs), default=-1)

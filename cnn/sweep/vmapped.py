@@ -56,10 +56,13 @@ def run(session: Session) -> None:
       OSError: the database was away for too long.
     """
     counts = Counter(programs.key(trial) for trial in session.plan.trials)
-    devices = jax.local_device_count()
+    counted, devices = len(session.plan.trials), jax.local_device_count()
     most = session.about["lanes"] = group_size(session, counts)
 
     def places(program: str) -> int:
+        nonlocal counted
+        counts.update(programs.key(trial) for trial in session.plan.trials[counted:])  # the sweep may grow
+        counted = len(session.plan.trials)
         # Of what the plan holds, not of what is left: a sweep that continues must not compute another program.
         return equal_parts(counts.get(program, most), most, devices)
 

@@ -19,6 +19,14 @@ LOST_SECONDS = 120
 
 
 @contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Lets one worker after another choose its trials; waits for its turn."""
+    with (folder / ".claims").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
 def present(folder: Path) -> Iterator[str]:
     """Is a worker of the sweep in `folder` while the block runs; yields its name."""
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """The start of a run from trained arrays: all of another network's, or some of its layers."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ from cnn.layers.base import Arrays
 from cnn.optim import freeze, optimizers
 from cnn.runs import checkpoint_format, checkpoints, run_dir
 from cnn.runs.checksum import fingerprint
-from cnn.train import init_from
-from cnn.train.init_from import Donor, Origin
+from cnn.train import init_from, pytorch_names
+from cnn.train.init_from import Donor, Fit, Origin
 from cnn.train.state import TrainState, init_opt_state
 
 
@@ -36,6 +37,8 @@ def begin(values: Config, state: TrainState) -> tuple[TrainState, Origin, str]:
     source = init_from.find(values.init_from)
     fit = init_from.fit(values, source)
     step, weights, arrays = _read(source)
+    if source.pytorch:
+        arrays = _channels_last(arrays, values)
     params = _replaced(state.params, arrays, fit.loaded)
     average = values.train.average.init(params)
     # Some optimizers keep the parameters that they start from.
@@ -54,24 +57,30 @@ def begin(values: Config, state: TrainState) -> tuple[TrainState, Origin, str]:
         "unused": sorted(set(arrays) - set(fit.loaded)),
     }
     started = state._replace(params=params, batch_stats=batch_stats, opt_state=opt_state, average=average)
-    return started, about, _said(about)
+    return started, about, _said(about, source, fit, values.data.classes)
 
 
-def _said(about: Origin) -> str:
+def _said(about: Origin, source: Donor, fit: Fit, classes: int) -> str:
     step = "" if about["step"] is None else f" (step {about['step']:,}, {about['weights']} weights)"
     count, fresh = len(about["loaded"]), about["initialised"]
     rest = f"; initialised: {', '.join(_layers(fresh))}" if fresh else ""
+    if fit.classes is not None:
+        rest += f", for {classes:,} classes instead of {fit.classes:,}"
     unused = f"; not used of it: {', '.join(_layers(about['unused']))}" if about["unused"] else ""
-    return f"starts from {about['from']}{step}: {count} of {count + len(fresh)} arrays{rest}{unused}"
+    layout = " (PyTorch's names and layout)" if source.pytorch else ""
+    return f"starts from {about['from']}{step}{layout}: {count} of {count + len(fresh)} arrays{rest}{unused}"
 
 
 def _read(source: Donor) -> tuple[int | None, str | None, Arrays]:
     """Returns the step, the weights and the arrays by their paths, every bit as it was saved; of a file the last."""
     if source.values is None:
-        return None, None, load_file(source.place)
+        arrays: Arrays = load_file(source.place)
+        if source.pytorch:
+            arrays = {path: pytorch_names.array_here(arrays[name]) for path, name in source.pytorch.items()}
+        return None, None, arrays
     weights = source.values.eval.weights if source.step is None else "last"
-    step, arrays = _of_run(source, weights)
-    return step, weights, arrays
+    step, of_run = _of_run(source, weights)
+    return step, weights, of_run
 
 
 def _of_run(source: Donor, weights: str) -> tuple[int, Arrays]:
@@ -94,6 +103,16 @@ def _of_run(source: Donor, weights: str) -> tuple[int, Arrays]:
         of_renewed = (name.partition("renewed/batch_stats/") for name in restored.state)
         arrays |= {path: restored.state[f"{renewed}{path}"] for _, renewed, path in of_renewed if renewed}
     return restored.step, arrays if weights == "ema" else {**arrays, **optimizers.eval_arrays(restored.state)}
+
+
+def _channels_last(arrays: Arrays, values: Config) -> Arrays:
+    """Returns arrays of PyTorch's layout of which those that read a flattened map do so as this network flattens it."""
+    moved = {
+        path: pytorch_names.channels_last(arrays[path], shape)
+        for path, shape in pytorch_names.flat_maps(values.rows)
+        if path in arrays and len(arrays[path]) == math.prod(shape)
+    }
+    return {**arrays, **moved}
 
 
 def _replaced(tree: Any, arrays: Mapping[str, Any], paths: Sequence[str]) -> Any:

@@ -16,7 +16,7 @@ from cnn.layers.convolution import Conv
 from cnn.model import fusion, summary
 from cnn.model.microbatch import microbatch_size
 from cnn.model.summary import Row
-from cnn.optim import averages
+from cnn.optim import averages, gradients
 
 WITHIN = 2
 """The estimate is at most so many times too high or too low."""
@@ -34,7 +34,7 @@ class Need(NamedTuple):
     optimizer: int
     """With the moving average, where one is kept."""
     step: int
-    """Gradients and updates."""
+    """Gradients and updates; of SAM also the parameters where it takes its second gradient, gone before the updates."""
     activations: int
     """What is kept between forward and backward, of `examples` at a time."""
     data: int
@@ -74,6 +74,10 @@ def need(values: Config, platform: str, *, devices: int = 1, data: int = 0) -> N
     # as numbers of the size that the network sees.
     stored, seen = math.prod(values.data.stored_shape), math.prod(values.data.image_shape)
     pictures = share * (stored * (1 + FLOAT) + seen * FLOAT)
+    if not isinstance(values.train.gradient, gradients.Plain):
+        # Two gradients, of the same pictures: they are kept from the first to the second. The parameters at which the
+        # second is taken, and it itself, are there before updates and new parameters are: in `step` they are counted.
+        pictures += share * seen * FLOAT
     return Need(
         parameters=FLOAT * (everything + measured),
         optimizer=FLOAT * (slots * trained + averaged),

@@ -19,7 +19,7 @@ from cnn import hyperparams, registry
 from cnn.config import sections, validate
 from cnn.config.config import Config, ConfigError, array_paths
 from cnn.config.problems import Problems
-from cnn.data import datasets, sources, types
+from cnn.data import datasets, sources, types, views
 from cnn.data.loader import Examples
 from cnn.expression import written
 from cnn.fields import MAX_INTEGER
@@ -299,7 +299,7 @@ def check_code(values: Config, dataset: types.Dataset, devices: int) -> None:
     steps_per_epoch = len(dataset.train) // values.train.batch_size
     train, shape = values.train, (values.data.image_shape, values.data.stored_shape)
     counted = steps_per_epoch, train.batch_size, train.accumulate_steps, train.compute_dtype, shape, values.frozen
-    code = [each.sha256 for each in values.code], sorted(map(id, values.foreign)), list(values.metrics)
+    code = [each.sha256 for each in values.code], sorted(map(id, values.foreign)), [*values.metrics, values.eval.views]
     seen = hyperparams.structure(values), counted, code
     if repr(seen) in _TRACED:
         return
@@ -310,6 +310,7 @@ def check_code(values: Config, dataset: types.Dataset, devices: int) -> None:
     labels: Any = jax.ShapeDtypeStruct((batch,), jnp.int32)
     examples = Examples(images, labels, None)
     jax.eval_shape(functools.partial(step.train_step, program=program._replace(devices=1)), state, examples)
+    jax.eval_shape(functools.partial(views.of_all, values.eval.views), images)
     classes = values.data.classes
     labels = np.arange(4 * classes) % classes
     logits = np.random.default_rng(0).normal(size=(len(labels), classes))

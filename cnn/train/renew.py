@@ -9,6 +9,7 @@ Source:
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from cnn.data.loader import Examples
+from cnn.data.loader import Examples, Loader
 from cnn.data.types import centre
 from cnn.layers.base import Shard
 from cnn.layers.normalisation import BatchNorm
@@ -32,26 +33,47 @@ from cnn.train.step import NO_STEP
 
 
 def renewed(run: Run, state: TrainState) -> TrainState:
-    """Returns the state with the statistics of the weights that `eval.weights` names; unchanged if a signal asks.
+    """Returns the state with the statistics of the weights that `eval.weights` names; unchanged if a signal asks."""
+    averaged = run.config.eval.weights == "ema"
+    classifier = state.classifier(averaged=averaged)._replace(batch_stats=state.batch_stats)
+    with run.progress_bar.stage("renewing the statistics of batch normalisation"):
+        stats = statistics(classifier, run.loader, run.step_config, state.key, run.preemption.asked)
+    if stats is None:
+        return state
+    marks: Any = sharding.replicate((np.int32(state.step), np.bool_(averaged)), run.devices)
+    return state._replace(renewed=Renewed(marks[0], marks[1], stats))
+
+
+def statistics(
+    classifier: Classifier,
+    loader: Loader,
+    step_config: StepConfig,
+    key: Any,
+    asked: Callable[[], bool] = lambda: False,
+) -> Any | None:
+    """Returns the statistics of a network's weights; `None` if `asked` says between two batches to stop.
 
     It goes through the training pictures in the order of the first epoch, a batch, or a part of one
     (`accumulate_steps`), at a time; on several devices each computes the whole of it, so the bits are those of one.
+
+    Args:
+      classifier: the network; its statistics only give the shapes.
+      loader: of the training split.
+      step_config: of the run that trained it.
+      key: raw key data, for the network's noise.
+      asked: tells whether to stop.
     """
-    averaged = run.config.eval.weights == "ema"
-    classifier = state.classifier(averaged=averaged)._replace(batch_stats=state.batch_stats)
-    key = jax.random.key_data(jax.random.fold_in(jax.random.wrap_key_data(state.key), NO_STEP))
-    program, number = run.step_config._replace(devices=1), 0
-    with run.progress_bar.stage("renewing the statistics of batch normalisation"):
-        for split, rows in run.loader.chunks(0, run.steps_per_epoch, 1):
-            if run.preemption.asked():
-                return state
-            for part in np.split(rows[0], program.accumulate_steps):
-                stats = _moved(classifier, split, part, key, np.float32(number), program=program)
-                classifier = classifier._replace(batch_stats=stats)
-                number += 1
-            run.loader.started(jax.tree.leaves(classifier.batch_stats)[0])
-    marks: Any = sharding.replicate((np.int32(state.step), np.bool_(averaged)), run.devices)
-    return state._replace(renewed=Renewed(marks[0], marks[1], classifier.batch_stats))
+    key = jax.random.key_data(jax.random.fold_in(jax.random.wrap_key_data(key), NO_STEP))
+    program, number = step_config._replace(devices=1), 0
+    for split, rows in loader.chunks(0, loader.steps_per_epoch, 1):
+        if asked():
+            return None
+        for part in np.split(rows[0], program.accumulate_steps):
+            stats = _moved(classifier, split, part, key, np.float32(number), program=program)
+            classifier = classifier._replace(batch_stats=stats)
+            number += 1
+        loader.started(jax.tree.leaves(classifier.batch_stats)[0])
+    return classifier.batch_stats
 
 
 @functools.partial(jax.jit, static_argnames="program")

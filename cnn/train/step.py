@@ -23,7 +23,7 @@ from cnn.hyperparams import Hyperparams
 from cnn.layers.base import Shard
 from cnn.model import classifier, fusion, network
 from cnn.model.microbatch import microbatch_size
-from cnn.optim import averages, freeze, optimizers
+from cnn.optim import averages, freeze, gradients, optimizers
 from cnn.registry import blamed
 from cnn.system import sharding
 from cnn.train.state import StepConfig, TrainState, layer_names
@@ -69,7 +69,7 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
 
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     grads, batch_stats, loss, correct, weight = gradient_fn(program)(hyper, variables, *batch[:3], key, passes)
-    place = blamed(hyper.gradient, "train.gradient", hyper.gradient.place)(state.params, grads)
+    place = gradients.place_of(hyper.gradient, state.params, grads)
     if place is not None:
         elsewhere = {**variables, "params": place}
         grads = gradient_fn(program)(hyper, elsewhere, *batch[:3], key, passes).grads
@@ -92,7 +92,7 @@ def train_step(state: TrainState, batch: Examples, program: StepConfig) -> tuple
         metrics["learning_rate"] = learning_rate_fn(state.step)
         trained = freeze.trained(state.params, program.frozen)
         updates, opt_state = tx.update(grads, state.opt_state, trained)
-        trained, average = _averaged(state, optax.apply_updates(trained, updates))
+        trained, average = _averaged(state, optax.apply_updates(trained, updates), program.total_steps)
         params = freeze.merged(trained, state.params)
 
         fine = jnp.isfinite(loss) & jnp.isfinite(norm) & _finite((params, batch_stats)) & (state.bad_step < 0)
@@ -246,11 +246,13 @@ def _finite(tree: Any) -> jax.Array:
     return jax.tree.reduce(lambda fine, array: fine & jnp.isfinite(array).all(), tree, jnp.asarray(True))
 
 
-def _averaged(state: TrainState, trained: Any) -> tuple[Any, Any]:
+def _averaged(state: TrainState, trained: Any, total_steps: int) -> tuple[Any, Any]:
     """Returns from which of the trained parameters training goes on, and the average after an update."""
     kind, count = state.hyper.average, state.step + 1
     if isinstance(kind, averages.NoAverage):
         return trained, ()
+    if hasattr(kind, "at"):
+        kind = blamed(kind, "train.average", kind.at)(count / total_steps)
     update = blamed(kind, "train.average", kind.update)
     means = update(freeze.restricted(state.average, trained), trained, count)
     if hasattr(kind, "sync"):

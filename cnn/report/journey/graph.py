@@ -1,9 +1,10 @@
 """The stages of a network in the order they are computed, and what of each earlier one a number depends on."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cnn import fields
 from cnn.layers.base import Layer, Reach, Shape, written
 from cnn.layers.combine import Branches
 from cnn.layers.convolution import Conv, Depthwise
@@ -51,6 +52,8 @@ class Stage:
     epsilon: float = 0.0
     sees_known: bool = True
     """Whether every layer that leads here tells what it reads."""
+    numbers: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    """Options of the layer that its arithmetic needs, where the fields above do not hold them."""
     checked: bool = True
     """Whether anything says in float64 what its numbers should be."""
 
@@ -59,7 +62,8 @@ class Stage:
         return self.op in EXACT
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        record = dataclasses.asdict(self)
+        return record if self.numbers else {name: value for name, value in record.items() if name != "numbers"}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "Stage":
@@ -114,11 +118,24 @@ def _stage(row: Row, source: int) -> Stage:
         options = {"epsilon": float(layer.epsilon), "groups": getattr(layer, "groups", 1)}  # type: ignore[attr-defined]
     elif layer.kind not in (*_WINDOWED, *_WHOLE):
         options = _reach(row)
+        if layer.kind not in EXACT and not isinstance(layer, ModuleLayer):
+            options["numbers"] = _numbers(layer)
     options |= {"sees_known": row.field.known, "checked": not isinstance(layer, ModuleLayer)}
     # The page computes nothing of a module, so it needs none of its arrays.
     arrays = tuple(parameter.name for parameter in row.parameters) if options["checked"] else ()
     shapes = (row.input, row.output)
     return Stage(row.path, layer.kind, (source,), *shapes, written(row.layer), row.formula, arrays, **options)
+
+
+def _numbers(layer: Layer) -> dict[str, Any]:
+    """Returns the options of a layer that are numbers, texts or pairs, as JSON has them."""
+    given = {name: getattr(layer, name) for name in fields.options(type(layer))}
+    plain = {name: value for name, value in given.items() if isinstance(value, (int, float, str, tuple))}
+    return {name: value for name, value in plain.items() if not isinstance(value, tuple) or _is_pair(value)}
+
+
+def _is_pair(value: tuple[Any, ...]) -> bool:
+    return all(isinstance(each, (int, float)) for each in value)
 
 
 def _reach(row: Row) -> dict[str, Any]:

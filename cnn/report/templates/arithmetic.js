@@ -52,6 +52,19 @@ const arithmetic = (() => {
     identity: (x) => x,
   };
 
+  // Functions that a number of their layer shapes.
+  const SHAPED = {
+    leaky_relu: ({ slope }) => (x) => (x > 0 ? x : Math.fround(slope) * x),
+    elu: ({ alpha }) => (x) => (x > 0 ? x : Math.fround(alpha) * Math.expm1(x)),
+  };
+  // Kinds whose arithmetic needs the numbers of their layer, which journeys of earlier versions lack.
+  const NUMBERED = new Set([...Object.keys(SHAPED), "layer_norm", "local_response_norm", "upsample"]);
+  const isKnown = (stage) => !NUMBERED.has(stage.op) || Boolean(stage.numbers);
+  const functionOf = (stage) => {
+    if (FUNCTIONS[stage.op]) return FUNCTIONS[stage.op];
+    return SHAPED[stage.op] && isKnown(stage) ? SHAPED[stage.op](stage.numbers) : undefined;
+  };
+
   // What one window reads along one axis: its taps, and -1 where it lies on padding.
   const taps = (stage, axis, out) => {
     const size = asMap(stage.input)[axis];
@@ -192,16 +205,20 @@ const arithmetic = (() => {
     });
     return { n, mean, level: level / n, variance: squares / n };
   };
-  const grouped = (stage, [x], { scale, bias, rough }) => {
+  // Of the channels of one place alone, or the features of a vector.
+  const placeStatistics = (x, channels, place) => {
+    const own = Array.from(x.subarray(place * channels, (place + 1) * channels));
+    const average = (numbers) => numbers.reduce((sum, v) => sum + v, 0) / channels,
+      mean = average(own);
+    return { n: channels, mean, level: average(own.map(Math.abs)), variance: average(own.map((v) => (v - mean) ** 2)) };
+  };
+  const rescaled = (x, { scale, bias, rough }, epsilon, statisticsOf) => {
     const channels = scale.length,
-      share = channels / stage.groups,
-      epsilon = Math.fround(stage.epsilon);
-    const groups = Array.from({ length: stage.groups }, (_, g) => statistics(stage, x, g));
-    const right = new Float64Array(x.length),
+      right = new Float64Array(x.length),
       allowed = new Float64Array(x.length);
     for (let i = 0; i < x.length; i++) {
       const f = i % channels,
-        { n, mean, level, variance } = groups[Math.floor(f / share)];
+        { n, mean, level, variance } = statisticsOf(f, Math.floor(i / channels));
       const inverse = 1 / Math.sqrt(variance + epsilon),
         normal = (x[i] - mean) * inverse,
         g = gamma(n + 8) + rough;
@@ -209,6 +226,69 @@ const arithmetic = (() => {
       const size = level * inverse + Math.abs(normal) * (1 + g * (level * inverse) ** 2);
       allowed[i] = g * (size * Math.abs(scale[f]) + Math.abs(bias[f])) + (n + 8) * TINY;
     }
+    return { right, allowed };
+  };
+  const grouped = (stage, [x], arrays) => {
+    const share = arrays.scale.length / stage.groups;
+    const groups = Array.from({ length: stage.groups }, (_, g) => statistics(stage, x, g));
+    return rescaled(x, arrays, Math.fround(stage.epsilon), (f) => groups[Math.floor(f / share)]);
+  };
+  const layered = (stage, [x], arrays) => {
+    const channels = arrays.scale.length;
+    const places = Array.from({ length: x.length / channels }, (_, place) => placeStatistics(x, channels, place));
+    return rescaled(x, arrays, Math.fround(stage.numbers.epsilon), (f, place) => places[place]);
+  };
+  // The channels whose squares a local response normalisation adds up, and what it divides by.
+  const neighbours = (stage, x, i) => {
+    const { size, k, alpha, beta } = stage.numbers,
+      channels = asMap(stage.output)[2],
+      f = i % channels,
+      half = Math.floor(size / 2),
+      first = Math.max(0, f - half),
+      end = Math.min(channels, f + half + 1);
+    let total = 0;
+    for (let n = first; n < end; n++) total += x[i - f + n] ** 2;
+    return { first, end, total, divisor: (Math.fround(k) + Math.fround(alpha) * total) ** Math.fround(beta) };
+  };
+  const localResponse = (stage, [x], { rough }) => {
+    const right = Float64Array.from(x, (v, i) => v / neighbours(stage, x, i).divisor),
+      share = APPROXIMATED + (1 + 2 * stage.numbers.beta) * rough;
+    return { right, allowed: right.map((y) => share * Math.abs(y) + TINY) };
+  };
+  const scaled = (stage, [x], { scale, rough }) => {
+    const right = Float64Array.from(x, (v, i) => v * scale[i % scale.length]);
+    return { right, allowed: right.map((y) => bound(1, Math.abs(y)) + rough * Math.abs(y)) };
+  };
+  // The rows or columns that one of a larger map is made of, and how much of each it takes.
+  const blend = (stage, axis, out) => {
+    const { factor, method } = stage.numbers,
+      last = stage.input[axis] - 1;
+    if (method === "nearest") return [[Math.floor(out / factor[axis]), 1]];
+    const middle = Math.min(Math.max((out + 0.5) / factor[axis] - 0.5, 0), last),
+      low = Math.floor(middle),
+      share = middle - low;
+    return share ? [[low, 1 - share], [low + 1, share]] : [[low, 1]];
+  };
+  const upsampled = (stage, [x], { rough }) => {
+    const [height, width, channels] = stage.output,
+      right = new Float64Array(count(stage.output)),
+      allowed = new Float64Array(right.length),
+      exactly = stage.numbers.method === "nearest";
+    for (let r = 0; r < height; r++)
+      for (let c = 0; c < width; c++)
+        for (let f = 0; f < channels; f++) {
+          let sum = 0,
+            size = 0;
+          for (const [row, down] of blend(stage, 0, r))
+            for (const [column, across] of blend(stage, 1, c)) {
+              const part = down * across * x[(row * stage.input[1] + column) * channels + f];
+              sum += part;
+              size += Math.abs(part);
+            }
+          const at = (r * width + c) * channels + f;
+          right[at] = sum;
+          allowed[at] = (exactly ? 0 : bound(8, size)) + rough * size;
+        }
     return { right, allowed };
   };
   const softmax = (stage, [x], { rough }) => {
@@ -219,7 +299,8 @@ const arithmetic = (() => {
     return { right, allowed: right.map((p) => (APPROXIMATED + 2 * rough * Math.abs(largest)) * p + TINY) };
   };
   const pointwise = (stage, [x], { rough }) => {
-    const right = Float64Array.from(x, FUNCTIONS[stage.op]);
+    const own = functionOf(stage),
+      right = Float64Array.from(x, (v) => own(v));
     return { right, allowed: right.map((y, i) => APPROXIMATED * Math.abs(y) + TINY + 2 * rough * Math.abs(x[i])) };
   };
   const OPS = {
@@ -233,6 +314,16 @@ const arithmetic = (() => {
     sigmoid: pointwise,
     silu: pointwise,
     gelu: pointwise,
+    elu: pointwise,
+    layer_norm: layered,
+    local_response_norm: localResponse,
+    scale: scaled,
+    upsample: upsampled,
+    leaky_relu: (stage, [x], { rough }) => {
+      const own = functionOf(stage),
+        right = Float64Array.from(x, (v) => own(v));
+      return { right, allowed: right.map((_, i) => bound(1, Math.abs(x[i])) + rough * Math.abs(x[i])) };
+    },
     global_avg_pool: (stage, sources, arrays) => averaged(slid(stage), sources, arrays),
     hard_sigmoid: (stage, [x], { rough }) => {
       const right = Float64Array.from(x, FUNCTIONS.hard_sigmoid);
@@ -303,7 +394,7 @@ const arithmetic = (() => {
   // Numbers of a stage from its sources, and the difference allowed to each; undefined where the page cannot tell.
   const compute = (stage, sources, arrays) => {
     const missing = stage.arrays.some((name) => !arrays[name]);
-    return missing || !OPS[stage.op] ? undefined : OPS[stage.op](stage, sources, { rough: 0, ...arrays });
+    return missing || !OPS[stage.op] || !isKnown(stage) ? undefined : OPS[stage.op](stage, sources, { rough: 0, ...arrays });
   };
   // `rough` is the relative rounding of the stored output, where it is not float32.
   const agree = (stage, sources, arrays, output, rough = 0) => {
@@ -458,6 +549,7 @@ const arithmetic = (() => {
     agree,
     apportion,
     asMap,
+    blend,
     blocks,
     bound,
     compute,
@@ -471,7 +563,11 @@ const arithmetic = (() => {
     field,
     filtered,
     fixed,
+    functionOf,
     gamma,
+    isKnown,
+    neighbours,
+    placeStatistics,
     pooled,
     ramp,
     readers,

@@ -3,7 +3,8 @@
 Object.assign(
   journey,
   (() => {
-    const { EXACT, FUNCTIONS, bound, count, factorAt, slid, statistics, taps, whole } = arithmetic;
+    const { EXACT, blend, bound, count, factorAt, functionOf, isKnown, neighbours, placeStatistics } = arithmetic;
+    const { slid, statistics, taps, whole } = arithmetic;
     const { arrays, at, given, label, logitsAt, photographs, place, shapes, stages } = journey;
     const LISTED = 12,
       LONG = 25;
@@ -163,15 +164,19 @@ Object.assign(
         const stage = stages[k],
           source = stage.sources[0],
           { mean, var: variance, scale, bias } = arrays[k];
+        if (!scale) return { missing: true };
         const x = outs(source),
-          own =
-            stage.op === "group_norm"
-              ? statistics(stage, x, Math.floor(p.f / (scale.length / stage.groups)))
-              : { mean: mean[p.f], variance: variance[p.f], n: 0, level: 0 };
+          layered = stage.op === "layer_norm",
+          epsilon = layered ? stage.numbers.epsilon : stage.epsilon;
+        const own = layered
+          ? placeStatistics(x, scale.length, Math.floor(at(k, p) / scale.length))
+          : stage.op === "group_norm"
+            ? statistics(stage, x, Math.floor(p.f / (scale.length / stage.groups)))
+            : { mean: mean[p.f], variance: variance[p.f], n: 0, level: 0 };
         const v = x[at(k, p)],
-          factor = scale[p.f] / Math.sqrt(own.variance + Math.fround(stage.epsilon)),
+          factor = scale[p.f] / Math.sqrt(own.variance + Math.fround(epsilon)),
           value = (v - own.mean) * factor;
-        const text = `(${whole(v)} - ${whole(own.mean)}) × ${whole(scale[p.f])} / sqrt(${whole(own.variance)} + ${whole(stage.epsilon)})`;
+        const text = `(${whole(v)} - ${whole(own.mean)}) × ${whole(scale[p.f])} / sqrt(${whole(own.variance)} + ${whole(epsilon)})`;
         return {
           terms: [{ label: text, value, size: Math.abs(value) + Math.abs(own.level * factor) * 2 }],
           bias: bias[p.f],
@@ -181,20 +186,83 @@ Object.assign(
           whole: true,
         };
       },
+      scale: (k, p) => {
+        const source = stages[k].sources[0],
+          { scale } = arrays[k],
+          x = outs(source)[at(k, p)];
+        if (!scale) return { missing: true };
+        return {
+          value: x * scale[p.f],
+          near: true,
+          go: () => ({ ...p, k: source }),
+          lines: [`${whole(x)} × ${whole(scale[p.f])} = ${whole(outs(k)[at(k, p)])}`],
+        };
+      },
+      local_response_norm: (k, p) => {
+        const stage = stages[k],
+          source = stage.sources[0],
+          x = outs(source),
+          v = x[at(k, p)],
+          { k: begin, alpha, beta } = stage.numbers,
+          { first, end, total, divisor } = neighbours(stage, x, at(k, p));
+        return {
+          value: v / divisor,
+          near: true,
+          go: () => ({ ...p, k: source }),
+          lines: [
+            `${whole(v)} / (${whole(begin)} + ${whole(alpha)} × ${short(total)}) ** ${whole(beta)} = ` +
+              `${whole(outs(k)[at(k, p)])}; ${short(total)} is the sum of the squares of channels ${first} to ${end - 1} here.`,
+          ],
+        };
+      },
+      upsample: (k, p) => {
+        const stage = stages[k],
+          source = stage.sources[0],
+          x = outs(source),
+          parts = blend(stage, 0, p.r).flatMap(([r, down]) =>
+            blend(stage, 1, p.c).map(([c, across]) => ({ k: source, f: p.f, r, c, w: down * across })),
+          );
+        if (stage.numbers.method === "nearest") {
+          const [{ w, ...from }] = parts;
+          return {
+            value: w * x[at(source, from)],
+            from,
+            go: () => from,
+            lines: [`Row ${p.r}, column ${p.c} repeats row ${from.r}, column ${from.c}.`],
+          };
+        }
+        return {
+          terms: parts.map(({ w, ...from }) => ({
+            label: `row ${from.r}, column ${from.c} × ${short(w)}`,
+            value: w * x[at(source, from)],
+          })),
+          n: 8,
+          of: "neighbours",
+          go: (n) => {
+            const { w, ...from } = parts[n];
+            return w ? from : p;
+          },
+        };
+      },
       pointwise: (k, p) => {
         const stage = stages[k],
           x = outs(stage.sources[0])[at(k, p)],
-          value = FUNCTIONS[stage.op](x),
+          own = functionOf(stage),
+          value = own(x),
           acts = stage.op === "dropout" || stage.op === "drop_path";
         const text =
           stage.op === "relu"
             ? `max(0, ${whole(x)})`
             : acts
               ? `${stage.op} acts in training only: ${whole(x)}`
-              : `${stage.op}(${whole(x)})`;
+              : stage.op === "leaky_relu" && x <= 0
+                ? `${whole(stage.numbers.slope)} × ${whole(x)}`
+                : stage.op === "elu" && x <= 0
+                  ? `${whole(stage.numbers.alpha)} × (exp(${whole(x)}) - 1)`
+                  : `${stage.op}(${whole(x)})`;
         return {
           value,
-          curve: acts || stage.op === "identity" ? undefined : FUNCTIONS[stage.op],
+          curve: acts || stage.op === "identity" ? undefined : own,
           x,
           lines: [`${text} = ${whole(outs(k)[at(k, p)])}`],
           go: () => ({ ...p, k: stage.sources[0] }),
@@ -264,14 +332,16 @@ Object.assign(
       global_max_pool: "choice",
       batch_norm: "affine",
       group_norm: "affine",
+      layer_norm: "affine",
     };
-    const recipe = (op) => RECIPES[RECIPE[op] || (FUNCTIONS[op] ? "pointwise" : op)] || RECIPES.opaque;
+    const recipe = (stage) =>
+      (isKnown(stage) && RECIPES[RECIPE[stage.op] || (functionOf(stage) ? "pointwise" : stage.op)]) || RECIPES.opaque;
     const input = (source, n) => {
       const from = stages[source].op === "flatten" ? place(stages[source].sources[0], n) : undefined;
       return from ? `row ${from.r}, column ${from.c}, channel ${from.f}` : `${stages[source].name} ${n}`;
     };
     const takeApart = (k, p) => {
-      const parts = recipe(stages[k].op)(k, p),
+      const parts = recipe(stages[k])(k, p),
         found = outs(k)[at(k, p)];
       if (parts.missing)
         return { ...parts, found, lines: ["The arithmetic of this number is not embedded, to keep the page small."] };

@@ -3,7 +3,7 @@
 Object.assign(
   explorer,
   (() => {
-    const { FUNCTIONS, apportion, decimals, fixed, whole } = arithmetic;
+    const { apportion, decimals, fixed, functionOf, whole } = arithmetic;
     const { el, fill } = drawing;
     const { at, stages, where } = journey;
     const { anchors, bench, check, extreme, lines, list, s, sum, tables } = explorer;
@@ -94,7 +94,7 @@ Object.assign(
 
     // What the next layer makes of the number, where that is a matter of this number alone.
     const onward = () => {
-      const next = stages.findIndex((stage) => stage.sources[0] === s.k && FUNCTIONS[stage.op]);
+      const next = stages.findIndex((stage) => stage.sources[0] === s.k && functionOf(stage));
       return next < 0 ? "" : ` → ${stages[next].op} → ${whole(journey.image().outs[next][at(next, s)])}`;
     };
     const select = (chosen) => {

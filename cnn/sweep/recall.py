@@ -1,0 +1,206 @@
+"""Commands that leave out what the folder of a sweep declares already: its config, its space, which seeds it has.
+
+`recalled` reads the declaration in place of a config and a space; `extended` makes of "five seeds more" or "twenty in
+all" the space that says so, and `widened` of further values.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cnn.config import config, extensions, resolve
+from cnn.config.config import RENAMED, ConfigError, Override
+from cnn.config.problems import Typed
+from cnn.fields import literal
+from cnn.registry import ExtensionError
+from cnn.runs import run_dir
+from cnn.runs.sweep_record import ENDED, RECORD, SEED
+from cnn.sweep import declaration, space_parser
+from cnn.sweep.declaration import Declared
+from cnn.sweep.options import Options
+from cnn.sweep.plan import Asked
+from cnn.sweep.space import Axis, Choices, paths
+
+BASE = ".config.json"
+"""In a sweep's folder the config that it began with, where no file holds it."""
+_NUMBER = re.compile(r"\+?[1-9][0-9]{0,4}")
+_REMEDY = "Write --sweep.seeds=20 for so many in all, or --sweep.seeds=+5 to add five"
+
+
+def recalled(folder: Path, options: Mapping[str, Any]) -> tuple[Mapping[str, Any], Asked]:
+    """Returns the config of the sweep in a folder, and what was asked for, with some options as they are given now.
+
+    Raises:
+      ConfigError: the folder holds no sweep; or an extension is not what it was, or lies in the directory of a run.
+    """
+    declared = declaration.read(folder)
+    if declared is None:
+        raise ConfigError([f"--workdir: {folder} holds no sweep. Start one there first"])
+    newest = declared.newest
+    _check_code(newest, folder)
+    overrides = [Override(*pair) for pair in newest["overrides"]]
+    known = {field.name for field in dataclasses.fields(Options)}
+    before = {name: value for name, value in newest["options"].items() if name in known}
+    asked = Asked(_config_of(declared, folder), overrides, newest["space"], {**before, **options}, [])
+    return newest["base"], asked
+
+
+def _check_code(newest: Mapping[str, Any], folder: Path) -> None:
+    """Refuses to execute what the sweep was not declared with, or what lies in a run's directory."""
+    overrides = [Override(*pair) for pair in newest["overrides"]]
+    try:
+        named = json.loads(resolve.resolve(newest["base"], overrides, code={}).json)["extensions"]
+    except ConfigError:
+        named = newest["base"].get("extensions", ())
+    for path in named:
+        try:
+            same, hidden = extensions.find(path).sha256 in newest.get("code", []), extensions.in_a_run(path)
+        except ExtensionError as error:
+            raise ConfigError([f"{error} The sweep in {folder} was declared with it"]) from None
+        if not same or hidden:
+            what = (
+                "lies in the directory of a run" if hidden else f"has changed since the sweep in {folder} was declared"
+            )
+            raise ConfigError([f"config.extensions: {path} {what}. Restore it, or type the whole command"])
+
+
+def _config_of(declared: Declared, folder: Path) -> str:
+    """Returns the file that a trial's command names: that of the sweep's own command, where it is as it was."""
+    known = declared.config
+    if known is not None:
+        path = declaration.config_file(known["path"])
+        if path.is_file() and declaration.sha256(path) == known["sha256"]:
+            return known["path"]
+    write_base(folder, declared.newest["base"])
+    return str(folder / BASE)
+
+
+def write_base(folder: Path, base: Mapping[str, Any]) -> None:
+    """Writes the config of a sweep that no file holds into its folder, for the commands of its trials to name.
+
+    The file is hidden, since a sweep declares its folder before anything else is there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    run_dir.write(folder / BASE, json.dumps(base, indent=2).encode())
+
+
+def extended(asked: Asked, base: Mapping[str, Any], folder: Path, *, copy: bool = False) -> Asked:
+    """Returns what was asked for with its `seeds` in the space, and `trials` as a number.
+
+    `+5` adds to what the sweep in the folder has. Where the same words have added already, and what they added has not
+    all been run, they add nothing: a command that was killed is repeated.
+
+    Args:
+      asked: the options as they were given; what is wrong is added to its `problems`.
+      base: the sections of the config.
+      folder: the sweep's directory, which need not be there.
+      copy: whether the process is one of several that a command started, which has added for all of them.
+    """
+    options = dict(asked.options)
+    said = {name: _text(options[name]) for name in ("seeds", "trials") if _text(options.get(name, "")).strip()}
+    options.pop("seeds", None)
+    words = " ".join(f"{name}={text}" for name, text in said.items() if text.startswith("+"))
+    if "seeds" not in said and not words:
+        return asked._replace(options=options)
+    declared = declaration.read(folder)
+    wrong = [name for name, text in said.items() if (name == "seeds" or text[0] == "+") and not _NUMBER.fullmatch(text)]
+    what = "must be a number, or + and how many to add"
+    problems = [f"--sweep.{name}: {what}, got {said[name]!r}. {_REMEDY}" for name in wrong]
+    if words and declared is None:
+        problems.append(f"--sweep.{words}: adds to a sweep, and {folder} holds none. Say how many there are to be")
+    if problems:
+        return asked._replace(options=options, problems=[*asked.problems, *problems])
+    begun = declared is not None and declared.added == words and _unfinished(folder, declared)
+    again = bool(words) and (copy or begun)
+    note = f"what {words} added has not all been run: this comes first, and nothing is added now" if again else ""
+    if said.get("trials", "").startswith("+"):
+        assert declared is not None
+        options["trials"] = declared.newest["options"].get("trials", 0) + (0 if again else int(said["trials"]))
+    asked = asked._replace(options=options, added="" if again else words, note="" if copy else note)
+    return _seeded(asked, base, declared, said["seeds"], again=again) if "seeds" in said else asked
+
+
+def _text(value: Any) -> str:
+    return value.text if isinstance(value, Typed) else str(value)
+
+
+def _seeded(asked: Asked, base: Mapping[str, Any], declared: Declared | None, text: str, *, again: bool) -> Asked:
+    """Returns what was asked for with so many seeds, or so many more."""
+    ours = _seeds(asked.space, base, asked.overrides, asked.problems)
+    theirs: list[Any] = []
+    if declared is not None:
+        newest = declared.newest
+        theirs = _seeds(newest["space"], newest["base"], [Override(*pair) for pair in newest["overrides"]], []) or []
+        theirs += [point[SEED] for point in declared.points or () if SEED in point]
+    if ours is None or not all(isinstance(seed, int) for seed in (*theirs, *ours)):
+        return asked
+    known = list(dict.fromkeys([*theirs, *ours]))
+    count = 0 if again else int(text) if text.startswith("+") else int(text) - len(known)
+    listed = [*known, *range(max(known) + 1, max(known) + 1 + count)]
+    overrides = [each for each in asked.overrides if each.path != SEED]
+    return asked._replace(space={**(asked.space or {}), SEED: listed}, overrides=overrides)
+
+
+def _seeds(space: Any, base: Mapping[str, Any], overrides: Any, problems: list[str]) -> list[Any] | None:
+    """Returns the seeds of a space, or that of the config; `None`, and a note, where they are no list of their own."""
+    found: list[str] = []
+    parts = space_parser.read_space(space, found) if space is not None else ()
+    if found:
+        return None  # whoever makes the plan says what is wrong
+    axis = next((part for part in parts if isinstance(part, Axis) and part.path == SEED), None)
+    if axis is None and SEED not in paths(parts):
+        typed = [literal(each.text) for each in overrides if each.path == SEED]
+        return [typed[-1] if typed else base.get(SEED, 0)]
+    if axis is not None and not axis.when and isinstance(axis.values, Choices):
+        return list(axis.values.values)
+    if axis is not None and not axis.when and axis.values.scale == "int":  # type: ignore[union-attr]
+        return list(axis.values.grid())  # type: ignore[union-attr]
+    problems.append("--sweep.seeds: the space has seeds that go with other fields. Write them there")
+    return None
+
+
+def _unfinished(folder: Path, declared: Declared) -> bool:
+    """Tells whether some trial of a sweep has not ended, by what was last recorded."""
+    record = run_dir.read_json(folder / RECORD)
+    if record is None or record.get("space") != declared.newest["space"]:
+        return True
+    if record.get("options", {}).get("trials", 0) != declared.newest["options"].get("trials", 0):
+        return True
+    total = record["size"] if declared.points is None else max(record["size"], len(declared.points))
+    return sum(row["status"] in ENDED for row in record["trials"]) < total
+
+
+def widened(asked: Asked, base: Mapping[str, Any], space: Mapping[str, Any]) -> Asked:
+    """Returns what was asked for with further values: of fields that are swept, and of others beside what they were.
+
+    Args:
+      asked: as `recalled`.
+      base: the sections of the config.
+      space: values to add by field, or a range in place of another one.
+
+    Raises:
+      ConfigError: a field has no such values, or is swept together with others.
+    """
+    problems: list[str] = []
+    parts = space_parser.read_space(space, problems)
+    if problems:
+        raise ConfigError(problems)
+    try:
+        frame = config.by_path(json.loads(resolve.resolve(base, asked.overrides).json))
+    except ConfigError:  # a field that must be set is swept
+        frame = config.by_path(config.renamed(base))
+    found: dict[str, Any] = dict(asked.space)
+    inner = [path for part in space_parser.read_space(asked.space, problems) for path in paths((part,))]
+    for part in parts:
+        if not isinstance(part, Axis) or (part.path in inner and part.path not in found):
+            name = part.name if not isinstance(part, Axis) else part.path
+            raise ConfigError([f"space.{name}: goes with other fields. Call run_sweep with the whole space"])
+        now, given = RENAMED.get(part.path, part.path), space[part.path]
+        before = found.get(part.path, [frame[now]] if now in frame else [])
+        if isinstance(before, (list, tuple)) and isinstance(given, (list, tuple)):
+            given = [*before, *(value for value in given if value not in before)]
+        found[part.path] = given
+    return asked._replace(space=found, overrides=[each for each in asked.overrides if each.path not in found])
