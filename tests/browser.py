@@ -1,13 +1,16 @@
-"""Debian's Chromium: pages that prove themselves, and a driver with a real pointer and real keys."""
+"""Debian's Chromium, with a driver that has a real pointer and real keys, and Node.js for the pages' scripts alone."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
+NODE = shutil.which("node")
 CHROMIUM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
 ARGUMENTS = (
@@ -18,6 +21,7 @@ ARGUMENTS = (
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
 
+needs_node = pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("REQUIRE_BROWSER"), reason="Chromium is not installed"
 )
@@ -25,6 +29,21 @@ needs_driver = pytest.mark.skipif(
     (CHROMIUM is None or DRIVER is None) and not os.environ.get("REQUIRE_BROWSER"),
     reason="Chromium and its driver are not installed",
 )
+
+
+def passed_in_node(script, fixtures, folder):
+    """Runs a file of tests beside this one, which read what Python worked out from the file that FIXTURES names."""
+    path = folder / "fixtures.json"
+    path.write_text(json.dumps(fixtures))
+    done = subprocess.run(
+        [NODE, "--test", str(Path(__file__).with_name(script))],
+        env={**os.environ, "FIXTURES": str(path)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "\n# pass " in done.stdout or "ℹ pass" in done.stdout
 
 
 def proof(path, folder):

@@ -1,23 +1,17 @@
 """The page's arithmetic, run by Node.js on numbers that Python worked out."""
 
-import json
-import os
-import shutil
-import subprocess
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import networks
 import oracles
+from browser import needs_node, passed_in_node
 from cnn.report import colormap, hand_convolution
 from cnn.report.journey import graph, reference, walkthrough
 from test_stages import SIDE, one
 
-HERE = Path(__file__).parent
-NODE = shutil.which("node")
 KINDS = [
     "conv(6, (3, 2))",
     "conv(6, 3, strides=(2, 1))",
@@ -154,7 +148,7 @@ def apportioned():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
+@needs_node
 def test_the_pages_arithmetic_is_pythons(tmp_path):
     kinds = [stage_fixture(text, SIDE) for text in KINDS] + [stage_fixture(text, (8,)) for text in VECTORS]
     numbers = np.array([1.5, -0.0, 3e-9, -7], np.float32)
@@ -178,14 +172,4 @@ def test_the_pages_arithmetic_is_pythons(tmp_path):
         },
         "odd": {"pool": pool.to_json(), "conv": conv.to_json()},
     }
-    path = tmp_path / "fixtures.json"
-    path.write_text(json.dumps(fixtures))
-    done = subprocess.run(
-        [NODE, "--test", str(HERE / "arithmetic.test.js")],
-        env={**os.environ, "FIXTURES": str(path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
-    assert "\n# pass " in done.stdout or "ℹ pass" in done.stdout
+    passed_in_node("arithmetic.test.js", fixtures, tmp_path)

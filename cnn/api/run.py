@@ -263,7 +263,7 @@ class Run:
         with interruptible():
             _, classifier = reading.classifier(self._values, self.workdir, weights)
             chosen = [journey.Chosen("image", "your own picture", image[0])]
-            followed = journey.capture(self._values, classifier, chosen, self.classes, {})
+            followed = journey.capture(self._values, classifier, chosen, self.classes, {}, looked=False)
         outputs = walkthrough.forward(followed, followed.pictures[0])
         (name, _), *_ = walkthrough.chances(followed, outputs)
         return ImageJourney(image[0], outputs, name, followed.about["numbers"])

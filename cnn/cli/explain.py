@@ -24,7 +24,7 @@ MOST_IMAGES = 64
 
 
 def run(values: Config, workdir: Path, flags: Mapping[str, str], *, words: Sequence[str]) -> int:
-    """Writes `journey.npz` and the page, and prints one number's arithmetic.
+    """Writes `journey.npz`, `practice.npz` where it has the run's pictures, and the page; prints one number's sum.
 
     Raises:
       ConfigError: a flag is wrong, the split is empty, or nothing is saved yet.
@@ -66,6 +66,7 @@ def _checked(values: Config, flags: Mapping[str, str], words: Sequence[str]) -> 
 def _follow(
     values: Config, workdir: Path, flags: Mapping[str, str], words: Sequence[str], count: int, max_mb: float
 ) -> Journey:
+    from cnn.explain import practice
     from cnn.explain.journey import capture, follow_split
     from cnn.train import checkpointer
 
@@ -81,7 +82,9 @@ def _follow(
     split = flags.get("split", "test")
     dataset = reading.dataset(values, workdir, split, flags.get("data_dir"), flags.get("data_file"))
     kind = flags.get("choose", "confused")
-    return follow_split(values, workdir, classifier, dataset, split, about, kind=kind, count=count)
+    journey = follow_split(values, workdir, classifier, dataset, split, about, kind=kind, count=count)
+    practice.write(values, workdir, dataset)
+    return journey
 
 
 def _own(values: Config, workdir: Path, flags: Mapping[str, str], words: Sequence[str]) -> list["Chosen"]:

@@ -15,12 +15,12 @@ from jaxtyping import Float, Float32, UInt8
 from cnn import evaluate, losses, metrics
 from cnn.config.config import Config
 from cnn.data import types
-from cnn.explain import first_layer
+from cnn.explain import attribution, first_layer, practice
 from cnn.model import network
 from cnn.model.classifier import Classifier
 from cnn.report.journey import journey_file, reference
 from cnn.report.journey.graph import Stage, build
-from cnn.report.journey.journey_file import Journey, Picture
+from cnn.report.journey.journey_file import Journey, Looked, Picture
 from cnn.runs import recorded_data, run_dir
 from cnn.system.compile_times import ONCE
 
@@ -123,6 +123,8 @@ def capture(
     chosen: Sequence[Chosen],
     classes: Sequence[str],
     about: Mapping[str, Any],
+    *,
+    looked: bool = True,
 ) -> Journey:
     """Follows the images through the network and checks every number.
 
@@ -132,20 +134,26 @@ def capture(
       chosen: at least one image, of the config's shape.
       classes: their names.
       about: what else the page shall say: the step, the weights.
+      looked: whether to find where the network looked, too.
 
     Raises:
       FloatingPointError: a layer's output is not finite.
       Disagreement: a number does not follow from what it is made of.
     """
     graph = build(values.layers, values.data.image_shape)
-    table, arrays, outputs = _captured(classifier, graph, np.stack([each.pixels for each in chosen]))
+    with jax.default_device(jax.devices("cpu")[0]), jax.default_matmul_precision("highest"):
+        local = jax.tree.map(_local, classifier)
+        table, arrays, outputs = _captured(local, graph, np.stack([each.pixels for each in chosen]))
+        seen, of_looking = (
+            _looked(values, local, graph, table, outputs, chosen) if looked else ([()] * len(chosen), None)
+        )
     pictures = []
     numbers, worst = 0, 0.0
     for row, each in enumerate(chosen):
         own = {name: output[row] for name, output in outputs.items()}
         numbers, share = _checked(graph, own, arrays, each.name)
         worst = max(worst, share)
-        pictures.append(_picture(each, graph, own))
+        pictures.append(_picture(each, graph, own, seen[row]))
     own_words = {
         "backend": "cpu",
         "precision": "highest",
@@ -153,21 +161,41 @@ def capture(
         "trained": values.train.compute_dtype,
     }
     found = {**about, **own_words, "numbers": numbers, "worst": worst}
+    if of_looking is not None:
+        found["looked"] = of_looking
     return Journey(graph, arrays, table, tuple(pictures), tuple(classes), found)
+
+
+def _looked(
+    values: Config,
+    classifier: Classifier,
+    graph: Sequence[Stage],
+    table: Float32[np.ndarray, "channels 256"],
+    outputs: dict[str, np.ndarray],
+    chosen: Sequence[Chosen],
+) -> tuple[list[tuple[Looked, ...]], dict[str, Any]]:
+    """Returns where the network looked for the class that it predicted, and for the true one where that is another."""
+    logits = next(outputs[stage.name] for stage in reversed(graph) if stage.op != "softmax")
+    labels = [
+        list(dict.fromkeys(label for label in (predicted, each.label) if label is not None))
+        for each, predicted in zip(chosen, logits.argmax(1).tolist(), strict=True)
+    ]
+    black = np.broadcast_to(table[:, 0], values.data.image_shape)
+    return attribution.look(classifier, values.rows, outputs, black, labels)
 
 
 def _captured(
     classifier: Classifier, graph: Sequence[Stage], pixels: UInt8[np.ndarray, "n height width channels"]
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Returns what the network reads for each intensity, its arrays, and what every stage made of the images."""
-    with jax.default_device(jax.devices("cpu")[0]), jax.default_matmul_precision("highest"):
-        local = jax.tree.map(_local, classifier)
-        table = _table(local, pixels.shape[-1])
-        images = np.stack([table[channel][pixels[..., channel]] for channel in range(len(table))], axis=-1)
-        captured = network.capture(local.layers, local.variables, jnp.asarray(images), apart=True)
+    table = _table(classifier, pixels.shape[-1])
+    images = np.stack([table[channel][pixels[..., channel]] for channel in range(len(table))], axis=-1)
+    captured = network.capture(classifier.layers, classifier.variables, jnp.asarray(images), apart=True)
     outputs = {"input": images, **{name: np.asarray(output) for name, output in captured.items()}}
     arrays = {
-        f"{stage.name}/{name}": _array(local.variables, stage.name, name) for stage in graph for name in stage.arrays
+        f"{stage.name}/{name}": _array(classifier.variables, stage.name, name)
+        for stage in graph
+        for name in stage.arrays
     }
     return table, arrays, outputs
 
@@ -217,10 +245,12 @@ def _checked(
     return numbers, worst
 
 
-def _picture(each: Chosen, graph: Sequence[Stage], outputs: Mapping[str, np.ndarray]) -> Picture:
+def _picture(
+    each: Chosen, graph: Sequence[Stage], outputs: Mapping[str, np.ndarray], looked: tuple[Looked, ...]
+) -> Picture:
     stored = {stage.name: outputs[stage.name] for stage in graph[1:] if not stage.exact}
     digests = {stage.name: zlib.crc32((outputs[stage.name] + 0.0).tobytes()) for stage in graph[1:] if stage.exact}
-    return Picture(*each, outputs=stored, digests=digests)
+    return Picture(*each, outputs=stored, digests=digests, looked=looked)
 
 
 def look(
@@ -233,7 +263,7 @@ def look(
     validates: bool,
     count: int = IMAGES,
 ) -> None:
-    """Writes `first_layer.npz` and `journey.npz`, from the split that the run was evaluated on last.
+    """Writes `first_layer.npz`, `journey.npz`, from the split that the run was evaluated on last, and `practice.npz`.
 
     Args:
       values: the run's config.
@@ -252,3 +282,4 @@ def look(
     first_layer.write(values, workdir, classifier, getattr(dataset, name).images)
     about = {"step": step, "weights": values.eval.weights}
     follow_split(values, workdir, classifier, dataset, name, about, count=count)
+    practice.write(values, workdir, dataset)

@@ -26,6 +26,7 @@ from cnn.report import (
     watched,
 )
 from cnn.report.html import Figure, PageSection
+from cnn.report.journey import practice
 from cnn.report.journey import section as journey_section
 from cnn.report.run_files import RunFiles
 from cnn.runs import run_dir
@@ -44,6 +45,7 @@ SECTIONS: tuple[Callable[[RunFiles], PageSection | None], ...] = (
     first_layer.build,
     activations.build,
     journey_section.build,
+    practice.build,
     filter_bench.build,
     reproduce.build,
 )

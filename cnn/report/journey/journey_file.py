@@ -18,6 +18,24 @@ _FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True)
+class Looked:
+    """Where the network looked in a picture for a class."""
+
+    label: int
+    """The class."""
+    cam: Float32[np.ndarray, "rows columns"] | None
+    """Grad-CAM of the last maps; `None` where no layer makes any."""
+    parts: Float32[np.ndarray, "height width"]
+    """Integrated gradients: what each pixel adds to the logit."""
+    total: float
+    """Their sum."""
+    difference: float
+    """By how much the logit is above that of a black picture."""
+    steps: int
+    """The points on the way from there."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Picture:
     """One image and what every stage made of it."""
 
@@ -34,6 +52,8 @@ class Picture:
     """Float32, without the batch, by stage: those that rounding enters."""
     digests: dict[str, int]
     """CRC-32 of the numbers of the stages that follow from others bit for bit, negative zeros as zeros."""
+    looked: tuple[Looked, ...] = ()
+    """For the class that was predicted, and for the true one where that is another."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +68,8 @@ class Journey:
     pictures: tuple[Picture, ...]
     classes: tuple[str, ...]
     about: dict[str, Any]
-    """`step`, `weights`, `backend`, `precision`, `jax`, `numbers` (checked, each image), `worst`, `max_mb`."""
+    """`step`, `weights`, `backend`, `precision`, `jax`, `numbers` (checked, each image), `worst`, `max_mb`,
+    `looked`: `maps`, the layer of Grad-CAM, and `tolerance`, or `why` nobody knows where the network looked."""
 
     def of(self, stage: Stage) -> dict[str, np.ndarray]:
         """Returns the arrays of a stage by their own names."""
@@ -63,10 +84,15 @@ class Journey:
 def write(path: Path, journey: Journey) -> None:
     """Replaces the file at once; equal journeys give equal bytes."""
     plain = ("name", "why", "label", "recorded", "digests")
+    sums = ("label", "total", "difference", "steps")
     meta = {
         "format": _FORMAT,
         "stages": [stage.to_json() for stage in journey.stages],
-        "pictures": [{name: getattr(picture, name) for name in plain} for picture in journey.pictures],
+        "pictures": [
+            {name: getattr(picture, name) for name in plain}
+            | {"looked": [{name: getattr(each, name) for name in sums} for each in picture.looked]}
+            for picture in journey.pictures
+        ],
         "classes": list(journey.classes),
         "about": journey.about,
     }
@@ -74,6 +100,9 @@ def write(path: Path, journey: Journey) -> None:
     for number, picture in enumerate(journey.pictures):
         arrays[f"pixels/{number}"] = picture.pixels
         arrays |= {f"output/{number}/{name}": array for name, array in picture.outputs.items()}
+        for place, each in enumerate(picture.looked):
+            drawn = {"cam": each.cam, "parts": each.parts}
+            arrays |= {f"looked/{number}/{place}/{kind}": map for kind, map in drawn.items() if map is not None}
     buffer = io.BytesIO()
     text = json.dumps(meta, allow_nan=False).encode()
     np.savez_compressed(buffer, meta=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
@@ -104,7 +133,11 @@ def _parsed(file: dict[str, np.ndarray]) -> Journey:
     for number, record in enumerate(meta["pictures"]):
         prefix = f"output/{number}/"
         outputs = {name.removeprefix(prefix): array for name, array in file.items() if name.startswith(prefix)}
-        pictures.append(Picture(**record, pixels=file[f"pixels/{number}"], outputs=outputs))
+        looked = []
+        for place, sums in enumerate(record.pop("looked", ())):  # not in the files of earlier versions
+            own = f"looked/{number}/{place}"
+            looked.append(Looked(**sums, cam=file.get(f"{own}/cam"), parts=file[f"{own}/parts"]))
+        pictures.append(Picture(**record, pixels=file[f"pixels/{number}"], outputs=outputs, looked=tuple(looked)))
     return Journey(
         stages=tuple(map(Stage.from_json, meta["stages"])),
         arrays={name.removeprefix("array/"): array for name, array in file.items() if name.startswith("array/")},

@@ -73,105 +73,99 @@ const arithmetic = (() => {
       return place >= 0 && place < size ? place : -1;
     });
   };
+  const known = new WeakMap();
   const windows = (stage, visit) => {
-    const [height, width] = stage.output;
-    const columns = Array.from({ length: width }, (_, c) => taps(stage, 1, c));
-    for (let r = 0; r < height; r++) {
-      const rows = taps(stage, 0, r);
-      for (let c = 0; c < width; c++) visit(r * width + c, rows, columns[c]);
-    }
+    if (!known.has(stage))
+      known.set(
+        stage,
+        [0, 1].map((axis) => Array.from({ length: stage.output[axis] }, (_, out) => taps(stage, axis, out))),
+      );
+    const [rows, columns] = known.get(stage);
+    for (let r = 0; r < rows.length; r++)
+      for (let c = 0; c < columns.length; c++) visit(r * columns.length + c, rows[r], columns[c]);
   };
+  // Numbers, and what may differ in each: worked out for who asks.
+  const rounded = (right, allow) => {
+    let allowed;
+    return {
+      right,
+      get allowed() {
+        allowed = allowed || allow();
+        return allowed;
+      },
+    };
+  };
+  const absolute = (numbers) => numbers && numbers.map(Math.abs);
 
-  const conv = (stage, [x], arrays) => {
+  // Of each number of a convolution, those whose kernels are stored.
+  const convolved = (stage, x, { kernel, bias, kept }) => {
     const [, width, channels] = stage.input,
       features = stage.output[2],
-      place = count(stage.output) / features;
-    const { kernel, bias, kept } = arrays,
-      stored = kept ? kept.length : features;
-    const inputs = channels / stage.groups,
-      share = features / stage.groups,
-      n = stage.kernel[0] * stage.kernel[1] * inputs + 2;
-    const right = new Float64Array(place * features).fill(NaN),
-      allowed = new Float64Array(place * features);
-    const sum = new Float64Array(stored),
-      size = new Float64Array(stored);
+      stored = kept ? kept.length : features,
+      inputs = channels / stage.groups,
+      share = features / stage.groups;
+    const right = new Float64Array(count(stage.output)).fill(kept ? NaN : 0),
+      sum = new Float64Array(stored);
     // Where each stored filter begins to read, in channels.
     const first = Int32Array.from(sum, (_, f) => Math.floor((kept ? kept[f] : f) / share) * inputs);
     windows(stage, (pixel, rows, columns) => {
-      for (let f = 0; f < stored; f++) {
-        sum[f] = bias ? bias[f] : 0;
-        size[f] = Math.abs(sum[f]);
-      }
-      rows.forEach((row, i) =>
-        columns.forEach((column, j) => {
-          if (row < 0 || column < 0) return;
-          const from = (row * width + column) * channels,
-            tap = (i * stage.kernel[1] + j) * inputs;
+      for (let f = 0; f < stored; f++) sum[f] = bias ? bias[f] : 0;
+      for (let i = 0; i < rows.length; i++)
+        for (let j = 0; j < columns.length; j++) {
+          if (rows[i] < 0 || columns[j] < 0) continue;
+          const from = (rows[i] * width + columns[j]) * channels,
+            tap = (i * columns.length + j) * inputs;
           for (let k = 0; k < inputs; k++) {
             const at = (tap + k) * stored;
             if (stage.groups === 1) {
               const value = x[from + k];
-              if (value !== 0)
-                for (let f = 0; f < stored; f++) {
-                  const product = value * kernel[at + f];
-                  sum[f] += product;
-                  size[f] += Math.abs(product);
-                }
-            } else
-              for (let f = 0; f < stored; f++) {
-                const product = x[from + first[f] + k] * kernel[at + f];
-                sum[f] += product;
-                size[f] += Math.abs(product);
-              }
+              if (value !== 0) for (let f = 0; f < stored; f++) sum[f] += value * kernel[at + f];
+            } else for (let f = 0; f < stored; f++) sum[f] += x[from + first[f] + k] * kernel[at + f];
           }
-        }),
-      );
-      for (let f = 0; f < stored; f++) {
-        const at = pixel * features + (kept ? kept[f] : f);
-        right[at] = sum[f];
-        allowed[at] = bound(n, size[f]) + arrays.rough * size[f];
-      }
-    });
-    return { right, allowed };
-  };
-  const dense = (stage, [x], { kernel, bias, rough }) => {
-    const features = stage.output[0],
-      right = new Float64Array(features),
-      size = new Float64Array(features);
-    for (let k = 0; k < x.length; k++)
-      if (x[k] !== 0)
-        for (let f = 0; f < features; f++) {
-          const product = x[k] * kernel[k * features + f];
-          right[f] += product;
-          size[f] += Math.abs(product);
         }
-    if (bias)
-      for (let f = 0; f < features; f++) {
-        right[f] += bias[f];
-        size[f] += Math.abs(bias[f]);
-      }
-    return { right, allowed: size.map((s) => bound(x.length + 2, s) + rough * s) };
+      for (let f = 0; f < stored; f++) right[pixel * features + (kept ? kept[f] : f)] = sum[f];
+    });
+    return right;
   };
-  const pooled = (stage, x, combine) => {
+  const multiplied = (stage, x, { kernel, bias }) => {
+    const features = stage.output[0],
+      right = new Float64Array(features);
+    for (let k = 0; k < x.length; k++)
+      if (x[k] !== 0) for (let f = 0; f < features; f++) right[f] += x[k] * kernel[k * features + f];
+    if (bias) for (let f = 0; f < features; f++) right[f] += bias[f];
+    return right;
+  };
+  // Sums of n terms may differ by a part of the sum of their sizes.
+  const summed = (sums, terms) => (stage, [x], arrays) =>
+    rounded(sums(stage, x, arrays), () => {
+      const sizes = { kernel: absolute(arrays.kernel), bias: absolute(arrays.bias), kept: arrays.kept };
+      const part = terms(stage);
+      return sums(stage, absolute(x), sizes).map((size) => bound(part, size) + arrays.rough * size);
+    });
+  const conv = summed(convolved, (stage) => count(stage.kernel) * (stage.input[2] / stage.groups) + 2);
+  const dense = summed(multiplied, (stage) => stage.input[0] + 2);
+  // Of each number of a pooling, where the numbers of its window lie in what it reads.
+  const pooled = (stage, combine) => {
     const [, width, channels] = stage.input;
     windows(stage, (pixel, rows, columns) => {
       for (let f = 0; f < channels; f++) {
-        const values = [];
+        const places = [];
         for (const row of rows)
           for (const column of columns) {
-            if (row >= 0 && column >= 0) values.push(x[(row * width + column) * channels + f]);
+            if (row >= 0 && column >= 0) places.push((row * width + column) * channels + f);
           }
-        combine(pixel * channels + f, values);
+        combine(pixel * channels + f, places);
       }
     });
   };
+  const winner = (x, places) => places.reduce((a, b) => (x[b] > x[a] ? b : a));
   const averaged = (stage, [x], { rough }) => {
     const right = new Float64Array(count(stage.output)),
       allowed = new Float64Array(right.length);
     const taken = stage.kernel[0] * stage.kernel[1];
-    pooled(stage, x, (at, values) => {
-      right[at] = values.reduce((sum, v) => sum + v, 0) / values.length;
-      const size = values.reduce((sum, v) => sum + Math.abs(v), 0) / values.length;
+    pooled(stage, (at, places) => {
+      right[at] = places.reduce((sum, place) => sum + x[place], 0) / places.length;
+      const size = places.reduce((sum, place) => sum + Math.abs(x[place]), 0) / places.length;
       allowed[at] = bound(taken + 1, size) + rough * size;
     });
     return { right, allowed };
@@ -330,7 +324,7 @@ const arithmetic = (() => {
         right = Float64Array.from(x, (v) => own(v));
       return { right, allowed: right.map((_, i) => bound(1, Math.abs(x[i])) + rough * Math.abs(x[i])) };
     },
-    global_avg_pool: (stage, sources, arrays) => averaged({ ...stage, ...overall(stage) }, sources, arrays),
+    global_avg_pool: (stage, sources, arrays) => averaged(slid(stage), sources, arrays),
     hard_sigmoid: (stage, [x], { rough }) => {
       const right = Float64Array.from(x, FUNCTIONS.hard_sigmoid);
       return { right, allowed: right.map((_, i) => bound(2, Math.abs(x[i]) / 6 + 1) + rough * Math.abs(x[i])) };
@@ -367,6 +361,8 @@ const arithmetic = (() => {
     output: [1, 1, stage.input[2]],
   });
 
+  const slid = (stage) => (stage.op.startsWith("global") ? { ...stage, ...overall(stage) } : stage);
+
   // What the chains make of each place, one behind the other.
   const joined = (stage, sources) => {
     const out = new Float32Array(count(stage.output)),
@@ -388,10 +384,9 @@ const arithmetic = (() => {
     if (stage.op === "relu" || stage.op === "relu6") return x.map(FUNCTIONS[stage.op]);
     if (UNCHANGED.has(stage.op)) return x;
     if (stage.op === "concat") return joined(stage, sources);
-    const out = new Float32Array(count(stage.output));
-    const window = stage.op === "max_pool" ? stage : { ...stage, ...overall(stage) };
-    pooled(window, x, (at, values) => {
-      out[at] = values.reduce((a, b) => (b > a ? b : a));
+    const out = new x.constructor(count(stage.output));
+    pooled(slid(stage), (at, places) => {
+      out[at] = x[winner(x, places)];
     });
     return out;
   };
@@ -572,16 +567,19 @@ const arithmetic = (() => {
     gamma,
     isKnown,
     neighbours,
-    overall,
     placeStatistics,
+    pooled,
     ramp,
     readers,
     shade,
+    slid,
     statistics,
     taps,
     unread,
     weighted,
     whole,
+    windows,
+    winner,
   };
 })();
 if (typeof module !== "undefined") module.exports = arithmetic;

@@ -3,8 +3,8 @@
 Object.assign(
   journey,
   (() => {
-    const { EXACT, blend, bound, count, factorAt, functionOf, isKnown, neighbours, overall, placeStatistics } = arithmetic;
-    const { statistics, taps, whole } = arithmetic;
+    const { EXACT, blend, bound, count, factorAt, functionOf, isKnown, neighbours, placeStatistics } = arithmetic;
+    const { slid, statistics, taps, whole } = arithmetic;
     const { arrays, at, given, label, logitsAt, photographs, place, shapes, stages } = journey;
     const LISTED = 12,
       LONG = 25;
@@ -26,8 +26,8 @@ Object.assign(
     // What a number is made of: `terms` that add up to it with `bias`, or a `choice` among a window, or a function's value.
     const grid = (k, p, channel, weightOf) => {
       const stage = stages[k],
-        window = stage.op.startsWith("global") ? { ...stage, ...overall(stage) } : stage;
-      const source = stage.sources[0],
+        window = slid(stage),
+        source = stage.sources[0],
         x = outs(source);
       const columns = taps(window, 1, p.c);
       return taps(window, 0, p.r).map((r, i) =>
