@@ -520,7 +520,7 @@ def describe(kind: type) -> str:
 
 def plural(what: str) -> str:
     """Returns `losses` for `loss`."""
-    return f"{what}{'es' if what.endswith('s') else 's'}"
+    return f"{what}{'es' if what.endswith(('s', 'ch')) else 's'}"
 
 
 def snake_case(name: str) -> str:

@@ -110,6 +110,9 @@ def pytest_terminal_summary(terminalreporter, config):
 def _no_extension_stays():
     """Leaves no user's code in the tables for the next file, as each config does that names none."""
     yield
+    if "cnn.registry" in sys.modules:
+        for table in sys.modules["cnn.registry"].TABLES.values():
+            table.forget("")
     if "cnn.config.extensions" in sys.modules:
         sys.modules["cnn.config.extensions"].use([])
 

@@ -9,15 +9,20 @@ import runs
 pytestmark = pytest.mark.slow(seconds=3)  # they train runs
 
 
-@cnn.layer
 class BareRoot(cnn.Layer):
     def apply(self, x, arrays, layout):
         return jnp.sqrt(jnp.maximum(x, 0))
 
 
-@cnn.loss
 def never_finite(logits, labels):
     return (logits * labels).sum(-1) / 0.0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _entered():
+    """Enters what is written here, until the file's last test."""
+    cnn.layer(BareRoot)
+    cnn.loss(never_finite)
 
 
 def cause(workdir, *overrides):

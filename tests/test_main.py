@@ -79,7 +79,7 @@ def test_one_wrong_line_exits_2():
         "config.train.epohcs: unknown field. Did you mean 'epochs'? Known: batch_size, epochs, steps, loss, "
         "class_weights, label_smoothing, clip, gradient, groups, average, renew_statistics, freeze, accumulate_steps, "
         "remat, compute_dtype, monitor, stop, dispatch, "
-        "log_every_steps.\n",
+        "log_every_steps, watch.\n",
     )
 
 

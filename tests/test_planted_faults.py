@@ -40,13 +40,11 @@ def digits():
     return np.asarray(train.images), train.labels.copy()
 
 
-@cnn.source
 def shuffled_digits():
     images, labels = digits()
     return cnn.Arrays((images, np.random.default_rng(0).permutation(labels)), class_names=tuple("0123456789"))
 
 
-@cnn.source
 def twice_labelled():
     images, labels = digits()
     images = np.repeat(images[:200], 2, axis=0)
@@ -55,15 +53,22 @@ def twice_labelled():
     return cnn.Arrays((images, labels), class_names=tuple("0123456789"))
 
 
-@cnn.source
 def one_digit():
     images, labels = digits()
     return cnn.Arrays((images, np.zeros_like(labels)), class_names=tuple("0123456789"))
 
 
-@cnn.loss
 def upside_down(logits, labels):
     return (logits * labels).sum(-1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _entered():
+    """Enters what is written here, until the file's last test."""
+    cnn.source(shuffled_digits)
+    cnn.source(twice_labelled)
+    cnn.source(one_digit)
+    cnn.loss(upside_down)
 
 
 def tried(*overrides):

@@ -16,21 +16,26 @@ NUMBERS = itertools.count()
 STAGES = ["data", "train", "resume", "evaluate", "page", "stablehlo", "onnx"]
 
 
-@cnn.layer
 class NeverFinite(cnn.Layer):
     def apply(self, x, arrays, layout):
         return x / 0.0
 
 
-@cnn.layer
 class NoOnnx(cnn.Layer):
     def apply(self, x, arrays, layout):
         return jnp.abs(x)
 
 
-@cnn.metric
 def drawn_anew(logits, labels):
     return next(NUMBERS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _entered():
+    """Enters what is written here, until the file's last test."""
+    cnn.layer(NeverFinite)
+    cnn.layer(NoOnnx)
+    cnn.metric(drawn_anew)
 
 
 @pytest.fixture

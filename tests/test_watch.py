@@ -18,7 +18,6 @@ LAYERS = "model.layers=conv(2, 3) | relu | flatten | dropout(0.2) | dense(classe
 WATCH = "train.watch=layers(5)"
 
 
-@cnn.watch
 class LargestOutput:
     """A watch of one's own."""
 
@@ -26,6 +25,12 @@ class LargestOutput:
 
     def measure(self, seen):
         return {f"largest/{path}": output.max() for path, output in seen.outputs.items()}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _entered():
+    """Enters what is written here, until the file's last test."""
+    cnn.watch(LargestOutput)
 
 
 def test_norms_ratios_and_dead_units_are_those_of_numpy():

@@ -183,7 +183,7 @@ def _overview() -> Iterator[Entry]:
     for what, table in TABLES.items():
         yield Entry(f"  {registry.plural(what)}", "; ".join(_by_file(table)) or "none but your own")
     for library, things in LIBRARIES.items():
-        yield Entry(f"  {library}", f"{things}, by their dotted names; fields {library} lists them")
+        yield Entry(f"  {library}", f"{things}; fields {library} lists them")
 
 
 def _by_file(table: Table) -> Iterator[str]:
