@@ -1,5 +1,6 @@
 """Where a network looked: Grad-CAM over its last maps, and integrated gradients of the picture, for a class."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from cnn.model import network
 from cnn.model.classifier import Classifier
 from cnn.model.summary import Row, named
 from cnn.report.journey.journey_file import Looked
+from cnn.system.compile_times import ONCE
 
 TOLERANCE = 0.01
 """By so much of the difference of the logits the integrated gradients may miss it, or there are more steps."""
@@ -163,7 +165,7 @@ def _slopes(
     return logits, slopes
 
 
-@jax.jit
+@functools.partial(jax.jit, compiler_options=ONCE)
 def _differentiated(part: Network, points: jax.Array, label: int) -> tuple[jax.Array, jax.Array]:
     def logit(points: jax.Array) -> tuple[jax.Array, jax.Array]:
         logits = network.apply(part.layers, part.variables, points, platform="cpu")[:, label]
