@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -15,10 +14,8 @@ from cnn.config.files import ConfigLike
 from cnn.data.sources.arrays import Arrays
 from cnn.report import rates as picture
 from cnn.runs import run_dir
+from cnn.sweep.rate_curve import RateCurve, RateRow
 from cnn.system import environment
-
-if TYPE_CHECKING:
-    from cnn.sweep.rate_curve import RateCurve
 
 RATES = "rates.json"
 """What was found, in the directory that was asked for; the picture lies beside it."""
@@ -27,7 +24,7 @@ RATES = "rates.json"
 class FoundRate:
     """What short trainings at many learning rates gave."""
 
-    def __init__(self, curve: "RateCurve") -> None:
+    def __init__(self, curve: RateCurve) -> None:
         self.curve = curve
 
     @property
@@ -51,7 +48,7 @@ class FoundRate:
         return self.curve.losses
 
     @property
-    def table(self) -> list[dict[str, Any]]:
+    def table(self) -> list[RateRow]:
         """A row for each rate: `rate`, `loss` (the median), `lowest`, `highest`, `sd`, `diverged` and a `note`."""
         return self.curve.table
 

@@ -28,7 +28,7 @@ from cnn.expression import ExpressionError, build_one, written
 from cnn.fields import to_text
 from cnn.metrics import METRICS
 from cnn.runs.recorded_code import python_code
-from cnn.runs.sweep_record import SEED
+from cnn.runs.sweep_record import SEED, Fields
 from cnn.sweep import space_parser
 from cnn.sweep.contest import FIRST
 from cnn.sweep.options import CHANGEABLE, OF_REAL, VALID, Options
@@ -234,7 +234,7 @@ class Plan:
         """Returns where a trial would stand if all that has been added to the sweep had been declared at once."""
         return self._places.get(number, number)
 
-    def completed(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def completed(self, fields: Mapping[str, Any]) -> Fields:
         """Returns the fields of a drawn trial, with those that the sampler did not draw yet at its time."""
         seeded = () if self.seeds == (None,) else (Axis(SEED, Choices(self.seeds)),)
         return completed((*self.space, *seeded), fields, self.before)
@@ -511,7 +511,7 @@ def count(space: tuple[Part, ...], asked: int) -> int:
     return asked if listed is None or len(listed) == MOST else min(asked, len(listed))
 
 
-def completed(space: tuple[Part, ...], fields: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def completed(space: tuple[Part, ...], fields: Mapping[str, Any], values: Mapping[str, Any]) -> Fields:
     """Returns the fields of a point of a space, in its order.
 
     Args:

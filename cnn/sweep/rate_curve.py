@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +23,35 @@ class Suggested(NamedTuple):
 
     rate: float | None
     reason: str
+
+
+class RateRow(TypedDict):
+    """The trainings of one rate: losses in nats, of the seeds that did not diverge; `loss` is the median."""
+
+    rate: float
+    loss: float | None
+    lowest: float | None
+    highest: float | None
+    sd: float | None
+    """`None` of fewer than two seeds."""
+    diverged: int
+    note: str
+
+
+class RatesJson(TypedDict):
+    """What `rates.json` holds."""
+
+    suggestion: float | None
+    reason: str
+    measured: str
+    untrained: float
+    steps: int
+    steps_of_a_run: int
+    seeds: list[int]
+    rates: list[float]
+    losses: list[list[float | None]]
+    """By rate and seed; `None` where a training diverged."""
+    table: list[RateRow]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,11 +155,11 @@ class RateCurve:
         return self.suggested.rate
 
     @property
-    def table(self) -> list[dict[str, Any]]:
-        """A row for each rate: `rate`, `loss` (the median), `lowest`, `highest`, `sd`, `diverged` and a `note`."""
+    def table(self) -> list[RateRow]:
+        """A row for each rate."""
         return [self._row(index) for index in range(len(self.rates))]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> RatesJson:
         """Returns what `rates.json` holds."""
         losses = [[None if math.isnan(loss) else loss for loss in row] for row in self.losses.tolist()]
         return {
@@ -146,7 +175,7 @@ class RateCurve:
             "table": self.table,
         }
 
-    def _row(self, index: int) -> dict[str, Any]:
+    def _row(self, index: int) -> RateRow:
         own = self.losses[index][~np.isnan(self.losses[index])]
         diverged = self.diverged[index]
         stretch = self.as_good or (len(self.rates), -1)
