@@ -37,7 +37,7 @@ class Cause(TypedDict):
     """`output`, `loss`, `gradient`, `update`, or `nothing` where the step, made again, is finite."""
     said: str
     """All of it in a line."""
-    ranges: dict[str, tuple[float, float]]
+    ranges: dict[str, list[float]]
     """The least and the greatest number of each layer that was finite, up to there."""
 
 
@@ -116,7 +116,7 @@ def _cause(layer: str | None, what: str, said: str, looked: _Looked, order: list
 
 
 def _told(layer: str | None, what: str, said: str, ranges: Mapping[str, Any]) -> Cause:
-    plain = {path: (float(low), float(high)) for path, (low, high) in ranges.items()}
+    plain = {path: [float(low), float(high)] for path, (low, high) in ranges.items()}
     shown = [f"{path} {low:.3g} to {high:.3g}" for path, (low, high) in plain.items()][-SHOWN:]
     return Cause(
         layer=layer, what=what, said=said + (f"; before it: {', '.join(shown)}" if shown else ""), ranges=plain
