@@ -163,19 +163,29 @@ def score(
       DataError: no picture could be used.
       ConfigError: a metric gives no finite number.
     """
-    labels = split.marked()
-    index = np.flatnonzero(labels != types.UNUSABLE)
-    if not len(index):
-        raise types.DataError(
-            f"config.data.on_error: none of {len(labels)} pictures can be used, got 'skip'. Use other data."
-        )
-    logits, labels = logits[index], labels[index]
+    index = usable_rows(split)
+    logits, labels = logits[index], split.labels[index]
     evaluation = metrics.evaluate(logits, labels, class_names=dataset.class_names)
     try:
         return index, evaluation, metrics.measure(values.metrics, logits, labels)
     except metrics.NotANumber as error:
         field = "train.monitor" if error.name == values.monitor else "eval.metrics"
         raise ConfigError([f"config.{field}: {error} Use another metric."]) from None
+
+
+def usable_rows(split: types.Split) -> Int64[np.ndarray, " usable"]:
+    """Returns the rows whose pictures could be read, once all were asked for.
+
+    Raises:
+      DataError: there are none.
+    """
+    labels = split.marked()
+    index = np.flatnonzero(labels != types.UNUSABLE)
+    if not len(index):
+        raise types.DataError(
+            f"config.data.on_error: none of {len(labels)} pictures can be used, got 'skip'. Use other data."
+        )
+    return index
 
 
 def evaluate_split(

@@ -56,14 +56,15 @@ class Together(SplitEvaluation):
 
     def _repr_html_(self) -> str:
         rows = [
-            (escape.shortened(each["run"]), each["seed"], _number(each["value"]), _number(each["accuracy"]))
+            (
+                escape.shortened(each["run"]),
+                each["seed"],
+                notebook_html.number(each["value"]),
+                notebook_html.number(each["accuracy"]),
+            )
             for each in self.members
         ]
         return notebook_html.table(("run", "seed", self.record["objective"], self.record["split"]), rows, repr(self))
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 class Ensemble:
@@ -229,7 +230,7 @@ class Ensemble:
     def __repr__(self) -> str:
         lines = [f"{self.said} of {len(self.members.runs)} runs"]
         for member in self.members.runs:
-            lines.append(f"{member.workdir}: {self.members.objective} {_number(member.value)}")
+            lines.append(f"{member.workdir}: {self.members.objective} {notebook_html.number(member.value)}")
         return "\n".join(lines)
 
 

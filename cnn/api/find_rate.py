@@ -56,7 +56,11 @@ class FoundRate:
         """Returns the header and the cells of the table as text."""
         header = ("learning rate", f"{self.curve.measured}, median", "lowest", "highest", "s.d.", "")
         return header, [
-            (f"{row['rate']:.3g}", *(_number(row[name]) for name in ("loss", "lowest", "highest", "sd")), row["note"])
+            (
+                f"{row['rate']:.3g}",
+                *(notebook_html.number(row[name]) for name in ("loss", "lowest", "highest", "sd")),
+                row["note"],
+            )
             for row in self.table
         ]
 
@@ -197,7 +201,3 @@ def check_free(folder: Path) -> None:
     for name, what in ((run_dir.CONFIG, "run"), (run_dir.DECLARATION, "sweep")):
         if (folder / name).exists():
             raise ConfigError([f"--workdir: {folder} is the directory of a {what}. Use {run_dir.free(folder)}"])
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

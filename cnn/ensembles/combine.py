@@ -9,6 +9,7 @@ Source:
   Wortsman et al. 2022, https://arxiv.org/abs/2203.05482, section 2, of the mean of weights.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from jaxtyping import Array, Bool, Float64, UInt8
 
 from cnn import evaluate, losses
 from cnn.config.config import Config, ConfigError
-from cnn.data import loader, types
+from cnn.data import types
 from cnn.ensembles import members as chosen
 from cnn.ensembles.members import Members
 from cnn.ensembles.record import PROBABILITIES, WEIGHTS, MemberRecord, PairedRecord, TogetherRecord
@@ -28,6 +29,7 @@ from cnn.layers.normalisation import BatchNorm
 from cnn.model.classifier import Classifier, flatten
 from cnn.runs import compare
 from cnn.train import checkpointer, renew
+from cnn.train.run import batches
 from cnn.train.state import make_step_config
 
 
@@ -116,22 +118,10 @@ def renews(network: Network) -> bool:
 
 
 def _statistics(values: Config, classifier: Classifier, dataset: types.Dataset) -> Any:
-    train = values.train
-    batches = loader.Loader(
-        dataset.training,
-        seed=values.order_seed,
-        batch_size=train.batch_size,
-        epochs=1,
-        workers=values.data.workers,
-        balanced=values.data.balance == "classes",
-        by_example=values.by_example,
-    )
-    try:
-        steps = batches.steps_per_epoch
-        program = make_step_config(values, train.total_steps(steps), steps)
-        return renew.statistics(classifier, batches, program, jax.random.key_data(jax.random.key(values.seed)))
-    finally:
-        batches.close()
+    with contextlib.closing(batches(values, dataset, 1)) as epoch:
+        steps = epoch.steps_per_epoch
+        program = make_step_config(values, values.train.total_steps(steps), steps)
+        return renew.statistics(classifier, epoch, program, jax.random.key_data(jax.random.key(values.seed)))
 
 
 def _mean(*arrays: Any) -> Any:

@@ -22,7 +22,7 @@ from cnn.layers.dense import Dense, Flatten
 from cnn.layers.initialisers import Whiten
 from cnn.layers.pooling import AvgPool, GlobalAvgPool, GlobalMaxPool, MaxPool
 from cnn.model import network
-from cnn.model.classifier import flatten, standardise
+from cnn.model.classifier import by_path, standardise
 from cnn.model.summary import trace
 from cnn.report.journey import practice_file
 from cnn.report.journey.graph import build
@@ -199,4 +199,4 @@ def logits(layers: Layers, params: Any, images: Float[Array, "n height width cha
 
 
 def _by_path(params: Any) -> dict[str, np.ndarray]:
-    return {path: np.asarray(array) for path, array in flatten({"params": params, "batch_stats": {}}).items()}
+    return {path: np.asarray(array) for path, array in by_path(params).items()}

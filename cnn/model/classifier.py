@@ -44,8 +44,10 @@ def standardise(
 
 def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
     """Returns every array of `params` and `batch_stats` by its path: `conv1/kernel`, `batch_norm1/mean`."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): array
-        for collection in ("params", "batch_stats")
-        for path, array in jax.tree_util.tree_leaves_with_path(variables[collection])
-    }
+    return {**by_path(variables["params"]), **by_path(variables["batch_stats"])}
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """Returns the arrays of nested dicts by their paths: `conv1/kernel`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): array for path, array in leaves}

@@ -27,6 +27,7 @@ from cnn.sweep import programs, vmapped
 from cnn.sweep.rate_curve import RateCurve, around, beyond
 from cnn.train import multi_step, preflight
 from cnn.train.load_init_from import load_init_from
+from cnn.train.run import batches
 from cnn.train.state import TrainState, create_train_state, make_step_config
 
 STEPS, SEEDS = 300, 3
@@ -225,16 +226,7 @@ class _Trainings:
         return [(first, min(self.per_epoch, self.steps - first)) for first in starts]
 
     def _loader(self, seed: int) -> Loader:
-        values = self.values
-        return Loader(
-            self.dataset.training,
-            seed=values.data.order.seed_of(seed),
-            batch_size=values.train.batch_size,
-            epochs=-(-self.steps // self.per_epoch),
-            workers=values.data.workers,
-            balanced=values.data.balance == "classes",
-            by_example=values.by_example,
-        )
+        return batches(dataclasses.replace(self.values, seed=seed), self.dataset, -(-self.steps // self.per_epoch))
 
     def _begin(self, rate: float, seed: int) -> TrainState:
         """Returns the state before the first update."""
@@ -267,8 +259,5 @@ class _Trainings:
             logits = evaluate.predict_logits(state.classifier(), images, evaluate.EvalConfig.of(self.values))
         except FloatingPointError:
             return float("nan")
-        labels = self.valid.marked()
-        usable = np.flatnonzero(labels != types.UNUSABLE)
-        if not len(usable):
-            raise types.DataError(f"config.data.on_error: none of {len(labels)} pictures can be used. Use other data.")
-        return metrics.evaluate(logits[usable], labels[usable], class_names=self.dataset.class_names).loss
+        usable = evaluate.usable_rows(self.valid)
+        return metrics.evaluate(logits[usable], self.valid.labels[usable], class_names=self.dataset.class_names).loss

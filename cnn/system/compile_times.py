@@ -13,15 +13,24 @@ _EVENT = "/jax/core/compile/backend_compile_duration"
 
 
 @contextlib.contextmanager
-def quick() -> Iterator[None]:
-    """Compiles what is compiled within the block in a fraction of the time, and forgets it afterwards."""
-    option = "jax_disable_most_optimizations"
-    before = jax.config.values[option]
+def switched_on(option: str) -> Iterator[bool]:
+    """Switches an option of JAX on within the block; yields what it was before and is afterwards."""
+    before: bool = jax.config.values[option]
     jax.config.update(option, True)
     try:
-        yield
+        yield before
     finally:
         jax.config.update(option, before)
+
+
+@contextlib.contextmanager
+def quick() -> Iterator[None]:
+    """Compiles what is compiled within the block in a fraction of the time, and forgets it afterwards."""
+    before = True
+    try:
+        with switched_on("jax_disable_most_optimizations") as before:
+            yield
+    finally:
         if not before:
             jax.clear_caches()
 

@@ -13,19 +13,16 @@ from jaxtyping import Array, Int
 
 from cnn.data.loader import Examples, in_order
 from cnn.model import network
-from cnn.model.classifier import Classifier
+from cnn.model.classifier import Classifier, by_path
 from cnn.system.compile_times import ONCE
 from cnn.train.multi_step import taken
 from cnn.train.run import Run
 from cnn.train.state import StepConfig, TrainState
 from cnn.train.step import train_step
-from cnn.train.watching import by_path, forward
+from cnn.train.watching import forward
 
 SHOWN = 3
 """So many of the layers before are told with their ranges; `result.json` has all."""
-
-Ranges = dict[str, tuple[float, float]]
-"""The least and the greatest number that each layer made, in order."""
 
 
 class Cause(TypedDict):

@@ -18,6 +18,7 @@ from jaxtyping import Array, Int
 
 from cnn import hyperparams
 from cnn.config.config import Config, ConfigError, array_paths
+from cnn.config.sections import Never
 from cnn.config.watches import Layers
 from cnn.data import types
 from cnn.data.loader import Examples
@@ -25,9 +26,10 @@ from cnn.expression import written
 from cnn.hyperparams import Hyperparams, make_pytree
 from cnn.layers.activation import Softmax
 from cnn.layers.combine import Dropout, DropPath
-from cnn.layers.normalisation import BatchNorm
+from cnn.layers.initialisers import Whiten
+from cnn.layers.normalisation import BatchNorm, Scale
 from cnn.model import network
-from cnn.model.classifier import standardise
+from cnn.model.classifier import by_path, standardise
 from cnn.optim import freeze
 from cnn.optim.schedules import Constant
 from cnn.system.compile_times import ONCE
@@ -304,7 +306,7 @@ def _bare(values: Config, counts: np.ndarray) -> tuple[Hyperparams, tuple[str, .
         off.append(f"schedule ({values.schedule.kind})")
         make_pytree(Constant)
         hyper = hyper._replace(schedule=Constant())
-    if values.train.stop.needs_valid or type(values.train.stop).__name__ != "Never":
+    if values.train.stop.needs_valid or not isinstance(values.train.stop, Never):
         off.append("train.stop")
     return hyper, tuple(off)
 
@@ -411,7 +413,7 @@ def _of_network(values: Config) -> Iterator[Finding]:
 
 
 def _is_whitened(row: Any) -> bool:
-    return type(getattr(row.layer, "init", None)).__name__ == "Whiten" or row.layer.kind == "scale"
+    return isinstance(getattr(row.layer, "init", None), Whiten) or isinstance(row.layer, Scale)
 
 
 def _of_layers(
@@ -555,9 +557,7 @@ def _of_updates(values: Config, trial: _Trial, attempt: Attempt, known: set[str]
             (attempt.state.params, start.params),
             (attempt.state.batch_stats, start.batch_stats),
         )
-        for (path, now), before in zip(
-            watching.by_path(now_tree).items(), watching.by_path(before_tree).values(), strict=True
-        )
+        for (path, now), before in zip(by_path(now_tree).items(), by_path(before_tree).values(), strict=True)
     }
     frozen = set(values.frozen)
     for row in values.rows:

@@ -23,6 +23,7 @@ from cnn.layers.base import Layer
 from cnn.layers.combine import Branches
 from cnn.model import fusion
 from cnn.system import sharding
+from cnn.system.compile_times import switched_on
 from cnn.train import experiment, multi_step, preflight
 from cnn.train.state import TrainState, create_train_state, make_step_config
 from cnn.train.step import DATA, LOSS, OPTIMIZER
@@ -122,7 +123,8 @@ def profile(config: Config, folder: Path, steps: int, devices: int | None = None
     run = _Steps(loader, multi_step.dispatch_of(config), program)
     options = ProfileOptions()
     options.python_tracer_level = 0  # a line for each call of Python would slow down what is timed
-    with contextlib.closing(loader), _names_of_this_version():
+    # JAX's cache may hold a program that differs in the names of its operations alone.
+    with contextlib.closing(loader), switched_on("jax_compilation_cache_include_metadata_in_key"):
         state = run.make(state, 0, steps)
         first = steps if 2 * steps <= epoch else 0  # one call's steps are of one epoch
         jax.profiler.start_trace(folder, profiler_options=options)
@@ -140,18 +142,6 @@ def profile(config: Config, folder: Path, steps: int, devices: int | None = None
     times = _shares(spans, whole)
     milliseconds = (whole.end - whole.start) / MILLISECOND / steps
     return Profile(_parts(config.layers, times, steps), milliseconds, steps, train.batch_size, newest)
-
-
-@contextlib.contextmanager
-def _names_of_this_version() -> Iterator[None]:
-    """Has JAX take no program from its cache that differs in the names of its operations."""
-    option = "jax_compilation_cache_include_metadata_in_key"
-    before = jax.config.values[option]
-    jax.config.update(option, True)
-    try:
-        yield
-    finally:
-        jax.config.update(option, before)
 
 
 class _Steps:

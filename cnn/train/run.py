@@ -4,9 +4,12 @@ import functools
 import json
 from pathlib import Path
 
+import jax
+
 from cnn import evaluate
 from cnn.config.config import Config
-from cnn.data import loader, types
+from cnn.data import types
+from cnn.data.loader import Loader, Place
 from cnn.report.page_writer import Pages
 from cnn.runs import recorded_data
 from cnn.runs.metric_writer import MetricWriter
@@ -17,6 +20,27 @@ from cnn.train.callbacks import Callbacks
 from cnn.train.checkpointer import Checkpointer
 from cnn.train.multi_step import dispatch_of
 from cnn.train.state import TrainState, make_step_config
+
+
+def batches(config: Config, dataset: types.Dataset, epochs: int, place: Place = jax.device_put) -> Loader:
+    """Returns the batches that a config trains with.
+
+    Args:
+      config: what it says of the order, the batch and the workers.
+      dataset: the config's.
+      epochs: how often its training split is gone through.
+      place: puts arrays where they are computed with.
+    """
+    return Loader(
+        dataset.training,
+        seed=config.order_seed,
+        batch_size=config.train.batch_size,
+        epochs=epochs,
+        workers=config.data.workers,
+        balanced=config.data.balance == "classes",
+        by_example=config.by_example,
+        place=place,
+    )
 
 
 class Run:
@@ -50,16 +74,8 @@ class Run:
         self.total_steps = config.train.total_steps(self.steps_per_epoch)
         self.epochs = -(-self.total_steps // self.steps_per_epoch)
         """The last of them may be a part of one."""
-        self.loader = loader.Loader(
-            dataset.training,
-            seed=config.order_seed,
-            batch_size=config.train.batch_size,
-            epochs=self.epochs,
-            workers=config.data.workers,
-            balanced=config.data.balance == "classes",
-            by_example=config.by_example,
-            place=functools.partial(sharding.replicate, count=devices),
-        )
+        place = functools.partial(sharding.replicate, count=devices)
+        self.loader = batches(config, dataset, self.epochs, place)
         self.step_config = make_step_config(config, self.total_steps, self.steps_per_epoch, devices)
         self.dispatch = dispatch_of(config)
         self.validates = len(dataset.valid) > 0 and config.data.train_on == "train"

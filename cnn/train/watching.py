@@ -18,6 +18,7 @@ from cnn.layers.activation import Softmax
 from cnn.layers.base import Reach
 from cnn.layers.combine import Branches, Dropout, DropPath, Identity
 from cnn.model import network
+from cnn.model.classifier import by_path
 from cnn.model.summary import NOTHING, Row
 from cnn.optim import freeze
 from cnn.registry import blamed
@@ -135,9 +136,3 @@ def forward(
         offsets=offsets,
     )
     return losses_of(hyper, logits, labels, weights, weighs).sum(), outputs
-
-
-def by_path(tree: Any) -> dict[str, Any]:
-    """Returns the arrays of nested dicts by their paths: `conv1/kernel`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): array for path, array in leaves}
