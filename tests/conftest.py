@@ -19,8 +19,10 @@ def pytest_addoption(parser):
     parser.addoption(
         "--rest",
         action="store_true",
-        help=f"all tests but those that passed the last time with -m '{FAST}' and are not marked as compiled",
+        help=f"all tests but those that passed the last time with -m '{FAST}' and are not marked as compiled, and but "
+        "those that are marked as thorough",
     )
+    parser.addoption("--thorough", action="store_true", help="with --rest, also the tests that are marked as thorough")
 
 
 def pytest_configure(config):
@@ -49,9 +51,15 @@ def pytest_collection_finish(session):
 
 def pytest_collection_modifyitems(config, items):
     """Puts the files that take longest first, so that at the end no worker is alone with one."""
-    _mark_all_but_few(items)
+    for case in _all_but_few("few", [item for item in items if not item.get_closest_marker("slow")]):
+        case.add_marker(pytest.mark.slow(seconds=0.3))
     if config.option.rest:
-        _leave_out(config, items)
+        passed = {*config.cache.get(PASSED, [])}
+        left_out = {item for item in items if item.nodeid in passed and not item.get_closest_marker("compiled")}
+        if not config.option.thorough:
+            left_out.update(_all_but_few("thorough", items))
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
     seconds = collections.Counter()
     for item in items:
         slow = item.get_closest_marker("slow")
@@ -62,25 +70,19 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: -seconds[item.path])
 
 
-def _mark_all_but_few(items):
+def _all_but_few(mark, items):
+    """Returns the cases of the tests with that mark, but for as many of each, evenly taken, as the mark says."""
     alike = collections.defaultdict(list)
     for item in items:
-        mark = item.get_closest_marker("few")
-        if mark and not item.get_closest_marker("slow"):
-            alike[item.nodeid.partition("[")[0], mark.args[0]].append(item)
-    for (_, count), cases in alike.items():
-        fast = {len(cases) * number // count for number in range(count)}
-        for number, case in enumerate(cases):
-            if number not in fast:
-                case.add_marker(pytest.mark.slow(seconds=0.3))
-
-
-def _leave_out(config, items):
-    """Deselects the tests that passed with quick compiles, but for those that full ones may break."""
-    passed = {*config.cache.get(PASSED, [])}
-    alike = {item for item in items if item.nodeid in passed and not item.get_closest_marker("compiled")}
-    config.hook.pytest_deselected(items=[item for item in items if item in alike])
-    items[:] = [item for item in items if item not in alike]
+        marker = item.get_closest_marker(mark)
+        if marker:
+            alike[item.nodeid.partition("[")[0], *marker.args].append(item)
+    others = []
+    for (_, *count), cases in alike.items():
+        number = min(sum(count), len(cases))
+        taken = {len(cases) * place // number for place in range(number)}
+        others += [case for place, case in enumerate(cases) if place not in taken]
+    return others
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -38,7 +38,7 @@ def test_the_middle_of_what_the_noise_does_not_tell_apart_is_suggested():
     assert found.suggestion == 1e-3
     assert "between 0.0001 and 0.01, of which 0.001 is the middle" in found.suggested.reason
     within = "as good, within the noise"
-    assert [row["note"] for row in found.table] == ["", within, "lowest", within, ""]
+    assert [row["note"] for row in found.table] == ["learned little", within, "lowest", within, "learned little"]
 
 
 def test_what_a_seed_changes_at_all_rates_alike_is_no_noise():
@@ -56,6 +56,13 @@ def test_a_rate_at_which_a_seed_diverged_is_never_suggested_and_is_named():
     assert [row["note"] for row in found.table[2:]] == ["diverged with 1 of 3 seeds", "diverged"]
     assert found.table[3]["loss"] is None
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["losses"][2] == [0.1, None, 0.1]
+
+
+def test_a_rate_at_which_a_seed_learned_little_is_not_as_good_and_is_no_measure_of_the_noise():
+    found = curve((0.2, 0.19, 0.21), (0.108, 0.098, 0.118), (0.099, 0.09, 0.1), (0.1, 0.09, 2.29), (2.3, 2.3, 2.2))
+    assert found.noise < 0.01
+    assert found.as_good == (2, 2)
+    assert [row["note"] for row in found.table[3:]] == ["learned little with 1 of 3 seeds", "learned little"]
 
 
 def test_one_seed_suggests_the_lowest_and_says_that_it_knows_no_noise():

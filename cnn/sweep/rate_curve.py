@@ -97,16 +97,25 @@ class RateCurve:
         return int(np.nanargmin(medians))
 
     @property
+    def failed(self) -> list[int]:
+        """How many of the seeds diverged or gained less than half of what the best rate gained, at each rate."""
+        if self.best is None:
+            return [len(self.seeds)] * len(self.rates)
+        half = (self.untrained + self.medians[self.best]) / 2
+        return (~(self.losses < half)).sum(1).tolist()  # NaN is not less
+
+    @property
     def noise(self) -> float | None:
         """The standard deviation between seeds around the best rate, `None` of one seed or where there is none.
 
-        Of the best rate and its two neighbours, without what a seed changes at all of them alike.
+        Of the best rate and its two neighbours, without what a seed changes at all of them alike. A neighbour at which
+        a seed failed is left out: how much it failed by would drown what the seeds change where all of them learn.
         """
         best = self.best
         if best is None or len(self.seeds) < 2:
             return None
-        near = self.losses[max(0, best - 1) : best + 2]
-        near = near[~np.isnan(near).any(1)]
+        around = range(max(0, best - 1), min(best + 2, len(self.rates)))
+        near = self.losses[[index for index in around if index == best or not self.failed[index]]]
         if len(near) < 2:
             return float(np.std(near[0], ddof=1))
         rest = near - near.mean(1, keepdims=True) - near.mean(0, keepdims=True) + near.mean()
@@ -119,7 +128,7 @@ class RateCurve:
         if best is None:
             return None
         within = 0.0 if noise is None else APART * noise * math.sqrt(2 / len(self.seeds))
-        near = self.medians <= self.medians[best] + within  # NaN is not
+        near = (self.medians <= self.medians[best] + within) & (np.array(self.failed) == 0)
         first = last = best
         while first > 0 and near[first - 1]:
             first -= 1
@@ -186,7 +195,7 @@ class RateCurve:
         elif stretch[0] <= index <= stretch[1]:
             note = "as good, within the noise"
         else:
-            note = "learned nothing" if self.medians[index] >= self.untrained else ""
+            note = self._learned_little(self.failed[index])
         return {
             "rate": self.rates[index],
             "loss": float(np.median(own)) if len(own) else None,
@@ -196,6 +205,13 @@ class RateCurve:
             "diverged": diverged,
             "note": note,
         }
+
+    def _learned_little(self, seeds: int) -> str:
+        if not seeds:
+            return ""
+        return (
+            "learned little" if seeds == len(self.seeds) else f"learned little with {seeds} of {len(self.seeds)} seeds"
+        )
 
     def _nothing(self) -> str:
         lowest = (
