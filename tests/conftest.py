@@ -45,7 +45,7 @@ def pytest_collection_finish(session):
         import processes
 
         jax.config.update("jax_compilation_cache_dir", str(processes.compiled()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
         jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
 

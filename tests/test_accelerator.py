@@ -54,6 +54,7 @@ def test_the_gradients_of_a_network_are_those_that_a_cpu_computes():
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * scale)
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_epoch_in_one_call_moves_nothing_between_host_and_device(dtype):

@@ -27,6 +27,7 @@ def rehearsed(tmp_path_factory):
     return folder
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=90)
 def test_a_rehearsal_finishes_every_section(rehearsed):
     found = json.loads((rehearsed / "accelerator.json").read_text())

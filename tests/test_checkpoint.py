@@ -211,6 +211,7 @@ def survives(directory, tolerated=False):
     assert is_step(checkpoints.read(directory, state(0), best=True), 1)
 
 
+@pytest.mark.thorough(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["one each", *DAMAGES])
 def test_a_step_of_which_any_file_is_damaged_is_quarantined(three, tmp_path, damage):
@@ -221,6 +222,7 @@ def test_a_step_of_which_any_file_is_damaged_is_quarantined(three, tmp_path, dam
         survives(directory, tolerated=(name, kind) == ("sums.json", "missing"))
 
 
+@pytest.mark.thorough(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_without_checksums_the_fingerprint_finds_any_damage(three, tmp_path, damage):
@@ -445,6 +447,7 @@ def test_steps_that_always_vanish_are_a_clean_error(copied, before_restoring):
             checkpoints.read(copied, state(0), best=best)
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(("last", "best"), [(12, False), (40, False), (40, True)])
 def test_whoever_reads_beside_a_busy_writer_reads_something_whole(copied, last, best):

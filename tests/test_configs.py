@@ -114,6 +114,7 @@ def test_a_config_resolves_to_the_parameters_it_always_had(name):
     assert count_parameters(values.rows) == PARAMETERS[name]
 
 
+@pytest.mark.thorough(8)
 @pytest.mark.slow(seconds=2)
 @pytest.mark.parametrize("name", ["dense_baseline", *SLOW])
 def test_a_config_makes_two_training_steps(name):

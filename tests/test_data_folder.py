@@ -69,6 +69,7 @@ def test_photographs_and_digits_are_loaded(photographs, channels):
     assert len({image.tobytes() for image in data.train.images}) == 20
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_network_trains_on_photographs_and_digits_and_is_evaluated(photographs, tmp_path_factory, channels):

@@ -83,6 +83,7 @@ def test_lines_that_cannot_be_drawn_are_refused(name, shape, message):
         read(name, shape)
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("direction", "seed"), [*(("vertical", seed) for seed in range(5)), ("horizontal", 0), ("diagonal", 0)]

@@ -120,6 +120,7 @@ def test_the_step_sums_gradients_once_and_gathers_no_batch(compared, case):
     assert moved == {"drawn": 67, "accumulated": 2 * 67, "weighted": 2 * 67}.get(case, 0)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_run_from_trained_arrays_moves_from_eight_devices_to_one_and_back_with_a_line(tmp_path):
     rng, file = np.random.default_rng(0), tmp_path / "weights.safetensors"

@@ -225,6 +225,7 @@ def test_an_interruption_saves_at_once_and_exits_75(tmp_path, before_step, capsy
     assert events == ["start", "preempted", "resume", "end"]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_another_core_compiles_the_evaluations_while_the_first_steps_are_compiled(reference, tmp_path, monkeypatch):
     monkeypatch.setenv("NPROC", "2")

@@ -65,6 +65,7 @@ def strided(tmp_path_factory):
     return paged(tmp_path_factory.mktemp("strided") / "run", section(STRIDED, (23, 22, 3), 4), drawn((23, 22, 3), 2))
 
 
+@pytest.mark.thorough
 @needs_driver
 def test_two_hundred_pointers_on_strides_padding_and_dilation_are_what_loops_of_ours_make(strided, browser):
     browser.opened(strided)
@@ -95,6 +96,7 @@ def test_two_hundred_pointers_on_strides_padding_and_dilation_are_what_loops_of_
         assert abs(total - right[name][r, c, f]) < 1e-9, (name, f, r, c)
 
 
+@pytest.mark.thorough(1)
 @needs_chromium
 @pytest.mark.parametrize("name", ["lenet5", "cifar10", "strided", "every kind"])
 def test_other_networks_prove_themselves_by_the_same_test(name, tmp_path, strided):

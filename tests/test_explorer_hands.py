@@ -56,6 +56,7 @@ def tool(driver, text):
     return next(button for button in buttons if button.text.startswith(text))
 
 
+@pytest.mark.thorough
 def test_a_thousand_moves_leave_no_memory_and_no_elements_behind(page, browser):
     browser.opened(page, "#j=img:0;layer:conv1;f:0;r:0;c:0;pin")
     browser.execute_script(f"for (let n = 0; n < 200; n++) {MOVE};")

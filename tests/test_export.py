@@ -165,6 +165,7 @@ def test_random_networks_are_the_same_in_onnx(case):
     check_onnx(of_layers(*case), sizes=(1, 3), alike=True)
 
 
+@pytest.mark.thorough(6)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(test_configs.PARAMETERS))  # the largest with fewer of the same pieces
 def test_every_config_is_the_same_in_every_format(name):

@@ -35,6 +35,7 @@ def killed(workdir, fault, *arguments):
     assert not (workdir / "result.json").exists()
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.parametrize(
     "faults",
     [
@@ -84,6 +85,7 @@ def kill_in_save(workdir, nth_save, call, nth_call):
     return done
 
 
+@pytest.mark.thorough(1)
 @NEEDS_STRACE
 @pytest.mark.parametrize(
     "places",
@@ -104,6 +106,7 @@ def test_killed_in_the_middle_of_saves(same, tmp_path, places, record_property):
     finish(workdir, same)
 
 
+@pytest.mark.thorough
 def test_killed_while_compiling(tmp_path, record_property):
     slow = flags(model__layers="conv(4, 3) | batch_norm | relu | conv(4, 3) | flatten | dense(classes)")
     reference = processes.straight(tmp_path, *slow)

@@ -33,6 +33,7 @@ def finish(workdir, same, *arguments):
     assert outcome(workdir) == same
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.parametrize(
     "signals",
     [

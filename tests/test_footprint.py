@@ -58,6 +58,7 @@ def compiled_bytes(values):
     return analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
 
 
+@pytest.mark.thorough(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 @pytest.mark.parametrize("name", NETWORKS)

@@ -58,6 +58,7 @@ def straight(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.thorough
 def test_two_processes_start_from_another_run_and_end_with_the_same_state(straight, tmp_path):
     port, folder = free_port(), Path(__file__).parent
     started = [
@@ -102,6 +103,7 @@ def test_two_processes_record_what_one_device_does_within_rounding_and_only_the_
     assert events(straight) == ["start", "end"]
 
 
+@pytest.mark.thorough
 def test_sigterm_to_one_saves_for_both_and_the_next_start_goes_on(tmp_path):
     # JAX looks for the signal about once a second, so the run has to last for some.
     epochs, workdir = 15, tmp_path / "run"
@@ -121,6 +123,7 @@ def test_sigterm_to_one_saves_for_both_and_the_next_start_goes_on(tmp_path):
     assert told == [f"{number}/{epochs}" for number in range(1, epochs + 1)]
 
 
+@pytest.mark.thorough
 def test_one_killed_ends_the_other_with_a_line_and_one_cpu_goes_on(straight, tmp_path):
     workdir = tmp_path / "run"
     done, seconds = pair(*RUN, f"--workdir={workdir}", faults=("", "step:kill:8"))
@@ -138,6 +141,7 @@ def test_one_killed_ends_the_other_with_a_line_and_one_cpu_goes_on(straight, tmp
     np.testing.assert_allclose(ends[0]["test"]["loss"], ends[1]["test"]["loss"], rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_the_first_one_killed_ends_the_other_and_a_run_of_one_cpu_opens_on_two_processes(straight, tmp_path):
     workdir = tmp_path / "run"
     assert processes.start(*RUN, f"--workdir={workdir}", fault="step:term:7").code == INTERRUPTED

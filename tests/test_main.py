@@ -174,6 +174,7 @@ def wait_for(process, condition):
     raise AssertionError("ended before")
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 75), (signal.SIGINT, 75), (signal.SIGKILL, -9)])
 def test_a_run_that_was_stopped_continues_to_the_same_bytes(straight, tmp_path, number, expected):

@@ -120,6 +120,7 @@ def test_a_convolution_and_its_gradients_are_those_of_rounded_numbers(name, eith
     check_convolution(value, by, images, kernel, grads, options, either)
 
 
+@pytest.mark.thorough(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_so_they_are_in_every_lane(name, either):
@@ -139,6 +140,7 @@ def test_so_they_are_in_microbatches(count, either):
     check_convolution(value, by, images, kernel, grads, options, either)
 
 
+@pytest.mark.thorough(3)
 @each(CONV_POOLS, fast=("one channel, same", "eight channels, odd", "overlap"))
 @pytest.mark.parametrize("lanes", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_convolution_with_pooling_is_that_of_rounded_numbers(name, lanes, either):

@@ -140,6 +140,7 @@ def in_a_process(fault, workdir, *overrides):
     )
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow(seconds=24)
 @pytest.mark.parametrize("when", ["step:kill:7", "evaluate:kill:1"], ids=["within an epoch", "between two"])
 def test_a_run_that_was_killed_ends_with_the_same_bytes(finished, lab, tmp_path, when):
@@ -153,6 +154,7 @@ def test_a_run_that_was_killed_ends_with_the_same_bytes(finished, lab, tmp_path,
     assert runs.saved(workdir, "evaluation-test.json") == runs.saved(finished, "evaluation-test.json")
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow(seconds=9)
 @pytest.mark.parametrize("steps", [3, 12, 17])
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(finished, lab, tmp_path, fault, steps):
@@ -185,6 +187,7 @@ def swept(lab, tmp_path_factory):
     return folder, compiled
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=48)
 def test_a_sweep_over_gamma_is_one_program_that_gives_what_each_run_alone_does(swept, lab, tmp_path):
     folder, compiled = swept

@@ -228,6 +228,7 @@ def test_convolution_agrees_with_the_oracle_in_values_and_gradients(case, layout
         assert_close(ours, expected)
 
 
+@pytest.mark.thorough(4)
 @pytest.mark.slow
 @each_layout
 @each_conv
@@ -286,6 +287,7 @@ def test_convolution_with_pooling_is_the_same_in_both_layouts(case):
     assert_conv_pools_agree(case, images, kernel, 1e-5)
 
 
+@pytest.mark.thorough(3)
 @pytest.mark.slow
 @each_conv_pool
 def test_convolution_with_pooling_is_the_same_in_both_layouts_in_every_lane(case):
@@ -293,6 +295,7 @@ def test_convolution_with_pooling_is_the_same_in_both_layouts_in_every_lane(case
     assert_conv_pools_agree(case, images, kernels, 1e-5, lanes=True)
 
 
+@pytest.mark.thorough(3)
 @pytest.mark.few(1)
 @pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)])
 @each(CONV_POOLS, fast=("one channel, odd", "eight channels", "overlap"))

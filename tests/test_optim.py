@@ -138,6 +138,7 @@ def test_an_optimizer_learns_without_recompiling_and_equals_plain_optax(name, sc
     conform(name, schedule, clip)
 
 
+@pytest.mark.thorough(12)
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "schedule", "clip"), ALL)
 def test_every_optimizer_with_every_schedule_and_clip_conforms(name, schedule, clip):

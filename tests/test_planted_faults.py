@@ -76,6 +76,7 @@ def tried(*overrides):
     return overfit.overfit(runs.tiny(*fields.values()), 32)
 
 
+@pytest.mark.thorough(8)
 @pytest.mark.slow(seconds=4)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_cause_is_the_first_that_is_named(fault):

@@ -67,6 +67,7 @@ def test_every_stage_has_a_line_and_nothing_stays(folder, capsys):
     assert files(folder) == []
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.slow(seconds=6)
 @pytest.mark.parametrize(
     "overrides",

@@ -522,6 +522,7 @@ def test_two_folds_are_not_compared_example_by_example(tmp_path):
     assert (found.paired, found.note) == (None, "no paired test: the valid splits hold other examples")
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=50)
 def test_a_rare_class_is_found_more_often_with_weights_and_with_balanced_epochs(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(parser.REPOSITORY / "benchmarks"))

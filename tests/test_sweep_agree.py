@@ -42,6 +42,7 @@ def single(tmp_path_factory):
     return found
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow(seconds=60)
 @pytest.mark.parametrize("engine", ["map", "vmap"])
 def test_a_trial_agrees_with_the_single_run_over_fifty_steps_and_every_command_works_on_it(tmp_path, single, engine):

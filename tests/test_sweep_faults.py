@@ -67,6 +67,7 @@ def run_to_the_end(folder, engine, faults, *more):
     return killed
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=40)
 @pytest.mark.parametrize("engine", ["map", "vmap"])
 def test_a_sweep_stopped_and_killed_at_random_moments_ends_with_the_same_table(

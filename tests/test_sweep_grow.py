@@ -509,6 +509,7 @@ def whole(tmp_path_factory):
     return told(folder)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=20)
 @needs_postgres
 def test_a_sweep_grown_by_a_command_by_python_and_by_a_second_worker_and_killed_twice_is_the_whole(tmp_path, whole):

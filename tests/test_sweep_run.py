@@ -145,6 +145,7 @@ def test_a_shared_order_gives_all_lanes_the_same_batches(tmp_path):
 RATES_OF_EIGHT = "optimizer.learning_rate=0.0001,0.003,0.03,0.00001;seed=0,1"
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "pruner"),

@@ -298,6 +298,7 @@ def test_trials_that_train_together_are_decided_by_the_same_looks(tmp_path):
     assert record["winner"]["seeds"] == 6 and record["engine"]["engine"] == "vmap"
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=13)
 def test_two_workers_share_the_rounds_and_come_to_the_same_end(whole, tmp_path):
     flags = [*processes.flags(train__epochs="1"), f"--grid={CLOSE}", "--sweep.until=real", "--sweep.most_seeds=6"]

@@ -106,6 +106,7 @@ def test_a_worker_that_is_killed_is_told_and_its_trials_are_taken_over(tmp_path,
     assert_whole(tmp_path / "s", alone)
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow(seconds=13)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_trials_of_all_workers_and_the_same_command_continues(tmp_path, alone, number):

@@ -167,6 +167,7 @@ LAYERS = (
 )
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["global_max_pool", "global_avg_pool", "flatten"])
 def test_layers_that_take_a_batch_by_microbatches_compute_and_draw_what_they_do_at_once(end):
