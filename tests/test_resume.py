@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import processes
 import runs
 from cnn.cli import launch
 from cnn.config import config, resolve
@@ -612,3 +613,18 @@ def test_a_validation_that_is_not_finite_is_never_the_best(tmp_path, capsys):
     with pytest.raises(ValueError, match="not JSON compliant"):
         run_dir.append(tmp_path / "x.jsonl", {"loss": math.nan})
     assert not (tmp_path / "x.jsonl").exists()
+
+
+@pytest.mark.slow(seconds=4)
+def test_a_run_that_goes_on_finds_its_program_in_the_compilation_cache(tmp_path):
+    arguments = [*processes.flags(), f"--workdir={tmp_path / 'run'}"]
+    kept = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
+
+    def programs():
+        return {path.name for path in (tmp_path / "cache").iterdir() if path.name.startswith("jit_run_loop")}
+
+    assert processes.start(*arguments, fault="step:term:5", **kept).code == 75
+    before = programs()
+    assert len(before) == 1
+    assert processes.start(*arguments, **kept).code == 0
+    assert programs() == before

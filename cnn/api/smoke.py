@@ -97,8 +97,11 @@ def stages(
         passed.append(Stage(name, time.monotonic() - started, ", ".join(facts)))
         show(f"{name:<10}{passed[-1].seconds:5.1f} s  {passed[-1].said}")
 
-    with compile_times.quick(), tempfile.TemporaryDirectory(prefix="cnn-smoke-") as folder:
-        _go_through(values, devices, interruption, Path(folder), stage)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cnn-smoke-")))
+        stack.enter_context(compile_times.quick())
+        stack.enter_context(compile_times.kept_in(folder / "compiled"))  # the run that continues needs it once more
+        _go_through(values, devices, interruption, folder, stage)
     return passed
 
 

@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
@@ -98,7 +100,12 @@ def _arrays(path: Path, like: Any) -> Any:
     wanted = jax.tree_util.tree_map_with_path(lambda place, _: abstract[array_name(place)], stored)
     with ocp.StandardCheckpointer(multiprocessing_options=leader_alone()) as checkpointer:
         restored = checkpointer.restore(path, wanted)
-    found = {array_name(place): array for place, array in jax.tree_util.tree_leaves_with_path(restored)}
+    # Orbax commits each array to its device, and to JAX a program of such arrays is another one than a new run's: a run
+    # that continues would compile what it has compiled, and find nothing in a compilation cache.
+    found = {
+        array_name(place): jnp.array(np.asarray(array))
+        for place, array in jax.tree_util.tree_leaves_with_path(restored)
+    }
     return jax.tree.unflatten(structure, [found[name] for name in names])
 
 
