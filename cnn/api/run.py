@@ -36,6 +36,7 @@ from cnn.system.preemption import Preempted, Preemption
 
 if TYPE_CHECKING:
     from cnn.evaluate import Prediction
+    from cnn.model.network import Variables
     from cnn.train.verify import Verdict
 
 Pictures = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray
@@ -134,7 +135,7 @@ class Run:
         """Returns what every layer makes of an image."""
         return Summary(self._recorded.data.image_shape, self._recorded.rows)
 
-    def variables(self, weights: str | None = None) -> dict[str, Any]:
+    def variables(self, weights: str | None = None) -> "Variables":
         """Returns `params` and `batch_stats` as NumPy arrays, by layer and name.
 
         Args:

@@ -37,6 +37,8 @@ with epy.lazy_imports():
 
     from cnn.ops import layout as layouts
 
+Collections = dict[str, Any]
+"""The variables of a module by their collection: `params`, `batch_stats` and any others."""
 MODES = {
     "train": True,
     "training": True,
@@ -334,12 +336,12 @@ class ModuleLayer(Layer):
 
         return {"nnx_method": call}
 
-    def _init(self, key: jax.Array, x: jax.Array) -> dict[str, Any]:
+    def _init(self, key: jax.Array, x: jax.Array) -> Collections:
         """Returns the module's own variables by collection."""
         variables = self._module(False).init(_streams(key), x, **self._keywords(False))
         return flax.core.unfreeze(flax.linen.meta.unbox(variables))
 
-    def _call(self, variables: Mapping[str, Any], x: jax.Array, key: jax.Array | None) -> tuple[Any, dict[str, Any]]:
+    def _call(self, variables: Mapping[str, Any], x: jax.Array, key: jax.Array | None) -> tuple[Any, Collections]:
         """Returns what the module makes of a batch and the variables it measured; in training where there is a key."""
         if key is None:
             return self._module(False).apply(variables, x, **self._keywords(False)), {}
@@ -392,7 +394,7 @@ class _Alone(NamedTuple):
         known = dict(self.known)
         return {name: hint for name, hint in fields.options(self.kind).items() if name not in known}
 
-    def init(self, reals: Mapping[str, Any], key: jax.Array, x: jax.Array) -> dict[str, Any]:
+    def init(self, reals: Mapping[str, Any], key: jax.Array, x: jax.Array) -> Collections:
         return self._layer(reals)._init(key, x)
 
     def evaluate(self, reals: Mapping[str, Any], variables: Any, x: jax.Array) -> Any:

@@ -209,10 +209,10 @@ class _Arrays(nn.Module):
     """Of one example of its input."""
 
     @nn.compact
-    def __call__(self) -> tuple[dict[str, jax.Array], dict[str, Any]]:
+    def __call__(self) -> tuple[dict[str, jax.Array], Variables]:
         """Returns all arrays, and for those that are measured what their new values are written to."""
         arrays: dict[str, jax.Array] = {}
-        variables: dict[str, Any] = {}
+        variables: Variables = {}
         parameters, own = self.layer.parameters(self.shape), {}
         if self.is_initializing() and any(parameter.init == "own" for parameter in parameters):
             own = self.layer.initialise(self.make_rng("params"), self.shape)
@@ -295,7 +295,7 @@ class _Chain(nn.Module):
         """Returns that of the chains within: what a block computes again, it computes again as a whole."""
         return self.remat if self.remat == "layers" else "none"
 
-    def _arrays(self, name: str, layer: Layer, x: jax.Array) -> tuple[dict[str, jax.Array], dict[str, Any]]:
+    def _arrays(self, name: str, layer: Layer, x: jax.Array) -> tuple[dict[str, jax.Array], Variables]:
         shape = example_shape(x, self.layout)
         return _Arrays(layer, shape, name=name)() if layer.parameters(shape) else ({}, {})
 

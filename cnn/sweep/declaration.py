@@ -300,7 +300,7 @@ def _of_numbers(*frames: Mapping[str, Any]) -> bool:
     return "arrays" in names and all(map(sources.of_numbers, names))
 
 
-def _frames(*declared: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _frames(*declared: Mapping[str, Any]) -> list[Fields]:
     """Returns the configs of declarations by path: resolved, where each of them is one by itself."""
     try:
         return [_resolved(each) for each in declared]
@@ -310,7 +310,7 @@ def _frames(*declared: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{**base, **dict(typed)} for base, typed in zip(bases, given, strict=True)]
 
 
-def _resolved(declared: Mapping[str, Any]) -> dict[str, Any]:
+def _resolved(declared: Mapping[str, Any]) -> Fields:
     """Returns the config of a declaration by path; no extension is executed, and their content is compared apart."""
     overrides = [Override(*pair) for pair in declared["overrides"]]
     return config.by_path(json.loads(resolve.resolve(declared["base"], overrides, code={}).json))
@@ -453,9 +453,9 @@ def _holds(wide: Choices | Range, narrow: Choices | Range) -> bool:
     return wide.scale == narrow.scale and steps and wide.low <= narrow.low and narrow.high <= wide.high
 
 
-def _before(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _before(history: Sequence[Mapping[str, Any]]) -> Fields:
     """Returns what fields were, as the newest space says it, before they were drawn."""
-    found: dict[str, Any] = {}
+    found: Fields = {}
     last = {axis.path: axis.values for axis in axes(_space(history[-1]))}
     for before, after in itertools.pairwise(history):
         (frame,) = _frames(before)

@@ -46,10 +46,9 @@ TRIALS = "trials"
 
 MOST = 20_000
 """Of a finite space so many points are listed."""
-
-
 MOST_TRIALS = 20_000
-
+Given = dict[str, Any]
+"""Options of a sweep by name, as a file or JSON has them."""
 CHECKED = 2_000
 """So many corners of a space are resolved before a sampler draws from it."""
 
@@ -68,7 +67,7 @@ class Asked(NamedTuple):
     note: str = ""
     """What the user is to know of it."""
 
-    def plain(self, options: Options) -> dict[str, Any]:
+    def plain(self, options: Options) -> Given:
         """Returns the options as JSON, expressions as they were written."""
         plain = fields.to_json(fields.defaults(Options))
         given = {name: value.text if isinstance(value, Typed) else value for name, value in self.options.items()}
@@ -86,7 +85,7 @@ def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) ->
     """
     problems: list[str] = []
     space: Any = None
-    options: dict[str, Any] = {}
+    options: Given = {}
     if ("sweep" in flags) == ("grid" in flags):
         problems.append(
             "--sweep: needs a space. Give one of --sweep=FILE and --grid='seed=0,1,2', "
@@ -105,7 +104,7 @@ def typed_options(flags: Mapping[str, str]) -> dict[str, Typed]:
     return {name: Typed(value) for name, value in typed.items() if name != "print"}
 
 
-def _file(path: Path, problems: list[str]) -> tuple[Any, dict[str, Any]]:
+def _file(path: Path, problems: list[str]) -> tuple[Any, Given]:
     """Returns the space and the options that a file declares: JSON, or Python with a function `get_sweep`."""
     if not path.is_file():
         problems.append(f"--sweep: no such file, got {path}. Those that exist are in configs/sweeps")

@@ -18,7 +18,7 @@ from cnn.system.compile_times import ONCE
 from cnn.train.multi_step import taken
 from cnn.train.run import Run
 from cnn.train.state import StepConfig, TrainState
-from cnn.train.step import train_step
+from cnn.train.step import Made, train_step
 from cnn.train.watching import forward
 
 SHOWN = 3
@@ -143,11 +143,11 @@ def _looked(
 def _update(
     state: TrainState, split: Examples, rows: Int[Array, " batch"], *, program: StepConfig
 ) -> dict[str, dict[str, Array]]:
-    made: dict[str, Any] = {}
+    made: Made = {}
     train_step(state, taken(split, rows, program), program, made)
     return {
-        what: {path: jnp.isfinite(array).all() for path, array in by_path(made[name]).items()}
-        for what, name in (("gradient", "grads"), ("update", "params"))
+        what: {path: jnp.isfinite(array).all() for path, array in by_path(tree).items()}
+        for what, tree in (("gradient", made["grads"]), ("update", made["params"]))
     }
 
 

@@ -1,6 +1,7 @@
 """What the host remembers of a run between steps: sums, the best so far, patience. Saved with every checkpoint."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ class LoopState:
         return fields.to_json(self)
 
     @classmethod
-    def from_json(cls, saved: dict[str, Any]) -> "LoopState":
+    def from_json(cls, saved: Mapping[str, Any]) -> "LoopState":
         """Returns what was saved, maybe by an earlier version, which had other names and weighed all examples alike."""
         sums = {name: Sums(**{"weight": saved[name]["count"], **saved[name]}) for name in ("window", "epoch")}
         named = {BEFORE.get(name, name): value for name, value in saved.items()}

@@ -9,7 +9,7 @@ normalisation, and for mixup in handing one row to the next device.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -49,8 +49,16 @@ class Gradient(NamedTuple):
     """What the examples weigh; `None` where their classes weigh alike."""
 
 
+class Made(TypedDict, total=False):
+    """What a step made on its way, finite or not."""
+
+    grads: Any
+    params: Any
+    """After the update."""
+
+
 def train_step(
-    state: TrainState, batch: Examples, program: StepConfig, made: dict[str, Any] | None = None
+    state: TrainState, batch: Examples, program: StepConfig, made: Made | None = None
 ) -> tuple[TrainState, Metrics]:
     """Makes one update of what is not frozen, unless the loss, a gradient or what it would make is not finite.
 
@@ -58,7 +66,7 @@ def train_step(
       state: after n updates.
       batch: step n's images and labels, in the order of `device_permutation`.
       program: what is compiled in.
-      made: where `grads` and the new `params` are kept, finite or not, by whoever looks into a step.
+      made: where what it makes is kept, by whoever looks into a step.
 
     Returns:
       The state after n + 1 updates, and sums over the batch: `loss` (nats), `correct`, `count`, and `weight` where the
@@ -94,7 +102,7 @@ def train_step(
         trained, average = _averaged(state, optax.apply_updates(trained, updates), program.total_steps)
         params = freeze.merged(trained, state.params)
         if made is not None:
-            made |= {"grads": grads, "params": params}
+            made["grads"], made["params"] = grads, params
 
         fine = jnp.isfinite(loss) & jnp.isfinite(norm) & _finite((params, batch_stats)) & (state.bad_step < 0)
         new = (params, batch_stats, opt_state, average)

@@ -25,7 +25,7 @@ from cnn.registry import blamed
 from cnn.system import sharding
 from cnn.train.multi_step import taken
 from cnn.train.state import StepConfig, TrainState
-from cnn.train.step import draws, losses_of, prepared, train_step
+from cnn.train.step import Made, draws, losses_of, prepared, train_step
 
 NOT_ACTIVATIONS = (Branches, Dropout, DropPath, Identity, Softmax)
 
@@ -86,7 +86,7 @@ def seen(
       program: the run's.
       activations: the paths of the layers that are functions of each number.
     """
-    made: dict[str, Any] = {}
+    made: Made = {}
     train_step(state, taken(split, rows, program), program, made)
     loss, outputs = forward(state, split, rows, 0, program)
     before, after = (freeze.trained(params, program.frozen) for params in (state.params, made["params"]))

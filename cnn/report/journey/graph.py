@@ -66,7 +66,7 @@ class Stage:
         return record if self.numbers else {name: value for name, value in record.items() if name != "numbers"}
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "Stage":
+    def from_json(cls, record: Mapping[str, Any]) -> "Stage":
         return cls(**{name: _tuples(value) for name, value in record.items()})
 
 
