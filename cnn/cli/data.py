@@ -16,9 +16,9 @@ from cnn.fields import shorten
 from cnn.registry import ExtensionError
 from cnn.report import picture_sheet
 from cnn.runs import run_dir
+from cnn.system.exit_codes import DONE, WRONG
 from cnn.system.text import plain
 
-DONE, WRONG = 0, 2
 SHOWN = 20
 """So many unusable pictures, and groups of equal ones, are named; --json names all."""
 MOST_COLUMNS = 100

@@ -11,6 +11,7 @@ from cnn.api import find_rate
 from cnn.cli import parser, tables
 from cnn.config.config import Config, ConfigError
 from cnn.sweep import rate_curve
+from cnn.system.exit_codes import DIVERGED, DONE
 from cnn.system.text import plain
 
 
@@ -50,7 +51,7 @@ def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     if found.suggestion is not None:
         print(f"    --config.optimizer.learning_rate={found.suggestion:.3g}")
     print(plain(f"the picture and the numbers are in {workdir}"))
-    return 0 if found.suggestion is not None else 3
+    return DONE if found.suggestion is not None else DIVERGED
 
 
 def _bar() -> Progress:

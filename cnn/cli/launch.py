@@ -19,19 +19,18 @@ from cnn.report import run_files
 from cnn.runs import lock, run_dir, sweep_record
 from cnn.runs.records import OnRecordError
 from cnn.system import environment, multihost, preemption, redaction
+from cnn.system.exit_codes import DIVERGED, HELD, IO_ERROR, PREEMPTED, WRONG
 from cnn.system.text import plain
 
 if TYPE_CHECKING:
     from cnn.sweep.plan import Plan
-
-DONE, WRONG, DIVERGED, HELD, IO_ERROR, PREEMPTED = 0, 2, 3, 73, 74, 75
 
 
 def launch(invocation: Invocation) -> int:
     """Runs the command that was typed.
 
     Returns:
-      The exit code: 0 done, 2 wrong config or data, 3 diverged, 73 held, 74 input or output failed, 75 preempted.
+      The exit code, see `cnn.system.exit_codes`.
     """
     return multihost.leave(_run(invocation))
 
