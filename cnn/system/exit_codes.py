@@ -15,8 +15,8 @@ DONE, DIFFERS, WRONG, DIVERGED, HELD, IO_ERROR, PREEMPTED, FORCED = 0, 1, 2, 3, 
 EXIT_CODES = {
     DONE: ExitCode("done", "done; of a run that is finished already, its result was printed"),
     DIFFERS: ExitCode(
-        "not as hoped",
-        "done, and the answer is bad: a trial of `sweep` failed, `verify` found another result than the recorded one, "
+        "a check or a trial failed",
+        "done, but a trial of `sweep` failed, `verify` found another result than the recorded one, "
         "or `--overfit` found what keeps the network from learning",
     ),
     WRONG: ExitCode(
@@ -28,8 +28,8 @@ EXIT_CODES = {
     DIVERGED: ExitCode(
         "diverged",
         "the loss, a gradient or an update is not finite, and the state before it is saved; of `find-rate`, no "
-        "learning rate can be suggested; of `export`, the file would compute other numbers and was not written; of `explain`, a "
-        "number differs from its own sum",
+        "learning rate can be suggested; of `export`, the file would compute other numbers and was not written; of "
+        "`explain`, a number differs from its own sum",
     ),
     HELD: ExitCode("run held by another process", "another process works at the run, which is not disturbed"),
     IO_ERROR: ExitCode(
