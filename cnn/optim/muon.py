@@ -53,12 +53,19 @@ class Muon:
     """
 
     learning_rate: Positive
+    """The rate of the kernels at its peak; the schedule multiplies it."""
     momentum: Rate = 0.95
+    """What the running mean of the kernels' gradients keeps of itself at each update."""
     adam_learning_rate: Positive = 1e-3
+    """The rate of the biases and scales at its peak; the schedule multiplies it, too."""
     b1: Rate = 0.9
+    """For biases and scales, as in AdamW."""
     b2: Rate = 0.999
+    """For biases and scales, as in AdamW."""
     weight_decay: NonNegative = 0.0
+    """The learning rate times this is the share of a parameter that an update takes off."""
     decayed: Decayed = "kernels"
+    """Which arrays shrink: those with more than one axis (kernels), or every one, as in PyTorch (all)."""
 
     slots: ClassVar[int] = 1
 

@@ -166,8 +166,11 @@ class Sgd:
     """
 
     learning_rate: Positive
+    """The rate at its peak; the schedule multiplies it."""
     weight_decay: NonNegative = 0.0
+    """This times a parameter is added to its gradient."""
     decayed: Decayed = "kernels"
+    """Which arrays shrink: those with more than one axis (kernels), or every one, as in PyTorch (all)."""
 
     slots: ClassVar[int] = 0
 
@@ -188,6 +191,7 @@ class Momentum(Sgd):
     """
 
     momentum: Rate = 0.9
+    """What the running sum of the gradients keeps of itself at each update."""
 
     slots: ClassVar[int] = 1
 
@@ -216,8 +220,11 @@ class Rmsprop(Sgd):
     """
 
     decay: Rate = 0.9
+    """What the running mean of the squares keeps of itself at each update."""
     eps: Positive = 1e-8
+    """Added where the division would be by zero."""
     eps_place: EpsPlace = "inside"
+    """Whether `eps` is added inside the root, or outside, as in PyTorch."""
 
     slots: ClassVar[int] = 1
 
@@ -228,12 +235,22 @@ class Rmsprop(Sgd):
 
 @optimizer
 class Adam:
-    """Kingma and Ba 2015, https://arxiv.org/abs/1412.6980; nothing decays, and eps is outside the root."""
+    """The running mean of the gradients over the root of that of their squares; nothing decays.
+
+    Both are corrected for their start at zero, and eps is outside the root.
+
+    Source:
+      Kingma and Ba 2015, https://arxiv.org/abs/1412.6980.
+    """
 
     learning_rate: Positive
+    """The rate at its peak; the schedule multiplies it."""
     b1: Rate = 0.9
+    """What the running mean of the gradients keeps of itself at each update."""
     b2: Rate = 0.999
+    """What the running mean of their squares keeps of itself at each update."""
     eps: Positive = 1e-8
+    """Added to the root of the mean square."""
 
     def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
         return optax.adam(learning_rate_fn, b1=self.b1, b2=self.b2, eps=self.eps)
@@ -241,14 +258,19 @@ class Adam:
 
 @optimizer(name="adamw")
 class AdamW(Adam):
-    """Adam with decoupled weight decay, https://arxiv.org/abs/1711.05101.
+    """Adam with decoupled weight decay.
 
     An update takes off learning_rate * weight_decay of an array. decayed="kernels" decays the arrays with more than
     one axis, "all" every one, as PyTorch does, whose default weight_decay is 1e-2.
+
+    Source:
+      Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101.
     """
 
     weight_decay: NonNegative = 1e-4
+    """The learning rate times this is the share of a parameter that an update takes off."""
     decayed: Decayed = "kernels"
+    """Which arrays shrink: those with more than one axis (kernels), or every one, as in PyTorch (all)."""
 
     def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
         return self._decoupled(optax.adamw, learning_rate_fn)
@@ -277,6 +299,7 @@ class Nadam(Adam):
     """
 
     momentum_decay: NonNegative = 4e-3
+    """How fast the momentum rises."""
 
     def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
         rule = scale_by_nadam(b1=self.b1, b2=self.b2, eps=self.eps, momentum_decay=self.momentum_decay)
@@ -339,9 +362,12 @@ def scale_by_nadam(*, b1: Any, b2: Any, eps: Any, momentum_decay: Any) -> Gradie
 
 @optimizer
 class Lamb(AdamW):
-    """AdamW scaled by each array's norm, for large batches, https://arxiv.org/abs/1904.00962.
+    """AdamW scaled by each array's norm, for large batches.
 
     decayed="kernels" decays the arrays with more than one axis, "all" every one; the norm scales all either way.
+
+    Source:
+      You et al. 2019, https://arxiv.org/abs/1904.00962.
     """
 
     def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
@@ -350,17 +376,25 @@ class Lamb(AdamW):
 
 @optimizer
 class Lion:
-    """The sign of an interpolated momentum, https://arxiv.org/abs/2302.06675.
+    """The sign of an interpolated momentum.
 
     An update takes off learning_rate * weight_decay of an array. decayed="kernels" decays the arrays with more than
     one axis, "all" every one.
+
+    Source:
+      Chen et al. 2023, https://arxiv.org/abs/2302.06675.
     """
 
     learning_rate: Positive
+    """The rate at its peak; the schedule multiplies it."""
     b1: Rate = 0.9
+    """What the running mean weighs against the gradient where the sign is taken."""
     b2: Rate = 0.99
+    """What the running mean of the gradients keeps of itself at each update."""
     weight_decay: NonNegative = 1e-3
+    """The learning rate times this is the share of a parameter that an update takes off."""
     decayed: Decayed = "kernels"
+    """Which arrays shrink: those with more than one axis (kernels), or every one, as in PyTorch (all)."""
 
     slots: ClassVar[int] = 1
 
