@@ -207,6 +207,19 @@ OF_COMMAND = {
 """What a flag is of one command, where it is not the same for all that take it."""
 
 
+ALWAYS = {
+    "--help": "what there is; behind a command, what it does and its flags",
+    "--version": "the commit of this software and the versions of what it computes with",
+    "--completion": "lets bash complete commands, flags, fields and names: `source <(python main.py --completion)`",
+    "--completion=zsh": "the same for zsh",
+    "--config.SECTION.FIELD=VALUE": "sets a field of the config, for commands that take a config",
+    "--config.SECTION.help": "what `fields SECTION` tells",
+    "--sweep.OPTION=VALUE": "sets an option of a sweep",
+    "--sweep.print": "lists the trials of a sweep, and the command that trains each alone, and trains none",
+}
+"""Flags of no one command, and those that stand for many."""
+
+
 def meaning(command: str, flag: str) -> str:
     """Returns what a flag of a command is."""
     return OF_COMMAND.get((command, flag)) or SWITCHES.get(flag) or FLAGS[flag].partition(" ")[2].strip()

@@ -206,9 +206,11 @@ class Train:
     """How the network is trained."""
 
     batch_size: Count = 32
-    """Pictures of one step; what is left at the end of an epoch and makes no full batch is left out of it."""
+    """Pictures of one step; what is left at the end of an epoch and makes no full batch is left out of that epoch, and
+    differs from epoch to epoch."""
     epochs: OrNone[Count] = 5
-    """How often training goes through the training pictures; `None` where `steps` is set."""
+    """How often training goes through the training pictures; `None` where `steps` is set. A run may be made longer
+    later, unless its schedule follows from its length."""
     steps: OrNone[Count] = None  # type: ignore[assignment]
     """How many updates training makes, instead of `epochs`; the last epoch may be a part of one."""
     loss: Annotated[Any, Language(LOSSES)] = "softmax_cross_entropy"
@@ -224,14 +226,16 @@ class Train:
     gradient: Annotated[Any, Language(GRADIENTS)] = "plain"
     """At which parameters the gradient is taken."""
     groups: Annotated[Any, Language(GROUPS, chain=True)] = ""
-    """What multiplies the learning rate and the weight decay of which parameters; factors of several multiply."""
+    """What multiplies the learning rate and the weight decay of which parameters, such as
+    `group("*/bias", rate=64, decay=0)`; factors of several multiply."""
     average: Annotated[Any, Language(AVERAGES)] = "none"
     """What is kept beside the parameters, and evaluated where `eval.weights` is "ema", whichever average it is."""
     renew_statistics: bool = False
     """Whether training ends with a pass over the training pictures, which gives batch normalisation the statistics of
     the weights that `eval.weights` names: averaged ones were never trained with."""
     freeze: str = ""
-    """Which parameters stay as they start, as patterns over their paths, see `cnn.patterns`; empty: none. A batch
+    """Which parameters stay as they start, as patterns over their paths, such as "conv* !conv1/bias"; empty:
+    none. A batch
     normalisation all of whose parameters are frozen normalises as in evaluation and keeps its statistics."""
     accumulate_steps: Count = 1
     """The batch is computed in so many equal parts, one after another, to save memory. A batch normalisation normalises

@@ -48,7 +48,7 @@ class DataSpec:
     """One for each label, from 0 on, where the source has numbers alone; empty: its own names, or the numbers."""
     resize: Literal["exact", "pad", "nearest", "bilinear", "bicubic", "lanczos", "cover"] = "exact"
     """How a picture of another size becomes `image_shape`, or of `stored_size` where that is given; cover keeps the
-    proportions, and the middle alone."""
+    proportions, and the middle alone. It was called `fit` once."""
     stored_size: Annotated[tuple[int, ...], Bounds(1, 16_384)] = ()
     """The height and width at which pictures are held and streamed, at least those of `image_shape`; empty: those. In
     training the first augmentation that crops brings them to `image_shape`, otherwise the centre is cut out, as it is

@@ -214,7 +214,7 @@ class Sigmoid(Layer):
 
 @layer
 class Softmax(Layer):
-    """Probabilities for the reader; training and metrics read the logits before it, which the network returns."""
+    """Probabilities for the reader, as the last layer; training and metrics read the logits before it."""
 
     kept: ClassVar[float] = 0
 

@@ -108,6 +108,8 @@ class Branches(Layer):
 class Residual(Branches):
     """The sum of what `body` and `shortcut` make of the same input; without a shortcut, the input itself.
 
+    No projection is added: where the shapes differ, write one as the shortcut.
+
     Source:
       He et al. 2016, https://arxiv.org/abs/1512.03385.
     """

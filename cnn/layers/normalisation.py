@@ -209,11 +209,11 @@ class LocalResponseNorm(Layer):
     size: Count = 5
     """How many channels a sum takes."""
     k: Positive = 2.0
-    """In the formula."""
+    """The constant that the sum is added to."""
     alpha: NonNegative = 1e-4
-    """In the formula."""
+    """What multiplies the sum."""
     beta: NonNegative = 0.75
-    """In the formula."""
+    """The power."""
 
     def output(self, shape: Shape) -> Shape:
         if self.size % 2 == 0:

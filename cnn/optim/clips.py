@@ -29,7 +29,7 @@ class NoClip:
 
 @clip
 class GlobalNorm:
-    """Scales all gradients down together where their joint norm is larger."""
+    """Scales all gradients down together where their joint norm is larger: by min(1, max_norm / norm)."""
 
     max_norm: Positive
     """The largest norm that all gradients together may have."""

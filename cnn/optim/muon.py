@@ -44,9 +44,9 @@ class MuonState(NamedTuple):
 class Muon:
     """Orthogonalised momentum for every kernel, seen as a matrix inputs x features; AdamW for biases and scales.
 
-    An update takes off learning_rate * weight_decay of a kernel. decayed="kernels" decays the arrays with more than one
-    axis alone, "all" biases and scales too, by adam_learning_rate * weight_decay. b1 and b2 are AdamW's, its eps 1e-8.
-    The momentum is Nesterov's and corrected for its start at zero, see `cnn.optim.muon.scale_by_muon`.
+    An update takes off learning_rate * weight_decay of a kernel, and where biases and scales decay, too, of these
+    adam_learning_rate * weight_decay. b1 and b2 are AdamW's, its eps 1e-8.
+    The momentum is Nesterov's and corrected for its start at zero.
 
     Source:
       Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/.

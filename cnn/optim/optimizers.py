@@ -162,7 +162,7 @@ def decay_mask(decayed: Decayed) -> Callable[[Any], Any] | None:
 class Sgd:
     """Plain gradient descent; the weight decay is added to the gradient.
 
-    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    An update is -learning_rate (g + weight_decay w), of the gradient g and the parameter w.
     """
 
     learning_rate: Positive
@@ -187,7 +187,7 @@ class Sgd:
 class Momentum(Sgd):
     """Gradient descent with heavy-ball momentum; the weight decay is added to the gradient.
 
-    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    With v = momentum v + g an update is -learning_rate v.
     """
 
     momentum: Rate = 0.9
@@ -203,7 +203,7 @@ class Momentum(Sgd):
 class Nesterov(Momentum):
     """Gradient descent with Nesterov's momentum; the weight decay is added to the gradient.
 
-    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    With v = momentum v + g an update is -learning_rate (g + momentum v).
     """
 
     def undecayed(self, learning_rate_fn: LearningRate) -> GradientTransformation:
@@ -216,7 +216,6 @@ class Rmsprop(Sgd):
 
     `eps` is added to the mean square inside the root, sqrt(mean + eps), or outside it, sqrt(mean) + eps, as PyTorch
     has it: inside, 1e-8 weighs as much as 1e-4 outside. `decay` is what PyTorch calls alpha, there 0.99 by default.
-    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
     """
 
     decay: Rate = 0.9
@@ -237,7 +236,8 @@ class Rmsprop(Sgd):
 class Adam:
     """The running mean of the gradients over the root of that of their squares; nothing decays.
 
-    Both are corrected for their start at zero, and eps is outside the root.
+    With m = b1 m + (1 - b1) g and v = b2 v + (1 - b2) g^2, both divided by what corrects their start at zero, 1 - b1^t
+    and 1 - b2^t, update t is -learning_rate m / (sqrt(v) + eps).
 
     Source:
       Kingma and Ba 2015, https://arxiv.org/abs/1412.6980.
@@ -260,8 +260,7 @@ class Adam:
 class AdamW(Adam):
     """Adam with decoupled weight decay.
 
-    An update takes off learning_rate * weight_decay of an array. decayed="kernels" decays the arrays with more than
-    one axis, "all" every one, as PyTorch does, whose default weight_decay is 1e-2.
+    An update takes off learning_rate * weight_decay of an array. PyTorch's default weight_decay is 1e-2.
 
     Source:
       Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101.
@@ -364,7 +363,7 @@ def scale_by_nadam(*, b1: Any, b2: Any, eps: Any, momentum_decay: Any) -> Gradie
 class Lamb(AdamW):
     """AdamW scaled by each array's norm, for large batches.
 
-    decayed="kernels" decays the arrays with more than one axis, "all" every one; the norm scales all either way.
+    The norm scales all arrays, also those that do not decay.
 
     Source:
       You et al. 2019, https://arxiv.org/abs/1904.00962.
@@ -378,8 +377,8 @@ class Lamb(AdamW):
 class Lion:
     """The sign of an interpolated momentum.
 
-    An update takes off learning_rate * weight_decay of an array. decayed="kernels" decays the arrays with more than
-    one axis, "all" every one.
+    An update is -learning_rate sign(b1 m + (1 - b1) g), after which m = b2 m + (1 - b2) g.
+    An update takes off learning_rate * weight_decay of an array.
 
     Source:
       Chen et al. 2023, https://arxiv.org/abs/2302.06675.

@@ -23,7 +23,7 @@ FILES = {
     FOLDS: "of a sweep over folds: the evaluation of these predictions, and of each fold",
     "ensemble-<split>.json": "what `eval --ensemble` found of the seeds together",
     "average-<split>.json": "what `eval --average` found of the mean of their weights",
-    run_dir.PAGE: "the sweep's page, made of these files and the trials' alone",
+    run_dir.PAGE: "the sweep's report, made of these files and the trials' alone",
     f"{run_dir.FIGURES}/": "its charts as SVG and PNG",
     f"{run_dir.EXPORTS}/": "what `export --ensemble` or `--average` wrote",
     DATABASE: "which trials there are and who runs them, where no `--storage` is given",

@@ -33,7 +33,7 @@ class Options:
     after the largest one; empty: those of the space."""
     until: Literal["planned", "real"] = "planned"
     """When a grid ends: with the trials that are planned, or, adding seeds to the configurations that are not ruled out
-    yet, when its winner is real, see `cnn.sweep.contest`."""
+    yet, when its winner is real."""
     most_seeds: Annotated[int, Bounds(FIRST)] = 24
     """Of each configuration, at most, until the winner is real."""
     error: Annotated[float, Bounds(0, 0.5, open_low=True, open_high=True)] = 0.05
