@@ -30,8 +30,8 @@ PAGE = ROOT / "docs" / "reference.md"
 INTRODUCTION = """\
 # Reference
 
-Everything that a config, a command line and a run's directory may hold, in tables. In the terminal, `python main.py fields
-NAME` tells the same of one name, also of [your own code](extensions.md), of Optax and of Linen.
+Everything that a config, a command line and a run's directory may hold, in tables. In the terminal
+`python main.py fields NAME` tells the same of one name, also of [your own code](extensions.md), of Optax and of Linen.
 
 `python docs/write_reference.py` writes this page from the code, so a correction belongs into a docstring there.
 """

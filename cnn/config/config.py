@@ -51,7 +51,7 @@ class Config:
     """A whole config, checked."""
 
     seed: int
-    """Of the initial parameters, the order of the data, augmentation and dropout."""
+    """Of first parameters, order, augmentation, dropout."""
     init_from: str
     """What trained parameters to start from: a run, one of its checkpoints, or a `.safetensors` file; empty: none."""
     init_layers: str

@@ -117,7 +117,7 @@ class _OverTheRun(Constant):
 class Cosine(_OverTheRun):
     """Half a cosine down to `final` times the learning rate.
 
-    The factor is final + (1 - final) (1 + cos(pi s)) / 2 where the share s of the run is done.
+    The factor is final + (1 - final) (1 + cos(pi s)) / 2 after the share s of the steps between warmup and cooldown.
     """
 
     final: Fraction = 0.0
@@ -159,7 +159,8 @@ class Step(Constant):
 class Polynomial(_OverTheRun):
     """Down to `final` times the learning rate as the part of the run that is left, to the power of `power`.
 
-    The factor is final + (1 - final) (1 - s)^power where the share s of the run is done. A power of 1 is a straight line, above 1 it falls fast at first. PyTorch's `PolynomialLR` has a power of 1.
+    The factor is final + (1 - final) (1 - s)^power after the share s of the steps between warmup and cooldown. A power
+    of 1 is a straight line, above 1 it falls fast at first. PyTorch's `PolynomialLR` has a power of 1.
     """
 
     power: NonNegative = 2.0
