@@ -43,8 +43,8 @@ def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     header, rows = found.rows()
     curve = found.curve
     print(
-        f"{len(curve.rates)} rates x {len(curve.seeds)} seeds, {curve.steps:,} steps each of the "
-        f"{curve.whole:,} of a run, with the whole of its schedule; untrained {curve.untrained:.4f}"
+        f"{len(curve.rates)} rates x {len(curve.seeds)} seeds, each trained for {curve.steps:,} of a run's "
+        f"{curve.whole:,} steps, with its whole schedule; {curve.measured} before training: {curve.untrained:.4f}"
     )
     tables.table(header, rows, right=header[:-1], title=1)
     print(found.said())

@@ -165,9 +165,11 @@ def _from_run(invocation: Invocation) -> tuple[Config | None, Path]:
     if invocation.flags.keys() & {"ensemble", "average"}:
         return None, workdir
     if "members" in invocation.flags:
-        raise ConfigError(["--members: is of several runs. Give --ensemble or --average with it, or leave it out"])
+        raise ConfigError(["--members: is for several runs. Give --ensemble or --average with it, or leave it out"])
     if "out" in invocation.flags and invocation.command == "eval":
-        raise ConfigError(["--out: is of several runs, as one has files of its own. Leave it out, or add --ensemble"])
+        raise ConfigError(
+            ["--out: is for several runs; one run writes files of its own. Leave it out, or add --ensemble"]
+        )
     if sweep_record.is_sweep(workdir):
         workdir, said = sweep_record.best(workdir)
         print(plain(said), file=sys.stderr)

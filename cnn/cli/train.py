@@ -92,7 +92,7 @@ def _print(result: Mapping[str, Any], workdir: Path, config: Config, *, fresh: b
         print(
             f"diverged: the loss, a gradient or the update of step {result['bad_step']} is not finite; "
             f"the state before it is saved in {place}. "
-            "Lower config.optimizer.learning_rate or set config.train.clip, in another --workdir"
+            "Lower config.optimizer.learning_rate or set config.train.clip, and choose another --workdir"
         )
         if "cause" in result:
             print(f"step {result['bad_step']}: {result['cause']['said']}")
