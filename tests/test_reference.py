@@ -70,6 +70,14 @@ def test_the_contents_lead_to_every_heading_and_no_two_headings_are_the_same():
     assert {*re.findall(r"\(#([\w-]+)\)", PAGE)} <= {*anchors}
 
 
+def test_every_row_of_a_table_has_as_many_cells_as_its_header():
+    tables = re.findall(r"(?m)(?:^\|.*\n)+", PAGE)
+    assert len(tables) > 40
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1, table.splitlines()[0]
+        assert not re.search(r"(?<![\\`])<(?!br>)[a-z]", re.sub("`[^`]*`", "", table)), "HTML would swallow it"
+
+
 @pytest.mark.parametrize("what", registry.TABLES)
 def test_everything_that_is_registered_is_there_with_its_options(what):
     heading = f"{registry.plural(what)[0].upper()}{registry.plural(what)[1:]}"
