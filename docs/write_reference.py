@@ -80,9 +80,7 @@ def _commands() -> Iterator[str]:
     yield "`python main.py COMMAND`, or `cnn COMMAND` once the package is installed; without a command it is `train`."
     rows = []
     for name, command in commands.COMMANDS.items():
-        flags = ", ".join(
-            f"[`--{flag}`](#flags)" if flag == "config" else f"`--{flag}`" for flag in commands.flags_of(name)
-        )
+        flags = ", ".join(f"`--{flag}`" for flag in commands.flags_of(name))
         rows.append((f"`{name} {command.words}`".replace(" `", "`"), command.help, flags))
     yield _table(("command", "what it does", "flags"), rows)
     yield "## Flags"

@@ -244,9 +244,9 @@ class Train:
     """What the gradients need of each layer is kept (none), computed a second time from the layer's input (layers), or
     from the input of every block of about the square root of the number of layers (blocks): less memory, more time."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of what lies between the layers and what they multiply. On a CPU bfloat16 is the type of what convolutions and
-    dense layers multiply alone: sums, what lies between, statistics and gradients are float32. Parameters and the
-    optimizer are float32 always."""
+    """The type of what lies between the layers and of what they multiply. On a CPU bfloat16 is the type of what
+    convolutions and dense layers multiply alone: sums, what lies between, statistics and gradients are float32.
+    Parameters and the optimizer are float32 always."""
     monitor: Annotated[Any, Language(METRICS)] = "accuracy"
     """The metric of the validation split that patience, the best weights and sweeps follow."""
     stop: Annotated[Any, Language(STOPS)] = "never"
@@ -298,4 +298,4 @@ class Checkpoint:
     """When the state is saved, besides the end, a better evaluation and a signal."""
 
     every: Annotated[Any, Language(CADENCES)] = "share(0.05)"
-    """How often."""
+    """How often, apart from these."""

@@ -35,7 +35,7 @@ class Options:
     """When a grid ends: with the trials that are planned, or, adding seeds to the configurations that are not ruled out
     yet, when its winner is real."""
     most_seeds: Annotated[int, Bounds(FIRST)] = 24
-    """Of each configuration, at most, until the winner is real."""
+    """How many seeds a configuration has at most, until the winner is real."""
     error: Annotated[float, Bounds(0, 0.5, open_low=True, open_high=True)] = 0.05
     """The chance that a wrong winner is called real, at most, over all looks and all configurations together."""
     objective: str = ""
