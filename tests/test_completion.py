@@ -46,11 +46,18 @@ class Terminal:
     """A shell that believes a person types."""
 
     def __init__(self, shell, folder):
-        self.pid, self.end = pty.fork()
-        if self.pid == 0:
-            os.chdir(folder)
-            os.environ.update(TERM="xterm", HOME=str(folder), ZDOTDIR=str(folder), HISTFILE="")
-            os.execvp(SHELLS[shell][0], SHELLS[shell])
+        self.end, theirs = pty.openpty()
+        environment = os.environ | {"TERM": "xterm", "HOME": str(folder), "ZDOTDIR": str(folder), "HISTFILE": ""}
+        self.process = subprocess.Popen(
+            SHELLS[shell],
+            cwd=folder,
+            env=environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
 
     def type(self, keys, mark):
         """Returns what the pattern `mark` finds in what the terminal shows after these keys."""
@@ -62,8 +69,9 @@ class Terminal:
         return found
 
     def close(self):
+        self.process.kill()
+        self.process.wait()
         os.close(self.end)
-        os.waitpid(self.pid, 0)
 
 
 @pytest.mark.slow(seconds=1)
