@@ -71,6 +71,7 @@ class Focal:
     """
 
     gamma: NonNegative = 2.0
+    """How much less sure examples count."""
 
     def __call__(
         self, logits: Float[Array, "batch classes"], labels: Float[Array, "batch classes"]
@@ -120,6 +121,7 @@ class Weights:
     """An example counts as much as these numbers say, one for each class in their order."""
 
     numbers: Annotated[tuple[float, ...], Bounds(0)]
+    """A weight for each class."""
 
     def of(self, counts: Integer[np.ndarray, " classes"]) -> Float64[np.ndarray, " classes"] | None:
         """Returns the weights. See `Unweighted.of`."""

@@ -307,7 +307,7 @@ def test_a_network_that_does_not_fit_keeps_nobody_from_looking(pets, capsys):
     layers = "--config.model.layers=conv(4, 30) | flatten | dense(classes)"
     code, out = look(pets, *SETTLED, layers, "--config.optimizer.name=adma", capsys=capsys)
     assert code == 2
-    assert "what training would be refused for:\n" in out
+    assert "why training would be refused:\n" in out
     assert "config.optimizer.name: unknown name 'adma'. Did you mean 'adam'?" in out
     assert "config.model.layers: conv(4, 30) " in out
     assert "config.data.mean = (" in out
@@ -356,7 +356,7 @@ def test_a_fold_is_looked_at_and_a_wrong_one_refused(pets, capsys):
 def test_a_split_that_cannot_be_cut_is_told_with_all_else(pets, capsys):
     code, out = look(pets, *SETTLED, "--config.data.test_fraction=0.5", "--config.data.valid=own", capsys=capsys)
     assert code == 2
-    refused = out.partition("what training would be refused for:\n")[2]
+    refused = out.partition("why training would be refused:\n")[2]
     assert "  config.data.test_fraction: folder has a test split of its own, got 0.5. Set it to 0.\n" in refused
     assert "  config.data.valid: folder has no validation split of its own, got 'own'. " in refused
     assert "config.data.mean = (" in out
@@ -417,8 +417,8 @@ def test_data_of_tfds_are_looked_at_as_they_are_stored(prepared, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--columns=4"], "--columns: is of a sheet. Add --sheet=FILE"),
-        (["--augmented"], "--augmented: is of a sheet. Add --sheet=FILE"),
+        (["--columns=4"], "--columns: is for a sheet. Add --sheet=FILE"),
+        (["--augmented"], "--augmented: is for a sheet. Add --sheet=FILE"),
         (["--sheet=a.jpg"], "--sheet: must end in .png, got 'a.jpg'. Write --sheet=sheet.png"),
         (["--sheet=no/such/a.png"], "--sheet: no such folder, got 'no/such'. Make it, or write elsewhere"),
         (["--sheet=a.png", "--columns=0"], "--columns: must be a whole number from 1 to 100, got '0'"),
@@ -556,7 +556,7 @@ def test_names_that_cannot_be_drawn_are_said_with_their_numbers(tmp_path, capsys
         save(tmp_path / name, picture(len(name), (8, 8)))
     flags = ("--config.data.classes=2", "--config.data.image_shape=(8, 8, 3)", f"--sheet={tmp_path / 's.png'}")
     _, out = look(tmp_path, *flags, capsys=capsys)
-    assert "no font of this machine can write 1 of the names there: 1 ?\n" in out
+    assert "no font on this machine can write 1 of the names there: 1 ?\n" in out
 
 
 def test_a_long_name_is_cut_and_a_class_without_pictures_keeps_its_row():

@@ -207,8 +207,8 @@ def test_other_weights_have_a_file_of_their_own(swept):
     ("command", "typed", "message"),
     [
         ("eval", ["--ensemble", "--average"], "--average: is given with --ensemble. Keep one"),
-        ("eval", ["--members=all"], "--members: is of several runs. Give --ensemble or --average with it"),
-        ("eval", ["--out=x.json"], "--out: is of several runs, as one has files of its own. Leave it out, or add"),
+        ("eval", ["--members=all"], "--members: is for several runs. Give --ensemble or --average with it"),
+        ("eval", ["--out=x.json"], "--out: is for several runs; one run writes files of its own. Leave it out, or add"),
         ("eval", ["--ensemble", "--members=1"], "--members: must be seeds, all or a number from 2 on, got '1'"),
         ("eval", ["--ensemble", "--members=some"], "--members: must be seeds, all or a number from 2 on, got 'some'"),
         ("export", ["--ensemble"], "--format: is missing. Write --format="),

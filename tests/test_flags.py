@@ -1,17 +1,13 @@
 """What was typed, and everything that is wrong with it."""
 
-import shlex
-import shutil
-import subprocess
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn import fields
-from cnn.cli import completion, parser
 from cnn.cli import fields as fields_command
-from cnn.cli.commands import COMMANDS, FLAGS, SWITCHES
+from cnn.cli import parser
+from cnn.cli.commands import COMMANDS, FLAGS, OF_COMMAND, SWITCHES
 from cnn.config import config
 from cnn.registry import LAYERS
 
@@ -44,6 +40,7 @@ def test_help_is_asked_for(spelling):
         (["--"], "'--': unknown command. "),
         (["train", "stray"], "'stray': train takes no such argument. Flags begin with --"),
         (["train", "-"], "'-': train takes no such argument. Flags begin with --"),
+        (["--completion=fish"], "--completion: must be the name of a shell, got 'fish'. Known: bash, zsh."),
         (["--wrkdir=a"], "--wrkdir: is no flag. Did you mean '--workdir'? Known: --config, --workdir, "),
         (["--confg.seed=1"], "--confg.seed: is no flag. Did you mean '--config'? Known: --config, --workdir, "),
         (["eval", "--splt=test"], "--splt: is no flag. Did you mean '--split'? Known: --workdir, --split, --weights, "),
@@ -104,6 +101,14 @@ def test_a_commands_help_lists_its_own_flags_and_no_others():
         assert max(map(len, lines)) <= 120
         listed = [line.split()[0].removeprefix("--").partition("=")[0] for line in lines if line.startswith("  --")]
         assert listed == [*(["config"] if command.takes_config else []), *command.flags]
+
+
+def test_a_flag_that_is_not_the_same_for_all_commands_is_told_of_each():
+    for command, flag in OF_COMMAND:
+        assert flag in (*COMMANDS[command].flags, "config")
+        assert " ".join(OF_COMMAND[command, flag].split()) in " ".join(
+            parser.usage(parser.parse([command, "--help"])).split()
+        )
 
 
 def test_every_flag_belongs_to_a_command():
@@ -180,39 +185,3 @@ def test_the_version_names_the_commit_and_the_packages():
     first, *packages = parser.answer(parser.parse(["--version"])).splitlines()
     assert first.startswith(("cnn commit ", "cnn, whose commit is not known"))
     assert [line.split()[0] for line in packages] == ["jax", "flax", "optax"]
-
-
-def completed(line):
-    """Returns what bash offers where the cursor stands at the end of a line."""
-    script = completion.text() + (
-        f"COMP_LINE={shlex.quote(line)}; COMP_POINT=${{#COMP_LINE}}; compopt() {{ :; }}\n"
-        f'_main_py python {shlex.quote(line.rpartition(" ")[2])} main.py; printf "%s\\n" "${{COMPREPLY[@]}}"\n'
-    )
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
-    assert done.stderr == ""
-    return done.stdout.split()
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("python main.py swe", ["sweep"]),
-        ("python main.py --config.optimizer.lea", ["--config.optimizer.learning_rate="]),
-        ("python main.py train --config.see", ["--config.seed="]),
-        ("python main.py predict --j", ["--json"]),
-        ("python main.py predict --config", []),
-        ("python main.py eval --work", ["--workdir="]),
-        ("python main.py --ver", ["--version"]),
-        ("python other.py swe", []),
-        ("python main.py fiel", ["fields"]),
-        ("python main.py fields train.mon", ["train.monitor"]),
-        ("python main.py fields loss", ["loss", "losses"]),
-    ],
-)
-def test_bash_completes_commands_flags_and_fields(line, offered):
-    assert completed(line) == offered
-
-
-def test_completion_is_printed_as_it_stands(capsys):
-    assert parser.answer(parser.parse(["--completion"])) == completion.text()

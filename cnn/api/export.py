@@ -15,7 +15,6 @@ from cnn.runs import run_dir
 if TYPE_CHECKING:
     from cnn.export import Artefact, Trained
 
-EXPORTS = "exports"
 MADE_BY = "cnn export"
 
 
@@ -64,7 +63,7 @@ def check(name: str, folder: Path, stem: str, out: str = "") -> Path:
             f"--format: {name} needs packages that are not installed, got none of the name "
             f"{' and '.join(missing)}. Install: pip install {' '.join(missing)}"
         )
-    path = Path(out or folder / EXPORTS / f"{stem}{chosen.suffix}")
+    path = Path(out or folder / run_dir.EXPORTS / f"{stem}{chosen.suffix}")
     if path.is_dir():
         problems.append(f"--out: {path} is a folder. Name a file, such as {path / stem}{chosen.suffix}")
     elif path.exists() and not _is_export(path):

@@ -20,8 +20,6 @@ from cnn.runs import run_dir
 from cnn.runs.records import OnRecord, Record, final_metrics, scalars
 from cnn.system import redaction
 
-MLFLOW_FILE, WANDB_FILE = "mlflow.json", "wandb.json"
-"""In the run's directory."""
 STATUS = {"finished": "FINISHED", "diverged": "FAILED", "preempted": "KILLED"}
 """How MLflow calls the ways a run ends."""
 MOST_PARAMETERS = 100
@@ -164,12 +162,12 @@ class _MlflowRun:
     ) -> None:
         self._client, self._entities = client, package.entities
         workdir = Path(begin["workdir"])
-        known = (run_dir.read_json(workdir / MLFLOW_FILE) or {}).get("run_id")
+        known = (run_dir.read_json(workdir / run_dir.MLFLOW_FILE) or {}).get("run_id")
         run = self._run(known, package) if known else None
         if run is None:
             name = run_name or workdir.resolve().name
             run = client.create_run(self._experiment(experiment, package), run_name=name)
-            run_dir.write_json(workdir / MLFLOW_FILE, {"run_id": run.info.run_id, "experiment": experiment})
+            run_dir.write_json(workdir / run_dir.MLFLOW_FILE, {"run_id": run.info.run_id, "experiment": experiment})
         else:
             client.update_run(run.info.run_id, status="RUNNING")
         self._id = run.info.run_id
@@ -234,7 +232,7 @@ class _WandbRun:
         tags: dict[str, str],
     ) -> None:
         workdir = Path(begin["workdir"])
-        self._file = workdir / WANDB_FILE
+        self._file = workdir / run_dir.WANDB_FILE
         self._known = run_dir.read_json(self._file) or {}
         """The run's identity there, and up to which step each kind of record is recorded: W&B cannot tell offline."""
         self._run = package.init(

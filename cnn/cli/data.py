@@ -16,9 +16,9 @@ from cnn.fields import shorten
 from cnn.registry import ExtensionError
 from cnn.report import picture_sheet
 from cnn.runs import run_dir
+from cnn.system.exit_codes import DONE, WRONG
 from cnn.system.text import plain
 
-DONE, WRONG = 0, 2
 SHOWN = 20
 """So many unusable pictures, and groups of equal ones, are named; --json names all."""
 MOST_COLUMNS = 100
@@ -84,7 +84,9 @@ def _asked(config: DataAlone, flags: Mapping[str, str]) -> _Asked:
     problems = []
     sheet = Path(flags["sheet"]) if "sheet" in flags else None
     if sheet is None:
-        problems += [f"--{name}: is of a sheet. Add --sheet=FILE" for name in ("columns", "augmented") if name in flags]
+        problems += [
+            f"--{name}: is for a sheet. Add --sheet=FILE" for name in ("columns", "augmented") if name in flags
+        ]
     elif sheet.suffix.lower() != ".png":
         problems.append(f"--sheet: must end in .png, got {str(sheet)!r}. Write --sheet=sheet.png")
     elif not sheet.parent.is_dir():
@@ -120,9 +122,9 @@ def _show(found: api_data.DataSummary, refused: list[str]) -> None:
         _title(f"{len(facts.copies):,} {are} there more than once:")
         _say(["  " + " = ".join(copy.picture for copy in group) for group in facts.copies[:SHOWN]], len(facts.copies))
     for title, said in (
-        ("what may surprise:", facts.remarks),
-        ("what a run says of them:", facts.notes),
-        ("what training would be refused for:", refused),
+        ("what may surprise you:", facts.remarks),
+        ("what a run will say of them:", facts.notes),
+        ("why training would be refused:", refused),
     ):
         if said:
             _title(title)
@@ -152,4 +154,4 @@ def _show_sheet(found: api_data.DataSummary, sheet: Path) -> None:
         if picture_sheet.written(name, label)[0] == f"class {label}" != name
     ]
     if numbered:
-        print(plain(f"no font of this machine can write {len(numbered)} of the names there: {shorten(numbered)}"))
+        print(plain(f"no font on this machine can write {len(numbered)} of the names there: {shorten(numbered)}"))

@@ -31,11 +31,15 @@ from cnn.system.text import plain
 SUFFIX = ".help"
 WIDTH, COLUMN, NARROW = 80, 28, 60
 """Columns of a line, and of what is left of an explanation; in less than `NARROW` that is below it, not beside it."""
-MODEL = (
-    "The network: `layers` is an expression, such as conv(32, 3) | relu; other fields are names that it uses, of "
-    "numbers or texts; with block = 'w, s=1: conv(w, 3, strides=s) | relu' write block(64) or block(64, s=2). "
-    "`init` is how the kernels begin of layers that do not say so, such as he: see fields initialisers."
+MODEL_FIELDS = {
+    "layers": "The network, an expression such as conv(32, 3) | relu.",
+    "init": "How the kernels begin of layers that do not say so, such as he: see fields initialisers.",
+}
+NAMES = (
+    "Other fields of config.model are names that the expression uses, of numbers or texts: with width = 64 write "
+    "conv(width, 3), and with block = 'w, s=1: conv(w, 3, strides=s) | relu' write block(64) or block(64, s=2)."
 )
+MODEL = " ".join(("The network.", *(f"`{name}`: {said}" for name, said in MODEL_FIELDS.items()), NAMES))
 SECTIONS: dict[str, type] = {**config.SECTIONS, "sweep": Options}
 KINDS = {spelling: table for what, table in TABLES.items() for spelling in (what, registry.plural(what))}
 OVERVIEW = (
@@ -206,7 +210,7 @@ def _file(kind: type) -> str:
 def _names_in(section: str) -> list[str]:
     """Returns the names of a section's fields."""
     if section == "model":
-        return ["layers", "init"]
+        return list(MODEL_FIELDS)
     if section in SECTIONS:
         return list(fields.options(SECTIONS[section]))
     return ["name", *dict.fromkeys(name for kind in config.NAMED[section].values() for name in fields.options(kind))]
@@ -215,17 +219,17 @@ def _names_in(section: str) -> list[str]:
 def _section(section: str, chosen: Mapping[str, str]) -> Iterator[Entry]:
     if section in config.SCALARS:
         annotation, default = config.SCALARS[section]
-        yield _field(section, annotation, default, _documented(config.Config).get(section, ""))
+        yield _field(section, annotation, default, documented(config.Config).get(section, ""))
     elif section == "model":
         yield Entry("", f"config.model: {MODEL}")
         yield BLANK
         for name, kind in LAYERS.items():
-            yield Entry(f"  {_call(name, kind)}", _first(_docstring(kind)) + _mark(kind))
+            yield Entry(f"  {call(name, kind)}", first(docstring(kind)) + _mark(kind))
         yield BLANK
         yield Entry("", "fields layers tells their options, and fields nn lists the modules of Linen.")
     elif section in SECTIONS:
         kind = SECTIONS[section]
-        yield Entry("", f"{_written_path(section)}: {_first(_docstring(kind))}")
+        yield Entry("", f"{_written_path(section)}: {first(docstring(kind))}")
         yield BLANK
         yield from _fields(kind)
     elif one := _chosen(section, chosen):
@@ -253,13 +257,13 @@ def _chosen(section: str, chosen: Mapping[str, str]) -> type | None:
 
 
 def _kind(table: Table) -> Iterator[Entry]:
-    yield Entry("", f"{registry.plural(table.what)}, named in {_places(table)}. {ALSO.get(table.what, '')}")
+    yield Entry("", f"{registry.plural(table.what)}, named in {places(table)}. {ALSO.get(table.what, '')}")
     for name, kind in table.items():
         yield BLANK
         yield from _thing(table, name, kind)
 
 
-def _places(table: Table) -> str:
+def places(table: Table) -> str:
     """Returns the paths of the fields that name a table's things."""
     if table.what in config.NAMED:
         return f"config.{table.what}.name"
@@ -283,11 +287,11 @@ def _thing(table: Table, name: str, kind: Any, *, whole: bool = False) -> Iterat
     """Yields a thing's docstring, its first sentence or all prose of it, and its options."""
     better = f" {kind.better.capitalize()} is better." if table is registry.METRICS else ""
     if not whole:
-        yield Entry("", f"{name}: {_first(_docstring(kind))}{better}{_mark(kind)}")
+        yield Entry("", f"{name}: {first(docstring(kind))}{better}{_mark(kind)}")
     else:
-        written = "" if table.what in config.NAMED else f" as {_call(name, kind)}"
-        yield Entry("", f"{name}, {_article(table.what)}: set{written} in {_places(table)}{_mark(kind)}")
-        for paragraph in _prose(_docstring(kind)):
+        written = "" if table.what in config.NAMED else f" as {call(name, kind)}"
+        yield Entry("", f"{name}, {_article(table.what)}: set{written} in {places(table)}{_mark(kind)}")
+        for paragraph in prose(docstring(kind)):
             yield Entry("", f"  {paragraph}")
         if better:
             yield Entry("", f" {better}")
@@ -315,7 +319,7 @@ def _path(section: str, name: str, chosen: Mapping[str, str]) -> Iterator[Entry]
     records = {"": SECTIONS[section]} if section in SECTIONS else config.NAMED[section]
     for record, kind in records.items():
         if name in fields.options(kind):
-            said = _documented(kind).get(name, "")
+            said = documented(kind).get(name, "")
             entry = _field(name, fields.options(kind)[name], fields.defaults(kind)[name], said, whole=True)
             of.setdefault(entry, []).append(record)
     for entry, owners in of.items():
@@ -334,10 +338,10 @@ def _library(library: str) -> Iterator[Entry]:
     for what, found in usable.items():
         table = TABLES[what]
         yield BLANK
-        yield Entry("", f"{registry.plural(what)}, named in {_places(table)}:")
+        yield Entry("", f"{registry.plural(what)}, named in {places(table)}:")
         for name in found:
             kind = table.find(name)
-            yield Entry(f"  {name}", _first(_docstring(kind)))
+            yield Entry(f"  {name}", first(docstring(kind)))
 
 
 def _of_library(name: str) -> Iterator[Entry]:
@@ -356,41 +360,43 @@ def _of_library(name: str) -> Iterator[Entry]:
 
 
 def _fields(kind: type) -> Iterator[Entry]:
-    documented, defaults = _documented(kind), fields.defaults(kind)
+    said, defaults = documented(kind), fields.defaults(kind)
     for name, annotation in fields.options(kind).items():
-        yield _field(name, annotation, defaults[name], documented.get(name, ""))
+        yield _field(name, annotation, defaults[name], said.get(name, ""))
 
 
 def _field(name: str, annotation: Any, default: Any, said: str, *, whole: bool = False) -> Entry:
     """Returns a field with what it may hold, and the first sentence, or all, that is said of it."""
     required = default is fields.REQUIRED
-    marks = [_allowed(annotation)]
+    marks = [allowed(annotation)]
     marks += ["another value compiles anew"] if fields.is_static(annotation) else []
     marks += ["must be set"] if required else []
-    said = " ".join(said.split()) if whole else _first(said)
-    return Entry(f"  {name}" if required else f"  {name} = {_shown(default)}", f"{'; '.join(marks)}. {said}".strip())
+    said = " ".join(said.split()) if whole else first(said)
+    return Entry(f"  {name}" if required else f"  {name} = {shown(default)}", f"{'; '.join(marks)}. {said}".strip())
 
 
-def _shown(default: Any) -> str:
+def shown(default: Any) -> str:
+    """Returns a default as a config writes it."""
     if dataclasses.is_dataclass(default):
         return written(default)
     return f'"{default}"' if isinstance(default, str) else str(default)
 
 
-def _allowed(annotation: Any) -> str:
+def allowed(annotation: Any) -> str:
+    """Says in words what a field may hold, with every call of an expression."""
     if (mark := fields.nested(annotation)) is not None:
         return "chains, a | b, of the same kind" if mark.many else "a chain, a | b, of the same kind"
     language = fields.language(annotation)
     if language is None:
         return fields.describe(annotation)
-    calls = ", ".join(_call(name, kind) for name, kind in language.kinds.items())
+    calls = ", ".join(call(name, kind) for name, kind in language.kinds.items())
     return f"a chain, a | b, of {calls}" if language.chain else f"one of {calls}"
 
 
-def _call(name: str, kind: type) -> str:
+def call(name: str, kind: type) -> str:
     """Returns how a kind of an expression is written: `flip(probability=0.5)`."""
     arguments = [
-        field if default is fields.REQUIRED or fields.is_nested(annotation) else f"{field}={_shown(default)}"
+        field if default is fields.REQUIRED or fields.is_nested(annotation) else f"{field}={shown(default)}"
         for (field, annotation), default in zip(
             fields.options(kind).items(), fields.defaults(kind).values(), strict=True
         )
@@ -420,7 +426,7 @@ def _wrapped(text: str, width: int, first: str, others: str) -> list[str]:
     )
 
 
-def _docstring(kind: Any) -> str:
+def docstring(kind: Any) -> str:
     """Returns what is said of a thing, without the marks of reStructuredText; nothing where `dataclass` wrote it."""
     said = inspect.getdoc(kind) or ""
     return "" if said.startswith(f"{kind.__name__}(") else _ROLE.sub(r"`\1`", said).replace("``", "`")
@@ -430,7 +436,7 @@ _ROLE = re.compile(r":\w+:`~?([^`]*)`")
 _END = re.compile(r"(?<!\bet al)(?<!\be\.g)(?<!\bi\.e)\. ")
 
 
-def _first(said: str) -> str:
+def first(said: str) -> str:
     """Returns the first sentence of a docstring."""
     paragraph = " ".join(said.strip().split("\n\n")[0].split())
     end = _END.search(paragraph)
@@ -440,9 +446,11 @@ def _first(said: str) -> str:
 _APPARATUS = re.compile(r"(?:Args|Attributes|Returns|Raises|Examples?|References?|Usage|Note)\b.*:|\.\. |>>>|\* ")
 
 
-def _prose(said: str) -> Iterator[str]:
-    """Yields the paragraphs of a docstring before its lists and examples, and its source."""
-    for paragraph in itertools.takewhile(lambda each: not _APPARATUS.match(each), said.split("\n\n")):
+def prose(said: str) -> Iterator[str]:
+    """Yields the paragraphs of a docstring before its lists and examples, and its source, wherever that stands."""
+    paragraphs = said.split("\n\n")
+    before = list(itertools.takewhile(lambda each: not _APPARATUS.match(each), paragraphs))
+    for paragraph in (*before, *(each for each in paragraphs[len(before) :] if each.startswith("Source:"))):
         if paragraph:
             yield " ".join(paragraph.split())
 
@@ -469,7 +477,7 @@ def _listed(said: str | None) -> dict[str, str]:
 
 
 @functools.cache
-def _documented(kind: Any) -> Mapping[str, str]:
+def documented(kind: Any) -> Mapping[str, str]:
     """Returns what is said of each field of a record: by a docstring behind it, or in its list of arguments."""
     function = getattr(kind, "function", None)
     found = _listed(kind.__doc__) | _listed(getattr(function, "func", function).__doc__ if function else "")

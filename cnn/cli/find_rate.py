@@ -11,6 +11,7 @@ from cnn.api import find_rate
 from cnn.cli import parser, tables
 from cnn.config.config import Config, ConfigError
 from cnn.sweep import rate_curve
+from cnn.system.exit_codes import DIVERGED, DONE
 from cnn.system.text import plain
 
 
@@ -42,15 +43,15 @@ def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     header, rows = found.rows()
     curve = found.curve
     print(
-        f"{len(curve.rates)} rates x {len(curve.seeds)} seeds, {curve.steps:,} steps each of the "
-        f"{curve.whole:,} of a run, with the whole of its schedule; untrained {curve.untrained:.4f}"
+        f"{len(curve.rates)} rates x {len(curve.seeds)} seeds, each trained for {curve.steps:,} of a run's "
+        f"{curve.whole:,} steps, with its whole schedule; {curve.measured} before training: {curve.untrained:.4f}"
     )
     tables.table(header, rows, right=header[:-1], title=1)
     print(found.said())
     if found.suggestion is not None:
         print(f"    --config.optimizer.learning_rate={found.suggestion:.3g}")
     print(plain(f"the picture and the numbers are in {workdir}"))
-    return 0 if found.suggestion is not None else 3
+    return DONE if found.suggestion is not None else DIVERGED
 
 
 def _bar() -> Progress:

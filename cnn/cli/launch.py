@@ -19,19 +19,18 @@ from cnn.report import run_files
 from cnn.runs import lock, run_dir, sweep_record
 from cnn.runs.records import OnRecordError
 from cnn.system import environment, multihost, preemption, redaction
+from cnn.system.exit_codes import DIVERGED, HELD, IO_ERROR, PREEMPTED, WRONG
 from cnn.system.text import plain
 
 if TYPE_CHECKING:
     from cnn.sweep.plan import Plan
-
-DONE, WRONG, DIVERGED, HELD, IO_ERROR, PREEMPTED = 0, 2, 3, 73, 74, 75
 
 
 def launch(invocation: Invocation) -> int:
     """Runs the command that was typed.
 
     Returns:
-      The exit code: 0 done, 2 wrong config or data, 3 diverged, 73 held, 74 input or output failed, 75 preempted.
+      The exit code, see `cnn.system.exit_codes`.
     """
     return multihost.leave(_run(invocation))
 
@@ -166,9 +165,11 @@ def _from_run(invocation: Invocation) -> tuple[Config | None, Path]:
     if invocation.flags.keys() & {"ensemble", "average"}:
         return None, workdir
     if "members" in invocation.flags:
-        raise ConfigError(["--members: is of several runs. Give --ensemble or --average with it, or leave it out"])
+        raise ConfigError(["--members: is for several runs. Give --ensemble or --average with it, or leave it out"])
     if "out" in invocation.flags and invocation.command == "eval":
-        raise ConfigError(["--out: is of several runs, as one has files of its own. Leave it out, or add --ensemble"])
+        raise ConfigError(
+            ["--out: is for several runs; one run writes files of its own. Leave it out, or add --ensemble"]
+        )
     if sweep_record.is_sweep(workdir):
         workdir, said = sweep_record.best(workdir)
         print(plain(said), file=sys.stderr)

@@ -4,21 +4,27 @@ Imports no JAX.
 """
 
 import dataclasses
+import functools
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cnn.api import trackers
 from cnn.cli import completion, fields, version
-from cnn.cli.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, WORKDIRS, Command
+from cnn.cli.commands import CHOICES, COMMANDS, FLAGS, SWITCHES, flags_of, meaning, shown
 from cnn.config.config import RENAMED, Override
 from cnn.config.files import DEFAULT as DEFAULT_CONFIG
 from cnn.fields import did_you_mean
 from cnn.runs.records import OnRecord
 from cnn.system import multihost
+from cnn.system.exit_codes import EXIT_CODES
 
 REPOSITORY = DEFAULT_CONFIG.parents[1]
-ANSWERS = {"--version": version.text, "--completion": completion.text}
+ANSWERS: dict[str, Callable[[], str]] = {
+    "--version": version.text,
+    "--completion": completion.text,
+    **{f"--completion={shell}": functools.partial(completion.text, shell) for shell in completion.SHELLS},
+}
 """Flags that print something and do nothing else."""
 ALONE = {"profile": "times", "smoke": "tests", "overfit": "trains in"}
 """Flags of `train` in place of which nothing is trained, and what they do to one process."""
@@ -60,7 +66,9 @@ def parse(arguments: list[str]) -> Invocation:
         if argument in ("-h", "-help", "--help", "--helpshort", "--helpfull"):
             invocation.help = True
         elif argument in ANSWERS:
-            invocation.asked = argument
+            shell = f"{argument}={waiting[0]}" if waiting else ""
+            invocation.asked = shell if shell in ANSWERS else argument
+            del waiting[: shell in ANSWERS]
         elif (section := fields.asked(argument)) is not None:
             sections.append(section)
         elif argument.startswith("-") and argument.strip("-"):
@@ -128,8 +136,12 @@ def _check_flags(invocation: Invocation) -> None:
     for name, value in invocation.flags.items():
         if name == "config" and not command.takes_config:
             invocation.problems.append(f"--config: {invocation.command} {instead}. Leave it out")
+        elif f"--{name}" in ANSWERS:
+            known = did_you_mean(value, completion.SHELLS)
+            invocation.problems.append(f"--{name}: must be the name of a shell, got {value!r}. {known}")
         elif name not in FLAGS and name not in SWITCHES and not name.startswith("sweep."):
-            known = did_you_mean(f"--{name.partition('.')[0]}", [f"--{flag}" for flag in _flags_of(command)])
+            flags = [f"--{flag}" for flag in flags_of(invocation.command)]
+            known = did_you_mean(f"--{name.partition('.')[0]}", flags)
             invocation.problems.append(f"--{name}: is no flag. {known}")
         elif name != "config" and name.partition(".")[0] not in command.flags:
             invocation.problems.append(f"--{name}: is no flag of {invocation.command}. Leave it out")
@@ -157,41 +169,44 @@ def usage(invocation: Invocation | None = None) -> str:
     """Returns the help, on one screen; where a command was typed, that command's."""
     if invocation is not None and invocation.named:
         return _usage_of(invocation.command)
-    lines = ["python main.py [COMMAND] [--FLAG=VALUE ...]"]
-    lines += ["commands (train if none is given; COMMAND --help: its flags; also --version, --completion for bash):"]
+    lines = ["python main.py [COMMAND] [--FLAG=VALUE ...]  (without a command: train; COMMAND --help tells its flags)"]
     lines += [f"  {name:<10}{command.help}" for name, command in COMMANDS.items()]
-    lines += [
-        "",
-        "examples:",
-        "  python main.py summary --config=configs/lenet5.py",
-        "  python main.py --config=configs/fashion_mnist.py --config.optimizer.learning_rate=3e-4 --workdir=runs/a",
-        "  python main.py sweep --grid='optimizer.learning_rate=log(1e-4,1e-2,8);seed=0,1,2' --workdir=runs/sweep",
-        "",
-        "exit codes: 0 done, 2 wrong config or data, 3 diverged, 73 run held by another process,",
-        "            74 input or output failed, 75 interrupted and saved, 143 interrupted twice",
-    ]
-    return "\n".join(lines)
+    lines += ["", *(f"  {what:<14}{line}" for what, line in WAY), ""]
+    codes = [f"{code} {each.short}".replace(" ", _TOGETHER) for code, each in EXIT_CODES.items()]
+    lines += textwrap.wrap(f"exit codes: {', '.join(codes)}", 118, subsequent_indent=" " * 12)
+    return "\n".join(lines).replace(_TOGETHER, " ")
+
+
+_TOGETHER = "\N{NO-BREAK SPACE}"
+
+
+WAY = (
+    ("a first run", "python main.py, then open runs/digits/report.html in a browser"),
+    ("your own data", "python main.py data --config.data.name=folder --config.data.data_dir=pictures"),
+    (
+        "your network",
+        "python main.py --config.model.layers='conv(width, 3) | relu | flatten | dense(classes)' --workdir=runs/a",
+    ),
+    ("a sweep", "python main.py sweep --grid='optimizer.learning_rate=log(1e-4,1e-2,8);seed=0,1' --workdir=runs/b"),
+    (
+        "everything",
+        "python main.py fields, or docs/reference.md on one page; --version; --completion for bash, or =zsh",
+    ),
+)
+"""What the help shows of the way from the first run to one's own."""
 
 
 def _usage_of(name: str) -> str:
-    command = COMMANDS[name]
-    flags = _flags_of(command)
+    command, flags = COMMANDS[name], flags_of(name)
     words = f" {command.words}" if command.words else ""
     lines = [f"python main.py {name}{words}{' [--FLAG=VALUE ...]' if flags else ''}", "", command.help]
     if flags:
         lines += ["", "flags:"]
     for flag in flags:
-        value, _, text = FLAGS.get(flag, "").partition(" ")
-        text = WORKDIRS.get(name, text) if flag == "workdir" else text
-        shown = f"--{flag}" if flag in SWITCHES else f"--{flag}={value}"
         lines += textwrap.wrap(
-            SWITCHES.get(flag) or text.strip(), 118, initial_indent=f"  {shown:<20} ", subsequent_indent=" " * 23
+            meaning(name, flag), 118, initial_indent=f"  {shown(flag):<20} ", subsequent_indent=" " * 23
         )
     return "\n".join(lines)
-
-
-def _flags_of(command: Command) -> tuple[str, ...]:
-    return ("config", *command.flags) if command.takes_config else command.flags
 
 
 def _placement_problems(flags: Mapping[str, str]) -> list[str]:

@@ -13,12 +13,12 @@ from cnn.cli import printing
 from cnn.config.config import Config, ConfigError
 from cnn.data.user_images import UnreadableImage
 from cnn.runs import recorded_data
+from cnn.system.exit_codes import DONE, WRONG
 from cnn.system.text import plain
 
 if TYPE_CHECKING:
     from cnn.evaluate import Prediction
 
-DONE, WRONG = 0, 2
 FORMULA_STARTS = ("=", "+", "-", "@")
 
 

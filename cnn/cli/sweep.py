@@ -14,6 +14,7 @@ from cnn.runs import run_dir
 from cnn.runs.sweep_record import RECORD, SweepJson
 from cnn.sweep import copies, declaration, folds
 from cnn.sweep.plan import Plan, check, lines
+from cnn.system.exit_codes import DIFFERS, DONE
 from cnn.system.preemption import Preemption
 from cnn.system.text import plain
 
@@ -39,7 +40,7 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
         declaration.declare(plan, workdir)  # once for all: a copy that begins late adds nothing again
         codes = copies.run(plan.options.workers)
         written: Any = run_dir.read_json(workdir / RECORD)
-        if written and min(codes) <= 1:  # to whom nothing was left to do
+        if written and min(codes) <= DIFFERS:  # to whom nothing was left to do
             printing.ranking(written, workdir)
             _out_of_fold(written, workdir)
         return max(codes)
@@ -52,7 +53,7 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
     printing.ranking(record, workdir)
     if not copies.is_copy():
         _out_of_fold(record, workdir)
-    return 1 if record["counts"].get("failed") else 0
+    return DIFFERS if record["counts"].get("failed") else DONE
 
 
 def _out_of_fold(record: SweepJson, workdir: Path) -> None:

@@ -10,6 +10,7 @@ from cnn.config.config import Config
 from cnn.runs import numerics, recorded_code, run_dir
 from cnn.runs.records import OnRecord
 from cnn.system import environment, multihost
+from cnn.system.exit_codes import DIFFERS, DIVERGED, DONE
 from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate
 
@@ -56,7 +57,7 @@ def _overfit(config: Config, flags: Mapping[str, str]) -> int:
     found = overfit.overfit(config, int(flags["overfit"]))
     for line in overfit.told(found):
         print(plain(line))
-    return 1 if found.findings or not found.fits else 0
+    return DIFFERS if found.findings or not found.fits else DONE
 
 
 def _announce(config: Config, workdir: Path) -> None:
@@ -80,7 +81,7 @@ def _train(config: Config, workdir: Path, flags: Mapping[str, str], on_record: O
 
 
 def _code(result: Mapping[str, Any]) -> int:
-    return 3 if result["status"] == "diverged" else 0
+    return DIVERGED if result["status"] == "diverged" else DONE
 
 
 def _print(result: Mapping[str, Any], workdir: Path, config: Config, *, fresh: bool) -> int:
@@ -91,7 +92,7 @@ def _print(result: Mapping[str, Any], workdir: Path, config: Config, *, fresh: b
         print(
             f"diverged: the loss, a gradient or the update of step {result['bad_step']} is not finite; "
             f"the state before it is saved in {place}. "
-            "Lower config.optimizer.learning_rate or set config.train.clip, in another --workdir"
+            "Lower config.optimizer.learning_rate or set config.train.clip, and choose another --workdir"
         )
         if "cause" in result:
             print(f"step {result['bad_step']}: {result['cause']['said']}")

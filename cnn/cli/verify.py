@@ -7,9 +7,8 @@ from pathlib import Path
 from cnn.cli import parser
 from cnn.config.config import Config, ConfigError
 from cnn.runs import receipt
+from cnn.system.exit_codes import DIFFERS, DONE, WRONG
 from cnn.system.text import plain
-
-SAME, OTHER, INCOMPARABLE = 0, 1, 2
 
 
 def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
@@ -34,16 +33,16 @@ def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     name, made = plain(str(workdir)), f"steps {found.first + 1:,} to {found.last:,}"
     if not found.comparable:
         print(f"{name}: not comparable: {plain(str(found.difference))}", file=sys.stderr)
-        return INCOMPARABLE
+        return WRONG
     if found.difference is not None:
         print(f"{name}: not the same: {plain(found.difference)}")
-        return OTHER
+        return DIFFERS
     if not found.whole:
         print(f"{name}: the same, bit for bit, in {made}")
-        return SAME
+        return DONE
     print(f"{name}: the same, bit for bit, in all {found.last:,} steps and its evaluations")
     print(found.receipt)
-    return SAME
+    return DONE
 
 
 def _checked(flags: Mapping[str, str]) -> tuple[int, int | None, receipt.Receipt | None]:

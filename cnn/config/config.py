@@ -51,12 +51,14 @@ class Config:
     """A whole config, checked."""
 
     seed: int
+    """Of first parameters, order, augmentation, dropout."""
     init_from: str
     """What trained parameters to start from: a run, one of its checkpoints, or a `.safetensors` file; empty: none."""
     init_layers: str
-    """Which arrays come from there, as patterns over their paths, see `cnn.patterns`; the others are initialised."""
+    """Which arrays come from there, as patterns over their paths, such as "conv* !conv1/bias"; the others are
+    initialised."""
     extensions: tuple[str, ...]
-    """A user's own files, or modules, whose classes and functions the config names, see `cnn.config.extensions`."""
+    """Files of your own, or modules, whose classes and functions the config names."""
     layers: tuple[Layer, ...]
     rows: tuple[Row, ...]
     data: Data

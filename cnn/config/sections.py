@@ -40,7 +40,9 @@ class Target:
     """Stops after the first epoch whose accuracy is above this."""
 
     accuracy: Fraction
+    """Above which training stops."""
     split: Literal["train", "valid"] = "train"
+    """Whose accuracy: the mean over the epoch's steps (train), or that of the evaluation (valid)."""
 
     @property
     def needs_valid(self) -> bool:
@@ -70,6 +72,7 @@ class Patience:
     """Stops after so many evaluations in a row that did not better `train.monitor` on the validation split."""
 
     evaluations: Count
+    """How many in a row without a better value."""
 
     needs_valid: ClassVar[bool] = True
 
@@ -88,6 +91,7 @@ class Epochs:
     """At the end of every so many epochs."""
 
     number: Count
+    """From one checkpoint to the next."""
 
     steps: ClassVar[int | None] = None
     best_waits: ClassVar[bool] = False
@@ -110,6 +114,7 @@ class Steps:
     """After every so many steps."""
 
     number: Count
+    """From one checkpoint to the next."""
 
     best_waits: ClassVar[bool] = False
 
@@ -129,6 +134,7 @@ class Minutes:
     """At the first record after so many minutes without a save."""
 
     number: Positive
+    """Since the last save."""
 
     steps: ClassVar[int | None] = None
     best_waits: ClassVar[bool] = False
@@ -144,6 +150,7 @@ class Share:
     """At the first record after so much time that saving took at most this share of it, better evaluations included."""
 
     most: Annotated[float, Bounds(0, 1, open_low=True)]
+    """Of the time, that saving may take."""
 
     steps: ClassVar[int | None] = None
     best_waits: ClassVar[bool] = True
@@ -168,6 +175,7 @@ class Shared:
     """The order of this seed, whatever the run's own: runs that share it see the same batches."""
 
     seed: Seed
+    """Of the order."""
 
     def seed_of(self, run_seed: int) -> int:
         """Returns the seed that shuffles the epochs of a run."""
@@ -184,6 +192,7 @@ class Data(DataSpec):
     std: Annotated[tuple[float, ...], Bounds(0, open_low=True)] = (1.0,)
     """Divides them after that."""
     augment: Annotated[Any, Language(AUGMENTATIONS, chain=True)] = ""
+    """What is done to the training pictures, drawn anew for each picture and epoch, in this order."""
     order: Annotated[Any, Language(ORDERS)] = "own"
     """Whose seed shuffles the epochs: the run's own, or one that runs share."""
     balance: Literal["none", "classes"] = "none"
@@ -197,9 +206,11 @@ class Train:
     """How the network is trained."""
 
     batch_size: Count = 32
-    """Pictures of one step; what is left at the end of an epoch and makes no full batch is left out of it."""
+    """Pictures of one step; what is left at the end of an epoch and makes no full batch is left out of that epoch, and
+    differs from epoch to epoch."""
     epochs: OrNone[Count] = 5
-    """How often training goes through the training pictures; `None` where `steps` is set."""
+    """How often training goes through the training pictures; `None` where `steps` is set. A run may be made longer
+    later, unless its schedule follows from its length."""
     steps: OrNone[Count] = None  # type: ignore[assignment]
     """How many updates training makes, instead of `epochs`; the last epoch may be a part of one."""
     loss: Annotated[Any, Language(LOSSES)] = "softmax_cross_entropy"
@@ -211,17 +222,20 @@ class Train:
     """With s, the loss is given (1 - s) label + s / classes: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567,
     section 7."""
     clip: Annotated[Any, Language(CLIPS)] = "none"
+    """What is done to gradients that are too large."""
     gradient: Annotated[Any, Language(GRADIENTS)] = "plain"
     """At which parameters the gradient is taken."""
     groups: Annotated[Any, Language(GROUPS, chain=True)] = ""
-    """What multiplies the learning rate and the weight decay of which parameters; factors of several multiply."""
+    """What multiplies the learning rate and the weight decay of which parameters, such as
+    `group("*/bias", rate=64, decay=0)`; factors of several multiply."""
     average: Annotated[Any, Language(AVERAGES)] = "none"
     """What is kept beside the parameters, and evaluated where `eval.weights` is "ema", whichever average it is."""
     renew_statistics: bool = False
     """Whether training ends with a pass over the training pictures, which gives batch normalisation the statistics of
     the weights that `eval.weights` names: averaged ones were never trained with."""
     freeze: str = ""
-    """Which parameters stay as they start, as patterns over their paths, see `cnn.patterns`; empty: none. A batch
+    """Which parameters stay as they start, as patterns over their paths, such as "conv* !conv1/bias"; empty:
+    none. A batch
     normalisation all of whose parameters are frozen normalises as in evaluation and keeps its statistics."""
     accumulate_steps: Count = 1
     """The batch is computed in so many equal parts, one after another, to save memory. A batch normalisation normalises
@@ -230,16 +244,18 @@ class Train:
     """What the gradients need of each layer is kept (none), computed a second time from the layer's input (layers), or
     from the input of every block of about the square root of the number of layers (blocks): less memory, more time."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of what lies between the layers and what they multiply. On a CPU bfloat16 is the type of what convolutions and
-    dense layers multiply alone: sums, what lies between, statistics and gradients are float32. Parameters and the
-    optimizer are float32 always."""
+    """The type of what lies between the layers and of what they multiply. On a CPU bfloat16 is the type of what
+    convolutions and dense layers multiply alone: sums, what lies between, statistics and gradients are float32.
+    Parameters and the optimizer are float32 always."""
     monitor: Annotated[Any, Language(METRICS)] = "accuracy"
     """The metric of the validation split that patience, the best weights and sweeps follow."""
     stop: Annotated[Any, Language(STOPS)] = "never"
+    """What ends training before `epochs` or `steps` are over."""
     dispatch: Literal["auto", "step", "loop", "scan"] = "auto"
     """One call a step, as many steps a call as a second or so allows (loop), or all up to the end of the epoch or the
     next save (scan); auto is loop on a CPU and scan elsewhere."""
     log_every_steps: Count = 100
+    """How many steps a line of `metrics.jsonl` is the mean of."""
     watch: Annotated[Any, Language(WATCHES)] = "none"
     """What is recorded of the layers while they are trained, by a program of its own that changes no bit of training:
     `layers(every=100)` the norms of weights, gradients and updates and the dead units, which takes the time of about
@@ -255,20 +271,23 @@ class Eval:
     """When and how the network is evaluated."""
 
     batch_size: Count = 500
+    """Pictures that are evaluated at a time; the numbers do not depend on it."""
     every_epochs: Count = 1
+    """How many epochs lie between two evaluations of the validation split."""
     metrics: Annotated[Any, Language(METRICS, chain=True)] = ""
     """What validations and evaluations measure besides accuracy, loss and `train.monitor`."""
     views: Annotated[Any, Language(VIEWS, chain=True)] = ""
     """What the network sees of each picture, over which its logits are averaged, at the end of training and in `eval`
     and `predict`; validations while it trains see each as it is."""
     weights: Literal["last", "best", "ema"] = "last"
+    """Whose weights `eval`, `predict` and `export` take: the last, the best evaluation's, or the average (ema)."""
     test: bool = True
     """Whether the end of training reads the test split; False while choices are made on valid."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """When the run's page is written."""
+    """When the run's report is written."""
 
     page: Literal["evaluations", "end", "never"] = "evaluations"
     """After evaluations (as long as that takes less than a twentieth of the time) and at the end, or only there."""
@@ -279,3 +298,4 @@ class Checkpoint:
     """When the state is saved, besides the end, a better evaluation and a signal."""
 
     every: Annotated[Any, Language(CADENCES)] = "share(0.05)"
+    """How often, apart from these."""

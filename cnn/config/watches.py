@@ -72,6 +72,7 @@ class Layers:
     """
 
     every: Count = 100
+    """Steps from one look to the next."""
 
     def measure(self, seen: Seen) -> dict[str, Array]:
         """Returns the numbers by names such as `ratio/conv1` and `dead/relu1`, see `QUANTITIES`."""

@@ -333,7 +333,7 @@ class Rotate:
 
 @augmentation
 class Shift:
-    """Moves by whole pixels; the distribution is that of `RandomCrop(pad=pixels)`.
+    """Moves by whole pixels; the distribution is that of `random_crop(pad=pixels)`.
 
     Attributes:
       pixels: the largest shift along either axis.
@@ -357,9 +357,9 @@ class ColorJitter:
     channels and leave others as they are.
 
     Attributes:
-      brightness: how far the factor may be from 1.
-      contrast: likewise.
-      saturation: likewise.
+      brightness: how far its factor may be from 1.
+      contrast: how far its factor may be from 1.
+      saturation: how far its factor may be from 1.
       hue: the largest turn of the hue in either direction; 1 would be the whole circle.
 
     Source:

@@ -43,11 +43,12 @@ class DataSpec:
     image_shape: Annotated[tuple[int, int, int], Bounds(1, 16_384)]
     """Height, width, channels."""
     classes: Classes
+    """How many classes there are."""
     class_names: tuple[str, ...] = ()
     """One for each label, from 0 on, where the source has numbers alone; empty: its own names, or the numbers."""
     resize: Literal["exact", "pad", "nearest", "bilinear", "bicubic", "lanczos", "cover"] = "exact"
     """How a picture of another size becomes `image_shape`, or of `stored_size` where that is given; cover keeps the
-    proportions, and the middle alone."""
+    proportions, and the middle alone. It was called `fit` once."""
     stored_size: Annotated[tuple[int, ...], Bounds(1, 16_384)] = ()
     """The height and width at which pictures are held and streamed, at least those of `image_shape`; empty: those. In
     training the first augmentation that crops brings them to `image_shape`, otherwise the centre is cut out, as it is
@@ -66,6 +67,7 @@ class DataSpec:
     limit: NonNegative = 0.0
     """How much of train is used: below 1 a share, from 1 on a number of pictures, each class in proportion; 0: all."""
     train_on: Literal["train", "train+valid"] = "train"
+    """What is trained on: train, or train and valid together, for a final number."""
     data_dir: str = ""
     """The folder of the data; of TFDS, empty means TFDS_DATA_DIR or TFDS's own default."""
     file: str = ""

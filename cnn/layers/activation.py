@@ -65,6 +65,7 @@ class LeakyRelu(Layer):
     monotone: ClassVar[bool] = True
 
     slope: Fraction = 0.01
+    """What numbers below zero are multiplied by."""
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
         return jnp.where(x > 0, x, jnp.asarray(self.slope, x.dtype) * x)
@@ -87,6 +88,7 @@ class Elu(Layer):
     monotone: ClassVar[bool] = True
 
     alpha: NonNegative = 1.0
+    """How far below zero its outputs may come."""
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
         # Without the minimum, the exponential of a large number is infinite, and its part of the gradient not a number.
@@ -212,7 +214,7 @@ class Sigmoid(Layer):
 
 @layer
 class Softmax(Layer):
-    """Probabilities for the reader; training and metrics read the logits before it, which the network returns."""
+    """Probabilities for the reader, as the last layer; training and metrics read the logits before it."""
 
     kept: ClassVar[float] = 0
 

@@ -108,6 +108,8 @@ class Branches(Layer):
 class Residual(Branches):
     """The sum of what `body` and `shortcut` make of the same input; without a shortcut, the input itself.
 
+    No projection is added: where the shapes differ, write one as the shortcut.
+
     Source:
       He et al. 2016, https://arxiv.org/abs/1512.03385.
     """
@@ -115,7 +117,9 @@ class Residual(Branches):
     op: ClassVar[str] = "add"
 
     body: Chain
+    """Layers, joined by |."""
     shortcut: Chain = ()
+    """Layers that the input goes through beside the body; empty: none."""
 
     @property
     def chains(self) -> tuple[Branch, ...]:
@@ -164,6 +168,7 @@ class Concat(Branches):
     op: ClassVar[str] = "concat"
 
     branches: Chains
+    """Chains of layers, separated by commas."""
 
     @property
     def chains(self) -> tuple[Branch, ...]:
@@ -209,6 +214,7 @@ class Multiply(Branches):
     kept: ClassVar[float] = 2
 
     branches: Chains
+    """Chains of layers, separated by commas."""
 
     @property
     def chains(self) -> tuple[Branch, ...]:
@@ -290,6 +296,7 @@ class Dropout(Layer):
     """
 
     rate: Rate
+    """The probability that a number becomes zero."""
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
         return x
@@ -324,6 +331,7 @@ class DropPath(Layer):
     """
 
     rate: Rate
+    """The probability that the numbers of an example become zero."""
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
         return x

@@ -33,13 +33,21 @@ class Conv(Layer):
     """
 
     features: Count
+    """How many kernels there are, each of which makes one output channel."""
     kernel: Pair
+    """Height and width of the window."""
     strides: Pair = (1, 1)
+    """How many pixels the window moves at a time, down and to the right."""
     padding: Padding = "valid"
+    """Zeros around the map: none (valid), as many as keep its size but for the strides (same), or so many pixels."""
     dilation: Pair = (1, 1)
+    """How many pixels apart the neighbours of a window are."""
     groups: Count = 1
+    """Into how many groups the channels are split, each of which is convolved by itself."""
     use_bias: bool = True
+    """Whether a trained number is added to each output channel."""
     init: Initial = DEFAULT
+    """How the kernel begins."""
 
     def output(self, shape: Shape) -> Shape:
         _, _, channels = require_map(shape)
@@ -126,12 +134,19 @@ class Depthwise(Layer):
     """
 
     kernel: Pair
+    """Height and width of the window."""
     multiplier: Count = 1
+    """How many output channels each channel becomes."""
     strides: Pair = (1, 1)
+    """How many pixels the window moves at a time, down and to the right."""
     padding: Padding = "valid"
+    """Zeros around the map: none (valid), as many as keep its size but for the strides (same), or so many pixels."""
     dilation: Pair = (1, 1)
+    """How many pixels apart the neighbours of a window are."""
     use_bias: bool = True
+    """Whether a trained number is added to each output channel."""
     init: Initial = DEFAULT
+    """How the kernel begins."""
 
     def conv(self, channels: int) -> Conv:
         """Returns the convolution that it is of so many channels."""

@@ -55,8 +55,11 @@ class Dense(Layer):
     """Each output is a weighted sum of all inputs and a bias."""
 
     features: Count
+    """How many outputs there are."""
     use_bias: bool = True
+    """Whether a trained number is added to each output."""
     init: Initial = DEFAULT
+    """How the kernel begins."""
 
     def output(self, shape: Shape) -> Shape:
         if len(shape) != 1:

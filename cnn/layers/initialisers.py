@@ -85,6 +85,7 @@ class Glorot(_Scaled):
     """
 
     distribution: Distribution = "uniform"
+    """What the numbers are drawn from."""
 
     @property
     def declared(self) -> Init:  # type: ignore[override]
@@ -105,7 +106,9 @@ class He(_Scaled):
     """
 
     fan: Literal["in", "out"] = "in"
+    """Whether the variance follows from the inputs or the outputs."""
     distribution: Distribution = "truncated_normal"
+    """What the numbers are drawn from."""
 
     def variance(self) -> tuple[Any, Literal["fan_in", "fan_out", "fan_avg"], Distribution]:
         return 2.0, "fan_in" if self.fan == "in" else "fan_out", self.distribution
@@ -122,7 +125,9 @@ class Lecun(_Scaled):
     """
 
     distribution: Distribution = "truncated_normal"
+    """What the numbers are drawn from."""
     gain: Positive = 1.0
+    """Multiplies the variance."""
 
     def variance(self) -> tuple[Any, Literal["fan_in", "fan_out", "fan_avg"], Distribution]:
         return self.gain, "fan_in", self.distribution
@@ -133,7 +138,9 @@ class Normal(Initialiser):
     """Numbers of this standard deviation; truncated, none is further from 0 than two of it, as in ConvNeXt."""
 
     std: Positive = 0.02
+    """The standard deviation before it is truncated."""
     truncated: bool = True
+    """Whether numbers further from 0 than two standard deviations are drawn anew."""
 
     def make(self, key: PRNGKeyArray, shape: Shape, groups: int = 1) -> jax.Array:
         draw = jax.random.truncated_normal(key, -2.0, 2.0, shape) if self.truncated else jax.random.normal(key, shape)
@@ -149,6 +156,7 @@ class Orthogonal(Initialiser):
     """
 
     gain: Positive = 1.0
+    """The length of each."""
 
     def make(self, key: PRNGKeyArray, shape: Shape, groups: int = 1) -> jax.Array:
         return jax.nn.initializers.orthogonal()(key, shape) * jnp.asarray(self.gain, jnp.float32)
@@ -171,6 +179,7 @@ class Dirac(Initialiser):
     """
 
     rest: Annotated[Any, Language(INITIALISERS)] = Zeros()
+    """How the features begin that are more than the inputs."""
 
     def check(self, shape: Shape, groups: int = 1) -> None:
         self.rest.check(shape, groups)
@@ -201,7 +210,9 @@ class Whiten(Initialiser):
     """
 
     images: Count = 5000
+    """How many training images are looked at."""
     epsilon: Positive = 5e-4
+    """Added to each eigenvalue."""
 
     def check(self, shape: Shape, groups: int = 1) -> None:
         most = 2 * math.prod(shape[:-1])

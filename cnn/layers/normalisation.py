@@ -37,8 +37,11 @@ class BatchNorm(Layer):
     """
 
     momentum: Rate = 0.99
+    """What the running mean and variance keep of themselves at each step."""
     epsilon: Positive = 1e-3
+    """Added to the variance."""
     init: FirstScale = "ones"
+    """What the scale begins as; a residual whose body ends in zeros begins as its shortcut."""
 
     def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
         channels = (shape[-1],)
@@ -91,8 +94,11 @@ class GroupNorm(Layer):
     kept: ClassVar[float] = 2
 
     groups: Count = 32
+    """How many groups there are, each with as many channels."""
     epsilon: Positive = 1e-3
+    """Added to the variance."""
     init: FirstScale = "ones"
+    """What the scale begins as."""
 
     def output(self, shape: Shape) -> Shape:
         if shape[-1] % self.groups:
@@ -155,7 +161,9 @@ class LayerNorm(Layer):
     kept: ClassVar[float] = 2
 
     epsilon: Positive = 1e-6
+    """Added to the variance."""
     init: FirstScale = "ones"
+    """What the scale begins as."""
 
     def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
         return Parameter("scale", (shape[-1],), self.init), Parameter("bias", (shape[-1],), "zeros")
@@ -199,9 +207,13 @@ class LocalResponseNorm(Layer):
     kept: ClassVar[float] = 2
 
     size: Count = 5
+    """How many channels a sum takes."""
     k: Positive = 2.0
+    """The constant that the sum is added to."""
     alpha: NonNegative = 1e-4
+    """What multiplies the sum."""
     beta: NonNegative = 0.75
+    """The power."""
 
     def output(self, shape: Shape) -> Shape:
         if self.size % 2 == 0:
@@ -244,6 +256,7 @@ class Scale(Layer):
     """
 
     init: float = 1e-6
+    """What each factor begins as."""
 
     def parameters(self, shape: Shape) -> tuple[Parameter, ...]:
         return (Parameter("scale", (shape[-1],), "own"),)

@@ -47,8 +47,11 @@ class _Pool(Layer):
     onnx_operator: ClassVar[str]
 
     window: Pair
+    """Height and width of the window."""
     strides: Pair = SAME_AS_WINDOW
+    """How many pixels the window moves at a time, down and to the right; the window's own size by default."""
     padding: Padding = "valid"
+    """Room around the map: none (valid), as much as keeps its size but for the strides (same), or so many pixels."""
 
     def __post_init__(self) -> None:
         if self.strides is SAME_AS_WINDOW:
@@ -116,6 +119,7 @@ class AdaptiveAvgPool(Layer):
     """
 
     size: Pair
+    """Rows and columns of what comes out."""
 
     def output(self, shape: Shape) -> Shape:
         return (*self.size, require_map(shape)[2])

@@ -28,7 +28,9 @@ class Upsample(Layer):
     """
 
     factor: Pair
+    """Of rows and columns."""
     method: Literal["nearest", "bilinear"] = "nearest"
+    """Whether numbers are repeated or interpolated."""
 
     def output(self, shape: Shape) -> Shape:
         height, width, channels = require_map(shape)

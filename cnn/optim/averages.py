@@ -44,6 +44,7 @@ class Ema:
     """
 
     decay: Rate
+    """What the average keeps of itself at each update, once the run is long enough."""
 
     def init(self, params: Any) -> Any:
         """Returns a copy of the parameters: the step gives up the arrays of its state, and may not do so twice."""

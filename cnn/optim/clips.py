@@ -29,9 +29,10 @@ class NoClip:
 
 @clip
 class GlobalNorm:
-    """Scales all gradients down together where their joint norm is larger."""
+    """Scales all gradients down together where their joint norm is larger: by min(1, max_norm / norm)."""
 
     max_norm: Positive
+    """The largest norm that all gradients together may have."""
 
     def make_tx(self) -> GradientTransformation:
         return optax.clip_by_global_norm(self.max_norm)
@@ -42,6 +43,7 @@ class Value:
     """Clips every number of the gradients to [-limit, limit]."""
 
     limit: Positive
+    """The largest number, of either sign, that a gradient may have."""
 
     def make_tx(self) -> GradientTransformation:
         return optax.clip(self.limit)

@@ -71,6 +71,7 @@ class Layerwise:
     """
 
     rate: NonNegative
+    """What each layer further from the last multiplies the rate by."""
 
     decay: ClassVar[float] = 1.0
 

@@ -44,21 +44,28 @@ class MuonState(NamedTuple):
 class Muon:
     """Orthogonalised momentum for every kernel, seen as a matrix inputs x features; AdamW for biases and scales.
 
-    An update takes off learning_rate * weight_decay of a kernel. decayed="kernels" decays the arrays with more than one
-    axis alone, "all" biases and scales too, by adam_learning_rate * weight_decay. b1 and b2 are AdamW's, its eps 1e-8.
-    The momentum is Nesterov's and corrected for its start at zero, see `cnn.optim.muon.scale_by_muon`.
+    An update takes off learning_rate * weight_decay of a kernel, and where biases and scales decay, too, of these
+    adam_learning_rate * weight_decay. b1 and b2 are AdamW's, its eps 1e-8.
+    The momentum is Nesterov's and corrected for its start at zero.
 
     Source:
       Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/.
     """
 
     learning_rate: Positive
+    """The rate of the kernels at its peak; the schedule multiplies it."""
     momentum: Rate = 0.95
+    """What the running mean of the kernels' gradients keeps of itself at each update."""
     adam_learning_rate: Positive = 1e-3
+    """The rate of the biases and scales at its peak; the schedule multiplies it, too."""
     b1: Rate = 0.9
+    """For biases and scales, as in AdamW."""
     b2: Rate = 0.999
+    """For biases and scales, as in AdamW."""
     weight_decay: NonNegative = 0.0
+    """The learning rate times this is the share of a parameter that an update takes off."""
     decayed: Decayed = "kernels"
+    """Which arrays shrink: those with more than one axis (kernels), or every one, as in PyTorch (all)."""
 
     slots: ClassVar[int] = 1
 

@@ -162,12 +162,15 @@ def decay_mask(decayed: Decayed) -> Callable[[Any], Any] | None:
 class Sgd:
     """Plain gradient descent; the weight decay is added to the gradient.
 
-    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    An update is -learning_rate (g + weight_decay w), of the gradient g and the parameter w.
     """
 
     learning_rate: Positive
+    """The rate at its peak; the schedule multiplies it."""
     weight_decay: NonNegative = 0.0
+    """This times a parameter is added to its gradient."""
     decayed: Decayed = "kernels"
+    """Which arrays shrink: those with more than one axis (kernels), or every one, as in PyTorch (all)."""
 
     slots: ClassVar[int] = 0
 
@@ -184,10 +187,11 @@ class Sgd:
 class Momentum(Sgd):
     """Gradient descent with heavy-ball momentum; the weight decay is added to the gradient.
 
-    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    With v = momentum v + g an update is -learning_rate v.
     """
 
     momentum: Rate = 0.9
+    """What the running sum of the gradients keeps of itself at each update."""
 
     slots: ClassVar[int] = 1
 
@@ -199,7 +203,7 @@ class Momentum(Sgd):
 class Nesterov(Momentum):
     """Gradient descent with Nesterov's momentum; the weight decay is added to the gradient.
 
-    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
+    With v = momentum v + g an update is -learning_rate (g + momentum v).
     """
 
     def undecayed(self, learning_rate_fn: LearningRate) -> GradientTransformation:
@@ -212,12 +216,14 @@ class Rmsprop(Sgd):
 
     `eps` is added to the mean square inside the root, sqrt(mean + eps), or outside it, sqrt(mean) + eps, as PyTorch
     has it: inside, 1e-8 weighs as much as 1e-4 outside. `decay` is what PyTorch calls alpha, there 0.99 by default.
-    decayed="kernels" decays the arrays with more than one axis, "all" every one, as PyTorch does.
     """
 
     decay: Rate = 0.9
+    """What the running mean of the squares keeps of itself at each update."""
     eps: Positive = 1e-8
+    """Added where the division would be by zero."""
     eps_place: EpsPlace = "inside"
+    """Whether `eps` is added inside the root, or outside, as in PyTorch."""
 
     slots: ClassVar[int] = 1
 
@@ -228,12 +234,23 @@ class Rmsprop(Sgd):
 
 @optimizer
 class Adam:
-    """Kingma and Ba 2015, https://arxiv.org/abs/1412.6980; nothing decays, and eps is outside the root."""
+    """The running mean of the gradients over the root of that of their squares; nothing decays.
+
+    With m = b1 m + (1 - b1) g and v = b2 v + (1 - b2) g^2, both divided by what corrects their start at zero, 1 - b1^t
+    and 1 - b2^t, update t is -learning_rate m / (sqrt(v) + eps).
+
+    Source:
+      Kingma and Ba 2015, https://arxiv.org/abs/1412.6980.
+    """
 
     learning_rate: Positive
+    """The rate at its peak; the schedule multiplies it."""
     b1: Rate = 0.9
+    """What the running mean of the gradients keeps of itself at each update."""
     b2: Rate = 0.999
+    """What the running mean of their squares keeps of itself at each update."""
     eps: Positive = 1e-8
+    """Added to the root of the mean square."""
 
     def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
         return optax.adam(learning_rate_fn, b1=self.b1, b2=self.b2, eps=self.eps)
@@ -241,14 +258,18 @@ class Adam:
 
 @optimizer(name="adamw")
 class AdamW(Adam):
-    """Adam with decoupled weight decay, https://arxiv.org/abs/1711.05101.
+    """Adam with decoupled weight decay.
 
-    An update takes off learning_rate * weight_decay of an array. decayed="kernels" decays the arrays with more than
-    one axis, "all" every one, as PyTorch does, whose default weight_decay is 1e-2.
+    An update takes off learning_rate * weight_decay of an array. PyTorch's default weight_decay is 1e-2.
+
+    Source:
+      Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101.
     """
 
     weight_decay: NonNegative = 1e-4
+    """The learning rate times this is the share of a parameter that an update takes off."""
     decayed: Decayed = "kernels"
+    """Which arrays shrink: those with more than one axis (kernels), or every one, as in PyTorch (all)."""
 
     def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
         return self._decoupled(optax.adamw, learning_rate_fn)
@@ -277,6 +298,7 @@ class Nadam(Adam):
     """
 
     momentum_decay: NonNegative = 4e-3
+    """How fast the momentum rises."""
 
     def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
         rule = scale_by_nadam(b1=self.b1, b2=self.b2, eps=self.eps, momentum_decay=self.momentum_decay)
@@ -339,9 +361,12 @@ def scale_by_nadam(*, b1: Any, b2: Any, eps: Any, momentum_decay: Any) -> Gradie
 
 @optimizer
 class Lamb(AdamW):
-    """AdamW scaled by each array's norm, for large batches, https://arxiv.org/abs/1904.00962.
+    """AdamW scaled by each array's norm, for large batches.
 
-    decayed="kernels" decays the arrays with more than one axis, "all" every one; the norm scales all either way.
+    The norm scales all arrays, also those that do not decay.
+
+    Source:
+      You et al. 2019, https://arxiv.org/abs/1904.00962.
     """
 
     def make_tx(self, learning_rate_fn: LearningRate) -> GradientTransformation:
@@ -350,17 +375,25 @@ class Lamb(AdamW):
 
 @optimizer
 class Lion:
-    """The sign of an interpolated momentum, https://arxiv.org/abs/2302.06675.
+    """The sign of an interpolated momentum.
 
-    An update takes off learning_rate * weight_decay of an array. decayed="kernels" decays the arrays with more than
-    one axis, "all" every one.
+    An update is -learning_rate sign(b1 m + (1 - b1) g), after which m = b2 m + (1 - b2) g.
+    An update takes off learning_rate * weight_decay of an array.
+
+    Source:
+      Chen et al. 2023, https://arxiv.org/abs/2302.06675.
     """
 
     learning_rate: Positive
+    """The rate at its peak; the schedule multiplies it."""
     b1: Rate = 0.9
+    """What the running mean weighs against the gradient where the sign is taken."""
     b2: Rate = 0.99
+    """What the running mean of the gradients keeps of itself at each update."""
     weight_decay: NonNegative = 1e-3
+    """The learning rate times this is the share of a parameter that an update takes off."""
     decayed: Decayed = "kernels"
+    """Which arrays shrink: those with more than one axis (kernels), or every one, as in PyTorch (all)."""
 
     slots: ClassVar[int] = 1
 

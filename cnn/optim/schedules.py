@@ -46,7 +46,9 @@ class Constant:
     """The learning rate as it is, after a linear warmup from zero and before a linear cooldown to zero."""
 
     warmup_steps: Natural = 0
+    """Updates at the start, during which the rate rises from zero in a straight line."""
     cooldown_steps: Natural = 0
+    """Updates at the end, during which it falls to zero in a straight line."""
 
     def make_factor(self, *, total_steps: int, steps_per_epoch: int) -> Factor:
         """Returns the multiple of the learning rate as a function of the number of updates made.
@@ -113,9 +115,13 @@ class _OverTheRun(Constant):
 
 @schedule
 class Cosine(_OverTheRun):
-    """Half a cosine down to `final` times the learning rate."""
+    """Half a cosine down to `final` times the learning rate.
+
+    The factor is final + (1 - final) (1 + cos(pi s)) / 2 after the share s of the steps between warmup and cooldown.
+    """
 
     final: Fraction = 0.0
+    """What it ends at, as a multiple of the learning rate."""
 
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
         del steps_per_epoch
@@ -127,6 +133,7 @@ class Linear(_OverTheRun):
     """A straight line down to `final` times the learning rate."""
 
     final: Fraction = 0.0
+    """What it ends at, as a multiple of the learning rate."""
 
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
         del steps_per_epoch
@@ -138,7 +145,9 @@ class Step(Constant):
     """Multiplied by `factor` every so many epochs; the warmup comes first, and the epochs are counted from its end."""
 
     every_epochs: Count = 10
+    """Epochs from one fall to the next."""
     factor: Fraction = 0.1
+    """What each fall multiplies the rate by."""
 
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
         del steps
@@ -150,11 +159,14 @@ class Step(Constant):
 class Polynomial(_OverTheRun):
     """Down to `final` times the learning rate as the part of the run that is left, to the power of `power`.
 
-    A power of 1 is a straight line, above 1 it falls fast at first. PyTorch's `PolynomialLR` has a power of 1.
+    The factor is final + (1 - final) (1 - s)^power after the share s of the steps between warmup and cooldown. A power
+    of 1 is a straight line, above 1 it falls fast at first. PyTorch's `PolynomialLR` has a power of 1.
     """
 
     power: NonNegative = 2.0
+    """What the part of the run that is left is raised to."""
     final: Fraction = 0.0
+    """What it ends at, as a multiple of the learning rate."""
 
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
         del steps_per_epoch
@@ -166,7 +178,9 @@ class Exponential(Constant):
     """Multiplied by `rate` an epoch: a little each step, or if not `smooth` after each epoch, as in PyTorch."""
 
     rate: Fraction = 0.95
+    """What an epoch multiplies the learning rate by."""
     smooth: bool = True
+    """Whether it falls a little each step, or after each epoch."""
 
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
         del steps
@@ -186,7 +200,9 @@ class Piecewise(Constant):
     """
 
     at_epochs: Annotated[tuple[int, ...], Bounds(1)] = (10, 15)
+    """The epochs after which the rate falls."""
     factor: Fraction = 0.1
+    """What each fall multiplies it by."""
 
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
         del steps
@@ -210,9 +226,13 @@ class OneCycle(_OverTheRun):
     """
 
     peak_at: Fraction = 0.3
+    """Where the peak is, as a share of the run."""
     start: Fraction = 0.04
+    """What it begins at, as a multiple of the learning rate."""
     final: Fraction = 4e-6
+    """What it ends at, as a multiple of the learning rate."""
     shape: Literal["cosine", "linear"] = "cosine"
+    """Whether both ways are halves of a cosine, or straight lines."""
 
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
         del steps_per_epoch

@@ -31,8 +31,7 @@ from cnn.report.journey import section as journey_section
 from cnn.report.run_files import RunFiles
 from cnn.runs import run_dir
 
-PAGE = "report.html"
-FIGURES = "figures"
+PAGE, FIGURES = run_dir.PAGE, run_dir.FIGURES
 
 SECTIONS: tuple[Callable[[RunFiles], PageSection | None], ...] = (
     curves.build,

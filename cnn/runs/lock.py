@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from cnn.runs import run_dir
 from cnn.system import redaction
 
-NAME = ".lock"
+NAME = run_dir.LOCK
 
 
 class Held(Exception):

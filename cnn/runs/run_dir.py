@@ -19,6 +19,13 @@ TENSORBOARD = "tensorboard"
 RESULT = "result.json"
 HISTORY = "config_history.jsonl"
 FIRST_LAYER = "first_layer.npz"
+PAGE = "report.html"
+FIGURES = "figures"
+JOURNEY = "journey.npz"
+PRACTICE = "practice.npz"
+EXPORTS = "exports"
+LOCK = ".lock"
+MLFLOW_FILE, WANDB_FILE = "mlflow.json", "wandb.json"
 DECLARATION = "declaration.json"
 """Of a sweep, in its own directory."""
 INIT = "init"
@@ -63,6 +70,36 @@ def predictions(split: str) -> str:
 def confused(split: str) -> str:
     """Returns the name of the file with the images of a split that were the most confused."""
     return f"confused-{split}.npz"
+
+
+FILES = {
+    CONFIG: "every field of the config; `--config=RUN/config.json` trains another run with it",
+    HISTORY: "a line for each time that the run went on with other values of fields that change no number",
+    RUN: "versions, commit and its changes, devices, command, identity of the data, what the run started from",
+    METRICS: "the curves, a line of JSON each: of kind `train`, the means since the line before, or `epoch`, with "
+    "`train` and `valid`; no clock, so that equal runs have equal bytes",
+    EVENTS: "times: starts, resumes, signals, the end",
+    RESULT: "how the run ended, after how many steps and seconds; written last, so a run that has it is finished",
+    f"{CHECKPOINTS}/": "the two newest states, the one of the best evaluation, and what is damaged in `_corrupt`",
+    evaluation("<split>"): "accuracy with its interval, loss, scores of each class, confusion matrix, calibration; of "
+    "other weights or data than the run's own, `evaluation-<split>-best.json` and alike",
+    predictions("<split>"): "arrays `index`, `label` and `logits`: every example of the split, as it was evaluated",
+    confused("<split>"): "the images that were confused the most, for the report",
+    FIRST_LAYER: "the filters of the first convolution, and how often each gives zero, for the report",
+    JOURNEY: "what `explain` captured of images on their way through the network, for the report",
+    PRACTICE: "the network and the pictures with which the report can train by itself",
+    PAGE: "the report, made of these files alone",
+    f"{FIGURES}/": "its charts as SVG and PNG, for papers and slides",
+    f"{TENSORBOARD}/": "the same curves for TensorBoard, which compares the runs of a folder",
+    f"{EXPORTS}/": "what `export` wrote, each file with a `.json` that tells its input and classes",
+    f"{PROFILE}/": "the trace of `--profile`, for Perfetto and TensorBoard",
+    f"{CODE}/": "copies of the run's own code, if it has any",
+    BAD_PICTURES: "what could not be read and was passed over, where `data.on_error` is skip",
+    MLFLOW_FILE: "which run of MLflow records this one, with `--tracker=mlflow`",
+    WANDB_FILE: "which run of Weights & Biases records this one, with `--tracker=wandb`",
+    LOCK: "which process works at the run",
+}
+"""What a run's directory holds, with what each file is; a name that ends in a slash is a folder's."""
 
 
 @contextlib.contextmanager

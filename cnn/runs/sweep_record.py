@@ -8,6 +8,29 @@ from cnn.config.config import ConfigError
 from cnn.runs import run_dir
 
 RECORD = "sweep.json"
+CSV = "sweep.csv"
+TRIALS = "trials"
+DATABASE = "study.db"
+WORKERS = "workers"
+CLAIMS = ".claims"
+FOLDS_CSV, FOLDS = "folds.csv", "folds.json"
+FILES = {
+    run_dir.DECLARATION: "what the sweep declares: config, space and options, and how it grew",
+    f"{TRIALS}/": "the directory of each trial, `0000`, `0001`, ...: an ordinary run's",
+    RECORD: "the ranking: every trial with its values, curve and end, the groups of seeds, what mattered",
+    CSV: "a line for each trial, for a table of one's own",
+    FOLDS_CSV: "of a sweep over folds: what each picture was predicted as by the run that did not train with it",
+    FOLDS: "of a sweep over folds: the evaluation of these predictions, and of each fold",
+    "ensemble-<split>.json": "what `eval --ensemble` found of the seeds together",
+    "average-<split>.json": "what `eval --average` found of the mean of their weights",
+    run_dir.PAGE: "the sweep's report, made of these files and the trials' alone",
+    f"{run_dir.FIGURES}/": "its charts as SVG and PNG",
+    f"{run_dir.EXPORTS}/": "what `export --ensemble` or `--average` wrote",
+    DATABASE: "which trials there are and who runs them, where no `--storage` is given",
+    f"{WORKERS}/": "a file for each process that works at the sweep",
+    CLAIMS: "whose turn it is to take a trial",
+}
+"""What a sweep's directory holds, with what each file is; a name that ends in a slash is a folder's."""
 SEED = "seed"
 FOLD = "data.fold"
 REPEATS = {SEED: "seeds", FOLD: "folds"}

@@ -20,10 +20,10 @@ from cnn.config.config import RENAMED, ConfigError, Override
 from cnn.data import sources
 from cnn.fields import literal
 from cnn.runs import recorded_data, run_dir
-from cnn.runs.sweep_record import SEED, Fields
+from cnn.runs.sweep_record import SEED, TRIALS, Fields
 from cnn.sweep import space_parser
 from cnn.sweep.options import CHANGEABLE, Options
-from cnn.sweep.plan import TRIALS, Plan, Trial, apart, completed, count, key, read_options
+from cnn.sweep.plan import Plan, Trial, apart, completed, count, key, read_options
 from cnn.sweep.space import Axis, Choices, Part, Range, Rows, axes, parameters, paths, product
 from cnn.sweep.workers import alone
 from cnn.system import fault_injection

@@ -20,10 +20,10 @@ from cnn.config.config import ConfigError
 from cnn.config.sections import Data
 from cnn.data import datasets, splits
 from cnn.fields import shorten
-from cnn.runs import recorded_data, run_dir
+from cnn.runs import recorded_data, run_dir, sweep_record
 from cnn.runs.sweep_record import FINISHED, FOLD, SEED, Fields, SweepJson, TrialRecord
 
-CSV, RECORD = "folds.csv", "folds.json"
+CSV, RECORD = sweep_record.FOLDS_CSV, sweep_record.FOLDS
 
 
 class PartRecord(TypedDict):

@@ -25,6 +25,7 @@ class Options:
     """How the space is searched and by what it is ranked."""
 
     sampler: Annotated[Any, Language(SAMPLERS)] = "grid"
+    """What chooses the trials."""
     trials: Natural = 0
     """How many configurations a sampler draws, each with every seed; a grid has its own number."""
     seeds: Annotated[str, Parsed(_seeds, "a number of seeds, or + and how many to add")] = ""
@@ -32,18 +33,21 @@ class Options:
     after the largest one; empty: those of the space."""
     until: Literal["planned", "real"] = "planned"
     """When a grid ends: with the trials that are planned, or, adding seeds to the configurations that are not ruled out
-    yet, when its winner is real, see `cnn.sweep.contest`."""
+    yet, when its winner is real."""
     most_seeds: Annotated[int, Bounds(FIRST)] = 24
-    """Of each configuration, at most, until the winner is real."""
+    """How many seeds a configuration has at most, until the winner is real."""
     error: Annotated[float, Bounds(0, 0.5, open_low=True, open_high=True)] = 0.05
     """The chance that a wrong winner is called real, at most, over all looks and all configurations together."""
     objective: str = ""
     """What the trials are ranked by, such as `valid.loss`; empty: what the config's `train.monitor` says, of the
     validation split; never the test split."""
     pruner: Annotated[Any, Language(PRUNERS)] = "none"
+    """What ends trials early that are behind."""
     tries: Count = 3
     """How often a trial that ends with an error is begun."""
     engine: Literal["auto", "vmap", "map"] = "auto"
+    """Whether trials that differ in numbers alone train together in one program (vmap), or one after another (map);
+    auto is vmap on an accelerator."""
     lanes: Natural = 0
     """How many trials train together under vmap; 0 is as many as the memory holds."""
     workers: Count = 1

@@ -28,7 +28,7 @@ from cnn.expression import ExpressionError, build_one, written
 from cnn.fields import to_text
 from cnn.metrics import METRICS
 from cnn.runs.recorded_code import python_code
-from cnn.runs.sweep_record import SEED, Fields
+from cnn.runs.sweep_record import SEED, TRIALS, Fields
 from cnn.sweep import space_parser
 from cnn.sweep.contest import FIRST
 from cnn.sweep.options import CHANGEABLE, OF_REAL, VALID, Options
@@ -39,10 +39,6 @@ from cnn.system import redaction
 from cnn.train import init_from
 
 COPIES = "Use --sweep.workers=N, which starts N copies of the command"
-
-TRIALS = "trials"
-"""Below the sweep's directory, the runs."""
-
 
 MOST = 20_000
 """Of a finite space so many points are listed."""

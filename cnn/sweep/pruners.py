@@ -43,7 +43,9 @@ class Halving:
 
     learns: ClassVar[bool] = True
     min_epochs: Count = 1
+    """How many epochs every trial has."""
     reduction: Reduction = 4
+    """One in so many goes on."""
 
     def make_pruner(self, epochs: int | None) -> BasePruner:
         import optuna

@@ -22,6 +22,7 @@ import scipy.special
 from cnn.config import config
 from cnn.runs import run_dir
 from cnn.runs.sweep_record import (
+    CSV,
     DIVERGED,
     ENDED,
     FAILED,
@@ -31,6 +32,7 @@ from cnn.runs.sweep_record import (
     REPEATS,
     RUNNING,
     SEED,
+    TRIALS,
     WAITING,
     BestRecord,
     ChangeRecord,
@@ -45,7 +47,6 @@ from cnn.runs.sweep_record import (
     repeats,
 )
 from cnn.sweep import outcome, plan, rounds
-from cnn.sweep.plan import TRIALS
 from cnn.system import redaction
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from cnn.sweep.session import Session
     from cnn.sweep.study import Study
 
-CSV = "sweep.csv"
 MOST_POINTS = 200
 """Of one curve."""
 LEAST = 10

@@ -15,14 +15,14 @@ from cnn.config.config import ConfigError
 from cnn.report import page_writer
 from cnn.runs import run_dir
 from cnn.runs.records import OnRecord
-from cnn.runs.sweep_record import RECORD, Fields, SweepJson
+from cnn.runs.sweep_record import DATABASE, RECORD, TRIALS, Fields, SweepJson
 from cnn.sweep import programs, ranking, rounds, sequential, vmapped
 from cnn.sweep.declaration import declare, joined
 from cnn.sweep.options import Options
-from cnn.sweep.plan import TRIALS, Plan, fewer
+from cnn.sweep.plan import Plan, fewer
 from cnn.sweep.progress_bar import Screen
 from cnn.sweep.session import Session
-from cnn.sweep.study import DATABASE, Away, Queue, Study, ask_until_answered, connect
+from cnn.sweep.study import Away, Queue, Study, ask_until_answered, connect
 from cnn.sweep.workers import alone, present
 from cnn.system.preemption import Preemption
 from cnn.train import multi_step

@@ -37,6 +37,7 @@ class Random:
     widens: ClassVar[bool] = True
     """Whether it goes on in a space that has grown."""
     seed: Seed = 0
+    """Of the draws."""
 
     def make_sampler(self, known: int) -> BaseSampler:
         """Returns Optuna's sampler where so many trials are known."""
@@ -69,6 +70,7 @@ class Tpe(Random):
 
     learns: ClassVar[bool] = True
     startup: Count = 10
+    """How many draws are independent, at the start."""
 
     def make_sampler(self, known: int) -> BaseSampler:
         import optuna
@@ -89,6 +91,7 @@ class CmaEs(Random):
     learns: ClassVar[bool] = True
     widens: ClassVar[bool] = False
     startup: Count = 1
+    """How many draws are independent, at the start."""
 
     def make_sampler(self, known: int) -> BaseSampler:
         import optuna

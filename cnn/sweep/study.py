@@ -23,16 +23,14 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cnn.config.config import ConfigError
 from cnn.runs import lock
-from cnn.runs.sweep_record import SEED, Fields
+from cnn.runs.sweep_record import DATABASE, SEED, TRIALS, Fields
 from cnn.sweep import declaration, outcome, plan
 from cnn.sweep.outcome import Outcome
-from cnn.sweep.plan import TRIALS, Plan, Trial
+from cnn.sweep.plan import Plan, Trial
 from cnn.sweep.samplers import Random
 from cnn.sweep.space import Choices, Draw, Params, Range, parameters, sample
 from cnn.sweep.workers import alive, alone
 from cnn.system import fault_injection, redaction
-
-DATABASE = "study.db"
 
 LONGEST_SECONDS = 600
 """A database may be away for so long before the sweep ends, to be continued."""

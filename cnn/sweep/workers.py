@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-FOLDER = "workers"
+from cnn.runs import sweep_record
+
+FOLDER = sweep_record.WORKERS
 
 BEAT_SECONDS = 15
 
@@ -21,7 +23,7 @@ LOST_SECONDS = 120
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Lets one worker after another choose its trials; waits for its turn."""
-    with (folder / ".claims").open("a") as file:
+    with (folder / sweep_record.CLAIMS).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

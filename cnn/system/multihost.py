@@ -21,10 +21,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from cnn.system.exit_codes import IO_ERROR
 from cnn.system.preemption import Preempted
 
-LOST = 74
-"""The exit code of a process that another one left alone."""
 HEARTBEAT_SECONDS = 10
 """A process that is silent for so long is taken for dead."""
 JOIN_SECONDS = 120
@@ -197,7 +196,7 @@ def _speak_when_aborted() -> None:
 
     def last_words(_: int) -> None:
         os.write(2, f"{Membership.last_words}\n".encode())
-        os._exit(LOST)
+        os._exit(IO_ERROR)
 
     # Not `signal.signal`: Python runs its handlers between two of its instructions, and none comes after abort().
     Membership.abort_handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(last_words)

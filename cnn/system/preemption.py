@@ -9,7 +9,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-FORCED = 143
+from cnn.system.exit_codes import FORCED
+
 PATIENCE = 1.0
 """So many seconds a signal may wait for Python before the user hears that it came."""
 BUSY = (

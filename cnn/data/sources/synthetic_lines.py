@@ -32,6 +32,7 @@ class Lines:
     """
 
     direction: str = "vertical"
+    """Of the lines of class 1: vertical, horizontal, diagonal or antidiagonal."""
 
     of_the_software: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ()

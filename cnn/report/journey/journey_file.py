@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8
 from cnn.report.journey.graph import Stage
 from cnn.runs import run_dir
 
-JOURNEY = "journey.npz"
+JOURNEY = run_dir.JOURNEY
 _FORMAT = 1
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int32, UInt8
 from cnn.report.journey.graph import Stage
 from cnn.runs import run_dir
 
-PRACTICE = "practice.npz"
+PRACTICE = run_dir.PRACTICE
 CHECKED = 8
 """JAX's gradient is kept of the first so many pictures: the more there are, the more a sum of them may round."""
 Stages = tuple[Stage, ...]
