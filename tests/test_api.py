@@ -375,3 +375,21 @@ def test_the_command_takes_a_configs_name(capsys):
     invocation = parser.parse(["summary", "--config=lenet5"])
     assert launch.launch(invocation) == 0
     assert "61,706 parameters" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_run_exports_itself_as_the_command_does(trained, tmp_path):
+    exported = trained.export("onnx")
+    assert exported.path == trained.workdir / "exports" / "model.onnx" and exported.size == exported.path.stat().st_size
+    assert json.loads(exported.description.read_text())["weights"] == "last"
+    elsewhere = trained.export("safetensors", tmp_path / "mine.safetensors")
+    assert elsewhere.path.is_file() and elsewhere.description.is_file()
+
+
+def test_an_export_of_unknown_words_is_refused(trained):
+    with pytest.raises(cnn.ConfigError, match="unknown name 'onxn'"):
+        trained.export("onxn")
+    with pytest.raises(cnn.ConfigError, match="weights: must be one of last, best, ema, got 'frist'"):
+        trained.export("onnx", weights="frist")
+    with pytest.raises(cnn.ConfigError, match="input: must be one of uint8, float32, got 'int8'"):
+        trained.export("onnx", input="int8")

@@ -4,11 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 from importlib.metadata import Distribution
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -83,3 +86,38 @@ def test_a_checkout_says_of_python_what_the_package_says():
     oldest = said["project"]["requires-python"].removeprefix(">=")
     assert said["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
     assert f"Python {oldest} or newer" in (REPOSITORY / "requirements.txt").read_text()
+
+
+def test_the_citation_names_the_version_of_the_package():
+    said = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert (cited["version"], cited["license"]) == (said["version"], said["license"])
+
+
+@pytest.mark.slow(seconds=20)
+def test_a_wheel_is_built_and_runs_in_a_bare_environment_from_elsewhere(installed, tmp_path):
+    source, made = installed.parent / "source", tmp_path / "environment"
+    offline = ("--quiet", "--no-deps", "--no-index")
+    pip = [sys.executable, "-m", "pip"]
+    subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", tmp_path, source], check=True)
+    (wheel,) = tmp_path.glob("cnn-*.whl")
+    venv.create(made, with_pip=False)
+    python = made / "bin" / "python"
+    subprocess.run([*pip, "--python", python, "install", *offline, wheel], check=True)
+    (site,) = (made / "lib").glob("python*/site-packages")
+    (site / "requirements.pth").write_text(sysconfig.get_path("purelib"))  # what it requires, as if installed there
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def said(*words):
+        done = subprocess.run(
+            [made / "bin" / "cnn", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert said("--version").startswith("cnn, ")
+    assert "conv1" in said("summary", "--config=lenet5")
+    where = [python, "-c", "import cnn, importlib.metadata as m; print(cnn.__file__, m.version('cnn'))"]
+    file, version = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout.split()
+    assert Path(file).is_relative_to(made)
+    assert version == tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]

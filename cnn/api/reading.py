@@ -17,6 +17,7 @@ from cnn.runs import recorded_code, recorded_data, run_dir
 if TYPE_CHECKING:
     from cnn.data.types import Dataset
     from cnn.evaluate import Prediction
+    from cnn.export import Trained
     from cnn.model.classifier import Classifier
 
 SPLITS = ("train", "valid", "test")
@@ -104,6 +105,26 @@ def classifier(values: Config, workdir: Path, weights: str | None = None) -> "tu
     return checkpointer.restore_classifier(values, workdir, check_weights(weights or values.eval.weights))
 
 
+def trained(values: Config, workdir: Path, weights: str, intensities: str) -> "Trained":
+    """Returns a run's network as an export takes it.
+
+    Args:
+      values: the run's config.
+      workdir: the run's directory.
+      weights: last, best or ema.
+      intensities: what pictures are given as to the exported network: uint8 or float32.
+
+    Raises:
+      ConfigError: nothing is saved yet, or not these weights.
+    """
+    classes = recorded_data.class_names(workdir, values.data.classes)
+    from cnn.export import Trained  # JAX takes seconds to import, and what is checked before needs none
+    from cnn.train import checkpointer
+
+    step, restored = checkpointer.restore_classifier(values, workdir, weights)
+    return Trained(values, restored, tuple(classes), step, weights, intensities)
+
+
 def evaluate(
     values: Config,
     workdir: Path,
@@ -169,6 +190,15 @@ def check_weights(weights: str) -> str:
       ConfigError: there are no such.
     """
     return _one_of("weights", weights, WEIGHTS)
+
+
+def check_input(name: str) -> str:
+    """Returns what an exported network takes pictures as, uint8 or float32.
+
+    Raises:
+      ConfigError: it is none of them.
+    """
+    return _one_of("input", name, ("uint8", "float32"))
 
 
 def check_invert(invert: str) -> str:

@@ -8,14 +8,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
 from markupsafe import Markup
 from ml_collections import ConfigDict
 
-from cnn.api import reading
+from cnn.api import export, reading
 from cnn.api.data import LoadedData, loaded
 from cnn.api.results import Curve, Curves, ImageJourney, Maps, Predictions, SplitEvaluation, Summary
 from cnn.config import files
@@ -268,6 +268,36 @@ class Run:
         outputs = walkthrough.forward(followed, followed.pictures[0])
         (name, _), *_ = walkthrough.chances(followed, outputs)
         return ImageJourney(image[0], outputs, name, followed.about["numbers"])
+
+    def export(
+        self,
+        format: str,
+        path: str | os.PathLike[str] | None = None,
+        weights: str | None = None,
+        input: Literal["uint8", "float32"] = "uint8",
+    ) -> export.Exported:
+        """Writes the network as one file that other programs open, and its description beside it, as `main.py export`.
+
+        Args:
+          format: stablehlo, onnx or safetensors.
+          path: the file; by default `exports/model.<format>` in the run's directory, `model-<weights>` for weights
+            other than the config's.
+          weights: see `variables`.
+          input: what pictures are given as: uint8, or float32, 0..255 too.
+
+        Raises:
+          ConfigError: the format or `input` is unknown, a package is missing, the format cannot hold the network, or
+            nothing is saved yet.
+          FloatingPointError: the export differs from what `predict` computes.
+          OSError: the file cannot be written.
+        """
+        usual = self._values.eval.weights
+        chosen = usual if weights is None else reading.check_weights(weights)
+        stem = "model" if chosen == usual else f"model-{chosen}"
+        intensities = reading.check_input(input)
+        written = export.check(format, self.workdir, stem, os.fspath(path or ""))
+        with interruptible():
+            return export.write(reading.trained(self._values, self.workdir, chosen, intensities), format, written)
 
     def verify(
         self,

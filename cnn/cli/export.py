@@ -2,15 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cnn.api import ensemble, export
+from cnn.api import ensemble, export, reading
 from cnn.config.config import Config, ConfigError
-from cnn.runs import recorded_data
 from cnn.system.text import plain
-
-if TYPE_CHECKING:
-    from cnn.export import Trained
 
 
 def run(values: Config | None, workdir: Path, flags: Mapping[str, str]) -> int:
@@ -38,7 +33,7 @@ def run(values: Config | None, workdir: Path, flags: Mapping[str, str]) -> int:
         weights = flags.get("weights", values.eval.weights)
         stem = "model" if weights == values.eval.weights else f"model-{weights}"
         path = export.check(name, workdir, stem, flags.get("out", ""))
-        trained = _trained(values, workdir, weights, flags.get("input", "uint8"))
+        trained = reading.trained(values, workdir, weights, flags.get("input", "uint8"))
         exported = export.write(trained, name, path)
         of = f"step {trained.step:,}, {weights} weights"
     print(f"{plain(str(exported.path))}: {name}, {exported.size:,} bytes, {of}")
@@ -46,12 +41,3 @@ def run(values: Config | None, workdir: Path, flags: Mapping[str, str]) -> int:
     for line in exported.said:
         print(line)
     return 0
-
-
-def _trained(values: Config, workdir: Path, weights: str, intensities: str) -> "Trained":
-    classes = recorded_data.class_names(workdir, values.data.classes)
-    from cnn.export import Trained  # JAX takes seconds to import, and what is checked before needs none
-    from cnn.train import checkpointer
-
-    step, classifier = checkpointer.restore_classifier(values, workdir, weights)
-    return Trained(values, classifier, tuple(classes), step, weights, intensities)
