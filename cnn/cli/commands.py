@@ -209,7 +209,7 @@ OF_COMMAND = {
 
 ALWAYS = {
     "--help": "what there is; behind a command, what it does and its flags",
-    "--version": "the commit of this software and the versions of what it computes with",
+    "--version": "the version and commit of this software, and the versions of what it computes with",
     "--completion": "lets bash complete commands, flags, fields and names: `source <(python main.py --completion)`",
     "--completion=zsh": "the same for zsh",
     "--config.SECTION.FIELD=VALUE": "sets a field of the config, for commands that take a config",
