@@ -21,7 +21,11 @@ sys.path.insert(0, str(ROOT))
 from cnn.config.config import renamed
 
 KEPT = ROOT / "benchmarks" / "results.json"
-PLACES = {"results": ROOT / "README.md", "choices": ROOT / "docs" / "recipes.md"}
+PLACES = {
+    "accuracies": ROOT / "README.md",
+    "results": ROOT / "docs" / "results.md",
+    "choices": ROOT / "docs" / "results.md",
+}
 """Where each table stands, between its marks."""
 BEGIN, END = "<!-- {}: written by benchmarks/results.py -->", "<!-- end of {} -->"
 
@@ -186,6 +190,21 @@ def results_table(kept: dict) -> str:
     return "\n".join(lines)
 
 
+def accuracies_table(kept: dict) -> str:
+    """Returns what the table of results says in a few words: a row for each config that was measured as it stands."""
+    lines = ["| config | test accuracy | seeds | others report | training |", "|---|---|---|---|---|"]
+    for name, (_, reference) in REFERENCES.items():
+        rows = {row[1:]: runs for row, runs in grouped(kept["runs"]).items() if row[0] == name}
+        for overrides, runs in rows.items():
+            if {*overrides} <= {"--config.data.train_on=train+valid"}:
+                short = name.removeprefix("configs/").removesuffix(".py")
+                seconds = f"{min(run['seconds'] for run in runs):.0f} s"
+                lines.append(
+                    line_of([f"`{short}`", accuracy_cell(runs), f"{len(runs)}", f"{reference or ''}", seconds])
+                )
+    return "\n".join(lines)
+
+
 def choices_table(kept: dict) -> str:
     """Returns what every sweep on the validation split found: all its settings, the best first."""
     lines = ["| config | varied | validation accuracy of one seed, the best first |", "|---|---|---|"]
@@ -201,9 +220,8 @@ def choices_table(kept: dict) -> str:
     return "\n".join(lines)
 
 
-def written(path: Path, name: str, table: str) -> str:
+def written(path: Path, text: str, name: str, table: str) -> str:
     """Returns a file's text with a table between its marks."""
-    text = path.read_text()
     begin, end = BEGIN.format(name), END.format(name)
     if text.count(begin) != 1 or text.count(end) != 1:
         raise SystemExit(
@@ -227,16 +245,18 @@ def main() -> None:
     kept = read(KEPT) if KEPT.exists() else {"runs": [], "sweeps": []}
     for folder in options.folders:
         keep(kept, folder)
-    tables = {"results": results_table(kept), "choices": choices_table(kept)}
-    texts = {path: written(path, name, tables[name]) for name, path in PLACES.items()}
+    tables = {"accuracies": accuracies_table(kept), "results": results_table(kept), "choices": choices_table(kept)}
+    texts = {path: path.read_text() for path in PLACES.values()}
+    for name, path in PLACES.items():
+        texts[path] = written(path, texts[path], name, tables[name])
     if options.check:
         older = [path.name for path, text in texts.items() if text != path.read_text()]
         sys.exit(f"{' and '.join(older)}: older than benchmarks/results.json" if older else 0)
     KEPT.write_text(text_of(kept))
     for path, text in texts.items():
         path.write_text(text)
-    names = [path.name for path in PLACES.values()]
-    print(f"{len(kept['runs'])} runs are in {names[0]}, {len(kept['sweeps'])} sweeps in {names[1]}")
+    names = {name: path.name for name, path in PLACES.items()}
+    print(f"{len(kept['runs'])} runs are in {names['results']}, {len(kept['sweeps'])} sweeps in {names['choices']}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Maximum pooling; average, as in 1998, with --config.model.pool="avg_pool(2)".
 
-Results and how learning rate and schedule were chosen: README, Results.
+Results and how learning rate and schedule were chosen: docs/results.md.
 
 Source:
   LeCun et al. 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf.

@@ -2,7 +2,7 @@
 
 Longer than configs/lenet5.py, for no picture is seen twice; the network and the rest are the same.
 
-Results and how learning rate and schedule were chosen: README, Results.
+Results and how learning rate and schedule were chosen: docs/results.md.
 
 Source:
   LeCun et al. 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf.

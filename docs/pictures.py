@@ -1,4 +1,4 @@
-"""Draws the README's pictures: `python docs/pictures.py` after `python main.py` and a sweep.
+"""Draws the pictures of the README and of these pages: `python docs/pictures.py` after `python main.py` and a sweep.
 
 The sweep: `python main.py sweep --sweep=configs/sweeps/search.py --config.model.width=4 --config.train.epochs=6
 --workdir=runs/search`. Rich draws the terminal; Selenium photographs the pages in Debian's Chromium (`chromium`,

@@ -37,7 +37,7 @@ from cnn.model.network import apply
 
 pytestmark = pytest.mark.slow  # they train runs
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "export.md").read_text()
 SIZES = (1, 7, 128)
 SECTIONS = {
     **runs.SECTIONS,
@@ -357,8 +357,8 @@ def predicted(folder, capsys, *arguments):
 
 
 def script(first_word, folder):
-    """Writes the README's script of this name; returns how to run it where this code cannot be imported."""
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    """Writes the script of this name from docs/export.md; returns how to run it where this code cannot be imported."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     source = next(block for block in blocks if block.startswith(f"# {first_word}"))
     (folder / first_word).write_text(source)
     assert "cnn" not in source and len(source.splitlines()) <= 22
@@ -378,7 +378,7 @@ def same(lines, expected):
 
 
 @pytest.mark.slow
-def test_the_scripts_of_the_readme_say_what_predict_says_without_this_code(pictured, capsys):
+def test_the_scripts_of_the_docs_say_what_predict_says_without_this_code(pictured, capsys):
     run = pictured / "run"
     alone = subprocess.run([sys.executable, "-I", "-c", "import cnn"], cwd=pictured, capture_output=True, text=True)
     assert "No module named 'cnn'" in alone.stderr
@@ -397,7 +397,7 @@ def test_the_scripts_of_the_readme_say_what_predict_says_without_this_code(pictu
 
 @pytest.mark.slow
 @pytest.mark.parametrize("resize", ["exact", "lanczos"])
-def test_the_readmes_classifier_reads_turned_deep_and_transparent_pictures_as_predict_does(tmp_path, capsys, resize):
+def test_the_docs_classifier_reads_turned_deep_and_transparent_pictures_as_predict_does(tmp_path, capsys, resize):
     resized = resize != "exact"
     sections = {**SECTIONS, "data": {**SECTIONS["data"], "resize": resize}}
     sections["data"] |= {"image_shape": (12, 12, 1)} if resized else {}

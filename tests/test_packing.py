@@ -131,7 +131,7 @@ def test_images_leave_room_for_the_other_sections(tmp_path):
     scripts = sum(len(html.compact_script(script)) for script in part.scripts if script not in shared)
     data = sum(len(html.packed(content)) for content in part.data.values() if isinstance(content, bytes))
     few, part = images(1_000_000 - scripts - len(part.html) - data - section.MARKUP)
-    assert 1 <= few < 8 and f"{few} of 8 images are in this page" in part.html
+    assert 1 <= few < 8 and f"{few} of 8 images are in this report" in part.html
 
 
 def test_a_script_in_a_page_is_without_comments_and_with_every_name():

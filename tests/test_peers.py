@@ -14,7 +14,7 @@ import oracles
 import runs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PYTORCH = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs" / "safetensors.md").read_text(), re.DOTALL)[0]
+(PYTORCH,) = re.findall(r"```python\n(# lesson\.py.*?)```", (REPOSITORY / "docs" / "export.md").read_text(), re.DOTALL)
 LESSON = """
     conv(width, 3) | relu | max_pool(2) | conv(width, 3) | relu | max_pool(2) |
     flatten | dense(128) | relu | dense(classes)

@@ -67,10 +67,11 @@ def results(tmp_path, monkeypatch):
     """Returns `benchmarks/results.py`, which keeps and writes in a folder of the test's own."""
     monkeypatch.syspath_prepend(str(parser.REPOSITORY / "benchmarks"))
     module = importlib.import_module("results")
-    places = {"results": tmp_path / "README.md", "choices": tmp_path / "recipes.md"}
-    assert places.keys() == module.PLACES.keys()
+    places = {name: tmp_path / path.name for name, path in module.PLACES.items()}
+    for path in places.values():
+        path.write_text("before\n")
     for name, path in places.items():
-        path.write_text(f"before\n{module.BEGIN.format(name)}\nold\n{module.END.format(name)}\nafter\n")
+        path.write_text(f"{path.read_text()}{module.BEGIN.format(name)}\nold\n{module.END.format(name)}\nafter\n")
     monkeypatch.setattr(module, "PLACES", places)
     monkeypatch.setattr(module, "KEPT", tmp_path / "results.json")
     return module
@@ -95,17 +96,20 @@ def test_runs_that_differ_in_their_seed_are_one_row_of_the_table(tmp_path, monke
     folders = [as_started(tmp_path / f"r{seed}", f"seed={seed}", "train.epochs=1") for seed in range(3)]
     called(results, monkeypatch, *folders)
     accuracies = [runs.saved(folder, "result.json")["test"]["accuracy"] for folder in folders]
-    readme = results.PLACES["results"]
-    text = readme.read_text()
+    whole, short = (results.PLACES[name] for name in ("results", "accuracies"))
+    text = whole.read_text()
     assert f"**{statistics.fmean(accuracies):.4f} ± {statistics.stdev(accuracies):.4f}**" in text
     assert f"3: {min(accuracies):.4f} to {max(accuracies):.4f}" in text
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert f"| `digits` | **{statistics.fmean(accuracies):.4f} ± " not in short.read_text(), (
+        "one epoch is another experiment"
+    )
     assert "`configs/fashion/residual.py` | shortcuts, random erasing: 0.947 | not yet measured |" in text
     called(results, monkeypatch, folders[1])
-    assert readme.read_text() == text, "a seed given again replaces itself"
+    assert whole.read_text() == text, "a seed given again replaces itself"
     with pytest.raises(SystemExit, match=r"^0$"):
         called(results, monkeypatch, "--check")
-    readme.write_text(text.replace("±", "+"))
+    whole.write_text(text.replace("±", "+"))
     with pytest.raises(SystemExit, match="older than"):
         called(results, monkeypatch, "--check")
 
@@ -141,7 +145,7 @@ def kept():
     return json.loads((parser.REPOSITORY / "benchmarks" / "results.json").read_text())
 
 
-def test_the_readme_shows_what_is_recorded(monkeypatch):
+def test_the_readme_and_its_page_of_results_show_what_is_recorded(monkeypatch):
     monkeypatch.syspath_prepend(str(parser.REPOSITORY / "benchmarks"))
     with pytest.raises(SystemExit, match=r"^0$"):
         called(importlib.import_module("results"), monkeypatch, "--check")

@@ -13,7 +13,7 @@ from cnn.cli import parser
 from cnn.config.config import ConfigError
 
 NUMBERS = itertools.count()
-STAGES = ["data", "train", "resume", "evaluate", "page", "stablehlo", "onnx"]
+STAGES = ["data", "train", "resume", "evaluate", "report", "stablehlo", "onnx"]
 
 
 class NeverFinite(cnn.Layer):

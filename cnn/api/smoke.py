@@ -162,7 +162,7 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
             raise FloatingPointError("a logit of the evaluation is not finite. Lower config.optimizer.learning_rate")
         facts += [f"{name} loss {result[name]['loss']:.4g}" for name in ("valid", "test") if name in result]
         step, classifier = checkpointer.restore_classifier(small, run.workdir, values.eval.weights)
-    with stage("page", facts := []):
+    with stage("report", facts := []):
         if len(values.rows) <= MOST_LAYERS:
             journey.look(small, run.workdir, classifier, cut, step=step, validates=run.validates, count=FOLLOWED)
         written = run_page.write(run.workdir)

@@ -281,7 +281,7 @@ def finish(run: Run, trained: Trained) -> Result:
             here = sharding.local(classifier)
             journey.look(run.config, run.workdir, here, run.dataset, step=step, validates=run.validates)
 
-    with run.progress_bar.stage("writing the page") if run.page.wanted else contextlib.nullcontext():
+    with run.progress_bar.stage("writing the report") if run.page.wanted else contextlib.nullcontext():
         run.page.ended(look_into)
     return result
 

@@ -1,6 +1,6 @@
 """Five convolutions with batch normalisation: the row of the Fashion-MNIST table that says 0.931.
 
-Results and how learning rate and schedule were chosen: README, Results.
+Results and how learning rate and schedule were chosen: docs/results.md.
 """
 
 from ml_collections import ConfigDict

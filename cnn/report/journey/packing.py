@@ -59,7 +59,7 @@ def said(chosen: PackingPlan, journey: Journey, cap_mb: float) -> list[str]:
     """Returns what the page says about what it leaves out."""
     notes = []
     if chosen.images < len(journey.pictures):
-        notes.append(f"{chosen.images} of {len(journey.pictures)} images are in this page")
+        notes.append(f"{chosen.images} of {len(journey.pictures)} images are in this report")
     dropped = [stage.name for stage in journey.stages if not chosen.dense and _large(stage, journey)]
     if dropped:
         notes.append(f"the kernels of {', '.join(dropped)} are not: their maps are, without the arithmetic")

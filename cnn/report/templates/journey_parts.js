@@ -321,7 +321,7 @@ Object.assign(
           unchecked: true,
           value: outs(k)[at(k, p)],
           go: () => from,
-          lines: ["The page knows no arithmetic for this kind of layer."],
+          lines: ["The report knows no arithmetic for this kind of layer."],
         };
       },
     };
@@ -344,7 +344,7 @@ Object.assign(
       const parts = recipe(stages[k])(k, p),
         found = outs(k)[at(k, p)];
       if (parts.missing)
-        return { ...parts, found, lines: ["The arithmetic of this number is not embedded, to keep the page small."] };
+        return { ...parts, found, lines: ["The arithmetic of this number is not embedded, to keep the report small."] };
       if (!parts.terms) {
         const allowed = parts.near ? 1e-5 * Math.abs(parts.value) + 2 ** -126 : 0;
         return { ...parts, found, allowed: allowed + journey.image().rough[k] * Math.abs(found) };
