@@ -44,6 +44,7 @@ def test_a_rehearsal_finishes_every_section(rehearsed):
     assert sections["kills"]["figures"]["kills"] == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_report_of_a_rehearsal_says_what_it_is_and_where_it_was_made(rehearsed):
     text = (rehearsed / "ACCELERATOR.md").read_text()

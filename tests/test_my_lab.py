@@ -205,6 +205,7 @@ def test_a_sweep_over_gamma_is_one_program_that_gives_what_each_run_alone_does(s
         assert len({tuple(sweeps.losses(folder / engine / row["folder"])) for row in record["trials"]}) == 3
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=2)
 def test_two_runs_are_compared(swept, capsys):
     folder, _ = swept
