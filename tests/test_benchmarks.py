@@ -27,7 +27,6 @@ def rehearsed(tmp_path_factory):
     return folder
 
 
-@pytest.mark.thorough
 @pytest.mark.slow(seconds=90)
 def test_a_rehearsal_finishes_every_section(rehearsed):
     found = json.loads((rehearsed / "accelerator.json").read_text())
@@ -44,7 +43,6 @@ def test_a_rehearsal_finishes_every_section(rehearsed):
     assert sections["kills"]["figures"]["kills"] == 1
 
 
-@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_report_of_a_rehearsal_says_what_it_is_and_where_it_was_made(rehearsed):
     text = (rehearsed / "ACCELERATOR.md").read_text()
