@@ -29,6 +29,7 @@ def an_epoch(values, seed=0):
     return multi_step.run_scan(state, tiny.split(), rows, program=program)
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow(seconds=10)
 def test_the_gradients_of_a_network_are_those_that_a_cpu_computes():
     values = tiny.resolve(RAW)
@@ -82,6 +83,7 @@ def test_half_the_precision_loses_little_of_the_loss():
     np.testing.assert_allclose(*losses, rtol=0.1)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=10)
 def test_a_seed_among_many_trains_as_it_does_alone():
     values, program = tiny.resolve(RAW), tiny.program(tiny.resolve(RAW))

@@ -158,6 +158,7 @@ def arrays(workdir, step):
     return {path: np.asarray(array).tobytes() for path, array in found.items()}
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_fewer_devices_than_there_are_can_be_asked_for_and_more_cannot(tmp_path):
     arguments = [*processes.flags(train__epochs="1"), f"--workdir={tmp_path / 'run'}"]
@@ -220,6 +221,7 @@ def test_a_cpu_is_two_devices_for_who_gains_and_what_the_environment_says_for_ev
     assert done.stdout.split() == [str(count) for count in counts]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=25)
 def test_halves_continue_to_the_same_bytes_and_one_device_says_that_it_is_another(tmp_path):
     network = {"model__layers": TIED.partition("=")[2], "train__epochs": "2"}

@@ -136,6 +136,7 @@ def flip(plain, at):
     plain[at : at + 4] = np.float32(-number).tobytes()
 
 
+@pytest.mark.thorough(1)
 @needs_chromium
 @pytest.mark.parametrize("what", ["weight", "silent weight", "number"])
 def test_one_flipped_weight_or_number_turns_the_page_red(lesson, tmp_path, what):

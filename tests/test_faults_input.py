@@ -184,6 +184,7 @@ def test_a_description_that_cannot_be_parsed_is_refused(prepared, tmp_path):
     refused(on_mnist(tmp_path / "root", tmp_path / "run"), "dataset_info.json of mnist cannot be parsed")
 
 
+@pytest.mark.thorough
 def test_a_hostile_name_of_a_run_is_harmless(tmp_path):
     """A line of its own, what clears the screen, what turns the direction of writing, markup, quotes."""
     name = "new\nline \x1b[2J \u202e <script>alert('1') \"$(id)"

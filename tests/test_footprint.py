@@ -71,6 +71,7 @@ def test_the_estimate_is_within_its_factor_of_what_xla_says(name, platform, monk
     )
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow(seconds=20)
 @pytest.mark.parametrize("name", ["lesson", "dense"])
 def test_the_second_gradient_of_sam_adds_no_more_than_is_counted(name):

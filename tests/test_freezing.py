@@ -33,6 +33,7 @@ def changed(values, steps=3):
     return after, {path.partition("/")[2] for path in old if old[path] != new[path]}
 
 
+@pytest.mark.thorough(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_frozen_parameters_keep_every_bit_under_every_optimizer(optimizer):

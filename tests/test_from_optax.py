@@ -160,6 +160,7 @@ def test_every_name_is_known(kind):
     assert set(from_optax.names(kind)) == {f"optax.{name}" for name in NAMES[kind].split()}
 
 
+@pytest.mark.thorough(12)
 @pytest.mark.slow(seconds=2)
 @pytest.mark.parametrize("name", OPTIMIZER_NAMES)
 def test_every_optimizer_conforms(name):

@@ -110,6 +110,7 @@ def all_cases():
     return [text if text in FAST else pytest.param(text, marks=pytest.mark.slow) for text in (*FUSED, *APART, *NESTED)]
 
 
+@pytest.mark.thorough(8)
 @pytest.mark.parametrize("text", all_cases())
 @pytest.mark.slow(seconds=1)
 def test_logits_and_gradients_are_those_of_layers_one_by_one(text):

@@ -111,6 +111,7 @@ def check_convolution(value, by, images, kernel, grads, options, either):
         close(found, *rest, either)
 
 
+@pytest.mark.thorough(12)
 @each(
     ALL, fast=("one channel", "eight channels, odd, same", "strides, same", "eight channels, dilation, same", "groups")
 )
@@ -373,6 +374,7 @@ def test_a_run_of_a_version_that_computed_bfloat16_otherwise_says_so(tmp_path, c
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=30)
 def test_digits_are_learned_as_well_as_in_float32(tmp_path, units):
     network = "conv(16, 3) | relu | max_pool(2) | conv(16, 3, padding='same') | relu | flatten | dense(classes)"

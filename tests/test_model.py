@@ -154,6 +154,7 @@ def test_declared_shapes_and_parameters_are_those_that_jax_traces(case):
     check_declared_equals_traced(*case)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(networks_on_images())

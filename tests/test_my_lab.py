@@ -337,6 +337,7 @@ def on_two_devices():
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=16)
 def test_two_devices_train_what_mixes_no_rows_and_refuse_what_does(tmp_path):
     code = "import test_my_lab; test_my_lab.on_two_devices()"

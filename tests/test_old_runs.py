@@ -33,6 +33,7 @@ def test_a_finished_run_is_evaluated_as_it_was(old, name, capsys):
     assert runs.start("diff", str(old / "finished"), str(old / "finished-muon")) in (0, 1)
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["unfinished-momentum", "unfinished-adam"])
 def test_an_unfinished_run_goes_on(old, name):

@@ -216,6 +216,7 @@ def test_the_pooling_oracles_have_the_gradients_of_finite_differences(kind, case
     np.testing.assert_allclose((ours * direction).sum(), (slope * grads).sum(), rtol=1e-6)
 
 
+@pytest.mark.thorough(16)
 @pytest.mark.few(3)
 @each_layout
 @each(CONVS, fast=("one channel", "strides, same", "dilation, same", "eight channels, odd, same", "groups"))
@@ -242,6 +243,7 @@ def test_convolution_agrees_with_the_oracle_in_every_lane(case, layout):
         assert_close(by[1][lane], expected[1])
 
 
+@pytest.mark.thorough(4)
 @pytest.mark.slow
 @each_layout
 @each_conv
@@ -280,6 +282,7 @@ def assert_conv_pools_agree(case, images, kernel, tolerance, grads=None, lanes=F
     assert_close(by[1], plain_by[1], tolerance)
 
 
+@pytest.mark.thorough(4)
 @pytest.mark.slow
 @each(CONV_POOLS, fast=("one channel", "eight channels, three by three"))
 def test_convolution_with_pooling_is_the_same_in_both_layouts(case):
@@ -309,6 +312,7 @@ def test_ties_after_a_convolution_go_the_same_way_in_both_layouts(case, dtype):
     assert_conv_pools_agree(case, jnp.asarray(images, dtype), jnp.asarray(kernel, dtype), tolerance, grads)
 
 
+@pytest.mark.thorough(3)
 @pytest.mark.slow
 @each_conv_pool
 def test_convolution_with_pooling_in_bfloat16_is_close_to_that_in_float32(case):
@@ -373,6 +377,7 @@ def test_what_is_compiled_apart_stays_a_call_and_computes_the_same(lanes):
     jax.tree.map(lambda one, other: assert_close(one, other, 1e-6), ours, plain)
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("lanes", [(), (2,)])
 @pytest.mark.parametrize("name", ["one channel", "eight channels", "three channels, three by two"])
@@ -394,6 +399,7 @@ def test_pooling_agrees_with_the_oracle_in_values_and_gradients(kind, case):
     assert_close(by, getattr(oracles, f"{kind}_grads")(images, grads, **options), 1e-6)
 
 
+@pytest.mark.thorough(4)
 @pytest.mark.slow
 @each_kind
 @each_pool

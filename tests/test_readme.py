@@ -117,6 +117,7 @@ def test_the_two_opening_lines_do_all_the_set_up():
         assert (REPOSITORY / requirements[1]).is_file()
 
 
+@pytest.mark.thorough(6)
 @pytest.mark.slow(seconds=8)
 @pytest.mark.parametrize("page", TOUR, ids=lambda page: page.name)
 def test_the_commands_of_a_page_run_as_they_stand(page, tmp_path):

@@ -32,6 +32,7 @@ def loss(network, variables, remat, platform):
     return compute
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
 def test_gradients_and_statistics_are_the_same(platform):

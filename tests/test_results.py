@@ -41,6 +41,7 @@ def test_three_seeds_of_digits_reach_the_mean_accuracy_that_the_readme_reports(t
     assert statistics.fmean(result["test"]["accuracy"] for result in results) >= 0.98
 
 
+@pytest.mark.thorough
 @NEEDS_DATA
 @pytest.mark.slow
 def test_the_dense_baseline_reaches_what_the_course_printed(tmp_path):

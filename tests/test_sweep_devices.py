@@ -38,6 +38,7 @@ print(json.dumps({"devices": devices.devices.size, "texts": texts}))
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_trial_axis_is_spread_over_the_devices_without_a_collective(tmp_path):
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": "2"}

@@ -401,6 +401,7 @@ def test_what_is_appended_runs_with_the_command_that_does_not_name_it(begun, cap
     once(begun)
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow(seconds=12)
 @pytest.mark.parametrize("engine", ["map", "vmap"])
 def test_a_sweep_that_grew_in_three_ways_is_the_whole_in_one_go(begun, tmp_path, engine):
@@ -541,6 +542,7 @@ def test_a_sweep_grown_by_a_command_by_python_and_by_a_second_worker_and_killed_
     assert missing.code == 2 and "--storage: the study of the sweep in" in missing.err
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=10)
 def test_seeds_that_a_killed_command_added_are_not_added_again_when_it_is_repeated(tmp_path):
     place = f"--workdir={tmp_path / 's'}"

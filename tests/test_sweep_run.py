@@ -118,6 +118,7 @@ def test_a_diverged_lane_hurts_no_other(tmp_path):
     assert "not finite at step" in found["trials"][2]["error"]
 
 
+@pytest.mark.thorough(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["map", "vmap"])
 def test_trials_that_differ_in_traced_values_are_one_program_and_structures_one_each(tmp_path, engine):
@@ -180,6 +181,7 @@ def test_a_pruned_trial_is_a_whole_run_and_changes_no_other(tmp_path, mapped, en
         assert [one["loss"] for one in ours] == pytest.approx([one["loss"] for one in others], rel=1e-4)
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "grid"])
 def test_every_sampler_draws_configurations_and_runs_each_with_all_seeds(tmp_path, sampler):

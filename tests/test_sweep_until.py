@@ -277,6 +277,7 @@ def test_seeds_are_added_to_the_contenders_alone_until_the_budget_ends(whole, ca
     assert len(sweeps.record(whole)["trials"]) == 16
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=6)
 def test_one_that_is_stopped_twice_comes_to_the_same_end(whole, tmp_path, fault):
     flags = (CLOSE, "sweep.most_seeds=6", *UNTIL)

@@ -136,6 +136,7 @@ def test_a_second_signal_ends_all_workers_at_once(tmp_path):
     assert done.code == 143
 
 
+@pytest.mark.thorough
 @pytest.mark.slow(seconds=13)
 def test_no_worker_outlives_the_command_that_is_killed(tmp_path, alone):
     with two(tmp_path / "s", "step:stop:3") as (sweep, workers):

@@ -139,6 +139,7 @@ def gradients(text, count):
     return both(variables["params"])
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.few(1)
 @pytest.mark.parametrize(
     "text",
@@ -245,6 +246,7 @@ def test_label_smoothing_is_its_closed_form():
 WEIGHTS = np.array([1.0, 3.0, 0.2])
 
 
+@pytest.mark.thorough(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("unusable", [0, 3])
@@ -435,6 +437,7 @@ def test_batch_statistics_move_with_the_batches_and_stand_still_once_diverged():
     assert same_bits(state.batch_stats["batch_norm1"], found)
 
 
+@pytest.mark.thorough(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_trains_a_network_with_convolutions(name):

@@ -223,6 +223,7 @@ def pages(tmp_path_factory):
     return found
 
 
+@pytest.mark.thorough(1)
 @needs_chromium
 @pytest.mark.slow(seconds=20)
 @pytest.mark.parametrize("name", ["small", "one_filter", "digits"])
