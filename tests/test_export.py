@@ -361,7 +361,7 @@ def script(first_word, folder):
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     source = next(block for block in blocks if block.startswith(f"# {first_word}"))
     (folder / first_word).write_text(source)
-    assert "cnn" not in source and len(source.splitlines()) <= 22
+    assert "cnn" not in source and len(source.splitlines()) <= 32
     return [sys.executable, "-I", first_word]
 
 
@@ -396,7 +396,7 @@ def test_the_scripts_of_the_docs_say_what_predict_says_without_this_code(picture
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("resize", ["exact", "lanczos"])
+@pytest.mark.parametrize("resize", ["exact", "lanczos", "cover"])
 def test_the_docs_classifier_reads_turned_deep_and_transparent_pictures_as_predict_does(tmp_path, capsys, resize):
     resized = resize != "exact"
     sections = {**SECTIONS, "data": {**SECTIONS["data"], "resize": resize}}
@@ -411,6 +411,9 @@ def test_the_docs_classifier_reads_turned_deep_and_transparent_pictures_as_predi
     alpha = np.random.default_rng(1).integers(0, 256, (8, 8), np.uint8)
     Image.fromarray(np.stack([shades, alpha], axis=-1), "LA").save(tmp_path / "clear.png")
     names = ["turned.jpg", "deep.png", "clear.png"]
+    if resized:
+        Image.fromarray(np.random.default_rng(2).integers(0, 256, (17, 40), np.uint8)).save(tmp_path / "wide.png")
+        names.append("wide.png")
     assert start(tmp_path / "run", "--format=onnx") == 0
     capsys.readouterr()
     files = [tmp_path / name for name in names]

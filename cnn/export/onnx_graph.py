@@ -38,6 +38,7 @@ def write(trained: Trained) -> Artefact:
             "classes": list(trained.classes),
             "image_shape": list(trained.values.data.image_shape),
             "resize": trained.values.data.resize,
+            "stored_shape": list(trained.values.data.stored_shape),
             "weights": trained.weights,
             "step": [member.step for member in trained.members] if trained.others else trained.step,
         }.items()
