@@ -27,6 +27,8 @@ PLACES = {
     "choices": ROOT / "docs" / "results.md",
 }
 """Where each table stands, between its marks."""
+WHOLE = "--config.data.train_on=train+valid"
+"""What a row does not name: recipes are chosen on the validation split, then trained on both."""
 BEGIN, END = "<!-- {}: written by benchmarks/results.py -->", "<!-- end of {} -->"
 
 # What each config is compared with: the words of the table, and the accuracy that others report.
@@ -154,10 +156,14 @@ def line_of(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def seconds_cell(runs: list[dict]) -> str:
+    return f"{min(run['seconds'] for run in runs):.0f} s"
+
+
 def row_of(name: str, overrides: tuple[str, ...], runs: list[dict]) -> str:
     """Returns a row of the table of results; of a config without runs, that it is not yet measured."""
     words, reference = REFERENCES.get(name, ("", None))
-    shown = [text for text in overrides if text != "--config.data.train_on=train+valid"]
+    shown = [text for text in overrides if text != WHOLE]
     command = f"`{shlex.join([name, *shown])}`"
     compared = f"{words}{': ' if words else ''}{'' if reference is None else reference}".removesuffix(": ")
     if not runs:
@@ -170,7 +176,7 @@ def row_of(name: str, overrides: tuple[str, ...], runs: list[dict]) -> str:
         f"{len(runs)}: {range_of(accuracies, 4)}" if len(runs) > 1 else "1",
         f"{runs[0]['parameters']:,}",
         range_of([run["epochs"] for run in runs], 0),
-        f"{min(run['seconds'] for run in runs):.0f} s",
+        seconds_cell(runs),
     ]
     return line_of(cells)
 
@@ -194,15 +200,13 @@ def results_table(kept: dict) -> str:
 def accuracies_table(kept: dict) -> str:
     """Returns what the table of results says in a few words: a row for each config that was measured as it stands."""
     lines = ["| config | test accuracy | seeds | others report | training |", "|---|---|---|---|---|"]
+    rows = grouped(kept["runs"])
     for name, (_, reference) in REFERENCES.items():
-        rows = {row[1:]: runs for row, runs in grouped(kept["runs"]).items() if row[0] == name}
-        for overrides, runs in rows.items():
-            if {*overrides} <= {"--config.data.train_on=train+valid"}:
-                short = name.removeprefix("configs/").removesuffix(".py")
-                seconds = f"{min(run['seconds'] for run in runs):.0f} s"
-                lines.append(
-                    line_of([f"`{short}`", accuracy_cell(runs), f"{len(runs)}", f"{reference or ''}", seconds])
-                )
+        short = name.removeprefix("configs/").removesuffix(".py")
+        for (config, *overrides), runs in rows.items():
+            if config == name and {*overrides} <= {WHOLE}:
+                cells = [f"`{short}`", accuracy_cell(runs), f"{len(runs)}", f"{reference or ''}", seconds_cell(runs)]
+                lines.append(line_of(cells))
     return "\n".join(lines)
 
 

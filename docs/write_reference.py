@@ -114,7 +114,7 @@ def _config() -> Iterator[str]:
         "program, and so are numbers of which the table says *static*. Sizes are one integer, or a pair: height, width."
     )
     yield "### Fields of no section"
-    documented = told.documented(config.Config)
+    documented = _documented(config.Config)
     yield _table(
         FIELD_COLUMNS,
         (
@@ -166,15 +166,20 @@ def _chooser(section: str) -> str:
     return f"`name` is one of {_link(table)}{by_default}. The other fields are that one's options. {also}"
 
 
+def _documented(kind: type) -> dict[str, str]:
+    """Returns what is said of each field, in a line."""
+    return {name: " ".join(said.split()) for name, said in told.documented(kind).items()}
+
+
 def _fields(kind: type) -> Iterator[tuple[str, ...]]:
-    documented, defaults = told.documented(kind), fields.defaults(kind)
+    documented, defaults = _documented(kind), fields.defaults(kind)
     for name, annotation in fields.options(kind).items():
         yield _field(name, annotation, defaults[name], documented.get(name, ""))
 
 
 def _field(name: str, annotation: Any, default: Any, said: str) -> tuple[str, ...]:
     shown = "must be set" if default is fields.REQUIRED else f"`{told.shown(default)}`"
-    return f"`{name}`", _allowed(annotation), shown, _cell(" ".join(said.split()))
+    return f"`{name}`", _allowed(annotation), shown, _cell(said)
 
 
 def _allowed(annotation: Any) -> str:
@@ -237,12 +242,12 @@ def _set_apart(table: Table) -> Iterator[str]:
     rows = []
     said: dict[tuple[str, str, str], list[str]] = {}
     for name, kind in table.items():
-        documented, defaults = told.documented(kind), fields.defaults(kind)
+        documented, defaults = _documented(kind), fields.defaults(kind)
         options = []
         for option, annotation in fields.options(kind).items():
             required = defaults[option] is fields.REQUIRED
             options.append(f"`{option}`" if required else f"`{option} = {told.shown(defaults[option])}`")
-            meaning = _cell(" ".join(documented.get(option, "").split()))
+            meaning = _cell(documented.get(option, ""))
             said.setdefault((option, _allowed(annotation), meaning), []).append(name)
         rows.append((f"`{name}`", _meaning(table, kind), ", ".join(options)))
     yield _table(("name", "what it is", f"fields of `config.{table.what}`, with their defaults"), rows)
@@ -265,12 +270,11 @@ def _meaning(table: Table, kind: Any) -> str:
 
 
 def _options(kind: Any) -> str:
-    documented = told.documented(kind)
+    documented = _documented(kind)
     lines = []
     for name, annotation in fields.options(kind).items():
-        said = " ".join(documented.get(name, "").split())
         allowed = "" if fields.is_nested(annotation) else f"{_allowed(annotation)}. "
-        lines.append(f"`{name}`: {allowed}{_cell(_capital(said))}".strip())
+        lines.append(f"`{name}`: {allowed}{_cell(_capital(documented.get(name, '')))}".strip())
     return "<br>".join(lines)
 
 

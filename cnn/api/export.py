@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cnn.config.config import ConfigError
+from cnn.api import reading
+from cnn.config.config import Config, ConfigError
 from cnn.fields import did_you_mean
-from cnn.runs import run_dir
+from cnn.runs import recorded_data, run_dir
 
 if TYPE_CHECKING:
     from cnn.export import Artefact, Trained
@@ -40,6 +41,35 @@ class Exported(NamedTuple):
     description: Path
     size: int
     said: tuple[str, ...]
+
+
+def of_run(
+    values: Config, workdir: Path, name: str, out: str = "", weights: str | None = None, intensities: str = "uint8"
+) -> "tuple[Exported, Trained]":
+    """Writes a run's network; returns the file, and what was exported.
+
+    Args:
+      values: the run's config.
+      workdir: the run's directory.
+      name: of the format.
+      out: the file; empty: in the run's `exports`, under the name of the weights where they are not the config's.
+      weights: last, best or ema; `None` for what the config says.
+      intensities: what pictures are given as to the exported network: uint8 or float32.
+
+    Raises:
+      ConfigError: see `check`; or there are no such weights or intensities, or nothing is saved yet.
+      FloatingPointError: the export differs from what `predict` computes.
+    """
+    usual = values.eval.weights
+    chosen = reading.check_weights(weights or usual)
+    intensities = reading.check_input(intensities)
+    path = check(name, workdir, "model" if chosen == usual else f"model-{chosen}", out)
+    classes = recorded_data.class_names(workdir, values.data.classes)
+    from cnn.export import Trained  # JAX takes seconds to import, and what is checked before needs none
+
+    step, classifier = reading.classifier(values, workdir, chosen)
+    trained = Trained(values, classifier, tuple(classes), step, chosen, intensities)
+    return write(trained, name, path), trained
 
 
 def check(name: str, folder: Path, stem: str, out: str = "") -> Path:

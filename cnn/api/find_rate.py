@@ -18,13 +18,13 @@ from cnn.sweep.rate_curve import RateCurve, RateRow
 from cnn.system import environment
 
 RATES = "rates.json"
+"""What was found, in the directory that was asked for; the picture lies beside it."""
 FILES = {
     RATES: "the loss of each training, by rate and seed, and what is suggested",
     "rates.svg": "the picture of that",
     "rates.png": "the same for slides",
 }
 """What `save` writes, with what each file is."""
-"""What was found, in the directory that was asked for; the picture lies beside it."""
 
 
 class FoundRate:

@@ -17,7 +17,6 @@ from cnn.runs import recorded_code, recorded_data, run_dir
 if TYPE_CHECKING:
     from cnn.data.types import Dataset
     from cnn.evaluate import Prediction
-    from cnn.export import Trained
     from cnn.model.classifier import Classifier
 
 SPLITS = ("train", "valid", "test")
@@ -103,26 +102,6 @@ def classifier(values: Config, workdir: Path, weights: str | None = None) -> "tu
     from cnn.train import checkpointer  # JAX takes seconds to import
 
     return checkpointer.restore_classifier(values, workdir, check_weights(weights or values.eval.weights))
-
-
-def trained(values: Config, workdir: Path, weights: str, intensities: str) -> "Trained":
-    """Returns a run's network as an export takes it.
-
-    Args:
-      values: the run's config.
-      workdir: the run's directory.
-      weights: last, best or ema.
-      intensities: what pictures are given as to the exported network: uint8 or float32.
-
-    Raises:
-      ConfigError: nothing is saved yet, or not these weights.
-    """
-    classes = recorded_data.class_names(workdir, values.data.classes)
-    from cnn.export import Trained  # JAX takes seconds to import, and what is checked before needs none
-    from cnn.train import checkpointer
-
-    step, restored = checkpointer.restore_classifier(values, workdir, weights)
-    return Trained(values, restored, tuple(classes), step, weights, intensities)
 
 
 def evaluate(

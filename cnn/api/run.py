@@ -291,13 +291,8 @@ class Run:
           FloatingPointError: the export differs from what `predict` computes.
           OSError: the file cannot be written.
         """
-        usual = self._values.eval.weights
-        chosen = usual if weights is None else reading.check_weights(weights)
-        stem = "model" if chosen == usual else f"model-{chosen}"
-        intensities = reading.check_input(input)
-        written = export.check(format, self.workdir, stem, os.fspath(path or ""))
         with interruptible():
-            return export.write(reading.trained(self._values, self.workdir, chosen, intensities), format, written)
+            return export.of_run(self._values, self.workdir, format, os.fspath(path or ""), weights, input)[0]
 
     def verify(
         self,

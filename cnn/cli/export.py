@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from cnn.api import ensemble, export, reading
+from cnn.api import ensemble, export
 from cnn.config.config import Config, ConfigError
 from cnn.system.text import plain
 
@@ -30,12 +30,9 @@ def run(values: Config | None, workdir: Path, flags: Mapping[str, str]) -> int:
         exported = together.export(name, flags.get("out"), flags.get("input", "uint8"))
         of = f"{together.said}, {len(together.runs)} runs"
     else:
-        weights = flags.get("weights", values.eval.weights)
-        stem = "model" if weights == values.eval.weights else f"model-{weights}"
-        path = export.check(name, workdir, stem, flags.get("out", ""))
-        trained = reading.trained(values, workdir, weights, flags.get("input", "uint8"))
-        exported = export.write(trained, name, path)
-        of = f"step {trained.step:,}, {weights} weights"
+        given = (flags.get("out", ""), flags.get("weights"), flags.get("input", "uint8"))
+        exported, trained = export.of_run(values, workdir, name, *given)
+        of = f"step {trained.step:,}, {trained.weights} weights"
     print(f"{plain(str(exported.path))}: {name}, {exported.size:,} bytes, {of}")
     print(f"{plain(str(exported.description))}: what goes in, what comes out, the names of the classes")
     for line in exported.said:

@@ -235,8 +235,8 @@ class Train:
     the weights that `eval.weights` names: averaged ones were never trained with."""
     freeze: str = ""
     """Which parameters stay as they start, as patterns over their paths, such as "conv* !conv1/bias"; empty:
-    none. A batch
-    normalisation all of whose parameters are frozen normalises as in evaluation and keeps its statistics."""
+    none. A batch normalisation all of whose parameters are frozen normalises as in evaluation and keeps its
+    statistics."""
     accumulate_steps: Count = 1
     """The batch is computed in so many equal parts, one after another, to save memory. A batch normalisation normalises
     each part by its own statistics, and its running ones move so many times a step."""

@@ -114,8 +114,8 @@ class RateCurve:
         best = self.best
         if best is None or len(self.seeds) < 2:
             return None
-        around = range(max(0, best - 1), min(best + 2, len(self.rates)))
-        near = self.losses[[index for index in around if index == best or not self.failed[index]]]
+        around, failed = range(max(0, best - 1), min(best + 2, len(self.rates))), self.failed
+        near = self.losses[[index for index in around if index == best or not failed[index]]]
         if len(near) < 2:
             return float(np.std(near[0], ddof=1))
         rest = near - near.mean(1, keepdims=True) - near.mean(0, keepdims=True) + near.mean()
@@ -186,16 +186,16 @@ class RateCurve:
 
     def _row(self, index: int) -> RateRow:
         own = self.losses[index][~np.isnan(self.losses[index])]
-        diverged = self.diverged[index]
+        diverged, failed = self.diverged[index], self.failed[index]
         stretch = self.as_good or (len(self.rates), -1)
         if diverged:
-            note = "diverged" if diverged == len(self.seeds) else f"diverged with {diverged} of {len(self.seeds)} seeds"
+            note = self._with("diverged", diverged)
         elif index == self.best:
             note = "lowest"
         elif stretch[0] <= index <= stretch[1]:
             note = "as good, within the noise"
         else:
-            note = self._learned_little(self.failed[index])
+            note = self._with("learned little", failed) if failed else ""
         return {
             "rate": self.rates[index],
             "loss": float(np.median(own)) if len(own) else None,
@@ -206,12 +206,8 @@ class RateCurve:
             "note": note,
         }
 
-    def _learned_little(self, seeds: int) -> str:
-        if not seeds:
-            return ""
-        return (
-            "learned little" if seeds == len(self.seeds) else f"learned little with {seeds} of {len(self.seeds)} seeds"
-        )
+    def _with(self, what: str, seeds: int) -> str:
+        return what if seeds == len(self.seeds) else f"{what} with {seeds} of {len(self.seeds)} seeds"
 
     def _nothing(self) -> str:
         lowest = (
