@@ -79,9 +79,8 @@ def round_off(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
 
 
-@noinline
 def narrow(x: Float[Array, "..."]) -> BFloat16[Array, "..."]:
-    """Rounds in a pass of its own: within a stack, each copy would be rounded anew."""
+    """Rounds, in the pass that makes `x`. Stacks are no-inline calls, so that no copy is rounded anew."""
     return x.astype(jnp.bfloat16)
 
 
