@@ -72,8 +72,9 @@ def _backward(channel: int, axis: str | None, residuals: Any, grads: Any) -> tup
         return jnp.expand_dims(vector, axes)
 
     total, product = _sum(_wide, axes, grad), _sum(products, axes, grad, x, mean)
-    slope = inverse**2 * _mean(product, x, channel, axis)
-    by_x = _wide(grad) - along(_mean(total, x, channel, axis)) - (_wide(x) - along(mean)) * along(slope)
+    mean_total, mean_product = _mean(jnp.stack([total, product]), x, channel, axis)
+    slope = inverse**2 * mean_product
+    by_x = _wide(grad) - along(mean_total) - (_wide(x) - along(mean)) * along(slope)
     return (by_x * along(inverse * scale)).astype(x.dtype), product * inverse, total, None
 
 
