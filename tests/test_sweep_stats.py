@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from cnn.sweep import ranking
+import runs
+from cnn.config import config
+from cnn.sweep import plan, ranking
 
 
 def group(*values):
@@ -53,6 +55,25 @@ def test_ranks_count_where_points_were_drawn():
     assert found["factors"][0]["share"] == pytest.approx(1)
     assert {factor["path"] for factor in found["factors"]} == {"a", "b"}
     assert "not causal" in found["caveat"]
+
+
+def test_the_time_of_a_sweep_leaves_out_its_pauses_and_counts_what_ran_together_once():
+    def trial(started, ended):
+        stamps = [None if second is None else f"2026-01-01T00:00:{second:06.3f}+00:00" for second in (started, ended)]
+        return dict(zip(("started", "ended"), stamps, strict=True))
+
+    assert ranking.busy_seconds([]) == 0
+    assert ranking.busy_seconds([trial(2, 5), trial(0, 3), trial(50, 51.5), trial(55, None)]) == pytest.approx(6.5)
+
+
+def test_what_a_trial_changed_is_known_where_the_base_is_no_config_by_itself():
+    sections = {**runs.SECTIONS, "optimizer": {"name": "adam"}}
+    swept = {"optimizer.learning_rate": [0.1], "train.batch_size": [7]}
+    made = plan.make(sections, plan.Asked("", [], swept, {}, []))
+    best = made.trials[0].fields
+    assert made.base_values() is None
+    assert made.base_value("optimizer.learning_rate", best) == config.NOT_SET
+    assert made.base_value("train.batch_size", best) == runs.SECTIONS["train"]["batch_size"]
 
 
 def test_few_trials_say_nothing():

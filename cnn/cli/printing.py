@@ -15,6 +15,7 @@ from rich.text import Text
 
 from cnn.cli import tables
 from cnn.cli.pixels import bar, picture, sum_of
+from cnn.config.config import NOT_SET
 from cnn.ensembles.record import TogetherRecord, single_said
 from cnn.fields import to_text
 from cnn.layers.base import Shape, show, written
@@ -221,8 +222,8 @@ def ranking(record: Mapping[str, Any], folder: Path) -> None:
     if "time" in record["engine"]:
         time = record["engine"]["time"]
         print(
-            f"{time['seconds']:.1f} s, {1 - time['other']:.0%} of them training steps and compiling these; "
-            f"{record['seconds']:.1f} s from the first trial's start to the last one's end"
+            f"this command took {time['seconds']:.1f} s, {1 - time['other']:.0%} of them training steps and compiling "
+            f"these; trials ran for {record['seconds']:.1f} s in all"
         )
     varying = [path for path in record["varying"] if path not in REPEATS]
     header: tuple[str, ...] = ("rank", record["objective"], "s.d.", "n", *varying, "trials")
@@ -239,7 +240,8 @@ def ranking(record: Mapping[str, Any], folder: Path) -> None:
         best = next(row["folder"] for row in record["trials"] if row["number"] == record["best"]["trial"])
         print(plain(f"best configuration: its best trial is {folder / best}"))
         for change in record["best"]["diff"]:
-            changed = f"    config.{change['path']}: {change['base']!r} -> {change['best']!r}"
+            before = NOT_SET if change["base"] == NOT_SET else repr(change["base"])
+            changed = f"    config.{change['path']}: {before} -> {change['best']!r}"
             print(plain(redaction.hide(changed)))
         print("to train it anew, and evaluate it on the test split:")
         print(plain(f"    {redaction.hide(record['best']['command'])}"))

@@ -35,6 +35,8 @@ ALWAYS = ("accuracy", "loss")
 """The metrics that are always measured."""
 LENGTHS = ("train.epochs", "train.steps")
 """How long a run is: one of them is set, and the other is `None`."""
+NOT_SET = "(not set)"
+"""What stands for the value of a field that a config does not have."""
 RENAMED = {"data.fit": "data.resize"}
 """Fields that had another name, and the one they have: configs of earlier runs, files and flags may say either."""
 
@@ -169,7 +171,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
     """Returns path, old and new value of each field in which two resolved configs differ."""
     flat_old, flat_new = by_path(old), by_path(new)
     return [
-        (path, flat_old.get(path, "(not set)"), flat_new.get(path, "(not set)"))
+        (path, flat_old.get(path, NOT_SET), flat_new.get(path, NOT_SET))
         for path in sorted({*flat_old, *flat_new})
         if flat_old.get(path) != flat_new.get(path) or (path in flat_old) != (path in flat_new)
     ]

@@ -50,7 +50,7 @@ def differences(run: RunFiles) -> list[tuple[str, str, str]]:
     for name in (*config.SECTIONS, *config.NAMED):
         given = fields.defaults(type(getattr(values, name)))
         defaults[name] = {key: fields.to_json(value) for key, value in given.items() if value is not fields.REQUIRED}
-    rows = [row for row in config.differences(defaults, saved) if row[2] != "(not set)"]
+    rows = [row for row in config.differences(defaults, saved) if row[2] != config.NOT_SET]
     return [(f"config.{path}", _shown(path, default), _shown(path, value)) for path, default, value in rows]
 
 

@@ -223,7 +223,7 @@ class SweepJson(TypedDict):
     counts: dict[str, int]
     """Trials by state."""
     seconds: float
-    """From the first start of a trial to the last end of one."""
+    """In which trials ran, whichever and however many: pauses between two commands do not count."""
     space: Any
     """As it was declared."""
     options: Any

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from cnn import fields
 from cnn.config import resolve
-from cnn.config.config import ALWAYS, RENAMED, Config, ConfigError, Override
+from cnn.config.config import ALWAYS, NOT_SET, RENAMED, Config, ConfigError, Override, by_path
 from cnn.config.problems import Problems, Section, Typed
 from cnn.data import sources
 from cnn.expression import ExpressionError, build_one, written
@@ -254,8 +254,16 @@ class Plan:
 
     def base_values(self) -> dict[str, Any] | None:
         """Returns the config that nothing was swept of, `None` where it is none by itself."""
+        return self._config_with({})
+
+    def base_value(self, path: str, fields: Mapping[str, Any]) -> Any:
+        """Returns what a field is where only the others of a trial are set; `NOT_SET` where that is no config."""
+        others = self._config_with({other: value for other, value in fields.items() if other != path})
+        return NOT_SET if others is None else by_path(others).get(path, NOT_SET)
+
+    def _config_with(self, fields: Mapping[str, Any]) -> dict[str, Any] | None:
         try:
-            return json.loads(resolve.resolve(self.base, list(self.asked.overrides)).json)
+            return json.loads(resolve.resolve(self.base, self._overrides(fields)).json)
         except ConfigError:
             return None
 

@@ -87,7 +87,7 @@ def write(study: Study, session: Session, follow: Callable[[], None] = lambda: N
         "direction": plan.options.direction,
         "size": max(plan.size, len(found)),
         "counts": {status: count for status, count in counts.items() if count},
-        "seconds": _seconds(found),
+        "seconds": busy_seconds(found),
         "space": plan.json["space"],
         "options": plan.json["options"],
         "varying": varying,
@@ -116,11 +116,16 @@ def _finished(found: Sequence[TrialRecord]) -> Finished:
     return Finished([fields for fields, _ in values], [value for _, value in values if value is not None])
 
 
-def _seconds(found: list[TrialRecord]) -> float:
-    """Returns the seconds from the first start of a trial to the last end of one."""
-    began = [datetime.datetime.fromisoformat(row["started"]) for row in found if row["started"]]
-    over = [datetime.datetime.fromisoformat(row["ended"]) for row in found if row["ended"]]
-    return max(0.0, (max(over) - min(began)).total_seconds()) if began and over else 0.0
+def busy_seconds(found: Sequence[TrialRecord]) -> float:
+    """Returns the seconds in which trials ran, whichever and however many; the pauses of a sweep do not count."""
+    moment = datetime.datetime.fromisoformat
+    spans = sorted((moment(row["started"]), moment(row["ended"])) for row in found if row["started"] and row["ended"])
+    total, until = 0.0, None
+    for began, over in spans:
+        start = began if until is None else max(began, until)
+        total += max(0.0, (over - start).total_seconds())
+        until = over if until is None else max(until, over)
+    return total
 
 
 def _varying(found: list[TrialRecord]) -> list[str]:
@@ -141,7 +146,11 @@ def _best(study: Study, ranked: list[GroupRecord], found: list[TrialRecord]) -> 
     folder = study.folder / row["folder"]
     saved = run_dir.completed(folder, run_dir.read_json(folder / run_dir.CONFIG) or {})
     base = study.plan.base_values()
-    changed = config.differences(base, saved) if base else [(path, None, new) for path, new in row["fields"].items()]
+    if base:
+        changed = config.differences(base, saved)
+    else:
+        swept = row["fields"]
+        changed = [(path, study.plan.base_value(path, swept), new) for path, new in swept.items()]
     diff: list[ChangeRecord] = [{"path": path, "base": before, "best": now} for path, before, now in changed]
     command = study.plan.again(row["fields"], study.folder.with_name(f"{study.folder.name}-best"))
     return {
