@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import sys
+import threading
 import types
 
 import numpy as np
@@ -204,6 +205,35 @@ def test_elsewhere_there_are_plain_lines_and_no_bar(capsys):
     said = capsys.readouterr()
     assert said.err == "epoch 1/3  [red]x\n"
     assert said.out == ""
+
+
+def wait_for_timers():
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join()
+
+
+def test_a_long_silence_is_explained_where_no_terminal_shows_a_bar(monkeypatch, capsys):
+    monkeypatch.setattr("cnn.train.progress_bar.PATIENCE", 0)
+    reporter = ProgressBar(total=30, batch_size=1)
+    with reporter.running(0):
+        wait_for_timers()
+        reporter.advance(10)
+        with reporter.stage("evaluating test"):
+            wait_for_timers()
+    assert capsys.readouterr().err == "compiling the training step ...\nevaluating test ...\n"
+
+
+def test_nothing_is_said_of_what_does_not_take_long_or_is_to_be_quiet(monkeypatch, capsys):
+    monkeypatch.setattr("cnn.train.progress_bar.PATIENCE", 3600)
+    report()
+    assert not any(
+        isinstance(thread, threading.Timer) and not thread.finished.is_set() for thread in threading.enumerate()
+    )
+    monkeypatch.setattr("cnn.train.progress_bar.PATIENCE", 0)
+    with ProgressBar(total=30, batch_size=1, quiet=True).stage("evaluating test"):
+        wait_for_timers()
+    assert capsys.readouterr().err == "epoch 1/3  [red]x\n"
 
 
 @pytest.fixture

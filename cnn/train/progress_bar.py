@@ -1,14 +1,17 @@
 """What the user sees while training: a bar with ETA and throughput on a terminal, plain lines elsewhere. On stderr."""
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 NARROW = 72
 """With fewer columns than this the bar itself and the time so far give way to the numbers."""
+PATIENCE = 5.0
+"""After so many seconds of silence a line says what takes them, where no terminal shows a bar."""
 
 
 class ProgressBar:
@@ -19,6 +22,7 @@ class ProgressBar:
         self._batch_size = batch_size
         self._started, self._first, self._done = time.monotonic(), 0, 0
         self._compiled: tuple[float, int] | None = None
+        self._compiling: threading.Timer | None = None
         self._first_dispatch = True
         self._steps, self._seconds = 0, 0.0
         wide = self._console.width >= NARROW
@@ -40,18 +44,32 @@ class ProgressBar:
         """Shows the bar while the block runs, from `done` steps on."""
         self._started, self._first, self._done = time.monotonic(), done, done
         self._bar.update(self._task, completed=done)
-        with self._bar:
+        with self._bar, self._said_if_long("compiling the training step") as self._compiling:
             yield
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
-        """Shows on a terminal what is done in the block, which takes long enough for users to wonder."""
+        """Shows what is done in the block: at once on a terminal, elsewhere if it takes so long that users wonder."""
         shown = self._console.is_terminal and not self._console.quiet
-        with self._console.status(text) if shown else nullcontext():
+        with self._console.status(text) if shown else self._said_if_long(text):
             yield
+
+    @contextmanager
+    def _said_if_long(self, text: str) -> Iterator[threading.Timer]:
+        """Prints the text where no bar shows it, if neither the block nor the timer has ended `PATIENCE` later."""
+        timer = threading.Timer(PATIENCE, self.line, [f"{text} ..."])
+        timer.daemon = True
+        if not (self._console.is_terminal or self._console.quiet):
+            timer.start()
+        try:
+            yield timer
+        finally:
+            timer.cancel()
 
     def advance(self, steps: int) -> None:
         """Moves the bar."""
+        if self._compiling:
+            self._compiling.cancel()
         self._done += steps
         if self._compiled is None:
             self._compiled = (time.monotonic(), self._done)
