@@ -50,10 +50,22 @@ def test_running_statistics_that_settle_or_stay_are_not_told(enough):
     assert preflight.remarks(runs.tiny(NORMED, "train.batch_size=100", *enough), 1000) == []
 
 
+def test_so_few_validation_pictures_that_one_counts_are_told():
+    assert preflight.few_to_validate(runs.tiny(), 0) == preflight.few_to_validate(runs.tiny(), 100) == []
+    (said,) = preflight.few_to_validate(runs.tiny(), 9)
+    assert preflight.few_to_validate(runs.tiny("data.fold=1/5"), 9) == []
+    assert said == (
+        "config.data.valid_fraction: 9 validation pictures: each is 0.11 of accuracy, so that chance decides between "
+        "runs that are close. --grid='data.fold=folds(5)' in a sweep validates every training picture once"
+    )
+
+
 @pytest.mark.slow(seconds=4)
 def test_a_run_says_so_at_its_start_and_a_sweep_does_not(tmp_path, capsys):
-    flags = ("--config.train.epochs=1", "--config.train.batch_size=700")
+    flags = ("--config.train.epochs=1", "--config.train.batch_size=700", "--config.data.valid_fraction=0.01")
     assert runs.start(*flags, f"--workdir={tmp_path}/a") == 0
-    assert "each epoch leaves out " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "each epoch leaves out " in said and "10 validation pictures" in said
     assert runs.start("sweep", *flags, "--grid=seed=0", "--sweep.engine=map", f"--workdir={tmp_path}/s") == 0
-    assert "leaves out" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "leaves out" not in said and said.count("10 validation pictures") == 1

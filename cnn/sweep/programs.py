@@ -45,7 +45,7 @@ class Datasets:
         with self._lock:
             if source not in self._known:
                 dataset = preflight.load_data(values.data)
-                preflight.tell(dataset.notes)
+                preflight.tell([*dataset.notes, *preflight.few_to_validate(values, len(dataset.valid))])
                 # On the device once, not once for each trial.
                 training, valid = map(_on_device, (dataset.training, dataset.valid))
                 if dataset.stored_train is None:

@@ -36,6 +36,8 @@ LEFT_OUT = 0.01
 """Up to this share of the training pictures may be left out of each epoch without a remark."""
 LOSSES = 8
 """So many examples the loss is asked of; one more where that is the number of classes."""
+FEW_TO_VALIDATE = 100
+"""With fewer validation pictures than this, one of them is more than 0.01 of accuracy."""
 _TRACED: set[str] = set()
 """What of the trials of a sweep was traced already."""
 MEMORIES = 5
@@ -72,6 +74,17 @@ def _left_out(values: Config, examples: int) -> str:
         f"config.train.batch_size: each epoch leaves out {left:,} of {examples:,} training pictures "
         f"({100 * left / examples:.1f} %), a last batch that is not full; which ones, each epoch draws anew"
     )
+
+
+def few_to_validate(values: Config, count: int) -> list[str]:
+    """Says of so few validation pictures, which are no fold, what cannot be read off them."""
+    if values.data.fold or not 0 < count < FEW_TO_VALIDATE:
+        return []
+    return [
+        f"config.data.valid_fraction: {count} validation {'picture' if count == 1 else 'pictures'}: each is "
+        f"{1 / count:.2g} of accuracy, so that chance decides between runs that are close. "
+        "--grid='data.fold=folds(5)' in a sweep validates every training picture once"
+    ]
 
 
 def unsettled(values: Config, examples: int) -> str:
@@ -219,7 +232,7 @@ def check_memory(values: Config, dataset: types.Dataset, count: int) -> None:
 def tell_remarks(values: Config, workdir: Path, dataset: types.Dataset) -> None:
     """Says on stderr what may surprise of a run that begins, and of its data, see `cnn.train.preflight`."""
     if not init_from.has_begun(workdir):
-        tell([*dataset.notes, *remarks(values, len(dataset.train))])
+        tell([*dataset.notes, *remarks(values, len(dataset.train)), *few_to_validate(values, len(dataset.valid))])
 
 
 def check_splits(values: Config, dataset: types.Dataset) -> None:
