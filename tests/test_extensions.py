@@ -193,7 +193,8 @@ HOSTILE = {
     "a loss with one number a class": (
         "@cnn.loss\ndef wide(logits, labels):\n    return logits * labels\n",
         "train.loss=wide",
-        r"config.train.loss: wide must return one number an example, shape \(8,\), got shape \(8, 10\)",
+        r"config.train.loss: wide must return one number for each example, shape \(batch,\), "
+        r"got shape \(8, 10\) for a batch of 8",
     ),
     "an exception while it is traced": (
         "@cnn.loss\ndef torn(logits, labels, g: cnn.Positive = 1.0):\n    return logits.sum(-1) if g > 0 else labels\n",

@@ -280,8 +280,8 @@ def test_a_loss_that_is_not_one_number_an_example_is_refused_before_training(tmp
     with pytest.raises(ConfigError) as error:
         experiment.run(runs.tiny("train.loss=wrong"), tmp_path / "run")
     assert error.value.problems == [
-        f"config.train.loss: wrong must return one number an example, shape (8,), got {got}. "
-        "Sum or average over the classes, not over the examples."
+        f"config.train.loss: wrong must return one number for each example, shape (batch,), got {got} "
+        "for a batch of 8. Sum or average over the classes, not over the examples."
     ]
     assert not (tmp_path / "run").exists()
 

@@ -118,6 +118,7 @@ def test_what_is_transparent_is_read_as_evaluation_reads_it(here, wanted, mode):
     ("resize", "shape", "note"),
     [
         ("bilinear", (20, 30), "20x30 (height x width) resized to 8x8 as in training"),
+        ("cover", (20, 30), "20x30 (height x width) cropped and resized to 8x8 as in training"),
         ("nearest", (4, 4), "4x4 (height x width) resized to 8x8 as in training"),
         ("pad", (6, 5), "6x5 (height x width) padded to 8x8 as in training"),
     ],

@@ -194,7 +194,7 @@ def _fitted(image: np.ndarray, spec: ImageSpec) -> tuple[np.ndarray, str]:
     before, after = f"{height}x{width} (height x width)", f"{shape[0]}x{shape[1]}"
     if spec.resize in resize.SCALING or (spec.resize == "pad" and smaller):
         fitted = resize.fit_images(image[None], image_shape=shape, resize=spec.resize, what="picture")[0]
-        verb = "padded" if spec.resize == "pad" else "resized"
+        verb = {"pad": "padded", "cover": "cropped and resized"}.get(spec.resize, "resized")
         return fitted, f"{before} {verb} to {after} as in training"
     scale = min(shape[0] / height, shape[1] / width)
     inner = (max(1, round(height * scale)), max(1, round(width * scale)), shape[2])

@@ -293,8 +293,8 @@ def check_loss(values: Config) -> None:
         return
     raise ConfigError(
         [
-            f"config.train.loss: {written(loss)} must return one number an example, shape ({examples},), "
-            f"got {got}. Sum or average over the classes, not over the examples."
+            f"config.train.loss: {written(loss)} must return one number for each example, shape (batch,), "
+            f"got {got} for a batch of {examples}. Sum or average over the classes, not over the examples."
         ]
     )
 
