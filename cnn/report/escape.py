@@ -63,8 +63,8 @@ def shortened(text: object, length: int = NAME_LENGTH) -> str:
 
 
 def value(given: Any) -> str:
-    """Returns a config's value as text on one line: a text as it is, anything else as JSON."""
-    return " ".join(given.split()) if isinstance(given, str) else json.dumps(given)
+    """Returns a config's value as text on one line: a text as it is, unless it is empty, anything else as JSON."""
+    return " ".join(given.split()) if isinstance(given, str) and given.strip() else json.dumps(given)
 
 
 def name(text: object, length: int = NAME_LENGTH) -> Markup:
