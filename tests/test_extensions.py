@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnxruntime
 import pytest
 
 import cnn
@@ -18,6 +19,7 @@ import runs
 from cnn.config import extensions, files, resolve
 from cnn.config.config import ConfigError
 from cnn.data import views
+from cnn.export import onnx_graph
 from cnn.model import network
 from cnn.optim import gradients, groups
 from cnn.registry import LOSSES, TABLES
@@ -646,3 +648,26 @@ def test_a_module_that_mixes_images_in_evaluation_is_refused(file, tmp_path, cap
     assert runs.train(tmp_path / "run", *flags) == 2
     assert "centred: in evaluation, too, what it makes of an image changes with the others" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow(seconds=6)
+def test_the_layer_class_of_the_documentation_is_trained_and_its_export_predicts_the_same(file, tmp_path):
+    (code,) = re.findall(r"```python\n(# my_layer\.py\n.*?)```", EXTENSIONS, re.DOTALL)
+    assert f"opset {onnx_graph.OPSET} " in EXTENSIONS
+    path, workdir = file(code, "my_layer.py", ""), tmp_path / "run"
+    layers = "flatten | maxout(8, pieces=3, scale=0.5) | dense(classes)"
+    maxout = resolved(path, **{"model.layers": layers}).layers[1]
+    rng = np.random.default_rng(0)
+    x, kernel, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((4, 6), (6, 24), (24,)))
+    sums = (x @ kernel + bias).reshape(4, 8, 3)
+    made = maxout.apply(jnp.asarray(x), {"kernel": kernel, "bias": bias}, "NHWC")
+    np.testing.assert_allclose(made, 0.5 * sums.max(axis=2), rtol=1e-5, atol=1e-6)
+
+    assert runs.train(workdir, f"extensions={path}", f"model.layers={layers}", "train.steps=20") == 0
+    assert runs.start("export", f"--workdir={workdir}", "--format=onnx") == 0
+    pictures = rng.integers(0, 256, (5, 8, 8, 1), np.uint8)
+    session = onnxruntime.InferenceSession(workdir / "exports" / "model.onnx")
+    (probabilities,) = session.run(None, {"images": pictures})
+    np.testing.assert_allclose(probabilities, cnn.load(workdir).predict(pictures).probabilities, rtol=0, atol=1e-6)
+    with pytest.raises(ConfigError, match=r"maxout\(8\) at position 1 needs a vector\. Place flatten before it"):
+        resolved(path, **{"model.layers": "maxout(8) | dense(classes)"})

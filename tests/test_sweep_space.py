@@ -1,6 +1,7 @@
 """Declaring a sweep: what a space means, in a file and in one line, and everything that is refused before it starts."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -172,6 +173,24 @@ def test_every_wrong_trial_is_named_with_all_that_is_wrong_at_once():
     assert "and 3 more trials" in told
 
 
+@pytest.mark.parametrize("path", ["model.layers.conv1.features", "model.conv1.features", "conv1.features"])
+def test_an_option_inside_the_layers_is_refused_with_how_it_is_swept(path, capsys):
+    remedy = "Write a name there, as in conv(width, 3), and set or sweep model.width."
+    with pytest.raises(config.ConfigError, match=rf"^config\.{path}: .*{re.escape(remedy)}\n    in the trial "):
+        plan({path: [8, 16]})
+    with pytest.raises(config.ConfigError, match=rf"^config\.{path}: .*{re.escape(remedy)}$"):
+        resolve.resolve(runs.SECTIONS, [config.Override(path, "8")])
+    assert runs.start("sweep", "--grid=seed=0", f"--sweep.config.{path}=8,16") == launch.WRONG
+    assert re.fullmatch(rf"--sweep\.config\.{path}: .*{re.escape(remedy)}\n", capsys.readouterr().err)
+
+
+def test_a_swept_name_is_where_the_layers_say_it_a_real_number_too():
+    layers = "model.layers=flatten | dense(width) | relu | dropout(rate) | dense(classes)"
+    made = plan({"model.width": [8, 16], "model.rate": [0.1, 0.2]}, layers)
+    assert [[row.layer for row in trial.values.rows][1].features for trial in made.trials] == [8, 8, 16, 16]
+    assert [[row.layer for row in trial.values.rows][3].rate for trial in made.trials] == [0.1, 0.2, 0.1, 0.2]
+
+
 def test_contradictions_between_options_are_refused():
     assert "a grid needs the number of points" in problems({RATE: {"log": [0.1, 1]}})
     assert "--sweep.trials: is not set" in problems({RATE: [0.1]}, sampler="random")
@@ -220,6 +239,9 @@ def test_flags_of_a_sweep_are_checked_together(capsys, tmp_path):
     assert "--sweep.engin: unknown field. Did you mean 'engine'?" in told
     assert runs.start("sweep") == launch.WRONG
     assert "--sweep: needs a space" in capsys.readouterr().err
+    assert runs.start("sweep", "--grid=seed=0", "--sweep.config.model.width=4,8") == launch.WRONG
+    told = "is no option of a sweep but a field of the config. Write --grid='model.width=4,8'\n"
+    assert capsys.readouterr().err == f"--sweep.config.model.width: {told}"
     assert runs.start("sweep", "--grid=seed=0", "--sweep.engine=process") == launch.WRONG
     assert capsys.readouterr().err.count("\n") == 1
     assert runs.start("sweep", "--grid=seed=0", "--sweep.workers=2", "--distributed=auto") == launch.WRONG

@@ -34,6 +34,11 @@ from cnn.registry import INITIALISERS, LAYERS, ExtensionError
 RESERVED = frozenset({"layers", "init", "classes", *LAYERS})
 EXPRESSIONS = ("layers", "init")
 """Fields of `model` that are no names for its layers."""
+INSIDE = (
+    "is no field: an option of a layer stands inside the text of config.model.layers. Write a name there, as in "
+    "conv(width, 3), and set or sweep model.width."
+)
+"""What is said of a path into the layers."""
 
 
 class Given(NamedTuple):
@@ -292,10 +297,18 @@ def _choose_length(train: dict[str, object], before: Any, flags: Sequence[str]) 
             train[other] = None
 
 
+def inside_layers(path: str) -> bool:
+    """Tells whether a path of a config means a layer or its option, such as `model.layers.conv1.features`."""
+    section, _, name = path.partition(".")
+    return (section == "model" and "." in name) or section.rstrip("0123456789") in LAYERS
+
+
 def _refusal(section: str, name: str, text: str, sections: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns why there is no such field, empty where there may be one."""
     if section in sections and not name:
         return f"is a section, got {text!r}. Set one of its fields."
+    if inside_layers(f"{section}.{name}"):
+        return INSIDE
     if section not in sections or "." in name:
         return f"unknown field. {fields.did_you_mean(section, KNOWN)}"
     return ""
