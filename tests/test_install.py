@@ -94,31 +94,59 @@ def test_the_citation_names_the_version_of_the_package():
     assert (cited["version"], cited["license"]) == (said["version"], said["license"])
 
 
-@pytest.mark.slow(seconds=20)
-def test_a_wheel_is_built_and_runs_in_a_bare_environment_from_elsewhere(installed, tmp_path):
-    source, made = installed.parent / "source", tmp_path / "environment"
-    offline = ("--quiet", "--no-deps", "--no-index")
-    pip = [sys.executable, "-m", "pip"]
-    subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", tmp_path, source], check=True)
-    (wheel,) = tmp_path.glob("cnn-*.whl")
-    venv.create(made, with_pip=False)
-    python = made / "bin" / "python"
-    subprocess.run([*pip, "--python", python, "install", *offline, wheel], check=True)
-    (site,) = (made / "lib").glob("python*/site-packages")
-    (site / "requirements.pth").write_text(sysconfig.get_path("purelib"))  # what it requires, as if installed there
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+OFFLINE = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation")
 
-    def said(*words):
-        done = subprocess.run(
-            [made / "bin" / "cnn", *words], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+
+class Bare:
+    """A bare environment in which the package was installed; all that it requires is there as if installed, too."""
+
+    def __init__(self, folder, *what):
+        self.folder, made = folder, folder / "environment"
+        venv.create(made, with_pip=False)
+        self.python, self.command = made / "bin" / "python", made / "bin" / "cnn"
+        (site,) = (made / "lib").glob("python*/site-packages")
+        (site / "requirements.pth").write_text(sysconfig.get_path("purelib"))
+        pip = [sys.executable, "-m", "pip", "--python", self.python, "install", *OFFLINE, *what]
+        subprocess.run(pip, check=True)
+
+    def said(self, *command):
+        """Returns what a command prints, started beside the environment."""
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    own = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
-    assert said("--version").startswith(f"cnn {own}, whose commit is not known")
-    assert "conv1" in said("summary", "--config=lenet5")
-    where = [python, "-c", "import cnn, importlib.metadata as m; print(cnn.__file__, m.version('cnn'))"]
-    file, version = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout.split()
-    assert Path(file).is_relative_to(made)
-    assert version == own
+    def package(self):
+        """Returns the folder of the package and the version that its metadata name."""
+        asked = "import cnn, importlib.metadata as m; print(cnn.__file__, m.version('cnn'))"
+        file, version = self.said(self.python, "-c", asked).split()
+        return Path(file).parent, version
+
+
+def own_version():
+    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+
+
+@pytest.mark.slow(seconds=20)
+def test_a_wheel_is_built_and_runs_in_a_bare_environment_from_elsewhere(installed, tmp_path):
+    source = installed.parent / "source"
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *OFFLINE, "-w", tmp_path, source], check=True)
+    (wheel,) = tmp_path.glob("cnn-*.whl")
+    bare = Bare(tmp_path, wheel)
+    assert bare.said(bare.command, "--version").startswith(f"cnn {own_version()}, whose commit is not known")
+    assert "conv1" in bare.said(bare.command, "summary", "--config=lenet5")
+    folder, version = bare.package()
+    assert folder.is_relative_to(tmp_path)
+    assert version == own_version()
+
+
+@pytest.mark.slow(seconds=20)
+def test_an_editable_installation_is_the_checkout_as_it_is_now(installed, tmp_path):
+    source = tmp_path / "checkout"
+    shutil.copytree(installed.parent / "source", source, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    bare = Bare(tmp_path, "--editable", source)
+    assert bare.package() == (source / "cnn", own_version())
+    assert "conv1" in bare.said(bare.command, "summary", "--config=lenet5")
+    config = source / "configs" / "lenet5.py"
+    config.write_text(config.read_text().replace("conv(6, 5", "conv(7, 5"))
+    assert "24x24x7" in bare.said(bare.command, "summary", "--config=lenet5")
