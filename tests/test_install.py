@@ -149,4 +149,4 @@ def test_an_editable_installation_is_the_checkout_as_it_is_now(installed, tmp_pa
     assert "conv1" in bare.said(bare.command, "summary", "--config=lenet5")
     config = source / "configs" / "lenet5.py"
     config.write_text(config.read_text().replace("conv(6, 5", "conv(7, 5"))
-    assert "24x24x7" in bare.said(bare.command, "summary", "--config=lenet5")
+    assert "28x28x7" in bare.said(bare.command, "summary", "--config=lenet5")
