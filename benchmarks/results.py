@@ -1,11 +1,12 @@
 """Keeps what runs and sweeps gave, and writes the tables of results from it; no number there is typed by hand.
 
-    python benchmarks/results.py RUN... SWEEP...   # takes their figures into benchmarks/results.json, then writes
-    python benchmarks/results.py                   # writes the tables from benchmarks/results.json
-    python benchmarks/results.py --check           # exits with 1 if a table says otherwise
+    python benchmarks/results.py RUN... SWEEP... SPEED.json...   # takes their figures into results.json, then writes
+    python benchmarks/results.py                                 # writes the tables from results.json beside it
+    python benchmarks/results.py --check                         # exits with 1 if a table says otherwise
 
 A run counts when it is finished and has read its test split. Runs that differ in nothing but their seed are one row.
-A seed that is given again replaces what was kept of it. What is kept of a sweep is its ranking on the validation split.
+A seed that is given again replaces what was kept of it. What is kept of a sweep is its ranking on the validation split;
+what `train_speed.py --save=SPEED.json` measured, whole.
 """
 
 import argparse
@@ -25,6 +26,8 @@ PLACES = {
     "accuracies": ROOT / "README.md",
     "results": ROOT / "docs" / "results.md",
     "choices": ROOT / "docs" / "results.md",
+    "speed": ROOT / "README.md",
+    "bfloat16": ROOT / "docs" / "devices.md",
 }
 """Where each table stands, between its marks."""
 WHOLE = "--config.data.train_on=train+valid"
@@ -121,15 +124,16 @@ def of_sweep(folder: Path) -> dict:
 
 
 def keep(kept: dict, folder: Path) -> None:
-    """Takes a directory's figures into what is kept, in the place of older ones of the same experiment."""
-    if (folder / "sweep.json").exists():
-        found = of_sweep(folder)
-        kind, same = "sweeps", ("config", "overrides", "space")
+    """Takes the figures of a directory, or of a file of speeds, in the place of older ones of the same experiment."""
+    if folder.suffix == ".json":
+        kind, same, taken = "speeds", ("network", "batch_size", "huge_pages"), read(folder)
+    elif (folder / "sweep.json").exists():
+        kind, same, taken = "sweeps", ("config", "overrides", "space"), [of_sweep(folder)]
     else:
-        found = of_run(folder)
-        kind, same = "runs", ("config", "overrides", "seed")
-    others = [each for each in kept[kind] if any(each[name] != found[name] for name in same)]
-    kept[kind] = sorted([*others, found], key=lambda each: json.dumps([each[name] for name in same]))
+        kind, same, taken = "runs", ("config", "overrides", "seed"), [of_run(folder)]
+    for found in taken:
+        others = [each for each in kept[kind] if any(each[name] != found[name] for name in same)]
+        kept[kind] = sorted([*others, found], key=lambda each: json.dumps([each[name] for name in same]))
 
 
 def grouped(runs: list[dict]) -> dict[tuple, list[dict]]:
@@ -225,6 +229,69 @@ def choices_table(kept: dict) -> str:
     return "\n".join(lines)
 
 
+NOT_YET = "Not yet measured."
+SHOWN = {
+    "ours": "this project",
+    "PyTorch": "PyTorch, channels last, fused Adam",
+    "plain Flax": "Flax as its examples write it",
+}
+"""What the tables call those who are timed, where it is not their name."""
+
+
+def measured_on(tables: list[dict]) -> str:
+    """Returns the machine, the versions and the command of tables, a sentence for those that share them."""
+    sentences = []
+    for table in tables:
+        versions = ", ".join(f"{name} {version}" for name, version in table["packages"].items())
+        units = f", {table['units']}" if table["units"] else ""
+        on = f"{table['threads']} threads ({table['cpu']}{units})"
+        sentences.append(f"Measured on {on}; {versions}; `{table['command']}`.")
+    return "\n".join(dict.fromkeys(sentences))
+
+
+def speeds_of(kept: dict, batch_size: int = 128) -> dict[str, dict]:
+    """Returns what was measured of each network at a batch size, each as it comes."""
+    found = [one for one in kept["speeds"] if one["batch_size"] == batch_size and not one["huge_pages"]]
+    return {one["network"]: one for one in found}
+
+
+def times_as_fast(ours: list[float], others: list[float]) -> str:
+    """Returns the median of the rounds' ratios, the lowest and the highest."""
+    ratios = [one / other for one, other in zip(ours, others, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def speed_table(kept: dict) -> str:
+    """Returns how fast everyone trains the lesson's network in float32."""
+    if (lesson := speeds_of(kept).get("lesson")) is None:
+        return NOT_YET
+    train = {name: speeds for name, speeds in lesson["train"].items() if "bfloat16" not in name and "auto" not in name}
+    lines = [f"| | images/s | ours is faster by (spread over {len(train['ours'])} rounds) |", "|---|---|---|"]
+    for name, speeds in sorted(train.items(), key=lambda each: -statistics.median(each[1])):
+        compared = "" if name == "ours" else times_as_fast(train["ours"], speeds)
+        lines.append(line_of([SHOWN.get(name, name), f"{statistics.median(speeds):,.0f}", compared]))
+    return "\n".join([*lines, "", measured_on([lesson])])
+
+
+def bfloat16_table(kept: dict) -> str:
+    """Returns how fast each trains in float32 and bfloat16, and the best of ours over the best of the others."""
+    networks = {name: one for name, one in speeds_of(kept).items() if "ours bfloat16" in one["train"]}
+    if not networks:
+        return NOT_YET
+    mine = ("ours", "ours bfloat16")
+    theirs = ("PyTorch", "PyTorch compiled", "Keras on TensorFlow", "PyTorch autocast", "Keras mixed_bfloat16")
+    titles = ["training, images/s", *mine, *theirs, "best of ours over best of theirs"]
+    lines = [line_of(titles), "|---" * len(titles) + "|"]
+    for name, one in networks.items():
+        train = one["train"]
+        middle = {who: statistics.median(speeds) for who, speeds in train.items()}
+        ours = max(mine, key=middle.__getitem__)
+        other = max(set(theirs) & set(middle), key=middle.__getitem__)
+        cells = [f"{middle[who]:,.0f}" if who in middle else "" for who in (*mine, *theirs)]
+        lines.append(line_of([f"`{name}`", *cells, times_as_fast(train[ours], train[other])]))
+    return "\n".join([*lines, "", measured_on([*networks.values()])])
+
+
 def written(path: Path, text: str, name: str, table: str) -> str:
     """Returns a file's text with a table between its marks."""
     begin, end = BEGIN.format(name), END.format(name)
@@ -247,10 +314,17 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path, metavar="RUN_OR_SWEEP")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table says otherwise")
     options = parser.parse_args()
-    kept = read(KEPT) if KEPT.exists() else {"runs": [], "sweeps": []}
+    kept = {"runs": [], "sweeps": [], "speeds": [], **(read(KEPT) if KEPT.exists() else {})}
     for folder in options.folders:
         keep(kept, folder)
-    tables = {"accuracies": accuracies_table(kept), "results": results_table(kept), "choices": choices_table(kept)}
+    makers = {
+        "accuracies": accuracies_table,
+        "results": results_table,
+        "choices": choices_table,
+        "speed": speed_table,
+        "bfloat16": bfloat16_table,
+    }
+    tables = {name: make(kept) for name, make in makers.items()}
     texts = {path: path.read_text() for path in PLACES.values()}
     for name, path in PLACES.items():
         texts[path] = written(path, texts[path], name, tables[name])

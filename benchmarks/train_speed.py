@@ -17,6 +17,8 @@ against best" is ours in whichever type is faster for us over the fastest peer i
 import argparse
 import json
 import os
+import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -76,7 +78,8 @@ class Competitor:
 
     def started(self):
         """Waits for the first step."""
-        self.first_step = self._answer()["first_step"]
+        answer = self._answer()
+        self.first_step, self.packages = answer["first_step"], answer["packages"]
 
     def _answer(self):
         line = self.process.stdout.readline()
@@ -164,6 +167,23 @@ def measure(network, batch_size, options, pythons, *, huge_pages):
     ours.seconds("peak", 5)
     peaks = [20 * 2 * 1536**3 / ours.seconds("peak", 20) / 1e9 for _ in range(5)]
     memory = {one.name: one.end() for one in competitors}
+    if options.save is not None:
+        record = {
+            "network": network,
+            "batch_size": batch_size,
+            "huge_pages": huge_pages,
+            "cpu": cpu(),
+            "threads": options.threads,
+            "units": environment.bfloat16_units(),
+            "packages": dict(sorted({each for one in competitors for each in one.packages.items()})),
+            "command": shlex.join(["python", "benchmarks/train_speed.py", *sys.argv[1:]]),
+            "peak": round(statistics.median(peaks), 1),
+            **{
+                kind: {name: [round(one, 1) for one in found] for name, found in results[kind].items()}
+                for kind in kinds
+            },
+        }
+        save(options.save, record)
     title = f"{network}, batch {batch_size}" + (", everyone with huge pages" if huge_pages else ", as they come")
     print(f"\n{title}; {options.threads} threads; matrix product {statistics.median(peaks):.0f} GFLOP/s")
     for kind, speeds in results.items():
@@ -200,6 +220,20 @@ def summary(speeds, operations, peak):
     return line
 
 
+def cpu():
+    """Returns the processor as Linux names it, with the family and the model that tell its generation."""
+    lines = environment.CPUINFO.read_text().splitlines() if environment.CPUINFO.exists() else []
+    known = dict(reversed([[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]))
+    name = known.get("model name", platform.processor() or platform.machine())
+    return f"{name}, family {known['cpu family']} model {known['model']}" if "cpu family" in known else name
+
+
+def save(path, record):
+    """Adds a table to those of a file, for `benchmarks/results.py`."""
+    tables = json.loads(path.read_text()) if path.exists() else []
+    path.write_text(json.dumps([*tables, record]) + "\n")
+
+
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="the lesson's network, batch 128, training only")
@@ -212,6 +246,7 @@ def parse():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--huge-pages", choices=["no", "yes", "both"], default="both", help="allocator settings")
     parser.add_argument("--peers", type=Path, default=ROOT / ".peers", help="their virtual environments")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="adds the tables to this JSON, for results.py")
     options = parser.parse_args()
     options.competitors = [OURS, *(name for name in options.only.split(",") if name != OURS)]
     if options.quick:

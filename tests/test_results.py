@@ -142,6 +142,40 @@ def test_a_sweep_is_kept_as_its_ranking(tmp_path, monkeypatch, results):
     assert f"| `configs/digits.py --config.train.epochs=1` | {row} |" in results.PLACES["choices"].read_text()
 
 
+def speeds(network, **train):
+    return {
+        "network": network,
+        "batch_size": 128,
+        "huge_pages": False,
+        "cpu": "Some CPU",
+        "threads": 2,
+        "units": "AMX",
+        "packages": {"jax": "1.2"},
+        "command": "python benchmarks/train_speed.py",
+        "peak": 400.0,
+        "train": train,
+        "evaluate": {},
+    }
+
+
+def test_tables_of_speed_have_medians_and_the_spread_of_the_ratios(tmp_path, monkeypatch, results):
+    called(results, monkeypatch)
+    readme, devices = (results.PLACES[name] for name in ("speed", "bfloat16"))
+    assert "Not yet measured." in readme.read_text() and "Not yet measured." in devices.read_text()
+    lesson = {"ours": [60, 100, 90], "plain Flax": [10, 10, 10], "PyTorch": [30, 25, 45]}
+    narrow = {"ours bfloat16": [200, 210, 190], "PyTorch autocast": [100, 50, 95]}
+    tables = [speeds("lesson", **lesson, **narrow), speeds("cifar10", ours=[3], PyTorch=[5], **{"ours bfloat16": [2]})]
+    (tmp_path / "SPEED.json").write_text(json.dumps([*tables, {**tables[0], "huge_pages": True, "train": {}}]))
+    called(results, monkeypatch, tmp_path / "SPEED.json")
+    text = readme.read_text()
+    assert "| this project | 90 |  |\n| PyTorch, channels last, fused Adam | 30 | 2.00 (2.00 to 4.00) |\n" in text
+    assert "| Flax as its examples write it | 10 | 9.00 (6.00 to 10.00) |" in text and "autocast" not in text
+    assert "Measured on 2 threads (Some CPU, AMX); jax 1.2; `python benchmarks/train_speed.py`." in text
+    text = devices.read_text()
+    assert "| `lesson` | 90 | 200 | 30 |  |  | 95 |  | 2.00 (2.00 to 4.20) |" in text
+    assert "| `cifar10` | 3 | 2 | 5 |  |  |  |  | 0.60 (0.60 to 0.60) |" in text
+
+
 def kept():
     return json.loads((parser.REPOSITORY / "benchmarks" / "results.json").read_text())
 

@@ -1,5 +1,6 @@
 """What every competitor's process does: build, make one step, then run as many as it is asked to, and say how long."""
 
+import importlib.metadata
 import json
 import resource
 import sys
@@ -22,7 +23,7 @@ def serve(build):
     spec = json.loads(sys.argv[1])
     functions = build(spec)
     functions["train"](spec.get("first", 1))
-    say(first_step=time.time() - spec["started"])
+    say(first_step=time.time() - spec["started"], packages=packages())
     for line in sys.stdin:
         if line.strip() == "end":
             break
@@ -31,6 +32,16 @@ def serve(build):
         functions[name](int(count))
         say(seconds=time.perf_counter() - started)
     say(megabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def packages():
+    """Returns the versions of the libraries that this competitor computes with."""
+    known = {"jax": "jax", "flax": "flax", "torch": "torch", "keras": "keras", "tensorflow": "tensorflow-cpu"}
+    found = {}
+    for module, name in known.items():
+        if module in sys.modules:
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def examples(spec):
