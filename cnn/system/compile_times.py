@@ -13,6 +13,8 @@ ONCE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": Fals
 
 _EVENT = "/jax/core/compile/backend_compile_duration"
 
+_quick = False
+
 
 @contextlib.contextmanager
 def switched_on(option: str) -> Iterator[bool]:
@@ -50,14 +52,23 @@ def kept_in(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quick() -> Iterator[None]:
-    """Compiles what is compiled within the block in a fraction of the time, and forgets it afterwards."""
-    before = True
+    """Compiles what is compiled within the block, in any thread, in a fraction of the time, and forgets it afterwards.
+
+    What computes the same by fewer operations is traced in place of what computes it faster, see `is_quick`.
+    """
+    global _quick
+    before, _quick = _quick, True
     try:
-        with switched_on("jax_disable_most_optimizations") as before:
+        with switched_on("jax_disable_most_optimizations"):
             yield
     finally:
-        if not before:
-            jax.clear_caches()
+        _quick = before
+        jax.clear_caches()
+
+
+def is_quick() -> bool:
+    """Tells whether what is traced now runs a few times at most, so that compiling it is what takes the time."""
+    return _quick
 
 
 class Compilations:
