@@ -114,7 +114,6 @@ def stages(
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cnn-smoke-")))
         stack.enter_context(compile_times.quick())
-        stack.enter_context(compile_times.kept_in(folder / "compiled"))  # the run that continues needs it once more
         _go_through(values, devices, interruption, folder, stage)
     return passed
 

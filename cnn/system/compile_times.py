@@ -3,10 +3,8 @@
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax
-from jax.experimental.compilation_cache import compilation_cache
 
 ONCE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 """Compiler options for what is computed once: compiled in a quarter of the time, it computes the same bits slower."""
@@ -25,29 +23,6 @@ def switched_on(option: str) -> Iterator[bool]:
         yield before
     finally:
         jax.config.update(option, before)
-
-
-@contextlib.contextmanager
-def kept_in(folder: Path) -> Iterator[None]:
-    """Compiles equal programs within the block once, and keeps them in a folder; where the user keeps them, there."""
-    settings = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
-        "jax_persistent_cache_enable_xla_caches": "none",
-    }
-    before = {name: jax.config.values[name] for name in settings}
-    if before["jax_compilation_cache_dir"]:
-        yield
-        return
-    try:
-        for name, value in settings.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()  # JAX asks for the folder once
-        yield
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
 
 
 @contextlib.contextmanager
