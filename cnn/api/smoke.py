@@ -55,7 +55,7 @@ EXPORTS = ("stablehlo", "onnx_graph")
 FOLLOWED = 2
 """Pictures whose journeys are checked number by number."""
 MOST_LAYERS = 60
-"""Networks of more have no journeys here."""
+"""Networks of more have no journeys here, where each layer would be compiled alone; nor have large ones."""
 
 
 class Stage(NamedTuple):
@@ -182,7 +182,7 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
             journey.look(small, run.workdir, classifier, cut, step=step, validates=run.validates, count=FOLLOWED)
         written = run_page.write(run.workdir)
         facts += [f"{written.name} of {written.stat().st_size:,} bytes"]
-        facts += [] if followed else ["no journeys: they take minutes for so large a network"]
+        facts += [] if followed else ["no journeys of so large a network"]
     made = export.Trained(small, classifier, cut.class_names, step, values.eval.weights, compared=amount.compared)
     for name in EXPORTS:
         with stage(name.partition("_")[0], facts := []):
