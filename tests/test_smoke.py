@@ -11,6 +11,7 @@ import cnn
 import runs
 from cnn.cli import parser
 from cnn.config.config import ConfigError
+from cnn.system import compile_times
 
 NUMBERS = itertools.count()
 STAGES = ["data", "train", "resume", "evaluate", "report", "stablehlo", "onnx"]
@@ -65,6 +66,7 @@ def test_every_stage_has_a_line_and_nothing_stays(folder, capsys):
     assert lines[2].endswith("saved after step 2, the same bits from there")
     assert lines[-1].startswith("all 7 stages pass in ") and lines[-1].endswith("; nothing is kept")
     assert files(folder) == []
+    assert not compile_times.is_quick()
 
 
 @pytest.mark.thorough(2)

@@ -1,12 +1,16 @@
 """`train.watch`: the layers' norms and dead units, recorded beside a training whose bits stay what they are."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import cnn
+import processes
 import runs
 from cnn.cli import launch
 from cnn.config.watches import QUANTITIES, Layers, Seen
@@ -15,6 +19,8 @@ from cnn.runs.records import scalars
 from cnn.train import watching
 
 LAYERS = "model.layers=conv(2, 3) | relu | flatten | dropout(0.2) | dense(classes) | softmax"
+NORMED = "model.layers=conv(4, 3, use_bias=False) | batch_norm(0.5) | relu | flatten | dropout(0.2) | dense(classes)"
+"""A bias before batch normalisation has no gradient but roundings, which Adam would make as large as any other's."""
 WATCH = "train.watch=layers(5)"
 
 
@@ -132,6 +138,41 @@ def test_each_trial_of_a_sweep_records_its_own(tmp_path, engine):
     rates = [json.loads((trial / "config.json").read_text())["optimizer"]["learning_rate"] for trial in trials]
     updates = [of[0]["update/conv1"] for of in looks]
     assert updates[0] / updates[1] == pytest.approx(rates[0] / rates[1], rel=1e-3)
+
+
+@pytest.mark.slow(seconds=9)
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (LAYERS,),
+        (NORMED,),
+        (NORMED, "train.accumulate_steps=2", "data.augment=shift(1) | mixup(0.4)", "data.loading=stream"),
+    ],
+    ids=["plain", "normed", "in parts"],
+)
+def test_two_devices_record_what_one_does_within_rounding(tmp_path, overrides):
+    code = (
+        "from pathlib import Path; import runs; from cnn.train import experiment; "
+        "values, folder = runs.tiny(*sys.argv[2:]), Path(sys.argv[1]); "
+        "[experiment.run(values, folder / str(count), count) for count in (1, 2)]"
+    )
+    folder = Path(__file__).parent
+    code = f"import sys; sys.path[:0] = {[str(folder), str(folder.parent)]}; {code}"
+    fields = (*overrides, "train.watch=layers(every=5)", "train.epochs=1")
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), *fields],
+        env=processes.environment(JAX_NUM_CPU_DEVICES="2"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / "2" / "run.json").read_text())["devices"]) == 2
+    one, two = (runs.records(tmp_path / count, "watch") for count in "12")
+    assert [record["step"] for record in two] == [1, 6, 11]
+    for record, other in zip(one, two, strict=True):
+        del record["kind"], other["kind"]
+        assert {name.partition("/")[0] for name in other} > set(QUANTITIES)
+        assert other == pytest.approx(record, rel=1e-4)
 
 
 @pytest.fixture

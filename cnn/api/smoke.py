@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -28,20 +29,33 @@ from cnn.runs import run_dir
 from cnn.system import compile_times
 from cnn.system.preemption import Preemption
 
-BATCH = 8
-"""Pictures of a step, or as few more as the devices and `train.accumulate_steps` divide."""
-STEPS = 3
-"""Of the one epoch."""
-STOP = 2
-"""After so many steps the run that is to continue is left."""
-EVALUATED = 16
-"""Pictures of each split that is evaluated, at most."""
+
+class Amount(NamedTuple):
+    """How much of everything."""
+
+    batch: int
+    """Pictures of a step, or as few more as the devices and `train.accumulate_steps` divide."""
+    steps: int
+    """Of the one epoch."""
+    stop: int
+    """After so many steps the run that is to continue is left."""
+    evaluated: int
+    """Pictures of each split that is evaluated, at most."""
+    compared: tuple[int, ...]
+    """The batches with which an export is compared; each is compiled."""
+
+
+USUAL = Amount(8, 3, 2, 16, (1, 7))
+LARGE = Amount(2, 2, 1, 4, (2,))
+"""Of a network that makes more than `NUMBERS` of a picture: seconds go into a step of few pictures."""
+NUMBERS = 3_000_000
+"""Five times those of the cifar10 config, a third of those of ResNet-18 for photographs."""
 SPLITS = ("train", "valid", "test")
 EXPORTS = ("stablehlo", "onnx_graph")
 FOLLOWED = 2
 """Pictures whose journeys are checked number by number."""
 MOST_LAYERS = 60
-"""Networks of more have no journeys here."""
+"""Networks of more have no journeys here, where each layer would be compiled alone; nor have large ones."""
 
 
 class Stage(NamedTuple):
@@ -100,7 +114,6 @@ def stages(
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cnn-smoke-")))
         stack.enter_context(compile_times.quick())
-        stack.enter_context(compile_times.kept_in(folder / "compiled"))  # the run that continues needs it once more
         _go_through(values, devices, interruption, folder, stage)
     return passed
 
@@ -123,14 +136,15 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
         preflight.check_rows(values, count)
         dataset = preflight.load_data(_streamed(values).data)
         experiment.check(values, dataset, count)
-        batch = _batch(values, count, len(dataset.train))
+        amount = _amount(values)
+        batch = _batch(values, amount, count, len(dataset.train))
         pictures = sum(len(getattr(dataset, name)) for name in SPLITS)
         budget = preflight.memory_budget(values.data)
         streams = should_stream(values.data.loading, pictures, values.data.stored_shape, budget)
-        cut = _cut(dataset, batch, streams=streams)
+        cut = _cut(dataset, batch, amount, streams=streams)
         sizes = [(name, len(getattr(dataset, name)), len(getattr(cut, name))) for name in SPLITS]
         facts += [f"{taken} of {there:,} {name}" for name, there, taken in sizes if there]
-    small = _small(values, batch, len(dataset.train))
+    small = _small(values, batch, amount, len(dataset.train))
 
     def opened(name: str) -> Run:
         workdir = folder / name
@@ -147,7 +161,7 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
         steps = int(trained.state.step)
         facts += [f"{count_parameters(values.rows):,} parameters", f"{steps} steps of {batch}", _losses(run.workdir)]
     with stage("resume", facts := []):
-        stop = min(STOP, steps)
+        stop = min(amount.stop, steps)
         loop.train(opened("resumed"), lambda asked: _until(asked, stop))
         again = loop.train(opened("resumed"))
         if fingerprint(again.state) != fingerprint(trained.state):
@@ -163,12 +177,13 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
         facts += [f"{name} loss {result[name]['loss']:.4g}" for name in ("valid", "test") if name in result]
         step, classifier = checkpointer.restore_classifier(small, run.workdir, values.eval.weights)
     with stage("report", facts := []):
-        if len(values.rows) <= MOST_LAYERS:
+        followed = len(values.rows) <= MOST_LAYERS and amount is not LARGE
+        if followed:
             journey.look(small, run.workdir, classifier, cut, step=step, validates=run.validates, count=FOLLOWED)
         written = run_page.write(run.workdir)
         facts += [f"{written.name} of {written.stat().st_size:,} bytes"]
-        facts += ["no journeys: each layer would be compiled alone"] if len(values.rows) > MOST_LAYERS else []
-    made = export.Trained(small, classifier, cut.class_names, step, values.eval.weights)
+        facts += [] if followed else ["no journeys of so large a network"]
+    made = export.Trained(small, classifier, cut.class_names, step, values.eval.weights, compared=amount.compared)
     for name in EXPORTS:
         with stage(name.partition("_")[0], facts := []):
             facts.append(_exported(made, f"cnn.export.{name}"))
@@ -193,24 +208,30 @@ def _exported(trained: Any, module: str) -> str:
     return f"{len(artefact.content):,} bytes, probabilities within {artefact.about['difference']:.1g}"
 
 
-def _batch(values: Config, devices: int, examples: int) -> int:
+def _amount(values: Config) -> Amount:
+    numbers = sum(math.prod(row.output) for row in values.rows)
+    return LARGE if numbers > NUMBERS else USUAL
+
+
+def _batch(values: Config, amount: Amount, devices: int, examples: int) -> int:
     whole = devices * values.train.accumulate_steps
-    return min(values.train.batch_size, whole * max(1, BATCH // whole), examples)
+    return min(values.train.batch_size, whole * max(1, amount.batch // whole), examples)
 
 
-def _small(values: Config, batch: int, examples: int) -> Config:
+def _small(values: Config, batch: int, amount: Amount, examples: int) -> Config:
     """Returns the config of a run that ends after its first epoch; what follows from its length is as in the real run.
 
     Args:
       values: the real run's.
       batch: pictures of a step.
+      amount: of everything else.
       examples: training pictures of the real run.
     """
     train = values.train
-    steps = max(STEPS + 1, train.total_steps(examples // train.batch_size))
+    steps = max(amount.steps + 1, train.total_steps(examples // train.batch_size))
     changes: dict[str, dict[str, Any]] = {
         "train": {"batch_size": batch, "epochs": None, "steps": steps, "log_every_steps": 1, "dispatch": "step"},
-        "eval": {"batch_size": min(values.eval.batch_size, BATCH), "every_epochs": 1},
+        "eval": {"batch_size": min(values.eval.batch_size, amount.batch), "every_epochs": 1},
         "report": {"page": "never"},
     }
     text = json.loads(values.json)
@@ -244,7 +265,7 @@ def _streamed(values: Config) -> Config:
     return dataclasses.replace(values, data=dataclasses.replace(values.data, loading="stream"))
 
 
-def _cut(dataset: Dataset, batch: int, *, streams: bool) -> Dataset:
+def _cut(dataset: Dataset, batch: int, amount: Amount, *, streams: bool) -> Dataset:
     """Returns a few pictures of each split, as many of each class as there may be; in memory unless they stream."""
 
     def some(split: Split, most: int) -> Split:
@@ -253,13 +274,13 @@ def _cut(dataset: Dataset, batch: int, *, streams: bool) -> Dataset:
             return taken
         return Split(taken.images[:], taken.labels, taken.images.unusable(slice(None)))
 
-    steps = min(STEPS, len(dataset.train) // batch)
+    steps = min(amount.steps, len(dataset.train) // batch)
     stored = dataset.stored_train
     return dataclasses.replace(
         dataset,
         train=some(dataset.train, steps * batch),
-        valid=some(dataset.valid, EVALUATED),
-        test=some(dataset.test, EVALUATED),
+        valid=some(dataset.valid, amount.evaluated),
+        test=some(dataset.test, amount.evaluated),
         stored_train=None if stored is None else some(stored, steps * batch),
     )
 

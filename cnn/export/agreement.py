@@ -14,8 +14,6 @@ from cnn.export.artefact import Trained
 Probabilities = Callable[[np.ndarray], Any]
 """From pictures, as the export takes them, to an array of probabilities."""
 
-SIZES = (1, 7)
-"""The batches that are compared."""
 TOLERANCE = 1e-5
 """The largest difference of two probabilities; times the largest logit if above 1, as roundings grow with it."""
 
@@ -35,7 +33,7 @@ def check(trained: Trained, probabilities: Probabilities) -> float:
       FloatingPointError: it is not finite, or larger than rounding explains.
     """
     worst = 0.0
-    for size in SIZES:
+    for size in trained.compared:
         images = drawn(trained, size)
         logits = [expected(member, images) for member in trained.members]
         mean = np.mean([losses.softmax(each) for each in logits], axis=0)

@@ -22,6 +22,7 @@ class Trained(NamedTuple):
       weights: which they are: last, best or ema.
       intensities: the type of the pictures that go in: uint8, or float32 that holds 0..255 too.
       others: further networks, of the same classes and pictures.
+      compared: how many pictures are in each batch with which the export is compared.
     """
 
     values: Config
@@ -31,6 +32,7 @@ class Trained(NamedTuple):
     weights: str
     intensities: str = "uint8"
     others: tuple["Trained", ...] = ()
+    compared: tuple[int, ...] = (1, 7)
 
     @property
     def members(self) -> tuple["Trained", ...]:

@@ -3,15 +3,15 @@
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 import jax
-from jax.experimental.compilation_cache import compilation_cache
 
 ONCE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 """Compiler options for what is computed once: compiled in a quarter of the time, it computes the same bits slower."""
 
 _EVENT = "/jax/core/compile/backend_compile_duration"
+
+_quick = False
 
 
 @contextlib.contextmanager
@@ -26,38 +26,24 @@ def switched_on(option: str) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def kept_in(folder: Path) -> Iterator[None]:
-    """Compiles equal programs within the block once, and keeps them in a folder; where the user keeps them, there."""
-    settings = {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.1,
-        "jax_persistent_cache_enable_xla_caches": "none",
-    }
-    before = {name: jax.config.values[name] for name in settings}
-    if before["jax_compilation_cache_dir"]:
-        yield
-        return
-    try:
-        for name, value in settings.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()  # JAX asks for the folder once
-        yield
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-
-
-@contextlib.contextmanager
 def quick() -> Iterator[None]:
-    """Compiles what is compiled within the block in a fraction of the time, and forgets it afterwards."""
-    before = True
+    """Compiles what is compiled within the block, in any thread, in a fraction of the time, and forgets it afterwards.
+
+    What computes the same by fewer operations is traced in place of what computes it faster, see `is_quick`.
+    """
+    global _quick
+    before, _quick = _quick, True
     try:
-        with switched_on("jax_disable_most_optimizations") as before:
+        with switched_on("jax_disable_most_optimizations"):
             yield
     finally:
-        if not before:
-            jax.clear_caches()
+        _quick = before
+        jax.clear_caches()
+
+
+def is_quick() -> bool:
+    """Tells whether what is traced now runs a few times at most, so that compiling it is what takes the time."""
+    return _quick
 
 
 class Compilations:
