@@ -168,6 +168,7 @@ def measure(network, batch_size, options, pythons, *, huge_pages):
     peaks = [20 * 2 * 1536**3 / ours.seconds("peak", 20) / 1e9 for _ in range(5)]
     memory = {one.name: one.end() for one in competitors}
     if options.save is not None:
+        asked = [word for word in sys.argv[1:] if not word.startswith("--save=")]
         record = {
             "network": network,
             "batch_size": batch_size,
@@ -176,7 +177,7 @@ def measure(network, batch_size, options, pythons, *, huge_pages):
             "threads": options.threads,
             "units": environment.bfloat16_units(),
             "packages": dict(sorted({each for one in competitors for each in one.packages.items()})),
-            "command": shlex.join(["python", "benchmarks/train_speed.py", *sys.argv[1:]]),
+            "command": shlex.join(["python", "benchmarks/train_speed.py", *asked]),
             "peak": round(statistics.median(peaks), 1),
             **{
                 kind: {name: [round(one, 1) for one in found] for name, found in results[kind].items()}
