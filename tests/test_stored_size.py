@@ -258,7 +258,7 @@ def test_a_run_in_memory_and_one_that_streams_are_the_same_and_predict_what_they
     assert runs.start("predict", f"--workdir={tmp_path / 'memory'}", "--json", folder / "test") == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     np.testing.assert_array_equal([record["logits"] for record in records], logits[0])
-    assert "16x14 (height x width) resized to 14x12 as in training" in records[0]["notes"][0]
+    assert "16x14 (height x width) cropped and resized to 14x12 as in training" in records[0]["notes"][0]
     assert records[0]["notes"][-1] == "the centre of 9x8 cut out as in evaluation"
 
 
