@@ -17,7 +17,7 @@ against best" is ours in whichever type is faster for us over the fastest peer i
 import argparse
 import json
 import os
-import platform
+import re
 import shlex
 import statistics
 import subprocess
@@ -222,11 +222,11 @@ def summary(speeds, operations, peak):
 
 
 def cpu():
-    """Returns the processor as Linux names it, with the family and the model that tell its generation."""
-    lines = environment.CPUINFO.read_text().splitlines() if environment.CPUINFO.exists() else []
-    known = dict(reversed([[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]))
-    name = known.get("model name", platform.processor() or platform.machine())
-    return f"{name}, family {known['cpu family']} model {known['model']}" if "cpu family" in known else name
+    """Returns the processor's name, with the family and the model that on x86 tell its generation."""
+    text = environment.CPUINFO.read_text() if environment.CPUINFO.exists() else ""
+    generation = re.search(r"^cpu family\s*: (\d+)\nmodel\s*: (\d+)$", text, re.MULTILINE)
+    name = environment.processor()
+    return f"{name}, family {generation[1]} model {generation[2]}" if generation else name
 
 
 def save(path, record):

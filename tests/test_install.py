@@ -24,6 +24,7 @@ TINY = (
     "--config.train.epochs=1",
 )
 SOURCES = ("cnn", "configs", "pyproject.toml", "setup.py", "requirements.txt", "README.md", "LICENSE")
+OFFLINE = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation")
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +37,14 @@ def installed(tmp_path_factory):
             shutil.copytree(REPOSITORY / name, root / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(REPOSITORY / name, root / "source")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "--target", root / "target", root / "source"], check=True)
+    command = [sys.executable, "-m", "pip", "install", *OFFLINE, "--target", root / "target", root / "source"]
+    subprocess.run(command, check=True)
     return root / "target"
+
+
+def declared():
+    """Returns what pyproject.toml says."""
+    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
 
 def start(installed, folder, *arguments):
@@ -82,19 +88,16 @@ def test_it_trains_and_draws_its_page_from_elsewhere(installed, tmp_path):
 
 
 def test_a_checkout_says_of_python_what_the_package_says():
-    said = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    said = declared()
     oldest = said["project"]["requires-python"].removeprefix(">=")
     assert said["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
     assert f"Python {oldest} or newer" in (REPOSITORY / "requirements.txt").read_text()
 
 
 def test_the_citation_names_the_version_of_the_package():
-    said = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    said = declared()["project"]
     cited = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
     assert (cited["version"], cited["license"]) == (said["version"], said["license"])
-
-
-OFFLINE = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation")
 
 
 class Bare:
@@ -123,21 +126,17 @@ class Bare:
         return Path(file).parent, version
 
 
-def own_version():
-    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
-
-
 @pytest.mark.slow(seconds=20)
 def test_a_wheel_is_built_and_runs_in_a_bare_environment_from_elsewhere(installed, tmp_path):
     source = installed.parent / "source"
     subprocess.run([sys.executable, "-m", "pip", "wheel", *OFFLINE, "-w", tmp_path, source], check=True)
     (wheel,) = tmp_path.glob("cnn-*.whl")
-    bare = Bare(tmp_path, wheel)
-    assert bare.said(bare.command, "--version").startswith(f"cnn {own_version()}, whose commit is not known")
+    bare, own = Bare(tmp_path, wheel), declared()["project"]["version"]
+    assert bare.said(bare.command, "--version").startswith(f"cnn {own}, whose commit is not known")
     assert "conv1" in bare.said(bare.command, "summary", "--config=lenet5")
     folder, version = bare.package()
     assert folder.is_relative_to(tmp_path)
-    assert version == own_version()
+    assert version == own
 
 
 @pytest.mark.slow(seconds=20)
@@ -145,7 +144,7 @@ def test_an_editable_installation_is_the_checkout_as_it_is_now(installed, tmp_pa
     source = tmp_path / "checkout"
     shutil.copytree(installed.parent / "source", source, ignore=shutil.ignore_patterns("build", "*.egg-info"))
     bare = Bare(tmp_path, "--editable", source)
-    assert bare.package() == (source / "cnn", own_version())
+    assert bare.package() == (source / "cnn", declared()["project"]["version"])
     assert "conv1" in bare.said(bare.command, "summary", "--config=lenet5")
     config = source / "configs" / "lenet5.py"
     config.write_text(config.read_text().replace("conv(6, 5", "conv(7, 5"))

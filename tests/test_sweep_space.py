@@ -11,7 +11,7 @@ import runs
 from cnn.cli import launch, parser
 from cnn.config import config, resolve
 from cnn.sweep import space_parser
-from cnn.sweep.plan import CHECKED, _corners, ask, make
+from cnn.sweep.plan import CHECKED, _corners, ask, make, read_options
 from cnn.sweep.space import Choices, Range, paths, product, sample
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -248,6 +248,12 @@ def test_flags_of_a_sweep_are_checked_together(capsys, tmp_path):
     assert "--distributed: is no flag of sweep" in capsys.readouterr().err
     assert runs.start("train", "--sweep.engine=map") == launch.WRONG
     assert "--sweep.engine: is no flag of train" in capsys.readouterr().err
+
+
+def test_a_field_of_the_config_among_the_options_of_a_file_is_no_option():
+    problems = []
+    assert read_options({"config.model.width": 4}, problems) is None
+    assert problems[0].startswith("--sweep.config.model.width: unknown field.")
 
 
 def test_a_sweep_file_may_be_json_and_a_broken_one_is_named(tmp_path):

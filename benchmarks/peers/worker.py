@@ -37,11 +37,7 @@ def serve(build):
 def packages():
     """Returns the versions of the libraries that this competitor computes with."""
     known = {"jax": "jax", "flax": "flax", "torch": "torch", "keras": "keras", "tensorflow": "tensorflow-cpu"}
-    found = {}
-    for module, name in known.items():
-        if module in sys.modules:
-            found[name] = importlib.metadata.version(name)
-    return found
+    return {name: importlib.metadata.version(name) for module, name in known.items() if module in sys.modules}
 
 
 def examples(spec):

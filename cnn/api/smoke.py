@@ -43,10 +43,12 @@ class Amount(NamedTuple):
     """Pictures of each split that is evaluated, at most."""
     compared: tuple[int, ...]
     """The batches with which an export is compared; each is compiled."""
+    journeys: bool
+    """Whether the report follows pictures through the network, unless it has more than `MOST_LAYERS`."""
 
 
-USUAL = Amount(8, 3, 2, 16, (1, 7))
-LARGE = Amount(2, 2, 1, 4, (2,))
+USUAL = Amount(8, 3, 2, 16, (1, 7), journeys=True)
+LARGE = Amount(2, 2, 1, 4, (2,), journeys=False)
 """Of a network that makes more than `NUMBERS` of a picture: seconds go into a step of few pictures."""
 NUMBERS = 3_000_000
 """Five times those of the cifar10 config, a third of those of ResNet-18 for photographs."""
@@ -55,7 +57,7 @@ EXPORTS = ("stablehlo", "onnx_graph")
 FOLLOWED = 2
 """Pictures whose journeys are checked number by number."""
 MOST_LAYERS = 60
-"""Networks of more have no journeys here, where each layer would be compiled alone; nor have large ones."""
+"""Networks of more have no journeys here, where each layer would be compiled alone."""
 
 
 class Stage(NamedTuple):
@@ -177,7 +179,7 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
         facts += [f"{name} loss {result[name]['loss']:.4g}" for name in ("valid", "test") if name in result]
         step, classifier = checkpointer.restore_classifier(small, run.workdir, values.eval.weights)
     with stage("report", facts := []):
-        followed = len(values.rows) <= MOST_LAYERS and amount is not LARGE
+        followed = len(values.rows) <= MOST_LAYERS and amount.journeys
         if followed:
             journey.look(small, run.workdir, classifier, cut, step=step, validates=run.validates, count=FOLLOWED)
         written = run_page.write(run.workdir)

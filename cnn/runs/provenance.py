@@ -68,7 +68,7 @@ def numerics() -> dict[str, str | int | bool | None]:
         **versions(),
         "devices": jax.device_count(),
         "processes": jax.process_count(),
-        "processor": _processor(),
+        "processor": environment.processor(),
         "cpu_threads": environment.threads(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         **{name: jax.config.values[name] for name in OPTIONS},
@@ -82,14 +82,6 @@ def versions() -> dict[str, str | None]:
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 @functools.cache

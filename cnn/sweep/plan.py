@@ -415,14 +415,16 @@ def _objective(plan: Plan, trials: Sequence[Trial], problems: list[str]) -> str:
 def read_options(given: Mapping[str, Any], problems: list[str]) -> Options | None:
     """Returns the checked options; on a problem notes it and returns `None`."""
     noted = _Noted()
+    own = {}
     for name, value in given.items():
         path = name.removeprefix("config.")
-        if path != name and isinstance(value, Typed):
-            inside, write = resolve.inside_layers(path), f"--grid='{path}={value.text}'"
-            problem = resolve.INSIDE if inside else f"is no option of a sweep but a field of the config. Write {write}"
-            noted.note(f"sweep.{name}", problem)
-    given = {name: value for name, value in given.items() if not name.startswith("config.")}
-    options = Section("sweep", given, noted).record(Options)
+        if path == name or not isinstance(value, Typed):
+            own[name] = value
+            continue
+        inside, write = resolve.inside_layers(path), f"--grid='{path}={value.text}'"
+        problem = resolve.INSIDE if inside else f"is no option of a sweep but a field of the config. Write {write}"
+        noted.note(f"sweep.{name}", problem)
+    options = Section("sweep", own, noted).record(Options)
     problems += [f"{problem} {COPIES}" if "got 'process'" in problem else problem for problem in noted]
     return options
 

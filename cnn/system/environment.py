@@ -2,6 +2,7 @@
 
 import functools
 import os
+import platform
 from pathlib import Path
 
 MOST_THREADS = 1024
@@ -60,6 +61,15 @@ def available() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def processor() -> str:
+    """Returns the processor's name, on Linux as the operating system describes it."""
+    try:
+        lines = CPUINFO.read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def bfloat16_units() -> str:
