@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnn.runs import checksum
 from cnn.runs.checksum import LANES, fingerprint
 from cnn.train import multi_step
 from tests import tiny
@@ -65,6 +66,17 @@ def test_it_has_128_bits_and_its_value_never_changes():
     assert len(fingerprint(TREE)) == 32
     assert fingerprint(TREE) == fingerprint_by_numpy(TREE) == GOLDEN
     assert fingerprint({}) == fingerprint_by_numpy({})
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 12, 13, 14, 15, 40, 41, 42, 1000])
+def test_it_does_not_depend_on_how_many_words_are_hashed_at_a_time(monkeypatch, chunk):
+    monkeypatch.setattr(checksum, "CHUNK", chunk)
+    assert fingerprint(TREE) == GOLDEN
+
+
+def test_an_accelerator_computes_the_same(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert fingerprint(TREE) == GOLDEN
 
 
 @given(st.data())

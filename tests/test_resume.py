@@ -23,7 +23,7 @@ from cnn.data import loader, order
 from cnn.data.types import DataError
 from cnn.runs import checkpoint_format, checkpoints, checksum, run_dir
 from cnn.system.preemption import Preempted
-from cnn.train import experiment, loop, multi_step, preflight
+from cnn.train import experiment, loop, multi_step, preflight, state
 from cnn.train.state import create_train_state, make_step_config
 from cnn.train.step import train_step
 from tests import tiny
@@ -68,6 +68,19 @@ def test_a_run_whose_newest_step_has_a_flipped_bit_ends_with_the_same_bytes(refe
     assert [event["step"] for event in quarantined] == [36]
     assert capsys.readouterr().err.startswith("step quarantined: step 36, reason ")
     assert events(unfinished, "resume")[-1]["step"] == 24
+
+
+def test_a_run_that_continues_and_whoever_opens_it_draw_no_parameters(reference, unfinished, monkeypatch):
+    create = state._create_on_cpu
+
+    def only_traced(hyper, key, *arguments, **keywords):
+        assert isinstance(key, jax.core.Tracer), "parameters are drawn in place of those that are saved"
+        return create(hyper, key, *arguments, **keywords)
+
+    monkeypatch.setattr(state, "_create_on_cpu", only_traced)
+    assert runs.train(unfinished) == 0
+    assert runs.start("eval", f"--workdir={unfinished}") == 0
+    assert runs.outcome(unfinished) == runs.outcome(reference)
 
 
 def test_where_all_steps_are_damaged_the_run_exits_74_and_stays_as_it_is(unfinished, capsys):
@@ -588,12 +601,12 @@ def test_a_gradient_that_is_not_finite_is_caught_also_where_the_loss_is(pixel, l
     pictures = images.images[:8].astype(jnp.float32)
     step = jax.jit(lambda state, pictures: train_step(state, loader.Examples(pictures, images.labels[:8]), program))
     state, _ = step(state, pictures)
-    kept = checksum.fingerprint(state._replace(step=0, bad_step=0))
+    kept = checksum.fingerprint(state._replace(step=np.int32(0), bad_step=np.int32(0)))
     state, metrics = step(state, pictures.at[0, 3, 3, 0].set(pixel))
     assert bool(np.isfinite(metrics["loss"])) == loss_is_finite
     assert not np.isfinite(metrics["grad_norm"])
     assert int(state.bad_step) == 1
-    assert checksum.fingerprint(state._replace(step=0, bad_step=0)) == kept
+    assert checksum.fingerprint(state._replace(step=np.int32(0), bad_step=np.int32(0))) == kept
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from cnn.runs.metric_writer import MetricWriter
 from cnn.system import environment, multihost, sharding
 from cnn.train.init_from import Origin
 from cnn.train.loop_state import LoopState
-from cnn.train.state import TrainState, create_train_state
+from cnn.train.state import TrainState, create_shapes
 
 UNKNOWN_COST = 1.0
 """For so many seconds a run's first save is taken, before it was made."""
@@ -94,11 +94,15 @@ class Checkpointer:
         if self.writer is not None:
             self.writer.__exit__(kind, error, trace)
 
-    def open(self, state: TrainState, start: Start | None = None) -> tuple[TrainState, LoopState]:
-        """Returns the newest whole state and its progress, or the given one and none; cuts the metrics back to it.
+    def open(self, create: Callable[[], TrainState], start: Start | None = None) -> tuple[TrainState, LoopState]:
+        """Returns the newest whole state and its progress, or a new one and none; cuts the metrics back to it.
 
-        Where nothing is saved and there is a `start`, what that makes of the state is saved as step 0 and returned:
+        Where nothing is saved and there is a `start`, what that makes of the new state is saved as step 0 and returned:
         a run that continues never asks for it again.
+
+        Args:
+          create: makes the state before the first update; called where nothing is saved.
+          start: see `load_init_from`.
 
         Raises:
           DataError: the data are not those that were trained with.
@@ -106,16 +110,19 @@ class Checkpointer:
           NoValidCheckpoint: all that is saved is damaged.
           Elsewhere: in the other processes, whatever it was.
         """
-        like = sharding.local(state)
-        saved, arrays = multihost.from_leader_with(lambda: self._restored(like, start), like)
+        shapes = create_shapes(self.values)
+        like = () if multihost.leads() else jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), shapes)
+        saved, arrays = multihost.from_leader_with(lambda: self._restored(shapes, create, start), like)
         self._saved_at = time.monotonic()
         return sharding.replicate(arrays, self.devices), LoopState.from_json(saved)
 
-    def _restored(self, state: TrainState, start: Start | None) -> tuple[dict[str, Any], TrainState]:
+    def _restored(
+        self, shapes: TrainState, create: Callable[[], TrainState], start: Start | None
+    ) -> tuple[dict[str, Any], TrainState]:
         """Restores in the process that has the run's directory; returns the progress as JSON, and the state."""
         assert self.writer is not None
         progress = LoopState()
-        restored = self.writer.open(state)
+        restored = self.writer.open(shapes)
         if restored is not None:
             if restored.meta["data"] != self.data:
                 raise DataError(
@@ -124,6 +131,8 @@ class Checkpointer:
                 )
             state, progress = restored.state, LoopState.from_json(restored.meta["progress"])
             self._compare(restored.step, restored.meta["numerics"])
+        else:
+            state = sharding.local(create())
         run_dir.truncate(self.workdir / run_dir.METRICS, progress.metrics_bytes)
         step = int(state.step)
         self.metrics.event("resume" if step else "start", step=step)
@@ -232,7 +241,7 @@ def restore_classifier(values: Config, workdir: Path, weights: str) -> tuple[int
     if weights == "best" and not (values.data.train_on == "train" and recorded_data.validates(workdir, values.data)):
         raise ConfigError(['--weights: "best" but the run had no validation split to choose it. Use last or ema.'])
     values = numerics.as_saved(values, workdir)
-    restored = checkpoints.read(workdir / run_dir.CHECKPOINTS, create_train_state(values), best=weights == "best")
+    restored = checkpoints.read(workdir / run_dir.CHECKPOINTS, create_shapes(values), best=weights == "best")
     if restored is None:
         raise ConfigError([f"--workdir: {workdir} has no checkpoint yet. Train it first."])
     return restored.step, restored.state.classifier(averaged=weights == "ema")

@@ -267,8 +267,9 @@ def ended_if_preempted(run: Run) -> Iterator[None]:
 def finish(run: Run, trained: Trained) -> Result:
     """Evaluates a run whose training ended; writes and returns its result."""
     # A device that computes wrong numbers without saying so would leave its copy of the state unlike the others.
-    multihost.check_same({"the final states": fingerprint(trained.state)}, "Check the hardware, and start again")
-    result, step, classifier = _result(run, trained)
+    bits = fingerprint(trained.state)
+    multihost.check_same({"the final states": bits}, "Check the hardware, and start again")
+    result, step, classifier = _result(run, trained, bits)
     if not multihost.leads():
         return result
     # Before the result is there: should this fail, the same command tells it again.
@@ -286,7 +287,7 @@ def finish(run: Run, trained: Trained) -> Result:
     return result
 
 
-def _result(run: Run, trained: Trained) -> tuple[Result, int, Classifier | None]:
+def _result(run: Run, trained: Trained, bits: str) -> tuple[Result, int, Classifier | None]:
     """Evaluates the chosen weights; returns the summary of the run, their step, and the network unless it is no use."""
     config, (state, loop) = run.config, trained
     step, weights = int(state.step), config.eval.weights
@@ -297,7 +298,7 @@ def _result(run: Run, trained: Trained) -> tuple[Result, int, Classifier | None]
         "stopped": loop.stopped,
         "parameters": count_parameters(config.rows),
         "train": loop.last_epoch,
-        "fingerprint": fingerprint(state),
+        "fingerprint": bits,
         "train_seconds": round(loop.seconds, 3),
         "compile_seconds": round(compilations.seconds("run_step", "run_loop", "run_scan"), 3),
         "save_seconds": round(loop.save_seconds, 3),

@@ -17,7 +17,7 @@ from cnn.train.loop_state import LoopState, Sums
 from cnn.train.multi_step import joined
 from cnn.train.renew import renewed
 from cnn.train.run import Run
-from cnn.train.state import TrainState, create_train_state
+from cnn.train.state import TrainState
 
 
 class Steps(NamedTuple):
@@ -56,10 +56,7 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
     """
     config, loop_config = run.config, run.config.train
     with run.checkpointer:
-        state = create_train_state(
-            config, run.devices, run.dataset.train.counts(config.data.classes), run.dataset.train
-        )
-        state, loop = run.checkpointer.open(state, load_init_from(config))
+        state, loop = run.checkpointer.open(run.create_state, load_init_from(config))
         step = int(state.step)
         deferred = run.preemption.defer(True)
         with contextlib.closing(run.loader), run.writer.open(step), run.progress_bar.running(step):

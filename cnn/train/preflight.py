@@ -30,7 +30,7 @@ from cnn.runs import recorded_data
 from cnn.system import environment, host_memory, multihost, sharding
 from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate, step
-from cnn.train.state import create_train_state, make_step_config
+from cnn.train.state import create_shapes, make_step_config
 
 LEFT_OUT = 0.01
 """Up to this share of the training pictures may be left out of each epoch without a remark."""
@@ -317,7 +317,7 @@ def check_code(values: Config, dataset: types.Dataset, devices: int) -> None:
     if repr(seen) in _TRACED:
         return
     program = make_step_config(values, values.train.total_steps(steps_per_epoch), steps_per_epoch, devices)
-    state = jax.eval_shape(lambda: create_train_state(values))
+    state = create_shapes(values)
     batch = values.train.batch_size
     images: Any = jax.ShapeDtypeStruct((batch, *values.data.stored_shape), jnp.uint8)
     labels: Any = jax.ShapeDtypeStruct((batch,), jnp.int32)

@@ -19,7 +19,7 @@ from cnn.train import watching
 from cnn.train.callbacks import Callbacks
 from cnn.train.checkpointer import Checkpointer
 from cnn.train.multi_step import dispatch_of
-from cnn.train.state import TrainState, make_step_config
+from cnn.train.state import TrainState, create_train_state, make_step_config
 
 
 def batches(config: Config, dataset: types.Dataset, epochs: int, place: Place = jax.device_put) -> Loader:
@@ -100,6 +100,11 @@ class Run:
             devices=devices,
             steps_per_epoch=self.steps_per_epoch,
         )
+
+    def create_state(self) -> TrainState:
+        """Returns the state before the first update, on all of its devices."""
+        train = self.dataset.train
+        return create_train_state(self.config, self.devices, train.counts(self.config.data.classes), train)
 
     def steps_to_boundary(self, step: int) -> int:
         """Returns how many steps there are from `step` to the next record, save or end of the epoch or the run."""

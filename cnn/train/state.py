@@ -125,6 +125,12 @@ def create_train_state(
     return sharding.replicate(state, devices)
 
 
+def create_shapes(values: Config) -> TrainState:
+    """Returns the shapes and types of a config's state; no parameter is drawn for it."""
+    shapes: TrainState = jax.eval_shape(lambda: create_train_state(values))
+    return shapes
+
+
 def create_state(
     hyper: Hyperparams,
     image_shape: tuple[int, ...],
