@@ -25,10 +25,10 @@ def get_config() -> ConfigDict:
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "muon"
-    config.optimizer.learning_rate = 1e-2
+    config.optimizer.learning_rate = 2e-2
 
     config.schedule = ConfigDict()
-    config.schedule.name = "linear"
+    config.schedule.name = "cosine"
     config.schedule.warmup_steps = 200
 
     config.train = ConfigDict()
