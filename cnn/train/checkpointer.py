@@ -32,6 +32,11 @@ Start = Callable[[TrainState], tuple[TrainState, Origin, str]]
 """Makes the state to start from of one that is only initialised; says what `run.json` keeps of it, and it in a line."""
 
 
+STEP_VERSION = 2
+"""Of what a step computes, to the last digit. With version 2 a CPU joins the checks for what is not finite once, and no
+longer beside each update, whose roundings that changed."""
+
+
 class _Waiting(NamedTuple):
     """The best state so far, in memory until the next save."""
 
@@ -72,6 +77,7 @@ class Checkpointer:
             "devices": devices,
             "dispatch": dispatch,
             "on_error": values.data.on_error,
+            "step_version": STEP_VERSION,
             **({} if sources.never_changes(values.data.name) else versions(values.data.decode)),
         }
         arithmetic = environment.arithmetic(values.train.compute_dtype, jax.default_backend())
@@ -154,7 +160,8 @@ class Checkpointer:
     def differences(self, before: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
         """Returns what the last digits depend on that is not as it was: its name, what a checkpoint says, and now."""
         now = self.numerics
-        before = {"pillow": now.get("pillow"), **before}  # recorded only since there are two decoders of JPEG
+        # Recorded only since there are two decoders of JPEG, and two versions.
+        before = {"pillow": now.get("pillow"), "step_version": 1, **before}
         return [(name, before.get(name), now[name]) for name in now if before.get(name) != now[name]]
 
     def due(self, step: int) -> bool:
