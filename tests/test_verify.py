@@ -1,9 +1,13 @@
 """A run that is made again: the same, or what differs first."""
 
+import functools
 import json
+import os
 import random
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ import runs
 from cnn.cli import launch
 from cnn.config.config import ConfigError
 from cnn.runs import receipt
+from cnn.system import environment
 from cnn.train import experiment, verify
 
 pytestmark = pytest.mark.slow(seconds=3)  # they train runs
@@ -70,6 +75,28 @@ def test_any_run_is_the_same(tmp_path, overrides):
     experiment.run(runs.tiny(*overrides), workdir)
     found = cnn.load(workdir).verify()
     assert (found.difference, found.whole) == (None, True)
+
+
+HALVED = (
+    "--config.model.layers=conv(4, 3) | batch_norm | relu | max_pool(2) | flatten | dense(classes)",
+    "--config.train.epochs=1",
+    "--config.report.page=never",
+)
+
+
+@pytest.mark.skipif(environment.threads() < 2, reason="one thread is not halved")
+def test_a_run_whose_cpu_was_halved_is_the_same_also_for_whoever_starts_anew(tmp_path):
+    workdir = tmp_path / "run"
+    made = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    python = functools.partial(
+        subprocess.run, cwd=Path(cnn.__file__).parents[1], env=made, capture_output=True, text=True
+    )
+    assert python([sys.executable, "main.py", *HALVED, f"--workdir={workdir}"]).returncode == 0
+    done = python([sys.executable, "main.py", "verify", f"--workdir={workdir}"])
+    assert (done.returncode, done.stderr.partition(":")[0]) == (0, "")
+    assert ": the same, bit for bit, in all " in done.stdout
+    asked = f"import cnn; found = cnn.load({str(workdir)!r}).verify(); print(found.difference, found.comparable)"
+    assert python([sys.executable, "-c", asked]).stdout == "None True\n"
 
 
 def flip(path, rng, *, within=None):

@@ -36,6 +36,10 @@ def run(values: Config, workdir: Path, flags: Mapping[str, str], *, words: Seque
         journey = _follow(values, workdir, flags, words, count, max_mb)
     path = run_page.write(workdir, running=lock.is_held(workdir))
     _print(journey)
+    from cnn import evaluate  # JAX takes a second to import
+
+    if views := evaluate.views_of(values).get("views"):
+        print(f"of each picture as it is, without eval.views={views}, over which eval and predict average")
     print(f"the journeys are in {plain(str(path))}")
     return 0
 

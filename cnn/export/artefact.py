@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from cnn import evaluate
 from cnn.config.config import Config, ConfigError
 from cnn.model import network, summary
 from cnn.model.classifier import Classifier
@@ -61,7 +62,9 @@ class Artefact(NamedTuple):
 
 def pictures(trained: Trained) -> dict[str, Any]:
     """Returns what goes into a network that has its preprocessing inside, and what comes out, as JSON."""
+    views = left_out_views(trained)
     return {
+        **({"left_out_views": views} if views else {}),
         "input": {
             "name": "images",
             "type": trained.intensities,
@@ -77,13 +80,22 @@ def pictures(trained: Trained) -> dict[str, Any]:
     }
 
 
-def precision(trained: Trained) -> tuple[str, ...]:
-    """Returns what is to be said of the numbers, if anything: formats that compute do so in float32."""
+def unlike_predict(trained: Trained) -> tuple[str, ...]:
+    """Returns what is to be said of formats that compute, where `predict` computes something else: a line for each."""
+    lines = []
     trained_in = sorted({member.values.train.compute_dtype for member in trained.members} - {"float32"})
-    if not trained_in:
-        return ()
-    types = " and ".join(trained_in)
-    return (f"computes in float32; the run, and predict, compute in {types}, whose probabilities are rougher",)
+    if trained_in:
+        types = " and ".join(trained_in)
+        lines.append(f"computes in float32; the run, and predict, compute in {types}, whose probabilities are rougher")
+    if views := left_out_views(trained):
+        lines.append(f"sees each picture as it is, without eval.views={views}, over which predict averages")
+    return tuple(lines)
+
+
+def left_out_views(trained: Trained) -> str:
+    """Returns the views over which `predict` averages and an export does not, as the config has them."""
+    chains = [evaluate.views_of(member.values).get("views") for member in trained.members]
+    return " and ".join(dict.fromkeys(chain for chain in chains if chain))
 
 
 def check_size(trained: Trained) -> None:

@@ -10,7 +10,7 @@ import onnxruntime
 
 from cnn.config.config import ConfigError
 from cnn.export import agreement
-from cnn.export.artefact import Artefact, Trained, check_size, pictures, precision
+from cnn.export.artefact import Artefact, Trained, check_size, pictures, unlike_predict
 from cnn.layers.base import Layer, LayerError, OnnxGraph, Shape
 from cnn.layers.combine import Branches
 from cnn.model.summary import named
@@ -47,7 +47,7 @@ def write(trained: Trained) -> Artefact:
     content = model.SerializeToString()
     worst = agreement.check(trained, runner(content))
     said = (
-        *precision(trained),
+        *unlike_predict(trained),
         f"checked by onnx.checker, and on ONNX Runtime {onnxruntime.__version__} (cpu): "
         f"probabilities differ from predict's in float32 by at most {worst:.1g}",
     )

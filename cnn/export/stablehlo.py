@@ -8,7 +8,7 @@ from jax import export
 from jaxtyping import Array, Float, Num
 
 from cnn.export import agreement
-from cnn.export.artefact import Artefact, Trained, check_size, pictures, precision
+from cnn.export.artefact import Artefact, Trained, check_size, pictures, unlike_predict
 from cnn.layers.activation import Softmax
 from cnn.model import network, summary
 
@@ -37,7 +37,7 @@ def write(trained: Trained) -> Artefact:
         worst = agreement.check(trained, loaded)
     about = {"platforms": list(PLATFORMS), "calling_convention": exported.calling_convention_version}
     said = (
-        *precision(trained),
+        *unlike_predict(trained),
         f"checked on cpu: probabilities differ from predict's in float32 by at most {worst:.1g}; "
         "lowered for cuda and tpu, not run there",
     )

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from cnn.config.config import Config, ConfigError
 from cnn.config.sections import Checkpoint, Minutes
 from cnn.registry import ExtensionError
@@ -107,11 +109,12 @@ def verify(
             interruption = interruption or held.enter_context(Preemption())
             scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="cnn-verify-"))
             here = _at(values, data_dir, data_file)
+            devices = _devices(here, known[max(known)]["numerics"])
             dataset = load_data(here.data)
             if (identity := recorded_data.recorded(workdir).get("identity")) not in (None, dataset.identity):
                 raise _Differs(f"the data: identity {_short(identity)} recorded, {_short(dataset.identity)} now")
             copy = Path(scratch) / "run"
-            with _repeated(here, workdir, copy, dataset, known, first, interruption, quiet) as run:
+            with _repeated(here, workdir, copy, dataset, known, first, devices, interruption, quiet) as run:
                 trained = _repeat(run, known, last)
                 _compare_metrics(workdir, copy, last, whole=whole)
                 if whole:
@@ -160,6 +163,7 @@ def _repeated(
     dataset: Any,
     known: Mapping[int, Meta],
     first: int,
+    devices: int,
     interruption: Preemption,
     quiet: bool,
 ) -> Iterator[Run]:
@@ -171,12 +175,6 @@ def _repeated(
         shutil.copy(workdir / run_dir.METRICS, copy / run_dir.METRICS)
         name = checkpoint_format.folder(workdir / run_dir.CHECKPOINTS, first).name
         shutil.copytree(workdir / run_dir.CHECKPOINTS / name, copy / run_dir.CHECKPOINTS / name)
-    if str(saved.get("dispatch", "")).startswith("vmap"):
-        raise _Incomparable("it trained together with other trials of its sweep, and alone computes other last digits")
-    try:
-        devices = experiment.device_count(values, int(saved.get("devices", 1)))
-    except ConfigError as error:
-        raise _Incomparable(f"devices: {saved.get('devices')} then; {error.problems[0]}") from None
     experiment.check(values, dataset, devices)
     callbacks = Callbacks(functools.partial(ProgressBar, quiet=quiet), pages=False)
     run = Run(values, copy, dataset, interruption, devices=devices, callbacks=callbacks)
@@ -185,6 +183,23 @@ def _repeated(
         raise _Incomparable("; ".join(f"{name} {before} then, {now} now" for name, before, now in changed))
     with experiment.ended_if_preempted(run):
         yield run
+
+
+def _devices(values: Config, saved: Mapping[str, Any]) -> int:
+    """Returns how many devices shared a batch.
+
+    Asked before the data are loaded, which starts JAX: a CPU can be made two devices only until then.
+    """
+    if str(saved.get("dispatch", "")).startswith("vmap"):
+        raise _Incomparable("it trained together with other trials of its sweep, and alone computes other last digits")
+    wanted = int(saved.get("devices", 1))
+    try:
+        return experiment.device_count(values, wanted)
+    except ConfigError:
+        raise _Incomparable(
+            f"devices: {wanted} then, {jax.device_count()} now. Where they were parts of a CPU, set "
+            f"JAX_NUM_CPU_DEVICES={wanted} before Python starts"
+        ) from None
 
 
 def _repeat(run: Run, known: Mapping[int, Meta], last: int) -> Trained:
