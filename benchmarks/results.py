@@ -45,6 +45,7 @@ REFERENCES = {
     "configs/one_conv.py": ("the course's exercise: stop above 0.998 of the training images", None),
     "configs/lenet5.py": ("LeCun et al. 1998, LeNet-5", 0.9905),
     "configs/lenet5_distorted.py": ("LeCun et al. 1998, LeNet-5 with distortions", 0.992),
+    "configs/mnist_small.py": ("a network of 15,578 parameters", 0.9943),
     "configs/fashion/two_conv_small.py": ("2 conv, fewer than 100K parameters", 0.925),
     "configs/fashion/two_conv.py": ("2 conv, about 113K parameters", 0.922),
     "configs/fashion/two_conv_flips.py": ("2 conv, 2 dense, flips", 0.939),

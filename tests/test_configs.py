@@ -39,6 +39,7 @@ PARAMETERS = {
     "lenet5": 61_706,
     "lenet5_distorted": 61_706,
     "mnist": 243_786,
+    "mnist_small": 14_806,
     "mobilenet": 3_504_872,
     "resnet18": 11_689_512,
     "resnet50": 25_557_032,
