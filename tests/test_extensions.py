@@ -650,6 +650,91 @@ def test_a_module_that_mixes_images_in_evaluation_is_refused(file, tmp_path, cap
     assert not (tmp_path / "run").exists()
 
 
+SAME = "    def apply(self, x, arrays, layout): return x\n"
+UNTRUE = {
+    "another shape than it declares": (
+        "    def output(self, shape): return (5,)\n" + SAME,
+        "says in output that it makes 5, and apply makes 784. Let both be the same in .*mine.py, line 6",
+    ),
+    "a shape that it does not declare": (
+        "    def apply(self, x, arrays, layout): return x[:, :5]\n",
+        "says in output that it makes 784, and apply makes 5. Let both",
+    ),
+    "another batch": (
+        "    def apply(self, x, arrays, layout): return x[:1]\n",
+        r"says in output that it makes 784, and apply makes \(1, 784\) of a batch of 2. Let both",
+    ),
+    "another shape in training": (
+        SAME + "    def apply_train(self, x, arrays, layout, training): return x[:, 1:], {}\n",
+        "says in output that it makes 784, and apply_train makes 783. Let both",
+    ),
+    "a map in one layout alone": (
+        "    def output(self, shape): return shape[:2]\n" * 0
+        + "    def output(self, shape): return (1, 1, 3)\n"
+        + "    def apply(self, x, arrays, layout): return jnp.zeros((len(x), 1, 1, 3))\n",
+        r"says in output that it makes 1x1x3, and apply makes \(3, 1, 1, 2\) of a batch of 2 \(layout CHWN\)",
+    ),
+    "nothing": (
+        "    def apply(self, x, arrays, layout): pass\n",
+        "must return in apply one array of floats, got None from",
+    ),
+    "whole numbers": (
+        "    def apply(self, x, arrays, layout): return x.astype(int)\n",
+        "must return in apply one array of floats, got ShapeDtypeStruct.*int32",
+    ),
+    "no pair in training": (
+        SAME + "    def apply_train(self, x, arrays, layout, training): return x\n",
+        "must return in apply_train a pair, its output and a dict of new statistics, got ",
+    ),
+    "a statistic that it has not": (
+        SAME + "    def apply_train(self, x, arrays, layout, training): return x, {'mean': x.mean()}\n",
+        r"must return in apply_train statistics that parameters declares, {}, got {'mean': \(\)}",
+    ),
+    "no shape": (
+        "    def output(self, shape): pass\n" + SAME,
+        "must return in output a tuple, .*, got None from .*line 6",
+    ),
+    "a text for a shape": (
+        "    def output(self, shape): return 'abc'\n" + SAME,
+        "must return in output a tuple, .*, got 'abc' from",
+    ),
+    "parameters of another kind": (
+        "    def parameters(self, shape): return [('kernel', (3,))]\n" + SAME,
+        r"must return in parameters a tuple of Parameter\(.*, got \[\('kernel', \(3,\)\)\] from .*mine.py, line 6",
+    ),
+    "parameters that fail": (
+        "    def parameters(self, shape): return shape[7]\n" + SAME,
+        "fails with IndexError: tuple index out of range in .*mine.py, line 8, in parameters",
+    ),
+    "a cost in words": (
+        "    def macs(self, shape): return 'x'\n" + SAME,
+        "must return in macs a whole number of .*, got 'x'",
+    ),
+    "a reach that is none": (
+        "    def reach(self, shape): return (3, 3)\n" + SAME,
+        r"must return in reach .*, got \(3, 3\)",
+    ),
+    "an array that it does not initialise": (
+        "    def parameters(self, shape): return (cnn.layers.base.Parameter('scale', (3,), 'own'),)\n"
+        "    def initialise(self, key, shape): return {'scales': jnp.ones(3)}\n" + SAME,
+        r"must return in initialise arrays of the shapes {'scale': \(3,\)}, got {'scales'",
+    ),
+    "an array that it has not": (
+        "    def apply(self, x, arrays, layout): return x * arrays['scale']\n",
+        "fails with KeyError: 'scale' in .*mine.py, line 8, in apply",
+    ),
+    "no computation": ("    pass\n", "has no method apply, so nothing computes it. Write one in .*mine.py, line 6"),
+}
+
+
+@pytest.mark.parametrize("case", UNTRUE)
+def test_a_layer_class_that_is_not_what_it_declares_is_refused(case, file):
+    methods, message = UNTRUE[case]
+    path = file(f"@cnn.layer\nclass Odd(cnn.Layer):\n{methods}")
+    with pytest.raises(ConfigError, match=f"config.model.layers: odd at position 2 {message}"):
+        resolved(path, **{"model.layers": "flatten | odd | dense(classes)"})
+
+
 @pytest.mark.slow(seconds=6)
 def test_the_layer_class_of_the_documentation_is_trained_and_its_export_predicts_the_same(file, tmp_path):
     (code,) = re.findall(r"```python\n(# my_layer\.py\n.*?)```", EXTENSIONS, re.DOTALL)
