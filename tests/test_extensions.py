@@ -20,6 +20,7 @@ from cnn.config import extensions, files, resolve
 from cnn.config.config import ConfigError
 from cnn.data import views
 from cnn.export import onnx_graph
+from cnn.layers.base import LayerError
 from cnn.model import network
 from cnn.optim import gradients, groups
 from cnn.registry import LOSSES, TABLES
@@ -648,6 +649,18 @@ def test_a_module_that_mixes_images_in_evaluation_is_refused(file, tmp_path, cap
     assert runs.train(tmp_path / "run", *flags) == 2
     assert "centred: in evaluation, too, what it makes of an image changes with the others" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_layer_that_is_not_finite_everywhere_mixes_no_images_unless_it_does(file):
+    code = "@cnn.layer\ndef log1p(x):\n    return jnp.log1p(x)\n"
+    code += "@cnn.layer\ndef log_of_share(x):\n    return jnp.log1p(x - x.mean(0))\n"
+    alone, mixing = (
+        resolved(file(code), **{"model.layers": f"flatten | relu | {name} | dense(classes)"}).rows[2]
+        for name in ("log1p", "log_of_share")
+    )
+    assert not alone.layer.mixes_rows(alone.input)
+    with pytest.raises(LayerError, match="log_of_share: in evaluation, too, what it makes of an image changes with"):
+        mixing.layer.mixes_rows(mixing.input)
 
 
 SAME = "    def apply(self, x, arrays, layout): return x\n"

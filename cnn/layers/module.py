@@ -519,7 +519,7 @@ def _rows_mix(module: _Alone, shape: Shape) -> bool:
         after[1] = before[1]
         compiled = jax.jit(middle, compiler_options={"xla_backend_optimization_level": 0})
         pairs = zip(compiled(arrays, before, key), compiled(arrays, after, key), strict=True)
-        trains, evaluates = (bool((one != other).any()) for one, other in pairs)
+        trains, evaluates = (not np.array_equal(one, other, equal_nan=True) for one, other in pairs)
     if evaluates:
         raise LayerError(
             f"{module.kind.kind}: in evaluation, too, what it makes of an image changes with the others of its batch, "
