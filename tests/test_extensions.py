@@ -196,8 +196,8 @@ HOSTILE = {
     "a loss with one number a class": (
         "@cnn.loss\ndef wide(logits, labels):\n    return logits * labels\n",
         "train.loss=wide",
-        r"config.train.loss: wide must return one number for each example, shape \(batch,\), "
-        r"got shape \(8, 10\) for a batch of 8",
+        r"config.train.loss: wide must return one number for each example, shape \(8,\) for a batch of 8, "
+        r"got float32 of \(8, 10\) from .*mine.py, line 6\. Sum or average over the classes",
     ),
     "an exception while it is traced": (
         "@cnn.loss\ndef torn(logits, labels, g: cnn.Positive = 1.0):\n    return logits.sum(-1) if g > 0 else labels\n",
@@ -207,12 +207,12 @@ HOSTILE = {
     "an optimizer that is none": (
         "@cnn.optimizer\ndef no(learning_rate):\n    return 3\n",
         "optimizer.name=no",
-        r"config.optimizer.name: no must return an optax.GradientTransformation, got int",
+        r"config.optimizer.name: no must return an optax.GradientTransformation, got 3 from .*mine.py, line 6",
     ),
     "an augmentation of another shape": (
         "@cnn.augmentation\ndef half(image):\n    return image[::2]\n",
         "data.augment=half",
-        r"config.data.augment: half must return an image of the shape \(8, 8, 1\), got \(4, 8, 1\)",
+        r"config.data.augment: half must return an image of the shape \(8, 8, 1\), got float32 of \(4, 8, 1\) from",
     ),
     "a metric of a word": (
         '@cnn.metric\ndef word(logits, labels):\n    return "good"\n',
@@ -254,6 +254,16 @@ HOSTILE = {
         "train.groups=odd(rate=2)",
         r"config.train.groups: odd names no parameter, got 'dense1/kernal'. Did you mean 'dense1/kernel'\?",
     ),
+    "a group that returns nothing": (
+        "@cnn.group\ndef none(arrays):\n    pass\n",
+        "train.groups=none(rate=2)",
+        r"config.train.groups: none must return a list of paths of parameters, got None from .*mine.py, line 6",
+    ),
+    "a group that is a text": (
+        "@cnn.group\ndef word(arrays):\n    return 'dense1/kernel'\n",
+        "train.groups=word(rate=2)",
+        r"config.train.groups: word must return a list of paths of parameters, got 'dense1/kernel' from",
+    ),
     "a group of nothing": (
         "@cnn.group\ndef none(arrays):\n    return []\n",
         "train.groups=none(rate=2)",
@@ -273,7 +283,95 @@ HOSTILE = {
     "a gradient elsewhere than at parameters": (
         "@cnn.gradient\nclass Odd:\n    def place(self, params, grads):\n        return [grads]\n",
         "train.gradient=odd",
-        r"config.train.gradient: odd must return None, or arrays by the names and of the shapes of the parameters that",
+        r"config.train.gradient: odd must return None, or arrays by the names and of the shapes of the parameters, "
+        r"got \[{'dense1': {'bias': float32 of \(10,\), 'kernel': float32 of \(64, 10\)}}\] from .*mine.py, line 6",
+    ),
+    "a gradient at a text": (
+        "@cnn.gradient\ndef word(params, grads):\n    return 'x'\n",
+        "train.gradient=word",
+        r"config.train.gradient: word must return None, or arrays by the names .*, got 'x' from .*mine.py, line 6\.",
+    ),
+    "a gradient at one layer's arrays": (
+        "@cnn.gradient\ndef inner(params, grads):\n    return params['dense1']\n",
+        "train.gradient=inner",
+        r"config.train.gradient: inner must return None, .* There is no 'bias'\. Known: dense1",
+    ),
+    "a gradient at a layer that is not there": (
+        "@cnn.gradient\ndef odd(params, grads):\n    return {'Dense1': params['dense1']}\n",
+        "train.gradient=odd",
+        r"config.train.gradient: odd must return None, .* There is no 'Dense1'\. Did you mean 'dense1'\?",
+    ),
+    "a gradient at an array that is not there": (
+        "@cnn.gradient\ndef odd(params, grads):\n    return {'dense1': {'weight': 3}}\n",
+        "train.gradient=odd",
+        r"config.train.gradient: odd must return None, .* dense1 has no 'weight'\. Known: bias, kernel",
+    ),
+    "a gradient at arrays of other shapes": (
+        "@cnn.gradient\ndef cut(params, grads):\n    return jax.tree.map(lambda param: param[:1], params)\n",
+        "train.gradient=cut",
+        r"config.train.gradient: cut must return for dense1/bias float32 of \(10,\), got float32 of \(1,\) from",
+    ),
+    "a schedule of nothing": (
+        "@cnn.schedule\ndef none(step, total_steps):\n    pass\n",
+        "schedule.name=none",
+        r"config.schedule.name: none must return one number, .*, got None from .*mine.py, line 6",
+    ),
+    "a schedule of several numbers": (
+        "@cnn.schedule\ndef three(step, total_steps):\n    return jnp.ones(3)\n",
+        "schedule.name=three",
+        r"config.schedule.name: three must return one number, .*, got float32 of \(3,\) from",
+    ),
+    "a schedule of the class of several numbers": (
+        "@cnn.schedule\nclass Three:\n    def make_factor(self, *, total_steps, steps_per_epoch):\n"
+        "        return lambda step: jnp.ones(3)\n",
+        "schedule.name=three",
+        r"config.schedule.name: three must return one number, .*, got float32 of \(3,\) from",
+    ),
+    "an optimizer without updates": (
+        "@cnn.optimizer\ndef odd(learning_rate):\n"
+        "    return optax.GradientTransformation(lambda p: (), lambda g, s, p=None: (None, s))\n",
+        "optimizer.name=odd",
+        r"config.optimizer.name: odd must return a transformation whose update gives an array like each gradient, "
+        "got None from .*mine.py, line 6",
+    ),
+    "an optimizer of one thing": (
+        "@cnn.optimizer\ndef odd(learning_rate):\n"
+        "    return optax.GradientTransformation(lambda p: (), lambda g, s, p=None: g)\n",
+        "optimizer.name=odd",
+        r"config.optimizer.name: odd must return a transformation whose update gives a pair, updates and a state, got",
+    ),
+    "an optimizer with a word for a state": (
+        "@cnn.optimizer\ndef odd(learning_rate):\n"
+        "    return optax.GradientTransformation(lambda p: 'state', lambda g, s, p=None: (g, s))\n",
+        "optimizer.name=odd",
+        r"config.optimizer.name: odd must return a transformation whose init gives arrays, got 'state' from",
+    ),
+    "an optimizer whose state grows": (
+        "@cnn.optimizer\ndef odd(learning_rate):\n"
+        "    return optax.GradientTransformation(lambda p: (), lambda g, s, p=None: (g, s + (1,)))\n",
+        "optimizer.name=odd",
+        r"config.optimizer.name: odd must return a transformation whose update keeps the shape of its state, \(\), got",
+    ),
+    "an augmentation of whole intensities": (
+        "@cnn.augmentation\ndef whole(image):\n    return (255 * image).astype(jnp.uint8)\n",
+        "data.augment=whole",
+        r"config.data.augment: whole must return floats, got uint8 of \(8, 8, 1\) from .*mine.py, line 6\. Intensities",
+    ),
+    "an augmentation of a class of whole intensities": (
+        "@cnn.augmentation\nclass Whole:\n    def apply(self, images, labels, draws):\n"
+        "        return (255 * images).astype(jnp.uint8), labels\n",
+        "data.augment=whole",
+        r"config.data.augment: whole must return floats, got uint8 of \(100, 8, 8, 1\) from .*mine.py, line 6\. Int",
+    ),
+    "an augmentation of a class of images alone": (
+        "@cnn.augmentation\nclass Bare:\n    def apply(self, images, labels, draws): return images\n",
+        "data.augment=bare",
+        r"config.data.augment: bare must return a pair of images and labels, got float32 of \(100, 8, 8, 1\) from",
+    ),
+    "an augmentation of three things": (
+        "@cnn.augmentation\ndef three(image, label):\n    return image, label, 1\n",
+        "data.augment=three",
+        r"config.data.augment: three must return an image of the shape \(8, 8, 1\), got \(float32 of \(8, 8, 1\), ",
     ),
     "a view that fails": (
         "@cnn.view\ndef torn(pictures):\n    return [(1, pictures.nosuch)]\n",
@@ -314,6 +412,21 @@ def test_a_wrong_extension_is_one_line_exits_2_and_leaves_nothing(case, file, tm
     assert not workdir.exists()
     extensions.use([])
     assert before == {what: list(table) for what, table in TABLES.items()}
+
+
+def test_wrong_code_is_refused_before_a_sweep_or_an_overfit_begins(file, tmp_path, capsys):
+    code = "@cnn.schedule\ndef three(step, total_steps):\n    return jnp.ones(3)\n"
+    code += "@cnn.optimizer\ndef odd(learning_rate):\n"
+    code += "    return optax.GradientTransformation(lambda p: (), lambda g, s, p=None: (None, s))\n"
+    flags = f"--config.extensions={file(code)}", "--config.train.epochs=1"
+    sweep = "--grid=schedule.name=constant,three; optimizer.learning_rate=0.1,0.01", f"--workdir={tmp_path / 'sweep'}"
+    assert runs.start("sweep", *flags, *sweep) == 2
+    (said,) = lines_of(capsys)
+    assert said.startswith("config.schedule.name: three must return one number")
+    assert not (tmp_path / "sweep").exists()
+    assert runs.start("train", *flags, "--config.optimizer.name=odd", "--overfit=8") == 2
+    (said,) = lines_of(capsys)
+    assert said.startswith("config.optimizer.name: odd must return a transformation whose update gives an array like")
 
 
 @pytest.mark.slow(seconds=6)
@@ -693,7 +806,7 @@ UNTRUE = {
     ),
     "whole numbers": (
         "    def apply(self, x, arrays, layout): return x.astype(int)\n",
-        "must return in apply one array of floats, got ShapeDtypeStruct.*int32",
+        "must return in apply one array of floats, got int32 of .2, 784. from",
     ),
     "no pair in training": (
         SAME + "    def apply_train(self, x, arrays, layout, training): return x\n",

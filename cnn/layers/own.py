@@ -15,7 +15,7 @@ from etils import epy
 from cnn.layers.base import NOT_KNOWN, Arrays, Init, Layer, LayerError, Parameter, Reach, Shape, Shard, Training, show
 from cnn.layers.combine import Branches
 from cnn.layers.module import ModuleLayer
-from cnn.registry import PACKAGE, origin_of, place, said, where_raised
+from cnn.registry import PACKAGE, origin_of, place, said, shown, where_raised
 
 with epy.lazy_imports():
     import jax
@@ -56,7 +56,7 @@ def output(layer: Layer, shape: Shape) -> Shape:
 
 def _check(layer: Layer, method: str, found: Any, fine: bool, wanted: str) -> None:
     if not fine:
-        raise LayerError(f"must return in {method} {wanted}, got {found!r:.80} from {place(type(layer))}")
+        raise LayerError(f"must return in {method} {wanted}, got {shown(found)} from {place(type(layer))}")
 
 
 def _is_shape(found: Any) -> bool:
