@@ -15,11 +15,12 @@ import onnxruntime
 import pytest
 
 import cnn
+import networks
 import runs
 from cnn.config import extensions, files, resolve
 from cnn.config.config import ConfigError
 from cnn.data import views
-from cnn.export import onnx_graph
+from cnn.export import Trained, onnx_graph
 from cnn.layers.base import LayerError
 from cnn.model import network
 from cnn.optim import gradients, groups
@@ -859,6 +860,45 @@ def test_a_layer_class_that_is_not_what_it_declares_is_refused(case, file):
     path = file(f"@cnn.layer\nclass Odd(cnn.Layer):\n{methods}")
     with pytest.raises(ConfigError, match=f"config.model.layers: odd at position 2 {message}"):
         resolved(path, **{"model.layers": "flatten | odd | dense(classes)"})
+
+
+DOUBLED = "@cnn.layer\nclass Odd(cnn.Layer):\n    def apply(self, x, arrays, layout): return 2 * x\n"
+IN_ONNX = "    def onnx(self, graph, x, arrays, shape, path): "
+WRONG_IN_ONNX = {
+    "a failure": (DOUBLED + IN_ONNX + "return shape[7]\n", "odd failed in .*mine.py, line 9, in onnx: IndexError: "),
+    "nothing": (
+        DOUBLED + IN_ONNX + "graph.node('Add', [x, x], path)\n",
+        "odd must return in onnx the name of a node that it added, got None from .*mine.py, line 6",
+    ),
+    "an operator with too much": (
+        DOUBLED + IN_ONNX + "return graph.node('Add', [x, x, x], path)\n",
+        "odd: its method onnx makes no graph that ONNX takes, ValidationError: .*Mend it in .*mine.py, line 6",
+    ),
+    "an operator that is none": (
+        DOUBLED + IN_ONNX + "return graph.node('Twice', [x], path)\n",
+        "odd: its method onnx makes no graph that ONNX takes, .*Mend it in .*mine.py, line 6",
+    ),
+    "other numbers": (
+        DOUBLED + IN_ONNX + "return graph.node('Mul', [x, x], path)\n",
+        "odd: its method onnx computes other numbers than the layer, by up to .*Mend it in .*mine.py, line 6",
+    ),
+    "a function": (
+        "@cnn.layer\ndef odd(x):\n    return 2 * x\n",
+        "onnx has no operators for the function odd. Write it as a class of cnn.Layer with a method onnx, as in docs/",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_IN_ONNX)
+def test_what_is_wrong_of_a_layer_in_onnx_names_it(case, file):
+    code, message = WRONG_IN_ONNX[case]
+    layers = "flatten | residual(relu | odd, shortcut=identity) | dense(classes)"
+    values = resolved(file(code), **{"model.layers": layers})
+    variables = networks.variables(values.layers, values.data.image_shape)
+    classes = tuple(map(str, range(values.data.classes)))
+    network = Trained(values, networks.make_classifier(values, variables), classes, 0, "last")
+    with pytest.raises(ConfigError, match=f"^(config.model.layers|--format): {message}"):
+        onnx_graph.write(network)
 
 
 @pytest.mark.slow(seconds=6)

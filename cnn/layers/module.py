@@ -294,6 +294,11 @@ class ModuleLayer(Layer):
         return out, {name: jnp.asarray(value, arrays[name].dtype) for name, value in _stored(changed)}
 
     def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
+        if hasattr(type(self), "function"):
+            raise LayerError(
+                f"onnx has no operators for the function {self.kind}. Write it as a class of cnn.Layer with a method "
+                "onnx, as in docs/extensions.md, or use --format=stablehlo"
+            )
         if not hasattr(self.about.module, "onnx"):
             raise LayerError(
                 f"onnx has no operators for the module {self.kind}. "
