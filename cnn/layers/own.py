@@ -12,6 +12,7 @@ from typing import Any
 
 from etils import epy
 
+from cnn.fields import is_real, options
 from cnn.layers.base import NOT_KNOWN, Arrays, Init, Layer, LayerError, Parameter, Reach, Shape, Shard, Training, show
 from cnn.layers.combine import Branches
 from cnn.layers.module import ModuleLayer
@@ -25,6 +26,8 @@ with epy.lazy_imports():
 
 LAYOUTS = ("NHWC", "CHWN")
 COLLECTIONS = ("params", "batch_stats")
+_TRACED: set[Any] = set()
+"""What was found to compute what it declares: a sweep has many layers that differ in what is traced alone."""
 
 
 def output(layer: Layer, shape: Shape) -> Shape:
@@ -45,8 +48,11 @@ def output(layer: Layer, shape: Shape) -> Shape:
         known = reach is None or isinstance(reach, Reach) or reach == NOT_KNOWN
         _check(layer, "reach", reach, known, "a Reach, NOT_KNOWN, or None for the whole input")
         # What several chains make is what their join says.
-        if not isinstance(layer, Branches):
+        structure = [(name, getattr(layer, name)) for name, hint in options(type(layer)).items() if not is_real(hint)]
+        traced = type(layer), tuple(structure), shape, declared, tuple(parameters)
+        if not isinstance(layer, Branches) and traced not in _TRACED:
             _check_computed(layer, shape, declared, {parameter.name: parameter for parameter in parameters})
+            _TRACED.add(traced)
     except LayerError:
         raise
     except Exception as error:
