@@ -41,6 +41,8 @@ _FOLDERS = (
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     str(Path(__file__).parent),
 )
+_SHOWN = 100
+"""The most characters of a value that are shown."""
 _LIBRARIES = tuple(f"{folder}{os.sep}" for folder in _FOLDERS)
 _entering: ContextVar[str] = ContextVar("entering", default="")
 
@@ -479,6 +481,33 @@ def blamed(record: Any, field: str, function: Callable[..., Any]) -> Callable[..
             return function(*arguments, **options)
 
     return called
+
+
+def misfit(record: Any, field: str, wanted: str, found: Any, remedy: str = "") -> ExtensionError:
+    """Returns the refusal of what a user's own class or function returned: what it must return, and where it lies."""
+    thing = getattr(type(record), "function", type(record))
+    where = "" if origin_of(record) in (PACKAGE, LIBRARY) else f" from {place(thing)}"
+    message = f"config.{field}: {record.kind} must return {wanted}, got {shown(found)}{where}."
+    return ExtensionError(f"{message} {remedy}".rstrip())
+
+
+def shown(value: Any) -> str:
+    """Returns the beginning of a value in one line, of arrays, at any depth, their types and shapes."""
+    if is_array(value):
+        text = f"{value.dtype} of {tuple(value.shape)}"
+    elif isinstance(value, Mapping):
+        text = f"{{{', '.join(f'{key!r}: {shown(inner)}' for key, inner in value.items())}}}"
+    elif type(value) in (list, tuple):
+        inside = ", ".join(map(shown, value))
+        text = f"[{inside}]" if isinstance(value, list) else f"({inside}{',' if len(value) == 1 else ''})"
+    else:
+        text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def is_array(value: Any) -> bool:
+    """Tells whether a value is an array, or the shape and type of one."""
+    return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
 def where_raised(error: BaseException) -> str:

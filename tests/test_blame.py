@@ -14,6 +14,18 @@ class BareRoot(cnn.Layer):
         return jnp.sqrt(jnp.maximum(x, 0))
 
 
+def darkened(image):
+    return (image - 0.5) ** 0.3
+
+
+def unlabelled(image, label):
+    return image, label / 0.0
+
+
+def never_a_rate(step, total_steps):
+    return jnp.log(jnp.float32(-1.0))
+
+
 def never_finite(logits, labels):
     return (logits * labels).sum(-1) / 0.0
 
@@ -23,6 +35,9 @@ def _entered():
     """Enters what is written here, until the file's last test."""
     cnn.layer(BareRoot)
     cnn.loss(never_finite)
+    cnn.schedule(never_a_rate)
+    cnn.augmentation(darkened)
+    cnn.augmentation(unlabelled)
 
 
 def cause(workdir, *overrides):
@@ -53,6 +68,21 @@ def test_a_layer_whose_gradient_is_not_finite_is_named(tmp_path):
 def test_a_loss_that_is_not_finite_is_no_layers(tmp_path):
     found = cause(tmp_path / "run", "train.loss=never_finite", "train.accumulate_steps=2")
     assert (found["layer"], found["what"]) == (None, "loss")
+
+
+@pytest.mark.parametrize("name", ["darkened", "unlabelled"])
+def test_an_augmentation_that_is_not_finite_is_named_and_no_layer(tmp_path, capsys, name):
+    found = cause(tmp_path / "run", f"data.augment=flip | {name} | flip")
+    assert (found["layer"], found["what"], found["ranges"]) == (None, "input", {})
+    assert found["said"] == f"the first number that is not finite is in what {name} of config.data.augment makes"
+    assert "Mend config.data.augment, and choose another --workdir" in capsys.readouterr().out
+
+
+def test_a_learning_rate_that_is_not_finite_is_the_schedules_and_no_layers(tmp_path, capsys):
+    found = cause(tmp_path / "run", "schedule.name=never_a_rate")
+    assert (found["layer"], found["what"]) == (None, "rate")
+    assert "the learning rate, by the factor of config.schedule never_a_rate, is not" in found["said"]
+    assert "Mend config.schedule, and choose another --workdir" in capsys.readouterr().out
 
 
 def test_the_ranges_say_what_a_rate_did_that_is_too_high(tmp_path):

@@ -15,11 +15,13 @@ import onnxruntime
 import pytest
 
 import cnn
+import networks
 import runs
 from cnn.config import extensions, files, resolve
 from cnn.config.config import ConfigError
 from cnn.data import views
-from cnn.export import onnx_graph
+from cnn.export import Trained, onnx_graph
+from cnn.layers.base import LayerError
 from cnn.model import network
 from cnn.optim import gradients, groups
 from cnn.registry import LOSSES, TABLES
@@ -195,8 +197,8 @@ HOSTILE = {
     "a loss with one number a class": (
         "@cnn.loss\ndef wide(logits, labels):\n    return logits * labels\n",
         "train.loss=wide",
-        r"config.train.loss: wide must return one number for each example, shape \(batch,\), "
-        r"got shape \(8, 10\) for a batch of 8",
+        r"config.train.loss: wide must return one number for each example, shape \(8,\) for a batch of 8, "
+        r"got float32 of \(8, 10\) from .*mine.py, line 6\. Sum or average over the classes",
     ),
     "an exception while it is traced": (
         "@cnn.loss\ndef torn(logits, labels, g: cnn.Positive = 1.0):\n    return logits.sum(-1) if g > 0 else labels\n",
@@ -206,12 +208,12 @@ HOSTILE = {
     "an optimizer that is none": (
         "@cnn.optimizer\ndef no(learning_rate):\n    return 3\n",
         "optimizer.name=no",
-        r"config.optimizer.name: no must return an optax.GradientTransformation, got int",
+        r"config.optimizer.name: no must return an optax.GradientTransformation, got 3 from .*mine.py, line 6",
     ),
     "an augmentation of another shape": (
         "@cnn.augmentation\ndef half(image):\n    return image[::2]\n",
         "data.augment=half",
-        r"config.data.augment: half must return an image of the shape \(8, 8, 1\), got \(4, 8, 1\)",
+        r"config.data.augment: half must return an image of the shape \(8, 8, 1\), got float32 of \(4, 8, 1\) from",
     ),
     "a metric of a word": (
         '@cnn.metric\ndef word(logits, labels):\n    return "good"\n',
@@ -253,6 +255,16 @@ HOSTILE = {
         "train.groups=odd(rate=2)",
         r"config.train.groups: odd names no parameter, got 'dense1/kernal'. Did you mean 'dense1/kernel'\?",
     ),
+    "a group that returns nothing": (
+        "@cnn.group\ndef none(arrays):\n    pass\n",
+        "train.groups=none(rate=2)",
+        r"config.train.groups: none must return a list of paths of parameters, got None from .*mine.py, line 6",
+    ),
+    "a group that is a text": (
+        "@cnn.group\ndef word(arrays):\n    return 'dense1/kernel'\n",
+        "train.groups=word(rate=2)",
+        r"config.train.groups: word must return a list of paths of parameters, got 'dense1/kernel' from",
+    ),
     "a group of nothing": (
         "@cnn.group\ndef none(arrays):\n    return []\n",
         "train.groups=none(rate=2)",
@@ -272,7 +284,95 @@ HOSTILE = {
     "a gradient elsewhere than at parameters": (
         "@cnn.gradient\nclass Odd:\n    def place(self, params, grads):\n        return [grads]\n",
         "train.gradient=odd",
-        r"config.train.gradient: odd must return None, or arrays by the names and of the shapes of the parameters that",
+        r"config.train.gradient: odd must return None, or arrays by the names and of the shapes of the parameters, "
+        r"got \[{'dense1': {'bias': float32 of \(10,\), 'kernel': float32 of \(64, 10\)}}\] from .*mine.py, line 6",
+    ),
+    "a gradient at a text": (
+        "@cnn.gradient\ndef word(params, grads):\n    return 'x'\n",
+        "train.gradient=word",
+        r"config.train.gradient: word must return None, or arrays by the names .*, got 'x' from .*mine.py, line 6\.",
+    ),
+    "a gradient at one layer's arrays": (
+        "@cnn.gradient\ndef inner(params, grads):\n    return params['dense1']\n",
+        "train.gradient=inner",
+        r"config.train.gradient: inner must return None, .* There is no 'bias'\. Known: dense1",
+    ),
+    "a gradient at a layer that is not there": (
+        "@cnn.gradient\ndef odd(params, grads):\n    return {'Dense1': params['dense1']}\n",
+        "train.gradient=odd",
+        r"config.train.gradient: odd must return None, .* There is no 'Dense1'\. Did you mean 'dense1'\?",
+    ),
+    "a gradient at an array that is not there": (
+        "@cnn.gradient\ndef odd(params, grads):\n    return {'dense1': {'weight': 3}}\n",
+        "train.gradient=odd",
+        r"config.train.gradient: odd must return None, .* dense1 has no 'weight'\. Known: bias, kernel",
+    ),
+    "a gradient at arrays of other shapes": (
+        "@cnn.gradient\ndef cut(params, grads):\n    return jax.tree.map(lambda param: param[:1], params)\n",
+        "train.gradient=cut",
+        r"config.train.gradient: cut must return for dense1/bias float32 of \(10,\), got float32 of \(1,\) from",
+    ),
+    "a schedule of nothing": (
+        "@cnn.schedule\ndef none(step, total_steps):\n    pass\n",
+        "schedule.name=none",
+        r"config.schedule.name: none must return one number, .*, got None from .*mine.py, line 6",
+    ),
+    "a schedule of several numbers": (
+        "@cnn.schedule\ndef three(step, total_steps):\n    return jnp.ones(3)\n",
+        "schedule.name=three",
+        r"config.schedule.name: three must return one number, .*, got float32 of \(3,\) from",
+    ),
+    "a schedule of the class of several numbers": (
+        "@cnn.schedule\nclass Three:\n    def make_factor(self, *, total_steps, steps_per_epoch):\n"
+        "        return lambda step: jnp.ones(3)\n",
+        "schedule.name=three",
+        r"config.schedule.name: three must return one number, .*, got float32 of \(3,\) from",
+    ),
+    "an optimizer without updates": (
+        "@cnn.optimizer\ndef odd(learning_rate):\n"
+        "    return optax.GradientTransformation(lambda p: (), lambda g, s, p=None: (None, s))\n",
+        "optimizer.name=odd",
+        r"config.optimizer.name: odd must return a transformation whose update gives an array like each gradient, "
+        "got None from .*mine.py, line 6",
+    ),
+    "an optimizer of one thing": (
+        "@cnn.optimizer\ndef odd(learning_rate):\n"
+        "    return optax.GradientTransformation(lambda p: (), lambda g, s, p=None: g)\n",
+        "optimizer.name=odd",
+        r"config.optimizer.name: odd must return a transformation whose update gives a pair, updates and a state, got",
+    ),
+    "an optimizer with a word for a state": (
+        "@cnn.optimizer\ndef odd(learning_rate):\n"
+        "    return optax.GradientTransformation(lambda p: 'state', lambda g, s, p=None: (g, s))\n",
+        "optimizer.name=odd",
+        r"config.optimizer.name: odd must return a transformation whose init gives arrays, got 'state' from",
+    ),
+    "an optimizer whose state grows": (
+        "@cnn.optimizer\ndef odd(learning_rate):\n"
+        "    return optax.GradientTransformation(lambda p: (), lambda g, s, p=None: (g, s + (1,)))\n",
+        "optimizer.name=odd",
+        r"config.optimizer.name: odd must return a transformation whose update keeps the shape of its state, \(\), got",
+    ),
+    "an augmentation of whole intensities": (
+        "@cnn.augmentation\ndef whole(image):\n    return (255 * image).astype(jnp.uint8)\n",
+        "data.augment=whole",
+        r"config.data.augment: whole must return floats, got uint8 of \(8, 8, 1\) from .*mine.py, line 6\. Intensities",
+    ),
+    "an augmentation of a class of whole intensities": (
+        "@cnn.augmentation\nclass Whole:\n    def apply(self, images, labels, draws):\n"
+        "        return (255 * images).astype(jnp.uint8), labels\n",
+        "data.augment=whole",
+        r"config.data.augment: whole must return floats, got uint8 of \(100, 8, 8, 1\) from .*mine.py, line 6\. Int",
+    ),
+    "an augmentation of a class of images alone": (
+        "@cnn.augmentation\nclass Bare:\n    def apply(self, images, labels, draws): return images\n",
+        "data.augment=bare",
+        r"config.data.augment: bare must return a pair of images and labels, got float32 of \(100, 8, 8, 1\) from",
+    ),
+    "an augmentation of three things": (
+        "@cnn.augmentation\ndef three(image, label):\n    return image, label, 1\n",
+        "data.augment=three",
+        r"config.data.augment: three must return an image of the shape \(8, 8, 1\), got \(float32 of \(8, 8, 1\), ",
     ),
     "a view that fails": (
         "@cnn.view\ndef torn(pictures):\n    return [(1, pictures.nosuch)]\n",
@@ -313,6 +413,21 @@ def test_a_wrong_extension_is_one_line_exits_2_and_leaves_nothing(case, file, tm
     assert not workdir.exists()
     extensions.use([])
     assert before == {what: list(table) for what, table in TABLES.items()}
+
+
+def test_wrong_code_is_refused_before_a_sweep_or_an_overfit_begins(file, tmp_path, capsys):
+    code = "@cnn.schedule\ndef three(step, total_steps):\n    return jnp.ones(3)\n"
+    code += "@cnn.optimizer\ndef odd(learning_rate):\n"
+    code += "    return optax.GradientTransformation(lambda p: (), lambda g, s, p=None: (None, s))\n"
+    flags = f"--config.extensions={file(code)}", "--config.train.epochs=1"
+    sweep = "--grid=schedule.name=constant,three; optimizer.learning_rate=0.1,0.01", f"--workdir={tmp_path / 'sweep'}"
+    assert runs.start("sweep", *flags, *sweep) == 2
+    (said,) = lines_of(capsys)
+    assert said.startswith("config.schedule.name: three must return one number")
+    assert not (tmp_path / "sweep").exists()
+    assert runs.start("train", *flags, "--config.optimizer.name=odd", "--overfit=8") == 2
+    (said,) = lines_of(capsys)
+    assert said.startswith("config.optimizer.name: odd must return a transformation whose update gives an array like")
 
 
 @pytest.mark.slow(seconds=6)
@@ -648,6 +763,142 @@ def test_a_module_that_mixes_images_in_evaluation_is_refused(file, tmp_path, cap
     assert runs.train(tmp_path / "run", *flags) == 2
     assert "centred: in evaluation, too, what it makes of an image changes with the others" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_layer_that_is_not_finite_everywhere_mixes_no_images_unless_it_does(file):
+    code = "@cnn.layer\ndef log1p(x):\n    return jnp.log1p(x)\n"
+    code += "@cnn.layer\ndef log_of_share(x):\n    return jnp.log1p(x - x.mean(0))\n"
+    alone, mixing = (
+        resolved(file(code), **{"model.layers": f"flatten | relu | {name} | dense(classes)"}).rows[2]
+        for name in ("log1p", "log_of_share")
+    )
+    assert not alone.layer.mixes_rows(alone.input)
+    with pytest.raises(LayerError, match="log_of_share: in evaluation, too, what it makes of an image changes with"):
+        mixing.layer.mixes_rows(mixing.input)
+
+
+SAME = "    def apply(self, x, arrays, layout): return x\n"
+UNTRUE = {
+    "another shape than it declares": (
+        "    def output(self, shape): return (5,)\n" + SAME,
+        "says in output that it makes 5, and apply makes 784. Let both be the same in .*mine.py, line 6",
+    ),
+    "a shape that it does not declare": (
+        "    def apply(self, x, arrays, layout): return x[:, :5]\n",
+        "says in output that it makes 784, and apply makes 5. Let both",
+    ),
+    "another batch": (
+        "    def apply(self, x, arrays, layout): return x[:1]\n",
+        r"says in output that it makes 784, and apply makes \(1, 784\) of a batch of 2. Let both",
+    ),
+    "another shape in training": (
+        SAME + "    def apply_train(self, x, arrays, layout, training): return x[:, 1:], {}\n",
+        "says in output that it makes 784, and apply_train makes 783. Let both",
+    ),
+    "a map in one layout alone": (
+        "    def output(self, shape): return shape[:2]\n" * 0
+        + "    def output(self, shape): return (1, 1, 3)\n"
+        + "    def apply(self, x, arrays, layout): return jnp.zeros((len(x), 1, 1, 3))\n",
+        r"says in output that it makes 1x1x3, and apply makes \(3, 1, 1, 2\) of a batch of 2 \(layout CHWN\)",
+    ),
+    "nothing": (
+        "    def apply(self, x, arrays, layout): pass\n",
+        "must return in apply one array of floats, got None from",
+    ),
+    "whole numbers": (
+        "    def apply(self, x, arrays, layout): return x.astype(int)\n",
+        "must return in apply one array of floats, got int32 of .2, 784. from",
+    ),
+    "no pair in training": (
+        SAME + "    def apply_train(self, x, arrays, layout, training): return x\n",
+        "must return in apply_train a pair, its output and a dict of new statistics, got ",
+    ),
+    "a statistic that it has not": (
+        SAME + "    def apply_train(self, x, arrays, layout, training): return x, {'mean': x.mean()}\n",
+        r"must return in apply_train statistics that parameters declares, {}, got {'mean': \(\)}",
+    ),
+    "no shape": (
+        "    def output(self, shape): pass\n" + SAME,
+        "must return in output a tuple, .*, got None from .*line 6",
+    ),
+    "a text for a shape": (
+        "    def output(self, shape): return 'abc'\n" + SAME,
+        "must return in output a tuple, .*, got 'abc' from",
+    ),
+    "parameters of another kind": (
+        "    def parameters(self, shape): return [('kernel', (3,))]\n" + SAME,
+        r"must return in parameters a tuple of Parameter\(.*, got \[\('kernel', \(3,\)\)\] from .*mine.py, line 6",
+    ),
+    "parameters that fail": (
+        "    def parameters(self, shape): return shape[7]\n" + SAME,
+        "fails with IndexError: tuple index out of range in .*mine.py, line 8, in parameters",
+    ),
+    "a cost in words": (
+        "    def macs(self, shape): return 'x'\n" + SAME,
+        "must return in macs a whole number of .*, got 'x'",
+    ),
+    "a reach that is none": (
+        "    def reach(self, shape): return (3, 3)\n" + SAME,
+        r"must return in reach .*, got \(3, 3\)",
+    ),
+    "an array that it does not initialise": (
+        "    def parameters(self, shape): return (cnn.layers.base.Parameter('scale', (3,), 'own'),)\n"
+        "    def initialise(self, key, shape): return {'scales': jnp.ones(3)}\n" + SAME,
+        r"must return in initialise arrays of the shapes {'scale': \(3,\)}, got {'scales'",
+    ),
+    "an array that it has not": (
+        "    def apply(self, x, arrays, layout): return x * arrays['scale']\n",
+        "fails with KeyError: 'scale' in .*mine.py, line 8, in apply",
+    ),
+    "no computation": ("    pass\n", "has no method apply, so nothing computes it. Write one in .*mine.py, line 6"),
+}
+
+
+@pytest.mark.parametrize("case", UNTRUE)
+def test_a_layer_class_that_is_not_what_it_declares_is_refused(case, file):
+    methods, message = UNTRUE[case]
+    path = file(f"@cnn.layer\nclass Odd(cnn.Layer):\n{methods}")
+    with pytest.raises(ConfigError, match=f"config.model.layers: odd at position 2 {message}"):
+        resolved(path, **{"model.layers": "flatten | odd | dense(classes)"})
+
+
+DOUBLED = "@cnn.layer\nclass Odd(cnn.Layer):\n    def apply(self, x, arrays, layout): return 2 * x\n"
+IN_ONNX = "    def onnx(self, graph, x, arrays, shape, path): "
+WRONG_IN_ONNX = {
+    "a failure": (DOUBLED + IN_ONNX + "return shape[7]\n", "odd failed in .*mine.py, line 9, in onnx: IndexError: "),
+    "nothing": (
+        DOUBLED + IN_ONNX + "graph.node('Add', [x, x], path)\n",
+        "odd must return in onnx the name of a node that it added, got None from .*mine.py, line 6",
+    ),
+    "an operator with too much": (
+        DOUBLED + IN_ONNX + "return graph.node('Add', [x, x, x], path)\n",
+        "odd: its method onnx makes no graph that ONNX takes, ValidationError: .*Mend it in .*mine.py, line 6",
+    ),
+    "an operator that is none": (
+        DOUBLED + IN_ONNX + "return graph.node('Twice', [x], path)\n",
+        "odd: its method onnx makes no graph that ONNX takes, .*Mend it in .*mine.py, line 6",
+    ),
+    "other numbers": (
+        DOUBLED + IN_ONNX + "return graph.node('Mul', [x, x], path)\n",
+        "odd: its method onnx computes other numbers than the layer, by up to .*Mend it in .*mine.py, line 6",
+    ),
+    "a function": (
+        "@cnn.layer\ndef odd(x):\n    return 2 * x\n",
+        "onnx has no operators for the function odd. Write it as a class of cnn.Layer with a method onnx, as in docs/",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_IN_ONNX)
+def test_what_is_wrong_of_a_layer_in_onnx_names_it(case, file):
+    code, message = WRONG_IN_ONNX[case]
+    layers = "flatten | residual(relu | odd, shortcut=identity) | dense(classes)"
+    values = resolved(file(code), **{"model.layers": layers})
+    variables = networks.variables(values.layers, values.data.image_shape)
+    classes = tuple(map(str, range(values.data.classes)))
+    network = Trained(values, networks.make_classifier(values, variables), classes, 0, "last")
+    with pytest.raises(ConfigError, match=f"^(config.model.layers|--format): {message}"):
+        onnx_graph.write(network)
 
 
 @pytest.mark.slow(seconds=6)

@@ -263,10 +263,13 @@ def test_a_metric_that_is_no_number_ends_the_run_and_is_named(tmp_path, capsys, 
 @pytest.mark.parametrize(
     ("result", "got"),
     [
-        (lambda table: table, "shape (8, 10)"),
-        (lambda table: table.sum(), "shape ()"),
-        (lambda table: (table.sum(1), table), "tuple"),
-        (lambda table: table.argmax(1), "int32"),
+        (lambda table: table, "float32 of (8, 10)"),
+        (lambda table: table.sum(), "float32 of ()"),
+        (lambda table: (table.sum(1), table), "(float32 of (8,), float32 of (8, 10))"),
+        (lambda table: table.argmax(1), "int32 of (8,)"),
+        (lambda table: table.sum(1) * 1j, "complex64 of (8,)"),
+        (lambda table: None, "None"),
+        (lambda table: "x", "'x'"),
     ],
 )
 def test_a_loss_that_is_not_one_number_an_example_is_refused_before_training(tmp_path, table, result, got):
@@ -279,10 +282,11 @@ def test_a_loss_that_is_not_one_number_an_example_is_refused_before_training(tmp
     table(loss, LOSSES, Wrong)
     with pytest.raises(ConfigError) as error:
         experiment.run(runs.tiny("train.loss=wrong"), tmp_path / "run")
-    assert error.value.problems == [
-        f"config.train.loss: wrong must return one number for each example, shape (batch,), got {got} "
-        "for a batch of 8. Sum or average over the classes, not over the examples."
-    ]
+    (problem,) = error.value.problems
+    what = "wrong must return one number for each example, shape (8,) for a batch of 8"
+    assert problem.startswith(f"config.train.loss: {what}, got {got} from {__file__}, line ")
+    shapes = "Sum or average over the classes, not over the examples."
+    assert problem.endswith(shapes if got in ("float32 of (8, 10)", "float32 of ()") else "Return one array of floats.")
     assert not (tmp_path / "run").exists()
 
 
@@ -294,7 +298,7 @@ def test_a_mean_over_the_examples_is_told_from_a_loss_also_where_there_are_8_cla
             return (logits * labels).mean(0)
 
     table(loss, LOSSES, Mean)
-    with pytest.raises(ConfigError, match=r"got shape \(8,\) for a batch of 9"):
+    with pytest.raises(ConfigError, match=r"for a batch of 9, got float32 of \(8,\)"):
         preflight.check_loss(runs.tiny("train.loss=mean", "data.classes=8"))
 
 

@@ -14,6 +14,10 @@ from cnn.system.exit_codes import DIFFERS, DIVERGED, DONE
 from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate
 
+REMEDIES = {"input": "Mend config.data.augment", "rate": "Mend config.schedule"}
+"""Of a training that was not finite, by what it was; see `cnn.train.blame`."""
+REMEDY = "Lower config.optimizer.learning_rate or set config.train.clip"
+
 
 def run(config: Config, workdir: Path, flags: Mapping[str, str]) -> int:
     """Trains, evaluates and prints the result; with a flag of `parser.ALONE` does that instead."""
@@ -92,7 +96,7 @@ def _print(result: Mapping[str, Any], workdir: Path, config: Config, *, fresh: b
         print(
             f"diverged: the loss, a gradient or the update of step {result['bad_step']} is not finite; "
             f"the state before it is saved in {place}. "
-            "Lower config.optimizer.learning_rate or set config.train.clip, and choose another --workdir"
+            f"{REMEDIES.get(result.get('cause', {}).get('what'), REMEDY)}, and choose another --workdir"
         )
         if "cause" in result:
             print(f"step {result['bad_step']}: {result['cause']['said']}")

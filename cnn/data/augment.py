@@ -15,7 +15,7 @@ JAX is imported when the first draw is made: a config with augmentations is read
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -23,7 +23,17 @@ from etils import epy
 
 from cnn.data.types import centre
 from cnn.fields import Bounds, Count, Fraction, Natural, NonNegative, Positive
-from cnn.registry import AUGMENTATIONS, ExtensionError, FunctionForm, OfFunction, augmentation, blamed
+from cnn.registry import (
+    AUGMENTATIONS,
+    PACKAGE,
+    FunctionForm,
+    OfFunction,
+    augmentation,
+    blamed,
+    is_array,
+    misfit,
+    origin_of,
+)
 
 with epy.lazy_imports():
     import jax
@@ -140,13 +150,25 @@ def augment(
         apply = blamed(kind, "data.augment", kind.apply)
         epoch = 0 if passes is None else passes.epoch
         draws = Draws(keys, batch_rows.row_before, (height, width), of_examples, epoch)
-        images, labels = apply(images, labels, draws)
+        made = apply(images, labels, draws)
+        if origin_of(kind) != PACKAGE:
+            like = images.shape, labels.shape
+            if not isinstance(made, tuple) or [*map(jnp.ndim, filter(is_array, made))] != [*map(len, like)]:
+                raise misfit(kind, "data.augment", "a pair of images and labels", made)
+            _check_intensities(kind, made[0])
+        images, labels = made
         if getattr(kind, "crops", False) and images.shape[1:3] != (height, width):
             raise ValueError(
                 f"config.data.augment: {type(kind).__name__} crops, and must return images of "
                 f"{height}x{width}, got {images.shape[1]}x{images.shape[2]}."
             )
     return images, labels
+
+
+def _check_intensities(kind: Any, images: Any) -> None:
+    # Intensities of 0..255 would be cut off at 1.
+    if not jnp.issubdtype(images.dtype, jnp.floating) and images.dtype != bool:
+        raise misfit(kind, "data.augment", "floats", images, "Intensities are in [0, 1], not 0..255.")
 
 
 class AugmentationFunction(OfFunction):
@@ -158,16 +180,18 @@ class AugmentationFunction(OfFunction):
         values = {"image": images, "label": labels, "key": draws.keys}
         if {"image_before", "label_before"} & set(self.given):
             values |= {"image_before": draws.row_before(images), "label_before": draws.row_before(labels)}
-        made = jax.vmap(lambda values: self.call(**values))(values)
-        changed, relabelled = made if isinstance(made, tuple) else (made, labels)
-        for what, before, after in (("an image", images, changed), ("a label", labels, relabelled)):
-            if getattr(after, "shape", None) != before.shape:
-                shape = after.shape[1:] if hasattr(after, "shape") else type(after).__name__
-                raise ExtensionError(
-                    f"config.data.augment: {type(self).kind} must return {what} of the shape {before.shape[1:]}, "
-                    f"got {shape}."
-                )
+        changed, relabelled = jax.vmap(self._made)(values)
         return jnp.clip(changed, 0, 1).astype(images.dtype), relabelled.astype(labels.dtype)
+
+    def _made(self, values: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Returns what the function makes of one image and its label."""
+        made = self.call(**values)
+        image, label = made if isinstance(made, tuple) and len(made) == 2 else (made, values["label"])
+        for what, before, after in (("an image", values["image"], image), ("a label", values["label"], label)):
+            if not is_array(after) or after.shape != before.shape:
+                raise misfit(self, "data.augment", f"{what} of the shape {before.shape}", after)
+        _check_intensities(self, image)
+        return image, label
 
 
 AUGMENTATIONS.function = FunctionForm(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from cnn.fields import Count
-from cnn.registry import PACKAGE, ExtensionError, FunctionForm, OfFunction, blamed, origin_of, view
+from cnn.registry import PACKAGE, ExtensionError, FunctionForm, OfFunction, blamed, misfit, origin_of, view
 from cnn.registry import VIEWS as VIEWS
 
 with epy.lazy_imports():
@@ -92,9 +92,7 @@ def _seen(kind: Any, pictures: Pictures) -> Sequence[tuple[float, Pictures]]:
         shares = sum(float(share) for share, _ in found)
         shapes = {(tuple(picture.shape), str(picture.dtype)) for _, picture in found}
     except (TypeError, ValueError, AttributeError):
-        raise ExtensionError(
-            f"config.eval.views: {kind.kind} must return a list of pairs of a share and pictures, got {found!r:.80}."
-        ) from None
+        raise misfit(kind, "eval.views", "a list of pairs of a share and pictures", found) from None
     if shapes != {(pictures.shape, str(pictures.dtype))}:
         got = " and ".join(f"{dtype} of {shape}" for shape, dtype in sorted(shapes))
         raise ExtensionError(

@@ -12,6 +12,7 @@ from cnn.layers import (
     initialisers,
     module,
     normalisation,
+    own,
     pooling,
     resampling,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "initialisers",
     "module",
     "normalisation",
+    "own",
     "pooling",
     "resampling",
 ]

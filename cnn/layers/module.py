@@ -294,6 +294,11 @@ class ModuleLayer(Layer):
         return out, {name: jnp.asarray(value, arrays[name].dtype) for name, value in _stored(changed)}
 
     def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
+        if hasattr(type(self), "function"):
+            raise LayerError(
+                f"onnx has no operators for the function {self.kind}. Write it as a class of cnn.Layer with a method "
+                "onnx, as in docs/extensions.md, or use --format=stablehlo"
+            )
         if not hasattr(self.about.module, "onnx"):
             raise LayerError(
                 f"onnx has no operators for the module {self.kind}. "
@@ -519,7 +524,7 @@ def _rows_mix(module: _Alone, shape: Shape) -> bool:
         after[1] = before[1]
         compiled = jax.jit(middle, compiler_options={"xla_backend_optimization_level": 0})
         pairs = zip(compiled(arrays, before, key), compiled(arrays, after, key), strict=True)
-        trains, evaluates = (bool((one != other).any()) for one, other in pairs)
+        trains, evaluates = (not np.array_equal(one, other, equal_nan=True) for one, other in pairs)
     if evaluates:
         raise LayerError(
             f"{module.kind.kind}: in evaluation, too, what it makes of an image changes with the others of its batch, "

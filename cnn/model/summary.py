@@ -9,11 +9,12 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cnn import expression
+from cnn.layers import own
 from cnn.layers.activation import Softmax
 from cnn.layers.base import Layer, LayerError, Parameter, RecordedLayer, Shape, show, written
 from cnn.layers.combine import Branches
 from cnn.layers.initialisers import Whiten
-from cnn.registry import LAYERS, PACKAGE, origin_of, said, snake_case, where_raised
+from cnn.registry import LAYERS, snake_case
 
 MOST_ARRAYS = 4
 """Of a layer, whose sizes are written out."""
@@ -128,7 +129,7 @@ def _walk(layers: Sequence[Layer], shape: Shape, field: Field, prefix: str) -> I
                     "begins with init=whiten, which may only stand first: it whitens patches of the images"
                 )
             inner, field = yield from _inside(layer, shape, field, prefix + name)
-            output = _output(layer, shape)
+            output = own.output(layer, shape)
         except LayerError as error:
             if error.position:
                 raise error.inside(index) from None
@@ -137,22 +138,6 @@ def _walk(layers: Sequence[Layer], shape: Shape, field: Field, prefix: str) -> I
         field = field if inner else field.through(layer, shape)
         yield Row(f"{prefix}{name}", layer, shape, output, field)
         previous, shape = f"{written(layer)} at {position}", output
-
-
-def _output(layer: Layer, shape: Shape) -> Shape:
-    """Returns what a layer makes of a shape.
-
-    Raises:
-      LayerError: it does not fit, or a user's own class failed.
-    """
-    try:
-        return layer.output(shape)
-    except LayerError:
-        raise
-    except Exception as error:
-        if origin_of(layer) == PACKAGE:
-            raise
-        raise LayerError(f"fails with {said(error)}{where_raised(error)}") from error
 
 
 def _recalled(layers: Sequence[Layer], prefix: str, recorded: Mapping[str, Any]) -> tuple[Layer, ...]:

@@ -5,18 +5,21 @@ A place is a class with `@gradient`: its `place` says where, given the gradient 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from etils import epy
 
-from cnn.fields import NonNegative
+from cnn.fields import NonNegative, did_you_mean
 from cnn.optim import freeze
-from cnn.registry import GRADIENTS, PACKAGE, ExtensionError, FunctionForm, OfFunction, blamed, gradient, origin_of
+from cnn.registry import GRADIENTS, PACKAGE, FunctionForm, OfFunction, blamed, gradient, misfit, origin_of, shown
 
 with epy.lazy_imports():
     import jax
     import jax.numpy as jnp
     import optax
+
+WANTED = "None, or arrays by the names and of the shapes of the parameters"
 
 
 @gradient
@@ -64,8 +67,7 @@ class GradientFunction(OfFunction):
 
     def place(self, params: Any, grads: Any) -> Any:
         """Returns where the gradient is taken; see `Plain.place`."""
-        place = self.call(params=freeze.restricted(params, grads), grads=grads)
-        return None if place is None else freeze.merged(place, params)
+        return self.call(params=freeze.restricted(params, grads), grads=grads)
 
 
 GRADIENTS.function = FunctionForm(GradientFunction, ("params", "grads"))
@@ -80,9 +82,24 @@ def place_of(kind: Any, params: Any, grads: Any) -> Any:
     place = blamed(kind, "train.gradient", kind.place)(params, grads)
     if place is None or origin_of(kind) == PACKAGE:
         return place
-    if jax.tree.map(jnp.shape, place) != jax.tree.map(jnp.shape, params):
-        raise ExtensionError(
-            f"config.train.gradient: {kind.kind} must return None, or arrays by the names and of the shapes of the "
-            f"parameters that it is given, got {jax.tree.map(jnp.shape, place)!r:.80}."
-        )
-    return jax.tree.map(lambda there, here: jnp.asarray(there, here.dtype), place, params)
+    _check(kind, place, params)
+    whole = freeze.merged(place, params)
+    return jax.tree.map(lambda there, here: jnp.asarray(there, here.dtype), whole, params)
+
+
+def _check(kind: Any, place: Any, params: Any, at: tuple[str, ...] = ()) -> None:
+    """Checks that what was returned is what is asked for, as far as it goes: what it leaves out stays where it is.
+
+    Raises:
+      ExtensionError: it is not.
+    """
+    path, named = "/".join(at), isinstance(params, Mapping)
+    if isinstance(place, Mapping) if named else getattr(place, "shape", None) == params.shape:
+        for name, inner in place.items() if named else ():
+            if name not in params:
+                remedy = f"{f'{path} has' if path else 'There is'} no {name!r}. {did_you_mean(str(name), params)}"
+                raise misfit(kind, "train.gradient", WANTED, place, remedy)
+            _check(kind, inner, params[name], (*at, name))
+        return
+    wanted = f"for {path} {shown(params)}" if path and not named else f"for {path} a dict" if path else WANTED
+    raise misfit(kind, "train.gradient", wanted, place)

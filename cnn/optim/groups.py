@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from etils import epy
@@ -18,7 +18,7 @@ from etils import epy
 from cnn import fields, patterns
 from cnn.fields import NonNegative
 from cnn.optim import freeze
-from cnn.registry import GROUPS, PACKAGE, ExtensionError, FunctionForm, OfFunction, blamed, group, origin_of
+from cnn.registry import GROUPS, PACKAGE, ExtensionError, FunctionForm, OfFunction, blamed, group, misfit, origin_of
 
 with epy.lazy_imports():
     import optax
@@ -104,7 +104,11 @@ class GroupFunction(OfFunction):
 
     def powers(self, arrays: Mapping[str, Sequence[int]], layers: Sequence[str]) -> dict[str, int]:
         """Returns 1 for each path that the function names; see `Matching.powers`."""
-        return dict.fromkeys(self.call(arrays=arrays, layers=layers), 1)
+        found = self.call(arrays=arrays, layers=layers)
+        paths = list(found) if isinstance(found, Iterable) and not isinstance(found, str) else None
+        if paths is None or not all(isinstance(path, str) for path in paths):
+            raise misfit(self, "train.groups", "a list of paths of parameters", found)
+        return dict.fromkeys(paths, 1)
 
     def problem(self, paths: Sequence[str]) -> str:
         """Returns what is wrong with it; see `Matching.problem`."""
@@ -169,9 +173,7 @@ def powers_of(kind: Any, arrays: Mapping[str, Sequence[int]], layers: Sequence[s
     if origin_of(kind) == PACKAGE:
         return found
     if not isinstance(found, Mapping) or not all(type(power) is int for power in found.values()):
-        raise ExtensionError(
-            f"config.train.groups: {kind.kind} must return whole numbers by the paths of parameters, got {found!r:.80}."
-        )
+        raise misfit(kind, "train.groups", "whole numbers by the paths of parameters", found)
     if unknown := [path for path in found if path not in arrays]:
         known = fields.did_you_mean(str(unknown[0]), list(arrays)[: patterns.SHOWN])
         raise ExtensionError(f"config.train.groups: {kind.kind} names no parameter, got {unknown[0]!r}. {known}")

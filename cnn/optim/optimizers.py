@@ -22,8 +22,20 @@ from etils import epy
 from cnn.fields import NonNegative, Positive, Rate
 from cnn.optim import freeze
 from cnn.optim import groups as grouping
-from cnn.optim.schedules import Factor, LearningRate
-from cnn.registry import OPTIMIZERS, ExtensionError, FunctionForm, OfFunction, blamed, optimizer
+from cnn.optim.schedules import Factor, LearningRate, factor_of
+from cnn.registry import (
+    LIBRARY,
+    OPTIMIZERS,
+    PACKAGE,
+    FunctionForm,
+    OfFunction,
+    blamed,
+    is_array,
+    misfit,
+    optimizer,
+    origin_of,
+    shown,
+)
 
 with epy.lazy_imports():
     import jax
@@ -66,8 +78,7 @@ def make_tx(
     Raises:
       ValueError: the schedule does not fit into the run.
     """
-    make_factor = blamed(schedule, "schedule.name", schedule.make_factor)
-    factor = blamed(schedule, "schedule.name", make_factor(total_steps=total_steps, steps_per_epoch=steps_per_epoch))
+    factor = factor_of(schedule, total_steps, steps_per_epoch)
     if hasattr(schedule, "scale"):
         factor = _scaled(factor, blamed(schedule, "schedule.name", schedule.scale)(observed))
     return _chain(optimizer, clip, factor, groups, layers), LearningRate(optimizer.learning_rate, factor)
@@ -132,10 +143,34 @@ def _checked(record: Any, field: str, make_tx: Callable[[], GradientTransformati
     """
     tx: Any = blamed(record, field, make_tx)()
     if not isinstance(tx, optax.GradientTransformation):
-        raise ExtensionError(
-            f"config.{field}: {record.kind} must return an optax.GradientTransformation, got {type(tx).__name__}."
-        )
-    return optax.GradientTransformation(blamed(record, field, tx.init), blamed(record, field, tx.update))
+        raise misfit(record, field, "an optax.GradientTransformation", tx)
+    first, following = blamed(record, field, tx.init), blamed(record, field, tx.update)
+    if origin_of(record) in (PACKAGE, LIBRARY):
+        return optax.GradientTransformation(first, following)
+
+    def init(params: Any) -> Any:
+        state = first(params)
+        if not all(is_array(leaf) or isinstance(leaf, (int, float)) for leaf in jax.tree.leaves(state)):
+            raise misfit(record, field, "a transformation whose init gives arrays", state)
+        return state
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        found = following(grads, state, params)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise misfit(record, field, "a transformation whose update gives a pair, updates and a state", found)
+        if _shapes(found[0]) != _shapes(grads):
+            raise misfit(record, field, "a transformation whose update gives an array like each gradient", found[0])
+        if _shapes(found[1]) != _shapes(state):
+            raise misfit(
+                record, field, f"a transformation whose update keeps the shape of its state, {shown(state)}", found[1]
+            )
+        return found
+
+    return optax.GradientTransformation(init, update)
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.structure(tree), [getattr(leaf, "shape", ()) for leaf in jax.tree.leaves(tree)]
 
 
 @dataclasses.dataclass(frozen=True)

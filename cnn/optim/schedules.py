@@ -18,7 +18,7 @@ from etils import epy
 
 from cnn import fields
 from cnn.fields import Bounds, Count, Fraction, Natural, NonNegative
-from cnn.registry import SCHEDULES, FunctionForm, OfFunction, schedule
+from cnn.registry import PACKAGE, SCHEDULES, FunctionForm, OfFunction, blamed, is_array, misfit, origin_of, schedule
 
 with epy.lazy_imports():
     import jax.numpy as jnp
@@ -348,7 +348,28 @@ class ScheduleFunction(OfFunction, _OverTheRun):
 
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
         lengths = {"total_steps": steps, "steps_per_epoch": steps_per_epoch}
-        return lambda count: jnp.asarray(self.call(step=count, **lengths), jnp.float32)
+        return lambda count: jnp.asarray(_checked(self, self.call(step=count, **lengths), count), jnp.float32)
+
+
+def factor_of(schedule: Any, total_steps: int, steps_per_epoch: int) -> Factor:
+    """Returns what multiplies the learning rate, as a function of the number of updates made; see `Constant`.
+
+    Raises:
+      ValueError: the schedule does not fit into the run.
+      ExtensionError: a user's own class or function failed, or returned something else than a number.
+    """
+    make_factor = blamed(schedule, "schedule.name", schedule.make_factor)
+    factor = blamed(schedule, "schedule.name", make_factor(total_steps=total_steps, steps_per_epoch=steps_per_epoch))
+    if origin_of(schedule) == PACKAGE:
+        return factor
+    return lambda count: _checked(schedule, factor(count), count)
+
+
+def _checked(schedule: Any, factor: Any, count: Any) -> Any:
+    numbers = isinstance(factor, (int, float)) or (is_array(factor) and jnp.isrealobj(factor))
+    if not numbers or jnp.shape(factor) not in ((), jnp.shape(count)):
+        raise misfit(schedule, "schedule.name", "one number, which multiplies the learning rate", factor)
+    return factor
 
 
 SCHEDULES.function = FunctionForm(ScheduleFunction, ("step", "total_steps"), ("steps_per_epoch",))

@@ -1,8 +1,8 @@
 """The plan of a sweep: what was asked for becomes trials, every one of them a checked config.
 
 `ask` reads the sweep's file and flags; `make` checks the options, the space and each trial, or, where a sampler draws
-them, the corners of the space; `lines` shows the plan, and `check` whether what trials start from is there. JAX is not
-needed.
+them, the corners of the space; `lines` shows the plan, and `check` whether what trials start from is there and code of
+the user's is right, for which alone JAX is needed.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from cnn.data import sources
 from cnn.expression import ExpressionError, build_one, written
 from cnn.fields import to_text
 from cnn.metrics import METRICS
+from cnn.registry import ExtensionError
 from cnn.runs.recorded_code import python_code
 from cnn.runs.sweep_record import SEED, TRIALS, Fields
 from cnn.sweep import space_parser
@@ -601,21 +602,27 @@ def shown(fields: Mapping[str, Any]) -> str:
 
 
 def check(plan: Plan, folder: Path) -> None:
-    """Refuses a sweep of which some trial cannot start from what it names.
+    """Refuses a sweep of which some trial cannot start from what it names, or has code of the user's that is wrong.
 
     Args:
       plan: the sweep.
       folder: its directory; what has begun there does not read its source again.
 
     Raises:
-      ConfigError: lists each `config.init_from` that is missing or does not fit, once.
+      ConfigError: lists each `config.init_from` that is missing or does not fit, once, and what is wrong with code.
     """
-    starts = {
-        (values.init_from, values.init_layers, values.rows): values
-        for values in (trial.values for trial in _left(plan, folder))
-        if values.init_from
-    }
+    left = [trial.values for trial in _left(plan, folder)]
+    starts = {(values.init_from, values.init_layers, values.rows): values for values in left if values.init_from}
     problems: dict[str, None] = {}
+    for values in {frozenset(values.foreign): values for values in left if values.foreign}.values():
+        from cnn.train import preflight  # JAX takes seconds to import
+
+        try:
+            preflight.check_code(values)
+        except ConfigError as error:
+            problems |= dict.fromkeys(error.problems)
+        except ExtensionError as error:
+            problems[str(error)] = None
     for values in starts.values():
         try:
             init_from.fit(values, init_from.find(values.init_from))

@@ -21,8 +21,7 @@ from cnn import evaluate, fields, metrics
 from cnn.config.config import Config, ConfigError
 from cnn.data import types
 from cnn.data.loader import Loader
-from cnn.optim.schedules import Factor
-from cnn.registry import blamed
+from cnn.optim.schedules import Factor, factor_of
 from cnn.sweep import programs, vmapped
 from cnn.sweep.rate_curve import RateCurve, around, beyond
 from cnn.train import multi_step, preflight
@@ -52,8 +51,7 @@ class WithinSteps:
         """Returns the multiple of the learning rate; the lengths are those that it was made with."""
         del total_steps, steps_per_epoch
         whole, per_epoch, steps = self.lengths
-        make_factor = blamed(self.schedule, "schedule.name", self.schedule.make_factor)
-        factor = blamed(self.schedule, "schedule.name", make_factor(total_steps=whole, steps_per_epoch=per_epoch))
+        factor = factor_of(self.schedule, whole, per_epoch)
         if whole == steps:
             return factor
         # Whole steps: a schedule of the user's may look a rate up in a table.

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from cnn.data.augment import all_rows
 from cnn.data.loader import Examples, in_order
 from cnn.model import network
 from cnn.model.classifier import Classifier, by_path
@@ -18,7 +19,7 @@ from cnn.system.compile_times import ONCE
 from cnn.train.multi_step import taken
 from cnn.train.run import Run
 from cnn.train.state import StepConfig, TrainState
-from cnn.train.step import Made, train_step
+from cnn.train.step import Made, draws, prepared, train_step
 from cnn.train.watching import forward
 
 SHOWN = 3
@@ -31,7 +32,7 @@ class Cause(TypedDict):
     layer: str | None
     """Its path; `None` where it is no layer's."""
     what: str
-    """`output`, `loss`, `gradient`, `update`, or `nothing` where the step, made again, is finite."""
+    """`input`, `output`, `loss`, `gradient`, `rate`, `update`, or `nothing` where the step, made again, is finite."""
     said: str
     """All of it in a line."""
     ranges: dict[str, list[float]]
@@ -60,12 +61,21 @@ def find(run: Run, state: TrainState) -> Cause:
     """
     with contextlib.closing(run.loader):
         ((split, rows),) = run.loader.chunks(int(state.step), 1, 1)
+        given = jax.device_get(_given(state, split, rows[0], program=run.step_config))
+        for kind, finite in zip(run.config.data.augment, given, strict=True):
+            if not finite:
+                said = f"the first number that is not finite is in what {kind.kind} of config.data.augment makes"
+                return _told(None, "input", said, {})
         for part in range(run.step_config.accumulate_steps):
             looked = jax.device_get(_looked(state, split, rows[0], part, program=run.step_config))
             order = [row.path for row in run.config.rows if row.path in looked.finite]
             if cause := _of_part(order, looked):
                 return cause
-        update = jax.device_get(_update(state, split, rows[0], program=run.step_config))
+        update, rate = jax.device_get(_update(state, split, rows[0], program=run.step_config))
+    if all(update["gradient"].values()) and not np.isfinite(rate):
+        name = run.config.schedule.kind
+        said = f"the gradient is finite, and the learning rate, by the factor of config.schedule {name}, is not"
+        return _cause(None, "rate", said, looked, order)
     for what, finite in update.items():
         if bad := [path for path, fine in finite.items() if not fine]:
             layer = bad[-1].rpartition("/")[0]
@@ -140,15 +150,32 @@ def _looked(
 
 
 @functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)
+def _given(state: TrainState, split: Examples, rows: Int[Array, " batch"], *, program: StepConfig) -> list[Array]:
+    """Tells whether the batch is finite behind each augmentation."""
+    hyper, alone = state.hyper, program._replace(devices=1)
+    batch = taken(split, rows, alone)
+    key, passes = draws(state, batch, alone)
+
+    def finite(count: int) -> Array:
+        shortened = hyper._replace(augment=hyper.augment[:count])
+        made = prepared(shortened, batch.images, batch.labels, key, all_rows(len(rows)), passes, alone)
+        return jnp.isfinite(made[0]).all() & jnp.isfinite(made[1]).all()
+
+    return [finite(count + 1) for count in range(len(hyper.augment))]
+
+
+@functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)
 def _update(
     state: TrainState, split: Examples, rows: Int[Array, " batch"], *, program: StepConfig
-) -> dict[str, dict[str, Array]]:
+) -> tuple[dict[str, dict[str, Array]], Array]:
+    """Tells of which arrays the gradient and the update are finite, and returns the learning rate."""
     made: Made = {}
-    train_step(state, taken(split, rows, program), program, made)
-    return {
+    _, metrics = train_step(state, taken(split, rows, program), program, made)
+    finite = {
         what: {path: jnp.isfinite(array).all() for path, array in by_path(tree).items()}
         for what, tree in (("gradient", made["grads"]), ("update", made["params"]))
     }
+    return finite, metrics["learning_rate"]
 
 
 @functools.partial(jax.jit, compiler_options=ONCE)

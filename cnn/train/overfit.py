@@ -149,7 +149,7 @@ def overfit(values: Config, examples: int) -> Overfit:
     """
     section = dataclasses.replace(values.data, loading="stream")
     dataset = preflight.load_data(section)
-    preflight.check_loss(values)
+    preflight.check_code(values, dataset, 1)
     if examples > len(dataset.train):
         raise ConfigError([f"--overfit: there are {len(dataset.train)} training examples, got {examples}. Use fewer"])
     batch = _pictures(dataset.train.few(examples))

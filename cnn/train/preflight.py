@@ -21,7 +21,6 @@ from cnn.config.config import Config, ConfigError, array_paths
 from cnn.config.problems import Problems
 from cnn.data import datasets, sources, types, views
 from cnn.data.loader import Examples
-from cnn.expression import written
 from cnn.fields import MAX_INTEGER
 from cnn.layers.module import ModuleLayer
 from cnn.layers.normalisation import BatchNorm
@@ -40,6 +39,8 @@ FEW_TO_VALIDATE = 100
 """With fewer validation pictures than this, one of them is more than 0.01 of accuracy."""
 _TRACED: set[str] = set()
 """What of the trials of a sweep was traced already."""
+MANY = 10_000
+"""So many updates an epoch has where nobody knows: more than a warmup takes."""
 MEMORIES = 5
 """A running mean has forgotten its start, but for 1 %, after so many times 1 / (1 - momentum) moves."""
 
@@ -282,25 +283,27 @@ def check_loss(values: Config) -> None:
     classes, loss = values.data.classes, values.train.loss
     examples = LOSSES + (classes == LOSSES)
     table = jax.ShapeDtypeStruct((examples, classes), jnp.float32)
-    found = jax.eval_shape(registry.blamed(loss, "train.loss", loss), table, table)
-    if not isinstance(found, jax.ShapeDtypeStruct):
-        got = type(found).__name__
-    elif found.shape != (examples,):
-        got = f"shape {found.shape}"
-    elif not jnp.issubdtype(found.dtype, jnp.floating):
-        got = str(found.dtype)
-    else:
-        return
-    raise ConfigError(
-        [
-            f"config.train.loss: {written(loss)} must return one number for each example, shape (batch,), "
-            f"got {got} for a batch of {examples}. Sum or average over the classes, not over the examples."
-        ]
-    )
+
+    def checked(logits: Any, labels: Any) -> Any:
+        found = registry.blamed(loss, "train.loss", loss)(logits, labels)
+        wanted = f"one number for each example, shape ({examples},) for a batch of {examples}"
+        if not registry.is_array(found) or not jnp.issubdtype(found.dtype, jnp.floating):
+            raise ConfigError([str(registry.misfit(loss, "train.loss", wanted, found, "Return one array of floats."))])
+        if found.shape != (examples,):
+            remedy = "Sum or average over the classes, not over the examples."
+            raise ConfigError([str(registry.misfit(loss, "train.loss", wanted, found, remedy))])
+        return found
+
+    jax.eval_shape(checked, table, table)
 
 
-def check_code(values: Config, dataset: types.Dataset, devices: int) -> None:
+def check_code(values: Config, dataset: types.Dataset | None = None, devices: int = 1) -> None:
     """Traces a training step, and asks the metrics once, where a user's own code takes part: nothing is written yet.
+
+    Args:
+      values: the whole config.
+      dataset: its data; `None` where they are not read yet, and their size stays out of account.
+      devices: that share a batch.
 
     Raises:
       ExtensionError: the code failed; the message names the field of the config, the file, the line and the function.
@@ -309,8 +312,9 @@ def check_code(values: Config, dataset: types.Dataset, devices: int) -> None:
     check_loss(values)
     if not values.foreign:
         return
-    steps_per_epoch = len(dataset.train) // values.train.batch_size
-    train, shape = values.train, (values.data.image_shape, values.data.stored_shape)
+    train = values.train
+    steps_per_epoch = MANY if dataset is None else max(1, len(dataset.train) // train.batch_size)
+    shape = values.data.image_shape, values.data.stored_shape
     counted = steps_per_epoch, train.batch_size, train.accumulate_steps, train.compute_dtype, shape, values.frozen
     code = [each.sha256 for each in values.code], sorted(map(id, values.foreign)), [*values.metrics, values.eval.views]
     seen = hyperparams.structure(values), counted, code
