@@ -15,6 +15,8 @@ RUN = "run.json"
 METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints"
+STEP_DIGITS = 8
+"""At least so many has the name of a step's folder there."""
 TENSORBOARD = "tensorboard"
 RESULT = "result.json"
 HISTORY = "config_history.jsonl"
@@ -194,6 +196,20 @@ def sync(path: Path) -> None:
     """Waits until a file's content is on disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def step_name(step: int) -> str:
+    """Returns the name of a step's folder among the checkpoints."""
+    return f"{step:0{STEP_DIGITS}}"
+
+
+def steps(directory: Path) -> list[int]:
+    """Returns the numbers of all folders that are named as a step is, in ascending order; others are not ours."""
+    if not directory.is_dir():
+        return []
+    names = (path.name for path in directory.iterdir() if path.is_dir())
+    numbers = [(name, int(name)) for name in names if name.isascii() and name.isdigit()]
+    return sorted(number for name, number in numbers if name == step_name(number))
 
 
 def read_config(workdir: Path, asked: str = "--workdir") -> dict[str, Any]:

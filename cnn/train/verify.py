@@ -90,7 +90,7 @@ def verify(
       Preempted: a signal asked to stop.
     """
     folder = workdir / run_dir.CHECKPOINTS
-    kept = checkpoint_format.steps(folder)
+    kept = run_dir.steps(folder)
     if not kept:
         raise ConfigError([f"--workdir: {workdir} has no checkpoint yet. Train it first"])
     if start and start not in kept:
