@@ -258,7 +258,7 @@ def test_names_that_a_source_has_itself_are_not_replaced_in_silence(enter):
     enter(lambda: cnn.Arrays(split(), split(4), class_names=("a", "b")))
     data = load(class_names=("c", "d"))
     assert data.class_names == ("a", "b")
-    assert data.notes == ("config.data.class_names: is not used, as given names its classes",)
+    assert data.notes == ("config.data.class_names: is not used, as given names its classes, a, b",)
 
 
 def test_the_identity_of_arrays_never_changes(enter):

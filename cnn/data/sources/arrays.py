@@ -63,8 +63,6 @@ class Arrays:
         """
         whose = Whose(what, field, give)
         class_names, parts, found = _examined(self, whose, data.class_names)
-        if self.class_names is not None and data.class_names not in ((), class_names):
-            found.append(f"config.data.class_names: is not used, as {what} names its classes")
         _check_first_label(parts, class_names, whose, data)
         total = hashlib.sha256()
         hashes = {}
