@@ -258,7 +258,8 @@ def test_seeds_are_added_or_counted_from_those_that_are_there(tmp_path):
     folder = tmp_path / "s"
     assert seeds(folder, "2", {RATE: [0.1]}) == ([0, 1], "")
     assert seeds(folder, "4") == ([0, 1, 2, 3], "")
-    assert seeds(folder, "3") == ([0, 1, 2, 3], "")
+    fewer = "--sweep.seeds: there are 4, and none is taken away, got 3. Write --sweep.seeds=+3 to add 3 to them"
+    assert seeds(folder, "3") == ([0, 1, 2, 3], fewer)
     assert seeds(folder, "+2") == ([0, 1, 2, 3, 4, 5], "")
     assert seeds(folder, "8", {RATE: [0.1, 0.2]}) == ([*range(8)], "")
     assert len(declared(folder)["points"]) == 16
