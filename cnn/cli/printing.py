@@ -222,8 +222,8 @@ def ranking(record: Mapping[str, Any], folder: Path) -> None:
     if "time" in record["engine"]:
         time = record["engine"]["time"]
         print(
-            f"the last command that trained took {time['seconds']:.1f} s, {1 - time['other']:.0%} of them training steps and compiling "
-            f"these; trials ran for {record['seconds']:.1f} s in all"
+            f"the last command that trained took {time['seconds']:.1f} s, {1 - time['other']:.0%} of them training "
+            f"steps and compiling these; trials ran for {record['seconds']:.1f} s in all"
         )
     varying = [path for path in record["varying"] if path not in REPEATS]
     header: tuple[str, ...] = ("rank", record["objective"], "s.d.", "n", *varying, "trials")
