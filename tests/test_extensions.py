@@ -338,6 +338,12 @@ def test_a_run_goes_on_with_the_same_code_alone(file, tmp_path, capsys):
     (line,) = lines_of(capsys)
     assert line.startswith(f"{changed} own copy: --config.extensions={copy}, or use --workdir=")
 
+    other = file(SMALL + "# other\n", "other.py")
+    assert runs.start("eval", f"--workdir={workdir}", f"--extensions={other}") == 2
+    assert lines_of(capsys) == [
+        f"--extensions: {other} does not hold what {workdir} was made with, which was in {path}. Name the run's own "
+        f"copy: --extensions={copy}"
+    ]
     Path(path).unlink()
     assert runs.start("eval", f"--workdir={workdir}") == 2
     assert f"{path} is gone since" in lines_of(capsys)[0]

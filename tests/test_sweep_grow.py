@@ -466,6 +466,17 @@ def test_commands_on_a_sweep_take_its_best_trial_and_say_which(finished, capsys,
     assert line in capsys.readouterr().err
 
 
+def test_of_a_sweep_whose_trials_all_diverged_it_is_said_that_they_did(begun, capsys):
+    record = sweeps.record(begun)
+    for counts, said in (
+        ({"diverged": 3, "failed": 1}, f", all have ended: 3 diverged, 1 failed. Why is in {begun / 'sweep.json'}; st"),
+        ({"diverged": 3, "waiting": 1}, ". Start its command again\n"),
+    ):
+        (begun / "sweep.json").write_text(json.dumps({**record, "counts": counts, "best": None}))
+        assert runs.start("eval", f"--workdir={begun}") == launch.WRONG
+        assert f"--workdir: no trial of the sweep in {begun} has finished{said}" in capsys.readouterr().err
+
+
 @pytest.mark.slow(seconds=2)
 def test_trials_are_a_table_for_pandas_and_the_page_is_that_of_the_ranking(begun):
     opened_again = cnn.load(begun)

@@ -124,9 +124,8 @@ def verify(
 
 
 def _at(values: Config, data_dir: str | None, data_file: str | None) -> Config:
-    data = dataclasses.replace(
-        values.data, data_dir=data_dir or values.data.data_dir, file=data_file or values.data.file
-    )
+    data = recorded_data.moved(values.data, data_dir)
+    data = dataclasses.replace(data, file=data_file or data.file)
     return dataclasses.replace(values, data=data, checkpoint=NEVER)
 
 
