@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 from rich.text import Text
 
 from cnn.cli import tables
@@ -24,6 +23,7 @@ from cnn.report import filter_strip, hand_convolution
 from cnn.report.run_files import EvaluationRecord
 from cnn.runs.sweep_record import REPEATS, GroupRecord
 from cnn.system import redaction
+from cnn.system.console import Console
 from cnn.system.text import plain
 
 if TYPE_CHECKING:
