@@ -177,7 +177,23 @@ WRONG = {
     ),
     "a negative label": (
         lambda: cnn.Arrays(split(), (pictures(), np.arange(8) % 2 - 1)),
-        r"labels of test of given must lie in 0..1, .* got -1 in row 0",
+        r"labels of test of given must lie in 0..1, the classes counted from 0, got -1 in row 0",
+    ),
+    "negative labels alone": (
+        lambda: cnn.Arrays((pictures(), np.full(8, -1)), (pictures(), np.full(8, -1))),
+        r"labels of train of given must lie in 0..0, the classes counted from 0, got -1 in row 0 \(8 such rows\)",
+    ),
+    "pictures of two values": (
+        lambda: cnn.Arrays((pictures() > 9, np.arange(8) % 2), split()),
+        r"images must be finite numbers, got bool\. Return images\.astype\('uint8'\) \* 255\.$",
+    ),
+    "labels of two values": (
+        lambda: cnn.Arrays((pictures(), np.arange(8) % 2 > 0), split()),
+        r"labels must be whole numbers or names, got bool\. Return labels\.astype\(int\)\.$",
+    ),
+    "16 bits": (
+        lambda: cnn.Arrays((pictures(8, np.uint16, 65535), np.arange(8) % 2), split()),
+        r"in 0..255, got 0 to 65535\. Return them scaled to that, such as \(images // 256\)\.astype\('uint8'\)\.$",
     ),
     "a label that is none": (
         lambda: cnn.Arrays((pictures(), np.arange(8) * 10**9), split()),
@@ -194,7 +210,7 @@ WRONG = {
     "no train": (lambda: cnn.Arrays(None, split()), r"train of given must be \(images, labels\), got NoneType"),
     "no labels": (
         lambda: cnn.Arrays((pictures(0), []), (pictures(0), [])),
-        r"given has no labels that are whole numbers or names",
+        r"given holds no pictures, got 0 in train and test\. Return some\.$",
     ),
     "labels of a half": (
         lambda: cnn.Arrays((pictures(), np.arange(8) / 2), split()),
