@@ -306,7 +306,8 @@ def test_a_command_without_a_space_takes_all_else_from_the_folder(tmp_path, caps
     ]
     assert start(tmp_path / "none", "--sweep.seeds=+5") == launch.WRONG
     told = capsys.readouterr().err
-    assert "--sweep: needs a space." in told and "or neither and the --workdir of a sweep that is there" in told
+    assert f"--sweep: needs a space, and {tmp_path / 'none'} does not exist." in told
+    assert "or neither and the --workdir of a sweep that is there" in told
     assert "--sweep.seeds=+5: adds to a sweep, and" in told
 
 

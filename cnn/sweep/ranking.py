@@ -27,6 +27,7 @@ from cnn.runs.sweep_record import (
     ENDED,
     FAILED,
     FINISHED,
+    FOLD,
     PRUNED,
     RECORD,
     REPEATS,
@@ -152,7 +153,10 @@ def _best(study: Study, ranked: list[GroupRecord], found: list[TrialRecord]) -> 
         swept = row["fields"]
         changed = [(path, study.plan.base_value(path, swept), new) for path, new in swept.items()]
     diff: list[ChangeRecord] = [{"path": path, "base": before, "best": now} for path, before, now in changed]
-    command = study.plan.again(row["fields"], study.folder.with_name(f"{study.folder.name}-best"))
+    # A fold leaves pictures out: no network that is to be used trains with one.
+    diff = [change for change in diff if change["path"] != FOLD or FOLD not in row["fields"]]
+    whole = {path: value for path, value in row["fields"].items() if path != FOLD}
+    command = study.plan.again(whole, study.folder.with_name(f"{study.folder.name}-best"))
     return {
         "trial": row["number"],
         "fields": ranked[0]["fields"],
