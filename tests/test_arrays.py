@@ -277,6 +277,20 @@ def test_names_that_a_source_has_itself_are_not_replaced_in_silence(enter):
     assert data.notes == ("config.data.class_names: is not used, as given names its classes, a, b",)
 
 
+def test_classes_without_pictures_and_a_class_alone_are_told(enter):
+    enter(lambda: cnn.Arrays((pictures(), np.arange(8) % 2 * 2), split()))
+    notes = load(classes=3).notes
+    assert notes == (
+        "config.data.name: train has no pictures of 1 of 3 classes, which are never learnt: 1.",
+        "config.data.name: test has no pictures of 1 of 3 classes, of which its results say nothing: 2.",
+    )
+    SOURCES.forget("")
+    enter(lambda: cnn.Arrays((pictures(), np.zeros(8, int)), (pictures(4), np.zeros(4, int))))
+    assert load(classes=1).notes[0] == (
+        "config.data.classes: all pictures are of one class, 0: there is nothing to tell apart"
+    )
+
+
 def test_the_identity_of_arrays_never_changes(enter):
     enter(lambda: cnn.Arrays(split(), split(4), valid=split(2, dtype=np.float32, high=1)))
     assert load().identity == "255244359ca5fd8fb94ee1a88d584540fc2844c2b9c125cc0c274aef66190910"

@@ -56,7 +56,7 @@ def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
         class_names=source.class_names,
         identity=_identity(source, data),
         bad_examples=bad_examples,
-        notes=(*_unread(data), *_other_names(source, data), *source.notes, *cut.notes, *twice),
+        notes=(*_unread(data), *_other_names(source, data), *_one_class(source), *source.notes, *cut.notes, *twice),
         stored_train=None if data.stored_shape == data.image_shape else stored_train,
     )
 
@@ -159,6 +159,13 @@ def _other_names(source: Source, data: DataSpec) -> list[str]:
     if data.class_names in ((), source.class_names):
         return []
     return [f"config.data.class_names: is not used, as {data.name} names its classes, {shorten(source.class_names)}"]
+
+
+def _one_class(source: Source) -> list[str]:
+    if len(source.class_names) != 1:
+        return []
+    name = source.class_names[0]
+    return [f"config.data.classes: all pictures are of one class, {name}: there is nothing to tell apart"]
 
 
 def _check_classes(source: Source, data: DataSpec) -> None:

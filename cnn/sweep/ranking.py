@@ -49,6 +49,7 @@ from cnn.runs.sweep_record import (
 )
 from cnn.sweep import outcome, plan, rounds
 from cnn.system import redaction
+from cnn.system.text import counted
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -357,7 +358,7 @@ def winner(groups: Sequence[GroupRecord], differ: str = REPEATS[SEED]) -> Winner
     needed = math.ceil(2 * (1.96 / ratio) ** 2)
     more = max(1, needed - min(len(best), len(second)))
     said["seeds_needed"] = needed
-    return {**said, "text": f"{text}: not distinguishable; about {more:,} more seeds each would be needed"}
+    return {**said, "text": f"{text}: not distinguishable; about {counted(more, 'more seed')} each would be needed"}
 
 
 def importance(rows: Sequence[Mapping[str, Any]], values: Sequence[float], *, grid: bool) -> ImportanceRecord:
@@ -370,8 +371,9 @@ def importance(rows: Sequence[Mapping[str, Any]], values: Sequence[float], *, gr
         the absolute rank correlation, of fields that are numbers.
     """
     if len(values) < LEAST:
+        finished = f"{counted(len(values), 'finished trial')} {'is' if len(values) == 1 else 'are'}"
         return {
-            "text": f"hidden: {len(values)} finished trials are fewer than {LEAST}",
+            "text": f"hidden: {finished} fewer than {LEAST}",
             "n": len(values),
             "factors": [],
         }

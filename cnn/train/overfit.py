@@ -117,7 +117,7 @@ def told(found: Overfit) -> list[str]:
     least = f" of at least {found.least:.3g}" if found.least > 1e-3 else ""
     result = f"{'fits' if found.fits else 'does not fit'} in {found.steps} steps"
     lines = [
-        f"{found.examples} training examples, learning rate {found.rate:.3g}; {off}",
+        f"{counted(found.examples, 'training example')}, learning rate {found.rate:.3g}; {off}",
         f"{result}: loss {found.loss:.3g}{least}, {found.right} of {found.examples} right",
         *(f"{finding.kind}: {finding.said}" for finding in found.findings),
     ]

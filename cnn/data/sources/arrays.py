@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from cnn.data.parts import CHUNK_BYTES, NumbersPart
-from cnn.data.sources import hashing
+from cnn.data.sources import hashing, labels
 from cnn.data.types import MOST_CLASSES, DataError, DataSpec, OtherClasses, Source
 from cnn.registry import source
 
@@ -65,6 +65,7 @@ class Arrays:
         whose = Whose(what, field, give)
         class_names, parts, found = _examined(self, whose, data.class_names)
         _check_first_label(parts, class_names, whose, data)
+        numbered = labels.Numbered(class_names, {split: part.labels() for split, part in parts.items() if len(part)})
         total = hashlib.sha256()
         hashes = {}
         for split, part in parts.items():
@@ -84,7 +85,7 @@ class Arrays:
             parts.get("test"),
             class_names,
             f"arrays:{total.hexdigest()}",
-            (*notes, *found),
+            (*notes, *found, *labels.lacking(numbered, whose.field)),
             parts.get("valid"),
             contents=hashes,
             field=field,
