@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import os
 import signal
 import sys
 from typing import Any
@@ -34,7 +35,6 @@ def parse_flags(arguments: list[str]) -> command_line.Invocation:
     invocation = command_line.parse(arguments[1:])
     answer = command_line.answer(invocation)
     if answer is not None or COMMANDS[invocation.command].only_prints:
-        # Ends like any Unix command where whoever read its output, such as `head`, has left.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if answer is not None:
         print(answer)
@@ -52,7 +52,14 @@ def main(invocation: command_line.Invocation) -> int:
     sys.unraisablehook = _unraisable
     # Until training takes over, and after it, a termination is the same interruption as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return launch.launch(invocation)
+    try:
+        return launch.launch(invocation)
+    except BrokenPipeError:
+        # Ends like any Unix command where whoever read its output, such as `head`, has left. What only prints does so
+        # at once; here all that is written to a run was closed first.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+        raise
 
 
 def _unraisable(unraisable: Any) -> None:

@@ -525,7 +525,8 @@ def own_frame(error: BaseException) -> traceback.FrameSummary | None:
 
 def said(error: BaseException) -> str:
     """Returns the kind and the beginning of the message of an error, in one line."""
-    lines = str(error).strip().splitlines()
+    # What Python says of its own mistakes ends with a place, which whoever reports them says.
+    lines = str(error.msg if isinstance(error, SyntaxError) else error).strip().splitlines()
     message = " ".join(lines[0].split())[:300] if lines else ""
     return f"{type(error).__name__}{': ' if message else ''}{message}"
 

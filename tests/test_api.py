@@ -255,7 +255,11 @@ def test_pictures_from_files_are_read_as_the_command_reads_them(trained, tmp_pat
     [
         (np.zeros((8, 8), np.uint8), r"must be 8x8x1, .* got 8x8. Add the channel axis, images\[..., None\]"),
         (np.zeros((3, 8, 8), np.uint8), r"got 3x8x8. Add the channel axis"),
-        (np.zeros((8, 8, 1)), "must be uint8, intensities 0 to 255, got float64"),
+        (
+            np.zeros((8, 8, 1)),
+            r"must be uint8, .* got float64. Of shares .* np.rint\(255 \* images\)",
+        ),
+        (np.full((8, 8, 1), 7.5), "must be uint8, intensities 0 to 255, got float64. Convert them"),
         (np.zeros((0, 8, 8, 1), np.uint8), "must be 8x8x1, one or many"),
         (np.zeros((9, 8, 1), np.uint8), "got 9x8x1. Resize them"),
         (3, "must be uint8"),

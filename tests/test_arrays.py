@@ -177,7 +177,23 @@ WRONG = {
     ),
     "a negative label": (
         lambda: cnn.Arrays(split(), (pictures(), np.arange(8) % 2 - 1)),
-        r"labels of test of given must lie in 0..1, .* got -1 in row 0",
+        r"labels of test of given must lie in 0..1, the classes counted from 0, got -1 in row 0",
+    ),
+    "negative labels alone": (
+        lambda: cnn.Arrays((pictures(), np.full(8, -1)), (pictures(), np.full(8, -1))),
+        r"labels of train of given must lie in 0..0, the classes counted from 0, got -1 in row 0 \(8 such rows\)",
+    ),
+    "pictures of two values": (
+        lambda: cnn.Arrays((pictures() > 9, np.arange(8) % 2), split()),
+        r"images must be finite numbers, got bool\. Return images\.astype\('uint8'\) \* 255\.$",
+    ),
+    "labels of two values": (
+        lambda: cnn.Arrays((pictures(), np.arange(8) % 2 > 0), split()),
+        r"labels must be whole numbers or names, got bool\. Return labels\.astype\(int\)\.$",
+    ),
+    "16 bits": (
+        lambda: cnn.Arrays((pictures(8, np.uint16, 65535), np.arange(8) % 2), split()),
+        r"in 0..255, got 0 to 65535\. Return them scaled to that, such as \(images // 256\)\.astype\('uint8'\)\.$",
     ),
     "a label that is none": (
         lambda: cnn.Arrays((pictures(), np.arange(8) * 10**9), split()),
@@ -194,7 +210,7 @@ WRONG = {
     "no train": (lambda: cnn.Arrays(None, split()), r"train of given must be \(images, labels\), got NoneType"),
     "no labels": (
         lambda: cnn.Arrays((pictures(0), []), (pictures(0), [])),
-        r"given has no labels that are whole numbers or names",
+        r"given holds no pictures, got 0 in train and test\. Return some\.$",
     ),
     "labels of a half": (
         lambda: cnn.Arrays((pictures(), np.arange(8) / 2), split()),
@@ -258,7 +274,21 @@ def test_names_that_a_source_has_itself_are_not_replaced_in_silence(enter):
     enter(lambda: cnn.Arrays(split(), split(4), class_names=("a", "b")))
     data = load(class_names=("c", "d"))
     assert data.class_names == ("a", "b")
-    assert data.notes == ("config.data.class_names: is not used, as given names its classes",)
+    assert data.notes == ("config.data.class_names: is not used, as given names its classes, a, b",)
+
+
+def test_classes_without_pictures_and_a_class_alone_are_told(enter):
+    enter(lambda: cnn.Arrays((pictures(), np.arange(8) % 2 * 2), split()))
+    notes = load(classes=3).notes
+    assert notes == (
+        "config.data.name: train has no pictures of 1 of 3 classes, which are never learnt: 1.",
+        "config.data.name: test has no pictures of 1 of 3 classes, of which its results say nothing: 2.",
+    )
+    SOURCES.forget("")
+    enter(lambda: cnn.Arrays((pictures(), np.zeros(8, int)), (pictures(4), np.zeros(4, int))))
+    assert load(classes=1).notes[0] == (
+        "config.data.classes: all pictures are of one class, 0: there is nothing to tell apart"
+    )
 
 
 def test_the_identity_of_arrays_never_changes(enter):

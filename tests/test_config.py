@@ -220,13 +220,20 @@ def test_a_field_means_the_same_in_all_kinds_of_a_section(kinds):
             "config.train.epochs: must be an integer of at least 1 or None, got inf.",
         ),
         ({"train": {"clip": None}}, "config.train.clip: must be a text, got None."),
-        ({"optimizer": {}}, "config.optimizer.name: unknown name None. Known: sgd, "),
+        ({"model": {}}, 'config.model.layers: is not set. It must be a layer expression, such as "flatten | dense(cl'),
+        ({"optimizer": {}}, "config.optimizer.name: is not set. Known: sgd, "),
+        ({"optimizer": {"name": None}}, "config.optimizer.name: unknown name None. Known: sgd, "),
         ({"optimizer": {"name": "adam"}}, "config.optimizer.learning_rate: is not set. It must be a finite number abo"),
     ],
 )
 def test_a_wrong_file_is_refused(sections, message):
     found = problems(**sections)
     assert any(problem.startswith(message) for problem in found)
+
+
+@pytest.mark.parametrize("name", config.KNOWN[len(config.SCALARS) :])
+def test_of_a_section_that_is_none_no_field_is_asked_for(name):
+    assert problems(**{name: 3}) == [f"config.{name}: must be a section with fields, got 3"]
 
 
 @pytest.mark.parametrize(

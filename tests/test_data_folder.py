@@ -147,13 +147,32 @@ def test_the_identity_follows_the_pixels_and_the_classes(tmp_path):
         (["pictures/cat/a.png"], r"the class folder holds no pictures, got .*pictures'\. Put .*, or all into"),
         (["train/cat/a.png", "test/cow/a.png"], r"every class of test must also be in train, got 'cow' in .*Class"),
         (["train/cat/a.png", "train/dog/c/d.png", "test/cat/b.png"], r"the class folder holds no pictures, got .*dog'"),
-        (["train/cat/a.png", "train/cat/b.gif", "test/cat/b.png"], r"\.gif pictures are not read, got .*b\.gif'"),
+        (
+            ["train/cat/a.png", "train/cat/b.gif", "test/cat/b.png"],
+            r"pictures in \.gif \(1\) are not read, got train/cat/b\.gif\.",
+        ),
     ],
 )
 def test_a_folder_laid_out_otherwise_is_refused(tmp_path, names, message):
     write(tmp_path, names)
     with pytest.raises(DataError, match=message):
         load_folder(tmp_path)
+
+
+def test_all_that_is_wrong_with_a_folder_is_told_at_once(tmp_path):
+    write(tmp_path, ["train/cat/a.png", "train/cat/b.gif", "train/cat/c.tiff", "train/owl/d.GIF", "test/cow/e.png"])
+    for name in ("ant", "bee"):
+        (tmp_path / "train" / name).mkdir()
+    with pytest.raises(DataError) as refused:
+        load_folder(tmp_path)
+    empty, unknown, unread = str(refused.value).splitlines()
+    folders = ", ".join(repr(str(tmp_path / "train" / name)) for name in ("ant", "bee"))
+    assert empty.startswith(f"config.data.data_dir: 2 class folders hold no pictures, got {folders}. Put")
+    assert unknown.startswith("config.data.data_dir: every class of test must also be in train, got 'cow' in ")
+    assert unread == (
+        "config.data.data_dir: pictures in .gif (2), .tiff (1) are not read, got train/cat/b.gif, train/cat/c.tiff, "
+        "train/owl/d.GIF. Convert them to .png, .apng, .jpg, .jpeg, .jpe, .jfif, .bmp, .dib, .webp, or take them away."
+    )
 
 
 def test_a_config_unlike_the_folder_is_refused(tmp_path):

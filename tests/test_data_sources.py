@@ -47,6 +47,15 @@ def test_digits_have_the_shapes_and_types_promised():
     assert data.class_names == tuple("0123456789")
 
 
+def test_names_that_the_data_have_themselves_are_not_replaced_in_silence():
+    names = ("a", "b")
+    data = load_digits_with(class_names=names)
+    assert data.class_names == tuple("0123456789")
+    (told,) = data.notes
+    assert told.startswith("config.data.class_names: is not used, as digits names its classes, 0, 1, 2")
+    assert load_digits_with(class_names=tuple("0123456789")).notes == ()
+
+
 def test_a_folder_that_a_source_does_not_read_is_told_also_where_the_classes_are_not_its_own():
     told = (
         "config.data.data_dir: is not read by digits, but by csv, folder, idx, TFDS, got 'pictures'. "

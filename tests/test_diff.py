@@ -91,6 +91,17 @@ def test_without_predictions_the_command_that_makes_them_is_named(pair, tmp_path
     assert "not finished" in text
 
 
+def test_of_a_run_without_the_split_no_command_is_named_that_cannot_evaluate_it(pair, tmp_path, capsys):
+    shutil.copytree(pair[1], tmp_path / "run")
+    made = runs.saved(tmp_path / "run", "run.json")
+    made["data"]["examples"]["valid"] = 0
+    (tmp_path / "run" / "run.json").write_text(json.dumps(made))
+    assert runs.start("diff", pair[0], tmp_path / "run", "--split=valid") == 0
+    text = capsys.readouterr().out
+    assert f"no paired test: {tmp_path / 'run'} has no valid split" in text
+    assert "python main.py eval" not in text
+
+
 def test_other_examples_are_not_compared(pair, tmp_path, capsys):
     shutil.copytree(pair[0], tmp_path / "run")
     with np.load(tmp_path / "run" / "predictions-test.npz") as arrays:

@@ -146,6 +146,15 @@ def test_what_needs_a_validation_split_is_refused_without_one(tmp_path, capsys):
         assert capsys.readouterr().err == message
 
 
+@pytest.mark.parametrize("command", ["eval", "explain", "verify"])
+def test_a_folder_of_data_that_is_not_there_is_refused_before_anything_is_fetched_into_it(command, copied, capsys):
+    typo = copied / "typo"
+    assert runs.start(command, f"--workdir={copied}", f"--data_dir={typo}") == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"--data_dir: must be the folder where the data are now, got {str(typo)!r}, which is none"
+    assert not typo.exists()
+
+
 def test_other_data_than_those_of_the_run_are_pointed_out(copied, capsys):
     made = runs.saved(copied, "run.json")
     made["data"]["identity"] = "another"

@@ -301,6 +301,12 @@ def test_what_is_no_export_is_not_overwritten(finished, tmp_path, capsys, conten
     [
         ([], 2, "--format: is missing. Write --format=stablehlo or --format=onnx or --format=safetensors\n"),
         (["--format=onx"], 2, "--format: must be one of stablehlo, onnx, safetensors"),
+        (
+            ["--format=safetensors", "--input=float32"],
+            2,
+            "--input: is for files that take pictures, got 'float32' with --format=safetensors, which holds arrays "
+            "alone. Leave it out\n",
+        ),
         (["--format=onnx", "--input=int8"], 2, "--input: must be one of uint8, float32, got 'int8'\n"),
         (["--format=onnx", "--out=."], 2, "--out: . is a folder. Name a file, such as model.onnx\n"),
         (["--format=onnx", "--weights=ema"], 2, '--weights: "ema" but the run kept no average. '),

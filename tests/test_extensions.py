@@ -159,7 +159,7 @@ def test_a_cell_that_is_run_again_replaces_what_it_defined():
 
 
 HOSTILE = {
-    "a syntax error": ("def broken(:\n", MODEL, r"line 6: SyntaxError: "),
+    "a syntax error": ("def broken(:\n", MODEL, r"line 6: SyntaxError: [^(<]*\. Mend it\.$"),
     "an exception at import": ("1 / 0\n", MODEL, r"importing .*mine.py failed in .*mine.py, line 6, in <module>: Zero"),
     "an exit at import": ("raise SystemExit(0)\n", MODEL, r"importing .* failed .*SystemExit: 0"),
     "another working directory": ("import os\nos.chdir('/')\n", MODEL, r"changes the working directory when it is"),
@@ -453,6 +453,12 @@ def test_a_run_goes_on_with_the_same_code_alone(file, tmp_path, capsys):
     (line,) = lines_of(capsys)
     assert line.startswith(f"{changed} own copy: --config.extensions={copy}, or use --workdir=")
 
+    other = file(SMALL + "# other\n", "other.py")
+    assert runs.start("eval", f"--workdir={workdir}", f"--extensions={other}") == 2
+    assert lines_of(capsys) == [
+        f"--extensions: {other} does not hold what {workdir} was made with, which was in {path}. Name the run's own "
+        f"copy: --extensions={copy}"
+    ]
     Path(path).unlink()
     assert runs.start("eval", f"--workdir={workdir}") == 2
     assert f"{path} is gone since" in lines_of(capsys)[0]

@@ -150,6 +150,12 @@ def test_python_finds_what_the_command_found_to_the_bit_and_all_rates_are_one_pr
     assert record._repr_html_().count("<tr>") == 5
 
 
+@pytest.mark.parametrize("rates", ["x", [0.1, "y"], [0.1], [0.1, 0.1], [[0.1, 0.2]], [0.1, -1]])
+def test_rates_from_python_that_are_none_are_one_line(rates):
+    with pytest.raises(cnn.ConfigError, match=r"^rates: must be 2 to 200 different numbers above 0, got "):
+        cnn.find_rate(runs.SECTIONS, rates=rates)
+
+
 @pytest.mark.slow(seconds=4)
 def test_a_training_of_the_whole_length_is_the_run_of_its_rate_and_seed(tmp_path):
     flags = ("schedule.name=cosine", "optimizer.learning_rate=0.02", "seed=1")

@@ -249,7 +249,7 @@ def test_slots_count_the_arrays_that_are_kept(name, given, slots):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("optax.lbfgs", "optax.lbfgs needs 'value', 'grad', and 'value_fn' with each update, and a training step has"),
+        ("optax.lbfgs", "optax.lbfgs needs 'value', 'grad', and 'value_fn' with each update, and a .* alone. Known"),
         ("optax.contrib.momo", "optax.contrib.momo needs 'value' with each update"),
         ("optax.sm3", "optax.sm3 takes a fixed learning rate, and a schedule gives one of each step"),
         ("optax.rprop", "optax.rprop takes a fixed learning rate"),

@@ -33,7 +33,7 @@ def refused(capsys, code=2):
     ("content", "message"),
     [
         ("x = 1", "config.py: defines no get_config(). Mend it or use another file"),
-        ("def get_config(:\n  pass", "config.py line 1: SyntaxError: invalid syntax"),
+        ("def get_config(:\n  pass", "config.py line 1: SyntaxError: invalid syntax. Mend it"),
         ("import nosuch", "config.py line 1: ModuleNotFoundError: No module named 'nosuch'. Mend"),
         ("def get_config():\n  raise RuntimeError('a\\nb')", "config.py line 2: RuntimeError: a b. Mend"),
         ("def get_config():\n  return 1 + 'a'", "config.py line 2: TypeError: unsupported operand type(s) for +"),
@@ -204,7 +204,7 @@ def test_a_folder_that_is_no_run_names_the_run_that_may_be_meant(tmp_path, capsy
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["train.batch_size=1294"], "config.train.batch_size: must be at most the 1293 training examples, got 1294."),
+        (["train.batch_size=1294"], "config.train.batch_size: must be at most the 1,293 training examples, got 1,294."),
         (
             ["schedule.warmup_steps=30", "schedule.cooldown_steps=7"],
             "config.schedule.warmup_steps: warmup and cooldown are longer than the run's 36 steps, got 30 + 7. Use sh",

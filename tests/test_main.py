@@ -47,6 +47,39 @@ WRONG = [
 ]
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    assert runs.train(workdir, "train.epochs=1") == 0
+    return workdir
+
+
+@pytest.mark.slow(seconds=10)
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("command", [["eval"], ["eval", "--split=none"], ["summary"]])
+def test_whoever_reads_the_output_may_leave(command, buffered, trained):
+    read, write = os.pipe()
+    os.close(read)
+    flags = [f"--workdir={trained}"] if command[0] == "eval" else []
+    environment = {**os.environ, "PYTHONUNBUFFERED": buffered}
+    line = [sys.executable, str(MAIN), *command, *flags]
+    both = len(command) > 1  # what is wrong is said on stderr
+    done = subprocess.run(line, stdout=write, stderr=write if both else subprocess.PIPE, env=environment, timeout=300)
+    os.close(write)
+    assert done.returncode == -signal.SIGPIPE
+    assert not done.stderr
+
+
+@pytest.mark.slow(seconds=5)
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_an_output_that_is_full_is_named(buffered, trained):
+    line = [sys.executable, str(MAIN), "eval", f"--workdir={trained}"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": buffered}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, env=environment, timeout=300, text=True)
+    assert (done.returncode, done.stderr) == (74, "standard output: No space left on device\n")
+
+
 @pytest.mark.slow
 def test_what_is_wrong_is_said_on_stderr_without_jax_and_without_a_traceback():
     code = (

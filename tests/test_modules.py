@@ -513,7 +513,7 @@ def test_a_run_of_a_module_is_resumed_to_the_bit(tmp_path):
     workdir = tmp_path / "run"
     assert runs.train(workdir, "train.epochs=2", "report.page=never", sections=RUN) == 0
     whole, (*_, newest) = runs.outcome(workdir), runs.steps(workdir)
-    shutil.rmtree(workdir / "checkpoints" / checkpoint_format.STEP_NAMES.build_name(newest))
+    shutil.rmtree(checkpoint_format.folder(workdir / "checkpoints", newest))
     (workdir / "result.json").unlink()
     assert runs.train(workdir, "train.epochs=2", "report.page=never", sections=RUN) == 0
     assert runs.outcome(workdir) == whole

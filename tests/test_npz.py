@@ -92,6 +92,19 @@ def test_labels_in_a_column_and_names_of_classes_are_read(tmp_path):
         assert load(written(tmp_path, **given, class_names=names)).class_names == ("a", "b")
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("x", "y", "z"), r"class_names: names 3 classes, got config\.data\.classes=2\. .* set .* to 3\.$"),
+        ((), r"classes: npz has 1 class, got 2\. Set it to 1\.$"),
+    ],
+)
+def test_names_of_another_number_than_the_classes_are_blamed_themselves(tmp_path, names, message):
+    given = {**arrays(), "y_train": np.zeros(20, np.int64), "y_test": np.zeros(COUNTS["test"], np.int64)}
+    with pytest.raises(DataError, match=rf"^config\.data\.{message}"):
+        load(written(tmp_path, **given), class_names=names)
+
+
 def test_a_file_for_each_split_is_read_by_a_pattern(tmp_path):
     together = load(written(tmp_path, **arrays(*NAMES)))
     for split, word in zip(NAMES, ("train", "val", "test"), strict=True):

@@ -126,7 +126,7 @@ def test_what_is_off_is_said(capsys):
 
 def test_more_examples_than_there_are_are_refused(capsys):
     assert runs.start("train", "--overfit=2000") == 2
-    assert capsys.readouterr().err == "--overfit: there are 1293 training examples, got 2000. Use fewer\n"
+    assert capsys.readouterr().err == "--overfit: train holds 1,293 training examples, got 2,000. Use fewer\n"
     assert runs.start("train", "--overfit=0") == 2
     assert capsys.readouterr().err == "--overfit: must be a number of examples, got '0'. Write --overfit=20\n"
 
@@ -134,6 +134,12 @@ def test_more_examples_than_there_are_are_refused(capsys):
 def test_what_trains_nothing_at_all_is_refused_before():
     with pytest.raises(ConfigError, match=r"^config\.train\.freeze: leaves nothing to train"):
         tried("train.freeze=*")
+
+
+@pytest.mark.parametrize("examples", [0, -1, 2.5])
+def test_a_number_of_examples_that_is_none_is_one_line(examples):
+    with pytest.raises(ConfigError, match=rf"^--overfit: must be a number of examples, at least 1, got {examples}\. "):
+        cnn.overfit(runs.SECTIONS, examples)
 
 
 @pytest.mark.slow(seconds=3)

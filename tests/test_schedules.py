@@ -15,6 +15,7 @@ from cnn.config import files
 from cnn.config.config import ConfigError, Override
 from cnn.config.resolve import resolve
 from cnn.optim import schedules
+from cnn.runs import run_dir
 from cnn.train import multi_step
 from tests import tiny
 
@@ -306,6 +307,26 @@ def test_a_finished_run_is_trained_longer_to_the_bits_of_one_that_was_so_from_th
     assert found["test"] == expected["test"]
     history = (tmp_path / "run" / "config_history.jsonl").read_text()
     assert json.loads(history) == {"field": f"config.train.{unit}", "before": short, "now": long}
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("schedule.name=cosine", "config.schedule.name=cosine"),
+        ("schedule.cooldown_steps=2", "config.schedule.cooldown_steps=2"),
+        ("train.average=lookahead(5, 1, 0.25)", "config.train.average=lookahead(rate=1, final=0.25)"),
+    ],
+)
+def test_of_a_run_that_cannot_be_made_longer_it_is_said_what_follows_from_its_length(given, shown, tmp_path):
+    (tmp_path / "config.json").write_text(runs.tiny(ONE, "train.steps=5", given).json)
+    with pytest.raises(ConfigError) as refused:
+        run_dir.check_same_config(runs.tiny(ONE, "train.steps=9", given), tmp_path)
+    _, field, reason = str(refused.value).splitlines()
+    assert field == "    config.train.steps: 5 there, 9 here"
+    assert f"; here {shown} does. " in reason and reason.endswith(f"add --config.init_from={tmp_path}")
+    with pytest.raises(ConfigError) as refused:
+        run_dir.check_same_config(runs.tiny(ONE, "train.steps=4", given), tmp_path)
+    assert "init_from" not in str(refused.value)
 
 
 @pytest.mark.slow(seconds=4)

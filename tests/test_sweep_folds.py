@@ -43,6 +43,13 @@ def test_all_folds_are_written_as_if_each_had_been_named(capsys):
 
 
 @pytest.mark.slow(seconds=8)
+def test_the_best_configuration_is_trained_anew_with_all_examples(swept):
+    best = sweeps.record(swept)["best"]
+    assert best["diff"] == [], "the better rate is that of the config"
+    assert "learning_rate=0.01" in best["command"] and "data.fold" not in best["command"]
+
+
+@pytest.mark.slow(seconds=8)
 def test_every_example_is_predicted_once_by_a_run_that_did_not_train_with_it(swept, capsys):
     made = cnn.load(swept).out_of_fold()
     record = sweeps.record(swept)

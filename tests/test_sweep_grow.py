@@ -258,7 +258,8 @@ def test_seeds_are_added_or_counted_from_those_that_are_there(tmp_path):
     folder = tmp_path / "s"
     assert seeds(folder, "2", {RATE: [0.1]}) == ([0, 1], "")
     assert seeds(folder, "4") == ([0, 1, 2, 3], "")
-    assert seeds(folder, "3") == ([0, 1, 2, 3], "")
+    fewer = "--sweep.seeds: there are 4, and none is taken away, got 3. Write --sweep.seeds=+3 to add 3 to them"
+    assert seeds(folder, "3") == ([0, 1, 2, 3], fewer)
     assert seeds(folder, "+2") == ([0, 1, 2, 3, 4, 5], "")
     assert seeds(folder, "8", {RATE: [0.1, 0.2]}) == ([*range(8)], "")
     assert len(declared(folder)["points"]) == 16
@@ -305,7 +306,8 @@ def test_a_command_without_a_space_takes_all_else_from_the_folder(tmp_path, caps
     ]
     assert start(tmp_path / "none", "--sweep.seeds=+5") == launch.WRONG
     told = capsys.readouterr().err
-    assert "--sweep: needs a space." in told and "or neither and the --workdir of a sweep that is there" in told
+    assert f"--sweep: needs a space, and {tmp_path / 'none'} does not exist." in told
+    assert "or neither and the --workdir of a sweep that is there" in told
     assert "--sweep.seeds=+5: adds to a sweep, and" in told
 
 
@@ -463,6 +465,17 @@ def test_commands_on_a_sweep_take_its_best_trial_and_say_which(finished, capsys,
         assert said.err.splitlines()[0] == line
     assert runs.start("predict", f"--workdir={finished}", str(tmp_path)) == launch.WRONG  # a folder without pictures
     assert line in capsys.readouterr().err
+
+
+def test_of_a_sweep_whose_trials_all_diverged_it_is_said_that_they_did(begun, capsys):
+    record = sweeps.record(begun)
+    for counts, said in (
+        ({"diverged": 3, "failed": 1}, f", all have ended: 3 diverged, 1 failed. Why is in {begun / 'sweep.json'}; st"),
+        ({"diverged": 3, "waiting": 1}, ". Start its command again\n"),
+    ):
+        (begun / "sweep.json").write_text(json.dumps({**record, "counts": counts, "best": None}))
+        assert runs.start("eval", f"--workdir={begun}") == launch.WRONG
+        assert f"--workdir: no trial of the sweep in {begun} has finished{said}" in capsys.readouterr().err
 
 
 @pytest.mark.slow(seconds=2)

@@ -144,6 +144,7 @@ def test_the_colours_of_ranks_and_choices_are_seen_on_the_paper(theme):
         ({"configurations": 4, "states": ("diverged",) * 4}, ["not finite at step 40"]),
         ({"configurations": 8, "states": ("pruned",) * 8}, ["8 stopped early"]),
         ({"configurations": 9}, ["Hidden: 9 finished trials are fewer than 10"]),
+        ({"configurations": 1}, ["Hidden: 1 finished trial is fewer than 10"]),
         ({"configurations": 12, "mattered": True}, ["rank correlation", "descriptive, not causal"]),
         ({"configurations": 25, "widths": 24}, ["model.width_23"]),
     ],

@@ -89,6 +89,8 @@ def test_the_same_command_again_only_reports(mapped, capsys):
     assert sweeps.outcomes(mapped) == before
     shown = capsys.readouterr().out
     assert "4 trials: 4 finished" in shown
+    assert "this command took" not in shown
+    assert f"the last command that trained took {sweeps.record(mapped)['engine']['time']['seconds']:.1f} s" in shown
     assert "is the winner real?" in shown
     assert "best configuration:" in shown
 

@@ -127,6 +127,7 @@ def test_layer_expressions_are_choices():
     ("text", "message"),
     [
         ("", "is empty"),
+        ("a=lgo(1e-4, 1e-2, 3)", "--grid: a: unknown range 'lgo'. Did you mean 'log'? Known: log, linear, int."),
         ("seed", "'seed' is no FIELD=VALUES"),
         ("seed=0;seed=1", "seed is given twice"),
         ("a=log(1)", "a: log takes low, high and how many"),
@@ -192,7 +193,7 @@ def test_a_swept_name_is_where_the_layers_say_it_a_real_number_too():
 
 
 def test_contradictions_between_options_are_refused():
-    assert "a grid needs the number of points" in problems({RATE: {"log": [0.1, 1]}})
+    assert "a grid needs the number of points. Give a third number, as in log(" in problems({RATE: {"log": [0.1, 1]}})
     assert "--sweep.trials: is not set" in problems({RATE: [0.1]}, sampler="random")
     assert "--sweep.trials: a grid has its own" in problems({RATE: [0.1]}, trials=3)
     assert "--config.seed: is swept too" in problems({"seed": [1]}, "seed=3")
@@ -248,6 +249,12 @@ def test_flags_of_a_sweep_are_checked_together(capsys, tmp_path):
     assert "--distributed: is no flag of sweep" in capsys.readouterr().err
     assert runs.start("train", "--sweep.engine=map") == launch.WRONG
     assert "--sweep.engine: is no flag of train" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["grid", "sweep"])
+def test_an_empty_space_is_told_once(name, capsys):
+    assert runs.start("sweep", f"--{name}=") == 2
+    assert capsys.readouterr().err == f"--{name}: is empty. Write --{name}=VALUE\n"
 
 
 def test_a_field_of_the_config_among_the_options_of_a_file_is_no_option():

@@ -1,6 +1,7 @@
 """Runs that start from other networks' arrays: which, from where, and only once."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -176,14 +177,36 @@ def test_an_exported_file_gives_every_bit_back(source, tmp_path):
     assert json.loads(metadata["classes"]) == [str(digit) for digit in range(10)]
 
 
-def test_a_run_without_a_checkpoint_and_a_damaged_step_are_refused(source, tmp_path):
-    empty = tmp_path / "empty"
-    shutil.copytree(source, empty)
-    shutil.rmtree(empty / "checkpoints")
-    with pytest.raises(config.ConfigError, match=r"config.init_from: .*empty has no checkpoint yet"):
-        load_init_from._read(init_from.find(str(empty)))
+@pytest.mark.parametrize("of_python", [False, True])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("run@7", "run has no checkpoint of step 7; kept: 12, got '{place}'. Name one of these."),
+        ("empty", "empty has no checkpoint yet. Train it first."),
+        ("empty@12", "empty has no checkpoint yet. Train it first."),
+    ],
+)
+def test_a_step_that_is_not_kept_is_refused_before_anything_is_written(
+    name, message, of_python, source, tmp_path, capsys
+):
+    empty, workdir, place = source.with_name("empty"), tmp_path / "new", source.with_name(name)
+    shutil.copytree(source, empty, ignore=shutil.ignore_patterns("checkpoints"), dirs_exist_ok=True)
+    expected = rf"config\.init_from: .*{re.escape(message.format(place=place))}"
+    if of_python:
+        with pytest.raises(config.ConfigError, match=expected):
+            experiment.run(resolve(f"init_from={place}"), workdir)
+    else:
+        assert runs.train(workdir, f"init_from={place}", sections=SECTIONS) == 2
+        assert re.fullmatch(expected, capsys.readouterr().err.strip())
+    assert not workdir.exists()
+
+
+def test_a_damaged_step_is_refused(source, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(source, damaged)
+    (damaged / "checkpoints" / run_dir.step_name(12) / "commit_success.txt").unlink()
     with pytest.raises(config.ConfigError, match=r"config.init_from: .*missing"):
-        load_init_from._read(init_from.find(f"{source}@7"))
+        load_init_from._read(init_from.find(f"{damaged}@12"))
 
 
 def test_patterns_without_a_source_are_refused():

@@ -188,7 +188,10 @@ def find(
 def _problems(rates: Sequence[float] | None, steps: int | None, seeds: int | None, most: int) -> list[str]:
     problems = []
     if rates is not None:
-        numbers = np.asarray(rates, float)
+        try:
+            numbers = np.asarray(rates, float)
+        except (TypeError, ValueError):
+            numbers = np.empty(0)
         sound = numbers.ndim == 1 and np.isfinite(numbers).all() and (numbers > 0).all()
         if not (sound and 2 <= len(set(numbers.tolist())) == len(numbers) <= most):
             problems.append(f"rates: must be 2 to {most} different numbers above 0, got {rates!r:.80}")

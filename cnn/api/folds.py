@@ -8,7 +8,7 @@ from typing import Any
 from cnn.api import reading
 from cnn.config.config import ConfigError
 from cnn.data.sources.arrays import Arrays
-from cnn.runs import run_dir
+from cnn.runs import recorded_data, run_dir
 from cnn.runs.sweep_record import RECORD
 from cnn.sweep import folds
 from cnn.sweep.folds import OutOfFold
@@ -42,4 +42,4 @@ def out_of_fold(
     first = next(trial for trial in record["trials"] if trial["number"] in record["groups"][0]["trials"])
     files = (extensions,) if isinstance(extensions, str) else extensions
     section = reading.read_run(folder / first["folder"], files, data).data
-    return folds.write(record, folder, reading.moved(section, data_dir))
+    return folds.write(record, folder, recorded_data.moved(section, data_dir))

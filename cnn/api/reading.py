@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn.config import files, resolve, sections
+from cnn.config import files, resolve
 from cnn.config.config import Config, ConfigError
 from cnn.data import sources, user_images
 from cnn.data.sources.arrays import Arrays
@@ -57,13 +57,13 @@ def dataset(
       data_file: their file; of a run without one, an npz file.
 
     Raises:
-      ConfigError: the split is empty, or the run's data have no folder.
+      ConfigError: the split is empty, there is no such folder, or the run's data have none.
       DataError: the data are missing or unlike the config, or their classes have other names than the run's.
     """
     from cnn.train import preflight  # JAX takes seconds to import
 
     _one_of("split", split, SPLITS)
-    section = moved(values.data, data_dir)
+    section = recorded_data.moved(values.data, data_dir)
     if data_file:
         name = section.name if section.file else "npz"
         section = dataclasses.replace(section, name=name, file=data_file)
@@ -81,11 +81,6 @@ def dataset(
         raise ConfigError([f"--split: {split} is empty, {why}. Use {' or '.join(others)}"])
     recorded_data.recall_bad_examples(workdir, found)
     return found
-
-
-def moved(section: sections.Data, data_dir: str | None) -> sections.Data:
-    """Returns which data are read, and how, if they are in another folder now."""
-    return dataclasses.replace(section, data_dir=data_dir or section.data_dir)
 
 
 def classifier(values: Config, workdir: Path, weights: str | None = None) -> "tuple[int, Classifier]":

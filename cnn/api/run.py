@@ -374,7 +374,10 @@ def checked_images(images: np.ndarray, shape: Shape) -> UInt8[np.ndarray, "n hei
     """
     shape = tuple(shape)
     if images.dtype != np.uint8:
-        raise ConfigError([f"images: must be uint8, intensities 0 to 255, got {images.dtype}. Convert them"])
+        remedy = "Convert them"
+        if images.dtype.kind == "f" and images.size and 0 <= images.min() <= images.max() <= 1:
+            remedy = "Of shares of full intensity give np.rint(255 * images).astype('uint8')"
+        raise ConfigError([f"images: must be uint8, intensities 0 to 255, got {images.dtype}. {remedy}"])
     images = images[None] if images.shape == shape else images
     if images.shape[1:] != shape or not len(images):
         remedy = "Add the channel axis, images[..., None]" if images.shape[-2:] == shape[:2] else "Resize them"

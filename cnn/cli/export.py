@@ -25,6 +25,9 @@ def run(values: Config | None, workdir: Path, flags: Mapping[str, str]) -> int:
     if name is None:
         written = " or ".join(f"--format={name}" for name in export.FORMATS)
         raise ConfigError([f"--format: is missing. Write {written}"])
+    if name == "safetensors" and "input" in flags:
+        got = f"got {flags['input']!r} with --format=safetensors"
+        raise ConfigError([f"--input: is for files that take pictures, {got}, which holds arrays alone. Leave it out"])
     if values is None:
         together = ensemble.of_flags(flags)
         exported = together.export(name, flags.get("out"), flags.get("input", "uint8"))

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cnn.api import find_rate
 from cnn.cli import parser, tables
 from cnn.config.config import Config, ConfigError
 from cnn.sweep import rate_curve
+from cnn.system.console import Console
 from cnn.system.exit_codes import DIVERGED, DONE
 from cnn.system.text import plain
 

@@ -1,6 +1,7 @@
 """From a command line to an exit code: every mistake becomes a line, never a traceback."""
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,9 @@ def launch(invocation: Invocation) -> int:
 
     Returns:
       The exit code, see `cnn.system.exit_codes`.
+
+    Raises:
+      BrokenPipeError: nobody reads what is printed any more.
     """
     return multihost.leave(_run(invocation))
 
@@ -40,7 +44,9 @@ def _run(invocation: Invocation) -> int:
         prepared = _prepare(invocation)
         module = importlib.import_module(f"cnn.cli.{invocation.command.replace('-', '_')}")
         words = {"words": invocation.words} if COMMANDS[invocation.command].words else {}
-        return module.run(*prepared, invocation.flags, **words)
+        code: int = module.run(*prepared, invocation.flags, **words)
+        sys.stdout.flush()
+        return code
     except ConfigError as error:
         return _fail(error.problems, WRONG)
     except (DataError, ExtensionError, LayerError, OnRecordError, run_dir.BrokenFile, multihost.Unlike) as error:
@@ -53,6 +59,8 @@ def _run(invocation: Invocation) -> int:
         return _fail([str(error)], IO_ERROR)
     except FloatingPointError as error:
         return _fail([str(error)], DIVERGED)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return _fail([_said(error, invocation.flags.get("workdir", ""))], IO_ERROR)
     except KeyboardInterrupt:
@@ -62,10 +70,22 @@ def _run(invocation: Invocation) -> int:
 def _said(error: OSError, workdir: str) -> str:
     """Returns what the system refused, and the flag where it is that directory, or one above it, which it lacks."""
     if not error.filename:
-        return str(error.strerror or error)
+        printed = "" if _printed() else "standard output: "
+        return f"{printed}{error.strerror or error}"
     place = Path(str(error.filename)).absolute()
     flag = "--workdir: " if workdir and Path(workdir).absolute().is_relative_to(place) else ""
     return f"{flag}{error.filename}: {error.strerror or error}"
+
+
+def _printed() -> bool:
+    """Tells whether standard output takes more, which only trying tells; where it does not, it is left alone."""
+    try:
+        print(flush=True)
+    except OSError:
+        # Python would try once more on its way out, and end with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def _fail(problems: list[str], code: int) -> int:

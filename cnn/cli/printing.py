@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 from rich.text import Text
 
 from cnn.cli import tables
@@ -24,6 +23,7 @@ from cnn.report import filter_strip, hand_convolution
 from cnn.report.run_files import EvaluationRecord
 from cnn.runs.sweep_record import REPEATS, GroupRecord
 from cnn.system import redaction
+from cnn.system.console import Console
 from cnn.system.text import plain
 
 if TYPE_CHECKING:
@@ -222,8 +222,8 @@ def ranking(record: Mapping[str, Any], folder: Path) -> None:
     if "time" in record["engine"]:
         time = record["engine"]["time"]
         print(
-            f"this command took {time['seconds']:.1f} s, {1 - time['other']:.0%} of them training steps and compiling "
-            f"these; trials ran for {record['seconds']:.1f} s in all"
+            f"the last command that trained took {time['seconds']:.1f} s, {1 - time['other']:.0%} of them training "
+            f"steps and compiling these; trials ran for {record['seconds']:.1f} s in all"
         )
     varying = [path for path in record["varying"] if path not in REPEATS]
     header: tuple[str, ...] = ("rank", record["objective"], "s.d.", "n", *varying, "trials")

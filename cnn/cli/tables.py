@@ -1,30 +1,21 @@
 """Tables on stdout: whole, whatever the width; on a terminal too narrow for one, its rows as a few lines each."""
 
-import os
-import sys
 from collections.abc import Iterable, Sequence
 
 from rich import box
-from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+
+from cnn.system.console import Console
 
 UNLIMITED = 10_000
 """The width of what is not a terminal."""
 
 
-class _Console(Console):
-    """Goes silent where whoever read its output, such as `head`, has left: what was computed is in files."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def console() -> Console:
     """Returns one for stdout, as wide as it needs where that is no terminal."""
     width = None if Console().is_terminal else UNLIMITED
-    return _Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
 def tabulated(console: Console, header: Sequence[str], lines: Iterable[Sequence[str]], *, right: Sequence[str]) -> bool:

@@ -223,5 +223,6 @@ def _reason(error: BaseException, name: Path) -> str:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in reversed(frames) if frame.filename.endswith(name.name)]
     line = f" line {lines[0]}" if lines and lines[0] else ""
-    message = " ".join(str(error).split())[:300]
+    # What Python says of its own mistakes ends with their place.
+    message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())[:300]
     return f"{line}: {type(error).__name__}{': ' if message else ''}{message}"

@@ -78,7 +78,8 @@ class Section:
             record = section.record(kind, of=f" of {name}")
             self.plain["name"] = name
             return record
-        self._note("name", f"unknown name {name!r}. {fields.did_you_mean(str(name), kinds)}")
+        what = f"unknown name {name!r}" if "name" in self.given else "is not set"
+        self._note("name", f"{what}. {fields.did_you_mean(str(name), kinds)}")
         # Which fields it takes is not known, but what no kind takes is wrong whichever was meant.
         known = {field: annotation for kind in kinds.values() for field, annotation in fields.options(kind).items()}
         section._refuse_unknown(known, "")

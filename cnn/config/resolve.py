@@ -47,6 +47,8 @@ class Given(NamedTuple):
     scalars: dict[str, object]
     """The fields of no section."""
     sections: dict[str, dict[str, object]]
+    no_sections: tuple[str, ...]
+    """Those that are none, which was noted, and of which no field is asked for."""
 
 
 class Network(NamedTuple):
@@ -74,7 +76,10 @@ def resolve_network(
         looked up.
     """
     plain = {name: _plain(name, value) for name, value in given.items()}
-    text = plain.get("layers")
+    if "layers" not in plain:
+        problems.note("model.layers", 'is not set. It must be a layer expression, such as "flatten | dense(classes)".')
+        return None
+    text = plain["layers"]
     if not isinstance(text, str):
         problems.note("model.layers", f"must be a layer expression, got {text!r}.")
         return None
@@ -167,19 +172,25 @@ def resolve(
       ConfigError: lists every problem.
     """
     problems = Problems()
-    scalars, sections = _given(raw, overrides, problems)
+    scalars, sections, no_sections = _given(raw, overrides, problems)
     built: dict[str, Any] = {name: parse_field(name, SCALARS[name][0], scalars[name], problems) for name in SCALARS}
     plain: dict[str, object] = {name: fields.to_json(value) for name, value in built.items()}
     executed = _code(built["extensions"], problems) if code is None else ()
+    built |= dict.fromkeys(no_sections)
     for name, kind in SECTIONS.items():
+        if name in no_sections:
+            continue
         section = Section(name, sections[name], problems, recorded=code)
         built[name], plain[name] = section.record(kind), section.plain
     for name, kinds in NAMED.items():
+        if name in no_sections:
+            continue
         section = Section(name, sections[name], problems, recorded=code)
         built[name], plain[name] = section.named(kinds, DEFAULT_NAMES.get(name)), section.plain
-    model = resolve_network(
-        sections["model"], built["data"], problems, None if code is None else code.get("layers", {})
-    )
+    model = None
+    if "model" not in no_sections:
+        layers = None if code is None else code.get("layers", {})
+        model = resolve_network(sections["model"], built["data"], problems, layers)
     if not problems and model is not None:
         validate.check(
             built["data"], built["train"], built["eval"], built["schedule"], problems, recorded=code is not None
@@ -220,7 +231,7 @@ def resolve_data(raw: Mapping[str, Any], overrides: Sequence[Override] = ()) -> 
     else:
         return DataAlone(values.data, values.seed, (), values)
     problems = Problems()
-    scalars, given = _given(raw, overrides, problems)
+    scalars, given, _ = _given(raw, overrides, problems)
     seed = parse_field("seed", SCALARS["seed"][0], scalars["seed"], problems)
     _code(parse_field("extensions", SCALARS["extensions"][0], scalars["extensions"], problems), problems)
     data = Section("data", given["data"], problems).record(sections.Data)
@@ -257,10 +268,12 @@ def _given(raw: Mapping[str, Any], overrides: Sequence[Override], problems: Prob
     raw = renamed(raw)
     scalars = {name: raw.get(name, default) for name, (_, default) in SCALARS.items()}
     sections: dict[str, dict[str, object]] = {}
+    no_sections = []
     for name in KNOWN[len(SCALARS) :]:
         section = raw.get(name, {})
         if not isinstance(section, Mapping):
             problems.note(name, f"must be a section with fields, got {section!r}")
+            no_sections.append(name)
         sections[name] = dict(section) if isinstance(section, Mapping) else {}
     for old in old_names(raw):
         section_name, _, field_name = old.partition(".")
@@ -279,7 +292,7 @@ def _given(raw: Mapping[str, Any], overrides: Sequence[Override], problems: Prob
     for name in raw:
         if name not in KNOWN:
             problems.note(name, f"unknown section. {fields.did_you_mean(name, KNOWN)}")
-    return Given(scalars, sections)
+    return Given(scalars, sections, tuple(no_sections))
 
 
 def _choose_length(train: dict[str, object], before: Any, flags: Sequence[str]) -> None:

@@ -17,6 +17,8 @@ from cnn.data import copies, sources, splits
 from cnn.data.bad_examples import BadExamples
 from cnn.data.parts import into_memory, on_demand, parts_of, should_stream
 from cnn.data.types import DataError, Dataset, DataSpec, OtherClasses, Part, Source, Split
+from cnn.fields import shorten
+from cnn.system.text import counted
 
 
 def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
@@ -54,7 +56,7 @@ def load(data: DataSpec, memory_budget: float = math.inf) -> Dataset:
         class_names=source.class_names,
         identity=_identity(source, data),
         bad_examples=bad_examples,
-        notes=(*_unread(data), *source.notes, *cut.notes, *twice),
+        notes=(*_unread(data), *_other_names(source, data), *_one_class(source), *source.notes, *cut.notes, *twice),
         stored_train=None if data.stored_shape == data.image_shape else stored_train,
     )
 
@@ -152,10 +154,28 @@ def _unread(data: DataSpec) -> list[str]:
     return [f"config.data.data_dir: {why}, got {data.data_dir!r}. Set config.data.name to one of these to read it."]
 
 
+def _other_names(source: Source, data: DataSpec) -> list[str]:
+    """Returns a line where the data have names of their own, which go before those of the config."""
+    if data.class_names in ((), source.class_names):
+        return []
+    return [f"config.data.class_names: is not used, as {data.name} names its classes, {shorten(source.class_names)}"]
+
+
+def _one_class(source: Source) -> list[str]:
+    if len(source.class_names) != 1:
+        return []
+    name = source.class_names[0]
+    return [f"config.data.classes: all pictures are of one class, {name}: there is nothing to tell apart"]
+
+
 def _check_classes(source: Source, data: DataSpec) -> None:
     found = len(source.class_names)
     if found != data.classes:
-        message = f"config.data.classes: {data.name} has {found} classes, got {data.classes}. Set it to {found}."
+        has = f"{data.name} has {counted(found, 'class', 'classes')}, got {data.classes}"
+        message = f"config.data.classes: {has}. Set it to {found}."
+        if data.class_names == source.class_names:
+            listed = f"names {counted(found, 'class', 'classes')}, got config.data.classes={data.classes}"
+            message = f"config.data.class_names: {listed}. Name each class once, or set config.data.classes to {found}."
         raise OtherClasses("\n".join([message, *_unread(data)]), source.class_names)
 
 

@@ -125,7 +125,11 @@ def _find(kind: str, name: str) -> type | None:
     try:
         return _made(kind, name)
     except _RefusedError as error:
-        remedy = error.remedy or fields.did_you_mean(name, names(kind))
+        known, word = names(kind), name.rpartition(".")[2]
+        # What all begin with makes none of them alike.
+        words = {each: each.rpartition(".")[2] for each in known}
+        alike = [each for each in known if words[each] in word or fields.suggestion(word, [words[each]])]
+        remedy = error.remedy or f"{fields.suggestion(name, alike)}Known: {', '.join(known)}."
         raise ValueError(f"{error}. {remedy}") from None
 
 

@@ -14,10 +14,9 @@ from typing import Any, TypedDict, cast
 import jax
 import orbax.checkpoint as ocp
 
-from cnn.runs.run_dir import BrokenFile, write_json
+from cnn.runs.run_dir import BrokenFile, step_name, write_json
 
 SCHEMA = 1
-STEP_NAMES = ocp.path.step.standard_name_format(step_format_fixed_length=8)
 TRASH, CORRUPT = "_trash", "_corrupt"
 FILES = ("commit_success.txt", "state/manifest.ocdbt", "state/commit_success.txt", "meta/commit_success.txt")
 SUMS = "sums.json"
@@ -72,18 +71,9 @@ def leader_alone() -> ocp.options.MultiprocessingOptions:
     return ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="leader")
 
 
-def steps(directory: Path) -> list[int]:
-    """Returns the numbers of all folders that are named as a step is, in ascending order; others are not ours."""
-    if not directory.is_dir():
-        return []
-    names = (path.name for path in directory.iterdir() if path.is_dir())
-    numbers = [(name, int(name)) for name in names if name.isascii() and name.isdigit()]
-    return sorted(number for name, number in numbers if name == STEP_NAMES.build_name(number))
-
-
 def folder(directory: Path, step: int) -> Path:
     """Returns where a step is kept."""
-    return directory.absolute() / STEP_NAMES.build_name(step)
+    return directory.absolute() / step_name(step)
 
 
 def seal(meta: Meta) -> SealedMeta:

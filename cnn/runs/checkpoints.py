@@ -35,10 +35,10 @@ from cnn.runs.checkpoint_format import (
     leader_alone,
     score,
     seal,
-    steps,
     write_sums,
 )
 from cnn.runs.checksum import fingerprint
+from cnn.runs.run_dir import STEP_DIGITS, steps
 from cnn.system import fault_injection
 from cnn.system.text import plain
 
@@ -324,7 +324,7 @@ def retention() -> ocp.checkpoint_managers.PreservationPolicy:
 
 def _options() -> ocp.CheckpointManagerOptions:
     return ocp.CheckpointManagerOptions(
-        step_format_fixed_length=8,
+        step_format_fixed_length=STEP_DIGITS,
         preservation_policy=retention(),
         # Orbax saves the metrics, by which the best is known, only when it is given this too.
         best_fn=score,

@@ -173,6 +173,9 @@ def _paired(a: Path, b: Path, data: Sequence[Mapping[str, Any]], split: str) -> 
     for workdir in (a, b):
         evaluation = run_dir.read_json(workdir / run_dir.evaluation(split))
         found = _predictions(workdir / run_dir.predictions(split))
+        about = run_dir.read_json(workdir / run_dir.RUN) or {}
+        if about.get("data", {}).get("examples", {}).get(split) == 0:
+            return None, f"no paired test: {workdir} has no {split} split"
         if evaluation is None or found is None:
             command = f"python main.py eval --workdir={workdir} --split={split}"
             return None, f"{workdir} has no predictions of {split} yet: {command}"

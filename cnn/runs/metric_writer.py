@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cnn.runs import records, run_dir, tensorboard
-from cnn.system.text import plain
+from cnn.system.text import counted, plain
 
 FLUSH_SECONDS = 30
 
@@ -116,6 +116,10 @@ class MetricWriter:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         run_dir.append(self.workdir / run_dir.EVENTS, {"time": now, "event": what, **details})
         if "reason" in details:
+            if "count" in details:
+                counts = counted(details["count"], what.removesuffix("s"), what)
+                self._show(plain(f"{counts}: {details['reason']}"))
+                return
             reason = ", ".join(f"{name} {value}" for name, value in details.items())
             self._show(plain(f"{what}: {reason}"))
 

@@ -196,6 +196,16 @@ def to_import(workdir: Path, saved: Mapping[str, Any], named: Sequence[str] = ()
     if not named and len(entries) != len(saved.get("extensions", ())):
         raise ConfigError([f"{workdir}: does not say what its extensions held. Name them: --extensions=FILE"])
     given = [_given(path) for path in named]
+    held = {entry["sha256"] for entry in entries}
+    if entries and (others := [path for path in given if _hash(path) not in held]):
+        was = ", ".join(entry["files"][0]["path"] for entry in entries)
+        copies = ",".join(_copied(entry, workdir) for entry in entries)
+        raise ConfigError(
+            [
+                f"--extensions: {others[0]} does not hold what {workdir} was made with, which was in {was}. "
+                f"Name the run's own copy: --extensions={copies}"
+            ]
+        )
     found = []
     for entry in entries:
         recorded = [path for path in (entry["given"], entry["files"][0]["path"]) if may_be_imported(path)]

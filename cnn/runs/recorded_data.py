@@ -9,6 +9,7 @@ from typing import TypedDict, TypeVar
 import numpy as np
 
 from cnn.config import sections
+from cnn.config.config import ConfigError
 from cnn.data import types
 from cnn.data.user_images import ImageSpec
 from cnn.runs import run_dir
@@ -29,6 +30,19 @@ class RecordedData(TypedDict, total=False):
     examples: dict[str, int]
     loading: str
     background: int | None
+
+
+def moved(section: sections.Data, data_dir: str | None) -> sections.Data:
+    """Returns which data are read, and how, if they are in another folder now.
+
+    Raises:
+      ConfigError: there is no such folder, into which a source might fetch other data.
+    """
+    if not data_dir:
+        return section
+    if "://" not in data_dir and not Path(data_dir).expanduser().is_dir():
+        raise ConfigError([f"--data_dir: must be the folder where the data are now, got {data_dir!r}, which is none"])
+    return dataclasses.replace(section, data_dir=data_dir)
 
 
 def recorded(workdir: Path) -> RecordedData:

@@ -9,12 +9,15 @@ from typing import Any
 
 from cnn.config import config, resolve
 from cnn.data import sources
+from cnn.expression import written
 
 CONFIG = "config.json"
 RUN = "run.json"
 METRICS = "metrics.jsonl"
 EVENTS = "events.jsonl"
 CHECKPOINTS = "checkpoints"
+STEP_DIGITS = 8
+"""At least so many has the name of a step's folder there."""
 TENSORBOARD = "tensorboard"
 RESULT = "result.json"
 HISTORY = "config_history.jsonl"
@@ -196,6 +199,20 @@ def sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def step_name(step: int) -> str:
+    """Returns the name of a step's folder among the checkpoints."""
+    return f"{step:0{STEP_DIGITS}}"
+
+
+def steps(directory: Path) -> list[int]:
+    """Returns the numbers of all folders that are named as a step is, in ascending order; others are not ours."""
+    if not directory.is_dir():
+        return []
+    names = (path.name for path in directory.iterdir() if path.is_dir())
+    numbers = [(name, int(name)) for name in names if name.isascii() and name.isdigit()]
+    return sorted(number for name, number in numbers if name == step_name(number))
+
+
 def read_config(workdir: Path, asked: str = "--workdir") -> dict[str, Any]:
     """Returns what the `config.json` of a run holds.
 
@@ -267,6 +284,12 @@ def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, A
     harmless = (*HARMLESS, *(PROVED if proved else ()), *(config.LENGTHS if _is_longer(before, values) else ()))
     if any(path not in harmless for path, _, _ in changed):
         table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
+        if all(path in config.LENGTHS for path, _, _ in changed) and _has_further_steps(before, values):
+            table.append(
+                f"    A run can be trained longer where nothing follows from its length, as with config.schedule.name="
+                f"constant; here {_of_length(values)} does. To go on from what it learnt, add "
+                f"--config.init_from={workdir}"
+            )
         heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free(workdir)}"
         raise config.ConfigError(["\n".join([heading, *table])])
     return changed
@@ -274,11 +297,24 @@ def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, A
 
 def _is_longer(before: Mapping[str, Any], values: config.Config) -> bool:
     """Tells whether a run is as it was before, but longer, and nothing of it follows from its length."""
+    return _has_further_steps(before, values) and not _of_length(values)
+
+
+def _has_further_steps(before: Mapping[str, Any], values: config.Config) -> bool:
     lengths = [before["train"].get(path.partition(".")[2]) for path in config.LENGTHS]
     pairs = zip(lengths, (values.train.epochs, values.train.steps), strict=True)
-    longer = all((old is None) == (new is None) and (new or 0) >= (old or 0) for old, new in pairs)
-    averaged = getattr(values.train.average, "knows_length", False)
-    return longer and not averaged and not getattr(values.schedule, "knows_length", True)
+    return all((old is None) == (new is None) and (new or 0) >= (old or 0) for old, new in pairs)
+
+
+def _of_length(values: config.Config) -> str:
+    """Returns the field that says something else of a longer run's first steps, empty where none does."""
+    if getattr(values.train.average, "knows_length", False):
+        return f"config.train.average={written(values.train.average)}"
+    if getattr(values.schedule, "knows_length", True):
+        if cooldown := getattr(values.schedule, "cooldown_steps", 0):
+            return f"config.schedule.cooldown_steps={cooldown}"
+        return f"config.schedule.name={json.loads(values.json)['schedule']['name']}"
+    return ""
 
 
 def made_longer(changed: Sequence[tuple[str, Any, Any]]) -> bool:

@@ -71,7 +71,12 @@ def best(folder: Path) -> tuple[Path, str]:
     """
     record = run_dir.read_json(folder / RECORD) or {}
     if not record.get("best"):
-        raise ConfigError([f"--workdir: no trial of the sweep in {folder} has finished. Start its command again"])
+        ends = {status: count for status, count in record.get("counts", {}).items() if status in ENDED}
+        said, remedy = "", "Start its command again"
+        if ends and sum(ends.values()) == record["size"]:
+            said = f", all have ended: {', '.join(f'{count} {status}' for status, count in ends.items())}"
+            remedy = f"Why is in {folder / RECORD}; start another sweep, such as with lower rates"
+        raise ConfigError([f"--workdir: no trial of the sweep in {folder} has finished{said}. {remedy}"])
     trial = next(row for row in record["trials"] if row["number"] == record["best"]["trial"])
     worth = f"{record['objective']} {trial['value']:.4f}"
     return folder / trial["folder"], f"{folder} is a sweep; its best trial is {folder / trial['folder']}, {worth}"

@@ -84,13 +84,16 @@ def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) ->
     space: Any = None
     options: Given = {}
     if ("sweep" in flags) == ("grid" in flags):
+        folder = flags.get("workdir", "")
+        holds = "holds no sweep" if Path(folder).exists() else "does not exist"
+        but = f", and {folder} {holds}" if folder and "grid" not in flags else ""
         problems.append(
-            "--sweep: needs a space. Give one of --sweep=FILE and --grid='seed=0,1,2', "
+            f"--sweep: needs a space{but}. Give one of --sweep=FILE and --grid='seed=0,1,2', "
             "or neither and the --workdir of a sweep that is there"
         )
     elif "grid" in flags:
-        space = space_parser.read_grid(flags["grid"], problems)
-    else:
+        space = space_parser.read_grid(flags["grid"], problems) if flags["grid"] else None
+    elif flags["sweep"]:
         space, options = _file(Path(flags["sweep"]), problems)
     return Asked(config, overrides, space, {**options, **typed_options(flags)}, problems)
 
@@ -288,7 +291,7 @@ def make(base: Mapping[str, Any], asked: Asked) -> Plan:
     swept = {RENAMED.get(path, path) for path in paths(space)}
     typed = sorted(path for path, _ in asked.overrides if RENAMED.get(path, path) in swept)
     problems += [f"--config.{path}: is swept too. Leave one out" for path in typed]
-    if not problems and options is not None:
+    if not problems and options is not None and asked.space is not None:
         plan = _arranged(base, asked, options, space, problems)
         if not problems:
             return plan
@@ -435,12 +438,15 @@ class _Noted(Problems):
         self.append(f"--{path}: {message}")
 
 
+HOW_MANY = 'Give a third number, as in log(1e-4, 1e-2, 8), in a file "n"; or use a sampler'
+
+
 def _check_options(options: Options, space: tuple[Part, ...], grid: bool, problems: list[str]) -> None:
     ranges = [axis for axis in axes(space) if isinstance(axis.values, Range)]
     if grid:
         for axis in ranges:
             if axis.values.scale != "int" and axis.values.number is None:  # type: ignore[union-attr]
-                problems.append(f'space.{axis.path}: a grid needs the number of points. Add "n", or use a sampler')
+                problems.append(f"space.{axis.path}: a grid needs the number of points. {HOW_MANY}")
         for name in OF_REAL if options.until == "planned" else ():
             if getattr(options, name) != getattr(Options, name):
                 problems.append(f"--sweep.{name}: is of --sweep.until=real. Add that, or leave it out")

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Trial, shown
+from cnn.system.console import Console
 from cnn.system.text import plain
 from cnn.train.progress_bar import ProgressBar
 

@@ -27,6 +27,7 @@ from cnn.runs.sweep_record import (
     ENDED,
     FAILED,
     FINISHED,
+    FOLD,
     PRUNED,
     RECORD,
     REPEATS,
@@ -48,6 +49,7 @@ from cnn.runs.sweep_record import (
 )
 from cnn.sweep import outcome, plan, rounds
 from cnn.system import redaction
+from cnn.system.text import counted
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -152,7 +154,10 @@ def _best(study: Study, ranked: list[GroupRecord], found: list[TrialRecord]) -> 
         swept = row["fields"]
         changed = [(path, study.plan.base_value(path, swept), new) for path, new in swept.items()]
     diff: list[ChangeRecord] = [{"path": path, "base": before, "best": now} for path, before, now in changed]
-    command = study.plan.again(row["fields"], study.folder.with_name(f"{study.folder.name}-best"))
+    # A fold leaves pictures out: no network that is to be used trains with one.
+    diff = [change for change in diff if change["path"] != FOLD or FOLD not in row["fields"]]
+    whole = {path: value for path, value in row["fields"].items() if path != FOLD}
+    command = study.plan.again(whole, study.folder.with_name(f"{study.folder.name}-best"))
     return {
         "trial": row["number"],
         "fields": ranked[0]["fields"],
@@ -353,7 +358,7 @@ def winner(groups: Sequence[GroupRecord], differ: str = REPEATS[SEED]) -> Winner
     needed = math.ceil(2 * (1.96 / ratio) ** 2)
     more = max(1, needed - min(len(best), len(second)))
     said["seeds_needed"] = needed
-    return {**said, "text": f"{text}: not distinguishable; about {more:,} more seeds each would be needed"}
+    return {**said, "text": f"{text}: not distinguishable; about {counted(more, 'more seed')} each would be needed"}
 
 
 def importance(rows: Sequence[Mapping[str, Any]], values: Sequence[float], *, grid: bool) -> ImportanceRecord:
@@ -366,8 +371,9 @@ def importance(rows: Sequence[Mapping[str, Any]], values: Sequence[float], *, gr
         the absolute rank correlation, of fields that are numbers.
     """
     if len(values) < LEAST:
+        finished = f"{counted(len(values), 'finished trial')} {'is' if len(values) == 1 else 'are'}"
         return {
-            "text": f"hidden: {len(values)} finished trials are fewer than {LEAST}",
+            "text": f"hidden: {finished} fewer than {LEAST}",
             "n": len(values),
             "factors": [],
         }

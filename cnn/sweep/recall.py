@@ -119,8 +119,9 @@ def extended(asked: Asked, base: Mapping[str, Any], folder: Path, *, copy: bool 
     if said.get("trials", "").startswith("+"):
         assert declared is not None
         options["trials"] = declared.newest["options"].get("trials", 0) + (0 if again else int(said["trials"]))
-    asked = asked._replace(options=options, added="" if again else words, note="" if copy else note)
-    return _seeded(asked, base, declared, said["seeds"], again=again) if "seeds" in said else asked
+    asked = asked._replace(options=options, added="" if again else words, note=note)
+    seeded = _seeded(asked, base, declared, said["seeds"], again=again) if "seeds" in said else asked
+    return seeded._replace(note="") if copy else seeded
 
 
 def _text(value: Any) -> str:
@@ -139,6 +140,9 @@ def _seeded(asked: Asked, base: Mapping[str, Any], declared: Declared | None, te
         return asked
     known = list(dict.fromkeys([*theirs, *ours]))
     count = 0 if again else int(text) if text.startswith("+") else int(text) - len(known)
+    if count < 0:
+        there = f"--sweep.seeds: there are {len(known)}, and none is taken away, got {text}"
+        asked = asked._replace(note=f"{there}. Write --sweep.seeds=+{text} to add {text} to them")
     listed = [*known, *range(max(known) + 1, max(known) + 1 + count)]
     overrides = [each for each in asked.overrides if each.path != SEED]
     return asked._replace(space={**(asked.space or {}), SEED: listed}, overrides=overrides)

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnn.config.config import RENAMED
-from cnn.fields import did_you_mean, literal
+from cnn.fields import did_you_mean, literal, suggestion
+from cnn.registry import TABLES
 from cnn.runs.sweep_record import FOLD
 from cnn.sweep.space import Axis, Chain, Choices, Part, Range, Rows, paths
 
@@ -226,6 +227,9 @@ def _grid_axis(name: str, values: str, problems: list[str]) -> Any:
         return _every_fold(folds[1], problems)
     call = _CALL.fullmatch(values.strip())
     # A function of numbers only: "int(1, 8)" is a range, while a layer expression in a choice is a text.
+    if call is None and (unknown := _no_scale(values.strip())):
+        problems.append(f"--grid: {name}: unknown range {unknown!r}. {did_you_mean(unknown, SCALES)}")
+        return [0]
     if call is None:
         return [literal(value.strip()) for value in split(values, ",") if value.strip()]
     scale, numbers = call[1], [literal(number.strip()) for number in split(call[2], ",")]
@@ -234,6 +238,15 @@ def _grid_axis(name: str, values: str, problems: list[str]) -> Any:
         return [0]
     third = {} if len(numbers) == 2 else {"step" if scale == "int" else "n": numbers[2]}
     return {scale: numbers[:2], **third}
+
+
+def _no_scale(text: str) -> str:
+    """Returns the word that was meant for a range's, empty where it is none: of numbers alone, and like one."""
+    call = re.fullmatch(r"(\w+)\((.*)\)", text, re.DOTALL)
+    if call is None or not all(isinstance(literal(each.strip()), (int, float)) for each in split(call[2], ",")):
+        return ""
+    known = any(call[1] in table for table in TABLES.values())
+    return call[1] if suggestion(call[1], SCALES) and not known else ""
 
 
 def _every_fold(text: str, problems: list[str]) -> list[str]:

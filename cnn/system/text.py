@@ -8,6 +8,15 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """Returns a number and what it counts; `many` where the plural is more than an s.
+
+    >>> counted(1, "class", "classes"), counted(1293, "picture")
+    ('1 class', '1,293 pictures')
+    """
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def relative(file: str) -> str:
     """Returns the path of a file, from the working directory where it lies below that."""
     path, here = Path(file), Path.cwd()

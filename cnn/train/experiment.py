@@ -21,7 +21,7 @@ from cnn.runs.records import OnRecord
 from cnn.system import environment, fault_injection, multihost, sharding
 from cnn.system.compile_times import compilations
 from cnn.system.preemption import Preempted, Preemption
-from cnn.train import blame, checkpointer, cpu_devices
+from cnn.train import blame, checkpointer, cpu_devices, init_from
 from cnn.train.blame import Cause
 from cnn.train.callbacks import Callbacks
 from cnn.train.loop import Trained, train
@@ -177,6 +177,7 @@ def _finished(values: Config, workdir: Path, known: types.Dataset | None) -> Res
     finished: Any = None if run_dir.made_longer(changed) else run_dir.read_json(workdir / run_dir.RESULT)
     if finished is None:
         numerics.check(values, workdir)
+        init_from.check(values, workdir)
         numerics.tell(values, workdir)
         lock.probe(workdir)
     else:

@@ -73,7 +73,7 @@ def find(text: str) -> Donor:
     """Returns what `config.init_from` names.
 
     Raises:
-      ConfigError: there is no such thing, or it cannot be read.
+      ConfigError: there is no such thing, it cannot be read, or the run has no checkpoint, or none of that step.
     """
     path, step = Path(text), None
     if path.suffix == SUFFIX and path.is_file():
@@ -89,6 +89,12 @@ def find(text: str) -> Donor:
         values = resolve.resolve(saved, recorded=True, code=run_dir.recorded_code(path))
     except ConfigError as error:
         raise _wrong(f"the config of {path} is not valid: {error.problems[0]}") from None
+    kept = run_dir.steps(path / run_dir.CHECKPOINTS)
+    if not kept:
+        raise _wrong(f"{path} has no checkpoint yet. Train it first.")
+    if step is not None and step not in kept:
+        listed = ", ".join(map(str, kept))
+        raise _wrong(f"{path} has no checkpoint of step {step}; kept: {listed}, got {text!r}. Name one of these.")
     return Donor(path, _of_network(values), values, step)
 
 

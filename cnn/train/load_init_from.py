@@ -93,8 +93,7 @@ def _of_run(source: Donor, weights: str) -> tuple[int, Arrays]:
             restored = checkpoints.load(place, source.step, None)
     except (checkpoint_format.Damaged, checkpoint_format.Foreign, checkpoint_format.NoValidCheckpoint) as error:
         raise ConfigError([f"config.init_from: {error}. Use another step or run."]) from None
-    if restored is None:
-        raise ConfigError([f"config.init_from: {source.place} has no checkpoint yet. Train it first."])
+    assert restored is not None, source.place  # `find` saw one
     folders = ("average" if weights == "ema" else "params", "batch_stats")
     named = [(*name.partition("/"), array) for name, array in restored.state.items()]
     arrays = {path: array for folder, _, path, array in named if folder in folders}

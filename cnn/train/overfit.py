@@ -33,6 +33,7 @@ from cnn.model.classifier import by_path, standardise
 from cnn.optim import freeze
 from cnn.optim.schedules import Constant
 from cnn.system.compile_times import ONCE
+from cnn.system.text import counted
 from cnn.train import multi_step, preflight, watching
 from cnn.train.load_init_from import load_init_from
 from cnn.train.state import StepConfig, TrainState, create_state, make_step_config, whitened
@@ -116,7 +117,7 @@ def told(found: Overfit) -> list[str]:
     least = f" of at least {found.least:.3g}" if found.least > 1e-3 else ""
     result = f"{'fits' if found.fits else 'does not fit'} in {found.steps} steps"
     lines = [
-        f"{found.examples} training examples, learning rate {found.rate:.3g}; {off}",
+        f"{counted(found.examples, 'training example')}, learning rate {found.rate:.3g}; {off}",
         f"{result}: loss {found.loss:.3g}{least}, {found.right} of {found.examples} right",
         *(f"{finding.kind}: {finding.said}" for finding in found.findings),
     ]
@@ -144,14 +145,17 @@ def overfit(values: Config, examples: int) -> Overfit:
       examples: of the training split, as many of each class as there may be; at most all of them.
 
     Raises:
-      ConfigError: there are not as many examples.
+      ConfigError: there are not as many examples, or none is asked for.
       DataError: the data are missing or unlike the config.
     """
+    if not isinstance(examples, (int, np.integer)) or examples < 1:
+        raise ConfigError([f"--overfit: must be a number of examples, at least 1, got {examples!r}. Use 32"])
     section = dataclasses.replace(values.data, loading="stream")
     dataset = preflight.load_data(section)
     preflight.check_code(values, dataset, 1)
     if examples > len(dataset.train):
-        raise ConfigError([f"--overfit: there are {len(dataset.train)} training examples, got {examples}. Use fewer"])
+        there = counted(len(dataset.train), "training example")
+        raise ConfigError([f"--overfit: train holds {there}, got {examples:,}. Use fewer"])
     batch = _pictures(dataset.train.few(examples))
     trial = _Trial(values, dataset, batch)
     findings = [*_of_data(values, trial.inputs, batch, dataset), *_of_loss(values, trial), *_of_network(values)]

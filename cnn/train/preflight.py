@@ -27,7 +27,7 @@ from cnn.layers.normalisation import BatchNorm
 from cnn.model.summary import Row
 from cnn.runs import recorded_data
 from cnn.system import environment, host_memory, multihost, sharding
-from cnn.system.text import plain
+from cnn.system.text import counted, plain
 from cnn.train import init_from, memory_estimate, step
 from cnn.train.state import create_shapes, make_step_config
 
@@ -262,9 +262,8 @@ def check_lengths(values: Config, dataset: types.Dataset) -> None:
     """
     examples, batch_size = len(dataset.train), values.train.batch_size
     if batch_size > examples:
-        raise ConfigError(
-            [f"config.train.batch_size: must be at most the {examples} training examples, got {batch_size}."]
-        )
+        most = counted(examples, "training example")
+        raise ConfigError([f"config.train.batch_size: must be at most the {most}, got {batch_size:,}."])
     total = values.train.total_steps(examples // batch_size)
     if total > MAX_INTEGER:
         raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])

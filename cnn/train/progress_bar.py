@@ -5,8 +5,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cnn.system.console import Console
 
 NARROW = 72
 """With fewer columns than this the bar itself and the time so far give way to the numbers."""

@@ -92,7 +92,7 @@ def verify(
       Preempted: a signal asked to stop.
     """
     folder = workdir / run_dir.CHECKPOINTS
-    kept = checkpoint_format.steps(folder)
+    kept = run_dir.steps(folder)
     if not kept:
         raise ConfigError([f"--workdir: {workdir} has no checkpoint yet. Train it first"])
     if start and start not in kept:
@@ -127,9 +127,8 @@ def verify(
 
 
 def _at(values: Config, data_dir: str | None, data_file: str | None) -> Config:
-    data = dataclasses.replace(
-        values.data, data_dir=data_dir or values.data.data_dir, file=data_file or values.data.file
-    )
+    data = recorded_data.moved(values.data, data_dir)
+    data = dataclasses.replace(data, file=data_file or data.file)
     return dataclasses.replace(values, data=data, checkpoint=NEVER)
 
 

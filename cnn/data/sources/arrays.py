@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from cnn.data.parts import CHUNK_BYTES, NumbersPart
-from cnn.data.sources import hashing
+from cnn.data.sources import hashing, labels
 from cnn.data.types import MOST_CLASSES, DataError, DataSpec, OtherClasses, Source
 from cnn.registry import source
 
@@ -63,9 +64,8 @@ class Arrays:
         """
         whose = Whose(what, field, give)
         class_names, parts, found = _examined(self, whose, data.class_names)
-        if self.class_names is not None and data.class_names not in ((), class_names):
-            found.append(f"config.data.class_names: is not used, as {what} names its classes")
         _check_first_label(parts, class_names, whose, data)
+        numbered = labels.Numbered(class_names, {split: part.labels() for split, part in parts.items() if len(part)})
         total = hashlib.sha256()
         hashes = {}
         for split, part in parts.items():
@@ -85,7 +85,7 @@ class Arrays:
             parts.get("test"),
             class_names,
             f"arrays:{total.hexdigest()}",
-            (*notes, *found),
+            (*notes, *found, *labels.lacking(numbered, whose.field)),
             parts.get("valid"),
             contents=hashes,
             field=field,
@@ -191,7 +191,8 @@ def _pair(split: str, pair: Any, whose: Whose) -> tuple[np.ndarray, np.ndarray]:
             f"got shapes {images.shape} and {labels.shape}.{one_hot}"
         )
     if images.dtype.kind not in "iuf":
-        raise whose.wrong(f"{what}: images must be finite numbers, got {images.dtype}.")
+        remedy = f" {whose.give} images.astype('uint8') * 255." if images.dtype == bool else ""
+        raise whose.wrong(f"{what}: images must be finite numbers, got {images.dtype}.{remedy}")
     return images, _kind_of_labels(what, labels, whose)
 
 
@@ -218,7 +219,8 @@ def _kind_of_labels(what: str, labels: np.ndarray, whose: Whose) -> np.ndarray:
     if labels.dtype.kind not in "iu":
         missing = np.flatnonzero(np.isnan(labels) if labels.dtype.kind == "f" else False)
         nan = f", NaN in row {missing[0]} ({len(missing)} such rows)" if len(missing) else ""
-        raise whose.wrong(f"{what}: labels must be whole numbers or names, got {labels.dtype}{nan}.")
+        remedy = f" {whose.give} labels.astype(int)." if labels.dtype == bool else ""
+        raise whose.wrong(f"{what}: labels must be whole numbers or names, got {labels.dtype}{nan}.{remedy}")
     return labels
 
 
@@ -244,11 +246,11 @@ def _class_names(
     if of_names:
         return tuple(sorted({str(label) for each in some.values() for label in np.unique(each)}))
     if not some:
-        raise whose.wrong(f"{whose.name} has no labels that are whole numbers or names. {whose.give} such labels.")
+        raise whose.wrong(f"{whose.name} holds no pictures, got 0 in {' and '.join(labels)}. {whose.give} some.")
     highest = max(int(each.max()) for each in some.values())
     if highest >= MOST_CLASSES:
         raise whose.wrong(f"labels of {whose.name} must be below {MOST_CLASSES:,}, got {highest}.")
-    return tuple(map(str, range(1 + highest)))
+    return tuple(map(str, range(1 + max(0, highest))))
 
 
 def _indices(split: str, labels: np.ndarray, class_names: Sequence[str], whose: Whose) -> Int32[np.ndarray, " n"]:
@@ -262,9 +264,11 @@ def _indices(split: str, labels: np.ndarray, class_names: Sequence[str], whose: 
         return np.array([index[str(label)] for label in known], np.int32)[inverse]
     bad = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
     if len(bad):
+        named = class_names != tuple(map(str, range(len(class_names))))
+        each = f"a number for each of {len(class_names)} class names" if named else "the classes counted from 0"
         raise whose.wrong(
-            f"labels of {what} must lie in 0..{len(class_names) - 1}, a number for each of {len(class_names)} class "
-            f"names, got {labels[bad[0]]} in row {bad[0]} ({len(bad)} such rows)."
+            f"labels of {what} must lie in 0..{len(class_names) - 1}, {each}, got "
+            f"{labels[bad[0]]} in row {bad[0]} ({len(bad)} such rows)."
         )
     return labels.astype(np.int32)
 
@@ -333,8 +337,10 @@ def _range(part: NumbersPart, whose: Whose) -> tuple[float, float]:
     if high < low:
         return 0.0, 0.0
     if low < 0 or high > 255:
+        remedy = "them before any standardisation; config.data.mean and std do that."
+        if low >= 0 and part.dtype.kind in "iu":
+            remedy = f"them scaled to that, such as (images // {math.ceil((high + 1) / 256)}).astype('uint8')."
         raise whose.wrong(
-            f"{part.what}: images must lie in [0, 1] or in 0..255, got {low:g} to {high:g}. "
-            f"{whose.give} them before any standardisation; config.data.mean and std do that."
+            f"{part.what}: images must lie in [0, 1] or in 0..255, got {low:g} to {high:g}. {whose.give} {remedy}"
         )
     return low, high

@@ -10,8 +10,9 @@ import hashlib
 import itertools
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -78,6 +79,37 @@ class Listing:
                 yield f"{name}/{file}", file_size(os.path.join(folder, file))
 
 
+@dataclass
+class _Seen:
+    """What of a folder is no picture of a class that is used.
+
+    Attributes:
+      ignored: paths of what is passed over.
+      unread: paths of pictures in formats that are not read.
+      refusals: what is wrong besides, a line each.
+    """
+
+    ignored: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+
+    def check(self, root: Path) -> None:
+        """Refuses a folder with all that is wrong with it.
+
+        Raises:
+          DataError: something is.
+        """
+        refusals = list(self.refusals)
+        if self.unread:
+            counts = Counter(Path(path).suffix.lower() for path in self.unread)
+            kinds = ", ".join(f"{suffix} ({count:,})" for suffix, count in sorted(counts.items()))
+            paths = shorten([os.path.relpath(path, root) for path in self.unread])
+            remedy = f"Convert them to {', '.join(SUFFIXES)}, or take them away."
+            refusals.append(f"pictures in {kinds} are not read, got {paths}. {remedy}")
+        if refusals:
+            raise DataError("\n".join(f"config.data.data_dir: {refusal}" for refusal in refusals))
+
+
 def fingerprint(listings: Sequence[Listing]) -> tuple[str, list[np.ndarray]]:
     """Hashes the names and sizes of all files, and the bytes of all of them, or of a fixed sample where there are many.
 
@@ -125,10 +157,9 @@ class Folder:
         parts = _layout(root)
         folders = {part: _folders(root / name) for part, name in parts.items()}
         names = tuple(sorted(folders["train"]))
-        for part, name in parts.items():
-            _check_known(root / name, folders[part], names)
-        ignored = _ignored(root, parts)
-        listings = {part: _list(root, name, names, folders[part], ignored) for part, name in parts.items()}
+        seen = _Seen(_ignored(root, parts))
+        listings = {part: _list(root, name, names, folders[part], seen) for part, name in parts.items()}
+        seen.check(root)
         identity, contents = fingerprint(list(listings.values()))
         others = {listing.name: listing.labels() for part, listing in listings.items() if part != "train"}
         notes = labels.lacking(labels.Numbered(names, others), "config.data.data_dir")
@@ -138,7 +169,7 @@ class Folder:
             found.get("test"),
             names,
             f"folder:{identity}",
-            (*notes, *_note_ignored(ignored, root)),
+            (*notes, *_note_ignored(seen.ignored, root)),
             found.get("valid"),
             VALID_USED.format(parts["valid"]) if "valid" in parts else "",
             dict(zip(listings, contents, strict=True)),
@@ -181,15 +212,6 @@ def _part(listing: Listing, data: DataSpec) -> EncodedPart:
     return EncodedPart(name, listing.labels(), listing.path, title, data, field="config.data.data_dir")
 
 
-def _check_known(part: Path, folders: Iterable[str], names: Sequence[str]) -> None:
-    unknown = [name for name in folders if name not in names]
-    if unknown:
-        raise DataError(
-            f"config.data.data_dir: every class of {part.name} must also be in train, got {unknown[0]!r} in "
-            f"{str(part)!r}. Classes of train: {', '.join(names)}."
-        )
-
-
 def _folders(part: Path) -> dict[str, str]:
     """Returns the class folders, by their names in NFC: other systems write the same letters in other ways."""
     found = sorted(entry.name for entry in _entries(part) if entry.is_dir())
@@ -217,34 +239,38 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         ) from error
 
 
-def _list(
-    root: Path, name_of_part: str, names: Sequence[str], folders: Mapping[str, str], ignored: list[str]
-) -> Listing:
+def _list(root: Path, name_of_part: str, names: Sequence[str], folders: Mapping[str, str], seen: _Seen) -> Listing:
     part = root / name_of_part
+    unknown = [name for name in folders if name not in names]
+    if unknown:
+        seen.refusals.append(
+            f"every class of {part.name} must also be in train, got {shorten(list(map(repr, unknown)))} in "
+            f"{str(part)!r}. Classes of train: {shorten(names)}."
+        )
     spelled = tuple(folders.get(name, name) for name in names)
-    files = [_files(part / folders[name], ignored) if name in folders else [] for name in names]
+    files = [_files(part / folders[name], seen) if name in folders else [] for name in names]
     # Training must see every class; the other parts may lack some, but not all.
-    empty = [name for name, found in zip(names, files, strict=True) if not found]
+    of_unread = {os.path.dirname(path) for path in seen.unread}
+    empty = [
+        str(part / folder)
+        for folder, found in zip(spelled, files, strict=True)
+        if not found and str(part / folder) not in of_unread
+    ]
     if empty and name_of_part in ("", "train"):
-        folder = str(part / folders[empty[0]])
-        raise DataError(f"config.data.data_dir: the class folder holds no pictures, got {folder!r}. {LAYOUT}")
-    if len(empty) == len(names):
-        raise DataError(f"config.data.data_dir: no class folder holds pictures, got {str(part)!r}. {LAYOUT}")
+        which = "the class folder holds" if len(empty) == 1 else f"{len(empty)} class folders hold"
+        seen.refusals.append(f"{which} no pictures, got {shorten(list(map(repr, empty)))}. {LAYOUT}")
+    elif len(empty) == len(names) and not unknown:
+        seen.refusals.append(f"no class folder holds pictures, got {str(part)!r}. {LAYOUT}")
     starts = np.array([0, *itertools.accumulate(map(len, files))])
     return Listing(root, name_of_part, tuple(names), spelled, files, starts)
 
 
-def _files(folder: Path, ignored: list[str]) -> list[str]:
-    """Returns the names of a class's pictures, sorted; adds the paths of what is none to `ignored`."""
+def _files(folder: Path, seen: _Seen) -> list[str]:
+    """Returns the names of a class's pictures, sorted; adds the paths of what is none to `seen`."""
     entries = sorted(_entries(folder), key=lambda entry: entry.name)
     kinds = {entry.name: "folder" if entry.is_dir() else file_kind(entry.path) for entry in entries}
-    unread = [name for name, found in kinds.items() if found == "unread"]
-    if unread:
-        raise DataError(
-            f"config.data.data_dir: {Path(unread[0]).suffix} pictures are not read, got {str(folder / unread[0])!r} "
-            f"({len(unread)} such in its folder). Convert them to {', '.join(SUFFIXES)}, or take them away."
-        )
-    ignored += [str(folder / name) for name, found in kinds.items() if found in ("other", "folder")]
+    seen.unread += [str(folder / name) for name, found in kinds.items() if found == "unread"]
+    seen.ignored += [str(folder / name) for name, found in kinds.items() if found in ("other", "folder")]
     return [name for name, found in kinds.items() if found == "picture"]
 
 
