@@ -100,7 +100,7 @@ def test_every_broken_picture_is_named_in_one_line(tmp_path):
 def test_drawings_and_animations_of_other_formats_are_not_passed_over(tmp_path):
     folder = pictures(tmp_path / "pictures")
     (folder / "drawing.svg").write_text("<svg/>")
-    refused(on_pictures(tmp_path / "pictures", tmp_path / "run"), ".svg pictures are not read", "drawing.svg")
+    refused(on_pictures(tmp_path / "pictures", tmp_path / "run"), "pictures in .svg (1) are not read", "drawing.svg")
 
 
 def test_unusual_pictures_are_read(tmp_path):

@@ -133,7 +133,7 @@ def test_of_a_config_without_data_the_arrays_say_shape_and_classes():
             arrays(),
             r"config.data.image_shape: train of cnn.Arrays is 6x6x1, got \(8, 8",
         ),
-        (sections(classes=4), arrays(), r"config.data.classes: arrays has 3 classes, got 4"),
+        (sections(classes=4), arrays(), r"config.data.class_names: names 3 classes, got config.data.classes=4"),
         (
             sections(class_names=("a", "b")),
             arrays(),

@@ -425,7 +425,7 @@ def test_a_run_without_a_test_split_trains_and_every_command_works_or_says_why(t
     picture = str(tmp_path / "data/cat/000.png")
     assert runs.start("predict", f"--workdir={run}", picture) == 0
     assert runs.start("diff", str(run), str(run)) == 0
-    assert "has no predictions of test yet" in capsys.readouterr().out
+    assert f"no paired test: {run} has no test split" in capsys.readouterr().out
     assert runs.train(run, sections=sections) == 0
     assert "is finished" in capsys.readouterr().out
 

@@ -229,7 +229,7 @@ def test_what_only_the_data_can_refuse_fails_at_once(tmp_path):
     assert sweeps.sweep(tmp_path / "s", "train.batch_size=100,5000", "sweep.engine=map") == 1
     found = sweeps.record(tmp_path / "s")
     assert (found["trials"][1]["status"], found["trials"][1]["attempts"]) == ("failed", 1)
-    assert "must be at most the 1293 training examples" in found["trials"][1]["error"]
+    assert "must be at most the 1,293 training examples" in found["trials"][1]["error"]
 
 
 def blocked(workdir):
