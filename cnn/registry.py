@@ -523,10 +523,14 @@ def own_frame(error: BaseException) -> traceback.FrameSummary | None:
     return next(own, None)
 
 
+def message_of(error: BaseException) -> str:
+    """Returns what an error says; of a mistake of syntax without its place, which whoever reports it says."""
+    return str(error.msg if isinstance(error, SyntaxError) else error)
+
+
 def said(error: BaseException) -> str:
     """Returns the kind and the beginning of the message of an error, in one line."""
-    # What Python says of its own mistakes ends with a place, which whoever reports them says.
-    lines = str(error.msg if isinstance(error, SyntaxError) else error).strip().splitlines()
+    lines = message_of(error).strip().splitlines()
     message = " ".join(lines[0].split())[:300] if lines else ""
     return f"{type(error).__name__}{': ' if message else ''}{message}"
 

@@ -17,7 +17,7 @@ from cnn.data import sources
 from cnn.data.sources.arrays import Arrays
 from cnn.data.types import DataError
 from cnn.fields import did_you_mean, to_text
-from cnn.registry import ExtensionError
+from cnn.registry import ExtensionError, message_of
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 FOLDER = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.with_name("configs")
@@ -223,6 +223,5 @@ def _reason(error: BaseException, name: Path) -> str:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in reversed(frames) if frame.filename.endswith(name.name)]
     line = f" line {lines[0]}" if lines and lines[0] else ""
-    # What Python says of its own mistakes ends with their place.
-    message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())[:300]
+    message = " ".join(message_of(error).split())[:300]
     return f"{line}: {type(error).__name__}{': ' if message else ''}{message}"

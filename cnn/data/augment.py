@@ -152,8 +152,8 @@ def augment(
         draws = Draws(keys, batch_rows.row_before, (height, width), of_examples, epoch)
         made = apply(images, labels, draws)
         if origin_of(kind) != PACKAGE:
-            like = images.shape, labels.shape
-            if not isinstance(made, tuple) or [*map(jnp.ndim, filter(is_array, made))] != [*map(len, like)]:
+            pair = isinstance(made, tuple) and len(made) == 2 and all(map(is_array, made))
+            if not pair or (made[0].ndim, made[1].ndim) != (images.ndim, labels.ndim):
                 raise misfit(kind, "data.augment", "a pair of images and labels", made)
             _check_intensities(kind, made[0])
         images, labels = made

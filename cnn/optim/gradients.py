@@ -93,13 +93,15 @@ def _check(kind: Any, place: Any, params: Any, at: tuple[str, ...] = ()) -> None
     Raises:
       ExtensionError: it is not.
     """
-    path, named = "/".join(at), isinstance(params, Mapping)
-    if isinstance(place, Mapping) if named else getattr(place, "shape", None) == params.shape:
-        for name, inner in place.items() if named else ():
-            if name not in params:
-                remedy = f"{f'{path} has' if path else 'There is'} no {name!r}. {did_you_mean(str(name), params)}"
-                raise misfit(kind, "train.gradient", WANTED, place, remedy)
-            _check(kind, inner, params[name], (*at, name))
+    path = "/".join(at)
+    if not isinstance(params, Mapping):
+        if getattr(place, "shape", None) != params.shape:
+            raise misfit(kind, "train.gradient", f"for {path} {shown(params)}", place)
         return
-    wanted = f"for {path} {shown(params)}" if path and not named else f"for {path} a dict" if path else WANTED
-    raise misfit(kind, "train.gradient", wanted, place)
+    if not isinstance(place, Mapping):
+        raise misfit(kind, "train.gradient", f"for {path} a dict" if path else WANTED, place)
+    for name, inner in place.items():
+        if name not in params:
+            remedy = f"{f'{path} has' if path else 'There is'} no {name!r}. {did_you_mean(str(name), params)}"
+            raise misfit(kind, "train.gradient", WANTED, place, remedy)
+        _check(kind, inner, params[name], (*at, name))

@@ -11,7 +11,7 @@ import scipy.stats
 from jaxtyping import Bool
 
 from cnn.config import config
-from cnn.runs import run_dir
+from cnn.runs import recorded_data, run_dir
 
 SWEEP = "sweep.json"
 FILES = ("folder",)
@@ -171,11 +171,10 @@ def _paired(a: Path, b: Path, data: Sequence[Mapping[str, Any]], split: str) -> 
     """
     identities, predictions = [], []
     for workdir in (a, b):
+        if recorded_data.recorded(workdir).get("examples", {}).get(split) == 0:
+            return None, f"no paired test: {workdir} has no {split} split"
         evaluation = run_dir.read_json(workdir / run_dir.evaluation(split))
         found = _predictions(workdir / run_dir.predictions(split))
-        about = run_dir.read_json(workdir / run_dir.RUN) or {}
-        if about.get("data", {}).get("examples", {}).get(split) == 0:
-            return None, f"no paired test: {workdir} has no {split} split"
         if evaluation is None or found is None:
             command = f"python main.py eval --workdir={workdir} --split={split}"
             return None, f"{workdir} has no predictions of {split} yet: {command}"

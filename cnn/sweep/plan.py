@@ -40,6 +40,7 @@ from cnn.system import redaction
 from cnn.train import init_from
 
 COPIES = "Use --sweep.workers=N, which starts N copies of the command"
+HOW_MANY = 'Give a third number, as in log(1e-4, 1e-2, 8), in a file "n"; or use a sampler'
 
 MOST = 20_000
 """Of a finite space so many points are listed."""
@@ -436,9 +437,6 @@ def read_options(given: Mapping[str, Any], problems: list[str]) -> Options | Non
 class _Noted(Problems):
     def note(self, path: str, message: str) -> None:
         self.append(f"--{path}: {message}")
-
-
-HOW_MANY = 'Give a third number, as in log(1e-4, 1e-2, 8), in a file "n"; or use a sampler'
 
 
 def _check_options(options: Options, space: tuple[Part, ...], grid: bool, problems: list[str]) -> None:

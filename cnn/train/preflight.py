@@ -287,11 +287,12 @@ def check_loss(values: Config) -> None:
         found = registry.blamed(loss, "train.loss", loss)(logits, labels)
         wanted = f"one number for each example, shape ({examples},) for a batch of {examples}"
         if not registry.is_array(found) or not jnp.issubdtype(found.dtype, jnp.floating):
-            raise ConfigError([str(registry.misfit(loss, "train.loss", wanted, found, "Return one array of floats."))])
-        if found.shape != (examples,):
+            remedy = "Return one array of floats."
+        elif found.shape != (examples,):
             remedy = "Sum or average over the classes, not over the examples."
-            raise ConfigError([str(registry.misfit(loss, "train.loss", wanted, found, remedy))])
-        return found
+        else:
+            return found
+        raise ConfigError([str(registry.misfit(loss, "train.loss", wanted, found, remedy))])
 
     jax.eval_shape(checked, table, table)
 
@@ -314,9 +315,9 @@ def check_code(values: Config, dataset: types.Dataset | None = None, devices: in
     train = values.train
     steps_per_epoch = MANY if dataset is None else max(1, len(dataset.train) // train.batch_size)
     shape = values.data.image_shape, values.data.stored_shape
-    counted = steps_per_epoch, train.batch_size, train.accumulate_steps, train.compute_dtype, shape, values.frozen
+    lengths = steps_per_epoch, train.batch_size, train.accumulate_steps, train.compute_dtype, shape, values.frozen
     code = [each.sha256 for each in values.code], sorted(map(id, values.foreign)), [*values.metrics, values.eval.views]
-    seen = hyperparams.structure(values), counted, code
+    seen = hyperparams.structure(values), lengths, code
     if repr(seen) in _TRACED:
         return
     program = make_step_config(values, values.train.total_steps(steps_per_epoch), steps_per_epoch, devices)

@@ -218,7 +218,7 @@ def _repeat(run: Run, known: Mapping[int, Meta], last: int) -> Trained:
 
 def _compare_state(step: int, known: Mapping[int, Meta], state: Any) -> None:
     if step in known and fingerprint(state) != known[step]["fingerprint"]:
-        raise _Differs(f"{run_dir.CHECKPOINTS}/{step:08}: the weights of step {step:,} are others")
+        raise _Differs(f"{run_dir.CHECKPOINTS}/{run_dir.step_name(step)}: the weights of step {step:,} are others")
 
 
 def _compare_metrics(workdir: Path, copy: Path, last: int, *, whole: bool) -> None:
