@@ -130,6 +130,7 @@ DEPTHWISE = {
     "strides and dilation": {
         "size": (9, 8), "kernel": (3, 3, 1, 3), "groups": 3, "strides": (2, 1), "dilation": (1, 2), "padding": "same",
     },
+    "nineteen rows of outputs, two features a channel": {"size": (21, 5), "kernel": (3, 2, 1, 4), "groups": 2},
 }  # fmt: skip
 
 

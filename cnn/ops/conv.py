@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from cnn.ops import direct_conv, im2col, mixed, winograd
+from cnn.ops import depthwise_conv, direct_conv, im2col, mixed, winograd
 from cnn.ops.layout import by_microbatch
-from cnn.ops.pooling import Maps, Padding, Pair, max_pool, offsets
+from cnn.ops.pooling import Maps, Padding, Pair, max_pool
 from cnn.system import compile_times, environment
 
 Kernel = Float[Array, "kernel_height kernel_width group_channels features"]
@@ -136,9 +136,6 @@ def _in_float32(images: Maps, kernel: Kernel, window: Window, layout: str) -> Ma
 def depthwise(images: Maps, kernel: Kernel, window: Window, *, layout: str = "NHWC") -> Maps:
     """Slides over each channel the kernels of that channel alone, as `conv` does with as many groups as channels.
 
-    In `CHWN` each product would be as narrow as a kernel; sums of shifted images times a number for each channel, which
-    XLA fuses, took a fiftieth of their time.
-
     Args:
       images: as `conv` takes them.
       kernel: of one input; the features of a channel are neighbours.
@@ -147,20 +144,11 @@ def depthwise(images: Maps, kernel: Kernel, window: Window, *, layout: str = "NH
     """
     if layout == "NHWC":
         return _rounded_if_asked(functools.partial(_lax_conv, window=window))(images, kernel)
-    compute = _rounded_if_asked(functools.partial(_depthwise, window=window))
-    return by_microbatch(lambda images: compute(_padded(images, kernel, window), kernel), images)
 
+    def compute(images: Maps, kernel: Kernel) -> Maps:
+        return depthwise_conv.conv(images, kernel, _slide(images, kernel, window))
 
-def _depthwise(images: Maps, kernel: Kernel, window: Window) -> Maps:
-    slide, channels = _slide(images, kernel, window), images.shape[0]
-    numbers = kernel.astype(jnp.float32).reshape(*kernel.shape[:2], channels, -1, 1, 1, 1)
-    terms = (
-        numbers[tap] * images[:, None, rows, columns].astype(jnp.float32)
-        for tap in offsets(kernel.shape[:2])
-        for rows, columns in [im2col.read(slide, *tap)]
-    )
-    out = functools.reduce(jnp.add, terms).astype(images.dtype)
-    return out.reshape(-1, *out.shape[2:])
+    return by_microbatch(lambda images: _rounded_if_asked(compute)(_padded(images, kernel, window), kernel), images)
 
 
 def conv_max_pool(

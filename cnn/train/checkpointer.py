@@ -32,9 +32,10 @@ Start = Callable[[TrainState], tuple[TrainState, Origin, str]]
 """Makes the state to start from of one that is only initialised; says what `run.json` keeps of it, and it in a line."""
 
 
-STEP_VERSION = 2
+STEP_VERSION = 3
 """Of what a step computes, to the last digit. With version 2 a CPU joins the checks for what is not finite once, and no
-longer beside each update, whose roundings that changed."""
+longer beside each update, whose roundings that changed; with version 3 it sums the gradients of depthwise kernels in
+another order."""
 
 
 class _Waiting(NamedTuple):
