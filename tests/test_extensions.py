@@ -394,6 +394,76 @@ HOSTILE = {
         "eval.views=bare",
         r"config.eval.views: bare must return a list of pairs of a share and pictures, got \[",
     ),
+    "an average that begins with a number": (
+        "@cnn.average\nclass Odd:\n    def init(self, params):\n        return 3.0\n"
+        "    def update(self, means, params, count):\n        return means\n",
+        "train.average=odd",
+        r"config.train.average: odd must return from init arrays like the parameters, {'dense1': {.*, got 3.0 from",
+    ),
+    "an average of other shapes": (
+        "@cnn.average\nclass Odd:\n    def init(self, params):\n        return params\n"
+        "    def update(self, means, params, count):\n        return jax.tree.map(lambda array: array.sum(), params)\n",
+        "train.average=odd",
+        r"config.train.average: odd must return from update arrays like the parameters, .*, got {'dense1': {'bias': fl",
+    ),
+    "an average of other parameters": (
+        "@cnn.average\nclass Odd:\n    def init(self, params):\n        return params\n"
+        "    def update(self, means, params, count):\n        return {'a': means}\n",
+        "train.average=odd",
+        r"config.train.average: odd must return from update arrays like the parameters, .*, got {'a': ",
+    ),
+    "an average from which nothing goes on": (
+        "@cnn.average\nclass Odd:\n    def init(self, params):\n        return params\n"
+        "    def update(self, means, params, count):\n        return means\n"
+        "    def sync(self, means, params, count):\n        return None\n",
+        "train.average=odd",
+        r"config.train.average: odd must return from sync arrays like the parameters, .*, got None from",
+    ),
+    "an average that becomes a number": (
+        "@cnn.average\nclass Odd:\n    def init(self, params):\n        return params\n"
+        "    def update(self, means, params, count):\n        return means\n"
+        "    def at(self, share):\n        return share\n",
+        "train.average=odd",
+        r"config.train.average: odd must return from at an average of its own class, got float32 of \(\) from",
+    ),
+    "a rule that stops without a reason": (
+        "@cnn.stop\nclass Odd:\n    needs_valid = False\n"
+        "    def reason(self, train_accuracy, valid_accuracy, stale_evaluations, monitor):\n        return True\n",
+        "train.stop=odd",
+        r"config.train.stop: odd must return why training ends, in words, or None, got True from .*mine.py, line 6",
+    ),
+    "a rule that fails": (
+        "@cnn.stop\nclass Odd:\n    needs_valid = False\n"
+        "    def reason(self, train_accuracy, valid_accuracy, stale_evaluations, monitor):\n        return 1 / 0\n",
+        "train.stop=odd",
+        r"config.train.stop: odd failed in .*mine.py, line 10, in reason: ZeroDivisionError: division by zero",
+    ),
+    "a watch that measures nothing": (
+        "@cnn.watch\nclass Odd:\n    every: int = 10\n    def measure(self, seen):\n        return None\n",
+        "train.watch=odd",
+        r"config.train.watch: odd must return numbers by name, .*, got None from",
+    ),
+    "a watch that measures a list": (
+        "@cnn.watch\nclass Odd:\n    every: int = 10\n    def measure(self, seen):\n        return [1.0]\n",
+        "train.watch=odd",
+        r"config.train.watch: odd must return numbers by name, .*, got \[1.0\] from",
+    ),
+    "a watch that measures words": (
+        "@cnn.watch\nclass Odd:\n    every: int = 10\n    def measure(self, seen):\n        return {'a': 'b'}\n",
+        "train.watch=odd",
+        r"config.train.watch: odd must return numbers by name, .*, got {'a': 'b'} from",
+    ),
+    "a watch that measures an array": (
+        "@cnn.watch\nclass Odd:\n    every: int = 10\n    def measure(self, seen):\n"
+        "        return {'a': jnp.ones(3)}\n",
+        "train.watch=odd",
+        r"config.train.watch: odd must return numbers by name, .*, got {'a': float32 of \(3,\)} from",
+    ),
+    "a watch that measures a number without a name": (
+        "@cnn.watch\nclass Odd:\n    every: int = 10\n    def measure(self, seen):\n        return {1: 2.0}\n",
+        "train.watch=odd",
+        r"config.train.watch: odd must return numbers by name, .*, got {1: 2.0} from",
+    ),
     "a number": ("cnn.layer(3)\n", MODEL, r"layer: must be a class or a function, got 3"),
 }
 

@@ -21,10 +21,10 @@ from cnn.api.run import interruptible
 from cnn.config import files
 from cnn.config.config import Config, ConfigError
 from cnn.config.files import ConfigLike
+from cnn.config.sections import reason_to_stop
 from cnn.data.parts import should_stream
 from cnn.data.sources.arrays import Arrays
 from cnn.data.types import Dataset, Split, Stored
-from cnn.registry import blamed
 from cnn.runs import run_dir
 from cnn.system import compile_times
 from cnn.system.preemption import Preemption
@@ -259,7 +259,7 @@ class _FirstEpoch:
         return bool(self.own.needs_valid)
 
     def reason(self, *measured: Any) -> str:
-        return blamed(self.own, "train.stop", self.own.reason)(*measured) or "the smoke test ends here"
+        return reason_to_stop(self.own, *measured) or "the smoke test ends here"
 
 
 def _streamed(values: Config) -> Config:

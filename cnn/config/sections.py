@@ -17,7 +17,7 @@ from cnn.fields import Bounds, Count, Fraction, Language, Natural, OrNone, Posit
 from cnn.losses import LOSSES, WEIGHTINGS
 from cnn.metrics import METRICS
 from cnn.optim import AVERAGES, CLIPS, GRADIENTS, GROUPS
-from cnn.registry import CADENCES, ORDERS, STOPS, cadence, order, stop
+from cnn.registry import CADENCES, ORDERS, STOPS, blamed, cadence, misfit, order, stop
 
 Seed = Annotated[int, Bounds(0, 2**32 - 1)]
 
@@ -84,6 +84,21 @@ class Patience:
         if stale_evaluations >= self.evaluations:
             return f"no better validation {monitor} in {self.evaluations} evaluations"
         return None
+
+
+def reason_to_stop(
+    rule: Any, train_accuracy: float, valid_accuracy: float | None, stale_evaluations: int, monitor: str
+) -> str | None:
+    """Asks a rule why training ends after an epoch; see `Target.reason`.
+
+    Raises:
+      ExtensionError: a user's own rule failed, or returned something else.
+    """
+    asked = blamed(rule, "train.stop", rule.reason)
+    reason: Any = asked(train_accuracy, valid_accuracy, stale_evaluations, monitor)
+    if reason is not None and not isinstance(reason, str):
+        raise misfit(rule, "train.stop", "why training ends, in words, or None", reason)
+    return reason
 
 
 @cadence

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from etils import epy
 
 from cnn.fields import Count, Fraction, Natural, OrNone, Positive, Rate
-from cnn.registry import average
+from cnn.optim import freeze
+from cnn.registry import PACKAGE, average, blamed, is_array, misfit, origin_of, shown
 
 with epy.lazy_imports():
     import jax
@@ -146,3 +147,50 @@ class Lookahead:
         """
         step = count % self.every == 0
         return jax.tree.map(lambda slow, fast: jnp.where(step, slow, fast), means, params)
+
+
+def first(kind: Any, params: Any) -> Any:
+    """Returns what an average keeps before the first update.
+
+    Raises:
+      ExtensionError: a user's own class failed, or returned something else than arrays like the parameters.
+    """
+    return _checked(kind, "init", params, params)
+
+
+def updated(kind: Any, means: Any, trained: Any, count: Int[Array, ""], share: Float[Array, ""]) -> tuple[Any, Any]:
+    """Returns from which of the trained parameters training goes on, and the average, after an update.
+
+    Args:
+      kind: the average.
+      means: what it kept before.
+      trained: the parameters that are trained, after the update.
+      count: the updates made, this one included.
+      share: of the run's updates, from 0 to 1.
+
+    Raises:
+      ExtensionError: see `first`.
+    """
+    if isinstance(kind, NoAverage):
+        return trained, means
+    if hasattr(kind, "at"):
+        now = blamed(kind, "train.average", kind.at)(share)
+        if type(now) is not type(kind):
+            raise misfit(kind, "train.average", "from at an average of its own class", now)
+        kind = now
+    new = _checked(kind, "update", trained, freeze.restricted(means, trained), trained, count)
+    if hasattr(kind, "sync"):
+        trained = _checked(kind, "sync", trained, new, trained, count)
+    return trained, freeze.merged(new, means)
+
+
+def _checked(kind: Any, method: str, params: Any, *given: Any) -> Any:
+    """Returns what a method returns, in the types of the parameters; a user's own must return arrays like these."""
+    found = blamed(kind, "train.average", getattr(kind, method))(*given)
+    if origin_of(kind) == PACKAGE:
+        return found
+    structure: Any = jax.tree.structure(params)
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=False)
+    if structure != jax.tree.structure(found) or not all(is_array(a) and a.shape == b.shape for a, b in pairs):
+        raise misfit(kind, "train.average", f"from {method} arrays like the parameters, {shown(params)}", found)
+    return jax.tree.map(lambda array, param: jnp.asarray(array, param.dtype), found, params)

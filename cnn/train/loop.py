@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cnn.config.sections import reason_to_stop
 from cnn.registry import blamed
 from cnn.runs.records import Record
 from cnn.system import fault_injection, sharding
@@ -84,8 +85,12 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                 run.record_bad_examples()
 
                 valid_accuracy = record["valid"]["accuracy"] if "valid" in record else None
-                loop.stopped = blamed(loop_config.stop, "train.stop", loop_config.stop.reason)(
-                    record["train"]["accuracy"], valid_accuracy, loop.stale_evaluations, config.monitor
+                loop.stopped = reason_to_stop(
+                    loop_config.stop,
+                    record["train"]["accuracy"],
+                    valid_accuracy,
+                    loop.stale_evaluations,
+                    config.monitor,
                 )
                 if "valid" in record:
                     reason = run.callbacks.validated(epoch, record["valid"])

@@ -28,7 +28,7 @@ from cnn.model.summary import Row
 from cnn.runs import recorded_data
 from cnn.system import environment, host_memory, multihost, sharding
 from cnn.system.text import counted, plain
-from cnn.train import init_from, memory_estimate, step
+from cnn.train import init_from, memory_estimate, step, watching
 from cnn.train.state import create_shapes, make_step_config
 
 LEFT_OUT = 0.01
@@ -298,7 +298,7 @@ def check_loss(values: Config) -> None:
 
 
 def check_code(values: Config, dataset: types.Dataset | None = None, devices: int = 1) -> None:
-    """Traces a training step, and asks the metrics once, where a user's own code takes part: nothing is written yet.
+    """Traces a training step, and asks metrics and rules once, where a user's own code takes part: nothing is written.
 
     Args:
       values: the whole config.
@@ -326,7 +326,11 @@ def check_code(values: Config, dataset: types.Dataset | None = None, devices: in
     images: Any = jax.ShapeDtypeStruct((batch, *values.data.stored_shape), jnp.uint8)
     labels: Any = jax.ShapeDtypeStruct((batch,), jnp.int32)
     examples = Examples(images, labels, None)
-    jax.eval_shape(functools.partial(step.train_step, program=program._replace(devices=1)), state, examples)
+    alone = program._replace(devices=1)
+    jax.eval_shape(functools.partial(step.train_step, program=alone), state, examples)
+    if train.watch.every:
+        watching.check(values, state, examples, alone)
+    sections.reason_to_stop(train.stop, 0.0, 0.0, 0, values.monitor)
     jax.eval_shape(functools.partial(views.of_all, values.eval.views), images)
     classes = values.data.classes
     labels = np.arange(4 * classes) % classes

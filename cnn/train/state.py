@@ -17,8 +17,7 @@ from cnn.layers.initialisers import Whiten
 from cnn.model import network, summary
 from cnn.model.classifier import Classifier, standardise
 from cnn.model.summary import NOTHING, Row
-from cnn.optim import freeze, optimizers
-from cnn.registry import blamed
+from cnn.optim import averages, freeze, optimizers
 from cnn.system import sharding
 from cnn.system.compile_times import ONCE
 
@@ -199,7 +198,7 @@ def _first(
         params=params,
         batch_stats=variables["batch_stats"],
         opt_state=init_opt_state(hyper, freeze.trained(params, frozen)),
-        average=blamed(hyper.average, "train.average", hyper.average.init)(params),
+        average=averages.first(hyper.average, params),
         bad_step=jnp.full((), -1, jnp.int32),
         key=jax.random.key_data(train_key),
         hyper=hyper,

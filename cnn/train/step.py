@@ -100,7 +100,13 @@ def train_step(
         metrics["learning_rate"] = learning_rate_fn(state.step)
         trained = freeze.trained(state.params, program.frozen)
         updates, opt_state = tx.update(grads, state.opt_state, trained)
-        trained, average = _averaged(state, optax.apply_updates(trained, updates), program.total_steps)
+        trained, average = averages.updated(
+            hyper.average,
+            state.average,
+            optax.apply_updates(trained, updates),
+            count=state.step + 1,
+            share=(state.step + 1) / program.total_steps,
+        )
         params = freeze.merged(trained, state.params)
         if made is not None:
             made["grads"], made["params"] = grads, params
@@ -305,17 +311,3 @@ def _all(flags: list[Bool[Array, ""]]) -> Bool[Array, ""]:
 
     # A CPU would have the update of every array join them anew: DenseNet-121 took three times as long to compile.
     return (noinline(joined) if jax.default_backend() == "cpu" else joined)(*flags)
-
-
-def _averaged(state: TrainState, trained: Any, total_steps: int) -> tuple[Any, Any]:
-    """Returns from which of the trained parameters training goes on, and the average after an update."""
-    kind, count = state.hyper.average, state.step + 1
-    if isinstance(kind, averages.NoAverage):
-        return trained, ()
-    if hasattr(kind, "at"):
-        kind = blamed(kind, "train.average", kind.at)(count / total_steps)
-    update = blamed(kind, "train.average", kind.update)
-    means = update(freeze.restricted(state.average, trained), trained, count)
-    if hasattr(kind, "sync"):
-        trained = blamed(kind, "train.average", kind.sync)(means, trained, count)
-    return trained, freeze.merged(means, state.average)

@@ -21,7 +21,7 @@ from cnn.model import network
 from cnn.model.classifier import by_path
 from cnn.model.summary import NOTHING, Row
 from cnn.optim import freeze
-from cnn.registry import blamed
+from cnn.registry import PACKAGE, blamed, is_array, misfit, origin_of
 from cnn.system import sharding
 from cnn.train.multi_step import taken
 from cnn.train.state import StepConfig, TrainState
@@ -71,7 +71,33 @@ def _measured(
     program: StepConfig,
     activations: tuple[str, ...],
 ) -> dict[str, Array]:
-    return blamed(watch, "train.watch", watch.measure)(seen(state, split, rows, program, activations)[1])
+    found = blamed(watch, "train.watch", watch.measure)(seen(state, split, rows, program, activations)[1])
+    if origin_of(watch) == PACKAGE:
+        return found
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) and _is_number(found[name]) for name in found):
+        raise misfit(watch, "train.watch", "numbers by name, such as {'norm': 1.0}", found)
+    return dict(found)
+
+
+def check(values: Config, state: TrainState, examples: Examples, program: StepConfig) -> None:
+    """Traces what a config watches of a step.
+
+    Args:
+      values: the whole config.
+      state: shapes will do.
+      examples: of a batch; shapes will do.
+      program: of one device.
+
+    Raises:
+      ExtensionError: a user's own watch failed, or returned something else than numbers by name.
+    """
+    rows = jax.ShapeDtypeStruct(examples.labels.shape, jnp.int32)
+    options = {"watch": values.train.watch, "program": program, "activations": activations(values.rows)}
+    jax.eval_shape(functools.partial(_measured, **options), state, examples, rows)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) or (is_array(value) and value.shape == () and jnp.isrealobj(value))
 
 
 def seen(

@@ -39,5 +39,10 @@ def get_config() -> ConfigDict:
     config.train = ConfigDict()
     config.train.batch_size = 128
     config.train.label_smoothing = 0.1
-    config.train.epochs = 12
+    config.train.epochs = 20
+    config.train.average = "ema(0.995)"
+
+    config.eval = ConfigDict()
+    config.eval.weights = "ema"
+    config.eval.views = "flip"
     return config
