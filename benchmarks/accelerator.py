@@ -235,7 +235,6 @@ class Race:
         self.network, self.dtype, self.tiny, self.failed = network, dtype, tiny, []
         batch, steps = 8 if tiny else BATCHES[network], 2 if tiny else 8 if network == "resnet18" else 50
         given = [Override("train.compute_dtype", dtype)]
-        given += [Override("data.stored_size", "()")] if network == "resnet18" else []
         if tiny:
             given += [Override("model.layers", SHORT), Override("data.image_shape", "(16,16,3)")]
         self.spec, operations = train_speed.describe(network, batch, max(1, (os.cpu_count() or 1) // 4), given)

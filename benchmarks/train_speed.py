@@ -16,6 +16,7 @@ against best" is ours in whichever type is faster for us over the fastest peer i
 
 import argparse
 import json
+import math
 import os
 import re
 import shlex
@@ -35,7 +36,15 @@ from cnn.config import resolve
 from cnn.config.config import Override
 from cnn.system import environment
 
-CONFIGS = {"lesson": "fashion_mnist", "lenet5": "lenet5", "cifar10": "cifar10", "resnet18": "resnet18"}
+CONFIGS = {
+    "lesson": "fashion_mnist",
+    "lenet5": "lenet5",
+    "cifar10": "cifar10",
+    "resnet18": "resnet18",
+    "mobilenet": "mobilenet",
+}
+EXAMPLES = 2**28
+"""The most bytes of the random images; of pictures of 28x28 there are 10,000."""
 PACKAGES = {"keras": ["tensorflow-cpu", "keras"], "torch": ["torch==2.13.0", "numpy"]}
 HUGE_PAGES = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=8589934592"
 COMPETITORS = {
@@ -115,7 +124,8 @@ def prepare(folder, wanted):
 def describe(name, batch_size, threads, more=()):
     """Returns what every competitor is told, and the floating point operations of training on one image."""
     path = str(ROOT / "configs" / f"{CONFIGS[name]}.py")
-    overrides = [Override("train.batch_size", str(batch_size)), Override("data.augment", ""), *more]
+    plain = {"train.batch_size": str(batch_size), "data.augment": "", "data.stored_size": "()"}
+    overrides = [*(Override(*each) for each in plain.items()), *more]
     sections = peer_networks.sections(path)
     values = resolve.resolve(sections, overrides)
     macs = [row.macs for row in values.rows if row.macs]
@@ -130,6 +140,7 @@ def describe(name, batch_size, threads, more=()):
         "batch_size": batch_size,
         "optimizer": sections["optimizer"]["name"],
         "threads": threads,
+        "examples": max(2 * batch_size, min(10_000, EXAMPLES // math.prod(values.data.image_shape))),
     }
     return spec, operations
 
@@ -238,7 +249,7 @@ def save(path, record):
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="the lesson's network, batch 128, training only")
-    parser.add_argument("--networks", default="lesson,lenet5,cifar10", help="some of lesson, lenet5, cifar10")
+    parser.add_argument("--networks", default="lesson,lenet5,cifar10", help=f"some of {', '.join(CONFIGS)}")
     parser.add_argument("--batches", default="32,128,512", help="batch sizes")
     parser.add_argument("--only", default=",".join(COMPETITORS), help="some of: %(default)s")
     parser.add_argument("--bfloat16", choices=["auto", "yes", "no"], default="auto", help="auto: if the CPU has units")

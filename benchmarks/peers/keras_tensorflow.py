@@ -33,6 +33,11 @@ def one(kind, options, x):
             padding=options["padding"],
             use_bias=options["use_bias"],
         )(x)
+    if kind == "depthwise":
+        own = {"padding": options["padding"], "use_bias": options["use_bias"]}
+        return layers.DepthwiseConv2D(
+            options["kernel"], options["strides"], depth_multiplier=options["multiplier"], **own
+        )(x)
     if kind in ("max_pool", "avg_pool"):
         pool = layers.MaxPooling2D if kind == "max_pool" else layers.AveragePooling2D
         return pool(options["window"], options["strides"], options["padding"])(x)
@@ -42,6 +47,8 @@ def one(kind, options, x):
         return x
     simple = {
         "relu": layers.ReLU,
+        "relu6": lambda: layers.ReLU(6.0),
+        "dropout": lambda: layers.Dropout(options["rate"]),
         "tanh": lambda: layers.Activation("tanh"),
         "flatten": layers.Flatten,
         "global_avg_pool": layers.GlobalAveragePooling2D,

@@ -24,13 +24,15 @@ class Network(nn.Module):
         return x
 
     def one(self, kind, options, x, train):
-        if kind == "conv":
+        if kind in ("conv", "depthwise"):
+            channels = x.shape[-1]
             return nn.Conv(
-                options["features"],
+                options["features"] if kind == "conv" else channels * options["multiplier"],
                 options["kernel"],
                 options["strides"],
                 padding=padding(options),
                 use_bias=options["use_bias"],
+                feature_group_count=1 if kind == "conv" else channels,
             )(x)
         if kind in ("max_pool", "avg_pool"):
             pool = nn.max_pool if kind == "max_pool" else nn.avg_pool
@@ -41,8 +43,11 @@ class Network(nn.Module):
             return nn.BatchNorm(use_running_average=not train)(x)
         if kind == "residual":
             return Network(options["body"], options["shortcut"])(x, train)
+        if kind == "dropout":
+            return nn.Dropout(options["rate"], deterministic=not train)(x)
         simple = {
             "relu": nn.relu,
+            "relu6": nn.relu6,
             "tanh": nn.tanh,
             "flatten": lambda x: x.reshape(len(x), -1),
             "global_avg_pool": lambda x: x.mean((1, 2)),
@@ -59,16 +64,21 @@ def padding(options):
 def build(spec):
     images, labels = worker.examples(spec)
     network = Network(frozen(spec["layers"]))
-    variables = network.init(jax.random.key(0), jnp.zeros((1, *spec["image_shape"])), train=True)
+    key = jax.random.key(0)
+    variables = network.init({"params": key, "dropout": key}, jnp.zeros((1, *spec["image_shape"])), train=True)
     tx = optax.adam(1e-3) if spec["optimizer"] == "adam" else optax.sgd(0.1, 0.9, nesterov=True)
     stats = variables.get("batch_stats", {})
     box = [variables["params"], stats, tx.init(variables["params"])]
 
     @jax.jit
-    def step(params, stats, opt_state, images, labels):
+    def step(params, stats, opt_state, images, labels, key):
         def loss_fn(params):
             logits, new = network.apply(
-                {"params": params, "batch_stats": stats}, images, train=True, mutable=["batch_stats"]
+                {"params": params, "batch_stats": stats},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": key},
             )
             loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
             return loss, new.get("batch_stats", {})
@@ -85,9 +95,10 @@ def build(spec):
     floats = np.asarray(images, np.float32) / 255
 
     def train(count):
-        for _ in range(count):
+        for number in range(count):
             rows = rng.permutation(len(labels))[:size]
-            box[0], box[1], box[2], loss = step(*box, floats[rows], labels[rows])
+            of_step = jax.random.fold_in(key, number)
+            box[0], box[1], box[2], loss = step(*box, floats[rows], labels[rows], of_step)
         loss.block_until_ready()
 
     def evaluate(count):

@@ -19,6 +19,19 @@ class Residual(nn.Module):
         return self.body(x) + self.shortcut(x)
 
 
+class LazyDepthwise(nn.LazyConv2d):
+    """A convolution of each channel by itself, however many there will be."""
+
+    def __init__(self, multiplier, *arguments, **options):
+        super().__init__(multiplier, *arguments, **options)
+        self.multiplier = multiplier
+
+    def initialize_parameters(self, x):
+        if self.has_uninitialized_params():
+            self.groups, self.out_channels = x.shape[1], x.shape[1] * self.multiplier
+        super().initialize_parameters(x)
+
+
 class MeanOfPixels(nn.Module):
     def forward(self, x):
         return x.mean((2, 3))
@@ -57,6 +70,9 @@ def one(kind, options):
         if options["strides"] == [1, 1]:
             return [nn.LazyConv2d(options["features"], options["kernel"], padding="same", bias=options["use_bias"])]
         return [SamePad(options["kernel"], options["strides"]), conv]
+    if kind == "depthwise":
+        own = {"padding": sides(options["padding"]), "bias": options["use_bias"]}
+        return [LazyDepthwise(options["multiplier"], options["kernel"], options["strides"], **own)]
     if kind in ("max_pool", "avg_pool"):
         pool = nn.MaxPool2d if kind == "max_pool" else nn.AvgPool2d
         # Of maps that a ReLU made, on which alone our networks pool with padding, no maximum is below its zeros.
@@ -66,6 +82,8 @@ def one(kind, options):
         return [Residual(chain(options["body"]), chain(options["shortcut"]))]
     simple = {
         "relu": lambda: [nn.ReLU()],
+        "relu6": lambda: [nn.ReLU6()],
+        "dropout": lambda: [nn.Dropout(options["rate"])],
         "tanh": lambda: [nn.Tanh()],
         "flatten": lambda: [nn.Flatten()],
         "global_avg_pool": lambda: [MeanOfPixels()],
