@@ -25,6 +25,7 @@ from cnn.model import fusion
 from cnn.system import sharding
 from cnn.system.compile_times import switched_on
 from cnn.train import experiment, multi_step, preflight
+from cnn.train.run import batches
 from cnn.train.state import TrainState, create_train_state, make_step_config
 from cnn.train.step import DATA, LOSS, OPTIMIZER
 
@@ -105,15 +106,7 @@ def profile(config: Config, folder: Path, steps: int, devices: int | None = None
     preflight.check_code(config, dataset, count)
     preflight.check_memory(config, dataset, count)
     train = config.train
-    loader = Loader(
-        dataset.train,
-        seed=config.order_seed,
-        batch_size=train.batch_size,
-        epochs=1,
-        workers=config.data.workers,
-        by_example=config.by_example,
-        place=functools.partial(sharding.replicate, count=count),
-    )
+    loader = batches(config, dataset, 1, functools.partial(sharding.replicate, count=count))
     epoch = loader.steps_per_epoch
     if steps > epoch:
         raise ConfigError([f"--profile: an epoch has {epoch} steps, got {steps}. Use at most those"])
