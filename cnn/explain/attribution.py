@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32
 
@@ -156,7 +155,7 @@ def _slopes(
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n height width channels"]]:
     """Returns the logit of a class for each point, and its gradient, in float64."""
     try:
-        logits, slopes = _differentiated(part, jnp.asarray(points, jnp.float32), label)
+        logits, slopes = _differentiated(part, points.astype(np.float32), label)
     except (NotImplementedError, TypeError, ValueError) as error:  # of a user's own module, by the rules of JAX
         raise NoGradient(f"JAX cannot differentiate it: {' '.join(str(error).split())[:200]}") from None
     logits, slopes = np.asarray(logits, np.float64), np.asarray(slopes, np.float64)

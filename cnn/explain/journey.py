@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
@@ -190,7 +189,7 @@ def _captured(
     """Returns what the network reads for each intensity, its arrays, and what every stage made of the images."""
     table = _table(classifier, pixels.shape[-1])
     images = np.stack([table[channel][pixels[..., channel]] for channel in range(len(table))], axis=-1)
-    captured = network.capture(classifier.layers, classifier.variables, jnp.asarray(images), apart=True)
+    captured = network.capture(classifier.layers, classifier.variables, jax.device_put(images), apart=True)
     outputs = {"input": images, **{name: np.asarray(output) for name, output in captured.items()}}
     arrays = {
         f"{stage.name}/{name}": _array(classifier.variables, stage.name, name)
@@ -203,7 +202,8 @@ def _captured(
 def _local(array: Any) -> jax.Array:
     """Returns an array on the CPU, real numbers in float32."""
     numbers = np.asarray(array)
-    return jnp.asarray(numbers) if numbers.dtype.kind in "iub" else jnp.asarray(numbers, jnp.float32)
+    # Not by `jnp.asarray`, which compiles a program for each shape.
+    return jax.device_put(numbers if numbers.dtype.kind in "iub" else numbers.astype(np.float32))
 
 
 def _table(classifier: Classifier, channels: int) -> Float32[np.ndarray, "channels 256"]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Int32, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, Int32, UInt8, UInt32
 
 from cnn.config.config import Config
 from cnn.data import types
@@ -66,15 +66,13 @@ def capture(values: Config, dataset: types.Dataset) -> Practice | None:
         return None
     images, labels, train = pictures
     networks = dict(_variants(layers, shape))
+    key = jax.random.key_data(jax.random.key(values.seed))
     with jax.default_device(jax.devices("cpu")[0]), jax.default_matmul_precision("highest"):
-        ramp = jnp.broadcast_to(jnp.arange(256, dtype=jnp.float32)[:, None] / 255, (256, shape[2]))
-        table = np.asarray(standardise(ramp, values.data.mean, values.data.std)).T.copy()
+        table = np.asarray(_table(values.data.mean, values.data.std)).T.copy()
         batch = images[: min(CHECKED, train)]
         read = np.stack([table[channel][batch[..., channel]] for channel in range(shape[2])], axis=-1)
-        # As `cnn.train.state` draws them, so that a network of the run's size begins as the run did.
-        key, _ = jax.random.split(jax.random.key(values.seed))
         arrays = _init(key, layers=layers, shape=shape)
-        found = gradients(arrays, jnp.asarray(read), jnp.asarray(labels[: len(batch)]), layers=layers)
+        found = gradients(arrays, read, labels[: len(batch)], layers=layers)
     whole = {} if layers == values.layers else {"whole": " | ".join(map(written, values.layers))}
     return Practice(
         networks={name: build(variant, shape) for name, variant in networks.items()},
@@ -165,9 +163,18 @@ def _spread(split: types.Split, count: int) -> tuple[np.ndarray, np.ndarray]:
     return images[labels != types.UNUSABLE], labels[labels != types.UNUSABLE]
 
 
+@functools.partial(jax.jit, compiler_options=ONCE)
+def _table(mean: tuple[Any, ...], std: tuple[Any, ...]) -> Float[Array, "256 channels"]:
+    """Returns what the network reads for each intensity."""
+    ramp = jnp.arange(256, dtype=jnp.float32)[:, None] / 255
+    return standardise(jnp.broadcast_to(ramp, (256, len(mean))), mean, std)
+
+
 @functools.partial(jax.jit, static_argnames=("layers", "shape"), compiler_options=ONCE)
-def _init(key: PRNGKeyArray, *, layers: Layers, shape: Shape) -> Any:
-    return network.init(layers, shape, key)["params"]
+def _init(key: UInt32[Array, " words"], *, layers: Layers, shape: Shape) -> Any:
+    # As `cnn.train.state` draws them, so that a network of the run's size begins as the run did.
+    init_key, _ = jax.random.split(jax.random.wrap_key_data(key))
+    return network.init(layers, shape, init_key)["params"]
 
 
 @functools.partial(jax.jit, static_argnames="layers", compiler_options=ONCE)

@@ -285,7 +285,7 @@ class _Chain(nn.Module):
             x = inner(x, call.inside(op.name))
         elif isinstance(op.layer, Softmax):
             # Probabilities are shown; what is returned, and trained, are the logits.
-            call.note(op.name, op.layer.apply(x, {}, self.layout))
+            call.note(op.name, self._layer(op.name, op.layer, x, call))
             return x
         else:
             x = self._layer(op.name, op.layer, x, call)

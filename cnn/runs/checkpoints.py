@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
@@ -103,7 +102,7 @@ def _arrays(path: Path, like: Any) -> Any:
     # Orbax commits each array to its device, and to JAX a program of such arrays is another one than a new run's: a run
     # that continues would compile what it has compiled, and find nothing in a compilation cache.
     found = {
-        array_name(place): jnp.array(np.asarray(array))
+        array_name(place): jax.device_put(np.asarray(array))
         for place, array in jax.tree_util.tree_leaves_with_path(restored)
     }
     return jax.tree.unflatten(structure, [found[name] for name in names])

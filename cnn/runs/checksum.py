@@ -39,7 +39,7 @@ def _in_chunks(tree: Any) -> np.ndarray:
             words, filled = words[taken:], filled + taken
             if filled == CHUNK:
                 # Waited for: JAX may read the chunk until the sums are there.
-                total += np.asarray(_of_chunk(chunk, np.uint32(position)))
+                total += np.asarray(_of_chunk(chunk, np.uint32(position), np.uint32(CHUNK)))
                 position, filled = (position + CHUNK) % 2**32, 0
     # What is left, in a chunk of the same length, as another would need another program.
     return total + np.asarray(_of_chunk(chunk, np.uint32(position), np.uint32(filled)))

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cnn.config.config import Config, ConfigError
@@ -203,7 +202,7 @@ class Checkpointer:
         self.metrics.flush()
         waiting, saved = self._waiting, True
         if waiting is not None and int(waiting.state.step) < int(state.step):
-            best = jax.tree.map(jnp.asarray, waiting.state)
+            best = jax.device_put(waiting.state)
             saved = self.writer.save(best, waiting.meta, best=waiting.score, again=True)
         if saved:
             self._waiting = None

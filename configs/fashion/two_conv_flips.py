@@ -23,23 +23,17 @@ def get_config() -> ConfigDict:
     config.data.classes = 10
     config.data.mean = (0.286,)
     config.data.std = (0.353,)
-    config.data.augment = "flip | erase"
+    config.data.augment = "flip"
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "muon"
     config.optimizer.learning_rate = 1e-2
 
     config.schedule = ConfigDict()
-    config.schedule.name = "cosine"
+    config.schedule.name = "linear"
     config.schedule.warmup_steps = 200
 
     config.train = ConfigDict()
     config.train.batch_size = 128
-    config.train.epochs = 20
-    config.train.label_smoothing = 0.1
-    config.train.average = "ema(0.995)"
-
-    config.eval = ConfigDict()
-    config.eval.weights = "ema"
-    config.eval.views = "flip"
+    config.train.epochs = 16
     return config
