@@ -47,7 +47,7 @@ TRIES = 3
 """So many saves in a row may fail before the run ends."""
 RESCANS = 20
 """How often a reader looks again when the writer removed the step it was about to read."""
-CLEARINGS = 100
+CLEARINGS = 1000
 """How often a folder is removed into which TensorStore may still write."""
 
 

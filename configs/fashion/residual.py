@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     config.train = ConfigDict()
     config.train.batch_size = 128
     config.train.label_smoothing = 0.1
-    config.train.epochs = 20
+    config.train.epochs = 18
     config.train.average = "ema(0.995)"
 
     config.eval = ConfigDict()
