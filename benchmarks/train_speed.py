@@ -6,8 +6,8 @@
 Same network, data, batch, optimizer and number of threads for everyone; each competitor is a process of its own that
 waits while another one runs. The peers live in virtual environments of their own, `.peers/` by default, which are made
 on first use. Ratios are taken round by round, and their spread is that over the rounds: absolute numbers drift with the
-machine. "As they come" leaves the allocator as it is; "huge pages" gives every process the settings that help the
-peers most.
+machine. "As they come" leaves the allocator as it is, but that ours has huge pages where `main.py` would start itself
+with them; "huge pages" gives every process the settings that help the peers most.
 
 Where the CPU has units for bfloat16 (AMX or AVX512-BF16), all that can compute in it do so as well, each as its guide
 says: ours with `train.compute_dtype=bfloat16`, Keras with the policy `mixed_bfloat16`, PyTorch under `autocast`. "Best
@@ -35,6 +35,8 @@ import peer_networks
 from cnn.config import resolve
 from cnn.config.config import Override
 from cnn.system import environment
+from cnn.system import huge_pages as pages
+from cnn.train import memory_estimate
 
 CONFIGS = {
     "lesson": "fashion_mnist",
@@ -72,6 +74,8 @@ class Competitor:
         variables = {**os.environ, "NPROC": str(spec["threads"]), "OMP_NUM_THREADS": str(spec["threads"])}
         if huge_pages:
             variables["GLIBC_TUNABLES"] = HUGE_PAGES
+        elif name.startswith(OURS) and spec["large"]:
+            variables = pages.asking(variables) or variables
         # A pipe that nobody reads would stop whoever fills it.
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
@@ -140,6 +144,7 @@ def describe(name, batch_size, threads, more=()):
         "batch_size": batch_size,
         "optimizer": sections["optimizer"]["name"],
         "threads": threads,
+        "large": memory_estimate.need(values, "cpu").activations >= pages.LEAST,
         "examples": max(2 * batch_size, min(10_000, EXAMPLES // math.prod(values.data.image_shape))),
     }
     return spec, operations

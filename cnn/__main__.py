@@ -1,10 +1,12 @@
 """The program: reads the command line and runs a command; `python -m cnn` and an installed `cnn` start it."""
 
 import atexit
+import functools
 import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from absl import app, flags, logging
@@ -12,7 +14,7 @@ from ml_collections import config_flags
 
 from cnn.cli import parser as command_line
 from cnn.cli.commands import COMMANDS
-from cnn.system import environment
+from cnn.system import environment, huge_pages
 
 environment.prepare()
 # Importing and tracing make a million objects to stay, and Python would look through all of them several times.
@@ -27,7 +29,7 @@ def run() -> None:
     """Does what was typed, and ends the process with the command's exit code."""
     # On its way out Python would look through millions of objects for garbage, for most of a second.
     atexit.register(gc.freeze)
-    app.run(main, flags_parser=parse_flags)
+    app.run(functools.partial(main, start_again=huge_pages.restart), flags_parser=parse_flags)
 
 
 def parse_flags(arguments: list[str]) -> command_line.Invocation:
@@ -43,8 +45,8 @@ def parse_flags(arguments: list[str]) -> command_line.Invocation:
     return invocation
 
 
-def main(invocation: command_line.Invocation) -> int:
-    """Runs the command; returns the exit code."""
+def main(invocation: command_line.Invocation, start_again: Callable[[], None] = lambda: None) -> int:
+    """Runs the command; returns the exit code. What may start the program again: see `launch.launch`."""
     from cnn.cli import launch
 
     # Orbax logs with tracebacks what it raises as well, and we report in a line.
@@ -53,7 +55,7 @@ def main(invocation: command_line.Invocation) -> int:
     # Until training takes over, and after it, a termination is the same interruption as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return launch.launch(invocation)
+        return launch.launch(invocation, start_again)
     except BrokenPipeError:
         # Ends like any Unix command where whoever read its output, such as `head`, has left. What only prints does so
         # at once; here all that is written to a run was closed first.

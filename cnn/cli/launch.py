@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +19,24 @@ from cnn.registry import ExtensionError
 from cnn.report import run_files
 from cnn.runs import lock, run_dir, sweep_record
 from cnn.runs.records import OnRecordError
-from cnn.system import environment, multihost, preemption, redaction
+from cnn.system import environment, huge_pages, multihost, preemption, redaction
 from cnn.system.exit_codes import DIVERGED, HELD, IO_ERROR, PREEMPTED, WRONG
 from cnn.system.text import plain
 
 if TYPE_CHECKING:
     from cnn.sweep.plan import Plan
 
+TRAINING = ("train", "find-rate", "sweep")
+"""The commands that train."""
 
-def launch(invocation: Invocation) -> int:
+
+def launch(invocation: Invocation, start_again: Callable[[], None] = lambda: None) -> int:
     """Runs the command that was typed.
+
+    Args:
+      invocation: what was typed.
+      start_again: called before anything is done, where training takes so much memory that it gains by huge pages; may
+        start the program again with them.
 
     Returns:
       The exit code, see `cnn.system.exit_codes`.
@@ -36,12 +44,14 @@ def launch(invocation: Invocation) -> int:
     Raises:
       BrokenPipeError: nobody reads what is printed any more.
     """
-    return multihost.leave(_run(invocation))
+    return multihost.leave(_run(invocation, start_again))
 
 
-def _run(invocation: Invocation) -> int:
+def _run(invocation: Invocation, start_again: Callable[[], None]) -> int:
     try:
         prepared = _prepare(invocation)
+        if _is_large(invocation, prepared):
+            start_again()
         module = importlib.import_module(f"cnn.cli.{invocation.command.replace('-', '_')}")
         words = {"words": invocation.words} if COMMANDS[invocation.command].words else {}
         code: int = module.run(*prepared, invocation.flags, **words)
@@ -120,6 +130,17 @@ def _prepare(invocation: Invocation) -> tuple[Any, ...]:
     if problems:
         raise ConfigError(problems)
     return prepared
+
+
+def _is_large(invocation: Invocation, prepared: tuple[Any, ...]) -> bool:
+    """Tells whether a command trains with `huge_pages.LEAST` bytes between forward and backward."""
+    if invocation.command not in TRAINING or "smoke" in invocation.flags:
+        return False
+    from cnn.train import memory_estimate  # what no other command needs
+
+    work = prepared[0]
+    configs = [work] if isinstance(work, Config) else [trial.values for trial in work.checked]
+    return any(memory_estimate.need(each, "cpu").activations >= huge_pages.LEAST for each in configs)
 
 
 def _from_file(invocation: Invocation) -> tuple[Config, Path]:
