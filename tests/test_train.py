@@ -492,7 +492,7 @@ def test_where_the_calls_of_a_loop_end_leaves_no_trace(layers):
         ({"train__dispatch": "step"}, ("step", 1)),
         ({"train__dispatch": "scan"}, ("scan", None)),
         # 62 * 62 * 64 * 9 * 64 + 62 * 62 * 64 * 3 products an image, six operations each, 64 images: 55 GFLOP.
-        ({"data__image_shape": (64, 64, 64), "model__layers": "conv(64, 3) | flatten | dense(classes)"}, ("loop", 2)),
+        ({"data__image_shape": (64, 64, 64), "model__layers": "conv(64, 3) | flatten | dense(classes)"}, ("loop", 5)),
         ({"data__image_shape": (256, 256, 64), "model__layers": "conv(64, 3) | flatten | dense(classes)"}, ("loop", 1)),
     ],
 )
