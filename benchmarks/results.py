@@ -33,6 +33,7 @@ PLACES = {
 """Where each table stands, between its marks."""
 WHOLE = "--config.data.train_on=train+valid"
 """What a row does not name: recipes are chosen on the validation split, then trained on both."""
+BFLOAT16 = "--config.train.compute_dtype=bfloat16"
 BEGIN, END = "<!-- {}: written by benchmarks/results.py -->", "<!-- end of {} -->"
 
 # What each config is compared with: the words of the table, and the accuracy that others report.
@@ -199,7 +200,7 @@ def results_table(kept: dict) -> str:
         lines += [row_of(name, overrides, runs) for overrides, runs in found.items()]
     versions = sorted({f"{name} {version}" for run in kept["runs"] for name, version in run["packages"].items()})
     devices = sorted({f"{run['backend']} with {run['threads']} threads" for run in kept["runs"]})
-    lines += ["", f"Measured on {', '.join(devices)}; {', '.join(versions)}; float32."]
+    lines += ["", f"Measured on {', '.join(devices)}; {', '.join(versions)}; float32, unless a row says otherwise."]
     return "\n".join(lines)
 
 
@@ -210,8 +211,9 @@ def accuracies_table(kept: dict) -> str:
     for name, (_, reference) in REFERENCES.items():
         short = name.removeprefix("configs/").removesuffix(".py")
         for (config, *overrides), runs in rows.items():
-            if config == name and {*overrides} <= {WHOLE}:
-                cells = [f"`{short}`", accuracy_cell(runs), f"{len(runs)}", f"{reference or ''}", seconds_cell(runs)]
+            if config == name and {*overrides} <= {WHOLE, BFLOAT16}:
+                what = f"`{short}`{' in bfloat16' if BFLOAT16 in overrides else ''}"
+                cells = [what, accuracy_cell(runs), f"{len(runs)}", f"{reference or ''}", seconds_cell(runs)]
                 lines.append(line_of(cells))
     return "\n".join(lines)
 

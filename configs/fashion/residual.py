@@ -1,5 +1,11 @@
 """A small residual network, random crops, flips and erased boxes: the row of the Fashion-MNIST table that says 0.947.
 
+Tried on the validation split, one seed, in bfloat16: 24 epochs 0.9485, of each picture as it is alone 0.9443; boxes on
+half of the pictures, dropout of 0.2 before the last layer and a weight decay of 0.1, 20 epochs, 0.9427. After 15 of 24
+epochs little is gained, so here are 18.
+
+Command: python main.py --config=fashion/residual --config.data.train_on=train+valid
+    --config.train.compute_dtype=bfloat16
 Results and how learning rate and schedule were chosen: docs/results.md.
 """
 
