@@ -66,7 +66,7 @@ def capture(values: Config, dataset: types.Dataset) -> Practice | None:
         return None
     images, labels, train = pictures
     networks = dict(_variants(layers, shape))
-    key = jax.random.key_data(jax.random.key(values.seed))
+    key = np.asarray(jax.random.key_data(jax.random.key(values.seed)))
     with jax.default_device(jax.devices("cpu")[0]), jax.default_matmul_precision("highest"):
         table = np.asarray(_table(values.data.mean, values.data.std)).T.copy()
         batch = images[: min(CHECKED, train)]
