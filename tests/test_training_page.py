@@ -186,6 +186,14 @@ def test_pictures_that_cannot_be_used_are_left_out_and_large_ones_are_not_embedd
     assert practice._pictures(dataset(0, 0), (8, 8, 1)) is None
 
 
+@pytest.mark.parametrize(("mean", "std"), [((0.4,), (0.2,)), ((0.4, 0.5, 0.6), (0.2, 0.3, 0.1))], ids=["one", "each"])
+def test_of_colours_each_channel_is_read_with_its_mean_or_that_of_all(mean, std):
+    found = practice.read_for(mean, std, 3)
+    intensities = np.arange(256) / 255
+    expected = [(intensities - m) / s for m, s in zip(np.resize(mean, 3), np.resize(std, 3), strict=True)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slow(seconds=3)
 def test_what_is_captured_reads_back_and_begins_with_the_runs_own_weights(tmp_path):
     values = small()

@@ -1,6 +1,5 @@
 """Captures what every layer made of chosen images: on a CPU, in float32, one by one; checked in float64."""
 
-import functools
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,6 @@ from cnn.report.journey import journey_file, reference
 from cnn.report.journey.graph import Stage, build
 from cnn.report.journey.journey_file import Journey, Looked, Picture
 from cnn.runs import recorded_data, run_dir
-from cnn.system.compile_times import ONCE
 
 IMAGES = 8
 """How many are followed where nobody says."""
@@ -187,7 +185,7 @@ def _captured(
     classifier: Classifier, graph: Sequence[Stage], pixels: UInt8[np.ndarray, "n height width channels"]
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Returns what the network reads for each intensity, its arrays, and what every stage made of the images."""
-    table = _table(classifier, pixels.shape[-1])
+    table = practice.read_for(classifier.mean, classifier.std, pixels.shape[-1])
     images = np.stack([table[channel][pixels[..., channel]] for channel in range(len(table))], axis=-1)
     captured = network.capture(classifier.layers, classifier.variables, jax.device_put(images), apart=True)
     outputs = {"input": images, **{name: np.asarray(output) for name, output in captured.items()}}
@@ -204,16 +202,6 @@ def _local(array: Any) -> jax.Array:
     numbers = np.asarray(array)
     # Not by `jnp.asarray`, which compiles a program for each shape.
     return jax.device_put(numbers if numbers.dtype.kind in "iub" else numbers.astype(np.float32))
-
-
-def _table(classifier: Classifier, channels: int) -> Float32[np.ndarray, "channels 256"]:
-    ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, None, :, None], (1, 1, 256, channels))
-    return np.asarray(_preprocessed(classifier, ramp))[0, 0].T.copy()
-
-
-@functools.partial(jax.jit, compiler_options=ONCE)
-def _preprocessed(classifier: Classifier, images: jax.Array) -> jax.Array:
-    return classifier.preprocess(images)
 
 
 def _array(variables: Mapping[str, Any], path: str, name: str) -> np.ndarray:

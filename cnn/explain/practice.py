@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Int32, UInt8, UInt32
+from jaxtyping import Array, Float, Float32, Int, Int32, UInt8, UInt32
 
 from cnn.config.config import Config
 from cnn.data import types
@@ -68,7 +68,7 @@ def capture(values: Config, dataset: types.Dataset) -> Practice | None:
     networks = dict(_variants(layers, shape))
     key = np.asarray(jax.random.key_data(jax.random.key(values.seed)))
     with jax.default_device(jax.devices("cpu")[0]), jax.default_matmul_precision("highest"):
-        table = np.asarray(_table(values.data.mean, values.data.std)).T.copy()
+        table = read_for(values.data.mean, values.data.std, shape[2])
         batch = images[: min(CHECKED, train)]
         read = np.stack([table[channel][batch[..., channel]] for channel in range(shape[2])], axis=-1)
         arrays = _init(key, layers=layers, shape=shape)
@@ -163,11 +163,15 @@ def _spread(split: types.Split, count: int) -> tuple[np.ndarray, np.ndarray]:
     return images[labels != types.UNUSABLE], labels[labels != types.UNUSABLE]
 
 
-@functools.partial(jax.jit, compiler_options=ONCE)
-def _table(mean: tuple[Any, ...], std: tuple[Any, ...]) -> Float[Array, "256 channels"]:
-    """Returns what the network reads for each intensity."""
+def read_for(mean: tuple[Any, ...], std: tuple[Any, ...], channels: int) -> Float32[np.ndarray, "channels 256"]:
+    """Returns what a network reads for each intensity; mean and deviation are those of each channel, or one of all."""
+    return np.asarray(_standardised(mean, std, channels=channels)).T.copy()
+
+
+@functools.partial(jax.jit, static_argnames="channels", compiler_options=ONCE)
+def _standardised(mean: tuple[Any, ...], std: tuple[Any, ...], *, channels: int) -> Float[Array, "256 channels"]:
     ramp = jnp.arange(256, dtype=jnp.float32)[:, None] / 255
-    return standardise(jnp.broadcast_to(ramp, (256, len(mean))), mean, std)
+    return standardise(jnp.broadcast_to(ramp, (256, channels)), mean, std)
 
 
 @functools.partial(jax.jit, static_argnames=("layers", "shape"), compiler_options=ONCE)
