@@ -144,7 +144,7 @@ def describe(name, batch_size, threads, more=()):
         "batch_size": batch_size,
         "optimizer": sections["optimizer"]["name"],
         "threads": threads,
-        "large": memory_estimate.need(values, "cpu").activations >= pages.LEAST,
+        "large": memory_estimate.gains_by_huge_pages(values),
         "examples": max(2 * batch_size, min(10_000, EXAMPLES // math.prod(values.data.image_shape))),
     }
     return spec, operations

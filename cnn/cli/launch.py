@@ -19,7 +19,7 @@ from cnn.registry import ExtensionError
 from cnn.report import run_files
 from cnn.runs import lock, run_dir, sweep_record
 from cnn.runs.records import OnRecordError
-from cnn.system import environment, huge_pages, multihost, preemption, redaction
+from cnn.system import environment, multihost, preemption, redaction
 from cnn.system.exit_codes import DIVERGED, HELD, IO_ERROR, PREEMPTED, WRONG
 from cnn.system.text import plain
 
@@ -133,14 +133,14 @@ def _prepare(invocation: Invocation) -> tuple[Any, ...]:
 
 
 def _is_large(invocation: Invocation, prepared: tuple[Any, ...]) -> bool:
-    """Tells whether a command trains with `huge_pages.LEAST` bytes between forward and backward."""
+    """Tells whether a command trains what gains by huge pages."""
     if invocation.command not in TRAINING or "smoke" in invocation.flags:
         return False
     from cnn.train import memory_estimate  # what no other command needs
 
     work = prepared[0]
     configs = [work] if isinstance(work, Config) else [trial.values for trial in work.checked]
-    return any(memory_estimate.need(each, "cpu").activations >= huge_pages.LEAST for each in configs)
+    return any(map(memory_estimate.gains_by_huge_pages, configs))
 
 
 def _from_file(invocation: Invocation) -> tuple[Config, Path]:

@@ -14,6 +14,7 @@ from etils import epy
 
 from cnn.fields import Count, Fraction, Natural, OrNone, Positive, Rate
 from cnn.optim import freeze
+from cnn.optim.optimizers import shapes
 from cnn.registry import PACKAGE, average, blamed, is_array, misfit, origin_of, shown
 
 with epy.lazy_imports():
@@ -189,8 +190,6 @@ def _checked(kind: Any, method: str, params: Any, *given: Any) -> Any:
     found = blamed(kind, "train.average", getattr(kind, method))(*given)
     if origin_of(kind) == PACKAGE:
         return found
-    structure: Any = jax.tree.structure(params)
-    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=False)
-    if structure != jax.tree.structure(found) or not all(is_array(a) and a.shape == b.shape for a, b in pairs):
+    if shapes(found) != shapes(params) or not all(map(is_array, jax.tree.leaves(found))):
         raise misfit(kind, "train.average", f"from {method} arrays like the parameters, {shown(params)}", found)
     return jax.tree.map(lambda array, param: jnp.asarray(array, param.dtype), found, params)

@@ -158,9 +158,9 @@ def _checked(record: Any, field: str, make_tx: Callable[[], GradientTransformati
         found = following(grads, state, params)
         if not isinstance(found, tuple) or len(found) != 2:
             raise misfit(record, field, "a transformation whose update gives a pair, updates and a state", found)
-        if _shapes(found[0]) != _shapes(grads):
+        if shapes(found[0]) != shapes(grads):
             raise misfit(record, field, "a transformation whose update gives an array like each gradient", found[0])
-        if _shapes(found[1]) != _shapes(state):
+        if shapes(found[1]) != shapes(state):
             raise misfit(
                 record, field, f"a transformation whose update keeps the shape of its state, {shown(state)}", found[1]
             )
@@ -169,7 +169,8 @@ def _checked(record: Any, field: str, make_tx: Callable[[], GradientTransformati
     return optax.GradientTransformation(init, update)
 
 
-def _shapes(tree: Any) -> Any:
+def shapes(tree: Any) -> Any:
+    """Returns what two trees share whose arrays have the same names and shapes."""
     return jax.tree.structure(tree), [getattr(leaf, "shape", ()) for leaf in jax.tree.leaves(tree)]
 
 

@@ -17,6 +17,7 @@ from cnn.model import fusion, summary
 from cnn.model.microbatch import microbatch_size
 from cnn.model.summary import Row
 from cnn.optim import averages, gradients
+from cnn.system import huge_pages
 
 WITHIN = 2
 """The estimate is at most so many times too high or too low."""
@@ -86,6 +87,11 @@ def need(values: Config, platform: str, *, devices: int = 1, data: int = 0) -> N
         data=data,
         examples=examples,
     )
+
+
+def gains_by_huge_pages(values: Config) -> bool:
+    """Tells whether a step on a CPU keeps so much that starting again with huge pages pays."""
+    return need(values, "cpu").activations >= huge_pages.LEAST
 
 
 def frozen(values: Config) -> int:

@@ -328,7 +328,7 @@ def check_code(values: Config, dataset: types.Dataset | None = None, devices: in
     examples = Examples(images, labels, None)
     alone = program._replace(devices=1)
     jax.eval_shape(functools.partial(step.train_step, program=alone), state, examples)
-    if train.watch.every:
+    if train.watch.every and registry.origin_of(train.watch) != registry.PACKAGE:
         watching.check(values, state, examples, alone)
     sections.reason_to_stop(train.stop, 0.0, 0.0, 0, values.monitor)
     jax.eval_shape(functools.partial(views.of_all, values.eval.views), images)
