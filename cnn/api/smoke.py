@@ -21,7 +21,7 @@ from cnn.api.run import interruptible
 from cnn.config import files
 from cnn.config.config import Config, ConfigError
 from cnn.config.files import ConfigLike
-from cnn.config.sections import reason_to_stop
+from cnn.config.sections import Steps, reason_to_stop
 from cnn.data.parts import should_stream
 from cnn.data.sources.arrays import Arrays
 from cnn.data.types import Dataset, Split, Stored
@@ -38,7 +38,7 @@ class Amount(NamedTuple):
     steps: int
     """Of the one epoch."""
     stop: int
-    """After so many steps the run that is to continue is left."""
+    """After so many steps a checkpoint is saved, and copied for a run that continues from there."""
     evaluated: int
     """Pictures of each split that is evaluated, at most."""
     compared: tuple[int, ...]
@@ -48,7 +48,7 @@ class Amount(NamedTuple):
 
 
 USUAL = Amount(8, 3, 2, 16, (1, 7), journeys=True)
-LARGE = Amount(2, 2, 1, 4, (2,), journeys=False)
+LARGE = Amount(2, 2, 1, 2, (2,), journeys=False)
 """Of a network that makes more than `NUMBERS` of a picture: seconds go into a step of few pictures."""
 NUMBERS = 3_000_000
 """Five times those of the cifar10 config, a third of those of ResNet-18 for photographs."""
@@ -155,23 +155,31 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
         callbacks = Callbacks(functools.partial(ProgressBar, quiet=True))
         return Run(small, workdir, cut, interruption, devices=count, callbacks=callbacks)
 
+    resumed = folder / "resumed"
+
+    def copy_once_saved(asked: loop.Steps) -> loop.Steps:
+        if asked.first >= amount.stop and not resumed.exists():
+            shutil.copytree(run.workdir, resumed)
+        return asked
+
     with stage("train", facts := []):
         run = opened("run")
-        trained = loop.train(run)
+        trained = loop.train(run, copy_once_saved)
         if trained.loop.bad_step is not None:
             raise FloatingPointError(f"step {trained.loop.bad_step}: {_cause(run, trained.state)}")
         steps = int(trained.state.step)
         facts += [f"{count_parameters(values.rows):,} parameters", f"{steps} steps of {batch}", _losses(run.workdir)]
     with stage("resume", facts := []):
+        if not resumed.exists():  # there are pictures for so few steps only
+            shutil.copytree(run.workdir, resumed)
         stop = min(amount.stop, steps)
-        loop.train(opened("resumed"), lambda asked: _until(asked, stop))
-        again = loop.train(opened("resumed"))
+        again = loop.train(opened(resumed.name))
         if fingerprint(again.state) != fingerprint(trained.state):
             raise ConfigError([_unlike(stop, "the state")])
-        if _metrics(folder / "resumed") != _metrics(run.workdir):
+        if _metrics(resumed) != _metrics(run.workdir):
             raise ConfigError([_unlike(stop, run_dir.METRICS)])
         facts += [f"saved after step {stop}", "the same bits from there"]
-        shutil.rmtree(folder / "resumed")
+        shutil.rmtree(resumed)
     with stage("evaluate", facts := []):
         result = experiment.finish(run, trained)
         if result["status"] == "diverged":
@@ -234,6 +242,7 @@ def _small(values: Config, batch: int, amount: Amount, examples: int) -> Config:
     changes: dict[str, dict[str, Any]] = {
         "train": {"batch_size": batch, "epochs": None, "steps": steps, "log_every_steps": 1, "dispatch": "step"},
         "eval": {"batch_size": min(values.eval.batch_size, amount.batch), "every_epochs": 1},
+        "checkpoint": {"every": f"steps({amount.stop})"},
         "report": {"page": "never"},
     }
     text = json.loads(values.json)
@@ -243,6 +252,7 @@ def _small(values: Config, batch: int, amount: Amount, examples: int) -> Config:
         values,
         train=dataclasses.replace(train, **changes["train"], stop=_FirstEpoch(train.stop)),
         eval=dataclasses.replace(values.eval, **changes["eval"]),
+        checkpoint=dataclasses.replace(values.checkpoint, every=Steps(amount.stop)),
         report=dataclasses.replace(values.report, **changes["report"]),
         json=json.dumps(text, indent=2, sort_keys=True) + "\n",
     )
@@ -285,10 +295,6 @@ def _cut(dataset: Dataset, batch: int, amount: Amount, *, streams: bool) -> Data
         test=some(dataset.test, amount.evaluated),
         stored_train=None if stored is None else some(stored, steps * batch),
     )
-
-
-def _until(asked: Any, last: int) -> Any:
-    return None if asked.first >= last else asked._replace(number=min(asked.number, last - asked.first))
 
 
 def _losses(workdir: Path) -> str:

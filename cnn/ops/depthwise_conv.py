@@ -50,7 +50,7 @@ def _bwd(slide: Slide, residuals: tuple[Maps, Kernel], grads: Maps) -> tuple[Map
     height, width = images.shape[1:3]
     spread = _spread(slide, kernel.shape[:2], (height, width))(split)
     every_pixel = Slide((1, 1), slide.dilation, (height, width))
-    image_grads = _taps_summed(spread, _by_channel(kernel[::-1, ::-1], images), every_pixel).sum(1)
+    image_grads = _taps_summed(spread, _by_channel(kernel, images), every_pixel, flipped=True).sum(1)
     kernel_grads = jnp.stack([_tap_grads(slide, tap)(images, split) for tap in offsets(kernel.shape[:2])])
     return image_grads.astype(images.dtype), kernel_grads.reshape(kernel.shape).astype(kernel.dtype)
 
@@ -62,10 +62,20 @@ def _by_channel(kernel: Kernel, images: Maps) -> Float32[Array, "kernel_height k
     return kernel.astype(jnp.float32).reshape(*kernel.shape[:2], len(images), -1)
 
 
-def _taps_summed(maps: Float[Array, "channels some height width batch"], numbers: jax.Array, slide: Slide) -> Split:
-    numbers = numbers[..., None, None, None]
-    taps = ((tap, read(slide, *tap)) for tap in offsets(numbers.shape[:2]))
-    terms = (numbers[tap] * maps[:, :, rows, columns].astype(jnp.float32) for tap, (rows, columns) in taps)
+def _taps_summed(
+    maps: Float[Array, "channels some height width batch"],
+    numbers: Float32[Array, "kernel_height kernel_width channels multiplier"],
+    slide: Slide,
+    *,
+    flipped: bool = False,
+) -> Split:
+    window = numbers.shape[:2]
+    # Taken in reverse; of an array that is turned round XLA would compile each tap for twice as long.
+    taken = reversed(offsets(window)) if flipped else offsets(window)
+    terms = []
+    for tap, number in zip(offsets(window), taken, strict=True):
+        rows, columns = read(slide, *tap)
+        terms.append(numbers[number][..., None, None, None] * maps[:, :, rows, columns].astype(jnp.float32))
     return functools.reduce(jnp.add, terms)
 
 
