@@ -14,7 +14,8 @@ from ml_collections import config_flags
 
 from cnn.cli import parser as command_line
 from cnn.cli.commands import COMMANDS
-from cnn.system import environment, huge_pages
+from cnn.system import environment, exit_codes, huge_pages
+from cnn.system.text import output_is_lost
 
 environment.prepare()
 # Importing and tracing make a million objects to stay, and Python would look through all of them several times.
@@ -39,10 +40,19 @@ def parse_flags(arguments: list[str]) -> command_line.Invocation:
     if answer is not None or COMMANDS[invocation.command].only_prints:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if answer is not None:
-        print(answer)
-        sys.exit(0)
+        sys.exit(_show(answer))
     flags.FLAGS(arguments[:1])
     return invocation
+
+
+def _show(answer: str) -> int:
+    try:
+        print(answer, flush=True)
+    except OSError as error:
+        output_is_lost()
+        print(f"standard output: {error.strerror}", file=sys.stderr)
+        return exit_codes.IO_ERROR
+    return exit_codes.DONE
 
 
 def main(invocation: command_line.Invocation, start_again: Callable[[], None] = lambda: None) -> int:

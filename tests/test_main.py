@@ -71,9 +71,10 @@ def test_whoever_reads_the_output_may_leave(command, buffered, trained):
 
 
 @pytest.mark.slow(seconds=5)
+@pytest.mark.parametrize("command", ["--help", "train --help", "fields", "eval"])
 @pytest.mark.parametrize("buffered", ["", "1"])
-def test_an_output_that_is_full_is_named(buffered, trained):
-    line = [sys.executable, str(MAIN), "eval", f"--workdir={trained}"]
+def test_an_output_that_is_full_is_named(command, buffered, trained):
+    line = [sys.executable, str(MAIN), *command.split(), *([f"--workdir={trained}"] if command == "eval" else [])]
     environment = {**os.environ, "PYTHONUNBUFFERED": buffered}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, env=environment, timeout=300, text=True)

@@ -12,6 +12,7 @@ from cnn.model.microbatch import microbatch_size
 from cnn.ops import batch_norm, conv, pooling
 from cnn.ops.layout import enter, leave
 from cnn.ops.noinline import noinline
+from cnn.system import compile_times
 from tests import oracles
 
 pytestmark = pytest.mark.compiled
@@ -148,6 +149,24 @@ def test_a_depthwise_convolution_and_its_gradients_are_those_of_loops(case, layo
     grads = normal(*value.shape, seed=2)
     assert_close(value, oracles.conv2d(images, kernel, **options))
     for ours, expected in zip(back(grads), oracles.conv2d_grads(images, kernel, grads, **options), strict=False):
+        assert_close(ours, expected)
+
+
+@pytest.mark.slow
+def test_a_depthwise_convolution_that_is_compiled_quickly_is_the_same_within_rounding():
+    case = DEPTHWISE["strides and dilation"]
+    images, kernel, _ = conv_case(case)
+    arguments = enter(images, "CHWN"), kernel
+
+    def traced_anew():
+        return lambda images, kernel: conv.depthwise(images, kernel, window_of(case), layout="CHWN")
+
+    (usual, usual_grads), grads = value_and_grads(traced_anew(), *arguments)
+    with compile_times.quick():
+        assert "feature_group_count=3" in str(jax.make_jaxpr(traced_anew())(*arguments))
+        (quick, quick_grads), _ = value_and_grads(traced_anew(), *arguments, grads=grads)
+    assert_close(quick, usual)
+    for ours, expected in zip(quick_grads, usual_grads, strict=True):
         assert_close(ours, expected)
 
 

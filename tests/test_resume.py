@@ -456,7 +456,9 @@ def test_the_third_failed_save_in_a_row_exits_74_and_loses_nothing(reference, tm
     workdir = tmp_path / "run"
     fault("before_save:error:2,before_save:error:3,before_save:error:4")
     assert runs.train(workdir) == launch.IO_ERROR
-    assert "step 24 could not be saved, 3 times in a row: [Errno 28] No space left" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "step 24 could not be saved, 3 times in a row: [Errno 28] No space left" in said.err
+    assert not said.out.endswith("\n\n")
     assert [path.name for path in (workdir / "checkpoints").iterdir()] == ["00000012"]
     assert runs.train(workdir) == 0
     assert runs.outcome(workdir) == runs.outcome(reference)

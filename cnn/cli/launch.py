@@ -1,7 +1,6 @@
 """From a command line to an exit code: every mistake becomes a line, never a traceback."""
 
 import importlib
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from cnn.runs import lock, run_dir, sweep_record
 from cnn.runs.records import OnRecordError
 from cnn.system import environment, multihost, preemption, redaction
 from cnn.system.exit_codes import DIVERGED, HELD, IO_ERROR, PREEMPTED, WRONG
-from cnn.system.text import plain
+from cnn.system.text import output_is_lost, plain
 
 if TYPE_CHECKING:
     from cnn.sweep.plan import Plan
@@ -80,22 +79,12 @@ def _run(invocation: Invocation, start_again: Callable[[], None]) -> int:
 def _said(error: OSError, workdir: str) -> str:
     """Returns what the system refused, and the flag where it is that directory, or one above it, which it lacks."""
     if not error.filename:
-        printed = "" if _printed() else "standard output: "
-        return f"{printed}{error.strerror or error}"
+        # What this program raises itself has no number.
+        where = "standard output: " if error.errno is not None and output_is_lost() else ""
+        return f"{where}{error.strerror or error}"
     place = Path(str(error.filename)).absolute()
     flag = "--workdir: " if workdir and Path(workdir).absolute().is_relative_to(place) else ""
     return f"{flag}{error.filename}: {error.strerror or error}"
-
-
-def _printed() -> bool:
-    """Tells whether standard output takes more, which only trying tells; where it does not, it is left alone."""
-    try:
-        print(flush=True)
-    except OSError:
-        # Python would try once more on its way out, and end with a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return False
-    return True
 
 
 def _fail(problems: list[str], code: int) -> int:

@@ -1,5 +1,7 @@
 """Text for a terminal."""
 
+import os
+import sys
 from pathlib import Path
 
 
@@ -21,3 +23,16 @@ def relative(file: str) -> str:
     """Returns the path of a file, from the working directory where it lies below that."""
     path, here = Path(file), Path.cwd()
     return str(path.relative_to(here)) if here in path.parents else file
+
+
+def output_is_lost() -> bool:
+    """Tells whether standard output takes no more, as where a disk is full, which only an empty line tells.
+
+    From then on it takes all: Python would try once more on its way out, and end with a traceback.
+    """
+    try:
+        print(flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
