@@ -21,7 +21,9 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import keyword
 import os
+import random
 import re
 import sys
 import sysconfig
@@ -32,6 +34,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cnn import fields
 
 PACKAGE, LIBRARY = "cnn", "library"
@@ -41,10 +45,18 @@ _FOLDERS = (
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     str(Path(__file__).parent),
 )
+ENTERED = ("kind", "origin")
+"""What every record is told when it is entered, so that no option may be called so."""
+FROZEN = (
+    "draws random numbers of NumPy's or Python's, which stay the same once the program is compiled; "
+    "draw by jax.random, from the key that layers and augmentations may ask for"
+)
+"""Why code that is traced may not do so."""
 _SHOWN = 100
 """The most characters of a value that are shown."""
 _LIBRARIES = tuple(f"{folder}{os.sep}" for folder in _FOLDERS)
 _entering: ContextVar[str] = ContextVar("entering", default="")
+_traced: ContextVar[bool] = ContextVar("traced", default=False)
 
 
 class ExtensionError(ValueError):
@@ -74,6 +86,8 @@ class Table(dict[str, type]):
         self.adapter: Callable[[type, str], type | None] = lambda thing, name: None
         self.library: Callable[[str], type | None] = lambda name: None
         self.recorded: Callable[[str, str], Any] | None = None
+        self.taken: frozenset[str] = frozenset()
+        """What an expression of these things calls something else."""
         self._entries: dict[tuple[str, str], type] = {}
         """Of every file that was loaded and of Python code, by origin and name; `self` has those in use."""
 
@@ -89,15 +103,27 @@ class Table(dict[str, type]):
         """
         if thing is None:
             return lambda thing: self.register(thing, name)
+        given, thing = thing, _plain_function(thing)
         if not isinstance(thing, type) and not inspect.isfunction(thing):
-            raise ExtensionError(f"{self.what}: must be a class or a function, got {thing!r:.80}.")
+            raise ExtensionError(f"{self.what}: must be a class or a function, got {shown(thing)}.")
         name = name or snake_case(thing.__name__)
         try:
+            if not all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split(".")):
+                raise _Wrong(f' has a name that no config can write. Give it one: @cnn.{self.what}(name="my_name").')
+            if name in self.taken:
+                raise _Wrong(
+                    f' has a name that is used for something else. Give it another: @cnn.{self.what}(name="my_{name}").'
+                )
             record = self._record(thing, name)
         except _Wrong as error:
             # Only now, as finding the line takes a while.
             raise ExtensionError(f"{place(thing)}: the {self.what} {name}{error}") from None
         record.kind, record.origin = name, _origin(thing)
+        before = self._entries.get((record.origin, name)) if record.origin else None
+        if before is not None and before.__module__ == record.__module__:
+            raise ExtensionError(
+                f"{place(thing)}: the {self.what} {name} is there twice in this file. Rename one of them."
+            )
         if name in self and not _same(self[name], record):
             raise ExtensionError(
                 f"{place(thing)}: the {self.what} {name} has a name that is taken by {describe(self[name])}. "
@@ -106,7 +132,7 @@ class Table(dict[str, type]):
         self[name] = record
         if record.origin != PACKAGE:
             self._entries[record.origin, name] = record
-        return record if isinstance(thing, type) and issubclass(record, thing) else thing
+        return record if isinstance(thing, type) and issubclass(record, thing) else given
 
     def _record(self, thing: Any, name: str) -> Any:
         if not isinstance(thing, type):
@@ -168,6 +194,7 @@ class Table(dict[str, type]):
 
 
 LAYERS = Table("layer", "output", "apply")
+LAYERS.taken = frozenset({"classes"})
 INITIALISERS = Table("initialiser", "make")
 AUGMENTATIONS = Table("augmentation", "apply")
 OPTIMIZERS = Table("optimizer", "learning_rate", "make_tx")
@@ -372,6 +399,18 @@ def origin_of(kind: Any) -> str:
     return getattr(kind, "origin", PACKAGE)
 
 
+def _plain_function(thing: Any) -> Any:
+    """Returns a function that calls what wraps one and is no function itself, such as `jax.jit`; others as they are."""
+    if isinstance(thing, type) or inspect.isfunction(thing) or not inspect.isfunction(inspect.unwrap(thing)):
+        return thing
+
+    @functools.wraps(thing)
+    def called(*arguments: Any, **options: Any) -> Any:
+        return thing(*arguments, **options)
+
+    return called
+
+
 def _origin(thing: Any) -> str:
     of_package = thing.__module__.partition(".")[0] == PACKAGE
     return PACKAGE if of_package and not _entering.get() else _entering.get()
@@ -414,6 +453,10 @@ class FunctionForm:
     given: tuple[str, ...]
     optional: tuple[str, ...] = ()
 
+    def has(self, name: str) -> bool:
+        """Tells whether what a function becomes has something of a name that is none of its options."""
+        return name == "self" or hasattr(self.base, name)
+
     def record(self, function: Callable[..., Any]) -> type:
         """Returns a frozen record whose fields are the other parameters of a function.
 
@@ -434,8 +477,8 @@ class FunctionForm:
                 raise _Wrong(f" takes {parameter}, which no config can name. Name each option.")
             if parameter.annotation is parameter.empty:
                 raise _Wrong(f": {name} has no annotation. Write its type, as in {name}: cnn.Positive.")
-            if hasattr(self.base, name) or name in (*vars(self.base).get("__dataclass_fields__", ()), *declared):
-                raise _Wrong(f": {name} is a name that every {self.base.__name__} has. Rename the option.")
+            if self.has(name) or name in (*vars(self.base).get("__dataclass_fields__", ()), *declared):
+                raise _Wrong(f": the option {name} has a name that is used for something else. Rename it.")
             annotations[name] = _evaluated(name, parameter.annotation, function)
             if parameter.default is not parameter.empty:
                 defaults[name] = dataclasses.field(default=parameter.default)
@@ -460,8 +503,11 @@ def blaming(record: Any, field: str) -> Iterator[None]:
     Raises:
       ExtensionError: names the field of the config, the entry, and file, line and function.
     """
+    before = _generators() if _traced.get() and origin_of(record) != PACKAGE else None
     try:
         yield
+        if before is not None and _generators() != before:
+            raise ExtensionError(f"config.{field}: {record.kind} {FROZEN}{_from(record)}")
     except ExtensionError:
         raise
     except Exception as error:
@@ -483,12 +529,44 @@ def blamed(record: Any, field: str, function: Callable[..., Any]) -> Callable[..
     return called
 
 
+@contextlib.contextmanager
+def traced() -> Iterator[None]:
+    """Refuses within the block a user's own code that draws from NumPy's or Python's generators.
+
+    It is only traced there: what it draws becomes a constant of the compiled program.
+    """
+    token = _traced.set(True)
+    try:
+        yield
+    finally:
+        _traced.reset(token)
+
+
+def _generators() -> Any:
+    """Returns the state of the generators that NumPy and Python share among all code, to compare."""
+    shared = np.random.get_state(legacy=False)
+    return repr(shared["state"]["pos"]), shared["state"]["key"].tobytes(), shared["gauss"], random.getstate()
+
+
+@contextlib.contextmanager
+def refusing_draws(refuse: Callable[[str], Exception]) -> Iterator[None]:
+    """Raises what `refuse` makes of the reason if code within the block, which is traced, draws as `traced` says."""
+    before = _generators()
+    yield
+    if _generators() != before:
+        raise refuse(FROZEN)
+
+
 def misfit(record: Any, field: str, wanted: str, found: Any, remedy: str = "") -> ExtensionError:
     """Returns the refusal of what a user's own class or function returned: what it must return, and where it lies."""
-    thing = getattr(type(record), "function", type(record))
-    where = "" if origin_of(record) in (PACKAGE, LIBRARY) else f" from {place(thing)}"
-    message = f"config.{field}: {record.kind} must return {wanted}, got {shown(found)}{where}."
+    message = f"config.{field}: {record.kind} must return {wanted}, got {shown(found)}{_from(record)}."
     return ExtensionError(f"{message} {remedy}".rstrip())
+
+
+def _from(record: Any) -> str:
+    if origin_of(record) in (PACKAGE, LIBRARY):
+        return ""
+    return f" from {place(getattr(type(record), 'function', type(record)))}"
 
 
 def shown(value: Any) -> str:
@@ -567,12 +645,14 @@ def _evaluated(name: str, annotation: Any, function: Callable[..., Any]) -> Any:
     if not isinstance(annotation, str):
         return annotation
     try:
-        return eval(annotation, function.__globals__)
+        return eval(annotation, inspect.unwrap(function).__globals__)
     except Exception as error:
         raise _Wrong(f": {name}: the annotation {annotation!r} is not known: {said(error)}.") from None
 
 
 def _check_option(name: str, annotation: Any, default: Any) -> None:
+    if name in ENTERED:
+        raise _Wrong(f": the option {name} has a name that is used for something else. Rename it.")
     if fields.language(annotation) or fields.is_nested(annotation):
         return
     try:

@@ -30,10 +30,15 @@ def never_finite(logits, labels):
     return (logits * labels).sum(-1) / 0.0
 
 
+def nowhere(key, shape):
+    return jnp.full(shape, jnp.nan)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _entered():
     """Enters what is written here, until the file's last test."""
     cnn.layer(BareRoot)
+    cnn.initialiser(nowhere)
     cnn.loss(never_finite)
     cnn.schedule(never_a_rate)
     cnn.augmentation(darkened)
@@ -55,7 +60,9 @@ def test_a_layer_whose_output_is_not_finite_is_named_with_the_ranges_before_it(t
     low, high = found["ranges"]["relu1"]
     assert low == 0 < high < 10
     said = "step 0: the first number that is not finite is what scale2 makes; before it: conv1 "
-    assert said in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert said in told
+    assert "Mend scale2 of config.model.layers, as nothing was updated yet, and choose another --workdir" in told
 
 
 def test_a_layer_whose_gradient_is_not_finite_is_named(tmp_path):
@@ -65,9 +72,17 @@ def test_a_layer_whose_gradient_is_not_finite_is_named(tmp_path):
     assert list(found["ranges"]) == ["conv1", "bare_root1", "flatten1", "dense1"]
 
 
-def test_a_loss_that_is_not_finite_is_no_layers(tmp_path):
+def test_a_loss_that_is_not_finite_is_no_layers(tmp_path, capsys):
     found = cause(tmp_path / "run", "train.loss=never_finite", "train.accumulate_steps=2")
     assert (found["layer"], found["what"]) == (None, "loss")
+    assert "Mend config.train.loss, as nothing was updated yet, " in capsys.readouterr().out
+
+
+def test_a_parameter_that_begins_so_is_named_and_no_layer_is_to_blame(tmp_path, capsys):
+    found = cause(tmp_path / "run", "model.layers=flatten | dense(4) | dense(classes)", "model.init=nowhere")
+    assert (found["layer"], found["what"]) == ("dense1", "start")
+    assert found["said"] == "dense1/kernel is not finite as it begins"
+    assert "Mend config.model.init, or what config.train.init_from names, and" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["darkened", "unlabelled"])

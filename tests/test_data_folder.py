@@ -159,6 +159,12 @@ def test_a_folder_laid_out_otherwise_is_refused(tmp_path, names, message):
         load_folder(tmp_path)
 
 
+def test_splits_that_begin_with_a_capital_letter_are_not_taken_for_empty_classes(tmp_path):
+    write(tmp_path, ["Train/cat/a.png", "Test/cat/b.png"])
+    with pytest.raises(DataError, match=r"2 class folders hold no pictures, .* Write the names of the splits in"):
+        load_folder(tmp_path)
+
+
 def test_all_that_is_wrong_with_a_folder_is_told_at_once(tmp_path):
     write(tmp_path, ["train/cat/a.png", "train/cat/b.gif", "train/cat/c.tiff", "train/owl/d.GIF", "test/cow/e.png"])
     for name in ("ant", "bee"):

@@ -26,6 +26,7 @@ from cnn.model import network
 from cnn.optim import gradients, groups
 from cnn.registry import LOSSES, TABLES
 from cnn.runs import recorded_code
+from cnn.train import preflight
 
 EXTENSIONS = (Path(__file__).parents[1] / "docs" / "extensions.md").read_text()
 LAB = Path(__file__).parents[1] / "docs" / "my_lab.py"
@@ -563,12 +564,21 @@ def test_what_python_code_entered_is_used_by_that_process_and_must_be_the_same(t
     def of_python(logits, labels):
         return ((logits - labels) ** 2).sum(-1)
 
+    before = of_python.__qualname__
     try:
         config = cnn.configure("digits", **{"model.layers": "flatten | dense(classes)", "train.loss": "of_python"})
         config.train.epochs, config.report.page = 1, "never"
         run = cnn.run(config, tmp_path / "run")
         assert run.evaluate("valid").accuracy > 0.1
         assert [*runs.saved(tmp_path / "run", "run.json")["code"]["python"]] == [f"{__name__}.{of_python.__qualname__}"]
+
+        def of_python(logits, labels):
+            return ((logits - labels) ** 4).sum(-1)
+
+        of_python.__qualname__ = before
+        cnn.loss(of_python)
+        with pytest.raises(ConfigError, match=r"was made with .*of_python as it was before. Define it so again"):
+            cnn.load(tmp_path / "run").evaluate("valid")
     finally:
         LOSSES.forget("")
     with pytest.raises(ConfigError, match=r"which no file holds. Write that into a file, and name it: --extensions=F"):
@@ -740,7 +750,41 @@ MISTAKEN = {
     ),
     "a gradient without a place": ("@cnn.gradient\nclass Odd: ...\n", "the gradient odd has no place"),
     "a view without what is seen": ("@cnn.view\ndef odd(images): ...\n", "odd has no parameter pictures. It is called"),
-    "an option of a taken name": ("@cnn.loss\ndef odd(logits, labels, own: int = 1): ...\n", ": own is a name that"),
+    "an option of a taken name": (
+        "@cnn.loss\ndef odd(logits, labels, own: int = 1): ...\n",
+        ": the option own has a name that",
+    ),
+    "an option that would overwrite what a thing is called": (
+        "@cnn.metric\ndef odd(logits, labels, kind: str = 'micro'): ...\n",
+        ": the option kind has a name that is used for something else. Rename it",
+    ),
+    "a class with such an option": (
+        "@cnn.layer\nclass Odd(cnn.Layer):\n    kind: str = 'relu'\n    def apply(self, x, arrays, layout): return x\n",
+        ": the option kind has a name that is used for something else",
+    ),
+    "a module with such a field": (
+        "@cnn.layer\nclass Odd(nn.Module):\n    kind: str = 'relu'\n    def __call__(self, x): return x\n",
+        "Odd: its field kind has a name that every layer uses",
+    ),
+    **{
+        f"a layer with an option that every module has, {name}": (
+            f"@cnn.layer\ndef odd(x, {name}: cnn.Positive = 2.0): return x * {name}\n",
+            f"line [0-9]+: the layer odd: the option {name} has a name that is used for something else",
+        )
+        for name in ("init", "scope", "name", "parent", "self", "macs")
+    },
+    "a name that is no name": (
+        "@cnn.layer(name='my-layer')\ndef odd(x): return x\n",
+        "my-layer has a name that no config",
+    ),
+    "a name of Python's": ("@cnn.layer(name='lambda')\ndef odd(x): return x\n", "lambda has a name that no config can"),
+    "no name at all": ("odd = cnn.layer(lambda x: x)\n", "<lambda> has a name that no config can write"),
+    "a name that expressions have": ("@cnn.layer\ndef classes(x): return x\n", "has a name that is used for something"),
+    "one name twice": (
+        "@cnn.layer\ndef odd(x): return x\n\n@cnn.layer\ndef odd(x): return 2 * x\n",
+        "line [0-9]+: the layer odd is there twice in this file. Rename one of them",
+    ),
+    "no function": ("cnn.layer(3)\n", "layer: must be a class or a function, got 3"),
     "a metric that is better somehow": (
         "@cnn.metric\nclass Odd:\n    better = 'max'\n    def __call__(self, logits, labels): ...\n",
         "better must be 'higher' or 'lower', got 'max'",
@@ -758,6 +802,50 @@ def test_a_wrong_entry_says_what_is_missing(case, file):
     code, message = MISTAKEN[case]
     with pytest.raises(ConfigError, match=message):
         resolved(file(code))
+
+
+@pytest.mark.slow
+def test_a_function_that_jax_has_wrapped_is_one(file):
+    path = file("import jax\n\ncnn.layer(jax.nn.mish)\n\n@cnn.loss\n@jax.jit\n" + SMALL.strip().partition("\n")[2])
+    assert first_loss(path) == pytest.approx(3.0)
+    config = resolved(path, **{"model.layers": "flatten | mish | dense(classes)"})
+    made = config.layers[1].apply(jnp.ones((1, 2)), {}, "NHWC")
+    np.testing.assert_allclose(made, np.tanh(np.log1p(np.full((1, 2), np.e))), rtol=1e-6)
+
+
+DRAWN = {
+    "layer": ("@cnn.layer\ndef odd(x):\n    return x + np.random.normal(size=x.shape[1:])\n", "model.layers"),
+    "class of a layer": (
+        "@cnn.layer\nclass Odd(cnn.Layer):\n    def apply(self, x, arrays, layout):\n"
+        "        return x * random.random()\n",
+        "model.layers",
+    ),
+    "augmentation": (
+        "@cnn.augmentation\ndef odd(image):\n    return image[:, ::-1] if random.random() < 0.5 else image\n",
+        "data.augment",
+    ),
+    "loss": (
+        "@cnn.loss\ndef odd(logits, labels):\n    return (logits * labels).sum(-1) * np.random.uniform()\n",
+        "train.loss",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", DRAWN)
+def test_random_numbers_that_compiling_would_freeze_are_refused_with_the_way_to_draw(case, file):
+    code, field = DRAWN[case]
+    path = file("import random\nimport numpy as np\n\n" + code)
+    named = {"model.layers": "flatten | odd | dense(classes)"} if field == "model.layers" else {field: "odd"}
+    with pytest.raises(ValueError, match=rf"config.{field}: odd.* draws random numbers .* by jax.random") as told:
+        preflight.check_code(resolved(path, **named))
+    assert path in str(told.value)
+
+
+def test_a_field_of_the_model_may_not_be_called_like_a_layer_of_ones_own(file):
+    path = file("@cnn.layer\ndef width(x): return x\n")
+    with pytest.raises(ConfigError, match=r"^config\.model\.width: is taken by the layer expression"):
+        resolved(path, **{"model.width": 3})
 
 
 def test_an_option_of_ones_own_is_not_taken_for_ours(file):

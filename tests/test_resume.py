@@ -1,5 +1,6 @@
 """Runs that were damaged, interrupted or refused: they end with the bytes of one that never was, or say why not."""
 
+import itertools
 import json
 import math
 import os
@@ -15,12 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import cnn
 import processes
 import runs
 from cnn.cli import launch
 from cnn.config import config, resolve
 from cnn.data import loader, order
 from cnn.data.types import DataError
+from cnn.registry import METRICS, STOPS
 from cnn.runs import checkpoint_format, checkpoints, checksum, run_dir
 from cnn.system.preemption import Preempted
 from cnn.train import experiment, loop, multi_step, preflight, state
@@ -442,6 +445,30 @@ def test_a_run_that_saved_nothing_yet_starts_again_with_the_same_bytes(reference
     assert runs.steps(workdir) == []
     assert runs.train(workdir, *SELDOM) == 0
     assert runs.outcome(workdir) == runs.outcome(reference)
+
+
+@pytest.mark.parametrize("what", ["metric", "stop"])
+def test_a_metric_or_a_rule_of_ones_own_that_fails_late_loses_nothing_that_was_trained(tmp_path, capsys, what):
+    asked = itertools.count()
+
+    def late(logits, labels):
+        return float("nan") if next(asked) > 2 else 0.5
+
+    class Late:
+        needs_valid = True
+
+        def reason(self, train_accuracy, valid_accuracy, stale_evaluations, monitor):
+            return None if next(asked) < 2 else 1 / 0
+
+    try:
+        (cnn.metric(late) if what == "metric" else cnn.stop(Late))
+        field = "eval.metrics=late" if what == "metric" else "train.stop=late"
+        assert runs.train(tmp_path / "run", field, *SELDOM) == 2
+    finally:
+        METRICS.forget("")
+        STOPS.forget("")
+    assert "late" in capsys.readouterr().err
+    assert runs.steps(tmp_path / "run") == ([24, 36] if what == "metric" else [12, 24]), "the best one and the last"
 
 
 def killed_at_the_third_epoch(epoch):

@@ -311,6 +311,28 @@ def test_a_sampler_trains_no_configuration_twice_and_says_where_a_space_has_no_m
     assert "real" not in record["winner"]
 
 
+@pytest.mark.slow(seconds=3)
+@pytest.mark.parametrize("sampler", ["random(seed=7)", "tpe(seed=3, startup=2)"])
+def test_what_is_drawn_follows_from_the_seed_whatever_was_interrupted_and_however_many_seeds_there_are(
+    tmp_path, fault, sampler
+):
+    def drawn(folder):
+        rows = sweeps.record(folder)["trials"]
+        return list(dict.fromkeys(row["fields"]["optimizer.learning_rate"] for row in rows))
+
+    space = "optimizer.learning_rate=log(1e-4,1e-1)"
+    typed = (f"--sweep.sampler={sampler}", "--sweep.trials=4", "--sweep.engine=map", "--config.train.steps=2")
+    assert sweeps.sweep(tmp_path / "whole", space, *typed) == 0
+    if "random" in sampler:  # what a TPE draws depends on all seeds that it saw
+        assert sweeps.sweep(tmp_path / "twice", space, *typed, "--sweep.seeds=2") == 0
+        assert drawn(tmp_path / "twice") == drawn(tmp_path / "whole")
+    fault("taken:term:3")
+    assert sweeps.sweep(tmp_path / "broken", space, *typed) == 75
+    fault("")
+    assert sweeps.sweep(tmp_path / "broken", space, *typed) == 0
+    assert drawn(tmp_path / "broken") == drawn(tmp_path / "whole")
+
+
 def test_copies_of_a_trial_are_no_further_seeds():
     rows = [
         {"number": number, "status": "finished", "value": value, "fields": {"train.label_smoothing": smoothing}}

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
 import runs
 from cnn.config import config
 from cnn.sweep import plan, ranking
 
 
-def group(*values):
-    return {"values": list(values)}
+def group(*values, of=None):
+    return {"values": list(values), "n": len(values), "of": of or len(values)}
 
 
 def test_one_seed_tells_nothing():
@@ -25,6 +26,36 @@ def test_a_clear_winner_is_distinguishable_and_the_difference_is_in_units_of_noi
     assert "distinguishable at 95%" in said["text"]
 
 
+def test_configurations_that_learned_nothing_do_not_make_the_noise_of_others_small():
+    rng = np.random.default_rng(0)
+    collapsed = [group(*rng.normal(0.1, 0.004, 3)) for _ in range(8)]
+    found = []
+    for _ in range(400):  # of equals: the better one wins by chance
+        pair = sorted((rng.normal(0.8, 0.08, 3) for _ in range(2)), key=np.mean, reverse=True)
+        found.append(ranking.winner([*(group(*values) for values in pair), *collapsed])["real"])
+    assert np.mean(found) < 0.08
+
+
+def test_the_noise_is_that_of_the_two_that_are_compared_as_scipy_has_it():
+    best, second = (0.91, 0.92, 0.915, 0.905), (0.80, 0.86, 0.89)
+    said = ranking.winner([group(*best), group(*second), group(0.1, 0.1, 0.1)])
+    assert said["real"] == (scipy.stats.ttest_ind(best, second, equal_var=False).pvalue < 0.05)
+    for gap in np.linspace(0, 0.2, 41):
+        moved = [value - gap for value in second]
+        real = ranking.winner([group(*best), group(*moved)])["real"]
+        assert real == (scipy.stats.ttest_ind(best, moved, equal_var=False).pvalue < 0.05)
+
+
+def test_a_configuration_whose_seeds_diverged_is_not_what_the_best_is_compared_with():
+    said = ranking.winner([group(0.21, 0.25), group(0.52, 0.53, of=6)])
+    assert said == {
+        "text": "there is nothing to compare the best with: seeds of 1 other configuration did not end well"
+    }
+    said = ranking.winner([group(0.21, 0.25), group(0.1, 0.12), group(0.52, 0.53, of=6)])
+    assert said["difference"] == pytest.approx(0.12)
+    assert ranking.winner([group(0.52, 0.53, of=6), group(0.1, 0.12, of=6)])["difference"] == pytest.approx(0.415)
+
+
 def test_noise_is_called_noise_with_the_seeds_that_would_be_needed():
     said = ranking.winner([group(0.90, 0.80), group(0.91, 0.78)])
     assert not said["real"]
@@ -37,6 +68,15 @@ def test_noise_is_called_noise_with_the_seeds_that_would_be_needed():
 def test_equal_seeds_and_equal_means_are_no_division_by_zero():
     assert "no difference at all" in ranking.winner([group(1, 1), group(0, 0)])["text"]
     assert "not distinguishable" in ranking.winner([group(0, 1), group(1, 0)])["text"]
+
+
+def test_an_interval_holds_what_it_is_of_also_of_a_field_of_many_values_that_changes_nothing():
+    rng = np.random.default_rng(0)
+    rows = [{"rate": rate, "seed": seed} for rate in (0.1, 0.2) for seed in range(8)]
+    for _ in range(5):
+        values = [10 * row["rate"] + rng.normal(0, 0.3) for row in rows]
+        for factor in ranking.importance(rows, values, grid=True)["factors"]:
+            assert 0 <= factor["low"] <= factor["share"] <= factor["high"] <= 1
 
 
 def test_the_variance_of_a_full_grid_is_shared_out_exactly():

@@ -14,7 +14,11 @@ from cnn.system.exit_codes import DIFFERS, DIVERGED, DONE
 from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate
 
-REMEDIES = {"input": "Mend config.data.augment", "rate": "Mend config.schedule"}
+REMEDIES = {
+    "start": "Mend config.model.init, or what config.train.init_from names",
+    "input": "Mend config.data.augment",
+    "rate": "Mend config.schedule",
+}
 """Of a training that was not finite, by what it was; see `cnn.train.blame`."""
 REMEDY = "Lower config.optimizer.learning_rate or set config.train.clip"
 
@@ -96,7 +100,7 @@ def _print(result: Mapping[str, Any], workdir: Path, config: Config, *, fresh: b
         print(
             f"diverged: the loss, a gradient or the update of step {result['bad_step']} is not finite; "
             f"the state before it is saved in {place}. "
-            f"{REMEDIES.get(result.get('cause', {}).get('what'), REMEDY)}, and choose another --workdir"
+            f"{_remedy(result)}, and choose another --workdir"
         )
         if "cause" in result:
             print(f"step {result['bad_step']}: {result['cause']['said']}")
@@ -122,6 +126,15 @@ def _print(result: Mapping[str, Any], workdir: Path, config: Config, *, fresh: b
         f"of saving ({100 * saving / max(1e-9, seconds + saving):.1f} %); everything is in {place}"
     )
     return _code(result)
+
+
+def _remedy(result: Mapping[str, Any]) -> str:
+    """Returns what to change of a run that diverged; at the first step nothing was updated that could be to blame."""
+    cause = result.get("cause", {})
+    if result["bad_step"] == 0 and cause.get("what") in ("output", "loss", "gradient"):
+        layer = cause["layer"]
+        return f"Mend {f'{layer} of config.model.layers' if layer else 'config.train.loss'}, as nothing was updated yet"
+    return REMEDIES.get(cause.get("what"), REMEDY)
 
 
 def _epochs(result: Mapping[str, Any]) -> str:

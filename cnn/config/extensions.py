@@ -87,7 +87,8 @@ def find(given: str) -> Extension:
         path = Path(given)
         if not path.is_file():
             raise ExtensionError(
-                f"config.extensions: no such file, got {given!r}. Name a Python file, or a module that is installed."
+                f"config.extensions: no such file, got {given!r}. "
+                "Name a Python file, from the folder where the program is started, or a module that is installed."
             )
         name, folder = _module_of(path.resolve())
         return _collected(given, name, path.resolve(), folder)

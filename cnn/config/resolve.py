@@ -139,7 +139,7 @@ def _plain(name: str, value: Any) -> Any:
 def _check_names(names: Mapping[str, Any], problems: Problems) -> bool:
     before = len(problems)
     for name, value in names.items():
-        if name in RESERVED or not name.isidentifier():
+        if name in RESERVED or name in LAYERS or not name.isidentifier():
             problems.note(f"model.{name}", "is taken by the layer expression. Choose another name.")
         elif not isinstance(value, (int, float, str)) or (isinstance(value, float) and not math.isfinite(value)):
             problems.note(f"model.{name}", f"must be a finite number, True, False or a text, got {value!r}.")

@@ -13,7 +13,6 @@ import functools
 import inspect
 import math
 import sys
-import traceback
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,7 +24,17 @@ from etils import epy
 from cnn import fields
 from cnn.fields import REQUIRED
 from cnn.layers.base import NOT_KNOWN, Arrays, Layer, LayerError, OnnxGraph, Parameter, Shape, Training, show
-from cnn.registry import LAYERS, ExtensionError, FunctionForm, OfFunction, own_frame, place
+from cnn.registry import (
+    ENTERED,
+    LAYERS,
+    ExtensionError,
+    FunctionForm,
+    OfFunction,
+    own_frame,
+    place,
+    refusing_draws,
+    said,
+)
 from cnn.system.text import relative
 
 with epy.lazy_imports():
@@ -50,8 +59,6 @@ MODES = {
 STREAMS = ("params", "dropout", "default")
 """The names of random streams; Flax draws a stream of any other name from one of these."""
 _POSSIBLE = "int, float, bool, str, a Literal of texts, or a tuple or Sequence of ints, floats or texts, or None"
-_MESSAGE = 300
-"""The most characters of another's error that are shown."""
 
 
 class About(NamedTuple):
@@ -103,7 +110,7 @@ def module_layer(module_class: type, name: str) -> type[ModuleLayer]:
                 f"{module_class.__name__}: its field {field} has no default and cannot be an option, "
                 f"got {_shown(hint)}. Give it a default, or annotate it as {_POSSIBLE}"
             )
-        if option is not None and hasattr(ModuleLayer, field):
+        if option is not None and (hasattr(ModuleLayer, field) or field in ENTERED):
             raise TypeError(f"{module_class.__name__}: its field {field} has a name that every layer uses. Rename it")
         if option is not None:
             options.append((field, option, default))
@@ -310,6 +317,11 @@ class ModuleLayer(Layer):
             module = self.about.module(**self._given(False), **rngs)
         return module.onnx(graph, x, arrays, shape, path)
 
+    @classmethod
+    def thing(cls) -> Any:
+        """Returns the class, or the function, that the layer was made of."""
+        return getattr(cls, "function", cls.about.module)
+
     def _given(self, training: bool) -> dict[str, Any]:
         """Returns the arguments that the module is built with."""
         options = {name: getattr(self, name) for name in fields.options(type(self))}
@@ -425,7 +437,7 @@ def _trace(module: _Alone, shape: Shape) -> Traced:
       LayerError: it fails, or makes or keeps something that no layer can.
     """
     reals, x, key = module.shapes(shape, 2)
-    with _naming_errors():
+    with _naming_errors(module):
         _, one, _ = module.shapes(shape, 1)
         variables = jax.eval_shape(module.init, reals, key, one)
         out, changed = jax.eval_shape(module.train, reals, variables, x, key)
@@ -511,7 +523,7 @@ def _rows_mix(module: _Alone, shape: Shape) -> bool:
         return module.train(reals, variables, x, key)[0][1], module.evaluate(reals, variables, x)[1]
 
     # The caller may be tracing a program of its own.
-    with jax.ensure_compile_time_eval(), jax.default_device(jax.devices("cpu")[0]), _naming_errors():
+    with jax.ensure_compile_time_eval(), jax.default_device(jax.devices("cpu")[0]), _naming_errors(module):
         # Of a generator that compiles in no time.
         key, arrays = jax.random.key(0, impl="unsafe_rbg"), {}
         if any(parameter.collection != "params" for parameter in traced.parameters):
@@ -527,8 +539,9 @@ def _rows_mix(module: _Alone, shape: Shape) -> bool:
         trains, evaluates = (not np.array_equal(one, other, equal_nan=True) for one, other in pairs)
     if evaluates:
         raise LayerError(
-            f"{module.kind.kind}: in evaluation, too, what it makes of an image changes with the others of its batch, "
-            "so no single picture has an answer. Use running statistics there"
+            f"config.model.layers: {module.kind.kind}: in evaluation, too, what it makes of an image changes with the "
+            f"others of its batch, so no single picture has an answer ({place(module.kind.thing())}). "
+            "Use running statistics there"
         )
     return trains
 
@@ -556,7 +569,7 @@ def _kept(module: _Alone, shape: Shape) -> int:
         variables = jax.eval_shape(module.init, reals, key, module.shapes(shape, 1)[1])
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(kept, reals, variables, x, key)))
 
-    with _naming_errors():
+    with _naming_errors(module):
         return count(2) - count(1)
 
 
@@ -569,7 +582,7 @@ def _macs(module: _Alone, shape: Shape) -> int:
         variables = jax.eval_shape(module.init, reals, key, module.shapes(shape, 1)[1])
         return _products(jax.make_jaxpr(module.evaluate)(reals, variables, x).jaxpr)
 
-    with _naming_errors():
+    with _naming_errors(module):
         return count(2) - count(1)
 
 
@@ -604,21 +617,22 @@ def _programs(parts: Collection[Any]) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _naming_errors() -> Iterator[None]:
+def _naming_errors(module: _Alone) -> Iterator[None]:
     """Turns whatever a module raises into an error of the layer that says where it was raised.
 
     Raises:
-      LayerError: in place of any other exception.
+      LayerError: in place of any other exception; or the module draws random numbers that are no JAX's.
     """
+    thing = module.kind.thing()
     try:
-        yield
+        with refusing_draws(lambda reason: LayerError(f"{reason} ({place(thing)})")):
+            yield
     except LayerError:
         raise
     except Exception as error:
-        place = own_frame(error) or traceback.extract_tb(error.__traceback__)[-1]
-        said = " ".join(str(error).split())[:_MESSAGE]
-        where = f"{relative(place.filename)}:{place.lineno}, in {place.name}"
-        raise LayerError(f"fails with {type(error).__name__}: {said} ({where})") from error
+        frame = own_frame(error)
+        where = f"{relative(frame.filename)}:{frame.lineno}, in {frame.name}" if frame else place(thing)
+        raise LayerError(f"fails with {said(error)} ({where})") from error
 
 
 def _registered(thing: type, name: str) -> type | None:
@@ -675,6 +689,10 @@ def _can_be_a_layer(name: str) -> bool:
 
 class _OfFunctions(FunctionForm):
     """A function of a batch becomes a Linen module without parameters."""
+
+    def has(self, name: str) -> bool:
+        of_module = name in ("name", "parent", "scope") or hasattr(flax.linen.Module, name)
+        return of_module or hasattr(ModuleLayer, name) or super().has(name)
 
     def record(self, function: Callable[..., Any]) -> type:
         options = super().record(function)

@@ -16,7 +16,7 @@ from cnn.fields import is_real, options
 from cnn.layers.base import NOT_KNOWN, Arrays, Init, Layer, LayerError, Parameter, Reach, Shape, Shard, Training, show
 from cnn.layers.combine import Branches
 from cnn.layers.module import ModuleLayer
-from cnn.registry import PACKAGE, origin_of, place, said, shown, where_raised
+from cnn.registry import PACKAGE, origin_of, place, refusing_draws, said, shown, where_raised
 
 with epy.lazy_imports():
     import jax
@@ -51,12 +51,14 @@ def output(layer: Layer, shape: Shape) -> Shape:
         structure = [(name, getattr(layer, name)) for name, hint in options(type(layer)).items() if not is_real(hint)]
         traced = type(layer), tuple(structure), shape, declared, tuple(parameters)
         if not isinstance(layer, Branches) and traced not in _TRACED:
-            _check_computed(layer, shape, declared, {parameter.name: parameter for parameter in parameters})
+            with refusing_draws(lambda reason: LayerError(f"{reason}, from {place(type(layer))}")):
+                _check_computed(layer, shape, declared, {parameter.name: parameter for parameter in parameters})
             _TRACED.add(traced)
     except LayerError:
         raise
     except Exception as error:
-        raise LayerError(f"fails with {said(error)}{where_raised(error)}") from error
+        where = where_raised(error) or f" from {place(type(layer))}"
+        raise LayerError(f"fails with {said(error)}{where}") from error
     return declared
 
 

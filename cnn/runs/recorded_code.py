@@ -186,7 +186,10 @@ def to_import(workdir: Path, saved: Mapping[str, Any], named: Sequence[str] = ()
     about: Any = run_dir.recorded_code(workdir)
     entries = about.get("extensions", [])
     defined: dict[str, str] = about.get("python", {})
-    if not named and not defined.items() <= _defined_here().items():
+    here = {} if named else _defined_here()
+    if not named and (changed := [name for name in defined if here.get(name, defined[name]) != defined[name]]):
+        raise ConfigError([f"{workdir}: was made with {', '.join(changed)} as it was before. Define it so again"])
+    if not named and not defined.items() <= here.items():
         raise ConfigError(
             [
                 f"{workdir}: was made with {', '.join(defined)}, which no file holds. "

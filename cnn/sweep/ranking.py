@@ -327,22 +327,24 @@ def winner(groups: Sequence[GroupRecord], differ: str = REPEATS[SEED]) -> Winner
       groups: best first.
       differ: in what the trials of a group differ, in the plural.
     """
-    groups = [group for group in groups if group["values"]]
+    measured = [group for group in groups if group["values"]]
+    # Those of which a trial diverged, was pruned or failed are ranked behind, whatever the others gave.
+    whole = [group for group in measured if group["n"] == group["of"]]
+    groups = whole or measured
     if len(groups) < 2:
-        return {"text": "there is nothing to compare the best with"}
+        left_out = len(measured) - len(groups)
+        why = f": {differ} of {counted(left_out, 'other configuration')} did not end well" if left_out else ""
+        return {"text": f"there is nothing to compare the best with{why}"}
     best, second = (np.asarray(group["values"], float) for group in groups[:2])
     difference = abs(float(best.mean() - second.mean()))
-    freedom = sum(len(group["values"]) - 1 for group in groups)
+    freedom = len(best) + len(second) - 2
     if freedom < 1:
         return {
             "text": f"best and second differ by {difference:.4g}; with one seed each nobody can tell that from noise",
             "difference": difference,
         }
-    squares = sum(float(np.square(np.asarray(g["values"]) - np.mean(g["values"])).sum()) for g in groups)
-    sd = math.sqrt(squares / freedom)
-    error = sd * math.sqrt(1 / len(best) + 1 / len(second))
-    limit = float(scipy.special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
-    real = difference > limit * error
+    sd = math.sqrt(sum(float(np.square(values - values.mean()).sum()) for values in (best, second)) / freedom)
+    real = difference > _noise(best, second, sd)
     said: WinnerRecord = {"difference": difference, "sd": sd, "real": real}
     if sd == 0:
         return {**said, "text": f"best and second differ by {difference:.4g}, and {differ} make no difference at all"}
@@ -359,6 +361,25 @@ def winner(groups: Sequence[GroupRecord], differ: str = REPEATS[SEED]) -> Winner
     more = max(1, needed - min(len(best), len(second)))
     said["seeds_needed"] = needed
     return {**said, "text": f"{text}: not distinguishable; about {counted(more, 'more seed')} each would be needed"}
+
+
+def _noise(best: np.ndarray, second: np.ndarray, sd: float) -> float:
+    """Returns how far the means of two samples lie apart by chance in at most a share of `CONFIDENCE` of all cases.
+
+    By the noise of these two alone, and their own where both have some (Welch 1947, Biometrika 34): what learned
+    nothing, or diverges, is far less or far more noisy than what is compared.
+    """
+    if min(len(best), len(second)) < 2:
+        error, freedom = sd * math.sqrt(1 / len(best) + 1 / len(second)), float(len(best) + len(second) - 2)
+    else:
+        parts = [float(values.var(ddof=1)) / len(values) for values in (best, second)]
+        error = math.sqrt(sum(parts))
+        if error == 0:
+            return 0.0
+        freedom = sum(parts) ** 2 / sum(
+            part**2 / (len(values) - 1) for part, values in zip(parts, (best, second), strict=True)
+        )
+    return error * float(scipy.special.stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def importance(rows: Sequence[Mapping[str, Any]], values: Sequence[float], *, grid: bool) -> ImportanceRecord:
@@ -386,9 +407,12 @@ def importance(rows: Sequence[Mapping[str, Any]], values: Sequence[float], *, gr
         column = _codes([row.get(path) for row in rows], grid)
         if column is None or len(set(column)) < 2:
             continue
+        share = measured(column, numbers)
         shares = np.array([measured(column[draw], numbers[draw]) for draw in draws])
-        low, high = np.nanquantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        factors.append({"path": path, "share": measured(column, numbers), "low": float(low), "high": float(high)})
+        # A sample of a sample has some rows twice, and so larger shares.
+        shares += share - shares.mean()
+        low, high = np.clip(np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]), 0, 1)
+        factors.append({"path": path, "share": share, "low": float(low), "high": float(high)})
     factors.sort(key=lambda factor: factor["share"], reverse=True)
     method = "share of variance (eta squared)" if grid else "absolute rank correlation (Spearman)"
     caveat = "descriptive, not causal; 90 % bootstrap intervals"

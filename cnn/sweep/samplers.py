@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 
-def mixed(seed: int, known: int) -> int:
-    """Returns a seed of its own for each number of trials: with the same one, what was drawn would be drawn again."""
-    return (seed + 1_000_003 * known) % 2**32
+def mixed(seed: int, number: int) -> int:
+    """Returns a seed of its own for each configuration: with the same one, what was drawn would be drawn again."""
+    return (seed + 1_000_003 * number) % 2**32
 
 
 @sampler
@@ -39,11 +39,11 @@ class Random:
     seed: Seed = 0
     """Of the draws."""
 
-    def make_sampler(self, known: int) -> BaseSampler:
-        """Returns Optuna's sampler where so many trials are known."""
+    def make_sampler(self, number: int) -> BaseSampler:
+        """Returns Optuna's sampler for the configuration of this number."""
         import optuna
 
-        return optuna.samplers.RandomSampler(seed=mixed(self.seed, known))
+        return optuna.samplers.RandomSampler(seed=mixed(self.seed, number))
 
 
 @sampler
@@ -52,7 +52,7 @@ class Qmc(Random):
 
     widens: ClassVar[bool] = False
 
-    def make_sampler(self, known: int) -> BaseSampler:
+    def make_sampler(self, number: int) -> BaseSampler:
         import optuna
 
         return optuna.samplers.QMCSampler(
@@ -60,7 +60,7 @@ class Qmc(Random):
             seed=self.seed,  # the same always: the sampler counts in the storage how many points were taken
             warn_asynchronous_seeding=False,
             warn_independent_sampling=False,
-            independent_sampler=optuna.samplers.RandomSampler(seed=mixed(self.seed, known)),
+            independent_sampler=optuna.samplers.RandomSampler(seed=mixed(self.seed, number)),
         )
 
 
@@ -72,11 +72,11 @@ class Tpe(Random):
     startup: Count = 10
     """How many draws are independent, at the start."""
 
-    def make_sampler(self, known: int) -> BaseSampler:
+    def make_sampler(self, number: int) -> BaseSampler:
         import optuna
 
         return optuna.samplers.TPESampler(
-            seed=mixed(self.seed, known),
+            seed=mixed(self.seed, number),
             n_startup_trials=self.startup,
             constant_liar=True,
             multivariate=True,
@@ -93,12 +93,12 @@ class CmaEs(Random):
     startup: Count = 1
     """How many draws are independent, at the start."""
 
-    def make_sampler(self, known: int) -> BaseSampler:
+    def make_sampler(self, number: int) -> BaseSampler:
         import optuna
 
         return optuna.samplers.CmaEsSampler(
-            seed=mixed(self.seed, known),
+            seed=mixed(self.seed, number),
             n_startup_trials=self.startup,
             warn_independent_sampling=False,
-            independent_sampler=optuna.samplers.RandomSampler(seed=mixed(self.seed, known)),
+            independent_sampler=optuna.samplers.RandomSampler(seed=mixed(self.seed, number)),
         )

@@ -357,7 +357,7 @@ class Queue:
         # Sweeps of earlier versions may hold copies, which count as drawn.
         if number >= self.plan.options.trials or len(there) >= self.plan.configurations:
             return False
-        found = self._ask_new(there, len(known))
+        found = self._ask_new(there, number)
         if found is None:
             return False
         asked, fields = found
@@ -375,17 +375,22 @@ class Queue:
         self.optuna_study._storage.set_trial_state_values(asked._trial_id, TrialState.WAITING)
         return True
 
-    def _ask_new(self, there: set[str], known: int) -> tuple[optuna.Trial, Fields] | None:
-        """Returns a configuration that was not drawn yet; `None` where none is found."""
+    def _ask_new(self, there: set[str], number: int) -> tuple[optuna.Trial, Fields] | None:
+        """Returns a configuration that was not drawn yet; `None` where none is found.
+
+        Args:
+          there: the keys of those that were.
+          number: of the configuration; its draws follow from it, so not from how often a trial was tried, or its seeds.
+        """
         for attempt in range(10 * REDRAWS):
             chosen = self.plan.options.sampler if attempt < REDRAWS else Random()
             left = plan.points(self.plan.space) if attempt == REDRAWS else None
             new = [point for point in left or () if plan.key(point.fields) not in there]
             if new:
-                params = new[known % len(new)].params
+                params = new[number % len(new)].params
                 self.optuna_study.enqueue_trial({self.plan.names.get(name, name): params[name] for name in params})
             with _experimental():
-                self.optuna_study.sampler = chosen.make_sampler(known + attempt)
+                self.optuna_study.sampler = chosen.make_sampler(number + attempt)
             try:
                 asked = self.optuna_study.ask()
                 fields = sample(self.plan.space, _drawing(asked, self.plan.names))

@@ -32,7 +32,8 @@ class Cause(TypedDict):
     layer: str | None
     """Its path; `None` where it is no layer's."""
     what: str
-    """`input`, `output`, `loss`, `gradient`, `rate`, `update`, or `nothing` where the step, made again, is finite."""
+    """`start` where a parameter never was finite, `input`, `output`, `loss`, `gradient`, `rate`, `update`, or `nothing`
+    where the step, made again, is finite."""
     said: str
     """All of it in a line."""
     ranges: dict[str, list[float]]
@@ -59,6 +60,9 @@ def find(run: Run, state: TrainState) -> Cause:
       run: the run; its loader is closed afterwards.
       state: as training left it; it is not consumed.
     """
+    first = _first_bad(state.params) if int(state.step) == 0 else None
+    if first is not None:
+        return _told(first.rpartition("/")[0], "start", f"{first} is not finite as it begins", {})
     with contextlib.closing(run.loader):
         ((split, rows),) = run.loader.chunks(int(state.step), 1, 1)
         given = jax.device_get(_given(state, split, rows[0], program=run.step_config))
@@ -85,6 +89,11 @@ def find(run: Run, state: TrainState) -> Cause:
     return _cause(
         None, "nothing", "made again, layer by layer, the step is finite: it is at the edge of float32", looked, order
     )
+
+
+def _first_bad(params: Any) -> str | None:
+    """Returns the path of the first parameter with a number that is not finite."""
+    return next((path for path, array in by_path(params).items() if not np.isfinite(array).all()), None)
 
 
 def _of_part(order: list[str], looked: _Looked) -> Cause | None:

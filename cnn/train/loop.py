@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -74,7 +74,8 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                 record: Record = {"train": loop.epoch.means()}
                 if run.validates and (epoch % config.eval.every_epochs == 0 or last):
                     try:
-                        record["valid"] = run.validate(state)
+                        with _saved_where_it_fails(run, state, loop):
+                            record["valid"] = run.validate(state)
                     except Preempted:  # whoever continues ends the epoch
                         break
                     except FloatingPointError:
@@ -85,13 +86,14 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                 run.record_bad_examples()
 
                 valid_accuracy = record["valid"]["accuracy"] if "valid" in record else None
-                loop.stopped = reason_to_stop(
-                    loop_config.stop,
-                    record["train"]["accuracy"],
-                    valid_accuracy,
-                    loop.stale_evaluations,
-                    config.monitor,
-                )
+                with _saved_where_it_fails(run, state, loop):
+                    loop.stopped = reason_to_stop(
+                        loop_config.stop,
+                        record["train"]["accuracy"],
+                        valid_accuracy,
+                        loop.stale_evaluations,
+                        config.monitor,
+                    )
                 if "valid" in record:
                     reason = run.callbacks.validated(epoch, record["valid"])
                     loop.stopped = loop.stopped or (None if last else reason)
@@ -153,6 +155,16 @@ def _epoch(
         elif not run.ends_epoch(step) and run.checkpointer.due(step):
             run.checkpointer.save(state, loop)
     return state, step
+
+
+@contextlib.contextmanager
+def _saved_where_it_fails(run: Run, state: TrainState, loop: LoopState) -> Iterator[None]:
+    """Saves what was trained where a metric or a rule of a user's own fails, before that ends the run."""
+    try:
+        yield
+    except ValueError:
+        run.checkpointer.save_or_fail(state, loop)
+        raise
 
 
 def _goes_on(run: Run, loop: LoopState) -> bool:

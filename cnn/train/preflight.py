@@ -294,7 +294,8 @@ def check_loss(values: Config) -> None:
             return found
         raise ConfigError([str(registry.misfit(loss, "train.loss", wanted, found, remedy))])
 
-    jax.eval_shape(checked, table, table)
+    with registry.traced():
+        jax.eval_shape(checked, table, table)
 
 
 def check_code(values: Config, dataset: types.Dataset | None = None, devices: int = 1) -> None:
@@ -327,16 +328,17 @@ def check_code(values: Config, dataset: types.Dataset | None = None, devices: in
     labels: Any = jax.ShapeDtypeStruct((batch,), jnp.int32)
     examples = Examples(images, labels, None)
     alone = program._replace(devices=1)
-    jax.eval_shape(functools.partial(step.train_step, program=alone), state, examples)
-    if train.watch.every and registry.origin_of(train.watch) != registry.PACKAGE:
-        watching.check(values, state, examples, alone)
+    with registry.traced():
+        jax.eval_shape(functools.partial(step.train_step, program=alone), state, examples)
+        if train.watch.every and registry.origin_of(train.watch) != registry.PACKAGE:
+            watching.check(values, state, examples, alone)
+        jax.eval_shape(functools.partial(views.of_all, values.eval.views), images)
     sections.reason_to_stop(train.stop, 0.0, 0.0, 0, values.monitor)
-    jax.eval_shape(functools.partial(views.of_all, values.eval.views), images)
     classes = values.data.classes
     labels = np.arange(4 * classes) % classes
     logits = np.random.default_rng(0).normal(size=(len(labels), classes))
-    for name, metric in values.metrics.items():
+    for metric in values.metrics.values():
         returned = registry.blamed(metric, "eval.metrics", metric)(logits, labels)
         if np.shape(returned) or np.asarray(returned).dtype.kind not in "iuf":
-            raise ConfigError([f"config.eval.metrics: {name} must return one number, got {returned!r:.80}."])
+            raise ConfigError([str(registry.misfit(metric, "eval.metrics", "one number", returned))])
     _TRACED.add(repr(seen))

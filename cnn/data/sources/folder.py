@@ -258,11 +258,18 @@ def _list(root: Path, name_of_part: str, names: Sequence[str], folders: Mapping[
     ]
     if empty and name_of_part in ("", "train"):
         which = "the class folder holds" if len(empty) == 1 else f"{len(empty)} class folders hold"
-        seen.refusals.append(f"{which} no pictures, got {shorten(list(map(repr, empty)))}. {LAYOUT}")
+        remedy = "Write the names of the splits in small letters." if _are_splits(spelled) else LAYOUT
+        seen.refusals.append(f"{which} no pictures, got {shorten(list(map(repr, empty)))}. {remedy}")
     elif len(empty) == len(names) and not unknown:
         seen.refusals.append(f"no class folder holds pictures, got {str(part)!r}. {LAYOUT}")
     starts = np.array([0, *itertools.accumulate(map(len, files))])
     return Listing(root, name_of_part, tuple(names), spelled, files, starts)
+
+
+def _are_splits(folders: Sequence[str]) -> bool:
+    """Tells whether folders are called like splits, but for capital letters."""
+    known = {name for names in NAMES.values() for name in names}
+    return all(name not in known and name.lower() in known for name in folders)
 
 
 def _files(folder: Path, seen: _Seen) -> list[str]:
