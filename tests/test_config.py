@@ -178,6 +178,19 @@ def test_all_problems_are_reported_together():
     ]
 
 
+def test_what_several_fields_get_wrong_together_is_told_beside_what_is_wrong_elsewhere():
+    found = problems(
+        "optimizer.learning_rate=-1",
+        "train.freeze=conv9",
+        "train.accumulate_steps=7",
+    )
+    assert [problem.partition(":")[0] for problem in found] == [
+        "config.optimizer.learning_rate",
+        "config.train.accumulate_steps",
+        "config.train.freeze",
+    ]
+
+
 def test_under_an_unknown_name_the_fields_that_are_wrong_for_all_kinds_are_still_named():
     optimizer = {"name": "adma", "learning_rat": 1, "learning_rate": -1, "momentum": 0.5, "b1": 2}
     name, misspelt, *values = problems(optimizer=optimizer)

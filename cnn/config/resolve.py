@@ -191,10 +191,16 @@ def resolve(
     if "model" not in no_sections:
         layers = None if code is None else code.get("layers", {})
         model = resolve_network(sections["model"], built["data"], problems, layers)
-    if not problems and model is not None:
+
+    def right(*names: str) -> bool:
+        return all(built[name] is not None for name in names)
+
+    # What several fields get wrong together is told beside what is wrong elsewhere.
+    if right("data", "train", "eval", "schedule"):
         validate.check(
             built["data"], built["train"], built["eval"], built["schedule"], problems, recorded=code is not None
         )
+    if model is not None and right("train", "init_from", "init_layers"):
         validate.check_patterns(built, model.rows, problems)
         if not recorded:
             validate.check_statistics(built["train"], model.rows, problems)

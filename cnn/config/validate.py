@@ -129,7 +129,7 @@ def check_patterns(built: Mapping[str, Any], rows: Sequence[Row], problems: Prob
         if message := registry.blamed(group, "train.groups", group.problem)(trained):
             problems.note("train.groups", f"{written(group)}: {message}")
         optimizer = built["optimizer"]
-        decays = isinstance(optimizer, StandIn) or groups.options_of(optimizer, groups.DECAY)
+        decays = optimizer is None or isinstance(optimizer, StandIn) or groups.options_of(optimizer, groups.DECAY)
         if group.decay != 1 and not decays:
             problems.note(
                 "train.groups",

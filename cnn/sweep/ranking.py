@@ -323,6 +323,8 @@ def once(found: Sequence[TrialRecord]) -> list[TrialRecord]:
 def winner(groups: Sequence[GroupRecord], differ: str = REPEATS[SEED]) -> WinnerRecord:
     """Says whether the best group is distinguishable from the second by the noise of the seeds, or of the folds.
 
+    Groups of which all trials finished are compared where there are any.
+
     Args:
       groups: best first.
       differ: in what the trials of a group differ, in the plural.
