@@ -23,6 +23,7 @@ import functools
 import inspect
 import keyword
 import os
+import pickle
 import random
 import re
 import sys
@@ -310,6 +311,7 @@ def metric(thing: Any = None, /, *, name: str = "", better: str = "higher") -> A
     """
     if thing is None:
         return lambda thing: metric(thing, name=name, better=better)
+    thing = _plain_function(thing)
     if inspect.isfunction(thing):
         thing.better = better  # type: ignore[attr-defined]
     if (found := getattr(thing, "better", "higher")) not in ("higher", "lower"):
@@ -542,10 +544,9 @@ def traced() -> Iterator[None]:
         _traced.reset(token)
 
 
-def _generators() -> Any:
+def _generators() -> bytes:
     """Returns the state of the generators that NumPy and Python share among all code, to compare."""
-    shared = np.random.get_state(legacy=False)
-    return repr(shared["state"]["pos"]), shared["state"]["key"].tobytes(), shared["gauss"], random.getstate()
+    return pickle.dumps((np.random.get_state(legacy=False), random.getstate()))
 
 
 @contextlib.contextmanager

@@ -843,9 +843,11 @@ def test_random_numbers_that_compiling_would_freeze_are_refused_with_the_way_to_
 
 
 def test_a_field_of_the_model_may_not_be_called_like_a_layer_of_ones_own(file):
+    raw = json.loads(files.resolved("digits").json)
     path = file("@cnn.layer\ndef width(x): return x\n")
     with pytest.raises(ConfigError, match=r"^config\.model\.width: is taken by the layer expression"):
         resolved(path, **{"model.width": 3})
+    assert resolve.resolve(raw, recorded=True, code={}).rows, "a run can be read"
 
 
 def test_an_option_of_ones_own_is_not_taken_for_ours(file):

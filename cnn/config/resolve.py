@@ -84,7 +84,8 @@ def resolve_network(
         problems.note("model.layers", f"must be a layer expression, got {text!r}.")
         return None
     names = {name: value for name, value in plain.items() if name not in EXPRESSIONS}
-    if not _check_names(names, problems):
+    # A run was made with its names, whatever layers there are of one's own today.
+    if not _check_names(names, RESERVED if recorded is not None else RESERVED.union(LAYERS), problems):
         return None
     try:
         kinds = LAYERS if recorded is None else Recorded(registry.of_package(LAYERS), RecordedLayer)
@@ -136,15 +137,15 @@ def _plain(name: str, value: Any) -> Any:
     return value.text if name in EXPRESSIONS else fields.literal(value.text)
 
 
-def _check_names(names: Mapping[str, Any], problems: Problems) -> bool:
+def _check_names(names: Mapping[str, Any], reserved: frozenset[str], problems: Problems) -> bool:
     before = len(problems)
     for name, value in names.items():
-        if name in RESERVED or name in LAYERS or not name.isidentifier():
+        if name in reserved or not name.isidentifier():
             problems.note(f"model.{name}", "is taken by the layer expression. Choose another name.")
         elif not isinstance(value, (int, float, str)) or (isinstance(value, float) and not math.isfinite(value)):
             problems.note(f"model.{name}", f"must be a finite number, True, False or a text, got {value!r}.")
         elif isinstance(value, str):
-            for taken in RESERVED.intersection(parameters(value)):
+            for taken in reserved.intersection(parameters(value)):
                 problems.note(
                     f"model.{name}", f"has a parameter whose name is taken, got {taken!r}. Choose another name."
                 )

@@ -335,7 +335,8 @@ def winner(groups: Sequence[GroupRecord], differ: str = REPEATS[SEED]) -> Winner
     groups = whole or measured
     if len(groups) < 2:
         left_out = len(measured) - len(groups)
-        why = f": {differ} of {counted(left_out, 'other configuration')} did not end well" if left_out else ""
+        others = counted(left_out, "other configuration")
+        why = f": of {others} some {differ} diverged, failed or were pruned" if left_out else ""
         return {"text": f"there is nothing to compare the best with{why}"}
     best, second = (np.asarray(group["values"], float) for group in groups[:2])
     difference = abs(float(best.mean() - second.mean()))

@@ -60,10 +60,9 @@ def find(run: Run, state: TrainState) -> Cause:
       run: the run; its loader is closed afterwards.
       state: as training left it; it is not consumed.
     """
-    first = _first_bad(state.params) if int(state.step) == 0 else None
-    if first is not None:
-        return _told(first.rpartition("/")[0], "start", f"{first} is not finite as it begins", {})
     with contextlib.closing(run.loader):
+        if int(state.step) == 0 and (first := _first_bad(state.params)) is not None:
+            return _told(first.rpartition("/")[0], "start", f"{first} is not finite as it begins", {})
         ((split, rows),) = run.loader.chunks(int(state.step), 1, 1)
         given = jax.device_get(_given(state, split, rows[0], program=run.step_config))
         for kind, finite in zip(run.config.data.augment, given, strict=True):
@@ -93,7 +92,7 @@ def find(run: Run, state: TrainState) -> Cause:
 
 def _first_bad(params: Any) -> str | None:
     """Returns the path of the first parameter with a number that is not finite."""
-    return next((path for path, array in by_path(params).items() if not np.isfinite(array).all()), None)
+    return next((path for path, array in by_path(jax.device_get(params)).items() if not np.isfinite(array).all()), None)
 
 
 def _of_part(order: list[str], looked: _Looked) -> Cause | None:
