@@ -811,6 +811,9 @@ def test_a_function_that_jax_has_wrapped_is_one(file):
     config = resolved(path, **{"model.layers": "flatten | mish | dense(classes)"})
     made = config.layers[1].apply(jnp.ones((1, 2)), {}, "NHWC")
     np.testing.assert_allclose(made, np.tanh(np.log1p(np.full((1, 2), np.e))), rtol=1e-6)
+    mean = "@cnn.metric(better='lower')\n@jax.jit\ndef mean(logits, labels):\n    return logits.mean()\n"
+    (metric,) = resolved(file("import jax\n\n" + mean, "mine.py"), **{"eval.metrics": "mean"}).metrics.values()
+    assert metric.better == "lower"
 
 
 DRAWN = {
