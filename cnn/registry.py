@@ -49,8 +49,8 @@ _FOLDERS = (
 ENTERED = ("kind", "origin")
 """What every record is told when it is entered, so that no option may be called so."""
 FROZEN = (
-    "draws random numbers of NumPy's or Python's, which stay the same once the program is compiled; "
-    "draw by jax.random, from the key that layers and augmentations may ask for"
+    "draws random numbers of NumPy's or Python's, which stay the same once the program is compiled. "
+    "Draw by jax.random, from the key that layers and augmentations may ask for"
 )
 """Why code that is traced may not do so."""
 _SHOWN = 100
@@ -509,7 +509,7 @@ def blaming(record: Any, field: str) -> Iterator[None]:
     try:
         yield
         if before is not None and _generators() != before:
-            raise ExtensionError(f"config.{field}: {record.kind} {FROZEN}{_from(record)}")
+            raise ExtensionError(f"config.{field}: {record.kind}{_from(record)} {FROZEN}.")
     except ExtensionError:
         raise
     except Exception as error:
@@ -598,7 +598,9 @@ def where_raised(error: BaseException) -> str:
 def own_frame(error: BaseException) -> traceback.FrameSummary | None:
     """Returns the last frame of an error in code that is neither a library's nor this package's."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = (frame for frame in reversed(frames) if not frame.filename.startswith((*_LIBRARIES, "<frozen")))
+    # Dataclasses, and so Flax's modules, have methods of a file "<string>".
+    others = (*_LIBRARIES, "<frozen", "<string>")
+    own = (frame for frame in reversed(frames) if not frame.filename.startswith(others))
     return next(own, None)
 
 

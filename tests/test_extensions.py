@@ -816,6 +816,13 @@ def test_a_function_that_jax_has_wrapped_is_one(file):
     assert metric.better == "lower"
 
 
+def test_a_module_that_flax_refuses_is_named_with_its_file(file):
+    path = file("@cnn.layer\nclass Lin(nn.Module):\n    def __call__(self, x):\n        return nn.Dense(3)(x)\n")
+    message = rf"lin at position 2 fails with AssignSubModuleError: .* \({path}:\d+, in __call__\)"
+    with pytest.raises(ConfigError, match=message):
+        resolved(path, **{"model.layers": "flatten | lin | dense(classes)"})
+
+
 DRAWN = {
     "layer": ("@cnn.layer\ndef odd(x):\n    return x + np.random.normal(size=x.shape[1:])\n", "model.layers"),
     "class of a layer": (

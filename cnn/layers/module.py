@@ -625,7 +625,7 @@ def _naming_errors(module: _Alone) -> Iterator[None]:
     """
     thing = module.kind.thing()
     try:
-        with refusing_draws(lambda reason: LayerError(f"{reason} ({place(thing)})")):
+        with refusing_draws(lambda reason: LayerError(f"from {place(thing)} {reason}")):
             yield
     except LayerError:
         raise

@@ -51,7 +51,7 @@ def output(layer: Layer, shape: Shape) -> Shape:
         structure = [(name, getattr(layer, name)) for name, hint in options(type(layer)).items() if not is_real(hint)]
         traced = type(layer), tuple(structure), shape, declared, tuple(parameters)
         if not isinstance(layer, Branches) and traced not in _TRACED:
-            with refusing_draws(lambda reason: LayerError(f"{reason}, from {place(type(layer))}")):
+            with refusing_draws(lambda reason: LayerError(f"from {place(type(layer))} {reason}")):
                 _check_computed(layer, shape, declared, {parameter.name: parameter for parameter in parameters})
             _TRACED.add(traced)
     except LayerError:
