@@ -53,6 +53,7 @@ REFERENCES = {
     "configs/fashion/three_conv_dropout.py": ("3 conv, pooling, 2 dense, dropout", 0.926),
     "configs/fashion/five_conv.py": ("5 conv, batch normalisation", 0.931),
     "configs/fashion/residual.py": ("shortcuts, random erasing", 0.947),
+    "configs/cifar10.py": ("JPEG copies, see below", None),
     "configs/cifar10_94.py": ("Jordan 2024 on the original's pixels; here JPEG copies of them, see below", 0.9401),
 }
 
