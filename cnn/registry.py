@@ -505,11 +505,14 @@ def blaming(record: Any, field: str) -> Iterator[None]:
     Raises:
       ExtensionError: names the field of the config, the entry, and file, line and function.
     """
-    before = _generators() if _traced.get() and origin_of(record) != PACKAGE else None
+    watching: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if _traced.get() and origin_of(record) != PACKAGE:
+        watching = refusing_draws(
+            lambda reason: ExtensionError(f"config.{field}: {record.kind}{_from(record)} {reason}.")
+        )
     try:
-        yield
-        if before is not None and _generators() != before:
-            raise ExtensionError(f"config.{field}: {record.kind}{_from(record)} {FROZEN}.")
+        with watching:
+            yield
     except ExtensionError:
         raise
     except Exception as error:
@@ -567,7 +570,12 @@ def misfit(record: Any, field: str, wanted: str, found: Any, remedy: str = "") -
 def _from(record: Any) -> str:
     if origin_of(record) in (PACKAGE, LIBRARY):
         return ""
-    return f" from {place(getattr(type(record), 'function', type(record)))}"
+    return f" from {place(written_as(type(record)))}"
+
+
+def written_as(kind: type) -> Any:
+    """Returns the class or the function that a registered class was made of, as its author wrote it."""
+    return getattr(kind, "function", None) or getattr(getattr(kind, "about", None), "module", kind)
 
 
 def shown(value: Any) -> str:

@@ -82,7 +82,7 @@ def test_a_parameter_that_begins_so_is_named_and_no_layer_is_to_blame(tmp_path, 
     found = cause(tmp_path / "run", "model.layers=flatten | dense(4) | dense(classes)", "model.init=nowhere")
     assert (found["layer"], found["what"]) == ("dense1", "start")
     assert found["said"] == "dense1/kernel is not finite as it begins"
-    assert "Mend config.model.init, or what config.train.init_from names, and" in capsys.readouterr().out
+    assert "Mend config.model.init, or what config.init_from names, and" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["darkened", "unlabelled"])

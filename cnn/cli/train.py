@@ -15,7 +15,7 @@ from cnn.system.text import plain
 from cnn.train import init_from, memory_estimate
 
 REMEDIES = {
-    "start": "Mend config.model.init, or what config.train.init_from names",
+    "start": "Mend config.model.init, or what config.init_from names",
     "input": "Mend config.data.augment",
     "rate": "Mend config.schedule",
 }

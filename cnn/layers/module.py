@@ -34,6 +34,7 @@ from cnn.registry import (
     place,
     refusing_draws,
     said,
+    written_as,
 )
 from cnn.system.text import relative
 
@@ -317,11 +318,6 @@ class ModuleLayer(Layer):
             module = self.about.module(**self._given(False), **rngs)
         return module.onnx(graph, x, arrays, shape, path)
 
-    @classmethod
-    def thing(cls) -> Any:
-        """Returns the class, or the function, that the layer was made of."""
-        return getattr(cls, "function", cls.about.module)
-
     def _given(self, training: bool) -> dict[str, Any]:
         """Returns the arguments that the module is built with."""
         options = {name: getattr(self, name) for name in fields.options(type(self))}
@@ -540,7 +536,7 @@ def _rows_mix(module: _Alone, shape: Shape) -> bool:
     if evaluates:
         raise LayerError(
             f"config.model.layers: {module.kind.kind}: in evaluation, too, what it makes of an image changes with the "
-            f"others of its batch, so no single picture has an answer ({place(module.kind.thing())}). "
+            f"others of its batch, so no single picture has an answer ({place(written_as(module.kind))}). "
             "Use running statistics there"
         )
     return trains
@@ -623,7 +619,7 @@ def _naming_errors(module: _Alone) -> Iterator[None]:
     Raises:
       LayerError: in place of any other exception; or the module draws random numbers that are no JAX's.
     """
-    thing = module.kind.thing()
+    thing = written_as(module.kind)
     try:
         with refusing_draws(lambda reason: LayerError(f"from {place(thing)} {reason}")):
             yield

@@ -119,9 +119,7 @@ def _hashes(kinds: Iterable[type]) -> dict[str, str]:
     for kind in sorted(set(kinds), key=lambda kind: kind.__qualname__):
         if registry.origin_of(kind) != "":
             continue
-        # A layer that a module computes is made of that module's class.
-        thing: Any = getattr(kind, "function", None) or getattr(getattr(kind, "about", None), "module", kind)
-        found[f"{kind.__module__}.{kind.__qualname__}"] = _sha256(_source(thing).encode())
+        found[f"{kind.__module__}.{kind.__qualname__}"] = _sha256(_source(registry.written_as(kind)).encode())
     return found
 
 
