@@ -3,7 +3,7 @@
 import functools
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int, Int64, UInt8
+from jaxtyping import Array, Float, Float32, Int, Int32, Int64, UInt8
 
 from cnn import losses, metrics
 from cnn.config.config import Config, ConfigError
@@ -166,8 +166,29 @@ def score(
     index = usable_rows(split)
     logits, labels = logits[index], split.labels[index]
     evaluation = metrics.evaluate(logits, labels, class_names=dataset.class_names)
+    return index, evaluation, _measured(values, values.metrics, logits, labels)
+
+
+def validation(values: Config, logits: Float32[np.ndarray, "examples classes"], valid: types.Split) -> dict[str, float]:
+    """Returns the loss, the accuracy and the further metrics that the config names: what an epoch records.
+
+    Raises:
+      DataError: no picture could be used.
+      ConfigError: a metric gives no finite number.
+    """
+    index = usable_rows(valid)
+    kinds = {"loss": metrics.Loss(), "accuracy": metrics.Accuracy(), **values.metrics}
+    return _measured(values, kinds, logits[index], valid.labels[index])
+
+
+def _measured(
+    values: Config,
+    kinds: Mapping[str, Any],
+    logits: Float32[np.ndarray, "examples classes"],
+    labels: Int32[np.ndarray, " examples"],
+) -> dict[str, float]:
     try:
-        return index, evaluation, metrics.measure(values.metrics, logits, labels)
+        return metrics.measure(kinds, logits, labels)
     except metrics.NotANumber as error:
         field = "train.monitor" if error.name == values.monitor else "eval.metrics"
         raise ConfigError([f"config.{field}: {error} Use another metric."]) from None

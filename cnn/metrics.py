@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 
 from cnn import fields
-from cnn.losses import cross_entropy, log_softmax, softmax
+from cnn.losses import cross_entropy, log_softmax
 from cnn.registry import METRICS, FunctionForm, OfFunction, blamed, metric
 
 BINS = 15
@@ -104,10 +104,11 @@ class Auroc:
     """
 
     better: ClassVar[Better] = "higher"
+    fewest_classes: ClassVar[int] = 2
+    """Classes without which there is no such number."""
 
     def __call__(self, logits: Float[np.ndarray, "n classes"], labels: Integer[np.ndarray, " n"]) -> float:
-        shares = softmax(logits)
-        return _mean(_area(shares[:, index], labels == index) for index in range(logits.shape[1]))
+        return _mean(_area(likeliness, labels == index) for index, likeliness in enumerate(_likeliness(logits).T))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,14 +311,27 @@ def _mean(numbers: Iterable[float | None]) -> float:
     return statistics.fmean(defined) if defined else math.nan
 
 
-def _area(shares: Float64[np.ndarray, " n"], own: Bool[np.ndarray, " n"]) -> float | None:
+def _likeliness(logits: Float[np.ndarray, "n classes"]) -> Float64[np.ndarray, "n classes"]:
+    """Returns numbers that order all examples of a class as softmax does, and also where that rounds to 1.
+
+    A probability up to a half as it is, one above as one over what the other classes have.
+    """
+    below = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    # Sorted, so that equal logits in another order have equal sums: those examples tie.
+    rest = np.exp(np.sort(below, axis=1)[:, :-1]).sum(axis=1, keepdims=True)
+    shares = np.exp(below) / (1 + rest)
+    with np.errstate(divide="ignore"):
+        return np.where(shares > 0.5, (1 + rest) / rest, shares)
+
+
+def _area(likeliness: Float64[np.ndarray, " n"], own: Bool[np.ndarray, " n"]) -> float | None:
     """Returns the area under the ROC curve, `None` where all examples are of the class or none is."""
     positives = int(own.sum())
     negatives = len(own) - positives
     if not positives or not negatives:
         return None
-    _, place, ties = np.unique(shares, return_inverse=True, return_counts=True)
-    ranks = (ties.cumsum() - (ties - 1) / 2)[place]  # of equal shares the mean of their ranks, counted from 1
+    _, place, ties = np.unique(likeliness, return_inverse=True, return_counts=True)
+    ranks = (ties.cumsum() - (ties - 1) / 2)[place]  # of equal ones the mean of their ranks, counted from 1
     return (math.fsum(ranks[own]) - positives * (positives + 1) / 2) / (positives * negatives)
 
 

@@ -114,11 +114,12 @@ def test_separators_line_ends_and_a_byte_order_mark_are_told(root, separator, en
 
 
 def test_labels_that_are_whole_numbers_are_classes_in_the_order_of_the_numbers(root):
-    numbers = ("10", "9", "100", "100.0")
+    largest = str(2**53 + 1)  # the float nearest to it is another number
+    numbers = ("10", "9", largest, f"{largest}.0")
     write_table(root / "train.csv", [("image", "label"), *zip("abcd", numbers, strict=True)])
     shutil.copy(root / "train.csv", root / "test.csv")
     data = read(root, "csv(suffix='.png')", classes=3)
-    assert (data.class_names, data.train.labels.tolist()) == (("9", "10", "100"), [1, 0, 2, 2])
+    assert (data.class_names, data.train.labels.tolist()) == (("9", "10", largest), [1, 0, 2, 2])
     named = read(root, "csv(suffix='.png')", classes=3, class_names=("nine", "ten", "hundred"))
     assert (named.class_names, named.train.labels.tolist()) == (("nine", "ten", "hundred"), [1, 0, 2, 2])
     assert one_line(root, name="csv(suffix='.png')", class_names=("nine", "ten")) == (

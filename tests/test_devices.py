@@ -239,3 +239,7 @@ def test_halves_continue_to_the_same_bytes_and_one_device_says_that_it_is_anothe
     other = processes.start(*arguments, f"--workdir={tmp_path / 'whole'}", "--devices=1", **threads)
     assert other.code == 0, other.err
     assert "not bit-identical from here: step 8, reason devices 2 -> 1" in other.err
+    verified = processes.start("verify", f"--workdir={tmp_path / 'whole'}", **threads)
+    assert verified.code == 2, verified
+    assert "not comparable: " in verified.err
+    assert ", as what came before step 8 was computed otherwise (devices 2 -> 1)" in verified.err

@@ -273,12 +273,16 @@ def test_lookahead_may_go_another_part_of_the_way_at_the_end_of_a_run_than_at_it
     networks.agree(changed.average, expected, 1e-5)
 
 
-def test_a_run_whose_lookahead_follows_its_length_is_not_trained_longer():
+def test_a_run_whose_lookahead_follows_its_length_is_not_trained_longer(tmp_path):
     flags = ["train.average=lookahead(5, 1, 0.25)", "train.epochs=4"]
     before = json.loads(runs.tiny(flags[0], "train.epochs=3").json)
-    assert not run_dir._is_longer(before, runs.tiny(*flags))
-    before = json.loads(runs.tiny("train.average=lookahead(5)", "train.epochs=3").json)
-    assert run_dir._is_longer(before, runs.tiny("train.average=lookahead(5)", "train.epochs=4"))
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    with pytest.raises(ConfigError, match=r"here config\.train\.average=lookahead\(rate=1, final=0\.25\) does"):
+        run_dir.check_same_config(runs.tiny(*flags), tmp_path)
+    before = runs.tiny("train.average=lookahead(5)", "train.epochs=3")
+    (tmp_path / "config.json").write_text(before.json)
+    changed = run_dir.check_same_config(runs.tiny("train.average=lookahead(5)", "train.epochs=4"), tmp_path)
+    assert changed == [("train.epochs", 3, 4)]
 
 
 def test_swa_is_the_mean_of_every_so_many_parameters_from_a_step_on():

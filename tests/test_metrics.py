@@ -117,12 +117,21 @@ def test_each_metric_of_the_table_is_a_field_of_the_evaluation_and_says_which_wa
 def test_metrics_of_imbalance_and_of_ranks_agree_with_scikit_learn(count, classes):
     logits, labels = random_case(count, classes)
     logits = np.round(logits)  # so that there are ties
-    predictions, shares = logits.argmax(axis=1), softmax(logits)
+    predictions, shares = logits.argmax(axis=1), np.round(softmax(logits), 12)  # ties whatever the sums' order
     recalls = sklearn.metrics.balanced_accuracy_score(labels, predictions)
     assert METRICS["balanced_accuracy"]()(logits, labels) == pytest.approx(recalls, rel=1e-12)
     binary: Any = {"multi_class": "ovr", "average": "macro"} if classes > 2 else {}
     area = sklearn.metrics.roc_auc_score(labels, shares if classes > 2 else shares[:, 1], **binary)
     assert METRICS["auroc"]()(logits, labels) == pytest.approx(area, rel=1e-12)
+
+
+def test_what_is_all_but_certain_is_ranked_by_its_margin():
+    logits = np.array([[50.0, 0.0, -90.0], [40.0, 0.0, -90.0], [39.0, 0.0, -90.0], [-1.0, 0.0, -90.0]])
+    auroc = METRICS["auroc"]()
+    # Of the first class three pairs of three are right, of the second too; a softmax gives three of the four the same.
+    assert auroc(logits, np.array([0, 1, 1, 1])) == 1.0
+    assert auroc(logits[:, ::-1], np.array([2, 1, 1, 1])) == 1.0
+    assert auroc(logits, np.array([1, 0, 1, 1])) == pytest.approx(2 / 3)
 
 
 def test_classes_that_do_not_occur_are_left_out_of_the_means():

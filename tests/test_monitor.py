@@ -367,3 +367,19 @@ def test_an_old_declaration_is_the_same_sweep_as_one_that_leaves_the_objective_o
     ]
     assert plans[0].json == plans[1].json
     assert plans[0].json["options"]["objective"] == "valid.accuracy"
+
+
+def test_a_metric_that_a_split_cannot_have_is_refused_before_training(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    pictures, labels = rng.integers(0, 256, (12, 8, 8), dtype=np.uint8), np.arange(12) % 2
+    file = tmp_path / "pictures.npz"
+    np.savez(file, x_train=pictures, y_train=labels, x_test=pictures[::2], y_test=labels[::2])
+    data = ("data.name=npz", f"data.file={file}", "data.classes=2", "data.valid_fraction=0.5")
+    network = ("model.layers=flatten | dense(classes)", "train.batch_size=2")
+    assert runs.train(tmp_path / "run", *data, *network, "eval.metrics=auroc") == 2
+    said = (
+        "config.eval.metrics: auroc needs pictures of 2 classes or more in test, got 1. Leave it out, or choose other"
+    )
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert runs.train(tmp_path / "run", *data, *network, "train.monitor=auroc", "eval.test=False") == 0

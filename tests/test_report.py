@@ -123,6 +123,9 @@ def test_classes_that_get_mixed_up_can_stand_side_by_side():
 def test_seconds_and_epochs_follow_from_the_steps(tmp_path):
     run = run_files.read(make(tmp_path / "run"))
     assert curves.redrawn(curves.read(run), run)["pace"] == {"epoch": 0.1, "seconds": pytest.approx(7.25 / 30)}
+    part = make(tmp_path / "part", epochs=2)  # of twenty steps each, had training not ended within the second
+    run_dir.write_json(part / run_dir.RESULT, {**run_dir.read_json(part / run_dir.RESULT), "step": 30, "epochs": 1.5})
+    assert curves.read(run_files.read(part)).steps_per_epoch == 20
     run = run_files.read(make(tmp_path / "none", epochs=0, examples=0, result=None))
     assert curves.redrawn(curves.read(run), run)["pace"] == {"epoch": None, "seconds": None}
 

@@ -436,6 +436,45 @@ def test_a_best_that_cannot_be_saved_waits_until_it_can(reference, tmp_path, fau
     assert runs.outcome(workdir) == runs.outcome(reference)
 
 
+def test_the_best_are_the_same_where_a_signal_prevented_the_evaluation_that_found_them(tmp_path, fault):
+    seldom = ("train.epochs=2", "eval.weights=best")
+    assert runs.train(tmp_path / "straight", *seldom) == 0
+    expected = runs.saved(tmp_path / "straight", "result.json")
+    assert expected["best"]["step"] == 24, "the last evaluation finds the best"
+    fault("evaluate:term:2")
+    assert runs.train(tmp_path / "run", *seldom) == launch.PREEMPTED
+    fault("")
+    assert runs.train(tmp_path / "run", *seldom) == 0
+    found = runs.saved(tmp_path / "run", "result.json")
+    assert (found["best"], found["test"]) == (expected["best"], expected["test"])
+    assert runs.saved(tmp_path / "run", "evaluation-test.json")["step"] == 24
+
+
+def test_an_evaluation_counts_once_where_the_rule_that_asks_for_it_failed_and_was_mended(tmp_path):
+    asked = []
+
+    class Mended:
+        needs_valid = True
+
+        def reason(self, train_accuracy, valid_accuracy, stale_evaluations, monitor):
+            asked.append(stale_evaluations)
+            return 1 / 0 if len(asked) == 2 else None  # the first time it is tried, before training
+
+    try:
+        cnn.stop(Mended)
+        flags = (
+            "train.stop=mended",
+            "schedule.name=plateau",
+            "optimizer.learning_rate=1e-9",
+            "checkpoint.every=steps(5)",
+        )
+        assert [runs.train(tmp_path / name, *flags) for name in ("run", "run", "straight")] == [2, 0, 0]
+    finally:
+        STOPS.forget("")
+    assert asked[2:5] == asked[5:] == [0, 1, 2]
+    assert runs.outcome(tmp_path / "run") == runs.outcome(tmp_path / "straight")
+
+
 def test_a_run_that_saved_nothing_yet_starts_again_with_the_same_bytes(reference, tmp_path, monkeypatch):
     workdir = tmp_path / "run"
     with monkeypatch.context() as patch:

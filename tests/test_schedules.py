@@ -55,6 +55,15 @@ CLOSED = [
         schedules.Restarts(cycle_epochs=1, longer=2),
         [cosine(length, step) for length in (4, 8, 16, 12) for step in range(length)],
     ),
+    # A cooldown from where the next cycle begins, whether or not cycles grow.
+    *(
+        (
+            schedules.Restarts(cycle_epochs=1, longer=longer, cooldown_steps=TOTAL - steps),
+            [cosine(length, step) for length in (4, steps - 4) for step in range(length)]
+            + [(TOTAL - step) / (TOTAL - steps + 1) for step in range(steps, TOTAL)],
+        )
+        for longer, steps in ((1, 8), (2, 12))
+    ),
     (schedules.Plateau(), np.ones(TOTAL)),
 ]
 
@@ -305,6 +314,9 @@ def test_a_finished_run_is_trained_longer_to_the_bits_of_one_that_was_so_from_th
     found, expected = (runs.saved(tmp_path / name, "result.json") for name in ("run", "straight"))
     assert (found["fingerprint"], found["step"]) == (expected["fingerprint"], expected["step"])
     assert found["test"] == expected["test"]
+    # Also where the first run ended, and evaluated, in the middle of an epoch.
+    assert found["train"] == expected["train"] and found["best"] == expected["best"]
+    assert runs.outcome(tmp_path / "run") == runs.outcome(tmp_path / "straight")
     history = (tmp_path / "run" / "config_history.jsonl").read_text()
     assert json.loads(history) == {"field": f"config.train.{unit}", "before": short, "now": long}
 
@@ -327,6 +339,20 @@ def test_of_a_run_that_cannot_be_made_longer_it_is_said_what_follows_from_its_le
     with pytest.raises(ConfigError) as refused:
         run_dir.check_same_config(runs.tiny(ONE, "train.steps=4", given), tmp_path)
     assert "init_from" not in str(refused.value)
+
+
+@pytest.mark.slow(seconds=12)
+def test_an_evaluation_that_only_a_shorter_run_makes_leaves_no_trace_or_is_refused(tmp_path):
+    seldom = (ONE, "eval.every_epochs=2")
+    for epochs in (1, 3):
+        assert runs.train(tmp_path / "run", *seldom, f"train.epochs={epochs}") == 0
+    assert runs.train(tmp_path / "straight", *seldom, "train.epochs=3") == 0
+    assert runs.outcome(tmp_path / "run") == runs.outcome(tmp_path / "straight")
+    for field in ("eval.weights=best", "schedule.name=plateau"):
+        folder = tmp_path / field
+        assert runs.train(folder, *seldom, field, "train.epochs=1") == 0
+        with pytest.raises(ConfigError, match=f"here what config.{field} takes from the evaluation at its end does"):
+            run_dir.check_same_config(runs.tiny(*seldom, field, "train.epochs=3"), folder)
 
 
 @pytest.mark.slow(seconds=4)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import runs
+import sweeps
 from cnn.data import parts
 from cnn.data.sources import hashing
 from cnn.data.types import DataError
@@ -52,6 +53,18 @@ def listed(workdir):
 def small_samples(monkeypatch):
     """Looks at no more than the first few pictures before a run, as with many of them."""
     monkeypatch.setattr(parts, "SAMPLE", 2)
+
+
+@pytest.mark.slow(seconds=10)
+def test_trials_of_a_sweep_leave_the_same_pictures_out_alone_and_together(tmp_path):
+    given = sections(pictures(tmp_path / "pictures"), on_error="skip")
+    for engine in ("map", "vmap"):
+        typed = (f"sweep.engine={engine}", "config.train.epochs=1")
+        assert sweeps.sweep(tmp_path / engine, sweeps.RATES, *typed, sections=given) == 0
+    for trial in ("trials/0000", "trials/0001"):
+        alone, together = (runs.records(tmp_path / engine / trial, "epoch") for engine in ("map", "vmap"))
+        assert together[0]["train"] == pytest.approx(alone[0]["train"], rel=1e-5)
+        assert listed(tmp_path / "map" / trial) == listed(tmp_path / "vmap" / trial) == sorted(BAD)
 
 
 @pytest.mark.slow

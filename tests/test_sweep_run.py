@@ -15,11 +15,11 @@ import runs
 import sweeps
 from cnn.cli import launch
 from cnn.config import config
-from cnn.sweep import declaration, options, plan, ranking, study
+from cnn.sweep import declaration, options, plan, programs, ranking, study
 from cnn.sweep import run as sweep_run
 from cnn.sweep import vmapped as vmapped_module
-from cnn.sweep.samplers import SAMPLERS
-from cnn.train import experiment
+from cnn.sweep.samplers import SAMPLERS, Random
+from cnn.train import experiment, preflight
 
 pytestmark = pytest.mark.slow  # they train runs
 
@@ -309,6 +309,30 @@ def test_a_sampler_trains_no_configuration_twice_and_says_where_a_space_has_no_m
     assert "the space has only 2 different configurations, got 6" in capsys.readouterr().err
     assert [group["n"] for group in record["groups"]] == [1, 1]
     assert "real" not in record["winner"]
+
+
+def test_what_is_drawn_anew_is_drawn_from_a_stream_of_its_own(tmp_path, monkeypatch):
+    streams, make = [], Random.make_sampler
+
+    def noted(self, stream):
+        streams.append(stream)
+        return make(self, stream)
+
+    monkeypatch.setattr(Random, "make_sampler", noted)
+    typed = ("--sweep.sampler=random(seed=0)", "--sweep.trials=6", "--sweep.engine=map", "--config.train.steps=1")
+    assert sweeps.sweep(tmp_path / "sweep", "train.label_smoothing=0.0,0.1,0.2,0.3,0.4,0.5", *typed) == 0
+    assert len({group["fields"]["train.label_smoothing"] for group in sweeps.record(tmp_path / "sweep")["groups"]}) == 6
+    assert len(set(streams)) == len(streams) > 6
+
+
+def test_a_sweep_keeps_no_more_data_than_pictures_may_take(monkeypatch):
+    known = programs.Datasets()
+    first, second = (runs.tiny("data.limit=200", f"data.fold={fold}/2") for fold in (1, 2))
+    assert [known.of(each) for each in (first, second, first)][0] is known.of(first)
+    monkeypatch.setattr(preflight, "memory_budget", lambda section: 64 * 300)
+    folds = {id(known.of(each)): known.of(each) for each in (first, second)}
+    assert id(known.of(second)) in folds, "the newest stays"
+    assert id(known.of(first)) not in folds, "the other was read anew"
 
 
 @pytest.mark.slow(seconds=3)

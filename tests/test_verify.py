@@ -259,3 +259,14 @@ def test_the_first_difference_of_two_records_is_found_wherever_it_is():
     assert verify._difference({"a": {"b": 1.0}}, {"a": {"b": 2.0}}) == "a.b 1.0 recorded, 2.0 repeated"
     assert verify._difference({"a": 1}, {"a": 1, "b": None}) is None
     assert verify._difference({"a": 1}, {"b": 2, "a": 1}) == "b None recorded, 2 repeated"
+
+
+def test_a_run_that_was_made_longer_is_the_same_also_where_it_renewed_its_statistics_at_its_first_end(tmp_path):
+    flags = (
+        "train.renew_statistics=True",
+        "checkpoint.every=epochs(1)",
+        "model.layers=flatten | dense(8) | batch_norm(0.5) | dense(classes)",
+    )
+    for steps in (18, 42):
+        assert runs.train(tmp_path / "run", *flags, "train.epochs=None", f"train.steps={steps}") == 0
+    assert verified(tmp_path / "run") == 0

@@ -36,6 +36,12 @@ def permutations(seed: int, first: int, count: int, n: int) -> Int64[np.ndarray,
     return np.argsort(words.random_raw(count * counts * 4).reshape(count, counts * 4)[:, :n], axis=1, kind="stable")
 
 
+def rows_of_each(labels: Int32[np.ndarray, " n"]) -> list[Int64[np.ndarray, " rows"]]:
+    """Returns the rows of each class that occurs, both in ascending order."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1]) if len(labels) else []
+
+
 def balanced_epoch(
     rows_of_class: Sequence[Int64[np.ndarray, " rows"]], seed: int, epoch: int, n: int
 ) -> Int64[np.ndarray, " n"]:
@@ -82,9 +88,10 @@ class BatchOrder:
 
         order_of: Callable[[int], Int64[np.ndarray, " n"]] = functools.partial(permutation, seed, n=examples)
         if balanced is not None:
-            rows_of_class = [np.flatnonzero(balanced == label) for label in np.unique(balanced)]
             # Those of full batches alone, so that what is left over takes nothing from the balance.
-            order_of = functools.partial(balanced_epoch, rows_of_class, seed, n=self.steps_per_epoch * batch_size)
+            order_of = functools.partial(
+                balanced_epoch, rows_of_each(balanced), seed, n=self.steps_per_epoch * batch_size
+            )
         # Threads that read ahead are in the next epoch while the last one ends. To sort millions of rows takes a
         # second, so it is done once, and the lock keeps two threads from doing it at the same time.
         self._sorting = threading.Lock()

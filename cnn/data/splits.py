@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
-from cnn.data.order import permutation
+from cnn.data.order import permutation, rows_of_each
 from cnn.data.types import DataError, DataSpec, Source
 from cnn.fields import shorten
 
@@ -254,9 +254,9 @@ def limited_rows(labels: Int32[np.ndarray, " n"], number: int, key: int) -> Bool
 
 def _shuffled(labels: Int32[np.ndarray, " n"], key: int) -> Iterator[Int64[np.ndarray, " rows"]]:
     """Yields the rows of each class, in a fixed order that only the key and the class decide."""
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        yield rows[permutation(key, int(label), len(rows))]
+    known = np.unique(labels)
+    for label, rows in zip(known.tolist(), rows_of_each(labels), strict=True):
+        yield rows[permutation(key, label, len(rows))]
 
 
 def _part(fraction: float, count: int) -> int:

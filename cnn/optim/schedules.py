@@ -255,6 +255,8 @@ class OneCycle(_OverTheRun):
 class Restarts(Constant):
     """Half a cosine down to `final` times the learning rate, again and again.
 
+    A cooldown at the end falls from where the next update would have been: from the top, where a cycle ends before it.
+
     Attributes:
       cycle_epochs: the length of the first.
       longer: how many times as long as the one before each other is.
@@ -271,7 +273,7 @@ class Restarts(Constant):
     def main_factor(self, steps: int, steps_per_epoch: int) -> Factor:
         length = _steps(self.cycle_epochs, steps_per_epoch)
         starts, lengths = [0], [length]
-        while self.longer > 1 and starts[-1] + lengths[-1] < steps:
+        while self.longer > 1 and starts[-1] + lengths[-1] <= steps:
             starts.append(starts[-1] + lengths[-1])
             lengths.append(min(lengths[-1] * self.longer, fields.MAX_INTEGER))
 

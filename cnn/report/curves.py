@@ -71,7 +71,7 @@ def read(run: RunFiles) -> History:
         best=None,
         bad_step=result.get("bad_step") if result.get("status") == "diverged" else None,
         last_step=max(steps),
-        steps_per_epoch=epochs[-1]["step"] / epochs[-1]["epoch"] if epochs else None,
+        steps_per_epoch=_steps_per_epoch(epochs, result),
     )
     sign = 1 if run.config.train.monitor.better == "higher" else -1
     best = max(recorded.monitored, key=lambda point: (sign * point[1], -point[0]), default=None)
@@ -93,6 +93,13 @@ def thinned(points: Points, most: int = MOST_POINTS) -> Points:
         stretch = points[start : start + length]
         kept |= {stretch[0], min(stretch, key=lambda point: point[1]), max(stretch, key=lambda point: point[1])}
     return sorted(kept)
+
+
+def _steps_per_epoch(epochs: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> float | None:
+    """Returns the steps of a whole epoch; the last one that was recorded may be the first part of one."""
+    if result.get("epochs"):
+        return result["step"] / result["epochs"]
+    return epochs[0]["step"] / epochs[0]["epoch"] if epochs else None
 
 
 def _points(records: Sequence[Mapping[str, Any]], name: str) -> Points:

@@ -157,7 +157,7 @@ def recall_bad_examples(workdir: Path, dataset: types.Dataset) -> None:
     """Adds what an earlier process of this run listed of the same data."""
     saved = run_dir.read_json(workdir / _bad_examples(workdir, dataset))
     if saved is not None:
-        dataset.bad_examples.recall(saved["pictures"])
+        dataset.bad_examples.recall(saved["pictures"], workdir)
 
 
 def record_bad_examples(workdir: Path, dataset: types.Dataset, event: Callable[..., None] | None = None) -> None:
@@ -171,7 +171,7 @@ def record_bad_examples(workdir: Path, dataset: types.Dataset, event: Callable[.
     Raises:
       OSError: the file cannot be written.
     """
-    fresh = dataset.bad_examples.fresh()
+    fresh = dataset.bad_examples.fresh(workdir)
     if not fresh or not multihost.leads():
         return
     listed = dataset.bad_examples.to_json()

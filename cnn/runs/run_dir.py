@@ -281,23 +281,20 @@ def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, A
     before = completed(workdir, old)
     changed = config.differences(before, json.loads(values.json))
     proved = all(sources.of_numbers(str(name)) for name in (before.get("data", {}).get("name"), values.data.name))
-    harmless = (*HARMLESS, *(PROVED if proved else ()), *(config.LENGTHS if _is_longer(before, values) else ()))
+    follows = _of_length(values) or _of_end(values, workdir)
+    is_longer = _has_further_steps(before, values) and not follows
+    harmless = (*HARMLESS, *(PROVED if proved else ()), *(config.LENGTHS if is_longer else ()))
     if any(path not in harmless for path, _, _ in changed):
         table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
         if all(path in config.LENGTHS for path, _, _ in changed) and _has_further_steps(before, values):
             table.append(
                 f"    A run can be trained longer where nothing follows from its length, as with config.schedule.name="
-                f"constant; here {_of_length(values)} does. To go on from what it learnt, add "
+                f"constant; here {follows}. To go on from what it learnt, add "
                 f"--config.init_from={workdir}"
             )
         heading = f"--workdir: {workdir} holds a run of another config. Use --workdir={free(workdir)}"
         raise config.ConfigError(["\n".join([heading, *table])])
     return changed
-
-
-def _is_longer(before: Mapping[str, Any], values: config.Config) -> bool:
-    """Tells whether a run is as it was before, but longer, and nothing of it follows from its length."""
-    return _has_further_steps(before, values) and not _of_length(values)
 
 
 def _has_further_steps(before: Mapping[str, Any], values: config.Config) -> bool:
@@ -307,13 +304,25 @@ def _has_further_steps(before: Mapping[str, Any], values: config.Config) -> bool
 
 
 def _of_length(values: config.Config) -> str:
-    """Returns the field that says something else of a longer run's first steps, empty where none does."""
+    """Returns which field says something else of a longer run's first steps, empty where none does."""
     if getattr(values.train.average, "knows_length", False):
-        return f"config.train.average={written(values.train.average)}"
+        return f"config.train.average={written(values.train.average)} does"
     if getattr(values.schedule, "knows_length", True):
         if cooldown := getattr(values.schedule, "cooldown_steps", 0):
-            return f"config.schedule.cooldown_steps={cooldown}"
-        return f"config.schedule.name={json.loads(values.json)['schedule']['name']}"
+            return f"config.schedule.cooldown_steps={cooldown} does"
+        return f"config.schedule.name={json.loads(values.json)['schedule']['name']} does"
+    return ""
+
+
+def _of_end(values: config.Config, workdir: Path) -> str:
+    """Returns what else follows from the evaluation at a finished run's end, which a longer one may not make there."""
+    result = read_json(workdir / RESULT) or {}
+    if "valid" not in result or not result["epochs"] % values.eval.every_epochs:
+        return ""
+    is_best = values.eval.weights == "best" and result["best"]["step"] == result["step"]
+    if is_best or hasattr(values.schedule, "observe"):
+        field = "eval.weights=best" if is_best else f"schedule.name={json.loads(values.json)['schedule']['name']}"
+        return f"what config.{field} takes from the evaluation at its end does, which a longer run makes elsewhere"
     return ""
 
 

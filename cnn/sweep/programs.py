@@ -29,7 +29,7 @@ def _source(values: Config) -> tuple[object, ...]:
 
 
 class Datasets:
-    """The data of the trials, each read once."""
+    """The data of the trials, each read once while the newest fit in the memory that pictures may take."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], types.Dataset] = {}
@@ -43,7 +43,9 @@ class Datasets:
         """
         source = _source(values)
         with self._lock:
-            if source not in self._known:
+            if source in self._known:
+                self._known[source] = self._known.pop(source)
+            else:
                 dataset = preflight.load_data(values.data)
                 preflight.tell([*dataset.notes, *preflight.few_to_validate(values, len(dataset.valid))])
                 # On the device once, not once for each trial.
@@ -52,7 +54,15 @@ class Datasets:
                     self._known[source] = dataclasses.replace(dataset, train=training, valid=valid)
                 else:
                     self._known[source] = dataclasses.replace(dataset, stored_train=training, valid=valid)
+            budget = preflight.memory_budget(values.data)
+            while len(self._known) > 1 and sum(map(_bytes, self._known.values())) > budget:
+                del self._known[next(iter(self._known))]  # the one that was asked for longest ago
             return self._known[source]
+
+
+def _bytes(dataset: types.Dataset) -> int:
+    splits = (dataset.training, dataset.valid, dataset.test)
+    return sum(split.images.nbytes for split in splits if not isinstance(split.images, types.Stored))
 
 
 def _on_device(split: types.Split) -> types.Split:

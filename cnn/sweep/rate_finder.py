@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn import evaluate, fields, metrics
+from cnn import evaluate, fields
 from cnn.config.config import Config, ConfigError
 from cnn.data import types
 from cnn.data.loader import Loader
@@ -257,5 +257,4 @@ class _Trainings:
             logits = evaluate.predict_logits(state.classifier(), images, evaluate.EvalConfig.of(self.values))
         except FloatingPointError:
             return float("nan")
-        usable = evaluate.usable_rows(self.valid)
-        return metrics.evaluate(logits[usable], self.valid.labels[usable], class_names=self.dataset.class_names).loss
+        return evaluate.validation(self.values, logits, self.valid)["loss"]

@@ -390,7 +390,7 @@ class Queue:
                 params = new[number % len(new)].params
                 self.optuna_study.enqueue_trial({self.plan.names.get(name, name): params[name] for name in params})
             with _experimental():
-                self.optuna_study.sampler = chosen.make_sampler(number + attempt)
+                self.optuna_study.sampler = chosen.make_sampler(number + plan.MOST_TRIALS * attempt)
             try:
                 asked = self.optuna_study.ask()
                 fields = sample(self.plan.space, _drawing(asked, self.plan.names))

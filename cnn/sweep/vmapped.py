@@ -36,7 +36,7 @@ from cnn.sweep.study import Away, Claimed
 from cnn.system import fault_injection
 from cnn.system.preemption import Preempted
 from cnn.system.sharding import memory_limit
-from cnn.train import experiment, loop, preflight, step
+from cnn.train import experiment, loop, multi_step, preflight, step
 from cnn.train.callbacks import Callbacks
 from cnn.train.loop import Made, Steps
 from cnn.train.run import Run
@@ -465,8 +465,7 @@ def _share_time(values: Config, trials: int) -> Config:
 def _steps(program: StepConfig, shared: bool) -> Any:
     def one(state: TrainState, split: Examples, rows: jax.Array) -> tuple[TrainState, Metrics]:
         with layout.as_products():
-            taken = jax.tree.map(lambda array: array[rows], split)
-            return step.train_step(state, taken, program)
+            return step.train_step(state, multi_step.taken(split, rows, program), program)
 
     return jax.vmap(one, in_axes=(0, None, None if shared else 0))
 

@@ -24,6 +24,8 @@ from cnn.train.init_from import Origin
 from cnn.train.loop_state import LoopState
 from cnn.train.state import TrainState, create_shapes
 
+CHANGED = "not bit-identical from here"
+"""The event of a run that goes on with other versions, devices or the like."""
 UNKNOWN_COST = 1.0
 """For so many seconds a run's first save is taken, before it was made."""
 
@@ -127,7 +129,7 @@ class Checkpointer:
     ) -> tuple[dict[str, Any], TrainState]:
         """Restores in the process that has the run's directory; returns the progress as JSON, and the state."""
         assert self.writer is not None
-        progress = LoopState()
+        progress, unended = LoopState(), None
         restored = self.writer.open(shapes)
         if restored is not None:
             if restored.meta["data"] != self.data:
@@ -136,12 +138,17 @@ class Checkpointer:
                     f"got {self.data[:12]}. Restore them, or choose another --workdir."
                 )
             state, progress = restored.state, LoopState.from_json(restored.meta["progress"])
+            if restored.step < self.values.train.total_steps(self._steps_per_epoch):
+                unended = _unended(state, progress, create)
+                state, progress = unended or (state, progress)
             self._compare(restored.step, restored.meta["numerics"])
         else:
             state = sharding.local(create())
         run_dir.truncate(self.workdir / run_dir.METRICS, progress.metrics_bytes)
         step = int(state.step)
         self.metrics.event("resume" if step else "start", step=step)
+        if unended is not None:  # made longer: from here on it is the checkpoint of a run that was so from the start
+            self.save_or_fail(state, progress, again=True)
         if restored is None and start is not None:
             state, about, said = start(state)
             self.metrics.show(said)
@@ -155,7 +162,7 @@ class Checkpointer:
         changed = self.differences(before)
         if changed:
             reason = "; ".join(f"{name} {then} -> {now}" for name, then, now in changed)
-            self.metrics.event("not bit-identical from here", step=step, reason=reason)
+            self.metrics.event(CHANGED, step=step, reason=reason)
 
     def differences(self, before: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
         """Returns what the last digits depend on that is not as it was: its name, what a checkpoint says, and now."""
@@ -201,6 +208,8 @@ class Checkpointer:
         run_dir.sync(self.workdir / run_dir.METRICS)
         self.metrics.flush()
         waiting, saved = self._waiting, True
+        # A step that was saved when its evaluation was prevented is saved once more, as the best.
+        again = again or (waiting is not None and int(waiting.state.step) == int(state.step))
         if waiting is not None and int(waiting.state.step) < int(state.step):
             best = jax.device_put(waiting.state)
             saved = self.writer.save(best, waiting.meta, best=waiting.score, again=True)
@@ -235,6 +244,18 @@ class Checkpointer:
         """
         while not self.save(state, progress, again=again):
             pass
+
+
+def _unended(
+    state: TrainState, progress: LoopState, create: Callable[[], TrainState]
+) -> tuple[TrainState, LoopState] | None:
+    """Returns what a run that has not ended yet has where one has ended; `None` where that is the same."""
+    is_renewed = bool(state.renewed) and int(state.renewed.step) >= 0
+    if not is_renewed and progress.before_end is None:
+        return None
+    if is_renewed:
+        state = state._replace(renewed=sharding.local(create()).renewed)
+    return state, progress if progress.before_end is None else LoopState.from_json(progress.before_end)
 
 
 def restore_classifier(values: Config, workdir: Path, weights: str) -> tuple[int, Classifier]:

@@ -1,6 +1,7 @@
 """The training loop: a generator that asks for steps, and the one who makes them for a run that trains alone."""
 
 import contextlib
+import copy
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
@@ -72,25 +73,24 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
 
                 epoch, last = -(-step // run.steps_per_epoch), step == run.total_steps
                 record: Record = {"train": loop.epoch.means()}
-                if run.validates and (epoch % config.eval.every_epochs == 0 or last):
-                    try:
-                        with _saved_where_it_fails(run, state, loop):
+                unended, evaluates = copy.deepcopy(loop), epoch % config.eval.every_epochs == 0
+                # Whoever continues after a failure evaluates again, so what is saved then has not counted it.
+                with _saved_where_it_fails(run, state, unended):
+                    if run.validates and (evaluates or last):
+                        try:
                             record["valid"] = run.validate(state)
-                    except Preempted:  # whoever continues ends the epoch
-                        break
-                    except FloatingPointError:
-                        state = _diverge(run, state, loop, step)
-                        break
-                    loop.validated(record["valid"][config.monitor], step, loop_config.monitor.better)
-                    state = _observed(run, state, record["valid"][config.monitor])
-                run.record_bad_examples()
-
-                valid_accuracy = record["valid"]["accuracy"] if "valid" in record else None
-                with _saved_where_it_fails(run, state, loop):
+                        except Preempted:  # whoever continues ends the epoch
+                            break
+                        except FloatingPointError:
+                            state = _diverge(run, state, loop, step)
+                            break
+                        loop.validated(record["valid"][config.monitor], step, loop_config.monitor.better)
+                        state = _observed(run, state, record["valid"][config.monitor])
+                    run.record_bad_examples()
                     loop.stopped = reason_to_stop(
                         loop_config.stop,
                         record["train"]["accuracy"],
-                        valid_accuracy,
+                        record["valid"]["accuracy"] if "valid" in record else None,
                         loop.stale_evaluations,
                         config.monitor,
                     )
@@ -98,6 +98,8 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                     reason = run.callbacks.validated(epoch, record["valid"])
                     loop.stopped = loop.stopped or (None if last else reason)
                 loop.last_epoch, loop.epoch = record["train"], Sums()
+                if step % run.steps_per_epoch or (run.validates and not evaluates):
+                    loop.before_end = unended.to_json() if last else None
                 loop.metrics_bytes = run.writer.metrics("epoch", step, epoch, record)
                 run.progress_bar.epoch(epoch, run.epochs, record, loop.stopped, config.monitor)
                 if loop.best_step == step:

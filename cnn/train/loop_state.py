@@ -71,6 +71,8 @@ class LoopState:
     """Spent looking at what `train.watch` names, its compilation included."""
     metrics_bytes: int = 0
     """The size of `metrics.jsonl`."""
+    before_end: dict[str, Any] | None = None
+    """All this as JSON before the end of the run ended or evaluated an epoch as a longer run would not."""
 
     def to_json(self) -> dict[str, Any]:
         return fields.to_json(self)

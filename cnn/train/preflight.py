@@ -5,6 +5,7 @@ statistics of batch normalisation that will not have settled.
 """
 
 import functools
+import itertools
 import math
 import sys
 from collections.abc import Iterable
@@ -240,7 +241,8 @@ def check_splits(values: Config, dataset: types.Dataset) -> None:
     """Checks that the splits are there that a config needs, which of most sources only loading tells.
 
     Raises:
-      ConfigError: there is no test split to evaluate, or no validation split for what needs one.
+      ConfigError: there is no test split to evaluate, or no validation split for what needs one, or too few classes in
+        one of them for a metric.
     """
     problems = Problems()
     if values.eval.test and not len(dataset.test):
@@ -250,6 +252,16 @@ def check_splits(values: Config, dataset: types.Dataset) -> None:
         )
     if not len(dataset.valid):
         validate.check_without_validation(values.data, values.train, values.eval, values.schedule, problems)
+    validates = values.data.train_on == "train"
+    evaluated = {"valid": dataset.valid if validates else (), "test": dataset.test if values.eval.test else ()}
+    for (name, metric), (where, split) in itertools.product(values.metrics.items(), evaluated.items()):
+        classes, fewest = len(np.unique(split.labels)) if split else 0, getattr(metric, "fewest_classes", 1)
+        if 0 < classes < fewest:
+            problems.note(
+                "train.monitor" if name == values.monitor else "eval.metrics",
+                f"{name} needs pictures of {fewest} classes or more in {where}, got {classes}. Leave it out, or choose "
+                "other pictures to evaluate.",
+            )
     if problems:
         raise ConfigError(problems)
 

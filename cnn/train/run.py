@@ -136,8 +136,7 @@ class Run:
         classifier = state.classifier(averaged=self.config.eval.weights == "ema")
         config = evaluate.EvalConfig.of(self.config, self.devices)
         logits = evaluate.predict_logits(classifier, self._valid_images, config, check=self.preemption.check)
-        _, evaluation, further = evaluate.score(self.config, logits, self.dataset.valid, self.dataset)
-        return {"loss": evaluation.loss, "accuracy": evaluation.accuracy, **further}
+        return evaluate.validation(self.config, logits, self.dataset.valid)
 
     def record_bad_examples(self) -> None:
         """Writes which examples cannot be used, where there are new ones."""

@@ -20,6 +20,7 @@ import jax
 from cnn.config.config import Config, ConfigError
 from cnn.config.sections import Checkpoint, Minutes
 from cnn.registry import ExtensionError
+from cnn.report.run_files import RunFiles
 from cnn.runs import checkpoint_format, receipt, recorded_code, recorded_data, run_dir
 from cnn.runs.checkpoint_format import Damaged, Meta
 from cnn.runs.checksum import fingerprint
@@ -27,6 +28,7 @@ from cnn.runs.receipt import Receipt
 from cnn.system.preemption import Preemption
 from cnn.train import experiment
 from cnn.train.callbacks import Callbacks
+from cnn.train.checkpointer import CHANGED
 from cnn.train.loop import Steps, Trained, train
 from cnn.train.preflight import load_data
 from cnn.train.progress_bar import ProgressBar
@@ -115,10 +117,15 @@ def verify(
                 raise _Differs(f"the data: identity {_short(identity)} recorded, {_short(dataset.identity)} now")
             copy = Path(scratch) / "run"
             with _repeated(here, workdir, copy, dataset, known, first, devices, interruption, quiet) as run:
-                trained = _repeat(run, known, last)
-                _compare_metrics(workdir, copy, last, whole=whole)
-                if whole:
-                    _compare_results(workdir, json.loads(json.dumps(experiment.finish(run, trained))))
+                try:
+                    trained = _repeat(run, known, last)
+                    _compare_metrics(workdir, copy, last, whole=whole)
+                    if whole:
+                        _compare_results(workdir, json.loads(json.dumps(experiment.finish(run, trained))))
+                except _Differs as difference:
+                    if changed := _changed_arithmetic(values, workdir, first, kept):
+                        raise _Incomparable(f"{difference}, {changed}") from None
+                    raise
     except _Incomparable as error:
         return Verdict(first, last, whole, str(error), comparable=False, receipt=None)
     except (_Differs, run_dir.BrokenFile, ExtensionError) as error:
@@ -182,6 +189,18 @@ def _repeated(
         raise _Incomparable("; ".join(f"{name} {before} then, {now} now" for name, before, now in changed))
     with experiment.ended_if_preempted(run):
         yield run
+
+
+def _changed_arithmetic(values: Config, workdir: Path, first: int, kept: list[int]) -> str | None:
+    """Returns what a run says that it was computed with, up to a step after `first`, and then no longer."""
+    events = RunFiles(workdir, values).events
+    changes = [event for event in events if event["event"] == CHANGED and event["step"] > first]
+    if not changes:
+        return None
+    step = changes[-1]["step"]
+    after = [each for each in kept if each >= step]
+    remedy = f". Add --from={after[0]} to verify what followed" if after[:-1] else ""
+    return f"as what came before step {step:,} was computed otherwise ({changes[-1]['reason']}){remedy}"
 
 
 def _devices(values: Config, saved: Mapping[str, Any]) -> int:

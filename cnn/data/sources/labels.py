@@ -48,7 +48,7 @@ def number(labels: Mapping[str, Sequence[Label]], names: tuple[str, ...] = ()) -
     if names and all(text in names for of_split in texts.values() for text in of_split):
         return _looked_up(texts, {name: index for index, name in enumerate(names)}, names)
     if all(_WHOLE.fullmatch(text) for of_split in texts.values() for text in of_split):
-        numbers = {split: [int(float(text)) for text in of_split] for split, of_split in texts.items()}
+        numbers = {split: [int(text.split(".")[0]) for text in of_split] for split, of_split in texts.items()}
         known = sorted(set(numbers["train"]))
         if not names:
             return _looked_up(numbers, {known: index for index, known in enumerate(known)}, tuple(map(str, known)))
