@@ -28,7 +28,7 @@ PARAMETERS = {
     "digits": 243_786,
     "fashion/densenet": 175_690,
     "fashion/five_conv": 289_130,
-    "fashion/residual": 463_594,
+    "fashion/residual": 1_866_986,
     "fashion/three_conv_dropout": 241_546,
     "fashion/two_conv": (3 * 3 + 1) * 32 + (3 * 3 * 32 + 1) * 64 + (7 * 7 * 64 + 1) * 30 + (30 + 1) * 10,
     "fashion/two_conv_flips": (3 * 3 + 1) * 64 + (3 * 3 * 64 + 1) * 128 + (7 * 7 * 128 + 1) * 256 + (256 + 1) * 10,

@@ -1,8 +1,10 @@
 """A small residual network, random crops, flips and erased boxes: the row of the Fashion-MNIST table that says 0.947.
 
-Tried on the validation split, one seed, in bfloat16: 24 epochs 0.9485, of each picture as it is alone 0.9443; boxes on
-half of the pictures, dropout of 0.2 before the last layer and a weight decay of 0.1, 20 epochs, 0.9427. After 15 of 24
-epochs little is gained, so here are 18.
+Tried on the validation split, one seed each, in bfloat16, of each picture as it is alone: this 0.9492 with a loss of
+0.223; without the first convolution and the dropout, 12 epochs, 0.9483 and 0.238; that with half the channels, 24
+epochs, 0.9443 and 0.240; those with boxes on half of the pictures, dropout of 0.2 and a weight decay of 0.1, 20 epochs,
+0.9420. The mean of both flips and shifts by a pixel gets 0.9492, 0.9518 and 0.9487 of the first three. Learning rate
+and schedule are of the half as wide network.
 
 Command: python main.py --config=fashion/residual --config.data.train_on=train+valid
     --config.train.compute_dtype=bfloat16
@@ -17,13 +19,11 @@ def get_config() -> ConfigDict:
     config.seed = 0
 
     config.model = ConfigDict()
+    config.model.norm = "batch_norm | relu"
+    config.model.c = 'w: conv(w, 3, padding="same", use_bias=False) | norm'
     config.model.layers = """
-        conv(32, 3, padding="same", use_bias=False) | batch_norm | relu | max_pool(2) |
-        conv(64, 3, padding="same", use_bias=False) | batch_norm | relu |
-        residual(2 * (conv(64, 3, padding="same", use_bias=False) | batch_norm | relu)) | max_pool(2) |
-        conv(128, 3, padding="same", use_bias=False) | batch_norm | relu |
-        residual(2 * (conv(128, 3, padding="same", use_bias=False) | batch_norm | relu)) |
-        global_max_pool | dense(classes) | softmax
+        c(32) | c(64) | max_pool(2) | c(128) | residual(2 * c(128)) | max_pool(2) | c(256) | residual(2 * c(256)) |
+        global_max_pool | dropout(0.2) | dense(classes) | softmax
     """
 
     config.data = ConfigDict()
@@ -45,10 +45,10 @@ def get_config() -> ConfigDict:
     config.train = ConfigDict()
     config.train.batch_size = 128
     config.train.label_smoothing = 0.1
-    config.train.epochs = 18
+    config.train.epochs = 11
     config.train.average = "ema(0.995)"
 
     config.eval = ConfigDict()
     config.eval.weights = "ema"
-    config.eval.views = "flip"
+    config.eval.views = "flip | shift(1)"
     return config
