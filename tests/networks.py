@@ -20,6 +20,12 @@ def chain(text, **names):
     return summary.parse(text, names).items
 
 
+def network_output(network, image_shape):
+    """Returns the shape of what the last layer makes of one image."""
+    rows = summary.trace(network, image_shape)
+    return rows[-1].output if rows else image_shape
+
+
 def variables(network, image_shape, seed=0):
     """Returns random variables in the tree that `cnn.model.network` reads: no zero biases, no unit scales."""
     rng = np.random.default_rng(seed)

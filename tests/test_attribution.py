@@ -11,6 +11,7 @@ import networks
 import runs
 from cnn.explain import attribution, journey
 from cnn.layers.module import module_layer
+from cnn.model import summary
 from cnn.registry import LAYERS
 from cnn.report.journey import journey_file, looked
 from cnn.report.journey import section as journey_section
@@ -30,7 +31,8 @@ def captured(layers=CHAIN, **options):
 @pytest.mark.slow(seconds=5)
 def test_grad_cam_is_a_plain_computation_over_the_last_maps():
     _, variables, found = captured()
-    assert found.about["looked"] == {"maps": "max_pool1", "tolerance": 0.01}
+    windows = {"start": (0, -1), "size": (7, 7), "jump": (4, 4)}
+    assert found.about["looked"] == {"maps": "max_pool1", "tolerance": 0.01, "windows": windows}
     kernel = np.asarray(variables["params"]["dense1"]["kernel"], np.float64)
     for picture in found.pictures:
         maps = np.maximum(picture.outputs["conv2"].astype(np.float64), 0)
@@ -176,9 +178,23 @@ def test_the_page_shows_them_and_says_what_it_cannot(tmp_path):
     assert looked.tell(dataclasses.replace(found, about={})) == "", "a journey of an earlier version"
 
 
+def test_each_number_of_a_map_is_laid_where_the_middle_of_its_window_is_and_nothing_where_none_reads():
+    rows = summary.trace(networks.chain("conv(8, 3) | relu | max_pool(9) | flatten | dense(2)"), (28, 28, 1))
+    windows = attribution._windows(rows, "max_pool1")
+    assert windows == {"start": (0, 0), "size": (11, 11), "jump": (9, 9)}
+    spread = looked.laid(np.array([[1.0, 2.0], [3.0, 4.0]]), (28, 28), windows)
+    columns = [1.0] * 10 + [2.0] * 10 + [0.0] * 8  # windows 0..10 and 9..19; the middles are 5 and 14
+    assert spread[0].tolist() == columns and spread[:, 0].tolist() == [1.0] * 10 + [3.0] * 10 + [0.0] * 8
+    rows = summary.trace(networks.chain("conv(4, 3, strides=2, padding='same') | relu | flatten | dense(2)"), (7, 7, 1))
+    windows = attribution._windows(rows, "conv1")
+    assert windows == {"start": (-1, -1), "size": (3, 3), "jump": (2, 2)}
+    assert looked.laid(np.arange(4.0)[None], (1, 7), {**windows, "start": (0, -1)})[0].tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert looked.laid(np.array([[1.0, 2.0]]), (4, 6), None)[0].tolist() == [1, 1, 1, 2, 2, 2]
+
+
 def test_an_overlay_is_the_pale_picture_where_there_is_nothing_and_blue_or_orange_where_there_is_most():
     pixels = np.full((4, 6, 1), 255, np.uint8)
-    made = looked.overlay(pixels, np.array([[0.0, 2.0, -2.0], [0.0, 0.0, 0.0]]))
+    made = looked.overlay(pixels, np.repeat([[0.0, 2.0, -2.0], [0.0, 0.0, 0.0]], 2, 0).repeat(2, 1))
     assert made.shape == (4, 6, 3) and len({tuple(each) for each in made.reshape(-1, 3)}) == 3
     assert (made[0, 0] == 249).all() and (made[2:] == 249).all()
     assert made[0, 2, 2] > made[0, 2, 0] and made[1, 5, 0] > made[1, 5, 2]

@@ -194,7 +194,7 @@ def test_files_that_are_not_there_are_named_or_skipped(root):
         data = read(root, on_error="skip", loading=loading)
         assert shades(data.train) == [10, 0, 200, 210]
         assert data.train.marked().tolist() == [0, -1, 1, 1]
-        assert [bad.picture for bad in data.bad_examples.fresh()] == ["b.png"]
+        assert [bad.picture for bad in data.bad_examples.fresh(root)] == ["b.png"]
 
 
 def test_where_missing_files_may_lie_is_told(root):
@@ -392,7 +392,7 @@ def test_rows_that_are_no_pictures_are_refused_or_skipped(tmp_path, loading, row
     data = read(tmp_path, on_error="skip", **shape)
     assert np.asarray(data.train.images[np.arange(3)]).reshape(3, 4).tolist() == [[1, 2, 3, 4], [5, 6, 7, 8], [0] * 4]
     assert data.train.marked().tolist() == [0, 1, -1]
-    assert [bad.picture for bad in data.bad_examples.fresh()] == ["line 4 of train.csv"]
+    assert [bad.picture for bad in data.bad_examples.fresh(tmp_path)] == ["line 4 of train.csv"]
 
 
 def test_decimals_that_are_whole_quotes_and_blank_lines_are_read(tmp_path):

@@ -64,7 +64,7 @@ def resolve(text, shape=(9, 8, 6), **sections):
 
 def of_layers(network, shape):
     """Returns a network of these layers that ends in three classes."""
-    network = (*network, *([Flatten()] if len(summary.network_output(network, shape)) == 3 else []))
+    network = (*network, *([Flatten()] if len(networks.network_output(network, shape)) == 3 else []))
     network = (*network, Dense(3))
     values = resolve("flatten | dense(3)", shape)
     return trained(dataclasses.replace(values, layers=network, rows=summary.trace(network, shape)))

@@ -18,7 +18,7 @@ from cnn.layers.pooling import GlobalAvgPool, MaxPool
 from cnn.model import summary
 from cnn.model.summary import Field
 from cnn.registry import LAYERS
-from tests import oracles
+from tests import networks, oracles
 
 SHAPES = {
     # expression: (input, output, formula)
@@ -200,7 +200,7 @@ def test_shapes_and_formulas_of(text):
     before, after, formula = SHAPES[text]
     assert one(text).output(before) == after
     assert one(text).formula(before) == formula
-    assert summary.network_output((one(text),), before) == after
+    assert networks.network_output((one(text),), before) == after
 
 
 @pytest.mark.parametrize("text", COSTS)
@@ -295,7 +295,7 @@ def test_batch_statistics_are_counted_apart():
 
 
 def test_an_image_through_no_layers_is_itself():
-    assert summary.network_output((), (4, 4, 1)) == (4, 4, 1)
+    assert networks.network_output((), (4, 4, 1)) == (4, 4, 1)
     assert summary.trace((), (4, 4, 1)) == ()
 
 
@@ -317,11 +317,13 @@ def test_a_residual_sees_what_the_wider_of_its_sides_sees():
         return summary.trace(summary.parse(text, {}).items, (32, 32, 2))[-1].field
 
     same = 'padding="same"'
-    assert field(f"residual(conv(2, 3, {same}) | conv(2, 3, {same}))") == Field((5, 5))
-    assert field(f"residual(conv(2, 1), shortcut=conv(2, 7, {same}))") == Field((7, 7))
+    assert field(f"residual(conv(2, 3, {same}) | conv(2, 3, {same}))") == Field((5, 5), start=(-2, -2))
+    assert field(f"residual(conv(2, 1), shortcut=conv(2, 7, {same}))") == Field((7, 7), start=(-3, -3))
     text = f"conv(2, 3) | residual(conv(2, 3, {same}, strides=2), shortcut=conv(2, 1, strides=2)) | conv(2, 3)"
     assert field(text) == Field((9, 9), (2, 2))
-    assert field(f"residual(conv(2, (3, 1), {same}), shortcut=conv(2, (1, 3), {same}))") == Field((3, 3))
+    assert field(f"residual(conv(2, (3, 1), {same}), shortcut=conv(2, (1, 3), {same}))") == Field(
+        (3, 3), start=(-1, -1)
+    )
 
 
 def test_joined_chains_see_what_the_widest_of_them_sees_and_have_paths_by_their_number():
@@ -331,7 +333,7 @@ def test_joined_chains_see_what_the_widest_of_them_sees_and_have_paths_by_their_
         *("conv1", "concat1/branch1/identity1", "concat1/branch2/conv1", "concat1/branch2/relu1", "concat1"),
         *("multiply1/branch1/identity1", "multiply1/branch2/global_avg_pool1", "multiply1"),
     ]
-    assert (rows["concat1"].field, rows["multiply1"].field.sees) == (Field((7, 7)), "all")
+    assert (rows["concat1"].field, rows["multiply1"].field.sees) == (Field((7, 7), start=(-2, -2)), "all")
 
 
 def test_behind_an_upsampling_the_receptive_field_is_not_known():

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import networks
 from cnn import hyperparams
 from cnn.config import resolve
 from cnn.config.config import ConfigError
@@ -128,7 +129,7 @@ def test_pooling_an_odd_size_leaves_its_last_row_and_column_unread():
 )
 def test_shapes_declared_and_computed(text, before, after):
     chain = summary.parse(text, {}).items
-    assert summary.network_output(chain, before) == after
+    assert networks.network_output(chain, before) == after
     traced = jax.eval_shape(
         lambda key: network.apply(chain, network.init(chain, before, key), jnp.zeros((2, *before))), jax.random.key(0)
     )

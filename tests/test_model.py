@@ -88,7 +88,7 @@ def _layer(draw, shape, nesting):
         assume(body)
         if name != "residual":
             return kind((body, (LAYERS["identity"](),), body))
-        return kind(body, () if summary.network_output(body, shape) == shape else body)
+        return kind(body, () if networks.network_output(body, shape) == shape else body)
     return kind()
 
 
@@ -130,7 +130,7 @@ def check_declared_equals_traced(network, shape):
     variables, outputs, logits, trained, stats = jax.eval_shape(run, jax.random.key(0))
     assert {path: output.shape[1:] for path, output in outputs.items()} == {row.path: row.output for row in rows}
     assert captured == [row.path for row in rows]
-    assert logits.shape == trained.shape == (2, *summary.network_output(network, shape))
+    assert logits.shape == trained.shape == (2, *networks.network_output(network, shape))
     assert owned(variables["params"]) == declared(rows, "params")
     assert owned(variables["batch_stats"]) == owned(stats) == declared(rows, "batch_stats")
     counted = [summary.count_parameters(rows, name) for name in ("params", "batch_stats")]
@@ -377,7 +377,7 @@ def test_batch_norm_normalises_by_the_batch_in_training_and_by_running_statistic
     mean, var = arrays["mean"], arrays["var"]
     for step in range(3):
         images = 3 + 2 * networks.pictures(shape, count=5, seed=step)
-        x = np.asarray(images, np.float64).reshape((5, *summary.network_output(network, shape)))
+        x = np.asarray(images, np.float64).reshape((5, *networks.network_output(network, shape)))
         trained, stats = apply_train(network, variables, images, jax.random.key(0))
         np.testing.assert_allclose(
             trained, numpy_batch_norm(layer, arrays, x, x.mean(axes), x.var(axes)), rtol=1e-4, atol=1e-4

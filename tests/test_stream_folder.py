@@ -135,7 +135,7 @@ def test_pictures_that_do_not_fit_are_skipped_too_unless_none_does(tmp_path):
         data = load_folder(root, loading=loading_, on_error="skip")
         assert not np.asarray(data.train.images[np.array([5])]).any()
         assert np.flatnonzero(data.train.marked() < 0).tolist() == [5]
-        assert [reject.picture for reject in data.bad_examples.fresh()] == ["train/a/05.png"]
+        assert [reject.picture for reject in data.bad_examples.fresh(tmp_path)] == ["train/a/05.png"]
         for on_error in ("stop", "skip"):
             with pytest.raises(DataError, match=r"config\.data\.image_shape: picture .*png' is "):
                 load_folder(root, loading=loading_, on_error=on_error, image_shape=(7, 7, 1))

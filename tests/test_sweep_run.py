@@ -328,7 +328,8 @@ def test_what_is_drawn_anew_is_drawn_from_a_stream_of_its_own(tmp_path, monkeypa
 def test_a_sweep_keeps_no_more_data_than_pictures_may_take(monkeypatch):
     known = programs.Datasets()
     first, second = (runs.tiny("data.limit=200", f"data.fold={fold}/2") for fold in (1, 2))
-    assert [known.of(each) for each in (first, second, first)][0] is known.of(first)
+    kept = [known.of(each) for each in (first, second, first)]
+    assert kept[0] is kept[2] is not kept[1]
     monkeypatch.setattr(preflight, "memory_budget", lambda section: 64 * 300)
     folds = {id(known.of(each)): known.of(each) for each in (first, second)}
     assert id(known.of(second)) in folds, "the newest stays"

@@ -144,7 +144,7 @@ def test_broken_pictures_are_refused_or_skipped(root, loading):
     )
     data = read(root, loading=loading, on_error="skip")
     assert shades(data.train) == [10, 20, 30, 0] and data.train.marked().tolist() == [0, 1, 0, -1]
-    assert [bad.picture for bad in data.bad_examples.fresh()] == ["5.png of train.tar"]
+    assert [bad.picture for bad in data.bad_examples.fresh(root)] == ["5.png of train.tar"]
 
 
 @pytest.mark.parametrize(

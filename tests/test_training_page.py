@@ -1,6 +1,7 @@
 """Training in the page: what a run leaves for it, its gradients and steps against JAX's, and hands on its sliders."""
 
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -259,6 +260,12 @@ def opened(driver, path):
     return driver.find_element("id", "trainer")
 
 
+def small_batches(path):
+    """Returns the whole batches of an epoch of the pictures that a page trains on."""
+    found = re.search(r"trained on ([\d,]+) of", path.read_text())
+    return int(found[1].replace(",", "")) // 32
+
+
 def control(host, words):
     return next(each for each in host.find_elements("css selector", "button") if each.text == words)
 
@@ -292,7 +299,13 @@ def test_play_trains_until_pause_and_every_slider_acts_by_keys(pages, browser):
     browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
     assert shown(browser)["step"] == rest and control(host, "play")
     live = "return document.querySelector('#trainer [aria-live=polite]').textContent"
-    assert browser.execute_script(live).startswith(f"Step {rest:.0f} (epoch ")
+    batches = small_batches(pages["small"])
+    assert browser.execute_script(live).startswith(f"Step {rest:.0f} (epoch {rest / batches:.1f}): ")
+    assert "agree with JAX" in host.text
+    control(host, "other weights").click()
+    assert browser.execute_script(live).startswith("Step 0 (epoch 0.0): ")
+    assert "agree with JAX" not in host.text and "compared with nothing" in host.text
+    control(host, "reset").click()
 
     sliders = {each.get_attribute("aria-label"): each for each in host.find_elements("css selector", "input")}
     assert list(sliders) == ["learning rate", "momentum", "kernel size", "steps a second", "picture"]
@@ -300,6 +313,8 @@ def test_play_trains_until_pause_and_every_slider_acts_by_keys(pages, browser):
     pressed(browser, Keys.ARROW_RIGHT)
     assert sliders["kernel size"].get_attribute("aria-valuetext") == "5x5"
     assert shown(browser)["step"] == 0 and "conv1 4x4x8" in host.text
+    assert "agree with JAX" not in host.text
+    assert browser.find_element("id", "practised").text.startswith("conv(8, 5) | relu | ")
     assert browser.execute_script("trainer.run(3); return trainer.s.loss") > 0
     browser.execute_script("arguments[0].focus()", sliders["learning rate"])
     pressed(browser, Keys.END)

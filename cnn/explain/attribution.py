@@ -134,7 +134,15 @@ def look(
         found = [tuple(looked(number, label) for label in classes) for number, classes in enumerate(labels)]
     except NoGradient as error:
         return [()] * len(labels), {"why": str(error)}
-    return found, {"maps": maps, "tolerance": TOLERANCE}
+    return found, {"maps": maps, "tolerance": TOLERANCE, "windows": _windows(rows, maps)}
+
+
+def _windows(rows: Sequence[Row], maps: str | None) -> dict[str, tuple[int, int]] | None:
+    """Returns which part of the picture each pixel of the maps sees, on both axes; `None` where it is not known."""
+    field = next((row.field for row in rows if row.path == maps), None)
+    if field is None or field.size is None or field.jump is None:
+        return None
+    return {"start": field.start, "size": field.size, "jump": field.jump}
 
 
 def _behind(classifier: Classifier, layer: str) -> Network:

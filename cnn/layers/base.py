@@ -63,6 +63,8 @@ class Reach(NamedTuple):
 
     kernel: tuple[int, int]
     strides: tuple[int, int]
+    before: tuple[int, int] = (0, 0)
+    """How far the first output's window reaches over the upper and the left edge."""
 
 
 NOT_KNOWN: Final = "not known"

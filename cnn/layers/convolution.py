@@ -82,7 +82,7 @@ class Conv(Layer):
 
     def reach(self, shape: Shape) -> Reach:
         height, width = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
-        return Reach((height, width), self.strides)
+        return window.reaching(shape, (height, width), self.strides, self.padding)
 
     def slides(self) -> conv.Window:
         """Returns how the kernels slide, as `cnn.ops.conv` takes it."""

@@ -71,7 +71,7 @@ class _Pool(Layer):
         return window.slide_formula(shape, self.reach(shape), self.padding)
 
     def reach(self, shape: Shape) -> Reach:
-        return Reach(self.window, self.strides)
+        return window.reaching(shape, self.window, self.strides, self.padding)
 
     def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
         # By default an average does not count what is padded, as ours does not.

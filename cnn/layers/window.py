@@ -57,6 +57,13 @@ def slide(shape: Shape, reach: Reach, padding: str | Pads) -> Pair:
     return height, width
 
 
+def reaching(shape: Shape, kernel: Pair, strides: Pair, padding: str | Pads) -> Reach:
+    """Returns the reach of a window that slides over a map."""
+    reach = Reach(kernel, strides)
+    (top, _), (left, _) = pads(shape, reach, padding)
+    return reach._replace(before=(top, left))
+
+
 def slide_formula(shape: Shape, reach: Reach, padding: str | Pads) -> str:
     """Returns the arithmetic of `slide`, once where both axes agree: `28-3+1 = 26`, `28+2*1-3+1 = 28`."""
     around: tuple[str | Pair, ...] = (padding, padding) if isinstance(padding, str) else padding

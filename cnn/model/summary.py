@@ -28,6 +28,8 @@ class Field:
     size: tuple[int, int] | None = (1, 1)
     jump: tuple[int, int] | None = (1, 1)
     """How far apart in the image the centres of two neighbouring fields lie."""
+    start: tuple[int, int] = (0, 0)
+    """Where the first field begins, below zero where it reaches over the edge."""
     known: bool = True
     """Whether every layer so far could tell its reach; where not, the size and the jump are `None`."""
 
@@ -39,13 +41,15 @@ class Field:
             return Field(None, None)
         height, width = (r + (k - 1) * j for r, k, j in zip(self.size, reach.kernel, self.jump, strict=True))
         down, right = (j * s for j, s in zip(self.jump, reach.strides, strict=True))
-        return Field((height, width), (down, right))
+        top, left = (s - p * j for s, p, j in zip(self.start, reach.before, self.jump, strict=True))
+        return Field((height, width), (down, right), (top, left))
 
     def joined(self, other: "Field") -> "Field":
         if self.size is None or other.size is None:
             return Field(None, None, known=self.known and other.known)
         height, width = (max(pair) for pair in zip(self.size, other.size, strict=True))
-        return Field((height, width), self.jump)
+        top, left = (min(pair) for pair in zip(self.start, other.start, strict=True))
+        return Field((height, width), self.jump, (top, left))
 
     @property
     def sees(self) -> str:
@@ -176,12 +180,6 @@ def _inside(layer: Layer, shape: Shape, field: Field, path: str) -> Generator[Ro
             raise error.inside(branch.field) from None
         ends.append(end)
     return True, functools.reduce(Field.joined, ends or [field])
-
-
-def network_output(layers: Sequence[Layer], image_shape: Shape) -> Shape:
-    """Returns the shape of what the last layer makes of one image."""
-    rows = trace(layers, image_shape)
-    return rows[-1].output if rows else image_shape
 
 
 def count_parameters(rows: Iterable[Row], collection: str = "params") -> int:

@@ -25,11 +25,10 @@ def build(run: RunFiles) -> PageSection | None:
     if stored is None:
         return None
     practice = parse(stored)
-    own = practice.networks[practice.own]
     html = escape.render(
         "training.html.j2",
         practice=practice,
-        network=" | ".join(stage.text for stage in own[1:]),
+        network=_written(practice)[practice.own],
         held_out=len(practice.labels) - practice.train,
     )
     places, content = _numbers(practice)
@@ -40,6 +39,10 @@ def build(run: RunFiles) -> PageSection | None:
     }
     styles, scripts = (escape.source("explorer.css"),), tuple(map(escape.source, SCRIPTS))
     return PageSection("training", TITLE, html, styles, scripts, data, short="Train")
+
+
+def _written(practice: Practice) -> dict[str, str]:
+    return {name: " | ".join(stage.text for stage in stages[1:]) for name, stages in practice.networks.items()}
 
 
 def _numbers(practice: Practice) -> tuple[list[tuple[str, int, int]], bytes]:
@@ -60,6 +63,7 @@ def _meta(practice: Practice) -> dict[str, Any]:
     named = {name: np.ravel(FILTERS[name].kernel).tolist() for name in NAMED}
     return {
         "networks": networks,
+        "written": _written(practice),
         "own": practice.own,
         "labels": practice.labels.tolist(),
         "size": math.prod(practice.images.shape[1:]),

@@ -27,13 +27,16 @@
     const image = await journey.load(0),
       k = stages.findIndex((stage, n) => stage.arrays.includes("kernel") && journey.arrays[n].kernel);
     if (k < 0) return "";
+    // Largest first: where all that one multiplies is zero, another is changed.
     const { kernel } = journey.arrays[k],
-      n = kernel.reduce((most, v, at) => (Math.abs(v) > Math.abs(kernel[most]) ? at : most), 0),
-      kept = kernel[n];
-    kernel[n] = -kept;
-    const found = journey.checkStage(image, k);
-    kernel[n] = kept;
-    return found.wrong.length ? "" : `${stages[k].name} agreed with another kernel`;
+      order = Array.from(kernel.keys()).sort((a, b) => Math.abs(kernel[b]) - Math.abs(kernel[a]));
+    const found = order.slice(0, 256).some((n) => {
+      kernel[n] = -kernel[n];
+      const { wrong } = journey.checkStage(image, k);
+      kernel[n] = -kernel[n];
+      return wrong.length;
+    });
+    return found ? "" : `${stages[k].name} agreed with other kernels`;
   });
   page.check("journey: what is shown adds up", async () => {
     for (let n = 0; n < 200; n++) {

@@ -98,6 +98,8 @@ const trainer = (() => {
     maps.replaceChildren(...views.map((view) => view.figure));
     finish(measure());
     show();
+    compared();
+    tell(true);
   };
   // Of a curve that has grown long, every other point is forgotten.
   const note = (curve, value) => {
@@ -174,7 +176,8 @@ const trainer = (() => {
 
   // What is shown.
   const anchors = () => meta.anchors[page.theme()];
-  const extreme = (numbers) => numbers.reduce((largest, v) => Math.max(largest, Math.abs(v)), 1e-12);
+  const extreme = (numbers) => numbers.reduce((largest, v) => Math.max(largest, Math.abs(v)), 0);
+  const written = (limit) => (limit ? limit.toPrecision(3) : "0");
   const likeness = (kernel, f, wide) => {
     const own = Array.from({ length: kernel.length / wide }, (_, n) => kernel[n * wide + f]),
       inputs = own.length / 9,
@@ -195,11 +198,11 @@ const trainer = (() => {
     const shape = stage.op === "conv" ? stage.kernel : whole ? net.stages[0].output.slice(0, 2) : [1, kernel.length / wide / channels];
     const l = layout([...shape, kernel.length / count(shape)], 208),
       limit = extreme(kernel);
-    paint(filters.canvas, l, kernel, limit, anchors());
+    paint(filters.canvas, l, kernel, limit || 1, anchors());
     const three = stage.op === "conv" && stage.kernel.join() === "3,3";
     s.alike = three ? Array.from({ length: wide }, (_, f) => likeness(kernel, f, wide)) : [];
     const named = s.alike.map(([name, cosine], f) => (Math.abs(cosine) < ALIKE ? "" : `; ${f} looks like ${name} ${fixed(cosine, 2)}`));
-    filters.note.textContent = `${stage.name}: ${wide} filter${wide > 1 ? "s" : ""}, up to ${limit.toPrecision(3)}${named.join("")}`;
+    filters.note.textContent = `${stage.name}: ${wide} filter${wide > 1 ? "s" : ""}, up to ${written(limit)}${named.join("")}`;
     filters.canvas.setAttribute("aria-label", filters.note.textContent);
   };
   const showMaps = () => {
@@ -215,8 +218,8 @@ const trainer = (() => {
     for (const view of views) {
       const k = net.stages.indexOf(view.stage),
         limit = extreme(outs[k]);
-      paint(view.canvas, layout(view.stage.output, 144), outs[k], limit, anchors());
-      view.note.textContent = `${view.stage.name} ${asMap(view.stage.output).join("x")}, up to ${limit.toPrecision(3)}`;
+      paint(view.canvas, layout(view.stage.output, 144), outs[k], limit || 1, anchors());
+      view.note.textContent = `${view.stage.name} ${asMap(view.stage.output).join("x")}, up to ${written(limit)}`;
       view.canvas.setAttribute("aria-label", view.note.textContent);
     }
   };
@@ -243,7 +246,7 @@ const trainer = (() => {
   };
   const sentence = () => {
     if (s.diverged) return `The loss is not a number any more after step ${s.step}: the learning rate is too high. Play begins anew.`;
-    const epoch = ((s.step * Math.min(BATCH, train)) / train).toFixed(1),
+    const epoch = (s.step / Math.max(1, Math.floor(train / BATCH))).toFixed(1), // of whole batches, as training.js cuts it
       loss = s.step ? `loss ${s.loss.toFixed(3)}, ${fixed(100 * s.learnt, 0)} % of its batch right, ` : "";
     return `Step ${s.step} (epoch ${epoch}): ${loss}${fixed(100 * s.accuracy, 1)} % of the pictures held out right.`;
   };
@@ -262,6 +265,13 @@ const trainer = (() => {
     showCurves();
   };
 
+  // What was proven is of the run's own network and its first weights: of another it says nothing.
+  let proven = {};
+  const compared = () => {
+    const own = s.kernel === meta.own && !s.draw;
+    document.getElementById("practised").textContent = meta.written[s.kernel];
+    Object.assign(proof, own ? proven : { className: "", textContent: "Other first weights than JAX's: drawn in this report, and compared with nothing." });
+  };
   // The gradient of the first pictures at the first weights, against JAX's.
   const check = (arrays = given.arrays) => {
     const stages = stagesOf(meta.own),
@@ -280,10 +290,13 @@ const trainer = (() => {
     reset();
     const found = check(),
       right = !found.wrong.length;
-    proof.className = right ? "agree" : "disagree";
-    proof.textContent = right
-      ? `✓ ${found.right.toLocaleString("en")} of ${found.numbers.toLocaleString("en")} numbers of the first gradient agree with JAX`
-      : `✗ ${found.wrong.length} numbers of the gradient DO NOT AGREE with JAX, first ${found.wrong[0]}`;
+    proven = {
+      className: right ? "agree" : "disagree",
+      textContent: right
+        ? `✓ ${found.right.toLocaleString("en")} of ${found.numbers.toLocaleString("en")} numbers of the first gradient agree with JAX`
+        : `✗ ${found.wrong.length} numbers of the gradient DO NOT AGREE with JAX, first ${found.wrong[0]}`,
+    };
+    compared();
     host.dataset.gradient = right ? `${found.right}/${found.numbers}` : "no";
   })();
   page.onTheme(() => net && show());
