@@ -60,6 +60,10 @@ def point_at(text: str, span: Span) -> str:
     return f"    {shown}\n    {' ' * column}{'^' * min(width, 100 - column)}"
 
 
+_GAP = re.compile(r"[\w)\]]\s+(?=\w)")
+"""Where two parts stand side by side."""
+
+
 class Head(NamedTuple):
     """The parameters of a piece, what is written before its colon."""
 
@@ -120,13 +124,21 @@ class Text:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return ast.parse(f"({self.body}\n)", mode="eval").body
+                tree = ast.parse(f"({self.body}\n)", mode="eval").body
         except SyntaxError as error:
             start = self._offset(error.lineno or 1, (error.offset or 1) - 1, in_bytes=False)
             start = min(start, max(0, len(self.text.rstrip()) - 1))
+            gap = _GAP.search(_masked(self.text), start) if "forgot a comma" in error.msg else None
+            if gap is not None:
+                missing = "something is missing before this: a bar joins layers and the like, a comma options"
+                self.fail(missing, (gap.end(), gap.end() + 1))
             self.fail(f"not an expression: {error.msg}", (start, start + 1))
         except (ValueError, MemoryError, RecursionError):
             raise ExpressionError("not an expression: unreadable characters, or nested too deeply") from None
+        if isinstance(tree, ast.Tuple) and isinstance(tree.elts[0], ast.Call):
+            end = self.span(tree.elts[0])[1]
+            self.fail("layers and the like are joined by a bar, as in conv(8, 3) | relu, got a comma", (end, end + 1))
+        return tree
 
     def span(self, node: ast.expr | ast.keyword) -> Span:
         """Returns where a node was written, in characters of the text."""

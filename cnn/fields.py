@@ -307,8 +307,9 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """Returns `Did you mean 'adam'? `, with the blank behind it, or nothing where no known name is like the word."""
     known = list(known)
     word = next((name for name in ALIASES.get(word, ()) if name in known), word)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"Did you mean {close[0]!r}? " if close else ""
+    lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    return f"Did you mean {lower[close[0]]!r}? " if close else ""
 
 
 def shorten(names: Sequence[str], most: int = LISTED, total: int | None = None) -> str:

@@ -119,7 +119,17 @@ REFUSED = {
     "never closed": ("relu | conv(3, (2)", "(", "'(' was never closed"),
     "no operand": ("relu | | relu", "|", "not an expression: invalid syntax"),
     "no operand after non-ASCII": ("conv('éß', 1) | | relu", "|", "not an expression: invalid syntax"),
-    "no operator": ("relu relu", "relu relu"[:1], "not an expression: invalid syntax"),
+    "no operator": ("relu relu", "r", "something is missing before this: a bar joins layers and the like, a comma opt"),
+    "no bar": (
+        "conv(16, 3)\n  dense(3) | relu",
+        "d",
+        "something is missing before this: a bar joins layers and the li",
+    ),
+    "a comma": (
+        "conv(16, 3), relu",
+        ",",
+        "layers and the like are joined by a bar, as in conv(8, 3) | relu, got a comma",
+    ),
     "dangling": ("relu |", "|", "not an expression: invalid syntax"),
     "a statement": ("import os", "i", "not an expression: invalid syntax"),
     "a null byte": ("relu | \0", None, "not an expression: "),

@@ -329,12 +329,13 @@ def winner(groups: Sequence[GroupRecord], differ: str = REPEATS[SEED]) -> Winner
       groups: best first.
       differ: in what the trials of a group differ, in the plural.
     """
+    all_of_them = len(groups)
     measured = [group for group in groups if group["values"]]
     # Those of which a trial diverged, was pruned or failed are ranked behind, whatever the others gave.
     whole = [group for group in measured if group["n"] == group["of"]]
     groups = whole or measured
     if len(groups) < 2:
-        left_out = len(measured) - len(groups)
+        left_out = all_of_them - max(1, len(groups))
         others = counted(left_out, "other configuration")
         why = f": of {others} some {differ} diverged, failed or were pruned" if left_out else ""
         return {"text": f"there is nothing to compare the best with{why}"}
