@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 
+import numpy as np
 import pytest
 
 import runs
@@ -399,3 +400,17 @@ def test_the_command_of_the_best_configuration_runs_as_printed_and_reads_the_tes
     page = (folder / "report.html").read_text()
     assert f"in <code>{trial}</code>" in page
     assert f"{folder}-best" in page
+
+
+@pytest.mark.slow(seconds=3)
+def test_where_there_is_no_test_split_the_command_for_the_best_asks_for_none(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "p.npz", x_train=rng.integers(0, 256, (40, 8, 8), dtype=np.uint8), y_train=np.arange(40) % 2)
+    data = ("name=npz", f"file={tmp_path / 'p.npz'}", "classes=2", "valid_fraction=0.5")
+    typed = [*(f"config.data.{each}" for each in data), "config.train.batch_size=5", "config.train.epochs=1"]
+    network = "config.model.layers=flatten | dense(classes)"
+    assert sweeps.sweep(tmp_path / "s", "seed=0,1", *typed, network, "config.eval.test=False", "sweep.engine=map") == 0
+    command = sweeps.record(tmp_path / "s")["best"]["command"]
+    assert "eval.test" in command and "eval.test=True" not in command
+    assert "\nto train it anew:\n" in capsys.readouterr().out
+    assert runs.start(*shlex.split(command)[2:]) == 0

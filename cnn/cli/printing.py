@@ -243,7 +243,8 @@ def ranking(record: Mapping[str, Any], folder: Path) -> None:
             before = NOT_SET if change["base"] == NOT_SET else repr(change["base"])
             changed = f"    config.{change['path']}: {before} -> {change['best']!r}"
             print(plain(redaction.hide(changed)))
-        print("to train it anew, and evaluate it on the test split:")
+        tests = "--config.eval.test=False" not in record["best"]["command"]
+        print(f"to train it anew{', and evaluate it on the test split' if tests else ''}:")
         print(plain(f"    {redaction.hide(record['best']['command'])}"))
     print(plain(f"everything is in {folder}"))
 

@@ -251,9 +251,15 @@ class Plan:
         """Returns what the user types to run a point alone, in its place; passwords in URLs are hidden."""
         return shlex.join(["python", "main.py", *redaction.words(self.flags(fields)), f"--workdir={workdir}"])
 
-    def again(self, fields: Mapping[str, Any], workdir: Path) -> str:
-        """Returns what the user types to train a point anew; the test split is read at its end, as choosing is over."""
-        read = [] if self.trial(0, fields, {}).values.eval.test else ["--config.eval.test=True"]
+    def again(self, fields: Mapping[str, Any], workdir: Path, *, tests: bool) -> str:
+        """Returns what the user types to train a point anew.
+
+        Args:
+          fields: of the point.
+          workdir: for the new run.
+          tests: whether there is a test split: it is read at the end, as choosing is over.
+        """
+        read = [] if not tests or self.trial(0, fields, {}).values.eval.test else ["--config.eval.test=True"]
         flags = [flag for flag in self.flags(fields) if not (read and flag.startswith("--config.eval.test="))]
         return shlex.join(["python", "main.py", *flags, *read, f"--workdir={workdir}"])
 

@@ -20,7 +20,7 @@ import numpy as np
 import scipy.special
 
 from cnn.config import config
-from cnn.runs import run_dir
+from cnn.runs import recorded_data, run_dir
 from cnn.runs.sweep_record import (
     CSV,
     DIVERGED,
@@ -157,7 +157,8 @@ def _best(study: Study, ranked: list[GroupRecord], found: list[TrialRecord]) -> 
     # A fold leaves pictures out: no network that is to be used trains with one.
     diff = [change for change in diff if change["path"] != FOLD or FOLD not in row["fields"]]
     whole = {path: value for path, value in row["fields"].items() if path != FOLD}
-    command = study.plan.again(whole, study.folder.with_name(f"{study.folder.name}-best"))
+    tests = recorded_data.recorded(folder).get("examples", {}).get("test") != 0
+    command = study.plan.again(whole, study.folder.with_name(f"{study.folder.name}-best"), tests=tests)
     return {
         "trial": row["number"],
         "fields": ranked[0]["fields"],

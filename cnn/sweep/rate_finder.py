@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn import evaluate, fields
+from cnn import evaluate, fields, metrics
 from cnn.config.config import Config, ConfigError
 from cnn.data import types
 from cnn.data.loader import Loader
@@ -257,4 +257,6 @@ class _Trainings:
             logits = evaluate.predict_logits(state.classifier(), images, evaluate.EvalConfig.of(self.values))
         except FloatingPointError:
             return float("nan")
-        return evaluate.validation(self.values, logits, self.valid)["loss"]
+        usable = evaluate.usable_rows(self.valid)
+        # Not what else the config measures: of a rate that is too high it may be no number.
+        return metrics.measure({"loss": metrics.Loss()}, logits[usable], self.valid.labels[usable])["loss"]
