@@ -135,7 +135,7 @@ class Text:
             self.fail(f"not an expression: {error.msg}", (start, start + 1))
         except (ValueError, MemoryError, RecursionError):
             raise ExpressionError("not an expression: unreadable characters, or nested too deeply") from None
-        if isinstance(tree, ast.Tuple) and isinstance(tree.elts[0], ast.Call):
+        if isinstance(tree, ast.Tuple) and tree.elts and isinstance(tree.elts[0], ast.Call):
             end = self.span(tree.elts[0])[1]
             self.fail("layers and the like are joined by a bar, as in conv(8, 3) | relu, got a comma", (end, end + 1))
         return tree
