@@ -21,6 +21,7 @@ from cnn.layers.base import Shape, show, written
 from cnn.model.summary import Row, activation_bytes, count_parameters
 from cnn.report import filter_strip, hand_convolution
 from cnn.report.run_files import EvaluationRecord
+from cnn.runs import recorded_data
 from cnn.runs.sweep_record import REPEATS, GroupRecord
 from cnn.system import redaction
 from cnn.system.console import Console
@@ -243,8 +244,8 @@ def ranking(record: Mapping[str, Any], folder: Path) -> None:
             before = NOT_SET if change["base"] == NOT_SET else repr(change["base"])
             changed = f"    config.{change['path']}: {before} -> {change['best']!r}"
             print(plain(redaction.hide(changed)))
-        tests = "--config.eval.test=False" not in record["best"]["command"]
-        print(f"to train it anew{', and evaluate it on the test split' if tests else ''}:")
+        tested = "" if recorded_data.lacks(folder / best, "test") else ", and evaluate it on the test split"
+        print(f"to train it anew{tested}:")
         print(plain(f"    {redaction.hide(record['best']['command'])}"))
     print(plain(f"everything is in {folder}"))
 

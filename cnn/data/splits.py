@@ -254,9 +254,8 @@ def limited_rows(labels: Int32[np.ndarray, " n"], number: int, key: int) -> Bool
 
 def _shuffled(labels: Int32[np.ndarray, " n"], key: int) -> Iterator[Int64[np.ndarray, " rows"]]:
     """Yields the rows of each class, in a fixed order that only the key and the class decide."""
-    known = np.unique(labels)
-    for label, rows in zip(known.tolist(), rows_of_each(labels), strict=True):
-        yield rows[permutation(key, label, len(rows))]
+    for rows in rows_of_each(labels):
+        yield rows[permutation(key, int(labels[rows[0]]), len(rows))]
 
 
 def _part(fraction: float, count: int) -> int:

@@ -171,7 +171,7 @@ def _paired(a: Path, b: Path, data: Sequence[Mapping[str, Any]], split: str) -> 
     """
     identities, predictions = [], []
     for workdir in (a, b):
-        if recorded_data.recorded(workdir).get("examples", {}).get(split) == 0:
+        if recorded_data.lacks(workdir, split):
             return None, f"no paired test: {workdir} has no {split} split"
         evaluation = run_dir.read_json(workdir / run_dir.evaluation(split))
         found = _predictions(workdir / run_dir.predictions(split))

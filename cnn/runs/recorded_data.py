@@ -45,6 +45,11 @@ def moved(section: sections.Data, data_dir: str | None) -> sections.Data:
     return dataclasses.replace(section, data_dir=data_dir)
 
 
+def lacks(workdir: Path, split: str) -> bool:
+    """Tells whether a run says that its data have no such split."""
+    return recorded(workdir).get("examples", {}).get(split) == 0
+
+
 def recorded(workdir: Path) -> RecordedData:
     """Returns what a run says of its data; nothing where it does not say.
 

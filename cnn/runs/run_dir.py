@@ -281,7 +281,7 @@ def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, A
     before = completed(workdir, old)
     changed = config.differences(before, json.loads(values.json))
     proved = all(sources.of_numbers(str(name)) for name in (before.get("data", {}).get("name"), values.data.name))
-    follows = _of_length(values) or _of_end(values, workdir)
+    follows = (_of_length(values) or _of_end(values, workdir)) if made_longer(changed) else ""
     is_longer = _has_further_steps(before, values) and not follows
     harmless = (*HARMLESS, *(PROVED if proved else ()), *(config.LENGTHS if is_longer else ()))
     if any(path not in harmless for path, _, _ in changed):

@@ -157,8 +157,9 @@ def _best(study: Study, ranked: list[GroupRecord], found: list[TrialRecord]) -> 
     # A fold leaves pictures out: no network that is to be used trains with one.
     diff = [change for change in diff if change["path"] != FOLD or FOLD not in row["fields"]]
     whole = {path: value for path, value in row["fields"].items() if path != FOLD}
-    tests = recorded_data.recorded(folder).get("examples", {}).get("test") != 0
-    command = study.plan.again(whole, study.folder.with_name(f"{study.folder.name}-best"), tests=tests)
+    command = study.plan.again(
+        whole, study.folder.with_name(f"{study.folder.name}-best"), tests=not recorded_data.lacks(folder, "test")
+    )
     return {
         "trial": row["number"],
         "fields": ranked[0]["fields"],

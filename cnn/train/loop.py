@@ -98,8 +98,8 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                     reason = run.callbacks.validated(epoch, record["valid"])
                     loop.stopped = loop.stopped or (None if last else reason)
                 loop.last_epoch, loop.epoch = record["train"], Sums()
-                if step % run.steps_per_epoch or (run.validates and not evaluates):
-                    loop.before_end = unended.to_json() if last else None
+                if last and (step % run.steps_per_epoch or (run.validates and not evaluates)):
+                    loop.before_end = unended.to_json()
                 loop.metrics_bytes = run.writer.metrics("epoch", step, epoch, record)
                 run.progress_bar.epoch(epoch, run.epochs, record, loop.stopped, config.monitor)
                 if loop.best_step == step:

@@ -255,8 +255,8 @@ def check_splits(values: Config, dataset: types.Dataset) -> None:
     validates = values.data.train_on == "train"
     evaluated = {"valid": dataset.valid if validates else (), "test": dataset.test if values.eval.test else ()}
     for (name, metric), (where, split) in itertools.product(values.metrics.items(), evaluated.items()):
-        classes, fewest = len(np.unique(split.labels)) if split else 0, getattr(metric, "fewest_classes", 1)
-        if 0 < classes < fewest:
+        fewest = getattr(metric, "fewest_classes", 1)
+        if fewest > 1 and split and (classes := len(np.unique(split.labels))) < fewest:
             problems.note(
                 "train.monitor" if name == values.monitor else "eval.metrics",
                 f"{name} needs pictures of {fewest} classes or more in {where}, got {classes}. Leave it out, or choose "
