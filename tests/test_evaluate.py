@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import networks
+import picture_files
 import runs
 from cnn import evaluate
 from cnn.evaluate import EvalConfig, predict_logits
@@ -167,6 +168,24 @@ def test_other_data_than_those_of_the_run_are_pointed_out(copied, capsys):
         f"these are other data than the run was trained with; written to {written.name}",
         "training saw the train split: this is no estimate for new pictures",
     ]
+
+
+@pytest.mark.parametrize("cut", ["data.test_fraction=0.25", "data.valid=own"])
+def test_other_data_are_split_as_they_are_whatever_the_run_cut_from_its_own(cut, tmp_path, capsys):
+    own = {"train": 12} | ({"valid": 4, "test": 4} if cut.endswith("own") else {})
+    picture_files.write_folder(tmp_path / "own", picture_files.made(own))
+    picture_files.write_folder(tmp_path / "other", picture_files.made({"train": 4, "test": 3}, seed=1))
+    data = ("data.name=folder", f"data.data_dir={tmp_path / 'own'}", "data.classes=3", cut, "train.batch_size=9")
+    assert runs.train(tmp_path / "run", *data, "train.epochs=1", "eval.weights=last") == 0
+    for split, examples in (("test", 9), ("train", 12)):
+        told = ("eval", f"--workdir={tmp_path / 'run'}", f"--data_dir={tmp_path / 'other'}", f"--split={split}")
+        assert runs.start(*told) == 0
+        (written,) = (tmp_path / "run").glob(f"evaluation-{split}-*.json")
+        assert json.loads(written.read_text())["count"] == examples
+    if cut.endswith("own"):
+        capsys.readouterr()
+        assert runs.start(*told[:-1], "--split=valid") == 2
+        assert capsys.readouterr().err.endswith("--split: valid is empty, the data have none. Use train or test\n")
 
 
 def test_a_run_without_a_checkpoint_is_not_evaluated(copied, capsys):

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn.config import files, resolve
+from cnn.config import files, resolve, sections
 from cnn.config.config import Config, ConfigError
 from cnn.data import sources, user_images
 from cnn.data.sources.arrays import Arrays
-from cnn.data.types import OtherClasses
+from cnn.data.types import CannotSplit, OtherClasses
 from cnn.data.user_images import UnreadableImage
 from cnn.report.run_files import EvaluationRecord
 from cnn.runs import recorded_code, recorded_data, run_dir
@@ -70,17 +70,32 @@ def dataset(
     if data_dir and (why := sources.unread(section.name, "data_dir")):
         raise ConfigError([f"--data_dir: {why}, got {data_dir!r}. Name a file of other data by --data_file"])
     try:
-        found = preflight.load_data(section)
+        found = preflight.load_data(section) if section == values.data else _as_split(section)
     except OtherClasses as error:
         recorded_data.check_classes(workdir, error.class_names)
         raise
     found = recorded_data.in_order(workdir, found)
     if not len(getattr(found, split)):
-        why = "config.data.valid_fraction is 0" if split == "valid" else "the data have no test split"
+        why = "the data have no test split"
+        if split == "valid":
+            why = "the data have none" if values.data.valid_fraction else "config.data.valid_fraction is 0"
         others = [name for name in SPLITS if len(getattr(found, name))]
         raise ConfigError([f"--split: {split} is empty, {why}. Use {' or '.join(others)}"])
     recorded_data.recall_bad_examples(workdir, found)
     return found
+
+
+def _as_split(section: sections.Data) -> "Dataset":
+    """Loads data that may be others than a run's; those that cannot be split as the run's are keep their own splits."""
+    from cnn.train import preflight  # JAX takes seconds to import
+
+    while True:
+        try:
+            return preflight.load_data(section)
+        except CannotSplit as error:
+            if section == (uncut := dataclasses.replace(section, **error.uncut)):
+                raise
+            section = uncut
 
 
 def classifier(values: Config, workdir: Path, weights: str | None = None) -> "tuple[int, Classifier]":

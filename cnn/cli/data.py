@@ -65,7 +65,7 @@ def _sheet(found: api_data.DataSummary, columns: int, augment: Sequence[Any], se
 
 def _unlike_data(config: DataAlone, found: api_data.DataSummary) -> list[str]:
     """Returns what of a config that is right by itself these data refuse: a batch larger than train, say."""
-    uncut = tuple(f"config.data.{field}:" for field in inspection.NO_SPLIT)
+    uncut = tuple(f"config.data.{field}:" for field in inspection.SPLITTING)
     if config.whole is None or any(refusal.startswith(uncut) for refusal in found.facts.refusals):
         return []
     from cnn.train import preflight  # JAX takes seconds to import

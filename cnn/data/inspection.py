@@ -22,7 +22,7 @@ from cnn.data.decode import Header, bombs_stay_errors, read_content, read_header
 from cnn.data.order import permutation
 from cnn.data.parts import should_stream
 from cnn.data.resize import DoesNotFit
-from cnn.data.types import DataError, Dataset, DataSpec, OtherClasses, Part, Split, Stored, centre
+from cnn.data.types import CannotSplit, DataError, Dataset, DataSpec, OtherClasses, Part, Split, Stored, centre
 from cnn.fields import shorten
 
 SPLITS = ("train", "valid", "test")
@@ -37,8 +37,8 @@ IMBALANCE, FEW = 10, 10
 """From which ratio of the largest class to the smallest on, and below how many pictures of a class, that is said."""
 LARGE, SMALLER = 256, 128
 """Of pictures that are longer than the first, ones of the second length are proposed, too."""
-NO_SPLIT = {"valid": "auto", "valid_fraction": 0.0, "test_fraction": 0.0, "fold": ""}
-"""The fields that cut splits, and the values with which they cut none."""
+SPLITTING = ("valid", "valid_fraction", "test_fraction", "fold")
+"""The fields that cut splits."""
 NAMED = 3
 """How many pictures or classes a line names."""
 
@@ -259,8 +259,8 @@ def _instead(error: DataError, data: DataSpec, has_shape: bool) -> tuple[str, Ma
         return "resize", {"resize": "cover"}
     if isinstance(error, DoesNotFit):
         return "image_shape", {"image_shape": error.shape, "stored_size": ()}
-    if field in NO_SPLIT:
-        return field, {field: NO_SPLIT[field]}
+    if isinstance(error, CannotSplit):
+        return field, error.uncut
     raise error
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
 from cnn.data.order import permutation, rows_of_each
-from cnn.data.types import DataError, DataSpec, Source
+from cnn.data.types import CannotSplit, DataSpec, Source
 from cnn.fields import shorten
 
 # The keys of the shuffles, outside the range of ordinary seeds.
@@ -83,18 +83,20 @@ def chosen(source: Source, data: DataSpec) -> Source:
     """Returns the source without what the config does not use of it; its notes say which validation split is used.
 
     Raises:
-      DataError: it lacks a validation split of its own that is asked for, or has a test split where one is to be cut.
+      CannotSplit: it lacks a validation split of its own that is asked for, or has a test split where one is to be cut.
     """
     if source.test is not None and data.test_fraction:
-        raise DataError(
+        raise CannotSplit(
             f"config.data.test_fraction: {data.name} has a test split of its own, got {data.test_fraction:g}. "
-            "Set it to 0."
+            "Set it to 0.",
+            {"test_fraction": 0.0},
         )
     if source.valid is None:
         if data.valid == "own":
-            raise DataError(
+            raise CannotSplit(
                 f"config.data.valid: {data.name} has no validation split of its own, got 'own'. "
-                "Use 'auto' or 'fraction' to cut one from train."
+                "Use 'auto' or 'fraction' to cut one from train.",
+                {"valid": "auto", "valid_fraction": 0.0},
             )
         return source
     if data.valid == "fraction":
@@ -143,7 +145,7 @@ def cut(labels: Int32[np.ndarray, " n"], source: Source, data: DataSpec) -> Cut:
       data: how the splits are cut.
 
     Raises:
-      DataError: train, valid or test would be left without a picture.
+      CannotSplit: train, valid or test would be left without a picture.
     """
     notes: list[str] = []
     is_own = np.arange(len(labels)) >= len(source.train)
@@ -182,20 +184,23 @@ def _check(
 ) -> None:
     train, valid = int(is_train.sum()), int(is_valid.sum())
     if data.test_fraction and not is_test.any():
-        raise DataError(
+        raise CannotSplit(
             f"config.data.test_fraction: leaves no picture of the {len(source.train)} of {data.name} in test, "
-            f"got {data.test_fraction:g}. Choose a larger one, or 0 for no test."
+            f"got {data.test_fraction:g}. Choose a larger one, or 0 for no test.",
+            {"test_fraction": 0.0},
         )
     if data.fold and not (train and valid):
-        raise DataError(
+        raise CannotSplit(
             f"config.data.fold: leaves {train} pictures in train and {valid} in valid, got {data.fold!r}. "
-            "Use fewer folds, or more pictures."
+            "Use fewer folds, or more pictures.",
+            {"fold": ""},
         )
     if train == 0 or (source.valid is None and data.valid_fraction > 0 and valid == 0):
-        raise DataError(
+        raise CannotSplit(
             f"config.data.valid_fraction: {data.name} has {len(is_test) - int(is_test.sum())} training pictures, which "
             f"leaves {train} in train and {valid} in valid, got {data.valid_fraction}. "
-            "Choose another, or 0 for no valid."
+            "Choose another, or 0 for no valid.",
+            {"valid_fraction": 0.0},
         )
 
 

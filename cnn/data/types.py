@@ -34,6 +34,18 @@ class OtherClasses(DataError):
         self.class_names = class_names
 
 
+class CannotSplit(DataError):
+    """Reports that the data cannot be split as the config says.
+
+    Attributes:
+      uncut: fields of the config with values that leave the data as they are split by themselves.
+    """
+
+    def __init__(self, message: str, uncut: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.uncut = uncut
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """Which data, and how they become the pictures of the three splits."""
