@@ -28,6 +28,7 @@ from cnn.report import (
     escape,
     first_layer,
     hand_convolution,
+    headline,
     mistakes,
     network,
     page_writer,
@@ -720,3 +721,11 @@ def _switches(browser, path):
     of.select_by_value("row")
     order.select_by_value("given")
     assert shown(0, 1) == first
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0.0 s"), (0.0312, "0.031 s"), (0.96, "1.0 s"), (7.31, "7.3 s"), (130, "2 min 10 s"), (11100, "3 h 5 min")],
+)
+def test_a_short_time_is_not_said_to_be_none(seconds, said):
+    assert headline.duration(seconds) == said

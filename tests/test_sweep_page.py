@@ -70,7 +70,7 @@ def test_axes_follow_the_declaration_and_stand_as_far_apart_whatever_their_numbe
         folder = make(tmp_path / f"sweep{widths}", widths=widths)
         sweep = record.read(folder)
         kinds = {axis.path: axis.kind for axis in field_axes.axes(sweep)}
-        assert kinds["optimizer.learning_rate"] == "log" and kinds["train.batch_size"] == "linear"
+        assert kinds["optimizer.learning_rate"] == "log" and kinds["train.batch_size"] == "log"
         assert kinds["model.layers"] == kinds["data.flip"] == kinds["data.image_shape"] == "choice"
         placed = re.findall(r'class="axis[^"]*" data-axis="\d+" transform="translate\((\d+),0\)"', content_of(folder))
         assert len(placed) == len(sweep.paths) + 1 and set(np.diff(list(map(int, placed)))) == {parallel.SPACING}
@@ -89,6 +89,29 @@ def test_a_wide_positive_list_lies_on_a_logarithmic_axis_and_a_long_choice_is_ex
     (folder / "sweep.json").write_text(json.dumps(about))
     (axis,) = field_axes.axes(record.read(folder))
     assert axis.kind == "log" and [tick.text for tick in axis.ticks()] == ["1", "10", "100", "1,000"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "kind"),
+    [
+        ([0.003, 0.001, 0.01], "log"),
+        ([32, 64, 128], "log"),
+        ([1, 2, 3], "linear"),
+        ([0.1, 0.5, 0.9], "linear"),
+        ([0.5, 1], "linear"),
+        ([1, 101], "log"),
+        ([0, 0.001, 0.01], "linear"),
+    ],
+)
+def test_listed_numbers_lie_on_the_axis_that_tells_them_apart(listed, kind, tmp_path):
+    folder = make(tmp_path / "sweep")
+    about = json.loads((folder / "sweep.json").read_text())
+    for place, trial in enumerate(about["trials"]):
+        trial["fields"] = {"train.width": listed[place % len(listed)]}
+    about |= {"varying": ["train.width"], "space": {"train.width": listed}}
+    (folder / "sweep.json").write_text(json.dumps(about))
+    (axis,) = field_axes.axes(record.read(folder))
+    assert axis.kind == kind
 
 
 def test_the_best_and_the_worst_trial_are_said_in_words(tmp_path):

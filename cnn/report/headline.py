@@ -78,9 +78,9 @@ def percent(share: float, count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Returns a time as people say it: `7.3 s`, `2 min 10 s`, `3 h 5 min`."""
+    """Returns a time as people say it: `0.031 s`, `7.3 s`, `2 min 10 s`, `3 h 5 min`."""
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds == 0 or seconds >= 0.95 else f"{seconds:.2g} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 

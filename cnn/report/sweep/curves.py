@@ -157,6 +157,7 @@ def _paint(figure: Any, ink: charts.Ink, sweep: SweepRecord) -> None:
     for trial in sorted(sweep.trials, key=lambda trial: trial["number"] == best):
         points = trial["curves"].get(sweep.objective, [])
         style = {"color": ink.blue, "linewidth": 1.8} if trial["number"] == best else {"color": ink.muted, "alpha": 0.5}
+        style["marker"] = "." if len(points) == 1 else ""
         panel.plot([step for step, _ in points], [value for _, value in points], **{"linewidth": 0.8, **style})
     panel.set_xlabel("step")
     panel.set_ylabel(sweep.objective)

@@ -102,13 +102,21 @@ def _axis(sweep: SweepRecord, path: str) -> FieldAxis:
     label, unset = _label(path, sweep.paths), len(given) < len(values)
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in given):
         return FieldAxis(path, label, None, tuple(dict.fromkeys(map(escape.value, given))), unset=unset)
-    declared = scale(sweep.about.get("space"), path)
-    wide = min(given) > 0 and max(given) / min(given) > WIDE
-    log = min(given) > 0 and (declared == "log" or (declared is None and wide))
     different = tuple(sorted(set(map(float, given))))
+    declared = scale(sweep.about.get("space"), path)
+    log = different[0] > 0 and (declared == "log" or (declared is None and _apart_by_factors(different)))
     return FieldAxis(
         path, label, Span.over(given, log=log), values=different if len(different) <= FEW else (), unset=unset
     )
+
+
+def _apart_by_factors(values: Sequence[float]) -> bool:
+    """Tells whether positive numbers, in order, are told apart better on a logarithmic axis: 0.01, 0.03, 0.1."""
+    if len(values) < 3 or values[-1] / values[0] > WIDE:
+        return values[-1] / values[0] > WIDE
+    straight, log = (map(Span.over(values, log=log).share, values) for log in (False, True))
+    nearest = [min(after - before for before, after in itertools.pairwise(shares)) for shares in (straight, log)]
+    return nearest[1] > nearest[0]
 
 
 def _label(path: str, paths: Sequence[str]) -> str:
