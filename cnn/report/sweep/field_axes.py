@@ -121,7 +121,8 @@ def _apart_by_factors(values: Sequence[float]) -> bool:
 
 def _label(path: str, paths: Sequence[str]) -> str:
     last = path.rpartition(".")[2]
-    return path if sum(other.rpartition(".")[2] == last for other in paths) > 1 else last
+    told = last != "name" and sum(other.rpartition(".")[2] == last for other in paths) == 1
+    return last if told else path
 
 
 def scale(space: Any, path: str) -> str | None:
