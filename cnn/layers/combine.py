@@ -304,13 +304,7 @@ class Dropout(Layer):
     def apply_train(
         self, x: jax.Array, arrays: Arrays, layout: str, training: Training
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        # The draws depend on the key and on each example's row alone, so not on devices or microbatches.
-        assert training.shard.rows is not None
-        keep, shape = 1.0 - self.rate, layouts.example_shape(x, layout)
-        row_keys = jax.vmap(jax.random.fold_in, (None, 0))(training.make_key(), training.shard.rows)
-        kept = jax.vmap(lambda row_key: jax.random.bernoulli(row_key, keep, shape))(row_keys)
-        kept = layouts.enter(kept, layout, x.shape[-1])
-        return jnp.where(kept, x / jnp.asarray(keep, x.dtype), jnp.zeros((), x.dtype)), {}
+        return _drop(x, layouts.example_shape(x, layout), self.rate, layout, training), {}
 
     def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
         return Reference.exact(x)
@@ -339,16 +333,22 @@ class DropPath(Layer):
     def apply_train(
         self, x: jax.Array, arrays: Arrays, layout: str, training: Training
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        # As dropout does: the draws depend on the key and on each example's row alone.
-        assert training.shard.rows is not None
-        keep, ones = 1.0 - self.rate, (1,) * len(layouts.example_shape(x, layout))
-        row_keys = jax.vmap(jax.random.fold_in, (None, 0))(training.make_key(), training.shard.rows)
-        kept = jax.vmap(lambda row_key: jax.random.bernoulli(row_key, keep, ones))(row_keys)
-        kept = layouts.enter(kept, layout, x.shape[-1])
-        return jnp.where(kept, x / jnp.asarray(keep, x.dtype), jnp.zeros((), x.dtype)), {}
+        ones = (1,) * len(layouts.example_shape(x, layout))
+        return _drop(x, ones, self.rate, layout, training), {}
 
     def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
         return Reference.exact(x)
 
     def onnx(self, graph: OnnxGraph, x: str, arrays: Arrays, shape: Shape, path: str) -> str:
         return x
+
+
+def _drop(x: jax.Array, shape: tuple[int, ...], rate: float, layout: str, training: Training) -> jax.Array:
+    """Sets numbers of each example to zero by draws of this shape, and scales the others up to keep the mean."""
+    # The draws depend on the key and on each example's row alone, so not on devices or microbatches.
+    assert training.shard.rows is not None
+    keep = 1.0 - rate
+    row_keys = jax.vmap(jax.random.fold_in, (None, 0))(training.make_key(), training.shard.rows)
+    kept = jax.vmap(lambda row_key: jax.random.bernoulli(row_key, keep, shape))(row_keys)
+    kept = layouts.enter(kept, layout, x.shape[-1])
+    return jnp.where(kept, x / jnp.asarray(keep, x.dtype), jnp.zeros((), x.dtype))

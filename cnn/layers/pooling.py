@@ -23,6 +23,7 @@ from cnn.layers.base import (
     require_map,
     show,
 )
+from cnn.layers.resampling import reference_weighted, weighted
 from cnn.layers.window import Padding
 from cnn.registry import layer
 
@@ -135,21 +136,13 @@ class AdaptiveAvgPool(Layer):
         return Reach(sides, sides)
 
     def apply(self, x: jax.Array, arrays: Arrays, layout: str) -> jax.Array:
-        def means(images: jax.Array) -> jax.Array:
-            if images.shape[1:3] == self.size:
-                return images
-            down, right = (
-                jnp.asarray(_shares(n, m), x.dtype) for n, m in zip(images.shape[1:3], self.size, strict=True)
-            )
-            return jnp.einsum("Hh,Ww,ahwb->aHWb", down, right, images, precision="highest")
-
-        return layouts.by_microbatch(means, x)
+        height, width, _ = layouts.example_shape(x, layout)
+        return x if (height, width) == self.size else weighted(x, _shares, self.size)
 
     def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
         if x.shape[:2] == self.size:
             return Reference.exact(x)
-        down, right = (_shares(n, m) for n, m in zip(x.shape, self.size, strict=False))
-        total, size = (np.einsum("Hh,Ww,hwc->HWc", down, right, each) for each in (x, np.abs(x)))
+        total, size = reference_weighted(x, _shares, self.size)
         # The two shares are rounded, and each number is multiplied twice; then those of a window are added.
         return Reference.rounded(total, 4 + x.shape[0] + x.shape[1], size)
 

@@ -1,7 +1,8 @@
-"""Maps made larger."""
+"""Maps made larger, and sums of weighted rows and columns."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -49,20 +50,12 @@ class Upsample(Layer):
                 lambda images: images.repeat(self.factor[0], axis=1).repeat(self.factor[1], axis=2), x
             )
 
-        def blended(images: jax.Array) -> jax.Array:
-            down, right = (
-                jnp.asarray(weights(size, factor), x.dtype)
-                for size, factor in zip(images.shape[1:3], self.factor, strict=True)
-            )
-            return jnp.einsum("Hh,Ww,ahwb->aHWb", down, right, images, precision="highest")
-
-        return layouts.by_microbatch(blended, x)
+        return weighted(x, weights, self.factor)
 
     def reference(self, x: np.ndarray, arrays: Arrays) -> Reference:
         if self.method == "nearest":
             return Reference.exact(x.repeat(self.factor[0], axis=0).repeat(self.factor[1], axis=1))
-        down, right = (weights(size, factor) for size, factor in zip(x.shape, self.factor, strict=False))
-        total, size = (np.einsum("Hh,Ww,hwc->HWc", down, right, each) for each in (x, np.abs(x)))
+        total, size = reference_weighted(x, weights, self.factor)
         # The two weights are rounded, and the terms that are not 0 are multiplied and added twice.
         return Reference.rounded(total, 8, size)
 
@@ -79,3 +72,30 @@ def weights(size: int, factor: int) -> np.ndarray:
     """Returns how much each of the size * factor numbers takes of each of so many, (size * factor, size)."""
     middles = np.clip((np.arange(size * factor) + 0.5) / factor - 0.5, 0, size - 1)
     return np.maximum(0.0, 1 - np.abs(middles[:, None] - np.arange(size)))
+
+
+Weigh = Callable[[int, int], np.ndarray]
+"""Returns how much each number that comes out takes of each of so many; the second argument is the layer's option."""
+
+
+def weighted(x: jax.Array, weigh: Weigh, options: tuple[int, int]) -> jax.Array:
+    """Returns maps whose rows are weighted sums of the rows, and whose columns are of the columns.
+
+    Args:
+      x: maps of any layout.
+      weigh: the weights along one axis, from its length and its option.
+      options: of rows and of columns.
+    """
+
+    def of(images: jax.Array) -> jax.Array:
+        down, right = (jnp.asarray(weigh(*axis), x.dtype) for axis in zip(images.shape[1:3], options, strict=True))
+        return jnp.einsum("Hh,Ww,ahwb->aHWb", down, right, images, precision="highest")
+
+    return layouts.by_microbatch(of, x)
+
+
+def reference_weighted(x: np.ndarray, weigh: Weigh, options: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what `weighted` makes of one map, height x width x channels, and the same sums of absolute values."""
+    down, right = (weigh(*axis) for axis in zip(x.shape[:2], options, strict=True))
+    total, size = (np.einsum("Hh,Ww,hwc->HWc", down, right, each) for each in (x, np.abs(x)))
+    return total, size

@@ -9,12 +9,15 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 from cnn.layers.base import Layer, Shape
 from cnn.layers.combine import Branches, any_mixes_rows
 from cnn.layers.convolution import Conv
 from cnn.layers.pooling import MaxPool
 from cnn.model.summary import named
+
+Op = TypeVar("Op")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +78,8 @@ def _conv_pool(layers: list[tuple[str, Layer]]) -> ConvPool | None:
     return ConvPool(name, conv, activations, pool) if isinstance(conv, Conv) and isinstance(pool, MaxPool) else None
 
 
-def blocks(ops: Sequence[FusedOp], remat: str) -> list[tuple[FusedOp, ...]]:
-    """Returns the operations in runs, of which only the first one's input is kept for the gradients.
+def blocks(ops: Sequence[Op], remat: str) -> list[tuple[Op, ...]]:
+    """Returns operations in runs, of which only the first one's input is kept for the gradients.
 
     Args:
       ops: of one chain.

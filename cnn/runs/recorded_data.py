@@ -123,8 +123,12 @@ def in_order(workdir: Path, dataset: Loaded) -> Loaded:
     if names == dataset.class_names:
         return dataset
     new_label = np.array([names.index(name) for name in dataset.class_names], dtype=np.int32)
-    splits = {part: getattr(dataset, part) for part in ("train", "valid", "test")}
-    renumbered = {part: dataclasses.replace(split, labels=new_label[split.labels]) for part, split in splits.items()}
+    splits = {part: getattr(dataset, part) for part in ("train", "valid", "test", "stored_train")}
+    renumbered = {
+        part: dataclasses.replace(split, labels=new_label[split.labels])
+        for part, split in splits.items()
+        if split is not None
+    }
     return dataclasses.replace(dataset, class_names=names, **renumbered)
 
 

@@ -149,10 +149,9 @@ def _of_one(values: Config, platform: str) -> int:
     if platform == "cpu" or values.train.remat == "none" or not rows:
         return math.ceil(sum(kept))
     # What goes into each block, and one block at a time while it is computed again.
-    length = 1 if values.train.remat == "layers" else math.isqrt(max(0, len(rows) - 1)) + 1
-    blocks = range(0, len(rows), length)
-    inputs = sum(size * math.prod(rows[start].input) for start in blocks)
-    return math.ceil(min(sum(kept), inputs + max(sum(kept[start : start + length]) for start in blocks)))
+    blocks = fusion.blocks(list(zip(rows, kept, strict=True)), values.train.remat)
+    inputs = sum(size * math.prod(block[0][0].input) for block in blocks)
+    return math.ceil(min(sum(kept), inputs + max(sum(numbers for _, numbers in block) for block in blocks)))
 
 
 def _numbers(row: Row, platform: str) -> float:
