@@ -20,7 +20,9 @@ from cnn.registry import METRICS, FunctionForm, OfFunction, blamed, metric
 
 BINS = 15
 TOP = 5
-_Z95 = statistics.NormalDist().inv_cdf(0.975)
+CONFIDENCE = 0.95
+DEVIATIONS = statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+"""So many standard deviations to both sides of the mean hold a share of `CONFIDENCE` of a normal distribution."""
 
 
 Better = Literal["higher", "lower"]
@@ -258,7 +260,7 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
     Source:
       Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
     """
-    share, spread = correct / count, _Z95**2 / count
+    share, spread = correct / count, DEVIATIONS**2 / count
     centre = (share + spread / 2) / (1 + spread)
     half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
     # The formula reaches 0 and 1 exactly; floating point misses them by a rounding error.
@@ -330,9 +332,13 @@ def _area(likeliness: Float64[np.ndarray, " n"], own: Bool[np.ndarray, " n"]) ->
     negatives = len(own) - positives
     if not positives or not negatives:
         return None
-    _, place, ties = np.unique(likeliness, return_inverse=True, return_counts=True)
-    ranks = (ties.cumsum() - (ties - 1) / 2)[place]  # of equal ones the mean of their ranks, counted from 1
-    return (math.fsum(ranks[own]) - positives * (positives + 1) / 2) / (positives * negatives)
+    return (math.fsum(mean_ranks(likeliness)[own]) - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def mean_ranks(numbers: Float[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    """Returns the rank of each number in ascending order, from 1; equal ones share the mean of theirs."""
+    _, places, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[places]
 
 
 def _class_scores(

@@ -58,7 +58,7 @@ def test_a_configuration_whose_seeds_diverged_is_not_what_the_best_is_compared_w
 def test_noise_is_called_noise_with_the_seeds_that_would_be_needed():
     said = ranking.winner([group(0.90, 0.80), group(0.91, 0.78)])
     assert not said["real"]
-    assert said["seeds_needed"] == int(np.ceil(2 * (1.96 / said["ratio"]) ** 2))
+    assert said["seeds_needed"] == int(np.ceil(2 * (1.959963984540054 / said["ratio"]) ** 2))
     assert "not distinguishable; about" in said["text"] and said["text"].endswith(" more seeds each would be needed")
     said = ranking.winner([group(0.923, 0.943, 0.963, 0.983), group(0.89, 0.91, 0.93, 0.95)])
     assert said["text"].endswith("; about 1 more seed each would be needed")

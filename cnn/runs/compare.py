@@ -11,6 +11,7 @@ import scipy.stats
 from jaxtyping import Bool
 
 from cnn.config import config
+from cnn.metrics import DEVIATIONS
 from cnn.runs import recorded_data, run_dir
 
 SWEEP = "sweep.json"
@@ -19,8 +20,6 @@ FILES = ("folder",)
 SOFTWARE = ("python", "platform", "backend", "devices", "cpu_threads")
 RESULTS = ("status", "epochs", "step", "parameters", "fingerprint", "train_seconds", "compile_seconds")
 MEASURES = ("accuracy", "loss", "macro_f1", "ece")
-CONFIDENT = 1.959963984540054
-"""Standard deviations of a 95 % interval."""
 
 
 Facts = dict[str, object]
@@ -88,7 +87,7 @@ def paired(
     only = first + second
     p = float(scipy.stats.binomtest(first, only).pvalue) if only else 1.0
     difference = (second - first) / len(a)
-    half = CONFIDENT * math.sqrt(max(0.0, only - (second - first) ** 2 / len(a))) / len(a)
+    half = DEVIATIONS * math.sqrt(max(0.0, only - (second - first) ** 2 / len(a))) / len(a)
     alone = (rows[a & ~b].tolist(), rows[b & ~a].tolist())
     return Paired(
         len(a), int((a & b).sum()), first, second, p, difference, (difference - half, difference + half), alone

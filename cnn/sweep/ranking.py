@@ -20,6 +20,7 @@ import numpy as np
 import scipy.special
 
 from cnn.config import config
+from cnn.metrics import CONFIDENCE, DEVIATIONS, mean_ranks
 from cnn.runs import recorded_data, run_dir
 from cnn.runs.sweep_record import (
     CSV,
@@ -64,7 +65,6 @@ LEAST = 10
 RESAMPLES = 1000
 LEVEL = 0.9
 """Of the bootstrap's interval."""
-CONFIDENCE = 0.95
 
 
 def write(study: Study, session: Session, follow: Callable[[], None] = lambda: None) -> SweepJson:
@@ -363,7 +363,7 @@ def winner(groups: Sequence[GroupRecord], differ: str = REPEATS[SEED]) -> Winner
         return {**said, "text": f"{text}: distinguishable at {CONFIDENCE:.0%}{choice}"}
     if ratio == 0 or differ != REPEATS[SEED]:  # there are no more folds
         return {**said, "text": f"{text}: not distinguishable"}
-    needed = math.ceil(2 * (1.96 / ratio) ** 2)
+    needed = math.ceil(2 * (DEVIATIONS / ratio) ** 2)
     more = max(1, needed - min(len(best), len(second)))
     said["seeds_needed"] = needed
     return {**said, "text": f"{text}: not distinguishable; about {counted(more, 'more seed')} each would be needed"}
@@ -445,13 +445,7 @@ def _eta(column: np.ndarray, values: np.ndarray) -> float:
 def _spearman(column: np.ndarray, values: np.ndarray) -> float:
     if len(set(column)) < 2 or len(set(values)) < 2:
         return 0.0
-    return abs(float(np.corrcoef(_ranks(column), _ranks(values))[0, 1]))
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Returns the place of each number in ascending order; equal ones share the mean of theirs."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return abs(float(np.corrcoef(mean_ranks(column), mean_ranks(values))[0, 1]))
 
 
 def recount(folder: Path) -> None:
