@@ -143,6 +143,9 @@ def test_what_cannot_be_told_out_of_fold_is_one_line(swept, tmp_path, capsys):
     changed(trials=trials)
     with pytest.raises(ConfigError, match=r"has no finished run of fold 2/3. Run them$"):
         api_folds.out_of_fold(folder)
+    changed(trials=trials, options={**record["options"], "sampler": "random"})
+    with pytest.raises(ConfigError, match=r"fold 2/3. Sweep its folds, --grid='data.fold=folds\(3\)'$"):
+        api_folds.out_of_fold(folder)
     other = [{**row, "fields": {**row["fields"], "data.fold": "1/2"}} if row["number"] == 4 else row for row in trials]
     changed(trials=other)
     with pytest.raises(ConfigError, match=r"^space.data.fold: must hold folds of one number, got \[2, 3\]"):

@@ -195,8 +195,10 @@ def _runs(record: SweepJson, folder: Path, data: Data) -> tuple[int, list[Any], 
     lacking = [pair for pair in wanted if pair not in runs]
     missing = [fold if seed is None else f"{fold} with seed {seed}" for fold, seed in lacking]
     if missing:
+        drawn = record["options"]["sampler"] != "grid"
+        remedy = f"Sweep its folds, --grid='data.fold=folds({numbers[0]})'" if drawn else "Run them"
         raise ConfigError(
-            [f"--workdir: the best configuration of {folder} has no finished run of fold {shorten(missing)}. Run them"]
+            [f"--workdir: the best configuration of {folder} has no finished run of fold {shorten(missing)}. {remedy}"]
         )
     return numbers[0], seeds, [runs[pair] for pair in wanted]
 

@@ -153,7 +153,9 @@ def _best(study: Study, ranked: list[GroupRecord], found: list[TrialRecord]) -> 
     else:
         swept = row["fields"]
         changed = [(path, study.plan.base_value(path, swept), new) for path, new in swept.items()]
-    diff: list[ChangeRecord] = [{"path": path, "base": before, "best": now} for path, before, now in changed]
+    diff: list[ChangeRecord] = [
+        {"path": path, "base": before, "best": now} for path, before, now in changed if before != now
+    ]
     # A fold leaves pictures out: no network that is to be used trains with one.
     diff = [change for change in diff if change["path"] != FOLD or FOLD not in row["fields"]]
     whole = {path: value for path, value in row["fields"].items() if path != FOLD}
