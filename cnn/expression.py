@@ -16,7 +16,7 @@ import operator
 import re
 import typing
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from cnn import fields, registry
@@ -39,12 +39,29 @@ _ARITHMETIC = {
 
 
 class ExpressionError(ValueError):
-    """A wrong expression; its text ends with the line at fault and a caret under the place."""
+    """A wrong expression; its text ends with the line at fault and a caret under the place.
+
+    Attributes:
+      message: what is wrong.
+      span: of the text; `None` where no part of it is at fault, or several are.
+      each: an error for each mistake; the error itself where there is one.
+    """
 
     def __init__(self, message: str, text: str = "", span: Span | None = None) -> None:
         self.message = message
         self.span = span
+        self.each: tuple[ExpressionError, ...] = (self,)
         super().__init__(message if span is None else f"{message}\n{point_at(text, span)}")
+
+    @classmethod
+    def of(cls, errors: Sequence["ExpressionError"]) -> "ExpressionError":
+        """Returns one error for all of these, of which those that say the same count once."""
+        each = tuple({str(error): error for error in errors}.values())
+        if len(each) == 1:
+            return each[0]
+        together = cls("\n".join(map(str, each)))
+        together.each = each
+        return together
 
 
 def point_at(text: str, span: Span) -> str:
@@ -490,7 +507,14 @@ def build_one(text: str, kinds: Mapping[str, type], names: Mapping[str, Any] | N
 
 def _build_chain(chain: tuple[Call, ...], parser: Parser, kinds: Mapping[str, type], depth: int) -> Built:
     parser.count(chain)
-    built = [_build_call(call, parser, kinds, depth) for call in chain]
+    built, wrong = list[tuple[Any, dict[str, Built]]](), list[ExpressionError]()
+    for call in chain:
+        try:
+            built.append(_build_call(call, parser, kinds, depth))
+        except ExpressionError as error:
+            wrong += error.each
+    if wrong:
+        raise ExpressionError.of(wrong)
     # Only now is known which names the texts inside used.
     return Built(
         tuple(item for item, _ in built),

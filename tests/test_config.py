@@ -155,6 +155,12 @@ def test_a_wrong_expression_is_shown_with_a_caret(override, message):
     assert set(caret.strip()) == {"^"}
 
 
+def test_each_wrong_layer_is_a_problem_of_its_own():
+    first, second = problems("model.layers=rellu | flatten | dens(classes)")
+    assert first.startswith("config.model.layers: unknown name 'rellu'. Did you mean 'relu'?")
+    assert second.startswith("config.model.layers: unknown name 'dens'. Did you mean 'dense'?")
+
+
 def test_all_problems_are_reported_together():
     found = problems(
         "seed=x",

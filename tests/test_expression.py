@@ -364,6 +364,19 @@ def test_a_wrong_call_behind_a_name_is_pointed_at_by_the_name(text, inside):
     assert pointed_at(error) == "pool"
 
 
+def test_every_wrong_call_is_told_once_with_a_caret_of_its_own():
+    with pytest.raises(ExpressionError) as caught:
+        expression.build("rellu | 2 * conv(0, 3) | residual(dropuot(0.5) | relu) | conv(4, 3, use=1)", KINDS)
+    found = [(each.message.split(".")[0], each.span[0]) for each in caught.value.each]
+    assert found == [
+        ("unknown name 'rellu'", 0),
+        ("conv: features must be an integer of at least 1, got 0", 17),
+        ("unknown name 'dropuot'", 34),
+        ("conv has no argument 'use'", 57),
+    ]
+    assert str(caught.value) == "\n".join(map(str, caught.value.each))
+
+
 def test_control_characters_are_not_shown():
     error = refusal("relu | conv(0, '\x1b[31m\u202e\x07')")
     assert all(letter.isprintable() for letter in str(error).replace("\n", ""))

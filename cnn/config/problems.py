@@ -110,7 +110,8 @@ class Section:
         try:
             return build(text, kinds).items if language.chain else build_one(text, kinds)
         except ExpressionError as error:
-            self._note(name, str(error))
+            for each in error.each:
+                self._note(name, str(each))
             return None
 
 
