@@ -25,8 +25,7 @@ from cnn.model import fusion
 from cnn.model.classifier import Classifier
 from cnn.model.microbatch import microbatch_size
 from cnn.runs import recorded_data, run_dir
-from cnn.system import fault_injection, multihost
-from cnn.system import sharding as over
+from cnn.system import fault_injection, multihost, sharding
 
 
 class EvalConfig(NamedTuple):
@@ -76,7 +75,7 @@ def predict_logits(
       FloatingPointError: a logit is not finite.
     """
     examples, devices, size = len(images), config.devices, _batch(len(images), config)
-    place = functools.partial(over.replicate, count=devices)
+    place = functools.partial(sharding.replicate, count=devices)
     parts = []
     for pictures, rows in loader.in_order(images, size, config.workers, place):
         fault_injection.point("evaluate")
@@ -106,9 +105,9 @@ def compile_ahead(
     """
     size = _batch(len(images), config)
     shape = (size, *images.shape[1:]) if isinstance(images, types.Stored) else images.shape
-    placed = over.replicated_shape(shape, np.uint8, config.devices)
+    placed = sharding.replicated_shape(shape, np.uint8, config.devices)
     rows = np.zeros(size, np.int32)
-    described = jax.tree.map(over.shape_of, classifier)
+    described = jax.tree.map(sharding.shape_of, classifier)
     how = {"compute_dtype": config.compute_dtype, "devices": config.devices, "views": config.views}
     _forward.lower(described, placed, rows, **how).compile()
 
@@ -143,12 +142,12 @@ def _forward(
 
     if devices == 1:
         return logits_of(classifier, images, rows)
-    return over.each_share(logits_of, devices)(classifier, images, rows)
+    return sharding.each_share(logits_of, devices)(classifier, images, rows)
 
 
 def placed(split: types.Split, devices: int = 1) -> jax.Array | types.Stored:
     """Returns a split's pictures, whole on each of so many devices, or stored if they stream."""
-    return split.images if isinstance(split.images, types.Stored) else over.replicate(split.images, devices)
+    return split.images if isinstance(split.images, types.Stored) else sharding.replicate(split.images, devices)
 
 
 def score(

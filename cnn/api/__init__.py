@@ -11,6 +11,9 @@
 | `cnn.load(workdir)` | a run that is there: its parameters, predictions, evaluations, curves, journeys; or a sweep |
 | `cnn.load_data(config)` | its pictures and labels, as arrays: `summary()` tells what there is, `sheet()` draws some |
 | `cnn.run_sweep(config, space, workdir)` | many runs, ranked; `grow` adds seeds, values and trials |
+| `cnn.find_rate(config)` | fresh networks at many learning rates, and the rate to begin with |
+| `cnn.smoke(config)` | every stage of a run, on a few pictures, in seconds |
+| `cnn.overfit(config)` | trains on a few examples until they fit, and says why where they do not |
 | `cnn.ensemble(sweep)`, `cnn.ensemble([run, run])` | several runs as one: evaluated, compared, predicting, exported |
 | `cnn.convolve(picture, filter)` | the lesson's convolution by hand |
 

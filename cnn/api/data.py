@@ -17,6 +17,7 @@ from cnn.data.sources.arrays import Arrays
 from cnn.data.types import UNUSABLE, Dataset, Split, take_images
 from cnn.layers.base import show
 from cnn.report import colormap, picture_sheet
+from cnn.system.text import aligned
 
 if TYPE_CHECKING:
     from cnn.data.inspection import Facts, SplitFacts
@@ -180,8 +181,9 @@ class DataSummary:
         }
 
     def __repr__(self) -> str:
-        blocks = ["\n".join(self.lines()), _aligned(self.splits()), _aligned(self.classes())]
-        return "\n\n".join([*blocks, "\n".join([*self.numbers(), *self.facts.remarks, *self.facts.refusals])])
+        tables = [aligned([header, *rows]) for header, rows in (self.splits(), self.classes())]
+        blocks = [self.lines(), *tables, [*self.numbers(), *self.facts.remarks, *self.facts.refusals]]
+        return "\n\n".join(map("\n".join, blocks))
 
     def _repr_html_(self) -> str:
         said = [*self.facts.refusals, *self.facts.remarks, *self.numbers()]
@@ -239,13 +241,6 @@ def _split_json(split: "SplitFacts") -> dict[str, object]:
         "formats": dict(split.formats),
         "grey": split.grey,
     }
-
-
-def _aligned(table: Table) -> str:
-    lines = [table[0], *table[1]]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
-    return "\n".join(line.rstrip() for line in text)
 
 
 def _tuple(numbers: Sequence[float]) -> str:

@@ -15,7 +15,7 @@ from cnn.api.run import Pictures, Run, as_paths, checked_images, interruptible, 
 from cnn.config.config import ConfigError
 from cnn.data import user_images
 from cnn.data.sources.arrays import Arrays
-from cnn.ensembles import members as chosen
+from cnn.ensembles import members as ensemble_members
 from cnn.ensembles.members import Member, Members
 from cnn.ensembles.record import PROBABILITIES, WEIGHTS, MemberRecord, TogetherRecord, single_said
 from cnn.report import escape
@@ -125,7 +125,7 @@ class Ensemble:
         from cnn.ensembles import combine
 
         if split in reading.SPLITS and not data_file:
-            chosen.check_split(self.members, split)
+            ensemble_members.check_split(self.members, split)
         with interruptible():
             dataset = self._dataset(split, data_dir, data_file)
             # Statistics are renewed over the pictures that the runs were trained with.
@@ -236,7 +236,7 @@ class Ensemble:
 
 def ensemble(
     runs: Runs,
-    members: str | int = chosen.SEEDS,
+    members: str | int = ensemble_members.SEEDS,
     weights: str | None = None,
     extensions: str | Sequence[str] = (),
     data: Arrays | None = None,
@@ -262,18 +262,18 @@ def ensemble(
         if not sweep_record.is_sweep(folder):
             run_dir.read_config(folder)
             raise ConfigError([f"--workdir: {folder} is one run. Name a sweep, or several runs: --workdir=RUN1,RUN2"])
-        found = chosen.of_sweep(folder, str(members))
+        found = ensemble_members.of_sweep(folder, str(members))
         read = [
             Member(workdir, reading.read_run(workdir, files, data), value)
             for workdir, value in zip(found.workdirs, found.values, strict=True)
         ]
-        together = chosen.checked(Members(tuple(read), found.objective, found.higher, folder))
+        together = ensemble_members.checked(Members(tuple(read), found.objective, found.higher, folder))
         return Ensemble(together, weights, data)
-    if str(members) != chosen.SEEDS:
+    if str(members) != ensemble_members.SEEDS:
         raise ConfigError([f"--members: is of a sweep, got {members} and runs that are named. Leave it out"])
     workdirs = [run.workdir if isinstance(run, Run) else Path(run) for run in runs]
-    together = chosen.of_runs([(workdir, reading.read_run(workdir, files, data)) for workdir in workdirs])
-    return Ensemble(chosen.checked(together), weights, data)
+    together = ensemble_members.of_runs([(workdir, reading.read_run(workdir, files, data)) for workdir in workdirs])
+    return Ensemble(ensemble_members.checked(together), weights, data)
 
 
 def of_flags(flags: Mapping[str, str]) -> Ensemble:
@@ -285,5 +285,5 @@ def of_flags(flags: Mapping[str, str]) -> Ensemble:
     several = len(listed) > 1 and not Path(text).exists()
     extensions = [path.strip() for path in flags.get("extensions", "").split(",") if path.strip()]
     given: Runs = listed if several else text
-    found = ensemble(given, flags.get("members", chosen.SEEDS), flags.get("weights"), extensions)
+    found = ensemble(given, flags.get("members", ensemble_members.SEEDS), flags.get("weights"), extensions)
     return found.averaged() if "average" in flags else found

@@ -12,10 +12,11 @@ from cnn.config import files
 from cnn.config.config import Config, ConfigError
 from cnn.config.files import ConfigLike
 from cnn.data.sources.arrays import Arrays
-from cnn.report import rates as picture
+from cnn.report import rates as rate_plot
 from cnn.runs import run_dir
 from cnn.sweep.rate_curve import RateCurve, RateRow
 from cnn.system import environment
+from cnn.system.text import aligned
 
 RATES = "rates.json"
 """What was found, in the directory that was asked for; the picture lies beside it."""
@@ -86,7 +87,7 @@ class FoundRate:
         place = Path(folder)
         check_free(place)
         place.mkdir(parents=True, exist_ok=True)
-        drawn = picture.files(
+        drawn = rate_plot.files(
             self.curve.rates,
             self.losses,
             measured=self.curve.measured,
@@ -100,12 +101,9 @@ class FoundRate:
 
     def __repr__(self) -> str:
         header, rows = self.rows()
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False)) + f"  {row[-1]}"
-            for row in (header, *rows)
-        ]
-        return "\n".join([*(line.rstrip() for line in lines), self.said()])
+        numbers = aligned((row[:-1] for row in (header, *rows)), str.rjust)
+        remarks = (row[-1] for row in (header, *rows))
+        return "\n".join([*map(str.rstrip, map("  ".join, zip(numbers, remarks, strict=True))), self.said()])
 
     def _repr_html_(self) -> str:
         header, rows = self.rows()

@@ -25,6 +25,6 @@ def overfit(config: ConfigLike = "digits", examples: int = 32, *, data: Arrays |
     """
     values = files.resolved(config, data)
     with interruptible():
-        from cnn.train import overfit as learning
+        from cnn.train import overfit as train_overfit
 
-        return learning.overfit(values, examples)
+        return train_overfit.overfit(values, examples)

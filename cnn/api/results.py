@@ -12,6 +12,7 @@ from cnn.layers.base import Shape, show, written
 from cnn.model.summary import Row, count_parameters
 from cnn.report import escape
 from cnn.report.run_files import EvaluationRecord
+from cnn.system.text import aligned
 
 SHOWN = 24
 """So many pictures are shown; all are in the arrays."""
@@ -42,10 +43,7 @@ class Summary:
         return lines
 
     def __repr__(self) -> str:
-        lines = self._table()
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-        return "\n".join([*(line.rstrip() for line in text), self._total()])
+        return "\n".join([*aligned(self._table()), self._total()])
 
     def _total(self) -> str:
         return f"{self.parameters:,} parameters, {self.macs:,} multiply-accumulates an image"

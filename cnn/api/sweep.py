@@ -23,7 +23,7 @@ from cnn.runs.records import OnRecord
 from cnn.runs.sweep_record import RECORD, SEED, SweepJson
 from cnn.sweep import declaration, recall, space_parser
 from cnn.sweep.plan import Asked, Plan, check, make
-from cnn.system.text import plain
+from cnn.system.text import aligned, plain
 
 if TYPE_CHECKING:
     from cnn.api.ensemble import Ensemble
@@ -44,10 +44,7 @@ class Trials(list[dict[str, Any]]):
         return [tuple(self[0]) if self else (), *shown]
 
     def __repr__(self) -> str:
-        lines = self._table()
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-        return "\n".join(escape.shortened(line.rstrip(), 200) for line in text)
+        return "\n".join(escape.shortened(line, 200) for line in aligned(self._table()))
 
     def _repr_html_(self) -> str:
         header, *rows = self._table()

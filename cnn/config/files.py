@@ -10,9 +10,8 @@ from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict
 
-from cnn.config import config as fields_of
 from cnn.config import extensions, resolve
-from cnn.config.config import Config, ConfigError, Override
+from cnn.config.config import LENGTHS, RENAMED, SCALARS, Config, ConfigError, Override, renamed
 from cnn.data import sources
 from cnn.data.sources.arrays import Arrays
 from cnn.data.types import DataError
@@ -42,13 +41,13 @@ def configure(base: ConfigLike = "digits", /, **changes: Any) -> ConfigDict:
     Raises:
       ConfigError: lists everything that is wrong with it.
     """
-    given = fields_of.renamed(sections(base, names_extensions="extensions" not in changes))
-    changes = {fields_of.RENAMED.get(path, path): value for path, value in _paths(changes)}
+    given = renamed(sections(base, names_extensions="extensions" not in changes))
+    changes = {RENAMED.get(path, path): value for path, value in _paths(changes)}
     plain = json.loads(_resolved(given, changes).json)
     copied = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
     for name in plain:
-        copied.setdefault(name, plain[name] if name in fields_of.SCALARS else {})
-    lengths = fields_of.LENGTHS if not changes.keys().isdisjoint(fields_of.LENGTHS) else ()
+        copied.setdefault(name, plain[name] if name in SCALARS else {})
+    lengths = LENGTHS if not changes.keys().isdisjoint(LENGTHS) else ()
     for path in (*changes, *lengths):
         section, _, field = path.partition(".")
         if field and section != "model":  # other layers may leave names without use

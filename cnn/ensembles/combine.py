@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float64, UInt8
 from cnn import evaluate, losses
 from cnn.config.config import Config, ConfigError
 from cnn.data import types
-from cnn.ensembles import members as chosen
+from cnn.ensembles import members as ensemble_members
 from cnn.ensembles.members import Members
 from cnn.ensembles.record import PROBABILITIES, WEIGHTS, MemberRecord, PairedRecord, TogetherRecord
 from cnn.evaluate import EvalConfig
@@ -214,7 +214,7 @@ def _scored(values: Config, logits: np.ndarray, examples: types.Split, dataset: 
     return Scored(rows, evaluation.to_json(), further, right)
 
 
-def _record(members: Members, run: chosen.Member, network: Network, scored: Scored) -> MemberRecord:
+def _record(members: Members, run: ensemble_members.Member, network: Network, scored: Scored) -> MemberRecord:
     numbers: Any = {name: scored.evaluation[name] for name in ("accuracy", "interval", "loss")}
     place = run.workdir.relative_to(members.folder) if members.folder else run.workdir
     about = {"run": str(place), "seed": run.values.seed, "step": network.step, "weights": network.weights}

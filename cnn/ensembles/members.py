@@ -11,7 +11,7 @@ from cnn.config.sections import Data
 from cnn.fields import shorten
 from cnn.layers.base import show
 from cnn.runs import recorded_data, run_dir
-from cnn.runs.sweep_record import FINISHED, RECORD, SEED
+from cnn.runs.sweep_record import FINISHED, RECORD
 
 SEEDS, ALL = "seeds", "all"
 """Which trials of a sweep: those of its best configuration, or all that finished."""
@@ -218,9 +218,3 @@ def _validated(workdir: Path, metric: str) -> float | None:
 def _origin(workdir: Path) -> str | None:
     origin = (run_dir.read_json(workdir / run_dir.RUN) or {}).get(run_dir.INIT) or {}
     return origin.get("fingerprint")
-
-
-def seed_of(member: Member) -> int:
-    """Returns the seed of a run."""
-    seed: int = getattr(member.values, SEED)
-    return seed

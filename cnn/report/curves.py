@@ -55,7 +55,7 @@ class History:
 def read(run: RunFiles) -> History:
     """Returns the curves of a run."""
     trained = [record for record in run.metrics if record.get("kind") == "train"]
-    epochs = [record for record in run.metrics if record.get("kind") == "epoch"]
+    epochs = epoch_records(run)
     by_epoch = [{**record["train"], "step": record["step"]} for record in epochs if "train" in record]
     judged = [{**record["valid"], "step": record["step"]} for record in epochs if "valid" in record]
     # A run shorter than its first record still has the means of its epochs.

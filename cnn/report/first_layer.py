@@ -63,7 +63,7 @@ def build(run: RunFiles) -> PageSection | None:
         scripts=tuple(map(escape.source, ("arithmetic.js", "drawing.js", "filters.js"))),
         data={
             "filters-data": {"shape": kernel.shape[:3], "limit": scale.limit, "anchors": ANCHORS},
-            # FirstLayerFilter by filter, channel by channel, row by row.
+            # Filter by filter, channel by channel, row by row.
             "filters-kernels": kernel.transpose(3, 2, 0, 1).astype("<f4").tobytes(),
         },
         figures=figures,

@@ -49,8 +49,8 @@ def build(run: RunFiles) -> PageSection | None:
         numbers = np.array(
             [[_number(record.get(f"{quantity}/{layer}")) for record in shown] for layer in layers], np.float64
         )
-        maps.append(_drawn(quantity, layers, numbers, shown))
-        scale, painted, _ = coloured(quantity, numbers)
+        scale, painted, centre = coloured(quantity, numbers)
+        maps.append(_drawn(quantity, layers, numbers, shown, scale, painted, centre))
         file = scale.indexed(np.kron(painted, np.ones((4, 4))), "light", SHADES)
         figures |= {f"watched-{quantity}.png": file, f"watched-{quantity}.svg": enclosed(file)}
     steps = [record["step"] for record in shown]
@@ -106,8 +106,15 @@ def coloured(
     return scale, np.where(np.isneginf(powers), -scale.limit, powers), centre
 
 
-def _drawn(quantity: str, layers: list[str], numbers: np.ndarray, records: Sequence[Mapping[str, Any]]) -> Map:
-    scale, painted, centre = coloured(quantity, numbers)
+def _drawn(
+    quantity: str,
+    layers: list[str],
+    numbers: np.ndarray,
+    records: Sequence[Mapping[str, Any]],
+    scale: Scale,
+    painted: np.ndarray,
+    centre: float | None,
+) -> Map:
     title = QUANTITIES.get(quantity, quantity)
     label = f"{title} of {len(layers)} layers from step {records[0]['step']:,} to {records[-1]['step']:,}"
     image = scale.sheet(painted, max(WIDTH, len(records)), ROW * len(layers), label, "sheet")

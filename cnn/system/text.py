@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 
@@ -17,6 +18,18 @@ def counted(count: int, one: str, many: str = "") -> str:
     ('1 class', '1,293 pictures')
     """
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def aligned(rows: Iterable[Sequence[str]], adjust: Callable[[str, int], str] = str.ljust) -> list[str]:
+    """Returns a line for each row of cells, its columns under each other.
+
+    Args:
+      rows: as many cells each.
+      adjust: makes a cell as wide as its column.
+    """
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(adjust, row, widths)).rstrip() for row in rows]
 
 
 def relative(file: str) -> str:
