@@ -239,7 +239,7 @@ def evaluate_split(
     Raises:
       ConfigError: a metric gives no finite number.
     """
-    examples: types.Split = getattr(dataset, split)
+    examples = dataset.splits[split]
     images, config = placed(examples, devices), EvalConfig.at_end(values, devices)
     logits = predict_logits(classifier, images, config, check=check)
     index, evaluation, further = score(values, logits, examples, dataset)

@@ -15,11 +15,13 @@ from cnn.api.run import Pictures, Run, as_paths, checked_images, interruptible, 
 from cnn.config.config import ConfigError
 from cnn.data import user_images
 from cnn.data.sources.arrays import Arrays
+from cnn.data.types import SPLITS
 from cnn.ensembles import members as ensemble_members
 from cnn.ensembles.members import Member, Members
 from cnn.ensembles.record import PROBABILITIES, WEIGHTS, MemberRecord, TogetherRecord, single_said
 from cnn.report import escape
 from cnn.runs import recorded_data, run_dir, sweep_record
+from cnn.system.text import four_digits
 
 if TYPE_CHECKING:
     from cnn.data.types import Dataset
@@ -59,8 +61,8 @@ class Together(SplitEvaluation):
             (
                 escape.shortened(each["run"]),
                 each["seed"],
-                notebook_html.number(each["value"]),
-                notebook_html.number(each["accuracy"]),
+                four_digits(each["value"]),
+                four_digits(each["accuracy"]),
             )
             for each in self.members
         ]
@@ -124,7 +126,7 @@ class Ensemble:
         """
         from cnn.ensembles import combine
 
-        if split in reading.SPLITS and not data_file:
+        if split in SPLITS and not data_file:
             ensemble_members.check_split(self.members, split)
         with interruptible():
             dataset = self._dataset(split, data_dir, data_file)
@@ -230,7 +232,7 @@ class Ensemble:
     def __repr__(self) -> str:
         lines = [f"{self.said} of {len(self.members.runs)} runs"]
         for member in self.members.runs:
-            lines.append(f"{member.workdir}: {self.members.objective} {notebook_html.number(member.value)}")
+            lines.append(f"{member.workdir}: {self.members.objective} {four_digits(member.value)}")
         return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ from cnn.report import rates as rate_plot
 from cnn.runs import run_dir
 from cnn.sweep.rate_curve import RateCurve, RateRow
 from cnn.system import environment
-from cnn.system.text import aligned
+from cnn.system.text import aligned, four_digits
 
 RATES = "rates.json"
 """What was found, in the directory that was asked for; the picture lies beside it."""
@@ -65,7 +65,7 @@ class FoundRate:
         return header, [
             (
                 f"{row['rate']:.3g}",
-                *(notebook_html.number(row[name]) for name in ("loss", "lowest", "highest", "sd")),
+                *(four_digits(row[name]) for name in ("loss", "lowest", "highest", "sd")),
                 row["note"],
             )
             for row in self.table

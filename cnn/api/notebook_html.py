@@ -53,11 +53,6 @@ def _cell(cell: object) -> object:
     return cell if isinstance(cell, Markup) else shortened(cell, 120) if str(cell) else ""
 
 
-def number(value: float | None) -> str:
-    """Returns a number as tables have it, four digits behind the point; a dash where there is none."""
-    return "-" if value is None else f"{value:.4f}"
-
-
 def titled(image: Markup, *lines: object) -> Markup:
     """Returns a picture with short lines below it."""
     below = Markup("").join(Markup("<div>{}</div>").format(_cell(line)) for line in lines)

@@ -9,18 +9,15 @@ from cnn.config import files, resolve, sections
 from cnn.config.config import Config, ConfigError
 from cnn.data import sources, user_images
 from cnn.data.sources.arrays import Arrays
-from cnn.data.types import CannotSplit, OtherClasses
+from cnn.data.types import SPLITS, CannotSplit, OtherClasses
 from cnn.data.user_images import UnreadableImage
-from cnn.report.run_files import EvaluationRecord
+from cnn.report.run_files import WEIGHTS, EvaluationRecord
 from cnn.runs import recorded_code, recorded_data, run_dir
 
 if TYPE_CHECKING:
     from cnn.data.types import Dataset
     from cnn.evaluate import Prediction
     from cnn.model.classifier import Classifier
-
-SPLITS = ("train", "valid", "test")
-WEIGHTS = ("last", "best", "ema")
 
 
 def read_run(workdir: Path, extensions: Sequence[str] = (), data: Arrays | None = None) -> Config:
@@ -75,11 +72,11 @@ def dataset(
         recorded_data.check_classes(workdir, error.class_names)
         raise
     found = recorded_data.in_order(workdir, found)
-    if not len(getattr(found, split)):
+    if not len(found.splits[split]):
         why = "the data have no test split"
         if split == "valid":
             why = "the data have none" if values.data.valid_fraction else "config.data.valid_fraction is 0"
-        others = [name for name in SPLITS if len(getattr(found, name))]
+        others = [name for name, examples in found.splits.items() if len(examples)]
         raise ConfigError([f"--split: {split} is empty, {why}. Use {' or '.join(others)}"])
     recorded_data.recall_bad_examples(workdir, found)
     return found

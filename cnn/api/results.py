@@ -107,11 +107,7 @@ class SplitEvaluation:
         return np.asarray(self.record["confusion"])
 
     def __repr__(self) -> str:
-        low, high = self.interval
-        return (
-            f"{self.record['split']} accuracy {self.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
-            f"{self.record['correct']:,} of {self.record['count']:,} right"
-        )
+        return accuracy_line(self.record)
 
     def _repr_html_(self) -> str:
         names = [entry["name"] for entry in self.record["classes"]]
@@ -212,3 +208,12 @@ class ImageJourney:
             ("layer", "numbers"), [(name, show(o.shape)) for name, o in self.outputs.items() if o.ndim == 1]
         )
         return notebook_html.stacked([image, *maps, rest])
+
+
+def accuracy_line(record: EvaluationRecord) -> str:
+    """Returns the accuracy of an evaluation, its interval, and how many were right."""
+    low, high = record["interval"]
+    return (
+        f"{record['split']} accuracy {record['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+        f"{record['correct']:,} of {record['count']:,} right"
+    )

@@ -52,7 +52,6 @@ LARGE = Amount(2, 2, 1, 2, (2,), journeys=False)
 """Of a network that makes more than `NUMBERS` of a picture: seconds go into a step of few pictures."""
 NUMBERS = 3_000_000
 """Five times those of the cifar10 config, a third of those of ResNet-18 for photographs."""
-SPLITS = ("train", "valid", "test")
 EXPORTS = ("stablehlo", "onnx_graph")
 FOLLOWED = 2
 """Pictures whose journeys are checked number by number."""
@@ -140,11 +139,11 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
         experiment.check(values, dataset, count)
         amount = _amount(values)
         batch = _batch(values, amount, count, len(dataset.train))
-        pictures = sum(len(getattr(dataset, name)) for name in SPLITS)
+        pictures = sum(map(len, dataset.splits.values()))
         budget = preflight.memory_budget(values.data)
         streams = should_stream(values.data.loading, pictures, values.data.stored_shape, budget)
         cut = _cut(dataset, batch, amount, streams=streams)
-        sizes = [(name, len(getattr(dataset, name)), len(getattr(cut, name))) for name in SPLITS]
+        sizes = [(name, len(split), len(cut.splits[name])) for name, split in dataset.splits.items()]
         facts += [f"{taken} of {there:,} {name}" for name, there, taken in sizes if there]
     small = _small(values, batch, amount, len(dataset.train))
 

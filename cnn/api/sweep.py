@@ -23,7 +23,7 @@ from cnn.runs.records import OnRecord
 from cnn.runs.sweep_record import RECORD, SEED, SweepJson
 from cnn.sweep import declaration, recall, space_parser
 from cnn.sweep.plan import Asked, Plan, check, make
-from cnn.system.text import aligned, plain
+from cnn.system.text import aligned, four_digits, plain
 
 if TYPE_CHECKING:
     from cnn.api.ensemble import Ensemble
@@ -199,10 +199,10 @@ class Sweep:
         return f"{self.workdir}: {self.record['size']} trials, {counts}. {self.record['winner']['text']}"
 
     def _rows(self) -> list[tuple[object, ...]]:
-        rows = []
+        rows: list[tuple[object, ...]] = []
         for group in self.record["groups"]:
             fields = ", ".join(f"{path}={to_text(value)}" for path, value in group["fields"].items())
-            numbers = ["-" if group[name] is None else f"{group[name]:.4f}" for name in ("mean", "sd")]
+            numbers = four_digits(group["mean"]), four_digits(group["sd"])
             rows.append((*numbers, group["n"], fields or "-", " ".join(map(str, group["trials"]))))
         return rows
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from cnn.api import data as api_data
-from cnn.cli import tables
+from cnn.cli import parser, tables
 from cnn.config.config import ConfigError
 from cnn.config.resolve import DataAlone
 from cnn.data import inspection
@@ -96,7 +96,7 @@ def _asked(config: DataAlone, flags: Mapping[str, str]) -> _Asked:
     if "augmented" in flags and not config.data.augment:
         problems.append("--augmented: config.data.augment is empty. Name augmentations there")
     text = flags.get("columns", str(api_data.COLUMNS))
-    if not (text.isdecimal() and text.isascii() and 0 < int(text[:9]) <= MOST_COLUMNS):
+    if not (parser.is_number(text) and int(text) <= MOST_COLUMNS):
         problems.append(f"--columns: must be a whole number from 1 to {MOST_COLUMNS}, got {text!r}")
     if problems:
         raise ConfigError(problems)

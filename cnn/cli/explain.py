@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnn.api import reading
-from cnn.cli import printing
+from cnn.cli import parser, printing
 from cnn.config.config import Config, ConfigError
 from cnn.data import decode, user_images
 from cnn.data.user_images import UnreadableImage
@@ -47,7 +47,7 @@ def run(values: Config, workdir: Path, flags: Mapping[str, str], *, words: Seque
 def _checked(values: Config, flags: Mapping[str, str], words: Sequence[str]) -> tuple[int, float]:
     problems = []
     count, text = flags.get("images", "8"), flags.get("max_mb", "3")
-    if not (count.isdecimal() and count.isascii() and 1 <= int(count[:9]) <= MOST_IMAGES):
+    if not (parser.is_number(count) and int(count) <= MOST_IMAGES):
         problems.append(f"--images: must be a whole number from 1 to {MOST_IMAGES}, got {count!r}")
     try:
         largest = float(text)

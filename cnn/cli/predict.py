@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn.api import reading
-from cnn.cli import printing
+from cnn.cli import parser, printing
 from cnn.config.config import Config, ConfigError
 from cnn.data.user_images import UnreadableImage
 from cnn.runs import recorded_data
@@ -58,13 +58,13 @@ def _checked(values: Config, flags: Mapping[str, str], words: Sequence[str]) -> 
     if "json" in flags and "csv" in flags:
         problems.append("--csv: is given with --json. Keep one")
     text = flags.get("top", "5")
-    if not (text.isdecimal() and text.isascii() and int(text[:9]) > 0):
+    if not parser.is_number(text):
         problems.append(f"--top: must be a whole number from 1, got {text!r}")
     if channels not in (1, 3):
         problems.append(f"--workdir: pictures have 1 channel (grey) or 3 (colour), and the run's images {channels}")
     if problems:
         raise ConfigError(problems)
-    return min(int(text[:9]), classes)
+    return min(int(text), classes)
 
 
 def _report(outcome: "Prediction | UnreadableImage", names: Sequence[str], top: int, flags: Mapping[str, str]) -> None:

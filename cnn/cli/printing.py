@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.text import Text
 
+from cnn.api import results
 from cnn.cli import tables
 from cnn.cli.pixels import bar, picture, sum_of
 from cnn.config.config import NOT_SET
@@ -25,7 +26,7 @@ from cnn.runs import recorded_data
 from cnn.runs.sweep_record import REPEATS, GroupRecord
 from cnn.system import redaction
 from cnn.system.console import Console
-from cnn.system.text import plain
+from cnn.system.text import counted, four_digits, plain
 
 if TYPE_CHECKING:
     from cnn.train.profile import Part, Profile
@@ -97,17 +98,10 @@ def profile(found: "Profile") -> None:
 def evaluation(record: EvaluationRecord) -> None:
     """Prints an evaluation as `evaluation-<split>.json` holds it."""
     console = tables.console()
-    low, high = record["interval"]
-    console.print(
-        f"{record['split']} accuracy {record['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}), "
-        f"{record['correct']:,} of {record['count']:,} right"
-    )
-    if record.get("skipped"):
-        one = record["skipped"] == 1
-        console.print(
-            f"{record['skipped']:,} {'picture' if one else 'pictures'} could not be used and "
-            f"{'is' if one else 'are'} not counted"
-        )
+    console.print(results.accuracy_line(record))
+    if skipped := record.get("skipped"):
+        verb = "is" if skipped == 1 else "are"
+        console.print(f"{counted(skipped, 'picture')} could not be used and {verb} not counted")
     top5 = "" if record["top5_accuracy"] is None else f"top-5 {record['top5_accuracy']:.4f}, "
     console.print(
         f"{top5}loss {record['loss']:.4f}, macro F1 {record['macro_f1']:.4f}, "
@@ -118,7 +112,7 @@ def evaluation(record: EvaluationRecord) -> None:
     names = [plain(entry["name"]) for entry in record["classes"]]
     header = ("class", "precision", "recall", "F1", "examples")
     lines = [
-        (name, *map(_ratio, (entry["precision"], entry["recall"], entry["f1"])), f"{entry['support']:,}")
+        (name, *map(four_digits, (entry["precision"], entry["recall"], entry["f1"])), f"{entry['support']:,}")
         for name, entry in zip(names, record["classes"], strict=True)
     ]
     if not tables.tabulated(console, header, lines, right=header[1:]):
@@ -131,7 +125,7 @@ def together(record: TogetherRecord) -> None:
     split = record["split"]
     header = ("run", "seed", record["objective"], f"{split} accuracy", f"{split} loss")
     lines = [
-        (plain(each["run"]), str(each["seed"]), *map(_ratio, (each["value"], each["accuracy"], each["loss"])))
+        (plain(each["run"]), str(each["seed"]), *map(four_digits, (each["value"], each["accuracy"], each["loss"])))
         for each in record["members"]
     ]
     tables.table(header, lines, right=header[1:], title=1)
@@ -212,10 +206,6 @@ def _shortened(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: max(1, width - 3)]}..."
 
 
-def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
 def ranking(record: Mapping[str, Any], folder: Path) -> None:
     """Prints the groups, best first, whether the winner is real, what mattered, and the best configuration."""
     counts = ", ".join(f"{count} {status}" for status, count in record["counts"].items())
@@ -251,11 +241,9 @@ def ranking(record: Mapping[str, Any], folder: Path) -> None:
 
 
 def _group(rank: int, group: GroupRecord, varying: list[str]) -> tuple[str, ...]:
-    mean = "-" if group["mean"] is None else f"{group['mean']:.4f}"
-    sd = "-" if group["sd"] is None else f"{group['sd']:.4f}"
     count = str(group["n"]) if group["n"] == group["of"] else f"{group['n']} of {group['of']}"
     values = [plain(to_text(group["fields"][path])) if path in group["fields"] else "-" for path in varying]
-    return (str(rank), mean, sd, count, *values, _numbers(group["trials"]))
+    return (str(rank), four_digits(group["mean"]), four_digits(group["sd"]), count, *values, _numbers(group["trials"]))
 
 
 def _numbers(numbers: list[int]) -> str:

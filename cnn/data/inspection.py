@@ -22,10 +22,9 @@ from cnn.data.decode import Header, bombs_stay_errors, read_content, read_header
 from cnn.data.order import permutation
 from cnn.data.parts import should_stream
 from cnn.data.resize import DoesNotFit
-from cnn.data.types import CannotSplit, DataError, Dataset, DataSpec, OtherClasses, Part, Split, Stored, centre
+from cnn.data.types import SPLITS, CannotSplit, DataError, Dataset, DataSpec, OtherClasses, Part, Split, Stored, centre
 from cnn.fields import shorten
 
-SPLITS = ("train", "valid", "test")
 READ_WHOLE = 5_000
 """Data of up to so many pictures are read whole."""
 SAMPLE = 1_000
@@ -217,7 +216,7 @@ def inspect(data: DataSpec, memory_budget: float = math.inf, *, whole: bool = Fa
 
 
 def _splits(dataset: Dataset) -> dict[str, Split]:
-    return {name: getattr(dataset, name) for name in SPLITS}
+    return dataset.splits
 
 
 def _stored(split: Split) -> tuple[Part, np.ndarray]:

@@ -18,6 +18,7 @@ DATASET_NAME = re.compile(r"[a-zA-Z]\w*(/[\w.+-]*\w)?(:\d+\.\d+\.\d+)?", re.ASCI
 """What the name of a dataset looks like."""
 MOST_CLASSES = 1_000_000
 Classes = Annotated[int, Bounds(1, MOST_CLASSES)]
+SPLITS = ("train", "valid", "test")
 UNUSABLE = -1
 """The label of a picture that cannot be used: it weighs nothing."""
 
@@ -296,6 +297,11 @@ class Dataset:
     notes: tuple[str, ...] = ()
     """What the user should hear about the data, a line each."""
     stored_train: Split | None = None
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The three splits by name."""
+        return {name: getattr(self, name) for name in SPLITS}
 
     @property
     def training(self) -> Split:

@@ -27,7 +27,7 @@ from cnn.evaluate import EvalConfig
 from cnn.layers.base import show
 from cnn.layers.normalisation import BatchNorm
 from cnn.model.classifier import Classifier, flatten
-from cnn.runs import compare
+from cnn.runs import compare, recorded_data
 from cnn.train import checkpointer, renew
 from cnn.train.run import batches
 from cnn.train.state import make_step_config
@@ -174,7 +174,7 @@ def compared(
       DataError: no picture could be used.
       FloatingPointError: a logit is not finite.
     """
-    values, examples = members.first.values, getattr(dataset, split)
+    values, examples = members.first.values, dataset.splits[split]
     images = evaluate.placed(examples)
     alone: list[Scored] = []
 
@@ -237,8 +237,8 @@ def _paired(single: np.ndarray, together: np.ndarray) -> PairedRecord:
 def _note(members: Members, made: Network | None, split: str) -> str:
     """Returns what must be said of the numbers, if anything."""
     notes = []
-    if split == "train" or any(split == "valid" and run.values.data.train_on != "train" for run in members.runs):
-        notes.append(f"training saw the {split} split: this is no estimate for new pictures")
+    if seen := recorded_data.seen_in_training(split, *(run.values.data for run in members.runs)):
+        notes.append(seen)
     elif split == "valid" and members.best is not None:
         notes.append("the runs were chosen on these very examples, which flatters them")
     if members.best is None:

@@ -92,7 +92,7 @@ def follow_split(
     Raises:
       FloatingPointError: a logit or a layer's output is not finite.
     """
-    examples: types.Split = getattr(dataset, split)
+    examples = dataset.splits[split]
     name = recorded_data.file_name(workdir, split, dataset.identity)
     logits = _predictions(workdir / run_dir.predictions(name), examples)
     if logits is None:

@@ -4,7 +4,7 @@ import dataclasses
 import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 
@@ -89,6 +89,13 @@ def validates(workdir: Path, data: sections.Data) -> bool:
     return bool(recorded(workdir).get("examples", {}).get("valid", data.valid_fraction))
 
 
+def seen_in_training(split: str, *trained_with: sections.Data) -> str | None:
+    """Returns what must be said of an evaluation of a split that any of these trained with; `None` of another."""
+    if split == "train" or (split == "valid" and any(data.train_on != "train" for data in trained_with)):
+        return f"training saw the {split} split: this is no estimate for new pictures"
+    return None
+
+
 def is_other(workdir: Path, identity: str) -> bool:
     """Tells whether data are known to be others than those of the run."""
     return recorded(workdir).get("identity", identity) != identity
@@ -123,8 +130,8 @@ def in_order(workdir: Path, dataset: Loaded) -> Loaded:
     if names == dataset.class_names:
         return dataset
     new_label = np.array([names.index(name) for name in dataset.class_names], dtype=np.int32)
-    splits = {part: getattr(dataset, part) for part in ("train", "valid", "test", "stored_train")}
-    renumbered = {
+    splits = {**dataset.splits, "stored_train": dataset.stored_train}
+    renumbered: dict[str, Any] = {
         part: dataclasses.replace(split, labels=new_label[split.labels])
         for part, split in splits.items()
         if split is not None

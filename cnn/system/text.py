@@ -20,6 +20,11 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
+def four_digits(value: float | None) -> str:
+    """Returns a number as tables have it, four digits behind the point; a dash where there is none."""
+    return "-" if value is None else f"{value:.4f}"
+
+
 def aligned(rows: Iterable[Sequence[str]], adjust: Callable[[str, int], str] = str.ljust) -> list[str]:
     """Returns a line for each row of cells, its columns under each other.
 
