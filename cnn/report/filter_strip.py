@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from cnn.report import colormap, hand_convolution
 from cnn.report.hand_convolution import Kernel, Pixel
+from cnn.report.picture_sheet import cut, font_of, text_width
 
 PANEL, GAP, MARGIN, CELL = 520, 72, 48, 72
 TITLE, TEXT, SMALL = 34, 24, 20
@@ -75,7 +76,7 @@ def draw(strip: Strip, *, title: str) -> Image.Image:
         name = f"{POOLED[strip.pool]}: {_size(strip.pooled)}"
         panels.append((name, paint(strip.pooled, strip.kernel, bound), zoom * POOL))
     written = max(len(strip.kernel), len(strip.kernel[0])) <= LARGEST_WRITTEN
-    widths = [max(pixels.shape[1] * by, _length(name, TEXT)) for name, pixels, by in panels]
+    widths = [max(pixels.shape[1] * by, text_width(name, font_of(TEXT))) for name, pixels, by in panels]
     width = max(sum(widths) + GAP * (len(widths) - 1), _sum_width(strip.pixel) if written else 0) + 2 * MARGIN
     tallest = max(pixels.shape[0] * by for _, pixels, by in panels)
     top = MARGIN + TITLE + 28
@@ -83,7 +84,7 @@ def draw(strip: Strip, *, title: str) -> Image.Image:
     height = below + (36 + CELL * len(strip.kernel) + TEXT + 24 if written else 0) + MARGIN
     image = Image.new("RGB", (width, height), colormap.PAPER)
     pen = ImageDraw.Draw(image)
-    pen.text((MARGIN, MARGIN), _cut(title, TITLE, width - 2 * MARGIN), colormap.INK, _font(TITLE))
+    pen.text((MARGIN, MARGIN), cut(title, font_of(TITLE), width - 2 * MARGIN), colormap.INK, font_of(TITLE))
     _panels(image, pen, panels, widths, top, strip)
     _legend(pen, MARGIN + widths[0] + GAP, below - SMALL - 24, max(widths[1], 260), bound, strip.kernel)
     if written:
@@ -104,7 +105,7 @@ def _panels(
     marks = ((row, column, rows, columns), (row, column, 1, 1), (row // POOL, column // POOL, 1, 1))
     left = MARGIN
     for index, ((name, pixels, zoom), width) in enumerate(zip(panels, widths, strict=True)):
-        pen.text((left, top), name, colormap.INK, _font(TEXT))
+        pen.text((left, top), name, colormap.INK, font_of(TEXT))
         at = (left, top + TEXT + 20)
         shown = Image.fromarray(pixels)
         image.paste(shown.resize((shown.width * zoom, shown.height * zoom), Image.Resampling.NEAREST), at)
@@ -132,13 +133,16 @@ def _arrow(pen: ImageDraw.ImageDraw, start: int, end: int, middle: int) -> None:
 def _legend(pen: ImageDraw.ImageDraw, left: int, top: int, width: int, bound: float, kernel: Kernel) -> None:
     """Draws the colours of the map from -bound to bound, made by what coloured the map."""
     ends = (f"-{hand_convolution.shown(bound)}", hand_convolution.shown(bound))
-    start, stop = left + _length(ends[0], SMALL) + 12, left + width - _length(ends[1], SMALL) - 12
+    start, stop = (
+        left + text_width(ends[0], font_of(SMALL)) + 12,
+        left + width - text_width(ends[1], font_of(SMALL)) - 12,
+    )
     numbers = np.linspace(-bound, bound, max(2, stop - start))
     for offset, colour in enumerate(paint(numbers[None], kernel, bound)[0].tolist()):
         pen.line((start + offset, top, start + offset, top + SMALL), tuple(colour))
-    pen.text((left, top), ends[0], colormap.INK, _font(SMALL))
-    pen.text((stop + 12, top), ends[1], colormap.INK, _font(SMALL))
-    pen.text(((start + stop) // 2, top + SMALL + 4), "0", colormap.INK, _font(SMALL), anchor="ma")
+    pen.text((left, top), ends[0], colormap.INK, font_of(SMALL))
+    pen.text((stop + 12, top), ends[1], colormap.INK, font_of(SMALL))
+    pen.text(((start + stop) // 2, top + SMALL + 4), "0", colormap.INK, font_of(SMALL), anchor="ma")
 
 
 def _sum(pen: ImageDraw.ImageDraw, left: int, top: int, pixel: Pixel) -> None:
@@ -159,21 +163,21 @@ def _sum(pen: ImageDraw.ImageDraw, left: int, top: int, pixel: Pixel) -> None:
             pen.rectangle(box, fill=colour, outline=(200, 200, 200))
             middle = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2
             pen.text(
-                middle, hand_convolution.shown(round(number, 2)), colormap.ink_on(colour), _font(SMALL), anchor="mm"
+                middle, hand_convolution.shown(round(number, 2)), colormap.ink_on(colour), font_of(SMALL), anchor="mm"
             )
         width = CELL * len(rows[0])
-        pen.text((left + width // 2, top + height + 10), name, colormap.INK, _font(SMALL), anchor="ma")
-        pen.text((left + width + GAP // 2, top + height // 2), sign, colormap.INK, _font(TEXT), anchor="mm")
+        pen.text((left + width // 2, top + height + 10), name, colormap.INK, font_of(SMALL), anchor="ma")
+        pen.text((left + width + GAP // 2, top + height // 2), sign, colormap.INK, font_of(TEXT), anchor="mm")
         left += width + GAP
     pen.text(
         (left, top + height // 2),
         f"sum = {hand_convolution.shown(pixel.total)}",
         colormap.INK,
-        _font(TITLE),
+        font_of(TITLE),
         anchor="lm",
     )
     place = f"row {pixel.row}, column {pixel.column} of the map"
-    pen.text((left, top + height // 2 + 30), place, colormap.INK, _font(SMALL), anchor="lt")
+    pen.text((left, top + height // 2 + 30), place, colormap.INK, font_of(SMALL), anchor="lt")
 
 
 def _sum_width(pixel: Pixel) -> int:
@@ -182,20 +186,3 @@ def _sum_width(pixel: Pixel) -> int:
 
 def _size(values: np.ndarray) -> str:
     return "x".join(str(side) for side in values.shape[:2])
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def _length(text: str, size: int) -> int:
-    return round(_font(size).getlength(text)) + 1
-
-
-def _cut(text: str, size: int, width: int) -> str:
-    """Returns the text, cut with "..." where it is too long."""
-    if _length(text, size) <= width:
-        return text
-    while text and _length(f"{text}...", size) > width:
-        text = text[:-1]
-    return f"{text}..."

@@ -62,17 +62,17 @@ def draw(rows: Sequence[SheetRow], image_shape: tuple[int, int, int], title: str
     height, width = _shown(image_shape[:2])
     columns = max([1, *(len(row.pictures) for row in rows)])
     names = [written(row.name, row.label) for row in rows]
-    beside = min(NAMES, max([CELL, *(_length(*name) for name in names)]))
+    beside = min(NAMES, max([CELL, *(text_width(*name) for name in names)]))
     left = MARGIN + beside + BLOCK
     blocks = [_height(row, height) for row in rows]
-    whole = max(left + columns * (width + GAP), _length(title, _font(TITLE)) + MARGIN) + MARGIN
+    whole = max(left + columns * (width + GAP), text_width(title, font_of(TITLE)) + MARGIN) + MARGIN
     sheet = Image.new("RGB", (whole, 2 * MARGIN + TITLE + sum(blocks) + BLOCK * len(blocks)), colormap.PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN), title, colormap.INK, _font(TITLE))
+    pen.text((MARGIN, MARGIN), title, colormap.INK, font_of(TITLE))
     top = MARGIN + TITLE + BLOCK
     for row, (name, font), tall in zip(rows, names, blocks, strict=True):
-        pen.text((MARGIN, top), _cut(name, font, beside), colormap.INK, font)
-        pen.text((MARGIN, top + TEXT + 6), f"{row.count:,}", FAINT, _font(SMALL))
+        pen.text((MARGIN, top), cut(name, font, beside), colormap.INK, font)
+        pen.text((MARGIN, top + TEXT + 6), f"{row.count:,}", FAINT, font_of(SMALL))
         for column, picture in enumerate(row.pictures):
             drawn = () if row.draws is None else row.draws[column]
             for line, pixels in enumerate((picture, *drawn)):
@@ -108,13 +108,14 @@ def _height(row: SheetRow, height: int) -> int:
 def written(name: str, label: int) -> tuple[str, Font]:
     """Returns what stands for a class, and the font that has all letters of it: its name, or else its number."""
     shown = visible(name) or str(label)
-    fonts = (font for font in (_font(TEXT), *_of_machine()) if _has(font, shown))
+    fonts = (font for font in (font_of(TEXT), *_of_machine()) if _has(font, shown))
     font = next(fonts, None)
-    return (shown, font) if font is not None else (f"class {label}", _font(TEXT))
+    return (shown, font) if font is not None else (f"class {label}", font_of(TEXT))
 
 
 @functools.cache
-def _font(size: int) -> Font:
+def font_of(size: int) -> Font:
+    """Returns Pillow's own font, so many pixels high."""
     return ImageFont.load_default(size)
 
 
@@ -135,14 +136,15 @@ def _has(font: Font, text: str) -> bool:
     return all(letter == " " or bytes(font.getmask(letter)) != unknown for letter in text)
 
 
-def _length(text: str, font: Font) -> int:
+def text_width(text: str, font: Font) -> int:
+    """Returns how many pixels a text takes."""
     return round(font.getlength(text)) + 1
 
 
-def _cut(text: str, font: Font, width: int) -> str:
+def cut(text: str, font: Font, width: int) -> str:
     """Returns the text, cut with "..." where it is too long."""
-    if _length(text, font) <= width:
+    if text_width(text, font) <= width:
         return text
-    while text and _length(f"{text}...", font) > width:
+    while text and text_width(f"{text}...", font) > width:
         text = text[:-1]
     return f"{text}..."

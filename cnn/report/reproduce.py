@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnn import fields
@@ -36,11 +36,13 @@ def command(argv: list[str]) -> str:
     """Returns the command that was typed, for a shell, with secrets hidden; empty where it is not known."""
     if not argv:
         return ""
-    words = []
-    for word in redaction.words(argv[1:]):
-        name, equals, _ = word.partition("=")
-        words.append(f"{name}={HIDDEN}" if equals and SECRET.search(name) else word)
-    return escape.visible(shlex.join(["python", argv[0], *words]))
+    return escape.visible(shlex.join(["python", argv[0], *hidden_words(argv[1:])]))
+
+
+def hidden_words(words: Sequence[str]) -> list[str]:
+    """Returns the words of a command without the passwords in URLs and the values of flags that sound secret."""
+    parts = [(word, *word.partition("=")[:2]) for word in redaction.words(words)]
+    return [f"{name}={HIDDEN}" if equals and SECRET.search(name) else word for word, name, equals in parts]
 
 
 def differences(run: RunFiles) -> list[tuple[str, str, str]]:
@@ -93,6 +95,6 @@ def facts(run: RunFiles) -> dict[str, str]:
 
 
 def _shown(path: str, value: Any) -> str:
-    if value == "(not set)":
+    if value == config.NOT_SET:
         return "none"
     return HIDDEN if SECRET.search(path) else escape.shortened(redaction.hide(escape.value(value) or '""'), 400)

@@ -1,17 +1,15 @@
 """What a run was made with: versions, commit, devices, threads."""
 
 import functools
-import importlib.metadata
 import os
 import platform
-import subprocess
 import sys
 from pathlib import Path
 from typing import TypedDict
 
 import jax
 
-from cnn.system import environment, redaction
+from cnn.system import environment, redaction, software
 
 PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "ml-collections"),
@@ -54,7 +52,7 @@ def describe() -> Provenance:
         "argv": redaction.words(sys.argv),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: software.version(name) for name in PACKAGES},
         "git": _git(Path(__file__).resolve().parent),
         "devices": [device.device_kind for device in jax.devices()],
         "backend": jax.default_backend(),
@@ -78,34 +76,18 @@ def numerics() -> dict[str, str | int | bool | None]:
 def versions() -> dict[str, str | None]:
     """Returns what all processes of one run must have alike."""
     return {
-        **{name: _version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
+        **{name: software.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")},
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
     }
 
 
 @functools.cache
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-@functools.cache
 def _git(folder: Path) -> Git | None:
     """Returns what Git says of a folder; `None` outside a repository."""
-    commit = _output(["git", "-C", str(folder), "rev-parse", "HEAD"])
+    commit = software.git(folder, "rev-parse", "HEAD")
     if not commit:
         return None
-    diff = _output(["git", "-C", str(folder), "diff", "HEAD"]) or ""
-    status = _output(["git", "-C", str(folder), "status", "--porcelain"]) or ""
+    diff = software.git(folder, "diff", "HEAD") or ""
+    status = software.git(folder, "status", "--porcelain") or ""
     return {"commit": commit, "dirty": bool(status), "diff": redaction.hide(diff)[:100_000]}
-
-
-def _output(command: list[str]) -> str | None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True, errors="replace")
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

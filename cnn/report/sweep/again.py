@@ -1,14 +1,13 @@
 """What failed and how to try it alone; how to get the best trial, and the whole sweep, again."""
 
 import json
-import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from cnn.report import escape
 from cnn.report.html import PageSection
-from cnn.report.reproduce import HIDDEN, SECRET
+from cnn.report.reproduce import HIDDEN, SECRET, hidden_words
 from cnn.report.sweep.record import SweepRecord
 from cnn.runs.sweep_record import DIVERGED, FAILED, SEED
 from cnn.system import redaction
@@ -58,14 +57,9 @@ def build_again(sweep: SweepRecord) -> PageSection:
 def hidden(command: str) -> str:
     """Returns a command for a shell with secrets hidden; in one that cannot be split, the passwords in URLs."""
     try:
-        words = redaction.words(shlex.split(command))
+        return escape.visible(shlex.join(hidden_words(shlex.split(command))))
     except ValueError:
         return escape.visible(redaction.hide(command))
-    for index, word in enumerate(words):
-        name, equals, _ = word.partition("=")
-        if equals and re.match(r"--", word) and SECRET.search(name):
-            words[index] = f"{name}={HIDDEN}"
-    return escape.visible(shlex.join(words))
 
 
 def _shown(row: Mapping[str, Any], key: str) -> str:
