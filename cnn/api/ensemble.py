@@ -258,7 +258,6 @@ def ensemble(
     """
     if weights is not None:
         reading.check_weights(weights)
-    files = (extensions,) if isinstance(extensions, str) else extensions
     if isinstance(runs, (str, os.PathLike)):
         folder = Path(runs)
         if not sweep_record.is_sweep(folder):
@@ -266,7 +265,7 @@ def ensemble(
             raise ConfigError([f"--workdir: {folder} is one run. Name a sweep, or several runs: --workdir=RUN1,RUN2"])
         found = ensemble_members.of_sweep(folder, str(members))
         read = [
-            Member(workdir, reading.read_run(workdir, files, data), value)
+            Member(workdir, reading.read_run(workdir, extensions, data), value)
             for workdir, value in zip(found.workdirs, found.values, strict=True)
         ]
         together = ensemble_members.checked(Members(tuple(read), found.objective, found.higher, folder))
@@ -274,7 +273,9 @@ def ensemble(
     if str(members) != ensemble_members.SEEDS:
         raise ConfigError([f"--members: is of a sweep, got {members} and runs that are named. Leave it out"])
     workdirs = [run.workdir if isinstance(run, Run) else Path(run) for run in runs]
-    together = ensemble_members.of_runs([(workdir, reading.read_run(workdir, files, data)) for workdir in workdirs])
+    together = ensemble_members.of_runs(
+        [(workdir, reading.read_run(workdir, extensions, data)) for workdir in workdirs]
+    )
     return Ensemble(ensemble_members.checked(together), weights, data)
 
 
@@ -283,9 +284,9 @@ def of_flags(flags: Mapping[str, str]) -> Ensemble:
     if "ensemble" in flags and "average" in flags:
         raise ConfigError(["--average: is given with --ensemble. Keep one"])
     text = flags["workdir"]
-    listed = [part.strip() for part in text.split(",") if part.strip()]
+    listed = reading.listed(text)
     several = len(listed) > 1 and not Path(text).exists()
-    extensions = [path.strip() for path in flags.get("extensions", "").split(",") if path.strip()]
+    extensions = reading.listed(flags.get("extensions", ""))
     given: Runs = listed if several else text
     found = ensemble(given, flags.get("members", ensemble_members.SEEDS), flags.get("weights"), extensions)
     return found.averaged() if "average" in flags else found

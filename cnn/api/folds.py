@@ -40,6 +40,5 @@ def out_of_fold(
     if not folds.is_over_folds(record) or not record["groups"]:
         raise ConfigError([f"--workdir: {folder} does not sweep data.fold. Write --grid='data.fold=folds(5)'"])
     first = next(trial for trial in record["trials"] if trial["number"] in record["groups"][0]["trials"])
-    files = (extensions,) if isinstance(extensions, str) else extensions
-    section = reading.read_run(folder / first["folder"], files, data).data
+    section = reading.read_run(folder / first["folder"], extensions, data).data
     return folds.write(record, folder, recorded_data.moved(section, data_dir))

@@ -32,7 +32,7 @@ def load(
     """
     folder = Path(workdir)
     if not sweep_record.is_sweep(folder):
-        return Run(folder, (extensions,) if isinstance(extensions, str) else extensions, data)
+        return Run(folder, extensions, data)
     if extensions:
         raise ConfigError([f"extensions: {folder} holds a sweep. Name them for one of its trials"])
     from cnn.api.sweep import open_sweep

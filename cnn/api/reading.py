@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from cnn.model.classifier import Classifier
 
 
-def read_run(workdir: Path, extensions: Sequence[str] = (), data: Arrays | None = None) -> Config:
+def listed(text: str) -> list[str]:
+    """Returns the parts of a flag that takes several, between commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def read_run(workdir: Path, extensions: str | Sequence[str] = (), data: Arrays | None = None) -> Config:
     """Returns the config of a run, from its `config.json`; no config file is executed, and its extensions are.
 
     Args:
       workdir: the run's directory.
-      extensions: files with the run's own code, where they are not what and where they were.
+      extensions: files with the run's own code, or one, where they are not what and where they were.
       data: arrays in place of the data that the config names.
 
     Raises:
@@ -33,7 +38,8 @@ def read_run(workdir: Path, extensions: Sequence[str] = (), data: Arrays | None 
       DataError: `data` are no `cnn.Arrays`.
     """
     saved = run_dir.read_config(workdir)
-    code = recorded_code.to_import(workdir, saved, extensions)
+    paths = (extensions,) if isinstance(extensions, str) else extensions
+    code = recorded_code.to_import(workdir, saved, paths)
     try:
         raw = saved if data is None else files.with_arrays(saved, data)
         return resolve.resolve({**raw, "extensions": code}, recorded=True)

@@ -80,7 +80,7 @@ def interruptible() -> Iterator[Preemption]:
 class Run:
     """A run that is on disk; what needs its parameters reads the newest checkpoint, or the one that is asked for."""
 
-    def __init__(self, workdir: Path, extensions: Sequence[str] = (), data: Arrays | None = None) -> None:
+    def __init__(self, workdir: Path, extensions: str | Sequence[str] = (), data: Arrays | None = None) -> None:
         """Opens the run in a directory; see `cnn.load`."""
         self.workdir = workdir
         self._extensions, self._arrays = extensions, data

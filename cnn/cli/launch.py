@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn.api.reading import read_run
+from cnn.api import reading
 from cnn.cli.commands import COMMANDS
 from cnn.cli.parser import Invocation
 from cnn.config import config, files, resolve
@@ -203,5 +203,4 @@ def _from_run(invocation: Invocation) -> tuple[Config | None, Path]:
     if sweep_record.is_sweep(workdir):
         workdir, said = sweep_record.best(workdir)
         print(plain(said), file=sys.stderr)
-    extensions = invocation.flags.get("extensions", "")
-    return read_run(workdir, [path.strip() for path in extensions.split(",") if path.strip()]), workdir
+    return reading.read_run(workdir, reading.listed(invocation.flags.get("extensions", ""))), workdir
