@@ -13,7 +13,8 @@ from cnn.explain import attribution, journey
 from cnn.layers.module import module_layer
 from cnn.model import summary
 from cnn.registry import LAYERS
-from cnn.report.journey import journey_file, looked
+from cnn.report.journey import attribution as on_page
+from cnn.report.journey import journey_file
 from cnn.report.journey import section as journey_section
 from cnn.report.run_files import RunFiles
 from test_journey import followed, pictures, section
@@ -38,8 +39,8 @@ def test_grad_cam_is_a_plain_computation_over_the_last_maps():
         maps = np.maximum(picture.outputs["conv2"].astype(np.float64), 0)
         height, width, channels = maps.shape
         pooled = maps[: height // 2 * 2, : width // 2 * 2].reshape(height // 2, 2, width // 2, 2, channels).max((1, 3))
-        assert {each.label for each in picture.looked} == {int(picture.outputs["dense1"].argmax()), picture.label}
-        for each in picture.looked:
+        assert {each.label for each in picture.attributions} == {int(picture.outputs["dense1"].argmax()), picture.label}
+        for each in picture.attributions:
             weights = kernel[:, each.label].reshape(pooled.shape).mean((0, 1))
             np.testing.assert_allclose(each.cam, np.maximum(pooled @ weights, 0), rtol=0, atol=1e-5)
 
@@ -48,7 +49,7 @@ def test_grad_cam_is_a_plain_computation_over_the_last_maps():
 def test_integrated_gradients_add_up_to_the_difference_of_the_logits():
     _, _, found = captured()
     for picture in found.pictures:
-        for each in picture.looked:
+        for each in picture.attributions:
             assert abs(each.total - each.difference) <= 0.01 * abs(each.difference) or 2 * each.steps > 512
             assert abs(each.parts.sum() - each.total) <= 1e-4
             # A logit of black: what is left when everything that was added is taken away.
@@ -62,7 +63,7 @@ def black(found, label):
     classifier = networks.make_classifier(values, variables)
     about = {"step": 1, "weights": "last"}
     return (
-        journey.capture(values, classifier, chosen, list("abc"), about, looked=False)
+        journey.capture(values, classifier, chosen, list("abc"), about, attributes=False)
         .pictures[0]
         .outputs["dense1"][label]
     )
@@ -74,7 +75,7 @@ def test_of_a_linear_network_the_parts_are_its_own_products():
     assert found.about["looked"]["maps"] is None
     kernel = np.asarray(variables["params"]["dense1"]["kernel"], np.float64)
     x = np.stack([found.table[k][found.pictures[0].pixels[..., k]] for k in range(3)], -1).astype(np.float64)
-    for each in found.pictures[0].looked:
+    for each in found.pictures[0].attributions:
         own = (x - found.table[:, 0]) * kernel[:, each.label].reshape(SHAPE)
         np.testing.assert_allclose(each.parts, own.sum(-1), rtol=0, atol=1e-5)
         assert each.steps == attribution.POINTS and each.cam is None
@@ -138,14 +139,14 @@ def test_a_module_gives_maps_or_it_is_said_that_it_gives_none(monkeypatch):
         monkeypatch.setitem(LAYERS, name, module_layer(module, name))
     _, _, maps = captured("makes_maps | flatten | dense(3)")
     assert maps.about["looked"]["maps"] == "makes_maps1"
-    assert all(each.cam.shape == (6, 6) for picture in maps.pictures for each in picture.looked)
+    assert all(each.cam.shape == (6, 6) for picture in maps.pictures for each in picture.attributions)
     _, _, logits = captured("makes_logits")
     assert logits.about["looked"]["maps"] is None
-    assert all(each.parts.any() for picture in logits.pictures for each in picture.looked)
-    assert "No layer of" in looked.tell(logits)
+    assert all(each.parts.any() for picture in logits.pictures for each in picture.attributions)
+    assert "No layer of" in on_page.tell(logits)
     _, _, loop = captured("loops | flatten | dense(3)")
     assert "JAX cannot differentiate it: Reverse-mode differentiation does not work" in loop.about["looked"]["why"]
-    assert all(picture.looked == () for picture in loop.pictures)
+    assert all(picture.attributions == () for picture in loop.pictures)
 
 
 @pytest.mark.slow(seconds=5)
@@ -154,20 +155,22 @@ def test_the_page_shows_them_and_says_what_it_cannot(tmp_path):
     journey_file.write(tmp_path / journey_file.JOURNEY, found)
     back = journey_file.read(tmp_path / journey_file.JOURNEY)
     for one, other in zip(found.pictures, back.pictures, strict=True):
-        for each, again in zip(one.looked, other.looked, strict=True):
+        for each, again in zip(one.attributions, other.attributions, strict=True):
             np.testing.assert_array_equal(each.cam, again.cam)
             np.testing.assert_array_equal(each.parts, again.parts)
             assert (each.label, each.total, each.steps) == (again.label, again.total, again.steps)
-    html = str(looked.tell(back))
-    count = sum(len(picture.looked) for picture in found.pictures)
+    html = str(on_page.tell(back))
+    count = sum(len(picture.attributions) for picture in found.pictures)
     assert html.count("Grad-CAM for") == 2 * count and html.count('alt="integrated gradients for') == count
     assert "off by more" not in html
     assert html in journey_section.build(RunFiles(tmp_path, runs.tiny())).html
 
     def told(about, **changes):
         first = found.pictures[0]
-        one = dataclasses.replace(first, looked=tuple(dataclasses.replace(each, **changes) for each in first.looked))
-        return str(looked.tell(dataclasses.replace(found, pictures=(one,), about={"looked": about})))
+        one = dataclasses.replace(
+            first, attributions=tuple(dataclasses.replace(each, **changes) for each in first.attributions)
+        )
+        return str(on_page.tell(dataclasses.replace(found, pictures=(one,), about={"looked": about})))
 
     known = found.about["looked"]
     assert "off by more than 1 %, after 32 steps" in " ".join(told(known, total=2.0, difference=1.0, steps=32).split())
@@ -175,26 +178,34 @@ def test_the_page_shows_them_and_says_what_it_cannot(tmp_path):
     without = told({**known, "maps": None}, cam=None)
     assert "No layer of" in without and "Grad-CAM for" not in without
     assert "This is not known: its gradient is not finite." in told({"why": "its gradient is not finite"})
-    assert looked.tell(dataclasses.replace(found, about={})) == "", "a journey of an earlier version"
+    assert on_page.tell(dataclasses.replace(found, about={})) == "", "a journey of an earlier version"
 
 
 def test_each_number_of_a_map_is_laid_where_the_middle_of_its_window_is_and_nothing_where_none_reads():
     rows = summary.trace(networks.chain("conv(8, 3) | relu | max_pool(9) | flatten | dense(2)"), (28, 28, 1))
     windows = attribution._windows(rows, "max_pool1")
     assert windows == {"start": (0, 0), "size": (11, 11), "jump": (9, 9)}
-    spread = looked.laid(np.array([[1.0, 2.0], [3.0, 4.0]]), (28, 28), windows)
+    spread = on_page.laid(np.array([[1.0, 2.0], [3.0, 4.0]]), (28, 28), windows)
     columns = [1.0] * 10 + [2.0] * 10 + [0.0] * 8  # windows 0..10 and 9..19; the middles are 5 and 14
     assert spread[0].tolist() == columns and spread[:, 0].tolist() == [1.0] * 10 + [3.0] * 10 + [0.0] * 8
     rows = summary.trace(networks.chain("conv(4, 3, strides=2, padding='same') | relu | flatten | dense(2)"), (7, 7, 1))
     windows = attribution._windows(rows, "conv1")
     assert windows == {"start": (-1, -1), "size": (3, 3), "jump": (2, 2)}
-    assert looked.laid(np.arange(4.0)[None], (1, 7), {**windows, "start": (0, -1)})[0].tolist() == [0, 0, 1, 1, 2, 2, 3]
-    assert looked.laid(np.array([[1.0, 2.0]]), (4, 6), None)[0].tolist() == [1, 1, 1, 2, 2, 2]
+    assert on_page.laid(np.arange(4.0)[None], (1, 7), {**windows, "start": (0, -1)})[0].tolist() == [
+        0,
+        0,
+        1,
+        1,
+        2,
+        2,
+        3,
+    ]
+    assert on_page.laid(np.array([[1.0, 2.0]]), (4, 6), None)[0].tolist() == [1, 1, 1, 2, 2, 2]
 
 
 def test_an_overlay_is_the_pale_picture_where_there_is_nothing_and_blue_or_orange_where_there_is_most():
     pixels = np.full((4, 6, 1), 255, np.uint8)
-    made = looked.overlay(pixels, np.repeat([[0.0, 2.0, -2.0], [0.0, 0.0, 0.0]], 2, 0).repeat(2, 1))
+    made = on_page.overlay(pixels, np.repeat([[0.0, 2.0, -2.0], [0.0, 0.0, 0.0]], 2, 0).repeat(2, 1))
     assert made.shape == (4, 6, 3) and len({tuple(each) for each in made.reshape(-1, 3)}) == 3
     assert (made[0, 0] == 249).all() and (made[2:] == 249).all()
     assert made[0, 2, 2] > made[0, 2, 0] and made[1, 5, 0] > made[1, 5, 2]

@@ -78,8 +78,8 @@ class LoadedData(Dataset):
     """Of the config."""
 
     def summary(self, *, whole: bool = False) -> "DataSummary":
-        """Returns what `main.py data` tells; see `look`."""
-        return look(self.section, whole=whole)
+        """Returns what `main.py data` tells; see `inspect`."""
+        return inspect(self.section, whole=whole)
 
     def sheet(self, *, columns: int = COLUMNS, augmented: bool = False) -> Image.Image:
         """Draws some training pictures of each class; see `sheet`."""
@@ -104,7 +104,7 @@ class LoadedData(Dataset):
         return notebook_html.stacked([notebook_html.table(*self._counts(), repr(self)), drawn])
 
 
-def look(data: sections.Data, *, whole: bool = False) -> "DataSummary":
+def inspect(data: sections.Data, *, whole: bool = False) -> "DataSummary":
     """Looks at the data that a section names, also where they do not fit it.
 
     Args:

@@ -264,7 +264,7 @@ class Run:
         with interruptible():
             _, classifier = reading.classifier(self._values, self.workdir, weights)
             chosen = [journey.Chosen("image", "your own picture", image[0])]
-            followed = journey.capture(self._values, classifier, chosen, self.classes, {}, looked=False)
+            followed = journey.capture(self._values, classifier, chosen, self.classes, {}, attributes=False)
         outputs = walkthrough.forward(followed, followed.pictures[0])
         (name, _), *_ = walkthrough.chances(followed, outputs)
         return ImageJourney(image[0], outputs, name, followed.about["numbers"])

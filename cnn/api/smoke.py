@@ -188,7 +188,9 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
     with stage("report", facts := []):
         followed = len(values.rows) <= MOST_LAYERS and amount.journeys
         if followed:
-            journey.look(small, run.workdir, classifier, cut, step=step, validates=run.validates, count=FOLLOWED)
+            journey.capture_for_report(
+                small, run.workdir, classifier, cut, step=step, validates=run.validates, count=FOLLOWED
+            )
         written = run_page.write(run.workdir)
         facts += [f"{written.name} of {written.stat().st_size:,} bytes"]
         facts += [] if followed else ["no journeys of so large a network"]

@@ -40,7 +40,7 @@ def run(config: DataAlone, flags: Mapping[str, str]) -> int:
       DataError: the data are missing, or cannot be read whatever the config says of them.
     """
     asked = _asked(config, flags)
-    found = api_data.look(config.data, whole="check" in flags)
+    found = api_data.inspect(config.data, whole="check" in flags)
     if asked.sheet is not None:
         augment = config.data.augment if "augmented" in flags else ()
         run_dir.write(asked.sheet, api_data.png(_sheet(found, asked.columns, augment, config.seed)))

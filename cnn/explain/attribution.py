@@ -12,7 +12,7 @@ from cnn.layers.base import Layer
 from cnn.model import network
 from cnn.model.classifier import Classifier
 from cnn.model.summary import Row, named
-from cnn.report.journey.journey_file import Looked
+from cnn.report.journey.journey_file import Attribution
 from cnn.system.compile_times import ONCE
 
 TOLERANCE = 0.01
@@ -106,14 +106,14 @@ def _between(part: Network, black: Maps, way: Maps, shares: Float[np.ndarray, " 
     return total
 
 
-def look(
+def attribute(
     classifier: Classifier,
     rows: Sequence[Row],
     outputs: Mapping[str, np.ndarray],
     black: Maps,
     labels: Sequence[list[int]],
-) -> tuple[list[tuple[Looked, ...]], dict[str, Any]]:
-    """Returns where the network looked in each picture for each of its classes, and what the page says of it.
+) -> tuple[list[tuple[Attribution, ...]], dict[str, Any]]:
+    """Returns what in each picture spoke for each of its classes, and what the page says of it.
 
     Args:
       classifier: on the CPU.
@@ -126,12 +126,12 @@ def look(
     macs = sum(row.macs for row in rows)
     most = min(MOST_STEPS, int(PRODUCTS / (3 * max(1, macs) * sum(map(len, labels)))))
 
-    def looked(number: int, label: int) -> Looked:
+    def attributed(number: int, label: int) -> Attribution:
         cam = None if maps is None else grad_cam(classifier, maps, outputs[maps][number], label)
-        return Looked(label, cam, *integrated_gradients(classifier, outputs["input"][number], black, label, most))
+        return Attribution(label, cam, *integrated_gradients(classifier, outputs["input"][number], black, label, most))
 
     try:
-        found = [tuple(looked(number, label) for label in classes) for number, classes in enumerate(labels)]
+        found = [tuple(attributed(number, label) for label in classes) for number, classes in enumerate(labels)]
     except NoGradient as error:
         return [()] * len(labels), {"why": str(error)}
     return found, {"maps": maps, "tolerance": TOLERANCE, "windows": _windows(rows, maps)}

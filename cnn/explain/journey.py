@@ -18,7 +18,7 @@ from cnn.model import network
 from cnn.model.classifier import Classifier
 from cnn.report.journey import journey_file, reference
 from cnn.report.journey.graph import Stage, build
-from cnn.report.journey.journey_file import Journey, Looked, Picture
+from cnn.report.journey.journey_file import Attribution, Journey, Picture
 from cnn.runs import recorded_data, run_dir
 
 IMAGES = 8
@@ -121,7 +121,7 @@ def capture(
     classes: Sequence[str],
     about: Mapping[str, Any],
     *,
-    looked: bool = True,
+    attributes: bool = True,
 ) -> Journey:
     """Follows the images through the network and checks every number.
 
@@ -131,7 +131,7 @@ def capture(
       chosen: at least one image, of the config's shape.
       classes: their names.
       about: what else the page shall say: the step, the weights.
-      looked: whether to find where the network looked, too.
+      attributes: whether to find out, too, which parts of the images spoke for a class.
 
     Raises:
       FloatingPointError: a layer's output is not finite.
@@ -141,8 +141,8 @@ def capture(
     with jax.default_device(jax.devices("cpu")[0]), jax.default_matmul_precision("highest"):
         local = jax.tree.map(_local, classifier)
         table, arrays, outputs = _captured(local, graph, np.stack([each.pixels for each in chosen]))
-        seen, of_looking = (
-            _looked(values, local, graph, table, outputs, chosen) if looked else ([()] * len(chosen), None)
+        attributions, about_them = (
+            _attributions(values, local, graph, table, outputs, chosen) if attributes else ([()] * len(chosen), None)
         )
     pictures = []
     numbers, worst = 0, 0.0
@@ -150,7 +150,7 @@ def capture(
         own = {name: output[row] for name, output in outputs.items()}
         numbers, share = _checked(graph, own, arrays, each.name)
         worst = max(worst, share)
-        pictures.append(_picture(each, graph, own, seen[row]))
+        pictures.append(_picture(each, graph, own, attributions[row]))
     own_words = {
         "backend": "cpu",
         "precision": "highest",
@@ -158,27 +158,27 @@ def capture(
         "trained": values.train.compute_dtype,
     }
     found = {**about, **own_words, "numbers": numbers, "worst": worst}
-    if of_looking is not None:
-        found["looked"] = of_looking
+    if about_them is not None:
+        found["looked"] = about_them
     return Journey(graph, arrays, table, tuple(pictures), tuple(classes), found)
 
 
-def _looked(
+def _attributions(
     values: Config,
     classifier: Classifier,
     graph: Sequence[Stage],
     table: Float32[np.ndarray, "channels 256"],
     outputs: dict[str, np.ndarray],
     chosen: Sequence[Chosen],
-) -> tuple[list[tuple[Looked, ...]], dict[str, Any]]:
-    """Returns where the network looked for the class that it predicted, and for the true one where that is another."""
+) -> tuple[list[tuple[Attribution, ...]], dict[str, Any]]:
+    """Returns what spoke for the class that was predicted, and for the true one where that is another."""
     logits = next(outputs[stage.name] for stage in reversed(graph) if stage.op != "softmax")
     labels = [
         list(dict.fromkeys(label for label in (predicted, each.label) if label is not None))
         for each, predicted in zip(chosen, logits.argmax(1).tolist(), strict=True)
     ]
     black = np.broadcast_to(table[:, 0], values.data.image_shape)
-    return attribution.look(classifier, values.rows, outputs, black, labels)
+    return attribution.attribute(classifier, values.rows, outputs, black, labels)
 
 
 def _captured(
@@ -234,14 +234,14 @@ def _checked(
 
 
 def _picture(
-    each: Chosen, graph: Sequence[Stage], outputs: Mapping[str, np.ndarray], looked: tuple[Looked, ...]
+    each: Chosen, graph: Sequence[Stage], outputs: Mapping[str, np.ndarray], attributions: tuple[Attribution, ...]
 ) -> Picture:
     stored = {stage.name: outputs[stage.name] for stage in graph[1:] if not stage.exact}
     digests = {stage.name: zlib.crc32((outputs[stage.name] + 0.0).tobytes()) for stage in graph[1:] if stage.exact}
-    return Picture(*each, outputs=stored, digests=digests, looked=looked)
+    return Picture(*each, outputs=stored, digests=digests, attributions=attributions)
 
 
-def look(
+def capture_for_report(
     values: Config,
     workdir: Path,
     classifier: Classifier,
@@ -267,7 +267,7 @@ def look(
       Disagreement: a number does not follow from what it is made of.
     """
     name = "test" if values.eval.test else "valid" if validates else "train"
-    first_layer.write(values, workdir, classifier, getattr(dataset, name).images)
+    first_layer.write(values, workdir, classifier, dataset.splits[name].images)
     about = {"step": step, "weights": values.eval.weights}
     follow_split(values, workdir, classifier, dataset, name, about, count=count)
     practice.write(values, workdir, dataset)

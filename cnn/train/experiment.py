@@ -281,7 +281,7 @@ def finish(run: Run, trained: Trained) -> Result:
     def look_into() -> None:
         if classifier is not None:
             here = sharding.local(classifier)
-            journey.look(run.config, run.workdir, here, run.dataset, step=step, validates=run.validates)
+            journey.capture_for_report(run.config, run.workdir, here, run.dataset, step=step, validates=run.validates)
 
     with run.progress_bar.stage("writing the report") if run.page.wanted else contextlib.nullcontext():
         run.page.ended(look_into)

@@ -18,8 +18,8 @@ _FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True)
-class Looked:
-    """Where the network looked in a picture for a class."""
+class Attribution:
+    """Which parts of a picture spoke for a class, by Grad-CAM and by integrated gradients."""
 
     label: int
     """The class."""
@@ -52,7 +52,7 @@ class Picture:
     """Float32, without the batch, by stage: those that rounding enters."""
     digests: dict[str, int]
     """CRC-32 of the numbers of the stages that follow from others bit for bit, negative zeros as zeros."""
-    looked: tuple[Looked, ...] = ()
+    attributions: tuple[Attribution, ...] = ()
     """For the class that was predicted, and for the true one where that is another."""
 
 
@@ -90,7 +90,7 @@ def write(path: Path, journey: Journey) -> None:
         "stages": [stage.to_json() for stage in journey.stages],
         "pictures": [
             {name: getattr(picture, name) for name in plain}
-            | {"looked": [{name: getattr(each, name) for name in sums} for each in picture.looked]}
+            | {"looked": [{name: getattr(each, name) for name in sums} for each in picture.attributions]}
             for picture in journey.pictures
         ],
         "classes": list(journey.classes),
@@ -100,7 +100,7 @@ def write(path: Path, journey: Journey) -> None:
     for number, picture in enumerate(journey.pictures):
         arrays[f"pixels/{number}"] = picture.pixels
         arrays |= {f"output/{number}/{name}": array for name, array in picture.outputs.items()}
-        for place, each in enumerate(picture.looked):
+        for place, each in enumerate(picture.attributions):
             drawn = {"cam": each.cam, "parts": each.parts}
             arrays |= {f"looked/{number}/{place}/{kind}": map for kind, map in drawn.items() if map is not None}
     buffer = io.BytesIO()
@@ -133,11 +133,13 @@ def _parsed(file: dict[str, np.ndarray]) -> Journey:
     for number, record in enumerate(meta["pictures"]):
         prefix = f"output/{number}/"
         outputs = {name.removeprefix(prefix): array for name, array in file.items() if name.startswith(prefix)}
-        looked = []
+        attributions = []
         for place, sums in enumerate(record.pop("looked", ())):  # not in the files of earlier versions
             own = f"looked/{number}/{place}"
-            looked.append(Looked(**sums, cam=file.get(f"{own}/cam"), parts=file[f"{own}/parts"]))
-        pictures.append(Picture(**record, pixels=file[f"pixels/{number}"], outputs=outputs, looked=tuple(looked)))
+            attributions.append(Attribution(**sums, cam=file.get(f"{own}/cam"), parts=file[f"{own}/parts"]))
+        pictures.append(
+            Picture(**record, pixels=file[f"pixels/{number}"], outputs=outputs, attributions=tuple(attributions))
+        )
     return Journey(
         stages=tuple(map(Stage.from_json, meta["stages"])),
         arrays={name.removeprefix("array/"): array for name, array in file.items() if name.startswith("array/")},

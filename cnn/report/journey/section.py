@@ -8,7 +8,7 @@ import numpy as np
 from cnn.report import escape, filter_bench
 from cnn.report.colormap import ANCHORS
 from cnn.report.html import PageSection, compact_script
-from cnn.report.journey import looked, walkthrough
+from cnn.report.journey import attribution, walkthrough
 from cnn.report.journey.journey_file import JOURNEY, Journey, read
 from cnn.report.journey.packing import MEGABYTE, Packer, PackingPlan, plan, said, shuffled
 from cnn.report.run_files import RunFiles
@@ -46,16 +46,22 @@ def build(run: RunFiles, others: Callable[[], int] = lambda: 0) -> PageSection |
     try:
         journey = read(run.workdir / JOURNEY)
     except run_dir.BrokenFile as error:
-        html = escape.render("journey.html.j2", problem=escape.visible(error), notes=(), story="", looked="", about={})
+        html = escape.render(
+            "journey.html.j2", problem=escape.visible(error), notes=(), story="", attributions="", about={}
+        )
         return PageSection("journey", TITLE, html, styles=(escape.source("explorer.css"),))
     if journey is None or not journey.pictures:
         return None
     cap, told = float(journey.about.get("max_mb", 3)), walkthrough.tell(journey)
-    seen = looked.tell(journey)
+    attributions = attribution.tell(journey)
     packer, scripts = Packer(journey), tuple(map(escape.source, SCRIPTS))
     own = (escape.source(script) for script in SCRIPTS if script not in filter_bench.SCRIPTS)
     fixed = (
-        others() + MARKUP + len(told.encode()) + len(seen.encode()) + sum(len(compact_script(script)) for script in own)
+        others()
+        + MARKUP
+        + len(told.encode())
+        + len(attributions.encode())
+        + sum(len(compact_script(script)) for script in own)
     )
     chosen = plan(len(journey.pictures), lambda some: _cost(journey, packer, some), int(cap * MEGABYTE) - fixed)
     notes = said(chosen, journey, cap) if chosen else [f"The numbers take more than {cap:g} MB and are left out."]
@@ -64,7 +70,7 @@ def build(run: RunFiles, others: Callable[[], int] = lambda: 0) -> PageSection |
         problem="",
         notes=notes,
         story=told,
-        looked=seen,
+        attributions=attributions,
         about=journey.about,
         unchecked=journey.unchecked,
     )

@@ -1,4 +1,4 @@
-"""Where the network looked, as it stands on the page: the picture, and over it what spoke for a class."""
+"""Grad-CAM and integrated gradients as they stand on the page: the picture, and over it what spoke for a class."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from cnn.report import escape
 from cnn.report.colormap import signed
-from cnn.report.journey.journey_file import Journey, Looked, Picture
+from cnn.report.journey.journey_file import Attribution, Journey, Picture
 from cnn.report.mistakes import thumbnail
 
 MOST = 8
@@ -26,7 +26,7 @@ class Shown(NamedTuple):
 
     name: str
     image: Markup
-    classes: list[tuple[str, str, Markup | None, Markup, Looked]]
+    classes: list[tuple[str, str, Markup | None, Markup, Attribution]]
 
 
 def tell(journey: Journey) -> Markup:
@@ -35,7 +35,7 @@ def tell(journey: Journey) -> Markup:
     if about is None:
         return Markup("")
     shown = [_shown(journey, picture, about.get("windows")) for picture in journey.pictures[:MOST]]
-    return escape.render("looked.html.j2", about=about, shown=shown, rest=len(journey.pictures) - len(shown))
+    return escape.render("attribution.html.j2", about=about, shown=shown, rest=len(journey.pictures) - len(shown))
 
 
 def _shown(journey: Journey, picture: Picture, windows: Windows | None) -> Shown:
@@ -44,8 +44,8 @@ def _shown(journey: Journey, picture: Picture, windows: Windows | None) -> Shown
 
 def _classes(
     journey: Journey, picture: Picture, windows: Windows | None
-) -> Iterator[tuple[str, str, Markup | None, Markup, Looked]]:
-    for place, each in enumerate(picture.looked):
+) -> Iterator[tuple[str, str, Markup | None, Markup, Attribution]]:
+    for place, each in enumerate(picture.attributions):
         name = journey.classes[each.label]
         words = "true" if place else "predicted and true" if each.label == picture.label else "predicted"
         over = f"for {escape.shortened(name)} over {picture.name}"
