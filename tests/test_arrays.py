@@ -335,3 +335,15 @@ def test_a_function_and_a_class_are_told_what_the_config_says_of_the_data(enter)
 def test_names_of_classes_may_stand_in_the_config(enter):
     enter(lambda: cnn.Arrays(train=split(), test=split()))
     assert load(class_names=("cat", "dog")).class_names == ("cat", "dog")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_pictures_of_any_number_of_channels_train_and_have_their_page(channels, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, channels), dtype=np.uint8)
+    labels = np.arange(60) % 3
+    data = cnn.Arrays(train=(images, labels), test=(images[:20], labels[:20]))
+    changes = {"model.layers": "conv(4, 3) | relu | max_pool(2) | flatten | dense(classes) | softmax"}
+    config = cnn.configure(**changes, **{"data.image_shape": (8, 8, channels), "data.classes": 3, "train.epochs": 1})
+    cnn.run(config, tmp_path / "run", data=data)
+    assert (tmp_path / "run" / "report.html").is_file()

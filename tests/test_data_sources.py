@@ -165,6 +165,17 @@ def test_pictures_of_the_right_size_stay_as_they_are(resize, channels):
     assert fitted.tobytes() == images.tobytes()
 
 
+@pytest.mark.parametrize("resize", [*FILTERS, "cover"])
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_no_channel_of_a_picture_is_taken_for_its_opacity(resize, channels):
+    images = np.random.default_rng(0).integers(0, 256, (3, 9, 7, channels), dtype=np.uint8)
+    images[..., -1] = 0
+    fitted = fit_images(images, image_shape=(6, 4, channels), resize=resize, what="x")
+    for channel in range(channels):
+        alone = fit_images(images[..., channel, None], image_shape=(6, 4, 1), resize=resize, what="x")
+        assert fitted[..., channel].tobytes() == alone.tobytes()
+
+
 @given(st.integers(0, 7), st.integers(0, 7))
 def test_padding_puts_zeros_around_the_picture_with_an_odd_one_after_it(rows, columns):
     images = np.full((2, 3, 4, 1), 7, np.uint8)

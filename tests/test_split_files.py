@@ -79,6 +79,12 @@ def test_a_pattern_names_the_files_of_every_split(tmp_path, pattern, expected):
             found(tmp_path / pattern, ".tar")
 
 
+def test_words_of_one_split_that_name_the_same_files_name_them_once(tmp_path):
+    write(tmp_path, "training-0.csv", "training-1.csv", "valid-0.csv")
+    expected = {"train": ["training-0.csv", "training-1.csv"], "valid": ["valid-0.csv"]}
+    assert found(tmp_path / "{split}*.csv") == expected
+
+
 def test_a_range_that_another_split_does_not_fill_is_said(tmp_path):
     write(tmp_path, "train-0.tar", "train-1.tar", "test-0.tar")
     (note,) = split_files.find(str(tmp_path / "{split}-{0..1}.tar"), (".tar",)).notes

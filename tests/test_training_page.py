@@ -155,6 +155,17 @@ def test_what_the_page_has_no_gradients_for_it_does_not_train(text):
     assert practice.narrowed(networks.chain(text), (8, 8, 1)) is None
 
 
+def test_a_network_without_parameters_is_no_wider_than_it_is():
+    layers = networks.chain("global_avg_pool")
+    assert practice.narrowed(layers, (8, 8, 10)) == layers
+
+
+def test_a_kernel_that_would_leave_another_number_of_logits_is_not_offered():
+    offered = dict(practice._variants(networks.chain("conv(10, 8) | flatten"), (8, 8, 1)))
+    assert list(offered) == ["8x8"]
+    assert len(dict(practice._variants(networks.chain("conv(2, 3) | flatten | dense(10)"), (8, 8, 1)))) > 1
+
+
 def test_a_network_that_is_large_with_one_feature_a_layer_is_not_trained():
     assert practice.narrowed(networks.chain("flatten | dense(10)"), (224, 224, 3)) is None
 

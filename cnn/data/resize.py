@@ -49,7 +49,12 @@ def fit_images(
         return _pad(images, image_shape)
     resized = np.empty((len(images), *image_shape), dtype=np.uint8)
     for row, image in enumerate(images):
-        resized[row] = scale(Image.fromarray(image[..., 0] if channels == 1 else image), image_shape, resize)
+        if channels == 3:
+            resized[row] = scale(Image.fromarray(image), image_shape, resize)
+            continue
+        # One by one: of two or four channels Pillow takes the last one for alpha, and more it does not know.
+        for channel in range(channels):
+            resized[row, ..., channel] = scale(Image.fromarray(image[..., channel]), image_shape, resize)[..., 0]
     return resized
 
 

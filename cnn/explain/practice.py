@@ -101,7 +101,7 @@ def narrowed(layers: Layers, shape: Shape) -> Layers | None:
     """
     if not all(map(_trainable, layers)):
         return None
-    *wide, _ = [place for place, layer in enumerate(layers) if isinstance(layer, (Conv, Dense))]
+    wide = [place for place, layer in enumerate(layers) if isinstance(layer, (Conv, Dense))][:-1]
     while sum(row.macs for row in trace(layers, shape)) > PRODUCTS:
         smaller = list(layers)
         for place in wide:
@@ -120,17 +120,20 @@ def _trainable(layer: Layer) -> bool:
 
 
 def _variants(layers: Layers, shape: Shape) -> Iterator[tuple[str, Layers]]:
-    """Yields the network with every size of the first convolution's kernel that fits, by that size."""
+    """Yields the network with every size of the first convolution's kernel that leaves as many logits, by that size."""
     place = next((place for place, layer in enumerate(layers) if isinstance(layer, Conv)), None)
     if place is None:
         yield "", layers
         return
     first: Any = layers[place]
+    logits = trace(layers, shape)[-1].output
     for kernel in sorted({first.kernel, *((side, side) for side in KERNELS)}):
         variant = (*layers[:place], dataclasses.replace(first, kernel=kernel), *layers[place + 1 :])
         try:
-            trace(variant, shape)
+            rows = trace(variant, shape)
         except LayerError:
+            continue
+        if rows[-1].output != logits:
             continue
         yield "x".join(map(str, kernel)), variant
 

@@ -137,9 +137,15 @@ class Scale:
 def png(pixels: UInt8[np.ndarray, "height width *channels"]) -> bytes:
     """Returns a picture as a PNG file; equal pixels give equal bytes."""
     stream = io.BytesIO()
-    shown = pixels[..., 0] if pixels.shape[-1] == 1 and pixels.ndim == 3 else pixels
-    Image.fromarray(shown).save(stream, "PNG", optimize=True)
+    drawable(pixels).save(stream, "PNG", optimize=True)
     return stream.getvalue()
+
+
+def drawable(pixels: UInt8[np.ndarray, "height width *channels"]) -> Image.Image:
+    """Returns pixels as a picture: of three channels in colours, of any other number the mean of them in grey."""
+    if pixels.ndim == 3 and pixels.shape[-1] != 3:
+        pixels = np.rint(pixels.mean(-1)).astype(np.uint8)
+    return Image.fromarray(pixels)
 
 
 def address(content: bytes, kind: str = "image/png") -> str:

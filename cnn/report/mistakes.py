@@ -8,7 +8,7 @@ from PIL import Image
 
 from cnn.losses import log_softmax
 from cnn.report import escape
-from cnn.report.colormap import picture
+from cnn.report.colormap import drawable, picture
 from cnn.report.html import PageSection
 from cnn.report.run_files import RunFiles
 from cnn.runs import run_dir
@@ -92,10 +92,8 @@ def thumbnail(pixels: np.ndarray, label: str) -> Markup:
     height, width = pixels.shape[:2]
     if max(height, width) > LARGEST:
         share = LARGEST / max(height, width)
-        image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        small = np.asarray(
-            image.resize((max(1, round(width * share)), max(1, round(height * share))), Image.Resampling.BOX)
-        )
+        size = max(1, round(width * share)), max(1, round(height * share))
+        small = np.asarray(drawable(pixels).resize(size, Image.Resampling.BOX))
         return picture(small, small.shape[1], small.shape[0], label)
     zoom = max(1, SIDE // max(height, width))
     return picture(pixels, zoom * width, zoom * height, label)

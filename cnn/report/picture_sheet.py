@@ -94,10 +94,9 @@ def _shown(size: Sequence[int]) -> tuple[int, int]:
 
 
 def _painted(pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    picture = Image.fromarray(pixels[..., 0]) if pixels.shape[2] == 1 else Image.fromarray(pixels[..., :3])
     smaller = size[0] < pixels.shape[0] or size[1] < pixels.shape[1]
     kernel = Image.Resampling.BOX if smaller else Image.Resampling.NEAREST
-    return picture.convert("RGB").resize((size[1], size[0]), kernel)
+    return colormap.drawable(pixels).convert("RGB").resize((size[1], size[0]), kernel)
 
 
 def _height(row: SheetRow, height: int) -> int:

@@ -176,13 +176,15 @@ def _matching(pattern: str, suffixes: Sequence[str]) -> SplitFiles:
     splits, notes = {}, []
     for split, words in WORDS.items():
         expanded = {word: _expanded(pattern.replace(SPLIT, word), required=split == "train") for word in words}
-        matched = {word: paths for word, (paths, _) in expanded.items() if paths}
+        # train*.csv and training*.csv may be the same files.
+        matched = {tuple(paths): word for word, (paths, _) in reversed(expanded.items()) if paths}
         if len(matched) > 1:
+            alike = " and ".join(reversed(matched.values()))
             raise DataError(
-                f"config.data.file: {{split}} stands for {' and '.join(matched)} alike, got {pattern!r}. "
+                f"config.data.file: {{split}} stands for {alike} alike, got {pattern!r}. "
                 "Leave the files of one of them, or name another pattern."
             )
-        for word, paths in matched.items():
+        for paths, word in matched.items():
             splits[split] = tuple(map(Path, paths))
             if missing := expanded[word][1]:
                 notes.append(

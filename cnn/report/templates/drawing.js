@@ -85,7 +85,9 @@ const drawing = (() => {
     const context = canvas.getContext("2d"),
       image = context.createImageData(l.columns, l.rows);
     for (let i = 0; i < l.columns * l.rows; i++) {
-      for (let k = 0; k < 3; k++) image.data[4 * i + k] = pixels[i * channels + (channels === 3 ? k : 0)];
+      let grey = 0;
+      for (let k = 0; k < channels; k++) grey += pixels[i * channels + k] / channels;
+      for (let k = 0; k < 3; k++) image.data[4 * i + k] = channels === 3 ? pixels[i * channels + k] : Math.round(grey);
       image.data[4 * i + 3] = 255;
     }
     context.putImageData(image, 0, 0);
