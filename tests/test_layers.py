@@ -321,6 +321,9 @@ def test_a_residual_sees_what_the_wider_of_its_sides_sees():
     assert field(f"residual(conv(2, 1), shortcut=conv(2, 7, {same}))") == Field((7, 7), start=(-3, -3))
     text = f"conv(2, 3) | residual(conv(2, 3, {same}, strides=2), shortcut=conv(2, 1, strides=2)) | conv(2, 3)"
     assert field(text) == Field((9, 9), (2, 2))
+    # One reaches a pixel further up, the other a pixel further down.
+    apart = "concat(conv(4, 2, padding=((1, 0), (1, 0))), conv(4, 2, padding=((0, 1), (0, 1))))"
+    assert field(apart) == Field((3, 3), start=(-1, -1))
     assert field(f"residual(conv(2, (3, 1), {same}), shortcut=conv(2, (1, 3), {same}))") == Field(
         (3, 3), start=(-1, -1)
     )

@@ -87,6 +87,8 @@ class BatchNorm(Layer):
 class GroupNorm(Layer):
     """Normalises groups of channels of one image; the same in training and evaluation.
 
+    Mean and variance are of the whole map; what a number sees of the image is told without them.
+
     Source:
       Wu and He 2018, https://arxiv.org/abs/1803.08494.
     """

@@ -45,11 +45,15 @@ class Field:
         return Field((height, width), (down, right), (top, left))
 
     def joined(self, other: "Field") -> "Field":
+        """Returns the least field that holds both."""
         if self.size is None or other.size is None:
             return Field(None, None, known=self.known and other.known)
-        height, width = (max(pair) for pair in zip(self.size, other.size, strict=True))
-        top, left = (min(pair) for pair in zip(self.start, other.start, strict=True))
-        return Field((height, width), self.jump, (top, left))
+        # Which of the two reaches further up may not be the one that reaches further down.
+        (top, bottom), (left, right) = (
+            (min(a, b), max(a + n, b + m))
+            for a, n, b, m in zip(self.start, self.size, other.start, other.size, strict=True)
+        )
+        return Field((bottom - top, right - left), self.jump, (top, left))
 
     @property
     def sees(self) -> str:
