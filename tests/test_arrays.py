@@ -216,6 +216,14 @@ WRONG = {
         lambda: cnn.Arrays((pictures(), np.arange(8) / 2), split()),
         r"train of given: labels must be whole numbers or names, got float64",
     ),
+    "shares overshot": (
+        lambda: cnn.Arrays((pictures() / 255 * 1.01, np.arange(8) % 2), split()),
+        r"train of given: images must lie in \[0, 1\] or in 0..255, got .*, which are neither. .* np.clip\(",
+    ),
+    "a mask": (
+        lambda: cnn.Arrays((np.ma.masked_greater(pictures(), 0), np.arange(8) % 2), split()),
+        r"train of given: images must be a plain array, got one with a mask. Return images.filled\(0\)\.$",
+    ),
     "an unknown name": (
         lambda: cnn.Arrays((pictures(2), np.array(["a", "b"])), split(), class_names=("a", "c")),
         r"train of given has the label 'b', which is none of its class_names",
@@ -229,6 +237,21 @@ def test_what_is_no_pictures_and_labels_is_one_line(case, enter):
     enter(make)
     with pytest.raises(DataError, match=message):
         load()
+
+
+def test_names_that_are_spelt_in_two_unicode_forms_or_with_blanks_are_one_class(enter):
+    names = ["caf\u00e9", "cafe\u0301", " tea", "tea"]
+    enter(lambda: cnn.Arrays((pictures(4), names), (pictures(4), names)))
+    found = load()
+    assert found.class_names == ("caf\u00e9", "tea") and found.test.labels.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (4, 4, 1), (12, 12, 3)])
+def test_channels_that_come_first_are_told_whatever_the_config_expects(shape, enter):
+    first = np.zeros((8, 3, 12, 12), np.uint8), np.arange(8) % 2
+    enter(lambda: cnn.Arrays(first, first))
+    with pytest.raises(DataError, match=r"has its channels first, 3x12x12, got \(.*\). Put them last"):
+        load(image_shape=shape)
 
 
 def test_channels_that_come_first_are_told_where_they_belong(enter):

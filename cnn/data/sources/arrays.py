@@ -17,8 +17,14 @@ from jaxtyping import Int32
 
 from cnn.data.parts import CHUNK_BYTES, NumbersPart
 from cnn.data.sources import hashing, labels
+from cnn.data.sources.labels import name_of
 from cnn.data.types import MOST_CLASSES, DataError, DataSpec, OtherClasses, Source
 from cnn.registry import source
+
+GREY_OR_COLOUR = (1, 3)
+"""Channels of ordinary pictures."""
+OVERSHOT = 2
+"""Floats whose largest lies between 1 and this are shares that a resampling has overshot, or pictures without light."""
 
 Pairs = tuple[Any, Any]
 """Images and labels, row by row. Images are [n, height, width] or [n, height, width, channels]: uint8, or floats in
@@ -201,6 +207,8 @@ def _array(what: str, kind: str, given: Any, whose: Whose) -> np.ndarray:
         array = given if isinstance(given, np.ndarray) else np.asarray(given)
     except ValueError as error:  # a list of pictures of several sizes
         raise whose.wrong(f"{what}: {kind} must be one array, got {' '.join(str(error).split())[:120]}.") from None
+    if np.ma.is_masked(given):
+        raise whose.wrong(f"{what}: {kind} must be a plain array, got one with a mask. {whose.give} {kind}.filled(0).")
     if array.dtype.hasobject and not (kind == "labels" and all(isinstance(label, str) for label in array.flat)):
         raise whose.wrong(
             f"{what}: {kind} must be numbers{' or names' * (kind == 'labels')} of one type, got an array of Python "
@@ -213,9 +221,10 @@ def _kind_of_labels(what: str, labels: np.ndarray, whose: Whose) -> np.ndarray:
     if not len(labels):
         return np.zeros(0, np.int32)
     if labels.dtype.kind == "S":
-        return np.char.decode(labels, "utf-8")
+        labels = np.char.decode(labels, "utf-8")
     if labels.dtype.kind in "UO":
-        return labels.astype(str)
+        known, inverse = np.unique(labels.astype(str), return_inverse=True)
+        return np.array([name_of(name) for name in known])[inverse]
     if labels.dtype.kind not in "iu":
         missing = np.flatnonzero(np.isnan(labels) if labels.dtype.kind == "f" else False)
         nan = f", NaN in row {missing[0]} ({len(missing)} such rows)" if len(missing) else ""
@@ -228,7 +237,7 @@ def _class_names(
     given: Sequence[str] | None, names: tuple[str, ...], labels: Mapping[str, np.ndarray], whose: Whose
 ) -> tuple[str, ...]:
     if given is not None or names:
-        found = tuple(map(str, given if given is not None else names))
+        found = tuple(map(name_of, given if given is not None else names))
         if twice := [name for name in found if found.count(name) > 1]:
             must = "must have a name of its own for each class"
             if given is None:
@@ -290,9 +299,11 @@ def _check_first_label(
 
 def _check_channels_last(part: NumbersPart, data: DataSpec) -> None:
     height, width, channels = data.image_shape
-    if part.shape[1:] == (channels, height, width) != (height, width, channels):
+    first, *_, last = shape = part.shape[1:]
+    other_size = first in GREY_OR_COLOUR and last not in (*GREY_OR_COLOUR, channels)
+    if shape == (channels, height, width) != (height, width, channels) or other_size:
         raise DataError(
-            f"config.data.image_shape: {part.what} has its channels first, {channels}x{height}x{width}, "
+            f"config.data.image_shape: {part.what} has its channels first, {'x'.join(map(str, shape))}, "
             f"got {(height, width, channels)}. Put them last: images.transpose(0, 2, 3, 1)."
         )
 
@@ -312,6 +323,11 @@ def _scaled(parts: Mapping[str, NumbersPart], whose: Whose) -> list[str]:
             continue
         low, high = ranges[split] = _range(part, whose)
         shares = part.dtype.kind == "f" and high <= 1
+        if part.dtype.kind == "f" and 1 < high < OVERSHOT:
+            raise whose.wrong(
+                f"{part.what}: images must lie in [0, 1] or in 0..255, got {low:g} to {high:g}, which are neither. "
+                f"{whose.give} np.clip(images, 0, 1), if they are shares of full intensity."
+            )
         part.factor = 255 if shares else 1
         said = "shares of full intensity: they lie in [0, 1]" if shares else "intensities from 0 to 255"
         notes.append(f"{part.what}: its {part.dtype} numbers, {low:g} to {high:g}, are read as {said}")

@@ -44,7 +44,7 @@ def number(labels: Mapping[str, Sequence[Label]], names: tuple[str, ...] = ()) -
     """
     if all(isinstance(label, int) for of_split in labels.values() for label in of_split):
         return _indices({split: [int(label) for label in of_split] for split, of_split in labels.items()}, names)
-    texts = {split: [_text(label) for label in of_split] for split, of_split in labels.items()}
+    texts = {split: [name_of(label) for label in of_split] for split, of_split in labels.items()}
     if names and all(text in names for of_split in texts.values() for text in of_split):
         return _looked_up(texts, {name: index for index, name in enumerate(names)}, names)
     if all(_WHOLE.fullmatch(text) for of_split in texts.values() for text in of_split):
@@ -105,8 +105,8 @@ def leave_out(rows: Sequence[str], total: int, wrong: str, remedy: str, on_error
     )
 
 
-def _text(label: Label) -> str:
-    # Other systems write the same letters in other ways.
+def name_of(label: Label) -> str:
+    """Returns a label as the name of a class: other systems write the same letters in other ways."""
     return unicodedata.normalize("NFC", str(label).strip())
 
 
