@@ -38,7 +38,7 @@ def run(config: Config | None, workdir: Path, flags: Mapping[str, str]) -> int:
 
         name = evaluate.written_as(config, workdir, split, record["weights"], record["data"])
         print(f"these are other data than the run was trained with; written to {run_dir.evaluation(name)}")
-    if seen := recorded_data.seen_in_training(split, config.data):
+    elif seen := recorded_data.seen_in_training(split, config.data):
         print(seen)
     printing.evaluation(record)
     return 0
