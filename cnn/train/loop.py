@@ -206,10 +206,7 @@ def train(run: Run, follow: Callable[[Steps], Steps | None] = lambda asked: aske
             asked: Steps | None = follow(next(asking))
             if run.callbacks.pages and asked is not None:  # trials of a sweep share the cores already
                 beside.enter_context(ahead.made_ready(run, asked.state))
-            while True:
-                if asked is None:
-                    asking.send(None)
-                    continue
+            while asked is not None:
                 started = time.monotonic()
                 state, calls, lengths = asked.state, [], []
                 for split, rows in run.loader.chunks(asked.first, asked.number, run.dispatch.most):
@@ -227,6 +224,7 @@ def train(run: Run, follow: Callable[[Steps], Steps | None] = lambda asked: aske
                 seconds = time.monotonic() - started
                 run.progress_bar.took(sum(lengths), seconds)
                 asked = follow(asking.send(Made(state, metrics, seconds)))
+            asking.send(None)  # it saves and ends: this raises StopIteration
         except StopIteration as ended:
             trained: Trained = ended.value
     run.preemption.check()
