@@ -233,13 +233,13 @@ def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> Result | N
     for path, before, now in changed:
         run_dir.append(workdir / run_dir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     run_dir.write(workdir / run_dir.CONFIG, values.json.encode())
-    before = run_dir.read_json(workdir / run_dir.RUN) or {}
-    kept = {run_dir.INIT: before[run_dir.INIT]} if run_dir.INIT in before else {}
-    made: Any = {**provenance.describe(), numerics.NUMERICS: numerics.VERSIONS, "data": describe(dataset)}
-    made[run_dir.ARITHMETIC] = environment.arithmetic(values.train.compute_dtype, jax.default_backend())
+    earlier = run_dir.read_json(workdir / run_dir.RUN) or {}
+    init = {run_dir.INIT: earlier[run_dir.INIT]} if run_dir.INIT in earlier else {}
+    record: Any = {**provenance.describe(), numerics.NUMERICS: numerics.VERSIONS, "data": describe(dataset)}
+    record[run_dir.ARITHMETIC] = environment.arithmetic(values.train.compute_dtype, jax.default_backend())
     if code := recorded_code.record(values, workdir):
-        made[run_dir.CODE] = code
-    run_dir.write_json(workdir / run_dir.RUN, {**made, **kept})
+        record[run_dir.CODE] = code
+    run_dir.write_json(workdir / run_dir.RUN, {**record, **init})
     return None
 
 
