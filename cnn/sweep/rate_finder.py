@@ -140,7 +140,7 @@ class _Trainings:
         self.values = dataclasses.replace(
             values, train=dataclasses.replace(values.train, steps=self.steps, renew_statistics=False)
         )
-        self.program = make_step_config(self.values, self.steps, self.per_epoch)
+        self.step_config = make_step_config(self.values, self.steps, self.per_epoch)
         self.dispatch = multi_step.dispatch_of(self.values)
         self.valid = self._validation()
         streams = self.dataset.streams
@@ -189,7 +189,7 @@ class _Trainings:
                 for first, count in self._stretches():
                     for split, rows in loader.chunks(first, count, self.dispatch.most):
                         make_steps, arguments = self.dispatch.call(rows)
-                        state, of_steps = make_steps(state, split, *arguments, program=self.program)
+                        state, of_steps = make_steps(state, split, *arguments, step_config=self.step_config)
                         loader.started(of_steps["loss"])
                         calls.append(of_steps)
                         lengths.append(len(rows))
@@ -212,7 +212,9 @@ class _Trainings:
             places = [*group, *[group[0]] * (size - len(group))]
             state = vmapped.stack([self._begin(*pair) for pair in places], devices)
             rows = np.stack([orders[seed] for _, seed in places], axis=1)
-            state, of_steps = vmapped.run_scan(state, split, rows, program=self.program, devices=devices, shared=False)
+            state, of_steps = vmapped.run_scan(
+                state, split, rows, step_config=self.step_config, devices=devices, shared=False
+            )
             of_steps = jax.device_get(of_steps)
             for place, (rate, seed) in enumerate(group):
                 own = {name: values[place] for name, values in of_steps.items()}

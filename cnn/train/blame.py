@@ -64,17 +64,17 @@ def find(run: Run, state: TrainState) -> Cause:
         if int(state.step) == 0 and (first := _first_bad(state.params)) is not None:
             return _told(first.rpartition("/")[0], "start", f"{first} is not finite as it begins", {})
         ((split, rows),) = run.loader.chunks(int(state.step), 1, 1)
-        given = jax.device_get(_given(state, split, rows[0], program=run.step_config))
+        given = jax.device_get(_given(state, split, rows[0], step_config=run.step_config))
         for kind, finite in zip(run.config.data.augment, given, strict=True):
             if not finite:
                 said = f"the first number that is not finite is in what {kind.kind} of config.data.augment makes"
                 return _told(None, "input", said, {})
         for part in range(run.step_config.accumulate_steps):
-            looked = jax.device_get(_looked(state, split, rows[0], part, program=run.step_config))
+            looked = jax.device_get(_looked(state, split, rows[0], part, step_config=run.step_config))
             order = [row.path for row in run.config.rows if row.path in looked.finite]
             if cause := _of_part(order, looked):
                 return cause
-        update, rate = jax.device_get(_update(state, split, rows[0], program=run.step_config))
+        update, rate = jax.device_get(_update(state, split, rows[0], step_config=run.step_config))
     if all(update["gradient"].values()) and not np.isfinite(rate):
         name = run.config.schedule.kind
         said = f"the gradient is finite, and the learning rate, by the factor of config.schedule {name}, is not"
@@ -138,15 +138,15 @@ def _told(layer: str | None, what: str, said: str, ranges: Mapping[str, Any]) ->
     )
 
 
-@functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)
+@functools.partial(jax.jit, static_argnames="step_config", compiler_options=ONCE)
 def _looked(
-    state: TrainState, split: Examples, rows: Int[Array, " batch"], part: Int[Array, ""], *, program: StepConfig
+    state: TrainState, split: Examples, rows: Int[Array, " batch"], part: Int[Array, ""], *, step_config: StepConfig
 ) -> _Looked:
-    _, shapes = jax.eval_shape(lambda: forward(state, split, rows, part, program))
+    _, shapes = jax.eval_shape(lambda: forward(state, split, rows, part, step_config))
     zeros = {path: jnp.zeros(shape.shape, shape.dtype) for path, shape in shapes.items()}
 
     def loss_fn(offsets: Any) -> Any:
-        return forward(state, split, rows, part, program, offsets)
+        return forward(state, split, rows, part, step_config, offsets)
 
     (loss, outputs), grads = jax.value_and_grad(loss_fn, has_aux=True)(zeros)
     return _Looked(
@@ -157,10 +157,10 @@ def _looked(
     )
 
 
-@functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)
-def _given(state: TrainState, split: Examples, rows: Int[Array, " batch"], *, program: StepConfig) -> list[Array]:
+@functools.partial(jax.jit, static_argnames="step_config", compiler_options=ONCE)
+def _given(state: TrainState, split: Examples, rows: Int[Array, " batch"], *, step_config: StepConfig) -> list[Array]:
     """Tells whether the batch is finite behind each augmentation."""
-    hyper, alone = state.hyper, program._replace(devices=1)
+    hyper, alone = state.hyper, step_config._replace(devices=1)
     batch = taken(split, rows, alone)
     key, passes = draws(state, batch, alone)
 
@@ -172,13 +172,13 @@ def _given(state: TrainState, split: Examples, rows: Int[Array, " batch"], *, pr
     return [finite(count + 1) for count in range(len(hyper.augment))]
 
 
-@functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)
+@functools.partial(jax.jit, static_argnames="step_config", compiler_options=ONCE)
 def _update(
-    state: TrainState, split: Examples, rows: Int[Array, " batch"], *, program: StepConfig
+    state: TrainState, split: Examples, rows: Int[Array, " batch"], *, step_config: StepConfig
 ) -> tuple[dict[str, dict[str, Array]], Array]:
     """Tells of which arrays the gradient and the update are finite, and returns the learning rate."""
     made: Made = {}
-    _, metrics = train_step(state, taken(split, rows, program), program, made)
+    _, metrics = train_step(state, taken(split, rows, step_config), step_config, made)
     finite = {
         what: {path: jnp.isfinite(array).all() for path, array in by_path(tree).items()}
         for what, tree in (("gradient", made["grads"]), ("update", made["params"]))

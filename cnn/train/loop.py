@@ -211,7 +211,7 @@ def train(run: Run, follow: Callable[[Steps], Steps | None] = lambda asked: aske
                 state, calls, lengths = asked.state, [], []
                 for split, rows in run.loader.chunks(asked.first, asked.number, run.dispatch.most):
                     make_steps, arguments = run.dispatch.call(rows)
-                    state, metrics = make_steps(state, split, *arguments, program=run.step_config)
+                    state, metrics = make_steps(state, split, *arguments, step_config=run.step_config)
                     run.loader.started(metrics["loss"])
                     calls.append(metrics)
                     lengths.append(len(rows))

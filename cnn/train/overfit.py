@@ -191,7 +191,7 @@ class _OverfitRun:
     def __init__(self, values: Config, dataset: types.Dataset, batch: types.Split) -> None:
         self.values = values
         self.hyper, self.off = _bare(values, dataset.train.counts(values.data.classes))
-        self.program = make_step_config(values, STEPS, STEPS)._replace(
+        self.step_config = make_step_config(values, STEPS, STEPS)._replace(
             accumulate_steps=1, skips=False, image_size=None, remat="none"
         )
         self.given = whitened(self.hyper, values.rows, dataset.train)
@@ -221,7 +221,9 @@ class _OverfitRun:
     def begun(self) -> Iterator[TrainState]:
         """Yields the state before the first step, and that after so many as one call makes."""
         yield self.start(1.0)
-        state, _ = multi_step.run_loop(self.start(1.0), self.split, self.rows(), np.int32(CALL), program=self.program)
+        state, _ = multi_step.run_loop(
+            self.start(1.0), self.split, self.rows(), np.int32(CALL), step_config=self.step_config
+        )
         yield state
 
     def rows(self) -> Int[np.ndarray, "steps batch"]:
@@ -235,7 +237,7 @@ class _OverfitRun:
         rate = float(state.hyper.optimizer.learning_rate)
         fits, finite = False, True
         while steps < STEPS and finite and not fits:
-            state, metrics = multi_step.run_loop(state, self.split, rows, np.int32(CALL), program=self.program)
+            state, metrics = multi_step.run_loop(state, self.split, rows, np.int32(CALL), step_config=self.step_config)
             for mean, correct in _by_step(jax.device_get(metrics)):
                 finite = math.isfinite(mean)
                 if not finite:
@@ -260,7 +262,9 @@ class _OverfitRun:
         """Returns what the layers do in the step that follows; the state is not consumed."""
         rows = np.arange(self.count, dtype=np.int32)
         names = watching.activations(self.values.rows)
-        loss, numbers, sizes = jax.device_get(_looked(state, self.split, rows, program=self.program, activations=names))
+        loss, numbers, sizes = jax.device_get(
+            _looked(state, self.split, rows, step_config=self.step_config, activations=names)
+        )
         order = [row.path for row in self.values.rows if row.path in sizes]
         plain = {name: float(number) for name, number in numbers.items()}
         mean = float(loss) / len(rows)
@@ -272,16 +276,16 @@ def _by_step(metrics: dict[str, np.ndarray]) -> Iterator[tuple[float, float]]:
     return zip((metrics["loss"] / np.maximum(weight, 1e-30)).tolist(), metrics["correct"].tolist(), strict=True)
 
 
-@functools.partial(jax.jit, static_argnames=("program", "activations"), compiler_options=ONCE)
+@functools.partial(jax.jit, static_argnames=("step_config", "activations"), compiler_options=ONCE)
 def _looked(
     state: TrainState,
     split: Examples,
     rows: Int[Array, " batch"],
     *,
-    program: StepConfig,
+    step_config: StepConfig,
     activations: tuple[str, ...],
 ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
-    loss, seen = watching.seen(state, split, rows, program, activations)
+    loss, seen = watching.seen(state, split, rows, step_config, activations)
     sizes = {path: jnp.sqrt(jnp.square(output.astype(jnp.float32)).mean()) for path, output in seen.outputs.items()}
     return loss, Layers().measure(seen), sizes
 
@@ -537,25 +541,25 @@ def _carried_over(run: _OverfitRun, others: types.Split) -> tuple[float, float]:
     learned, state, rng = run.learned, run.start(1.0), np.random.default_rng(0)
     for _ in range(STEPS // CALL):
         rows = run.count + rng.integers(0, len(learned), (CALL, run.count)).astype(np.int32)
-        state, _ = multi_step.run_loop(state, run.split, rows, np.int32(CALL), program=run.program)
+        state, _ = multi_step.run_loop(state, run.split, rows, np.int32(CALL), step_config=run.step_config)
     seen = [
-        float(np.mean(np.asarray(_guessed(state, jnp.asarray(each.images), run.program)) == each.labels))
+        float(np.mean(np.asarray(_guessed(state, jnp.asarray(each.images), run.step_config)) == each.labels))
         for each in (others, learned)
     ]
     return seen[0], seen[1]
 
 
-@functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)
-def _guessed(state: TrainState, images: Array, program: StepConfig) -> Int[Array, " images"]:
+@functools.partial(jax.jit, static_argnames="step_config", compiler_options=ONCE)
+def _guessed(state: TrainState, images: Array, step_config: StepConfig) -> Int[Array, " images"]:
     """Returns the classes as in training: running statistics need longer than this to settle."""
     logits, _ = network.capture_train(
         state.hyper.layers,
         {"params": state.params, "batch_stats": state.batch_stats},
         standardise(images.astype(jnp.float32) / 255, state.hyper.mean, state.hyper.std),
         jax.random.key(0),
-        dtype=jnp.dtype(program.compute_dtype),
+        dtype=jnp.dtype(step_config.compute_dtype),
         rows=jnp.arange(len(images)),
-        frozen_batch_norm=freeze.layers(state.params, program.frozen),
+        frozen_batch_norm=freeze.layers(state.params, step_config.frozen),
     )
     return logits.argmax(-1)
 

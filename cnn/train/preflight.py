@@ -333,15 +333,15 @@ def check_code(values: Config, dataset: types.Dataset | None = None, devices: in
     seen = hyperparams.structure(values), lengths, code
     if repr(seen) in _TRACED:
         return
-    program = make_step_config(values, values.train.total_steps(steps_per_epoch), steps_per_epoch, devices)
+    step_config = make_step_config(values, values.train.total_steps(steps_per_epoch), steps_per_epoch, devices)
     state = create_shapes(values)
     batch = values.train.batch_size
     images: Any = jax.ShapeDtypeStruct((batch, *values.data.stored_shape), jnp.uint8)
     labels: Any = jax.ShapeDtypeStruct((batch,), jnp.int32)
     examples = Examples(images, labels, None)
-    alone = program._replace(devices=1)
+    alone = step_config._replace(devices=1)
     with registry.traced():
-        jax.eval_shape(functools.partial(step.train_step, program=alone), state, examples)
+        jax.eval_shape(functools.partial(step.train_step, step_config=alone), state, examples)
         if train.watch.every and registry.origin_of(train.watch) != registry.PACKAGE:
             watching.check(values, state, examples, alone)
         jax.eval_shape(functools.partial(views.of_all, values.eval.views), images)

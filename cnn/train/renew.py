@@ -64,19 +64,19 @@ def statistics(
       asked: tells whether to stop.
     """
     key = jax.random.key_data(jax.random.fold_in(jax.random.wrap_key_data(key), NO_STEP))
-    program, number = step_config._replace(devices=1), 0
+    alone, number = step_config._replace(devices=1), 0
     for split, rows in loader.chunks(0, loader.steps_per_epoch, 1):
         if asked():
             return None
-        for part in np.split(rows[0], program.accumulate_steps):
-            stats = _moved(classifier, split, part, key, np.float32(number), program=program)
+        for part in np.split(rows[0], alone.accumulate_steps):
+            stats = _moved(classifier, split, part, key, np.float32(number), step_config=alone)
             classifier = classifier._replace(batch_stats=stats)
             number += 1
         loader.started(jax.tree.leaves(classifier.batch_stats)[0])
     return classifier.batch_stats
 
 
-@functools.partial(jax.jit, static_argnames="program")
+@functools.partial(jax.jit, static_argnames="step_config")
 def _moved(
     classifier: Classifier,
     split: Examples,
@@ -84,12 +84,12 @@ def _moved(
     key: Any,
     number: Float[Array, ""],
     *,
-    program: StepConfig,
+    step_config: StepConfig,
 ) -> Any:
     """Returns the means over `number` batches, with what this one measures as one more."""
-    images = taken(split, rows, program).images
-    if program.image_size:
-        images = centre(images, program.image_size)
+    images = taken(split, rows, step_config).images
+    if step_config.image_size:
+        images = centre(images, step_config.image_size)
     share: Any = number / (number + 1)
 
     def follow(layer: Any) -> Any:
@@ -102,8 +102,8 @@ def _moved(
         classifier.variables,
         classifier.preprocess(images),
         jax.random.fold_in(jax.random.wrap_key_data(key), number.astype(jnp.uint32)),
-        dtype=jnp.dtype(program.compute_dtype),
+        dtype=jnp.dtype(step_config.compute_dtype),
         shard=Shard(microbatch=microbatch_size(len(rows), widest, jax.default_backend())),
-        frozen_batch_norm=freeze.layers(classifier.params, program.frozen),
+        frozen_batch_norm=freeze.layers(classifier.params, step_config.frozen),
     )
     return stats

@@ -59,14 +59,14 @@ class Made(TypedDict, total=False):
 
 
 def train_step(
-    state: TrainState, batch: Examples, program: StepConfig, made: Made | None = None
+    state: TrainState, batch: Examples, step_config: StepConfig, made: Made | None = None
 ) -> tuple[TrainState, Metrics]:
     """Makes one update of what is not frozen, unless the loss, a gradient or what it would make is not finite.
 
     Args:
       state: after n updates.
       batch: step n's images and labels, in the order of `device_permutation`.
-      program: what is compiled in.
+      step_config: what is compiled in.
       made: where what it makes is kept, by whoever looks into a step.
 
     Returns:
@@ -74,13 +74,13 @@ def train_step(
       classes do not weigh alike; and the gradient's global norm and the learning rate of this update.
     """
     hyper = state.hyper
-    key, passes = draws(state, batch, program)
+    key, passes = draws(state, batch, step_config)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    grads, batch_stats, loss, correct, weight = gradient_fn(program)(hyper, variables, *batch[:3], key, passes)
+    grads, batch_stats, loss, correct, weight = gradient_fn(step_config)(hyper, variables, *batch[:3], key, passes)
     place = gradients.place_of(hyper.gradient, state.params, grads)
     if place is not None:
         elsewhere = {**variables, "params": place}
-        grads = gradient_fn(program)(hyper, elsewhere, *batch[:3], key, passes).grads
+        grads = gradient_fn(step_config)(hyper, elsewhere, *batch[:3], key, passes).grads
     with jax.named_scope(OPTIMIZER):
         norm = optax.tree.norm(_summed(grads))
         count = jnp.asarray(len(batch.labels), jnp.float32) if batch.weights is None else batch.weights.sum()
@@ -88,8 +88,8 @@ def train_step(
             hyper.optimizer,
             hyper.schedule,
             hyper.clip,
-            total_steps=program.total_steps,
-            steps_per_epoch=program.steps_per_epoch,
+            total_steps=step_config.total_steps,
+            steps_per_epoch=step_config.steps_per_epoch,
             groups=hyper.groups,
             layers=layer_names(hyper),
             observed=state.observed,
@@ -98,14 +98,14 @@ def train_step(
         if weight is not None:
             metrics["weight"] = weight
         metrics["learning_rate"] = learning_rate_fn(state.step)
-        trained = freeze.trained(state.params, program.frozen)
+        trained = freeze.trained(state.params, step_config.frozen)
         updates, opt_state = tx.update(grads, state.opt_state, trained)
         trained, average = averages.updated(
             hyper.average,
             state.average,
             optax.apply_updates(trained, updates),
             count=state.step + 1,
-            share=(state.step + 1) / program.total_steps,
+            share=(state.step + 1) / step_config.total_steps,
         )
         params = freeze.merged(trained, state.params)
         if made is not None:
@@ -127,39 +127,39 @@ def train_step(
     return state, metrics
 
 
-def draws(state: TrainState, batch: Examples, program: StepConfig) -> tuple[jax.Array, Passes | None]:
+def draws(state: TrainState, batch: Examples, step_config: StepConfig) -> tuple[jax.Array, Passes | None]:
     """Returns the key of all that the next step of a state draws, and what augmentations by example are told."""
     run_key = jax.random.wrap_key_data(state.key)
     passes = None
     if batch.rows is not None:
-        passes = Passes(state.step // program.steps_per_epoch, jax.random.fold_in(run_key, NO_STEP), batch.rows)
+        passes = Passes(state.step // step_config.steps_per_epoch, jax.random.fold_in(run_key, NO_STEP), batch.rows)
     return jax.random.fold_in(run_key, state.step), passes
 
 
-def gradient_fn(program: StepConfig) -> Callable[..., Gradient]:
+def gradient_fn(step_config: StepConfig) -> Callable[..., Gradient]:
     """Returns the function that gives the gradient of a batch, computed on all devices.
 
     Its arguments are the hyperparameters; `params` and `batch_stats`; images with intensities 0..255 and labels, in the
     order of `device_permutation`; weights, 1 or 0 for each example, or `None` for all 1; the key of all draws; and,
     where an augmentation asks for it, which examples of the training split they are.
     """
-    on_device = functools.partial(_device_gradient, program=program)
-    if program.devices == 1:
+    on_device = functools.partial(_device_gradient, step_config=step_config)
+    if step_config.devices == 1:
         return on_device
     batch, others = sharding.SPREAD, sharding.WHOLE
     of_passes: Any = Passes(others, others, batch)  # type: ignore[arg-type]
 
     def on_devices(hyper: Any, variables: Any, images: Any, labels: Any, weights: Any, key: Any, passes: Any) -> Any:
         specs = others, others, batch, batch, batch, others, None if passes is None else of_passes
-        compute = jax.shard_map(on_device, mesh=sharding.mesh(program.devices), in_specs=specs, out_specs=others)
+        compute = jax.shard_map(on_device, mesh=sharding.mesh(step_config.devices), in_specs=specs, out_specs=others)
         return compute(hyper, variables, images, labels, weights, key, passes)
 
     return on_devices
 
 
-def device_permutation(batch_size: int, program: StepConfig) -> Int[np.ndarray, " batch"]:
+def device_permutation(batch_size: int, step_config: StepConfig) -> Int[np.ndarray, " batch"]:
     """Returns the rows of a batch in the order in which the devices take them: each its share of every part."""
-    return np.arange(batch_size).reshape(program.accumulate_steps, program.devices, -1).swapaxes(0, 1).ravel()
+    return np.arange(batch_size).reshape(step_config.accumulate_steps, step_config.devices, -1).swapaxes(0, 1).ravel()
 
 
 def _device_gradient(
@@ -171,21 +171,21 @@ def _device_gradient(
     key: jax.Array,
     passes: Passes | None = None,
     *,
-    program: StepConfig,
+    step_config: StepConfig,
 ) -> Gradient:
     """Computes on one device, with its share of the batch, what `gradient_fn` returns."""
-    axis = sharding.AXIS if program.devices > 1 else None
-    batch_rows = _batch_rows(len(images), program) if axis else all_rows(len(images))
-    images, labels, weighs = prepared(hyper, images, labels, key, batch_rows, passes, program)
+    axis = sharding.AXIS if step_config.devices > 1 else None
+    batch_rows = _batch_rows(len(images), step_config) if axis else all_rows(len(images))
+    images, labels, weighs = prepared(hyper, images, labels, key, batch_rows, passes, step_config)
     examples = images, labels, batch_rows.rows, weights, weighs
     # Each device differentiates by its own copy, so that gradients are summed over devices once and not by each part.
     everything = _varying(variables["params"]) if axis else variables["params"]
-    trained = freeze.trained(everything, program.frozen)
+    trained = freeze.trained(everything, step_config.frozen)
     dropout_key = jax.random.fold_in(key, 1)
     count = len(images)
-    size = count // program.accumulate_steps
+    size = count // step_config.accumulate_steps
     widest = fusion.widest(hyper.layers, images.shape[1:])
-    microbatch = microbatch_size(size, widest, jax.default_backend(), devices=program.devices)
+    microbatch = microbatch_size(size, widest, jax.default_backend(), devices=step_config.devices)
 
     def loss_fn(trained: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, weights: Any, weighs: Any) -> Any:
         logits, batch_stats = network.apply_train(
@@ -193,10 +193,10 @@ def _device_gradient(
             {"params": freeze.merged(trained, everything), "batch_stats": batch_stats},
             images,
             dropout_key,
-            dtype=jnp.dtype(program.compute_dtype),
+            dtype=jnp.dtype(step_config.compute_dtype),
             shard=Shard(rows, axis, microbatch),
-            remat=program.remat,
-            frozen_batch_norm=freeze.layers(everything, program.frozen),
+            remat=step_config.remat,
+            frozen_batch_norm=freeze.layers(everything, step_config.frozen),
         )
         with jax.named_scope(LOSS):
             losses = losses_of(hyper, logits, labels, weights, weighs)
@@ -230,7 +230,7 @@ def _device_gradient(
     if axis:
         totals, counted, weight = jax.lax.psum((totals, counted, weight), axis)
     grads, loss, correct = totals
-    divisor = count * program.devices if counted is None else jnp.maximum(counted, 1)
+    divisor = count * step_config.devices if counted is None else jnp.maximum(counted, 1)
     if weight is not None:
         divisor = jnp.where(weight > 0, weight, 1)
     return Gradient(jax.tree.map(lambda grad: grad / divisor, grads), batch_stats, loss, correct, weight)
@@ -244,17 +244,17 @@ def prepared(
     key: jax.Array,
     batch_rows: BatchRows,
     passes: Passes | None,
-    program: StepConfig,
+    step_config: StepConfig,
 ) -> tuple[network.Images, Float[Array, "batch classes"], Float[Array, " batch"] | None]:
     """Returns what the network is given of examples, their labels, and what their classes weigh.
 
     Of the arguments see `gradient_fn`, and `batch_rows` says which of the batch the examples are.
     """
-    images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
-    if hyper.augment or program.image_size:
+    images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, step_config.classes)
+    if hyper.augment or step_config.image_size:
         augment_key = jax.random.fold_in(key, 0)
         images, labels = augment(
-            hyper.augment, images, labels, augment_key, batch_rows, size=program.image_size, passes=passes
+            hyper.augment, images, labels, augment_key, batch_rows, size=step_config.image_size, passes=passes
         )
     weighs = None if isinstance(hyper.class_weights, tuple) else (labels * hyper.class_weights).sum(-1)
     return classifier.standardise(images, hyper.mean, hyper.std), labels, weighs
@@ -269,12 +269,12 @@ def losses_of(hyper: Hyperparams, logits: Any, labels: Any, weights: Any, weighs
     return losses if weighs is None else losses * weighs
 
 
-def _batch_rows(count: int, program: StepConfig) -> BatchRows:
+def _batch_rows(count: int, step_config: StepConfig) -> BatchRows:
     """Returns which rows of the batch this device's share holds."""
-    index, parts = jax.lax.axis_index(sharding.AXIS), program.accumulate_steps
+    index, parts = jax.lax.axis_index(sharding.AXIS), step_config.accumulate_steps
     size = count // parts
-    rows = (jnp.arange(parts)[:, None] * program.devices + index) * size + jnp.arange(size)
-    ring = [(device, (device + 1) % program.devices) for device in range(program.devices)]
+    rows = (jnp.arange(parts)[:, None] * step_config.devices + index) * size + jnp.arange(size)
+    ring = [(device, (device + 1) % step_config.devices) for device in range(step_config.devices)]
 
     def row_before(array: jax.Array) -> jax.Array:
         by_part = array.reshape(parts, size, *array.shape[1:])
