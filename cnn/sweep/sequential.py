@@ -118,7 +118,7 @@ def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextMa
             claimed.workdir,
             known=session.datasets.of(values),
             callbacks=callbacks,
-            interruption=session.interruption,
+            preemption=session.interruption,
         )
         ended = outcome.of_result(finished.result, session.plan.options.objective)
     except (Preempted, OnRecordError):  # no fault of the trial, and it continues

@@ -97,7 +97,7 @@ def run_on(
     values: Config,
     workdir: Path,
     devices: int | None = None,
-    interruption: Preemption | None = None,
+    preemption: Preemption | None = None,
     on_record: OnRecord | None = None,
 ) -> Finished:
     """Runs an experiment on so many devices, or as many as `cpu_devices.count` says; see `run`.
@@ -106,7 +106,7 @@ def run_on(
       ConfigError: there are not as many devices, or what `run` says.
     """
     count = device_count(values, devices)
-    return run(values, workdir, count, interruption=interruption, on_record=on_record)
+    return run(values, workdir, count, preemption=preemption, on_record=on_record)
 
 
 def device_count(values: Config, devices: int | None) -> int:
@@ -130,7 +130,7 @@ def run(
     *,
     known: types.Dataset | None = None,
     callbacks: Callbacks | None = None,
-    interruption: Preemption | None = None,
+    preemption: Preemption | None = None,
     on_record: OnRecord | None = None,
 ) -> Finished:
     """Trains and evaluates, continuing from the last checkpoint; a finished run of the same data is only read.
@@ -141,7 +141,7 @@ def run(
       devices: how many, of all processes, share each batch.
       known: the config's data, where they are loaded already.
       callbacks: of whoever runs this among other things; a progress bar where there are none.
-      interruption: of whoever runs this among other things; made where there is none.
+      preemption: of whoever runs this among other things; made where there is none.
       on_record: gets every record, where no callbacks say who does.
 
     Raises:
@@ -157,7 +157,7 @@ def run(
     if (finished := multihost.from_leader(lambda: _finished(values, workdir, known))) is not None:
         return Finished(finished, fresh=False)
     with contextlib.ExitStack() as held:
-        interruption = interruption or held.enter_context(Preemption(multihost.agreement()))
+        preemption = preemption or held.enter_context(Preemption(multihost.agreement()))
         fault_injection.point("load")
         dataset = known or load_data(values.data)
         check(values, dataset, devices)
@@ -166,7 +166,7 @@ def run(
         if callbacks is None:
             tell_remarks(values, workdir, dataset)
             callbacks = Callbacks(functools.partial(ProgressBar, quiet=not multihost.leads()), on_record=on_record)
-        this = Run(values, workdir, dataset, interruption, devices=devices, callbacks=callbacks)
+        this = Run(values, workdir, dataset, preemption, devices=devices, callbacks=callbacks)
         with ended_if_preempted(this):
             return Finished(finish(this, train(this)), fresh=True)
 

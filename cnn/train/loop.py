@@ -170,7 +170,7 @@ def _saved_where_it_fails(run: Run, state: TrainState, loop: LoopState) -> Itera
 
 
 def _goes_on(run: Run, loop: LoopState) -> bool:
-    return not loop.ended and not run.preemption.asked()
+    return not loop.ended and not run.preemption.stop_requested()
 
 
 def _observed(run: Run, state: TrainState, value: float) -> TrainState:
@@ -218,7 +218,7 @@ def train(run: Run, follow: Callable[[Steps], Steps | None] = lambda asked: aske
                     run.progress_bar.advance(len(rows))
                     for _ in rows:
                         fault_injection.point("step")
-                    if run.preemption.asked():
+                    if run.preemption.stop_requested():
                         break
                 metrics = joined(calls, lengths)
                 seconds = time.monotonic() - started

@@ -37,7 +37,7 @@ def renewed(run: Run, state: TrainState) -> TrainState:
     averaged = run.config.eval.weights == "ema"
     classifier = state.classifier(averaged=averaged)._replace(batch_stats=state.batch_stats)
     with run.progress_bar.stage("renewing the statistics of batch normalisation"):
-        stats = statistics(classifier, run.loader, run.step_config, state.key, run.preemption.asked)
+        stats = statistics(classifier, run.loader, run.step_config, state.key, run.preemption.stop_requested)
     if stats is None:
         return state
     marks: Any = sharding.replicate((np.int32(state.step), np.bool_(averaged)), run.devices)
@@ -49,9 +49,9 @@ def statistics(
     loader: Loader,
     step_config: StepConfig,
     key: Any,
-    asked: Callable[[], bool] = lambda: False,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> Any | None:
-    """Returns the statistics of a network's weights; `None` if `asked` says between two batches to stop.
+    """Returns the statistics of a network's weights; `None` if `stop_requested` says between two batches to stop.
 
     It goes through the training pictures in the order of the first epoch, a batch, or a part of one
     (`accumulate_steps`), at a time; on several devices each computes the whole of it, so the bits are those of one.
@@ -61,12 +61,12 @@ def statistics(
       loader: of the training split.
       step_config: of the run that trained it.
       key: raw key data, for the network's noise.
-      asked: tells whether to stop.
+      stop_requested: tells whether to stop.
     """
     key = jax.random.key_data(jax.random.fold_in(jax.random.wrap_key_data(key), NO_STEP))
     alone, number = step_config._replace(devices=1), 0
     for split, rows in loader.chunks(0, loader.steps_per_epoch, 1):
-        if asked():
+        if stop_requested():
             return None
         for part in np.split(rows[0], alone.accumulate_steps):
             stats = _moved(classifier, split, part, key, np.float32(number), step_config=alone)

@@ -72,7 +72,7 @@ def verify(
     stated: Receipt | None = None,
     data_dir: str | None = None,
     data_file: str | None = None,
-    interruption: Preemption | None = None,
+    preemption: Preemption | None = None,
     quiet: bool = False,
 ) -> Verdict:
     """Makes a run's steps again and compares; writes nothing into its directory.
@@ -85,7 +85,7 @@ def verify(
       stated: a receipt that the run must have.
       data_dir: where the data are, if they have moved.
       data_file: their file.
-      interruption: of whoever verifies; made where there is none.
+      preemption: of whoever verifies; made where there is none.
       quiet: whether to show nothing meanwhile.
 
     Raises:
@@ -108,7 +108,7 @@ def verify(
         if stated is not None and (parts := receipt.differing(stated, receipt.of_run(workdir))):
             raise _Differs(f"the receipt states other {' and '.join(parts)}")
         with contextlib.ExitStack() as held:
-            interruption = interruption or held.enter_context(Preemption())
+            preemption = preemption or held.enter_context(Preemption())
             scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="cnn-verify-"))
             here = _at(values, data_dir, data_file)
             devices = _devices(here, known[max(known)]["numerics"])
@@ -116,7 +116,7 @@ def verify(
             if (identity := recorded_data.recorded(workdir).get("identity")) not in (None, dataset.identity):
                 raise _Differs(f"the data: identity {_short(identity)} recorded, {_short(dataset.identity)} now")
             copy = Path(scratch) / "run"
-            with _repeated(here, workdir, copy, dataset, known, first, devices, interruption, quiet) as run:
+            with _repeated(here, workdir, copy, dataset, known, first, devices, preemption, quiet) as run:
                 try:
                     trained = _repeat(run, known, last)
                     _compare_metrics(workdir, copy, last, whole=whole)
@@ -170,7 +170,7 @@ def _repeated(
     known: Mapping[int, Meta],
     first: int,
     devices: int,
-    interruption: Preemption,
+    preemption: Preemption,
     quiet: bool,
 ) -> Iterator[Run]:
     """Opens the run again in another folder, with nothing of it or with what it was at a step."""
@@ -183,7 +183,7 @@ def _repeated(
         shutil.copytree(workdir / run_dir.CHECKPOINTS / name, copy / run_dir.CHECKPOINTS / name)
     experiment.check(values, dataset, devices)
     callbacks = Callbacks(functools.partial(ProgressBar, quiet=quiet), pages=False)
-    run = Run(values, copy, dataset, interruption, devices=devices, callbacks=callbacks)
+    run = Run(values, copy, dataset, preemption, devices=devices, callbacks=callbacks)
     changed = [each for each in run.checkpointer.differences(saved) if each[0] != "on_error"]
     if changed:
         raise _Incomparable("; ".join(f"{name} {before} then, {now} now" for name, before, now in changed))
