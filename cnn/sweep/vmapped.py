@@ -38,7 +38,7 @@ from cnn.system.preemption import Preempted
 from cnn.system.sharding import memory_limit
 from cnn.train import experiment, loop, multi_step, preflight, step
 from cnn.train.callbacks import Callbacks
-from cnn.train.loop import Made, Steps
+from cnn.train.loop import StepsDone, StepsRequest
 from cnn.train.run import Run
 from cnn.train.state import StepConfig, TrainState, create_state
 from cnn.train.step import Metrics
@@ -166,7 +166,7 @@ class Group:
         for index, (trial, place) in enumerate(zip(self.trials, self.places, strict=True)):
             state = take(self.state, place, self.devices)
             own_metrics = {name: values[index] for name, values in metrics.items()}
-            going.append(trial.send(Made(state, own_metrics, seconds)))
+            going.append(trial.send(StepsDone(state, own_metrics, seconds)))
             if going[-1] and trial.asked.state.observed is not state.observed:
                 self.state = observe(self.state, place, trial.asked.state, self.devices)
         self._keep(going)
@@ -213,7 +213,7 @@ class VmappedTrial:
         """Opens nothing yet; `dispatched` names the program that makes the steps of so many trials together."""
         self.session, self.claimed, self.dispatched, self.together = session, claimed, dispatched, together
         self.run: Run
-        self.asked: Steps
+        self.asked: StepsRequest
         """What the trial waits for, while it goes on."""
         self._held = contextlib.ExitStack()
         self._over = False
@@ -253,7 +253,7 @@ class VmappedTrial:
         """Continues from the newest whole step; tells whether there are steps to make."""
         return self._advance(lambda: next(self._training))
 
-    def send(self, made: Made | None) -> bool:
+    def send(self, made: StepsDone | None) -> bool:
         """Hands over the steps that were made, none to save and end here; tells whether there are more to make."""
         return self._advance(lambda: self._training.send(made))
 
@@ -272,7 +272,7 @@ class VmappedTrial:
         if not self._over:
             self._settle(Outcome(outcome.PREEMPTED, final=False))
 
-    def _advance(self, train: Callable[[], Steps]) -> bool:
+    def _advance(self, train: Callable[[], StepsRequest]) -> bool:
         """Trains up to the next steps; where training has ended, evaluates and stores the outcome."""
         try:
             self.asked = train()

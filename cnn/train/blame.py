@@ -19,7 +19,7 @@ from cnn.system.compile_times import ONCE
 from cnn.train.multi_step import taken
 from cnn.train.run import Run
 from cnn.train.state import StepConfig, TrainState
-from cnn.train.step import Made, draws, prepared, train_step
+from cnn.train.step import StepInternals, draws, prepared, train_step
 from cnn.train.watching import forward
 
 SHOWN = 3
@@ -177,11 +177,11 @@ def _update(
     state: TrainState, split: Examples, rows: Int[Array, " batch"], *, step_config: StepConfig
 ) -> tuple[dict[str, dict[str, Array]], Array]:
     """Tells of which arrays the gradient and the update are finite, and returns the learning rate."""
-    made: Made = {}
-    _, metrics = train_step(state, taken(split, rows, step_config), step_config, made)
+    internals: StepInternals = {}
+    _, metrics = train_step(state, taken(split, rows, step_config), step_config, internals)
     finite = {
         what: {path: jnp.isfinite(array).all() for path, array in by_path(tree).items()}
-        for what, tree in (("gradient", made["grads"]), ("update", made["params"]))
+        for what, tree in (("gradient", internals["grads"]), ("update", internals["params"]))
     }
     return finite, metrics["learning_rate"]
 

@@ -22,7 +22,7 @@ from cnn.train.run import Run
 from cnn.train.state import TrainState
 
 
-class Steps(NamedTuple):
+class StepsRequest(NamedTuple):
     """What a run asks for: steps up to its next record, save or end of an epoch, where fewer will do."""
 
     state: TrainState
@@ -31,8 +31,8 @@ class Steps(NamedTuple):
     number: int
 
 
-class Made(NamedTuple):
-    """What was made of them."""
+class StepsDone(NamedTuple):
+    """What came of the steps that were made for a request."""
 
     state: TrainState
     metrics: dict[str, np.ndarray]
@@ -47,7 +47,7 @@ class Trained(NamedTuple):
     loop: LoopState
 
 
-def training(run: Run) -> Generator[Steps, Made | None, Trained]:
+def training(run: Run) -> Generator[StepsRequest, StepsDone | None, Trained]:
     """Trains a run from its last checkpoint to its end; whoever drives it makes the steps that it yields.
 
     It is sent the steps that were made, or `None` for it to save and end here. Signals wait for such a boundary.
@@ -127,29 +127,29 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
 
 def _epoch(
     run: Run, state: TrainState, loop: LoopState, step: int
-) -> Generator[Steps, Made | None, tuple[TrainState, int]]:
+) -> Generator[StepsRequest, StepsDone | None, tuple[TrainState, int]]:
     """Trains to the end of an epoch, or to where something ends training; records the steps, and saves in between."""
     every = run.config.train.log_every_steps
     while not (loop.epoch.steps and run.ends_epoch(step)) and _goes_on(run, loop):
         watching, seen = time.monotonic(), run.watched(state, step)
         loop.watch_seconds += time.monotonic() - watching
         waited = run.loader.waited
-        made = yield Steps(state, step, run.steps_to_boundary(step))
-        if made is None:
+        done = yield StepsRequest(state, step, run.steps_to_boundary(step))
+        if done is None:
             break
-        state = made.state
+        state = done.state
         loop.wait_seconds += run.loader.waited - waited
-        loop.seconds += made.seconds
+        loop.seconds += done.seconds
         run.record_bad_examples()
         bad_step = int(state.bad_step)
         if seen:  # only now: a step that was not made will be watched by whoever makes it
             loop.metrics_bytes = run.writer.metrics("watch", step + 1, step // run.steps_per_epoch + 1, seen)
-        for index in range(len(made.metrics["loss"]) if bad_step < 0 else bad_step - step):
+        for index in range(len(done.metrics["loss"]) if bad_step < 0 else bad_step - step):
             step += 1
-            loop.window.add(made.metrics, index)
-            loop.epoch.add(made.metrics, index)
+            loop.window.add(done.metrics, index)
+            loop.epoch.add(done.metrics, index)
             if step % every == 0:
-                means = {**loop.window.means(), "learning_rate": float(made.metrics["learning_rate"][index])}
+                means = {**loop.window.means(), "learning_rate": float(done.metrics["learning_rate"][index])}
                 loop.metrics_bytes = run.writer.metrics("train", step, -(-step // run.steps_per_epoch), means)
                 loop.window = Sums()
         if bad_step >= 0:
@@ -190,7 +190,7 @@ def _diverge(run: Run, state: TrainState, loop: LoopState, bad_step: int) -> Tra
     return state._replace(step=sharding.replicate(np.int32(bad_step), run.devices))
 
 
-def train(run: Run, follow: Callable[[Steps], Steps | None] = lambda asked: asked) -> Trained:
+def train(run: Run, follow: Callable[[StepsRequest], StepsRequest | None] = lambda request: request) -> Trained:
     """Trains a run alone, making its steps as its config dispatches them.
 
     Args:
@@ -201,15 +201,15 @@ def train(run: Run, follow: Callable[[Steps], Steps | None] = lambda asked: aske
       Preempted: a signal asked to stop; the state is saved.
       OSError: the state could not be saved.
     """
-    with contextlib.closing(training(run)) as asking, contextlib.ExitStack() as beside:
+    with contextlib.closing(training(run)) as requests, contextlib.ExitStack() as beside:
         try:
-            asked: Steps | None = follow(next(asking))
-            if run.callbacks.pages and asked is not None:  # trials of a sweep share the cores already
-                beside.enter_context(ahead.made_ready(run, asked.state))
-            while asked is not None:
+            request: StepsRequest | None = follow(next(requests))
+            if run.callbacks.pages and request is not None:  # trials of a sweep share the cores already
+                beside.enter_context(ahead.made_ready(run, request.state))
+            while request is not None:
                 started = time.monotonic()
-                state, calls, lengths = asked.state, [], []
-                for split, rows in run.loader.chunks(asked.first, asked.number, run.dispatch.most):
+                state, calls, lengths = request.state, [], []
+                for split, rows in run.loader.chunks(request.first, request.number, run.dispatch.most):
                     make_steps, arguments = run.dispatch.call(rows)
                     state, metrics = make_steps(state, split, *arguments, step_config=run.step_config)
                     run.loader.started(metrics["loss"])
@@ -223,8 +223,8 @@ def train(run: Run, follow: Callable[[Steps], Steps | None] = lambda asked: aske
                 metrics = joined(calls, lengths)
                 seconds = time.monotonic() - started
                 run.progress_bar.took(sum(lengths), seconds)
-                asked = follow(asking.send(Made(state, metrics, seconds)))
-            asking.send(None)  # it saves and ends: this raises StopIteration
+                request = follow(requests.send(StepsDone(state, metrics, seconds)))
+            requests.send(None)  # it saves and ends: this raises StopIteration
         except StopIteration as ended:
             trained: Trained = ended.value
     run.preemption.check()

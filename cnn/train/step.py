@@ -50,7 +50,7 @@ class Gradient(NamedTuple):
     """What the examples weigh; `None` where their classes weigh alike."""
 
 
-class Made(TypedDict, total=False):
+class StepInternals(TypedDict, total=False):
     """What a step made on its way, finite or not."""
 
     grads: Any
@@ -59,7 +59,7 @@ class Made(TypedDict, total=False):
 
 
 def train_step(
-    state: TrainState, batch: Examples, step_config: StepConfig, made: Made | None = None
+    state: TrainState, batch: Examples, step_config: StepConfig, internals: StepInternals | None = None
 ) -> tuple[TrainState, Metrics]:
     """Makes one update of what is not frozen, unless the loss, a gradient or what it would make is not finite.
 
@@ -67,7 +67,7 @@ def train_step(
       state: after n updates.
       batch: step n's images and labels, in the order of `device_permutation`.
       step_config: what is compiled in.
-      made: where what it makes is kept, by whoever looks into a step.
+      internals: where what it makes is kept, by whoever looks into a step.
 
     Returns:
       The state after n + 1 updates, and sums over the batch: `loss` (nats), `correct`, `count`, and `weight` where the
@@ -108,8 +108,8 @@ def train_step(
             share=(state.step + 1) / step_config.total_steps,
         )
         params = freeze.merged(trained, state.params)
-        if made is not None:
-            made["grads"], made["params"] = grads, params
+        if internals is not None:
+            internals["grads"], internals["params"] = grads, params
 
         fine = _all([state.bad_step < 0, *_finite((loss, norm)), *_finite(_summed((params, batch_stats)))])
         new = (params, batch_stats, opt_state, average)

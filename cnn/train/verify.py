@@ -29,7 +29,7 @@ from cnn.system.preemption import Preemption
 from cnn.train import experiment
 from cnn.train.callbacks import Callbacks
 from cnn.train.checkpointer import CHANGED
-from cnn.train.loop import Steps, Trained, train
+from cnn.train.loop import StepsRequest, Trained, train
 from cnn.train.preflight import load_data
 from cnn.train.progress_bar import ProgressBar
 from cnn.train.run import Run
@@ -223,12 +223,12 @@ def _devices(values: Config, saved: Mapping[str, Any]) -> int:
 def _repeat(run: Run, known: Mapping[int, Meta], last: int) -> Trained:
     """Makes the steps up to `last`; compares the state with what was saved of it."""
 
-    def follow(asked: Steps) -> Steps | None:
-        _compare_state(asked.first, known, asked.state)
-        if asked.first >= last:
+    def follow(request: StepsRequest) -> StepsRequest | None:
+        _compare_state(request.first, known, request.state)
+        if request.first >= last:
             return None
-        stops = [step - asked.first for step in (*known, last) if step > asked.first]
-        return asked._replace(number=min(asked.number, *stops))
+        stops = [step - request.first for step in (*known, last) if step > request.first]
+        return request._replace(number=min(request.number, *stops))
 
     trained = train(run, follow)
     _compare_state(int(trained.state.step), known, trained.state)

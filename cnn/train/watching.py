@@ -25,7 +25,7 @@ from cnn.registry import PACKAGE, blamed, is_array, misfit, origin_of
 from cnn.system import sharding
 from cnn.train.multi_step import taken
 from cnn.train.state import StepConfig, TrainState
-from cnn.train.step import Made, draws, losses_of, prepared, train_step
+from cnn.train.step import StepInternals, draws, losses_of, prepared, train_step
 
 NOT_ACTIVATIONS = (Branches, Dropout, DropPath, Identity, Softmax)
 
@@ -116,12 +116,12 @@ def seen(
       step_config: the run's.
       activations: the paths of the layers that are functions of each number.
     """
-    made: Made = {}
-    train_step(state, taken(split, rows, step_config), step_config, made)
+    internals: StepInternals = {}
+    train_step(state, taken(split, rows, step_config), step_config, internals)
     loss, outputs = forward(state, split, rows, 0, step_config)
-    before, after = (freeze.trained(params, step_config.frozen) for params in (state.params, made["params"]))
+    before, after = (freeze.trained(params, step_config.frozen) for params in (state.params, internals["params"]))
     updates = jax.tree.map(jnp.subtract, after, before)
-    return loss, Seen(by_path(state.params), by_path(made["grads"]), by_path(updates), outputs, activations)
+    return loss, Seen(by_path(state.params), by_path(internals["grads"]), by_path(updates), outputs, activations)
 
 
 def forward(
