@@ -107,7 +107,7 @@ def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextMa
     callbacks = Callbacks(
         session.screen.reporter(claimed.trial),
         session.end_early(claimed),
-        pages=False,
+        alone=False,
         turn=turn,
         on_record=session.listener(claimed),
     )

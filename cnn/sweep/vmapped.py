@@ -235,7 +235,7 @@ class VmappedTrial:
             callbacks = Callbacks(
                 session.screen.reporter(self.claimed.trial),
                 session.end_early(self.claimed),
-                pages=False,
+                alone=False,
                 on_record=session.listener(self.claimed),
             )
             self.run = Run(

@@ -352,7 +352,7 @@ def _cause(run: Run, state: TrainState, split: str, classifier: Classifier | Non
       split: the one whose evaluation was not finite, where the steps were.
       classifier: with which it was evaluated; `None` for the state's.
     """
-    if not run.callbacks.pages:  # many trials of a sweep diverge
+    if not run.callbacks.alone:  # many trials of a sweep diverge
         return {}
     with run.progress_bar.stage("looking for the layer that is not finite"):
         if int(state.bad_step) >= 0:

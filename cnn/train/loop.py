@@ -204,7 +204,7 @@ def train(run: Run, follow: Callable[[StepsRequest], StepsRequest | None] = lamb
     with contextlib.closing(training(run)) as requests, contextlib.ExitStack() as beside:
         try:
             request: StepsRequest | None = follow(next(requests))
-            if run.callbacks.pages and request is not None:  # trials of a sweep share the cores already
+            if run.callbacks.alone and request is not None:  # trials of a sweep share the cores already
                 beside.enter_context(ahead.made_ready(run, request.state))
             while request is not None:
                 started = time.monotonic()

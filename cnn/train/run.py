@@ -82,7 +82,7 @@ class Run:
         """Whether there is a validation split that training does not see."""
         self._valid_images = evaluate.placed(dataset.valid, devices)
         self.progress_bar = callbacks.progress_bar(total=self.total_steps, batch_size=config.train.batch_size)
-        page = config.report.page if callbacks.pages and multihost.leads() else "never"
+        page = config.report.page if callbacks.alone and multihost.leads() else "never"
         self.page = Pages(workdir, page, self.progress_bar.line)
         self.writer = MetricWriter(
             workdir,

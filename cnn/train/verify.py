@@ -182,7 +182,7 @@ def _repeated(
         name = checkpoint_format.folder(workdir / run_dir.CHECKPOINTS, first).name
         shutil.copytree(workdir / run_dir.CHECKPOINTS / name, copy / run_dir.CHECKPOINTS / name)
     experiment.check(values, dataset, devices)
-    callbacks = Callbacks(functools.partial(ProgressBar, quiet=quiet), pages=False)
+    callbacks = Callbacks(functools.partial(ProgressBar, quiet=quiet), alone=False)
     run = Run(values, copy, dataset, preemption, devices=devices, callbacks=callbacks)
     changed = [each for each in run.checkpointer.differences(saved) if each[0] != "on_error"]
     if changed:
