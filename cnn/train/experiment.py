@@ -261,7 +261,7 @@ def ended_if_preempted(run: Run) -> Iterator[None]:
     try:
         yield
     except Preempted:
-        run.writer.end("preempted")
+        run.metric_writer.end("preempted")
         raise
 
 
@@ -274,7 +274,7 @@ def finish(run: Run, trained: Trained) -> Result:
     if not multihost.leads():
         return result
     # Before the result is there: should this fail, the same command tells it again.
-    run.writer.end(result["status"], result)
+    run.metric_writer.end(result["status"], result)
     fault_injection.point("before_result")
     run_dir.write_json(run.workdir / run_dir.RESULT, result)
 
@@ -331,12 +331,12 @@ def _result(run: Run, trained: Trained, bits: str) -> tuple[Result, int, Classif
                     step=step,
                     weights=weights,
                     devices=run.devices,
-                    event=run.writer.event,
+                    event=run.metric_writer.event,
                     check=run.preemption.check,
                 )
             numbers = {name: evaluation[name] for name in SUMMARISED if name in evaluation}
             summary["valid" if split == "valid" else "test"] = numbers
-            run.writer.evaluation({"split": split, "weights": weights, "step": step, **numbers})
+            run.metric_writer.evaluation({"split": split, "weights": weights, "step": step, **numbers})
     except FloatingPointError:
         diverged = {**summary, "status": "diverged", "bad_step": step}
         return {**diverged, **_cause(run, state, split, classifier)}, 0, None  # type: ignore[typeddict-item]

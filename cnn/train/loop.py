@@ -61,7 +61,7 @@ def training(run: Run) -> Generator[StepsRequest, StepsDone | None, Trained]:
         state, loop = run.checkpointer.open(run.create_state, load_init_from(config))
         step = int(state.step)
         deferred = run.preemption.defer(True)
-        with contextlib.closing(run.loader), run.writer.open(step), run.progress_bar.running(step):
+        with contextlib.closing(run.loader), run.metric_writer.open(step), run.progress_bar.running(step):
             fault_injection.point("opened")
 
             # An epoch that has ended at the beginning is one whose evaluation a signal prevented.
@@ -100,7 +100,7 @@ def training(run: Run) -> Generator[StepsRequest, StepsDone | None, Trained]:
                 loop.last_epoch, loop.epoch = record["train"], Sums()
                 if last and (step % run.steps_per_epoch or (run.validates and not evaluates)):
                     loop.before_end = unended.to_json()
-                loop.metrics_bytes = run.writer.metrics("epoch", step, epoch, record)
+                loop.metrics_bytes = run.metric_writer.metrics("epoch", step, epoch, record)
                 run.progress_bar.epoch(epoch, run.epochs, record, loop.stopped, config.monitor)
                 if loop.best_step == step:
                     # At the next boundary it would be too late: the weights are others by then.
@@ -115,7 +115,7 @@ def training(run: Run) -> Generator[StepsRequest, StepsDone | None, Trained]:
                 run.checkpointer.save_or_fail(state, loop, again=True)
             run.checkpointer.save_or_fail(state, loop)
             fault_injection.point("after_last_step")
-            run.writer.event(
+            run.metric_writer.event(
                 "preempted" if run.preemption.requested else "end",
                 step=step,
                 images_per_second=round(run.progress_bar.images_per_second(), 1),
@@ -143,14 +143,14 @@ def _epoch(
         run.record_bad_examples()
         bad_step = int(state.bad_step)
         if seen:  # only now: a step that was not made will be watched by whoever makes it
-            loop.metrics_bytes = run.writer.metrics("watch", step + 1, step // run.steps_per_epoch + 1, seen)
+            loop.metrics_bytes = run.metric_writer.metrics("watch", step + 1, step // run.steps_per_epoch + 1, seen)
         for index in range(len(done.metrics["loss"]) if bad_step < 0 else bad_step - step):
             step += 1
             loop.window.add(done.metrics, index)
             loop.epoch.add(done.metrics, index)
             if step % every == 0:
                 means = {**loop.window.means(), "learning_rate": float(done.metrics["learning_rate"][index])}
-                loop.metrics_bytes = run.writer.metrics("train", step, -(-step // run.steps_per_epoch), means)
+                loop.metrics_bytes = run.metric_writer.metrics("train", step, -(-step // run.steps_per_epoch), means)
                 loop.window = Sums()
         if bad_step >= 0:
             state = _diverge(run, state, loop, bad_step)
@@ -186,7 +186,7 @@ def _observed(run: Run, state: TrainState, value: float) -> TrainState:
 def _diverge(run: Run, state: TrainState, loop: LoopState, bad_step: int) -> TrainState:
     """Ends training; the state is that before the bad step, under that step's number."""
     loop.bad_step = bad_step
-    run.writer.event("diverged", step=bad_step)
+    run.metric_writer.event("diverged", step=bad_step)
     return state._replace(step=sharding.replicate(np.int32(bad_step), run.devices))
 
 

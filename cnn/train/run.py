@@ -84,7 +84,7 @@ class Run:
         self.progress_bar = callbacks.progress_bar(total=self.total_steps, batch_size=config.train.batch_size)
         page = config.report.page if callbacks.alone and multihost.leads() else "never"
         self.page = Pages(workdir, page, self.progress_bar.line)
-        self.writer = MetricWriter(
+        self.metric_writer = MetricWriter(
             workdir,
             self.progress_bar.line,
             settings=json.loads(config.json),
@@ -94,7 +94,7 @@ class Run:
         self.checkpointer = Checkpointer(
             config,
             workdir,
-            self.writer,
+            self.metric_writer,
             data=dataset.identity,
             dispatch=dispatched or self.dispatch.mode,
             devices=devices,
@@ -140,4 +140,4 @@ class Run:
 
     def record_bad_examples(self) -> None:
         """Writes which examples cannot be used, where there are new ones."""
-        recorded_data.record_bad_examples(self.workdir, self.dataset, self.writer.event)
+        recorded_data.record_bad_examples(self.workdir, self.dataset, self.metric_writer.event)
