@@ -24,8 +24,7 @@ from cnn.data.loader import Loader
 from cnn.optim.schedules import Factor, factor_of
 from cnn.sweep import programs, vmapped
 from cnn.sweep.rate_curve import RateCurve, around, beyond
-from cnn.train import multi_step, preflight
-from cnn.train.load_init_from import load_init_from
+from cnn.train import load_init_from, multi_step, preflight
 from cnn.train.run import batches
 from cnn.train.state import TrainState, create_train_state, make_step_config
 
@@ -233,8 +232,8 @@ class _Trainings:
         optimizer = dataclasses.replace(self.values.optimizer, learning_rate=rate)
         values = dataclasses.replace(self.values, seed=seed, optimizer=optimizer)
         state = create_train_state(values, 1, self.dataset.train.counts(values.data.classes), self.dataset.train)
-        if (start := load_init_from(values)) is not None:
-            state, _, _ = start(state)
+        if values.init_from:
+            state, _, _ = load_init_from.begin(values, state)
         if self.valid is not None and seed not in self._untrained:
             self._untrained[seed] = self._validated(state)
         schedule = WithinSteps(state.hyper.schedule, self.whole, self.per_epoch, self.steps)

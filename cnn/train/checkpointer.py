@@ -20,7 +20,7 @@ from cnn.optim import averages
 from cnn.runs import checkpoint_format, checkpoints, numerics, provenance, recorded_data, run_dir
 from cnn.runs.metric_writer import MetricWriter
 from cnn.system import environment, multihost, sharding
-from cnn.train.init_from import Origin
+from cnn.train import load_init_from
 from cnn.train.loop_state import LoopState
 from cnn.train.state import TrainState, create_shapes
 
@@ -28,10 +28,6 @@ CHANGED = "not bit-identical from here"
 """The event of a run that goes on with other versions, devices or the like."""
 UNKNOWN_COST = 1.0
 """For so many seconds a run's first save is taken, before it was made."""
-
-Start = Callable[[TrainState], tuple[TrainState, Origin, str]]
-"""Makes the state to start from of one that is only initialised; says what `run.json` keeps of it, and it in a line."""
-
 
 STEP_VERSION = 3
 """Of what a step computes, to the last digit. With version 2 a CPU joins the checks for what is not finite once, and no
@@ -108,17 +104,17 @@ class Checkpointer:
         if self.checkpoint_writer is not None:
             self.checkpoint_writer.__exit__(kind, error, trace)
 
-    def open(self, create: Callable[[], TrainState], start: Start | None = None) -> tuple[TrainState, LoopState]:
+    def open(self, create: Callable[[], TrainState]) -> tuple[TrainState, LoopState]:
         """Returns the newest whole state and its progress, or a new one and none; cuts the metrics back to it.
 
-        Where nothing is saved and there is a `start`, what that makes of the new state is saved as step 0 and returned:
-        a run that continues never asks for it again.
+        Where nothing is saved and `config.init_from` names something, the new state with its arrays is saved as step 0
+        and returned: a run that continues never reads them again.
 
         Args:
           create: makes the state before the first update; called where nothing is saved.
-          start: see `load_init_from`.
 
         Raises:
+          ConfigError: what `config.init_from` names is missing, is damaged or does not fit.
           DataError: the data are not those that were trained with.
           Foreign: what is saved belongs to another network.
           NoValidCheckpoint: all that is saved is damaged.
@@ -126,13 +122,11 @@ class Checkpointer:
         """
         shapes = create_shapes(self.values)
         like = () if multihost.leads() else jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), shapes)
-        saved, arrays = multihost.from_leader_with(lambda: self._restored(shapes, create, start), like)
+        saved, arrays = multihost.from_leader_with(lambda: self._restored(shapes, create), like)
         self._saved_at = time.monotonic()
         return sharding.replicate(arrays, self.devices), LoopState.from_json(saved)
 
-    def _restored(
-        self, shapes: TrainState, create: Callable[[], TrainState], start: Start | None
-    ) -> tuple[dict[str, Any], TrainState]:
+    def _restored(self, shapes: TrainState, create: Callable[[], TrainState]) -> tuple[dict[str, Any], TrainState]:
         """Restores in the process that has the run's directory; returns the progress as JSON, and the state."""
         assert self.checkpoint_writer is not None
         loop, unended = LoopState(), None
@@ -155,8 +149,8 @@ class Checkpointer:
         self.metric_writer.event("resume" if step else "start", step=step)
         if unended is not None:  # made longer: from here on it is the checkpoint of a run that was so from the start
             self.save_or_fail(state, loop, again=True)
-        if restored is None and start is not None:
-            state, about, said = start(state)
+        if restored is None and self.values.init_from:
+            state, about, said = load_init_from.begin(self.values, state)
             self.metric_writer.show(said)
             run = run_dir.read_json(self.workdir / run_dir.RUN) or {}
             run_dir.write_json(self.workdir / run_dir.RUN, {**run, run_dir.INIT: about})

@@ -14,7 +14,6 @@ from cnn.runs.records import Record
 from cnn.system import fault_injection, sharding
 from cnn.system.preemption import Preempted
 from cnn.train import ahead
-from cnn.train.load_init_from import load_init_from
 from cnn.train.loop_state import LoopState, Sums
 from cnn.train.multi_step import joined
 from cnn.train.renew import renewed
@@ -58,7 +57,7 @@ def training(run: Run) -> Generator[StepsRequest, StepsDone | None, Trained]:
     """
     config, loop_config = run.config, run.config.train
     with run.checkpointer:
-        state, loop = run.checkpointer.open(run.create_state, load_init_from(config))
+        state, loop = run.checkpointer.open(run.create_state)
         step = int(state.step)
         deferred = run.preemption.defer(True)
         with contextlib.closing(run.loader), run.metric_writer.open(step), run.progress_bar.running(step):

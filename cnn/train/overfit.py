@@ -34,8 +34,7 @@ from cnn.optim import freeze
 from cnn.optim.schedules import Constant
 from cnn.system.compile_times import ONCE
 from cnn.system.text import counted
-from cnn.train import multi_step, preflight, watching
-from cnn.train.load_init_from import load_init_from
+from cnn.train import load_init_from, multi_step, preflight, watching
 from cnn.train.state import StepConfig, TrainState, create_state, make_step_config, whitened
 
 STEPS = 300
@@ -215,8 +214,7 @@ class _OverfitRun:
         hyper = self.hyper._replace(optimizer=dataclasses.replace(optimizer, learning_rate=rate))
         values = self.values
         state = create_state(hyper, values.data.image_shape, values.seed, values.frozen, self.given)
-        begin = load_init_from(values)
-        return state if begin is None else begin(state)[0]
+        return load_init_from.begin(values, state)[0] if values.init_from else state
 
     def begun(self) -> Iterator[TrainState]:
         """Yields the state before the first step, and that after so many as one call makes."""
