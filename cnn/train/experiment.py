@@ -313,7 +313,7 @@ def _result(run: Run, trained: Trained, bits: str) -> tuple[Result, int, Classif
     if loop.bad_step is not None:
         diverged: Result = {**summary, "status": "diverged", "bad_step": loop.bad_step}
         return {**diverged, **_cause(run, state, "valid")}, 0, None  # type: ignore[typeddict-item]
-    classifier = state.classifier(averaged=weights == "ema")
+    classifier = state.classifier(averaged=run.evaluates_average)
     if weights == "best":
         step, classifier = multihost.from_leader_with(
             lambda: checkpointer.restore_classifier(config, run.workdir, weights), sharding.local(classifier)
@@ -357,6 +357,6 @@ def _cause(run: Run, state: TrainState, split: str, classifier: Classifier | Non
     with run.progress_bar.stage("looking for the layer that is not finite"):
         if int(state.bad_step) >= 0:
             return {"cause": blame.find(run, state)}
-        evaluated = classifier or state.classifier(averaged=run.config.eval.weights == "ema")
+        evaluated = classifier or state.classifier(averaged=run.evaluates_average)
         found = blame.of_evaluation(run, sharding.local(evaluated), split)
     return {} if found is None else {"cause": found}

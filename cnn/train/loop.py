@@ -109,7 +109,7 @@ def training(run: Run) -> Generator[StepsRequest, StepsDone | None, Trained]:
                 run.page.evaluated(record)
 
             renews = config.train.renew_statistics and (step == run.total_steps or loop.stopped is not None)
-            if renews and loop.bad_step is None and not state.is_renewed(averaged=config.eval.weights == "ema"):
+            if renews and loop.bad_step is None and not state.is_renewed(averaged=run.evaluates_average):
                 state = renewed(run, state)
                 run.checkpointer.save_or_fail(state, loop, again=True)
             run.checkpointer.save_or_fail(state, loop)

@@ -34,7 +34,7 @@ from cnn.train.step import NO_STEP
 
 def renewed(run: Run, state: TrainState) -> TrainState:
     """Returns the state with the statistics of the weights that `eval.weights` names; unchanged if a signal asks."""
-    averaged = run.config.eval.weights == "ema"
+    averaged = run.evaluates_average
     classifier = state.classifier(averaged=averaged)._replace(batch_stats=state.batch_stats)
     with run.progress_bar.stage("renewing the statistics of batch normalisation"):
         stats = statistics(classifier, run.loader, run.step_config, state.key, run.preemption.stop_requested)

@@ -80,6 +80,8 @@ class Run:
         self.dispatch = dispatch_of(config)
         self.validates = len(dataset.valid) > 0 and config.data.train_on == "train"
         """Whether there is a validation split that training does not see."""
+        self.evaluates_average = config.eval.weights == "ema"
+        """Whether the average of the parameters is evaluated in their place."""
         self._valid_images = evaluate.placed(dataset.valid, devices)
         self.progress_bar = callbacks.progress_bar(total=self.total_steps, batch_size=config.train.batch_size)
         page = config.report.page if callbacks.alone and multihost.leads() else "never"
@@ -133,7 +135,7 @@ class Run:
           FloatingPointError: a logit is not finite.
           Preempted: a signal asked to stop meanwhile.
         """
-        classifier = state.classifier(averaged=self.config.eval.weights == "ema")
+        classifier = state.classifier(averaged=self.evaluates_average)
         config = evaluate.EvalConfig.of(self.config, self.devices)
         logits = evaluate.predict_logits(classifier, self._valid_images, config, check=self.preemption.check)
         return evaluate.validation(self.config, logits, self.dataset.valid)
