@@ -270,7 +270,7 @@ def finish(run: Run, trained: Trained) -> Result:
     # A device that computes wrong numbers without saying so would leave its copy of the state unlike the others.
     bits = fingerprint(trained.state)
     multihost.check_same({"the final states": bits}, "Check the hardware, and start again")
-    result, step, classifier = _result(run, trained, bits)
+    result, step, classifier = _evaluated(run, trained, bits)
     if not multihost.leads():
         return result
     # Before the result is there: should this fail, the same command tells it again.
@@ -288,11 +288,21 @@ def finish(run: Run, trained: Trained) -> Result:
     return result
 
 
-def _result(run: Run, trained: Trained, bits: str) -> tuple[Result, int, Classifier | None]:
-    """Evaluates the chosen weights; returns the summary of the run, their step, and the network unless it is no use."""
+class _Evaluated(NamedTuple):
+    """The result of a run, and the network that was evaluated."""
+
+    result: Result
+    step: int = 0
+    """That of its weights."""
+    classifier: Classifier | None = None
+    """`None` where it is no use, as a number was not finite."""
+
+
+def _evaluated(run: Run, trained: Trained, bits: str) -> _Evaluated:
+    """Evaluates the chosen weights of a run whose training ended with a state of this fingerprint."""
     config, (state, loop) = run.config, trained
     step, weights = int(state.step), config.eval.weights
-    summary: Result = {
+    result: Result = {
         "status": "finished",
         "step": step,
         "epochs": step / run.steps_per_epoch,
@@ -307,12 +317,13 @@ def _result(run: Run, trained: Trained, bits: str) -> tuple[Result, int, Classif
         "bad_pictures": len(run.dataset.bad_examples),
         "best": {"step": loop.best_step, f"valid_{config.monitor}": loop.best_value},
         "weights": weights,
-        **({"watch_seconds": round(loop.watch_seconds, 3)} if config.train.watch.every else {}),  # type: ignore[typeddict-item]
-        **evaluate.views_of(config),  # type: ignore[typeddict-item]
     }
+    if config.train.watch.every:
+        result["watch_seconds"] = round(loop.watch_seconds, 3)
+    if views := evaluate.views_of(config):
+        result["views"] = views["views"]
     if loop.bad_step is not None:
-        diverged: Result = {**summary, "status": "diverged", "bad_step": loop.bad_step}
-        return {**diverged, **_cause(run, state, "valid")}, 0, None  # type: ignore[typeddict-item]
+        return _Evaluated(_diverged(result, loop.bad_step, _cause(run, state, "valid")))
     classifier = state.classifier(averaged=run.evaluates_average)
     if weights == "best":
         step, classifier = multihost.from_leader_with(
@@ -335,16 +346,23 @@ def _result(run: Run, trained: Trained, bits: str) -> tuple[Result, int, Classif
                     check=run.preemption.check,
                 )
             numbers = {name: evaluation[name] for name in SUMMARISED if name in evaluation}
-            summary["valid" if split == "valid" else "test"] = numbers
+            result["valid" if split == "valid" else "test"] = numbers
             run.metric_writer.evaluation({"split": split, "weights": weights, "step": step, **numbers})
     except FloatingPointError:
-        diverged = {**summary, "status": "diverged", "bad_step": step}
-        return {**diverged, **_cause(run, state, split, classifier)}, 0, None  # type: ignore[typeddict-item]
-    return summary, step, classifier
+        return _Evaluated(_diverged(result, step, _cause(run, state, split, classifier)))
+    return _Evaluated(result, step, classifier)
 
 
-def _cause(run: Run, state: TrainState, split: str, classifier: Classifier | None = None) -> dict[str, Cause]:
-    """Returns under `cause` which layer ended a run that trains alone; nothing where that is not to be found.
+def _diverged(result: Result, bad_step: int, cause: Cause | None) -> Result:
+    """Adds to a result where a number was not finite, and of which layer, if that is known."""
+    result["status"], result["bad_step"] = "diverged", bad_step
+    if cause is not None:
+        result["cause"] = cause
+    return result
+
+
+def _cause(run: Run, state: TrainState, split: str, classifier: Classifier | None = None) -> Cause | None:
+    """Returns which layer ended a run that trains alone; `None` where that is not to be found.
 
     Args:
       run: the run.
@@ -353,10 +371,9 @@ def _cause(run: Run, state: TrainState, split: str, classifier: Classifier | Non
       classifier: with which it was evaluated; `None` for the state's.
     """
     if not run.callbacks.alone:  # many trials of a sweep diverge
-        return {}
+        return None
     with run.progress_bar.stage("looking for the layer that is not finite"):
         if int(state.bad_step) >= 0:
-            return {"cause": blame.find(run, state)}
+            return blame.find(run, state)
         evaluated = classifier or state.classifier(averaged=run.evaluates_average)
-        found = blame.of_evaluation(run, sharding.local(evaluated), split)
-    return {} if found is None else {"cause": found}
+        return blame.of_evaluation(run, sharding.local(evaluated), split)
