@@ -15,6 +15,7 @@ from cnn.data.augment import all_rows
 from cnn.data.loader import Examples, in_order
 from cnn.model import network
 from cnn.model.classifier import Classifier, by_path
+from cnn.model.summary import NOTHING
 from cnn.system.compile_times import ONCE
 from cnn.train.multi_step import taken
 from cnn.train.run import Run
@@ -40,6 +41,10 @@ class Cause(TypedDict):
     """The least and the greatest number of each layer that was finite, up to there."""
 
 
+Ranges = Mapping[str, tuple[Any, Any]]
+"""The least and the greatest number that each layer made, by path and in the network's order."""
+
+
 class _Looked(NamedTuple):
     """What one part of a batch gave, by path and in the network's order."""
 
@@ -61,53 +66,65 @@ def find(run: Run, state: TrainState) -> Cause:
       state: as training left it; it is not consumed.
     """
     with contextlib.closing(run.loader):
-        if int(state.step) == 0 and (first := _first_bad(state.params)) is not None:
-            return _told(first.rpartition("/")[0], "start", f"{first} is not finite as it begins", {})
+        if int(state.step) == 0 and (cause := _of_start(state)):
+            return cause
         ((split, rows),) = run.loader.chunks(int(state.step), 1, 1)
         given = jax.device_get(_given(state, split, rows[0], step_config=run.step_config))
-        for kind, finite in zip(run.config.data.augment, given, strict=True):
-            if not finite:
-                said = f"the first number that is not finite is in what {kind.kind} of config.data.augment makes"
-                return _told(None, "input", said, {})
+        if cause := _of_input(run, given):
+            return cause
         for part in range(run.step_config.accumulate_steps):
             looked = jax.device_get(_looked(state, split, rows[0], part, step_config=run.step_config))
-            order = [row.path for row in run.config.rows if row.path in looked.finite]
-            if cause := _of_part(order, looked):
+            ranges = {row.path: looked.ranges[row.path] for row in run.config.rows if row.path in looked.ranges}
+            if cause := _of_part(looked, ranges):
                 return cause
         update, rate = jax.device_get(_update(state, split, rows[0], step_config=run.step_config))
-    if all(update["gradient"].values()) and not np.isfinite(rate):
-        name = run.config.schedule.kind
-        said = f"the gradient is finite, and the learning rate, by the factor of config.schedule {name}, is not"
-        return _cause(None, "rate", said, looked, order)
-    for what, finite in update.items():
-        if bad := [path for path, fine in finite.items() if not fine]:
-            layer = bad[-1].rpartition("/")[0]
-            return _cause(
-                layer, what, f"the {what} of {bad[-1]} is not finite, all that {layer} makes is", looked, order
-            )
-    return _cause(
-        None, "nothing", "made again, layer by layer, the step is finite: it is at the edge of float32", looked, order
-    )
+    if cause := _of_update(run, update, rate, ranges):
+        return cause
+    said = "made again, layer by layer, the step is finite: it is at the edge of float32"
+    return _cause(None, "nothing", said, ranges)
 
 
-def _first_bad(params: Any) -> str | None:
-    """Returns the path of the first parameter with a number that is not finite."""
-    return next((path for path, array in by_path(jax.device_get(params)).items() if not np.isfinite(array).all()), None)
+def _of_start(state: TrainState) -> Cause | None:
+    params = by_path(jax.device_get(state.params))
+    first = next((path for path, array in params.items() if not np.isfinite(array).all()), None)
+    return None if first is None else _cause(first.rpartition("/")[0], "start", f"{first} is not finite as it begins")
 
 
-def _of_part(order: list[str], looked: _Looked) -> Cause | None:
+def _of_input(run: Run, given: list[Array]) -> Cause | None:
+    for kind, finite in zip(run.config.data.augment, given, strict=True):
+        if not finite:
+            said = f"the first number that is not finite is in what {kind.kind} of config.data.augment makes"
+            return _cause(None, "input", said)
+    return None
+
+
+def _of_part(looked: _Looked, ranges: Ranges) -> Cause | None:
+    order = list(ranges)
     for index, path in enumerate(order):
         if not looked.finite[path]:
             said = f"the first number that is not finite is what {path} makes"
-            return _cause(path, "output", said, looked, order[:index])
+            return _cause(path, "output", said, {before: ranges[before] for before in order[:index]})
     if not np.isfinite(looked.loss):
-        return _cause(None, "loss", "what every layer makes is finite, and the loss is not", looked, order)
+        return _cause(None, "loss", "what every layer makes is finite, and the loss is not", ranges)
     for index, path in reversed(list(enumerate(order))):
         if not looked.handed_back[path]:
             after = order[index + 1] if index + 1 < len(order) else None
             by = f"the gradient that {after or 'the loss'} hands back to {path}"
             said = f"what every layer makes is finite; the first number that is not is in {by}"
-            return _cause(after, "gradient", said, looked, order)
+            return _cause(after, "gradient", said, ranges)
+    return None
+
+
+def _of_update(run: Run, update: dict[str, dict[str, Array]], rate: Array, ranges: Ranges) -> Cause | None:
+    if all(update["gradient"].values()) and not np.isfinite(rate):
+        name = run.config.schedule.kind
+        said = f"the gradient is finite, and the learning rate, by the factor of config.schedule {name}, is not"
+        return _cause(None, "rate", said, ranges)
+    for what, finite in update.items():
+        if bad := [path for path, fine in finite.items() if not fine]:
+            layer = bad[-1].rpartition("/")[0]
+            said = f"the {what} of {bad[-1]} is not finite, all that {layer} makes is"
+            return _cause(layer, what, said, ranges)
     return None
 
 
@@ -122,15 +139,11 @@ def of_evaluation(run: Run, classifier: Classifier, split: str) -> Cause | None:
         if bad is not None:
             said = f"in the evaluation of {split} the first number that is not finite is what {bad} makes"
             ranges = {path: found[path] for path in order[: order.index(bad)]}
-            return _told(bad, "output", said, ranges)
+            return _cause(bad, "output", said, ranges)
     return None
 
 
-def _cause(layer: str | None, what: str, said: str, looked: _Looked, order: list[str]) -> Cause:
-    return _told(layer, what, said, {path: looked.ranges[path] for path in order})
-
-
-def _told(layer: str | None, what: str, said: str, ranges: Mapping[str, Any]) -> Cause:
+def _cause(layer: str | None, what: str, said: str, ranges: Ranges = NOTHING) -> Cause:
     plain = {path: [float(low), float(high)] for path, (low, high) in ranges.items()}
     shown = [f"{path} {low:.3g} to {high:.3g}" for path, (low, high) in plain.items()][-SHOWN:]
     return Cause(
