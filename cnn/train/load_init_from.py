@@ -112,7 +112,7 @@ def _replaced(tree: Any, arrays: Mapping[str, Any], paths: Sequence[str]) -> Any
     chosen = set(paths)
 
     def one(path: Any, array: Any) -> Any:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        name = checkpoint_format.array_name(path)
         if name not in chosen:
             return array
         # A copy: the arrays of a file that is read may share its memory. NumPy's where several devices share the run.
