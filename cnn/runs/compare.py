@@ -14,7 +14,6 @@ from cnn.config import config
 from cnn.metrics import DEVIATIONS
 from cnn.runs import recorded_data, run_dir
 
-SWEEP = "sweep.json"
 FILES = ("folder",)
 """Data whose name does not say what they hold."""
 SOFTWARE = ("python", "platform", "backend", "devices", "cpu_threads")
