@@ -46,7 +46,7 @@ class Gradient(NamedTuple):
     loss: Float[Array, ""]
     """In nats, each example times its weight."""
     correct: Float[Array, ""]
-    weight: Float[Array, ""] | None
+    weight_sum: Float[Array, ""] | None
     """What the examples weigh; `None` where their classes weigh alike."""
 
 
@@ -76,11 +76,19 @@ def train_step(
     hyper = state.hyper
     key, passes = draws(state, batch, step_config)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    grads, batch_stats, loss, correct, weight = gradient_fn(step_config)(hyper, variables, *batch[:3], key, passes)
-    place = gradients.place_of(hyper.gradient, state.params, grads)
-    if place is not None:
-        elsewhere = {**variables, "params": place}
-        grads = gradient_fn(step_config)(hyper, elsewhere, *batch[:3], key, passes).grads
+    gradient = functools.partial(
+        gradient_fn(step_config),
+        hyper,
+        images=batch.images,
+        labels=batch.labels,
+        mask=batch.weights,
+        key=key,
+        passes=passes,
+    )
+    grads, batch_stats, loss, correct, weight_sum = gradient(variables)
+    displaced_params = gradients.place_of(hyper.gradient, state.params, grads)
+    if displaced_params is not None:
+        grads = gradient({**variables, "params": displaced_params}).grads
     with jax.named_scope(OPTIMIZER):
         norm = optax.tree.norm(_summed(grads))
         count = jnp.asarray(len(batch.labels), jnp.float32) if batch.weights is None else batch.weights.sum()
@@ -95,8 +103,8 @@ def train_step(
             observed=state.observed,
         )
         metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
-        if weight is not None:
-            metrics["weight"] = weight
+        if weight_sum is not None:
+            metrics["weight"] = weight_sum
         metrics["learning_rate"] = learning_rate_fn(state.step)
         trained = freeze.trained(state.params, step_config.frozen)
         updates, opt_state = tx.update(grads, state.opt_state, trained)
@@ -140,7 +148,7 @@ def gradient_fn(step_config: StepConfig) -> Callable[..., Gradient]:
     """Returns the function that gives the gradient of a batch, computed on all devices.
 
     Its arguments are the hyperparameters; `params` and `batch_stats`; images with intensities 0..255 and labels, in the
-    order of `device_permutation`; weights, 1 or 0 for each example, or `None` for all 1; the key of all draws; and,
+    order of `device_permutation`; a mask, 1 or 0 for each example, or `None` for all 1; the key of all draws; and,
     where an augmentation asks for it, which examples of the training split they are.
     """
     on_device = functools.partial(_device_gradient, step_config=step_config)
@@ -149,10 +157,10 @@ def gradient_fn(step_config: StepConfig) -> Callable[..., Gradient]:
     batch, others = sharding.SPREAD, sharding.WHOLE
     of_passes: Any = Passes(others, others, batch)  # type: ignore[arg-type]
 
-    def on_devices(hyper: Any, variables: Any, images: Any, labels: Any, weights: Any, key: Any, passes: Any) -> Any:
+    def on_devices(hyper: Any, variables: Any, images: Any, labels: Any, mask: Any, key: Any, passes: Any) -> Any:
         specs = others, others, batch, batch, batch, others, None if passes is None else of_passes
         compute = jax.shard_map(on_device, mesh=sharding.mesh(step_config.devices), in_specs=specs, out_specs=others)
-        return compute(hyper, variables, images, labels, weights, key, passes)
+        return compute(hyper, variables, images, labels, mask, key, passes)
 
     return on_devices
 
@@ -167,7 +175,7 @@ def _device_gradient(
     variables: network.Variables,
     images: Any,
     labels: Any,
-    weights: Any,
+    mask: Any,
     key: jax.Array,
     passes: Passes | None = None,
     *,
@@ -176,8 +184,8 @@ def _device_gradient(
     """Computes on one device, with its share of the batch, what `gradient_fn` returns."""
     axis = sharding.AXIS if step_config.devices > 1 else None
     batch_rows = _batch_rows(len(images), step_config) if axis else all_rows(len(images))
-    images, labels, weighs = prepared(hyper, images, labels, key, batch_rows, passes, step_config)
-    examples = images, labels, batch_rows.rows, weights, weighs
+    images, labels, class_weights = prepared(hyper, images, labels, key, batch_rows, passes, step_config)
+    examples = images, labels, batch_rows.rows, mask, class_weights
     # Each device differentiates by its own copy, so that gradients are summed over devices once and not by each part.
     everything = _varying(variables["params"]) if axis else variables["params"]
     trained = freeze.trained(everything, step_config.frozen)
@@ -187,7 +195,9 @@ def _device_gradient(
     widest = fusion.widest(hyper.layers, images.shape[1:])
     microbatch = microbatch_size(size, widest, jax.default_backend(), devices=step_config.devices)
 
-    def loss_fn(trained: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, weights: Any, weighs: Any) -> Any:
+    def loss_fn(
+        trained: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, mask: Any, class_weights: Any
+    ) -> Any:
         logits, batch_stats = network.apply_train(
             hyper.layers,
             {"params": freeze.merged(trained, everything), "batch_stats": batch_stats},
@@ -199,10 +209,10 @@ def _device_gradient(
             frozen_batch_norm=freeze.layers(everything, step_config.frozen),
         )
         with jax.named_scope(LOSS):
-            losses = losses_of(hyper, logits, labels, weights, weighs)
+            losses = losses_of(hyper, logits, labels, mask, class_weights)
             correct = logits.argmax(-1) == labels.argmax(-1)
-            if weights is not None:
-                correct = correct * weights
+            if mask is not None:
+                correct = correct * mask
             loss_sum, correct_sum = losses.sum(), correct.sum(dtype=jnp.float32)
         return loss_sum, (batch_stats, correct_sum)
 
@@ -225,15 +235,15 @@ def _device_gradient(
         sums, _ = jax.lax.scan(add_microbatch, sums, microbatches)
 
     batch_stats, totals = sums
-    counted = None if weights is None else weights.sum()
-    weight = None if weighs is None else (weighs if weights is None else weighs * weights).sum()
+    counted = None if mask is None else mask.sum()
+    weight_sum = None if class_weights is None else (class_weights if mask is None else class_weights * mask).sum()
     if axis:
-        totals, counted, weight = jax.lax.psum((totals, counted, weight), axis)
+        totals, counted, weight_sum = jax.lax.psum((totals, counted, weight_sum), axis)
     grads, loss, correct = totals
     divisor = count * step_config.devices if counted is None else jnp.maximum(counted, 1)
-    if weight is not None:
-        divisor = jnp.where(weight > 0, weight, 1)
-    return Gradient(jax.tree.map(lambda grad: grad / divisor, grads), batch_stats, loss, correct, weight)
+    if weight_sum is not None:
+        divisor = jnp.where(weight_sum > 0, weight_sum, 1)
+    return Gradient(jax.tree.map(lambda grad: grad / divisor, grads), batch_stats, loss, correct, weight_sum)
 
 
 @jax.named_scope(DATA)
@@ -256,17 +266,17 @@ def prepared(
         images, labels = augment(
             hyper.augment, images, labels, augment_key, batch_rows, size=step_config.image_size, passes=passes
         )
-    weighs = None if isinstance(hyper.class_weights, tuple) else (labels * hyper.class_weights).sum(-1)
-    return classifier.standardise(images, hyper.mean, hyper.std), labels, weighs
+    class_weights = None if isinstance(hyper.class_weights, tuple) else (labels * hyper.class_weights).sum(-1)
+    return classifier.standardise(images, hyper.mean, hyper.std), labels, class_weights
 
 
-def losses_of(hyper: Hyperparams, logits: Any, labels: Any, weights: Any, weighs: Any) -> Float[Array, " batch"]:
+def losses_of(hyper: Hyperparams, logits: Any, labels: Any, mask: Any, class_weights: Any) -> Float[Array, " batch"]:
     """Returns the loss of each example, in nats, times what it and its class weigh; `None` weighs nothing else."""
     loss = blamed(hyper.loss, "train.loss", hyper.loss)
     losses = loss(logits, optax.smooth_labels(labels, hyper.label_smoothing))
-    if weights is not None:
-        losses = losses * weights
-    return losses if weighs is None else losses * weighs
+    if mask is not None:
+        losses = losses * mask
+    return losses if class_weights is None else losses * class_weights
 
 
 def _batch_rows(count: int, step_config: StepConfig) -> BatchRows:

@@ -146,13 +146,13 @@ def forward(
     batch = taken(split, rows, alone)
     key, passes = draws(state, batch, alone)
     every = all_rows(len(rows))
-    images, labels, weighs = prepared(hyper, batch.images, batch.labels, key, every, passes, alone)
+    images, labels, class_weights = prepared(hyper, batch.images, batch.labels, key, every, passes, alone)
     size = len(rows) // step_config.accumulate_steps
 
     def of_part(array: Any) -> Any:
         return None if array is None else jax.lax.dynamic_slice_in_dim(array, part * size, size)
 
-    images, labels, weights, weighs = map(of_part, (images, labels, batch.weights, weighs))
+    images, labels, mask, class_weights = map(of_part, (images, labels, batch.weights, class_weights))
     if step_config.devices > 1:
         images = sharding.constrain(images, step_config.devices)
     logits, outputs = network.capture_train(
@@ -165,4 +165,4 @@ def forward(
         frozen_batch_norm=freeze.layers(state.params, step_config.frozen),
         offsets=offsets,
     )
-    return losses_of(hyper, logits, labels, weights, weighs).sum(), outputs
+    return losses_of(hyper, logits, labels, mask, class_weights).sum(), outputs
