@@ -348,28 +348,28 @@ def dispatch(report, tiny):
 
     batch, steps = (8, 3) if tiny else (128, 400)
     values = problem("fashion_mnist", f"train.batch_size={batch}", *small(tiny))
-    program = make_step_config(values, 100_000, steps)
+    step_config = make_step_config(values, 100_000, steps)
     split = random_split(values, batch * steps)
     order = np.random.default_rng(1).permutation(batch * steps).reshape(steps, batch).astype(np.int32)
     rows = jnp.asarray(order)
     states = [create_train_state(values) for _ in range(2)]
-    state, _ = multi_step.run_scan(states[0], split, rows, program=program)
+    state, _ = multi_step.run_scan(states[0], split, rows, step_config=step_config)
     jax.block_until_ready(state)
     times = []
     for _ in range(2 if tiny else 5):
         started = time.perf_counter()
         with jax.transfer_guard("disallow"):
-            state, metrics = multi_step.run_scan(state, split, rows, program=program)
+            state, metrics = multi_step.run_scan(state, split, rows, step_config=step_config)
             jax.block_until_ready((state, metrics))
         times.append(time.perf_counter() - started)
     whole = statistics.median(times)
     assert int(state.step) == steps * (1 + len(times))
     of_steps = list(rows)
-    state, _ = multi_step.run_step(states[1], split, of_steps[0], program=program)
+    state, _ = multi_step.run_step(states[1], split, of_steps[0], step_config=step_config)
     jax.block_until_ready(state)
     started = time.perf_counter()
     for one in of_steps:
-        state, metrics = multi_step.run_step(state, split, one, program=program)
+        state, metrics = multi_step.run_step(state, split, one, step_config=step_config)
     jax.block_until_ready((state, metrics))
     single = time.perf_counter() - started
     report.say(
@@ -399,7 +399,7 @@ def seeds(report, tiny):
 
     count, batch, steps = (3, 8, 2) if tiny else (64, 32, 200)
     values = problem("fashion_mnist", f"train.batch_size={batch}", *small(tiny))
-    program = make_step_config(values, 100_000, steps)
+    step_config = make_step_config(values, 100_000, steps)
     split = random_split(values, batch * steps)
     rng = np.random.default_rng(1)
     orders = [rng.permutation(batch * steps).reshape(steps, batch).astype(np.int32) for _ in range(count)]
@@ -411,14 +411,14 @@ def seeds(report, tiny):
     def together():
         state = vmapped.stack(fresh(), None)
         started = time.perf_counter()
-        after = vmapped.run_scan(state, split, rows, program=program, devices=None, shared=False)
+        after = vmapped.run_scan(state, split, rows, step_config=step_config, devices=None, shared=False)
         jax.block_until_ready(after)
         return time.perf_counter() - started, after[1]["loss"]
 
     def alone(seed):
         state = create_train_state(dataclasses.replace(values, seed=seed))
         started = time.perf_counter()
-        after = multi_step.run_scan(state, split, jnp.asarray(orders[seed]), program=program)
+        after = multi_step.run_scan(state, split, jnp.asarray(orders[seed]), step_config=step_config)
         jax.block_until_ready(after)
         return time.perf_counter() - started, after[1]["loss"]
 
@@ -531,14 +531,14 @@ def price(report, tiny):
 
     batch, steps = (8, 2) if tiny else (1024, 20)
     values = problem("cifar10", f"train.batch_size={batch}", *small(tiny, 3))
-    program = make_step_config(values, 100_000, steps)
+    step_config = make_step_config(values, 100_000, steps)
     split = random_split(values, batch * steps)
     rows = jnp.arange(batch * steps, dtype=jnp.int32).reshape(steps, batch)
     state = create_train_state(values)
 
     def epoch():
         nonlocal state
-        state, _ = multi_step.run_scan(state, split, rows, program=program)
+        state, _ = multi_step.run_scan(state, split, rows, step_config=step_config)
         jax.block_until_ready(state)
 
     epoch()

@@ -66,7 +66,7 @@ def measure(name):
     for share in SHARES:
         override = [config.Override("train.batch_size", str(share))]
         values = resolve.resolve(scope["get_config"]().to_dict(), override)
-        program = make_step_config(values, 10_000, 1000)
+        step_config = make_step_config(values, 10_000, 1000)
         state = create_train_state(values)
         rng = np.random.default_rng(0)
         images = rng.integers(0, 256, (share, *values.data.image_shape), dtype=np.uint8)
@@ -76,7 +76,9 @@ def measure(name):
         times = []
         for _ in range(8):
             started = time.perf_counter()
-            state, metrics = multi_step.run_step(state, split, np.arange(share, dtype=np.int32), program=program)
+            state, metrics = multi_step.run_step(
+                state, split, np.arange(share, dtype=np.int32), step_config=step_config
+            )
             jax.block_until_ready((state, metrics))
             times.append(time.perf_counter() - started)
         seconds[share] = statistics.median(times[2:])
@@ -98,11 +100,11 @@ def summed(name):
     scope = {}
     exec((REPOSITORY / "configs" / f"{name}.py").read_text(), scope)
     values = resolve.resolve(scope["get_config"]().to_dict(), [config.Override("train.batch_size", "64")])
-    program = make_step_config(values, 10_000, 1000, 8)
+    step_config = make_step_config(values, 10_000, 1000, 8)
     state = create_train_state(values, 8)
     split = (np.zeros((64, *values.data.image_shape), np.uint8), np.zeros(64, np.int32))
     split = loader.Examples(*sharding.replicate(split, 8))
-    lowered = multi_step.run_step.lower(state, split, jax.numpy.arange(64), program=program)
+    lowered = multi_step.run_step.lower(state, split, jax.numpy.arange(64), step_config=step_config)
     text = lowered.compile({"xla_backend_optimization_level": 0}).as_text()
     sizes, others = [], []
     for line in text.splitlines():

@@ -76,12 +76,12 @@ def pictures(values):
 
 def augmented(values, count):
     """Returns the images of a batch as so many devices make them, in the order of its rows."""
-    program = tiny.program(values)._replace(devices=count)
+    step_config = tiny.step_config(values)._replace(devices=count)
     images, labels, *_ = pictures(values)
-    order = step.device_permutation(BATCH, program)
+    order = step.device_permutation(BATCH, step_config)
 
     def of_share(images, labels, key):
-        rows = step._batch_rows(len(images), program) if count > 1 else all_rows(BATCH)
+        rows = step._batch_rows(len(images), step_config) if count > 1 else all_rows(BATCH)
         hyper = hyperparams.from_values(values)
         return augment(hyper.augment, images / 255.0, labels, key, rows, size=tiny.SHAPE[:2])[0]
 
@@ -96,17 +96,17 @@ def augmented(values, count):
 
 def steps(values, count, *, scan=False):
     """Returns the state after some steps on so many devices, and the metrics."""
-    program = tiny.program(values)._replace(devices=count)
+    step_config = tiny.step_config(values)._replace(devices=count)
     state = state_of(values, count)
     split = loader.Examples(*sharding.replicate(pictures(values), count))
     rows = (np.arange(STEPS * BATCH).reshape(STEPS, BATCH) * 5 % 96).astype(np.int32)
     if scan:
-        return *multi_step.run_scan(state, split, rows, program=program), program
+        return *multi_step.run_scan(state, split, rows, step_config=step_config), step_config
     history = []
     for batch in rows:
-        state, metrics = multi_step.run_step(state, split, batch, program=program)
+        state, metrics = multi_step.run_step(state, split, batch, step_config=step_config)
         history.append(metrics)
-    return state, jax.tree.map(lambda *numbers: np.stack(numbers), *jax.device_get(history)), program
+    return state, jax.tree.map(lambda *numbers: np.stack(numbers), *jax.device_get(history)), step_config
 
 
 def difference(one, other):
@@ -146,9 +146,9 @@ def compare(name):
 def collectives(name):
     """Returns, of the compiled step, how many collectives of each kind there are and the numbers in the largest."""
     values = tiny.resolve(tiny.RAW, train__batch_size=BATCH, **CASES[name])
-    state, _, program = steps(values, COUNT)
+    state, _, step_config = steps(values, COUNT)
     split = loader.Examples(*sharding.replicate(pictures(values), COUNT))
-    lowered = multi_step.run_step.lower(state, split, jnp.arange(BATCH), program=program)
+    lowered = multi_step.run_step.lower(state, split, jnp.arange(BATCH), step_config=step_config)
     text = lowered.compile().as_text()
     found = collections.defaultdict(list)
     for line in text.splitlines():
@@ -156,7 +156,7 @@ def collectives(name):
         if called:
             sizes = re.findall(r"\[([\d,]*)\]", called[1])
             found[called[2]].append(sum(int(np.prod([int(n) for n in size.split(",") if n])) for size in sizes))
-    trained = freeze.trained(state.params, program.frozen)
+    trained = freeze.trained(state.params, step_config.frozen)
     return {"parameters": sum(leaf.size for leaf in jax.tree.leaves(trained)), **found}
 
 

@@ -24,9 +24,9 @@ STEPS = 4
 
 def an_epoch(values, seed=0):
     """Returns the state and the metrics after one call of a few steps."""
-    state, program = tiny.start(values, seed)
+    state, step_config = tiny.start(values, seed)
     rows = jnp.stack([tiny.rows(step) for step in range(STEPS)])
-    return multi_step.run_scan(state, tiny.split(), rows, program=program)
+    return multi_step.run_scan(state, tiny.split(), rows, step_config=step_config)
 
 
 @pytest.mark.thorough(1)
@@ -60,11 +60,11 @@ def test_the_gradients_of_a_network_are_those_that_a_cpu_computes():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_epoch_in_one_call_moves_nothing_between_host_and_device(dtype):
     values = tiny.resolve(RAW, train__compute_dtype=dtype)
-    state, program = tiny.start(values)
+    state, step_config = tiny.start(values)
     split, rows = tiny.split(), jnp.stack([tiny.rows(step) for step in range(STEPS)])
-    state, _ = multi_step.run_scan(state, split, rows, program=program)
+    state, _ = multi_step.run_scan(state, split, rows, step_config=step_config)
     with jax.transfer_guard("disallow"):
-        state, metrics = multi_step.run_scan(state, split, rows, program=program)
+        state, metrics = multi_step.run_scan(state, split, rows, step_config=step_config)
         jax.block_until_ready((state, metrics))
     assert int(state.step) == 2 * STEPS
     assert np.isfinite(metrics["loss"]).all()
@@ -86,11 +86,11 @@ def test_half_the_precision_loses_little_of_the_loss():
 @pytest.mark.thorough
 @pytest.mark.slow(seconds=10)
 def test_a_seed_among_many_trains_as_it_does_alone():
-    values, program = tiny.resolve(RAW), tiny.program(tiny.resolve(RAW))
+    values, step_config = tiny.resolve(RAW), tiny.step_config(tiny.resolve(RAW))
     rows = jnp.stack([tiny.rows(step) for step in range(STEPS)])
     with jax.default_matmul_precision("highest"):
         stacked = vmapped.stack([tiny.start(values, seed)[0] for seed in range(3)], None)
-        _, together = vmapped.run_scan(stacked, tiny.split(), rows, program=program, devices=None, shared=True)
+        _, together = vmapped.run_scan(stacked, tiny.split(), rows, step_config=step_config, devices=None, shared=True)
         alone = [an_epoch(values, seed)[1]["loss"] for seed in range(3)]
     np.testing.assert_allclose(together["loss"], np.stack(alone), rtol=1e-3)
 

@@ -120,7 +120,7 @@ def test_a_config_resolves_to_the_parameters_it_always_had(name):
 @pytest.mark.parametrize("name", ["dense_baseline", *SLOW])
 def test_a_config_makes_two_training_steps(name):
     values = load(name, CHANGES.get(name, ()))
-    program = make_step_config(values, 5000, 100)
+    step_config = make_step_config(values, 5000, 100)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, *values.data.stored_shape), dtype=np.uint8)
     labels = rng.integers(0, values.data.classes, 4).astype(np.int32)
@@ -130,10 +130,10 @@ def test_a_config_makes_two_training_steps(name):
     assert sum(array.size for array in jax.tree.leaves(state.params)) == parameters
     assert name in SHORTER or parameters == PARAMETERS[name]
     before = jax.tree.map(np.asarray, state.params)
-    make_step = networks.jit(train_step, static_argnames="program")
+    make_step = networks.jit(train_step, static_argnames="step_config")
     for step in range(2):
         batch = loader.Examples(split.images[step::2], split.labels[step::2])
-        state, metrics = make_step(state, batch, program=program)
+        state, metrics = make_step(state, batch, step_config=step_config)
         assert np.isfinite(float(metrics["loss"])) and np.isfinite(float(metrics["grad_norm"]))
         assert float(metrics["count"]) == 2
     assert (int(state.step), int(state.bad_step)) == (2, -1)

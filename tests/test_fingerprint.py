@@ -171,12 +171,12 @@ RICH = {
 
 @pytest.mark.slow
 def test_a_training_step_repeated_twenty_times_on_the_same_input_has_one_fingerprint():
-    state, program = tiny.start(tiny.resolve(RICH))
+    state, step_config = tiny.start(tiny.resolve(RICH))
     images = tiny.split()
     found = set()
     for _ in range(20):
         copy = jax.tree.map(jnp.copy, state)  # the step consumes it
-        found.add(fingerprint(multi_step.run_step(copy, images, tiny.rows(0), program=program)))
+        found.add(fingerprint(multi_step.run_step(copy, images, tiny.rows(0), step_config=step_config)))
     assert len(found) == 1
 
 
@@ -184,7 +184,7 @@ def test_a_training_step_repeated_twenty_times_on_the_same_input_has_one_fingerp
 def test_a_batch_that_was_copied_to_the_device_is_independent_of_its_buffer():
     # A plain NumPy batch is not: JAX may read it after the call. The loop never writes to one again.
     values = tiny.resolve()
-    state, program = tiny.start(values)
+    state, step_config = tiny.start(values)
     other, _ = tiny.start(values)
     images, buffer = tiny.split(), np.zeros(tiny.BATCH, np.int32)
     for step in range(20):
@@ -192,6 +192,6 @@ def test_a_batch_that_was_copied_to_the_device_is_independent_of_its_buffer():
         buffer[:] = rows
         batch = jnp.array(buffer)
         buffer[:] = 0
-        state, _ = multi_step.run_step(state, images, batch, program=program)
-        other, _ = multi_step.run_step(other, images, rows.copy(), program=program)
+        state, _ = multi_step.run_step(state, images, batch, step_config=step_config)
+        other, _ = multi_step.run_step(other, images, rows.copy(), step_config=step_config)
     assert fingerprint(state) == fingerprint(other)

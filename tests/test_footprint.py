@@ -48,12 +48,12 @@ def resolve(layers, *overrides):
 
 def compiled_bytes(values):
     """Returns what XLA says that the compiled step takes: its arguments and all between them."""
-    program, shape = tiny.program(values), values.data.image_shape
-    create = functools.partial(_create, image_shape=shape, frozen=program.frozen)
+    step_config, shape = tiny.step_config(values), values.data.image_shape
+    create = functools.partial(_create, image_shape=shape, frozen=step_config.frozen)
     state = jax.eval_shape(create, hyperparams.from_values(values), jax.random.key_data(jax.random.key(0)))
     count = values.train.batch_size
     batch = loader.Examples(jax.ShapeDtypeStruct((count, *shape), jnp.uint8), jax.ShapeDtypeStruct((count,), jnp.int32))
-    step = jax.jit(functools.partial(train_step, program=program), donate_argnums=0)
+    step = jax.jit(functools.partial(train_step, step_config=step_config), donate_argnums=0)
     analysis = step.lower(state, batch).compile().memory_analysis()
     return analysis.argument_size_in_bytes + analysis.temp_size_in_bytes
 

@@ -61,8 +61,8 @@ def test_a_frozen_batch_normalisation_normalises_as_in_evaluation_and_keeps_its_
 
 def flops(freeze):
     raw = {**tiny.RAW, "model": {"layers": "conv(8, 3) | relu | conv(8, 3) | relu | flatten | dense(classes)"}}
-    state, program = tiny.start(tiny.resolve(raw, train__freeze=freeze))
-    compiled = multi_step.run_step.lower(state, tiny.split(), tiny.rows(0), program=program).compile()
+    state, step_config = tiny.start(tiny.resolve(raw, train__freeze=freeze))
+    compiled = multi_step.run_step.lower(state, tiny.split(), tiny.rows(0), step_config=step_config).compile()
     return compiled.cost_analysis()["flops"]
 
 

@@ -264,7 +264,7 @@ def test_lookahead_may_go_another_part_of_the_way_at_the_end_of_a_run_than_at_it
         text: tiny.resolve(**given, train__average=text) for text in ("lookahead(2, 1, 0.25, 3)", "lookahead(2, 1)")
     }
     (changed, _), (fast, _) = (tiny.run(each, 2) for each in values.values())
-    total = tiny.program(next(iter(values.values()))).total_steps
+    total = tiny.step_config(next(iter(values.values()))).total_steps
     rate = 1 - 0.75 * (2 / total) ** 3
     start, _ = tiny.start(values["lookahead(2, 1)"])
     # Two updates with the whole way are those of plain descent.
@@ -389,12 +389,12 @@ def test_groups_gradients_and_lookahead_train_side_by_side_as_they_do_alone():
     given = {"train__gradient": "sam(0.1)", "train__average": "lookahead(2)"}
     every = [tiny.resolve(**given, train__groups=f"group('*/bias', rate={rate})") for rate in (1, 4)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(tiny.start(values)[0] for values in every))
-    program, images = tiny.program(every[0]), tiny.split()
+    step_config, images = tiny.step_config(every[0]), tiny.split()
 
     @networks.jit
     def together(states, rows):
         batch = loader.Examples(images.images[rows], images.labels[rows])
-        return jax.vmap(step.train_step, in_axes=(0, None, None))(states, batch, program)
+        return jax.vmap(step.train_step, in_axes=(0, None, None))(states, batch, step_config)
 
     for number in range(3):
         stacked, _ = together(stacked, tiny.rows(number))

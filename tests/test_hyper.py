@@ -231,13 +231,13 @@ def test_learning_rates_train_side_by_side_as_they_do_alone():
     every = [tiny.resolve(optimizer__learning_rate=rate) for rate in rates]
     hypers = [hyperparams.from_values(values) for values in every]
     stacked = jax.tree.map(lambda *numbers: jnp.stack(numbers), *hypers)
-    program, images = tiny.program(every[0]), tiny.split()
+    step_config, images = tiny.step_config(every[0]), tiny.split()
     together = jax.vmap(lambda hypers: create_state(hypers, tiny.SHAPE, 0))(stacked)
 
     @networks.jit
     def step(states, rows):
         batch = loader.Examples(images.images[rows], images.labels[rows])
-        return jax.vmap(train_step, in_axes=(0, None, None))(states, batch, program)
+        return jax.vmap(train_step, in_axes=(0, None, None))(states, batch, step_config)
 
     for number in range(4):
         together, metrics = step(together, tiny.rows(number))

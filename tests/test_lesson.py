@@ -218,11 +218,13 @@ def test_one_filter_trained_on_lines_of_one_direction_finds_an_oriented_edge_fil
         "data": {"name": "lines", "image_shape": (10, 10, 1), "classes": 2},
         "optimizer": {"name": "adam", "learning_rate": 0.1},
     }
-    program = StepConfig(classes=2, total_steps=150, steps_per_epoch=4, accumulate_steps=1, compute_dtype="float32")
+    step_config = StepConfig(classes=2, total_steps=150, steps_per_epoch=4, accumulate_steps=1, compute_dtype="float32")
     state = create_state(hyperparams.from_values(resolve.resolve(raw)), (10, 10, 1), seed)
     split = loader.Examples(jnp.asarray(images), jnp.asarray(labels))
     for _ in range(150):
-        state, metrics = multi_step.run_step(state, split, jnp.asarray(rng.integers(0, 256, 64)), program=program)
+        state, metrics = multi_step.run_step(
+            state, split, jnp.asarray(rng.integers(0, 256, 64)), step_config=step_config
+        )
     assert float(metrics["correct"] / metrics["count"]) > 0.9
     kernel = np.asarray(state.params["conv1"]["kernel"])[:, :, 0, 0]
     along_rows, along_columns = np.ptp(kernel.mean(axis=1)), np.ptp(kernel.mean(axis=0))

@@ -487,7 +487,7 @@ def test_another_value_of_a_traced_number_compiles_nothing():
 def test_the_estimate_of_memory_is_near_what_the_compiler_says(text):
     chosen = values(text, train__batch_size=256)
     state, compiled = tiny.start(chosen)
-    lowered = multi_step.run_step.lower(state, tiny.split(512), jnp.arange(256), program=compiled).compile()
+    lowered = multi_step.run_step.lower(state, tiny.split(512), jnp.arange(256), step_config=compiled).compile()
     estimate = memory_estimate.need(chosen, "cpu")
     used = lowered.memory_analysis()
     assert estimate.total > 0.5 * (used.temp_size_in_bytes + used.argument_size_in_bytes)

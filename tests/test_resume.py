@@ -602,13 +602,13 @@ def simulated(values, steps):
     dataset = preflight.load_data(values.data)
     split = loader.Examples(jnp.asarray(dataset.train.images), jnp.asarray(dataset.train.labels))
     per_epoch = len(split.labels) // values.train.batch_size
-    program = make_step_config(values, per_epoch * values.train.epochs, per_epoch)
+    step_config = make_step_config(values, per_epoch * values.train.epochs, per_epoch)
     state = create_train_state(values)
     for step in range(steps):
         epoch, position = divmod(step, per_epoch)
         rows = order.permutation(values.seed, epoch, len(split.labels)).astype(np.int32)
         batch = rows[position * values.train.batch_size :][: values.train.batch_size]
-        state, _ = multi_step.run_step(state, split, batch, program=program)
+        state, _ = multi_step.run_step(state, split, batch, step_config=step_config)
     return state
 
 
@@ -664,10 +664,10 @@ def test_steps_whose_update_overflowed_are_in_no_record(tmp_path):
 @pytest.mark.parametrize(("pixel", "loss_is_finite"), [(math.inf, True), (math.nan, False)])
 def test_a_gradient_that_is_not_finite_is_caught_also_where_the_loss_is(pixel, loss_is_finite):
     # The tangent hyperbolic makes 1 of infinity, and its derivative times infinity is not a number.
-    state, program = tiny.start(tiny.resolve())
+    state, step_config = tiny.start(tiny.resolve())
     images = tiny.split()
     pictures = images.images[:8].astype(jnp.float32)
-    step = jax.jit(lambda state, pictures: train_step(state, loader.Examples(pictures, images.labels[:8]), program))
+    step = jax.jit(lambda state, pictures: train_step(state, loader.Examples(pictures, images.labels[:8]), step_config))
     state, _ = step(state, pictures)
     kept = checksum.fingerprint(state._replace(step=np.int32(0), bad_step=np.int32(0)))
     state, metrics = step(state, pictures.at[0, 3, 3, 0].set(pixel))

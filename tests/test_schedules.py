@@ -369,14 +369,14 @@ def test_a_run_is_made_neither_shorter_nor_longer_where_its_schedule_follows_fro
 @pytest.mark.slow(seconds=4)
 def test_the_factor_of_a_plateau_compiles_nothing():
     values = tiny.resolve(schedule__name="plateau", train__monitor="loss")
-    state, program = tiny.start(values)
+    state, step_config = tiny.start(values)
     images = tiny.split()
-    state, metrics = multi_step.run_step(state, images, tiny.rows(0), program=program)
+    state, metrics = multi_step.run_step(state, images, tiny.rows(0), step_config=step_config)
     count = multi_step.run_step._cache_size()
     seen = values.schedule.observe(jax.device_get(state.observed), 1.0, "lower")
     for _ in range(5):
         seen = values.schedule.observe(seen, 2.0, "lower")
     state = state._replace(observed=jax.tree.map(jnp.asarray, seen))
-    state, later = multi_step.run_step(state, images, tiny.rows(1), program=program)
+    state, later = multi_step.run_step(state, images, tiny.rows(1), step_config=step_config)
     assert multi_step.run_step._cache_size() == count
     assert float(later["learning_rate"]) == pytest.approx(0.1 * float(metrics["learning_rate"]))

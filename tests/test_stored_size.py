@@ -213,11 +213,11 @@ def test_a_step_on_stored_pictures_is_that_on_their_centres():
     split = tiny.split(8)
     padding = np.random.default_rng(0).integers(0, 256, (8, 11, 12, 1), dtype=np.uint8)
     padding[:, 1:9, 2:10] = split.images
-    make_step = networks.jit(train_step, static_argnames="program")
+    make_step = networks.jit(train_step, static_argnames="step_config")
     results = []
     for values, images in ((plain, split.images), (held, padding)):
-        state, program = tiny.start(values)
-        results.append(make_step(state, Examples(jnp.asarray(images), split.labels), program=program))
+        state, step_config = tiny.start(values)
+        results.append(make_step(state, Examples(jnp.asarray(images), split.labels), step_config=step_config))
     for one, other in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_array_equal(one, other)
 

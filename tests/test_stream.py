@@ -230,12 +230,14 @@ def test_an_unusable_picture_changes_nothing_but_the_number_of_examples():
     labels = whole.labels.at[jnp.array(bad)].set(types.UNUSABLE)
     images = whole.images.at[jnp.array(bad)].set(255)
     good = jnp.array([row for row in range(8) if row not in bad])
-    program = tiny.program(values)
+    step_config = tiny.step_config(values)
     state, _ = tiny.start(values)
 
     def step(pictures, *, skips):
         rows = jnp.arange(len(pictures.labels))
-        return multi_step.run_step(jax.tree.map(jnp.copy, state), pictures, rows, program=program._replace(skips=skips))
+        return multi_step.run_step(
+            jax.tree.map(jnp.copy, state), pictures, rows, step_config=step_config._replace(skips=skips)
+        )
 
     skips = step(loader.Examples(images, labels), skips=True)
     alone = step(loader.Examples(without.images[good], without.labels[good]), skips=False)
@@ -257,9 +259,9 @@ def test_another_picture_of_the_batch_stands_in():
 @pytest.mark.slow(seconds=2)
 def test_a_batch_without_any_usable_picture_teaches_nothing():
     values = tiny.resolve()
-    state, program = tiny.start(values)
+    state, step_config = tiny.start(values)
     batch = loader.Examples(tiny.split(8).images, jnp.full(8, types.UNUSABLE))
     before = jax.tree.map(np.array, state.params)
-    after, metrics = multi_step.run_step(state, batch, jnp.arange(8), program=program._replace(skips=True))
+    after, metrics = multi_step.run_step(state, batch, jnp.arange(8), step_config=step_config._replace(skips=True))
     networks.agree(after.params, before, 0)
     assert (float(metrics["count"]), float(metrics["loss"]), int(after.bad_step)) == (0, 0, -1)

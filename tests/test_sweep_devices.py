@@ -25,10 +25,10 @@ from cnn.sweep import programs, vmapped
 
 values = runs.tiny("model.layers=conv(2, 3) | relu | max_pool(2) | flatten | dense(classes)")
 images = programs.images(programs.Datasets().of(values), values)
-program, devices = make_step_config(values, 36, 12), vmapped.mesh()
+step_config, devices = make_step_config(values, 36, 12), vmapped.mesh()
 states = vmapped.stack([create_train_state(values)] * 16, devices)
 rows = np.zeros((16, 100), np.int32)
-step = {"program": program, "devices": devices, "shared": False}
+step = {"step_config": step_config, "devices": devices, "shared": False}
 texts = [
     vmapped.run_step.lower(states, images, rows, **step).compile().as_text(),
     vmapped.run_scan.lower(states, images, np.zeros((3, 16, 100), np.int32), **step).compile().as_text(),

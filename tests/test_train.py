@@ -111,7 +111,7 @@ WHOLE = "conv(2, 3) | batch_norm(0.9) | tanh | max_pool(2) | flatten | dense(cla
 def gradients(text, count):
     """Returns the gradients of a step on so many examples, with the rest of what the step sums; and of them at once."""
     values = tiny.resolve({**tiny.RAW, "model": {"layers": text}})
-    compiled, images = tiny.program(values), tiny.split(count)
+    compiled, images = tiny.step_config(values), tiny.split(count)
     variables = networks.variables(values.layers, tiny.SHAPE)
     state = _create(
         hyperparams.from_values(values),
@@ -208,13 +208,13 @@ def test_a_step_scatters_nothing(platform, monkeypatch):
         raw = {**tiny.RAW, "model": {"layers": layers.format(end=end)}}
         raw["data"] = {**tiny.RAW["data"], "image_shape": (17, 16, 3), "augment": augment}
         values = tiny.resolve(raw)
-        compiled = tiny.program(values)
+        compiled = tiny.step_config(values)
         abstract = functools.partial(_create, image_shape=(17, 16, 3), frozen=())
         state = jax.eval_shape(abstract, hyperparams.from_values(values), jax.random.key_data(jax.random.key(0)))
         batch = loader.Examples(
             jax.ShapeDtypeStruct((64, 17, 16, 3), jnp.uint8), jax.ShapeDtypeStruct((64,), jnp.int32)
         )
-        step = jax.jit(functools.partial(train_step, program=compiled))
+        step = jax.jit(functools.partial(train_step, step_config=compiled))
         text = step.trace(state, batch).lower(lowering_platforms=(platform,)).as_text()
         assert "stablehlo.convolution" in text or platform == "cpu"
         assert "scatter" not in text
@@ -225,7 +225,7 @@ def test_a_scan_of_steps_equals_the_steps_one_by_one_within_rounding():
     values, _, after, history = plain()
     state, compiled = tiny.start(values)
     rows = jnp.stack([tiny.rows(step) for step in range(5)])
-    scanned, metrics = multi_step.run_scan(state, tiny.split(), rows, program=compiled)
+    scanned, metrics = multi_step.run_scan(state, tiny.split(), rows, step_config=compiled)
     networks.agree(host(scanned.params), after.params, 1e-5)
     stacked = jax.tree.map(lambda *numbers: np.stack(numbers), *history)
     networks.agree(host(metrics), stacked, 1e-5)
@@ -258,7 +258,7 @@ def test_a_weighted_loss_is_divided_by_the_sum_of_the_weights(parts, unusable):
     before, images = host(state.params), tiny.split()
     usable = np.arange(8) >= unusable
     marked = images._replace(labels=images.labels.at[:unusable].set(-1))
-    after, metrics = multi_step.run_step(state, marked, tiny.rows(0), program=compiled)
+    after, metrics = multi_step.run_step(state, marked, tiny.rows(0), step_config=compiled)
     labels = np.eye(3)[np.asarray(images.labels[:8])]
     weights = (labels @ WEIGHTS)[usable]
 
@@ -282,7 +282,7 @@ def test_a_batch_that_weighs_nothing_changes_nothing():
     state, compiled = tiny.start(values)
     before, images = host(state.params), tiny.split()
     images = images._replace(labels=jnp.zeros_like(images.labels))
-    after, metrics = multi_step.run_step(state, images, tiny.rows(0), program=compiled)
+    after, metrics = multi_step.run_step(state, images, tiny.rows(0), step_config=compiled)
     assert (float(metrics["loss"]), float(metrics["weight"]), int(after.bad_step)) == (0, 0, -1)
     networks.agree(host(after.params), before, 0)
 
@@ -294,7 +294,7 @@ def test_weights_average_as_a_loop_in_numpy_does():
     mean = host(state.average)
     assert same_bits(mean, state.params)
     for step in range(5):
-        state, _ = multi_step.run_step(state, tiny.split(), tiny.rows(step), program=compiled)
+        state, _ = multi_step.run_step(state, tiny.split(), tiny.rows(step), step_config=compiled)
         decay = min(0.3, (2 + step) / (11 + step))
         mean = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new), mean, state.params)
         networks.agree(host(state.average), mean, 1e-6)
@@ -351,13 +351,13 @@ def test_a_huge_learning_rate_leaves_the_last_finite_state_and_its_number():
     state, compiled = tiny.start(tiny.resolve(optimizer__learning_rate="3e38"))
     for step in range(4):
         kept = host(learned(state))
-        state, _ = multi_step.run_step(state, tiny.split(), tiny.rows(step), program=compiled)
+        state, _ = multi_step.run_step(state, tiny.split(), tiny.rows(step), step_config=compiled)
         assert finite(learned(state))
         if int(state.bad_step) >= 0:
             break
     assert int(state.bad_step) == step
     assert same_bits(learned(state), kept)
-    again, _ = multi_step.run_step(state, tiny.split(), tiny.rows(0), program=compiled)
+    again, _ = multi_step.run_step(state, tiny.split(), tiny.rows(0), step_config=compiled)
     assert int(again.bad_step) == step
     assert same_bits(learned(again), kept)
 
@@ -388,7 +388,7 @@ def test_bfloat16_computes_nearly_the_same_and_keeps_float32():
 @pytest.mark.slow(seconds=2)
 def test_augmentation_and_dropout_draw_anew_at_each_step_and_nowhere_else():
     values = tiny.resolve(RICH)
-    compiled = tiny.program(values)
+    compiled = tiny.step_config(values)
     batch = loader.Examples(tiny.split().images[:8], tiny.split().labels[:8])
 
     @networks.jit
@@ -454,7 +454,7 @@ def test_a_network_without_parameters_can_be_stepped():
     raw["data"] = {**tiny.RAW["data"], "image_shape": (8, 8, 3)}
     state, compiled = tiny.start(tiny.resolve(raw))
     images = loader.Examples(jnp.zeros((8, 8, 8, 3), jnp.uint8), jnp.zeros(8, jnp.int32))
-    state, metrics = multi_step.run_step(state, images, tiny.rows(0), program=compiled)
+    state, metrics = multi_step.run_step(state, images, tiny.rows(0), step_config=compiled)
     assert int(state.bad_step) == -1
     assert float(metrics["loss"]) == pytest.approx(8 * np.log(3), rel=1e-5)
 
@@ -473,7 +473,7 @@ def test_where_the_calls_of_a_loop_end_leaves_no_trace(layers):
         before, calls, lengths = 0, [], []
         for end in ends:
             run, arguments = way.call(rows[before:end])
-            state, metrics = run(state, tiny.split(), *arguments, program=compiled)
+            state, metrics = run(state, tiny.split(), *arguments, step_config=compiled)
             calls.append(metrics)
             lengths.append(end - before)
             before = end
@@ -504,11 +504,11 @@ def test_a_call_makes_as_many_steps_as_take_a_moment(overrides, way):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_epoch_in_one_dispatch_moves_nothing_between_host_and_device_and_reuses_the_state(dtype):
     values = tiny.resolve(train__compute_dtype=dtype)
-    state, program = tiny.start(values)
+    state, step_config = tiny.start(values)
     split, rows = tiny.split(), jnp.stack([tiny.rows(step) for step in range(4)])
-    state, _ = multi_step.run_scan(state, split, rows, program=program)
+    state, _ = multi_step.run_scan(state, split, rows, step_config=step_config)
     with jax.transfer_guard("disallow"):
-        after, metrics = multi_step.run_scan(state, split, rows, program=program)
+        after, metrics = multi_step.run_scan(state, split, rows, step_config=step_config)
         with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
             jax.block_until_ready(jnp.add(rows, np.ones(2, np.int32)[0]))
     assert metrics["loss"].shape == (4,)

@@ -25,13 +25,13 @@ def resolve(raw=RAW, **overrides):
     return resolve_resolve(raw, given)
 
 
-def program(values, total_steps=20, steps_per_epoch=4):
+def step_config(values, total_steps=20, steps_per_epoch=4):
     return make_step_config(values, total_steps, steps_per_epoch)
 
 
 def start(values, seed=0, **lengths):
-    """Returns the state before the first update, and the program."""
-    compiled = program(values, **lengths)
+    """Returns the state before the first update, and the step's configuration."""
+    compiled = step_config(values, **lengths)
     state = create_state(hyperparams.from_values(values), values.data.image_shape, seed, values.frozen)
     return state, compiled
 
@@ -57,6 +57,6 @@ def run(values, steps, seed=0, images=None, **lengths):
     images = split() if images is None else images
     history = []
     for step in range(steps):
-        state, metrics = multi_step.run_step(state, images, rows(step), program=compiled)
+        state, metrics = multi_step.run_step(state, images, rows(step), step_config=compiled)
         history.append(metrics)
     return state, history

@@ -35,7 +35,7 @@ def build(spec):
     size, way = spec["batch_size"], multi_step.dispatch_of(values)
     split = types.Split(images, labels.astype(np.int32))
     given = loader.Loader(split, seed=0, batch_size=size, epochs=10_000, workers=0, place=place)
-    program = make_step_config(values, 100_000, 100, halves)
+    step_config = make_step_config(values, 100_000, 100, halves)
     state, made = create_train_state(values, halves), 0
 
     def train_steps(count):
@@ -45,7 +45,7 @@ def build(spec):
             left = given.steps_per_epoch - made % given.steps_per_epoch
             for split, rows in given.chunks(made, min(end - made, left), way.most):
                 run, arguments = way.call(rows)
-                state, metrics = run(state, split, *arguments, program=program)
+                state, metrics = run(state, split, *arguments, step_config=step_config)
                 given.started(metrics["loss"])
                 made += len(rows)
         jax.block_until_ready(state)

@@ -327,7 +327,7 @@ class Run:
                 stated=stated,
                 data_dir=data_dir,
                 data_file=data_file,
-                interruption=interruption,
+                preemption=interruption,
                 quiet=True,
             )
 

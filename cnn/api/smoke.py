@@ -156,7 +156,7 @@ def _go_through(values: Config, devices: int | None, interruption: Preemption, f
 
     resumed = folder / "resumed"
 
-    def copy_once_saved(asked: loop.Steps) -> loop.Steps:
+    def copy_once_saved(asked: loop.StepsRequest) -> loop.StepsRequest:
         if asked.first >= amount.stop and not resumed.exists():
             shutil.copytree(run.workdir, resumed)
         return asked

@@ -120,8 +120,8 @@ def renews(network: Network) -> bool:
 def _statistics(values: Config, classifier: Classifier, dataset: types.Dataset) -> Any:
     with contextlib.closing(batches(values, dataset, 1)) as epoch:
         steps = epoch.steps_per_epoch
-        program = make_step_config(values, values.train.total_steps(steps), steps)
-        return renew.statistics(classifier, epoch, program, jax.random.key_data(jax.random.key(values.seed)))
+        step_config = make_step_config(values, values.train.total_steps(steps), steps)
+        return renew.statistics(classifier, epoch, step_config, jax.random.key_data(jax.random.key(values.seed)))
 
 
 def _mean(*arrays: Any) -> Any:

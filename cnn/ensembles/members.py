@@ -10,7 +10,7 @@ from cnn.config.config import Config, ConfigError
 from cnn.config.sections import Data
 from cnn.fields import shorten
 from cnn.layers.base import show
-from cnn.runs import recorded_data, run_dir
+from cnn.runs import recorded_data, records, run_dir
 from cnn.runs.sweep_record import FINISHED, RECORD
 
 SEEDS, ALL = "seeds", "all"
@@ -211,8 +211,8 @@ def _differing(a: Data, b: Data) -> str | None:
 
 
 def _validated(workdir: Path, metric: str) -> float | None:
-    found = (run_dir.read_json(workdir / run_dir.RESULT) or {}).get("valid", {})
-    return {**found, **found.get("metrics", {})}.get(metric)
+    result = run_dir.read_json(workdir / run_dir.RESULT) or {}
+    return records.measured(result.get("valid", {})).get(metric)
 
 
 def _origin(workdir: Path) -> str | None:

@@ -1,6 +1,5 @@
 """Captures what every layer made of chosen images: on a CPU, in float32, one by one; checked in float64."""
 
-import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,8 @@ from cnn.model.classifier import Classifier
 from cnn.report.journey import journey_file, reference
 from cnn.report.journey.graph import Stage, build
 from cnn.report.journey.journey_file import Attribution, Journey, Picture
-from cnn.runs import recorded_data, run_dir
+from cnn.runs import predictions, recorded_data, run_dir
+from cnn.runs.run_dir import BrokenFile
 
 IMAGES = 8
 """How many are followed where nobody says."""
@@ -107,11 +107,12 @@ def follow_split(
 def _predictions(path: Path, examples: types.Split) -> np.ndarray | None:
     """Returns the logits that an evaluation of these very examples left."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            labels, logits = stored["label"], stored["logits"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        stored = predictions.read(path)
+    except (OSError, BrokenFile):  # the network says it anew
         return None
-    return logits if np.array_equal(labels, examples.labels) and np.isfinite(logits).all() else None
+    if stored is None or not np.array_equal(stored.labels, examples.labels) or not np.isfinite(stored.logits).all():
+        return None
+    return stored.logits
 
 
 def capture(

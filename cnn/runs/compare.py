@@ -1,7 +1,6 @@
 """Two runs side by side, from their files alone: config, software, data, results, and a test on the same examples."""
 
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +11,8 @@ from jaxtyping import Bool
 
 from cnn.config import config
 from cnn.metrics import DEVIATIONS
-from cnn.runs import recorded_data, run_dir
+from cnn.runs import predictions, recorded_data, run_dir
 
-SWEEP = "sweep.json"
 FILES = ("folder",)
 """Data whose name does not say what they hold."""
 SOFTWARE = ("python", "platform", "backend", "devices", "cpu_threads")
@@ -168,44 +166,24 @@ def _paired(a: Path, b: Path, data: Sequence[Mapping[str, Any]], split: str) -> 
       data: the sections of their configs.
       split: train, valid or test.
     """
-    identities, predictions = [], []
+    identities, found = [], []
     for workdir in (a, b):
         if recorded_data.lacks(workdir, split):
             return None, f"no paired test: {workdir} has no {split} split"
         evaluation = run_dir.read_json(workdir / run_dir.evaluation(split))
-        found = _predictions(workdir / run_dir.predictions(split))
-        if evaluation is None or found is None:
+        of_run = predictions.read(workdir / run_dir.predictions(split))
+        if evaluation is None or of_run is None:
             command = f"python main.py eval --workdir={workdir} --split={split}"
             return None, f"{workdir} has no predictions of {split} yet: {command}"
         identities.append(evaluation["data"])
-        predictions.append(found)
+        found.append(of_run)
     same_data, names = identities[0] == identities[1], [each["name"] for each in data]
     if names[0] != names[1] or (not same_data and names[0] in FILES):
         return None, f"no paired test: the runs read other data ({names[0]} and {names[1]})"
-    first, second = predictions
+    first, second = found
     # Sorted by classes, two folds have the same labels.
     same_cut = split == "test" or data[0].get("fold") == data[1].get("fold")
     if not same_cut or not np.array_equal(first.rows, second.rows) or not np.array_equal(first.labels, second.labels):
         return None, f"no paired test: the {split} splits hold other examples"
     note = "" if same_data else "the same examples, though the data were prepared or split otherwise"
     return paired(first.right, second.right, first.rows), note
-
-
-class _Predictions(NamedTuple):
-    """The rows of a split that were evaluated, their labels, and whether each was right."""
-
-    rows: np.ndarray
-    labels: np.ndarray
-    right: np.ndarray
-
-
-def _predictions(path: Path) -> _Predictions | None:
-    """Reads the predictions of an evaluation; `None` where there is no file."""
-    try:
-        with np.load(path) as arrays:
-            index, label, logits = (arrays[name] for name in ("index", "label", "logits"))
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise run_dir.BrokenFile(f"{path}: cannot be read ({error}). Write it again with eval") from None
-    return _Predictions(index, label, logits.argmax(axis=1) == label)

@@ -54,13 +54,18 @@ def _blamed(function: OnRecord, error: Exception) -> str:
     return f"{name} failed in {relative(trace.tb_frame.f_code.co_filename)}, line {trace.tb_lineno}: {said}"
 
 
+def measured(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what an evaluation of a split measured by name, the config's further metrics beside the others."""
+    return {**evaluation, **evaluation.get("metrics", {})}
+
+
 def final_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """Returns the rates and losses of a result's evaluations by names such as `final/accuracy/test`."""
     found = {split: result[split] for split in ("valid", "test") if split in result}
     return {
         f"final/{_tag(name)}/{split}": number
         for split, numbers in found.items()
-        for name, number in {**numbers, **numbers.get("metrics", {})}.items()
+        for name, number in measured(numbers).items()
         if isinstance(number, float)
     }
 

@@ -24,8 +24,7 @@ from cnn.data.loader import Loader
 from cnn.optim.schedules import Factor, factor_of
 from cnn.sweep import programs, vmapped
 from cnn.sweep.rate_curve import RateCurve, around, beyond
-from cnn.train import multi_step, preflight
-from cnn.train.load_init_from import load_init_from
+from cnn.train import load_init_from, multi_step, preflight
 from cnn.train.run import batches
 from cnn.train.state import TrainState, create_train_state, make_step_config
 
@@ -140,7 +139,7 @@ class _Trainings:
         self.values = dataclasses.replace(
             values, train=dataclasses.replace(values.train, steps=self.steps, renew_statistics=False)
         )
-        self.program = make_step_config(self.values, self.steps, self.per_epoch)
+        self.step_config = make_step_config(self.values, self.steps, self.per_epoch)
         self.dispatch = multi_step.dispatch_of(self.values)
         self.valid = self._validation()
         streams = self.dataset.streams
@@ -189,7 +188,7 @@ class _Trainings:
                 for first, count in self._stretches():
                     for split, rows in loader.chunks(first, count, self.dispatch.most):
                         make_steps, arguments = self.dispatch.call(rows)
-                        state, of_steps = make_steps(state, split, *arguments, program=self.program)
+                        state, of_steps = make_steps(state, split, *arguments, step_config=self.step_config)
                         loader.started(of_steps["loss"])
                         calls.append(of_steps)
                         lengths.append(len(rows))
@@ -212,7 +211,9 @@ class _Trainings:
             places = [*group, *[group[0]] * (size - len(group))]
             state = vmapped.stack([self._begin(*pair) for pair in places], devices)
             rows = np.stack([orders[seed] for _, seed in places], axis=1)
-            state, of_steps = vmapped.run_scan(state, split, rows, program=self.program, devices=devices, shared=False)
+            state, of_steps = vmapped.run_scan(
+                state, split, rows, step_config=self.step_config, devices=devices, shared=False
+            )
             of_steps = jax.device_get(of_steps)
             for place, (rate, seed) in enumerate(group):
                 own = {name: values[place] for name, values in of_steps.items()}
@@ -231,8 +232,8 @@ class _Trainings:
         optimizer = dataclasses.replace(self.values.optimizer, learning_rate=rate)
         values = dataclasses.replace(self.values, seed=seed, optimizer=optimizer)
         state = create_train_state(values, 1, self.dataset.train.counts(values.data.classes), self.dataset.train)
-        if (start := load_init_from(values)) is not None:
-            state, _, _ = start(state)
+        if values.init_from:
+            state, _, _ = load_init_from.begin(values, state)
         if self.valid is not None and seed not in self._untrained:
             self._untrained[seed] = self._validated(state)
         schedule = WithinSteps(state.hyper.schedule, self.whole, self.per_epoch, self.steps)

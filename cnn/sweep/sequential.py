@@ -107,7 +107,7 @@ def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextMa
     callbacks = Callbacks(
         session.screen.reporter(claimed.trial),
         session.end_early(claimed),
-        pages=False,
+        alone=False,
         turn=turn,
         on_record=session.listener(claimed),
     )
@@ -118,7 +118,7 @@ def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextMa
             claimed.workdir,
             known=session.datasets.of(values),
             callbacks=callbacks,
-            interruption=session.interruption,
+            preemption=session.interruption,
         )
         ended = outcome.of_result(finished.result, session.plan.options.objective)
     except (Preempted, OnRecordError):  # no fault of the trial, and it continues

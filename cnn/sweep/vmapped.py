@@ -38,7 +38,7 @@ from cnn.system.preemption import Preempted
 from cnn.system.sharding import memory_limit
 from cnn.train import experiment, loop, multi_step, preflight, step
 from cnn.train.callbacks import Callbacks
-from cnn.train.loop import Made, Steps
+from cnn.train.loop import StepsDone, StepsRequest
 from cnn.train.run import Run
 from cnn.train.state import StepConfig, TrainState, create_state
 from cnn.train.step import Metrics
@@ -110,7 +110,7 @@ class Group:
         self.trials = [trial for trial in self.trials if trial.begin()]
         if self.trials:
             run = self.trials[0].run
-            self.program, self.scan = run.step_config, run.dispatch.mode == "scan"
+            self.step_config, self.scan = run.step_config, run.dispatch.mode == "scan"
             self.split = programs.images(run.dataset, run.config)
             self.places = list(range(len(self.trials)))
             # Idle places compute the first trial again, unread: equal sizes are one program.
@@ -166,7 +166,7 @@ class Group:
         for index, (trial, place) in enumerate(zip(self.trials, self.places, strict=True)):
             state = take(self.state, place, self.devices)
             own_metrics = {name: values[index] for name, values in metrics.items()}
-            going.append(trial.send(Made(state, own_metrics, seconds)))
+            going.append(trial.send(StepsDone(state, own_metrics, seconds)))
             if going[-1] and trial.asked.state.observed is not state.observed:
                 self.state = observe(self.state, place, trial.asked.state, self.devices)
         self._keep(going)
@@ -184,14 +184,14 @@ class Group:
             placed = np.stack([rows[of_place.get(place, 0)] for place in range(self.size)], axis=1)
         if self.scan:
             self.state, metrics = run_scan(
-                self.state, self.split, placed, program=self.program, devices=self.devices, shared=shared
+                self.state, self.split, placed, step_config=self.step_config, devices=self.devices, shared=shared
             )
             self._show(len(placed))
             return {name: values[np.array(self.places)] for name, values in jax.device_get(metrics).items()}
         collected = []
         for batch in placed:
             self.state, of_step = run_step(
-                self.state, self.split, batch, program=self.program, devices=self.devices, shared=shared
+                self.state, self.split, batch, step_config=self.step_config, devices=self.devices, shared=shared
             )
             collected.append(of_step)
             self._show(1)
@@ -213,7 +213,7 @@ class VmappedTrial:
         """Opens nothing yet; `dispatched` names the program that makes the steps of so many trials together."""
         self.session, self.claimed, self.dispatched, self.together = session, claimed, dispatched, together
         self.run: Run
-        self.asked: Steps
+        self.asked: StepsRequest
         """What the trial waits for, while it goes on."""
         self._held = contextlib.ExitStack()
         self._over = False
@@ -235,7 +235,7 @@ class VmappedTrial:
             callbacks = Callbacks(
                 session.screen.reporter(self.claimed.trial),
                 session.end_early(self.claimed),
-                pages=False,
+                alone=False,
                 on_record=session.listener(self.claimed),
             )
             self.run = Run(
@@ -253,7 +253,7 @@ class VmappedTrial:
         """Continues from the newest whole step; tells whether there are steps to make."""
         return self._advance(lambda: next(self._training))
 
-    def send(self, made: Made | None) -> bool:
+    def send(self, made: StepsDone | None) -> bool:
         """Hands over the steps that were made, none to save and end here; tells whether there are more to make."""
         return self._advance(lambda: self._training.send(made))
 
@@ -272,7 +272,7 @@ class VmappedTrial:
         if not self._over:
             self._settle(Outcome(outcome.PREEMPTED, final=False))
 
-    def _advance(self, train: Callable[[], Steps]) -> bool:
+    def _advance(self, train: Callable[[], StepsRequest]) -> bool:
         """Trains up to the next steps; where training has ended, evaluates and stores the outcome."""
         try:
             self.asked = train()
@@ -409,13 +409,13 @@ def gather(stacked: TrainState, indices: Sequence[int], devices: Mesh | None) ->
     return gathered if devices is None else jax.device_put(gathered, NamedSharding(devices, P(AXIS)))
 
 
-@functools.partial(jax.jit, static_argnames=("program", "devices", "shared"), donate_argnames="state")
+@functools.partial(jax.jit, static_argnames=("step_config", "devices", "shared"), donate_argnames="state")
 def run_step(
     state: TrainState,
     split: Examples,
     rows: Int[Array, "*trials batch"],
     *,
-    program: StepConfig,
+    step_config: StepConfig,
     devices: Mesh | None,
     shared: bool,
 ) -> tuple[TrainState, Metrics]:
@@ -425,25 +425,25 @@ def run_step(
       state: stacked.
       split: the examples, which all trials share.
       rows: of each trial, or of all of them where they are shared.
-      program: what is compiled in.
+      step_config: what is compiled in.
       devices: over which the trials are spread.
       shared: whether all trials see the same batch, so that it is fetched once.
     """
-    return _spread(_steps(program, shared), devices, shared)(state, split, rows)
+    return _spread(_steps(step_config, shared), devices, shared)(state, split, rows)
 
 
-@functools.partial(jax.jit, static_argnames=("program", "devices", "shared"), donate_argnames="state")
+@functools.partial(jax.jit, static_argnames=("step_config", "devices", "shared"), donate_argnames="state")
 def run_scan(
     state: TrainState,
     split: Examples,
     rows: Int[Array, "steps *trials batch"],
     *,
-    program: StepConfig,
+    step_config: StepConfig,
     devices: Mesh | None,
     shared: bool,
 ) -> tuple[TrainState, Metrics]:
     """Makes an update of each trial for each of `rows`; the metrics have axes of trials and of steps."""
-    one = _steps(program, shared)
+    one = _steps(step_config, shared)
 
     def steps(state: TrainState, split: Examples, rows: jax.Array) -> tuple[TrainState, Metrics]:
         state, metrics = jax.lax.scan(lambda state, batch: one(state, split, batch), state, rows)
@@ -462,10 +462,10 @@ def _share_time(values: Config, trials: int) -> Config:
     )
 
 
-def _steps(program: StepConfig, shared: bool) -> Any:
+def _steps(step_config: StepConfig, shared: bool) -> Any:
     def one(state: TrainState, split: Examples, rows: jax.Array) -> tuple[TrainState, Metrics]:
         with layout.as_products():
-            return step.train_step(state, multi_step.taken(split, rows, program), program)
+            return step.train_step(state, multi_step.taken(split, rows, step_config), step_config)
 
     return jax.vmap(one, in_axes=(0, None, None if shared else 0))
 

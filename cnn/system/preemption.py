@@ -102,7 +102,7 @@ class Preemption:
             self.check()
         return before
 
-    def asked(self) -> bool:
+    def stop_requested(self) -> bool:
         """Tells whether to stop here; where there are many processes, each of them has to ask at the same points."""
         if self._agreed is not None and not self.requested:
             self.requested = self._agreed()
@@ -114,7 +114,7 @@ class Preemption:
         Raises:
           Preempted: a signal came.
         """
-        if self.asked():
+        if self.stop_requested():
             raise Preempted
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

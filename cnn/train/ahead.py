@@ -26,7 +26,7 @@ def made_ready(run: Run, state: TrainState) -> Iterator[None]:
     if environment.threads() == 1:
         yield
         return
-    classifier = state.classifier(averaged=run.config.eval.weights == "ema")
+    classifier = state.classifier(averaged=run.evaluates_average)
     # No daemon: XLA's own threads must not outlive the interpreter.
     thread = threading.Thread(target=_make_ready, args=(run, classifier))
     thread.start()

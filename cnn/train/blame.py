@@ -15,11 +15,12 @@ from cnn.data.augment import all_rows
 from cnn.data.loader import Examples, in_order
 from cnn.model import network
 from cnn.model.classifier import Classifier, by_path
+from cnn.model.summary import NOTHING
 from cnn.system.compile_times import ONCE
 from cnn.train.multi_step import taken
 from cnn.train.run import Run
 from cnn.train.state import StepConfig, TrainState
-from cnn.train.step import Made, draws, prepared, train_step
+from cnn.train.step import StepInternals, draws, prepared, train_step
 from cnn.train.watching import forward
 
 SHOWN = 3
@@ -38,6 +39,10 @@ class Cause(TypedDict):
     """All of it in a line."""
     ranges: dict[str, list[float]]
     """The least and the greatest number of each layer that was finite, up to there."""
+
+
+Ranges = Mapping[str, tuple[Any, Any]]
+"""The least and the greatest number that each layer made, by path and in the network's order."""
 
 
 class _Looked(NamedTuple):
@@ -61,53 +66,65 @@ def find(run: Run, state: TrainState) -> Cause:
       state: as training left it; it is not consumed.
     """
     with contextlib.closing(run.loader):
-        if int(state.step) == 0 and (first := _first_bad(state.params)) is not None:
-            return _told(first.rpartition("/")[0], "start", f"{first} is not finite as it begins", {})
+        if int(state.step) == 0 and (cause := _of_start(state)):
+            return cause
         ((split, rows),) = run.loader.chunks(int(state.step), 1, 1)
-        given = jax.device_get(_given(state, split, rows[0], program=run.step_config))
-        for kind, finite in zip(run.config.data.augment, given, strict=True):
-            if not finite:
-                said = f"the first number that is not finite is in what {kind.kind} of config.data.augment makes"
-                return _told(None, "input", said, {})
+        given = jax.device_get(_given(state, split, rows[0], step_config=run.step_config))
+        if cause := _of_input(run, given):
+            return cause
         for part in range(run.step_config.accumulate_steps):
-            looked = jax.device_get(_looked(state, split, rows[0], part, program=run.step_config))
-            order = [row.path for row in run.config.rows if row.path in looked.finite]
-            if cause := _of_part(order, looked):
+            looked = jax.device_get(_looked(state, split, rows[0], part, step_config=run.step_config))
+            ranges = {row.path: looked.ranges[row.path] for row in run.config.rows if row.path in looked.ranges}
+            if cause := _of_part(looked, ranges):
                 return cause
-        update, rate = jax.device_get(_update(state, split, rows[0], program=run.step_config))
-    if all(update["gradient"].values()) and not np.isfinite(rate):
-        name = run.config.schedule.kind
-        said = f"the gradient is finite, and the learning rate, by the factor of config.schedule {name}, is not"
-        return _cause(None, "rate", said, looked, order)
-    for what, finite in update.items():
-        if bad := [path for path, fine in finite.items() if not fine]:
-            layer = bad[-1].rpartition("/")[0]
-            return _cause(
-                layer, what, f"the {what} of {bad[-1]} is not finite, all that {layer} makes is", looked, order
-            )
-    return _cause(
-        None, "nothing", "made again, layer by layer, the step is finite: it is at the edge of float32", looked, order
-    )
+        update, rate = jax.device_get(_update(state, split, rows[0], step_config=run.step_config))
+    if cause := _of_update(run, update, rate, ranges):
+        return cause
+    said = "made again, layer by layer, the step is finite: it is at the edge of float32"
+    return _cause(None, "nothing", said, ranges)
 
 
-def _first_bad(params: Any) -> str | None:
-    """Returns the path of the first parameter with a number that is not finite."""
-    return next((path for path, array in by_path(jax.device_get(params)).items() if not np.isfinite(array).all()), None)
+def _of_start(state: TrainState) -> Cause | None:
+    params = by_path(jax.device_get(state.params))
+    first = next((path for path, array in params.items() if not np.isfinite(array).all()), None)
+    return None if first is None else _cause(first.rpartition("/")[0], "start", f"{first} is not finite as it begins")
 
 
-def _of_part(order: list[str], looked: _Looked) -> Cause | None:
+def _of_input(run: Run, given: list[Array]) -> Cause | None:
+    for kind, finite in zip(run.config.data.augment, given, strict=True):
+        if not finite:
+            said = f"the first number that is not finite is in what {kind.kind} of config.data.augment makes"
+            return _cause(None, "input", said)
+    return None
+
+
+def _of_part(looked: _Looked, ranges: Ranges) -> Cause | None:
+    order = list(ranges)
     for index, path in enumerate(order):
         if not looked.finite[path]:
             said = f"the first number that is not finite is what {path} makes"
-            return _cause(path, "output", said, looked, order[:index])
+            return _cause(path, "output", said, {before: ranges[before] for before in order[:index]})
     if not np.isfinite(looked.loss):
-        return _cause(None, "loss", "what every layer makes is finite, and the loss is not", looked, order)
+        return _cause(None, "loss", "what every layer makes is finite, and the loss is not", ranges)
     for index, path in reversed(list(enumerate(order))):
         if not looked.handed_back[path]:
             after = order[index + 1] if index + 1 < len(order) else None
             by = f"the gradient that {after or 'the loss'} hands back to {path}"
             said = f"what every layer makes is finite; the first number that is not is in {by}"
-            return _cause(after, "gradient", said, looked, order)
+            return _cause(after, "gradient", said, ranges)
+    return None
+
+
+def _of_update(run: Run, update: dict[str, dict[str, Array]], rate: Array, ranges: Ranges) -> Cause | None:
+    if all(update["gradient"].values()) and not np.isfinite(rate):
+        name = run.config.schedule.kind
+        said = f"the gradient is finite, and the learning rate, by the factor of config.schedule {name}, is not"
+        return _cause(None, "rate", said, ranges)
+    for what, finite in update.items():
+        if bad := [path for path, fine in finite.items() if not fine]:
+            layer = bad[-1].rpartition("/")[0]
+            said = f"the {what} of {bad[-1]} is not finite, all that {layer} makes is"
+            return _cause(layer, what, said, ranges)
     return None
 
 
@@ -122,15 +139,11 @@ def of_evaluation(run: Run, classifier: Classifier, split: str) -> Cause | None:
         if bad is not None:
             said = f"in the evaluation of {split} the first number that is not finite is what {bad} makes"
             ranges = {path: found[path] for path in order[: order.index(bad)]}
-            return _told(bad, "output", said, ranges)
+            return _cause(bad, "output", said, ranges)
     return None
 
 
-def _cause(layer: str | None, what: str, said: str, looked: _Looked, order: list[str]) -> Cause:
-    return _told(layer, what, said, {path: looked.ranges[path] for path in order})
-
-
-def _told(layer: str | None, what: str, said: str, ranges: Mapping[str, Any]) -> Cause:
+def _cause(layer: str | None, what: str, said: str, ranges: Ranges = NOTHING) -> Cause:
     plain = {path: [float(low), float(high)] for path, (low, high) in ranges.items()}
     shown = [f"{path} {low:.3g} to {high:.3g}" for path, (low, high) in plain.items()][-SHOWN:]
     return Cause(
@@ -138,15 +151,15 @@ def _told(layer: str | None, what: str, said: str, ranges: Mapping[str, Any]) ->
     )
 
 
-@functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)
+@functools.partial(jax.jit, static_argnames="step_config", compiler_options=ONCE)
 def _looked(
-    state: TrainState, split: Examples, rows: Int[Array, " batch"], part: Int[Array, ""], *, program: StepConfig
+    state: TrainState, split: Examples, rows: Int[Array, " batch"], part: Int[Array, ""], *, step_config: StepConfig
 ) -> _Looked:
-    _, shapes = jax.eval_shape(lambda: forward(state, split, rows, part, program))
+    _, shapes = jax.eval_shape(lambda: forward(state, split, rows, part, step_config))
     zeros = {path: jnp.zeros(shape.shape, shape.dtype) for path, shape in shapes.items()}
 
     def loss_fn(offsets: Any) -> Any:
-        return forward(state, split, rows, part, program, offsets)
+        return forward(state, split, rows, part, step_config, offsets)
 
     (loss, outputs), grads = jax.value_and_grad(loss_fn, has_aux=True)(zeros)
     return _Looked(
@@ -157,10 +170,10 @@ def _looked(
     )
 
 
-@functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)
-def _given(state: TrainState, split: Examples, rows: Int[Array, " batch"], *, program: StepConfig) -> list[Array]:
+@functools.partial(jax.jit, static_argnames="step_config", compiler_options=ONCE)
+def _given(state: TrainState, split: Examples, rows: Int[Array, " batch"], *, step_config: StepConfig) -> list[Array]:
     """Tells whether the batch is finite behind each augmentation."""
-    hyper, alone = state.hyper, program._replace(devices=1)
+    hyper, alone = state.hyper, step_config._replace(devices=1)
     batch = taken(split, rows, alone)
     key, passes = draws(state, batch, alone)
 
@@ -172,16 +185,16 @@ def _given(state: TrainState, split: Examples, rows: Int[Array, " batch"], *, pr
     return [finite(count + 1) for count in range(len(hyper.augment))]
 
 
-@functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)
+@functools.partial(jax.jit, static_argnames="step_config", compiler_options=ONCE)
 def _update(
-    state: TrainState, split: Examples, rows: Int[Array, " batch"], *, program: StepConfig
+    state: TrainState, split: Examples, rows: Int[Array, " batch"], *, step_config: StepConfig
 ) -> tuple[dict[str, dict[str, Array]], Array]:
     """Tells of which arrays the gradient and the update are finite, and returns the learning rate."""
-    made: Made = {}
-    _, metrics = train_step(state, taken(split, rows, program), program, made)
+    internals: StepInternals = {}
+    _, metrics = train_step(state, taken(split, rows, step_config), step_config, internals)
     finite = {
         what: {path: jnp.isfinite(array).all() for path, array in by_path(tree).items()}
-        for what, tree in (("gradient", made["grads"]), ("update", made["params"]))
+        for what, tree in (("gradient", internals["grads"]), ("update", internals["params"]))
     }
     return finite, metrics["learning_rate"]
 

@@ -20,7 +20,7 @@ from cnn.optim import averages
 from cnn.runs import checkpoint_format, checkpoints, numerics, provenance, recorded_data, run_dir
 from cnn.runs.metric_writer import MetricWriter
 from cnn.system import environment, multihost, sharding
-from cnn.train.init_from import Origin
+from cnn.train import load_init_from
 from cnn.train.loop_state import LoopState
 from cnn.train.state import TrainState, create_shapes
 
@@ -28,10 +28,6 @@ CHANGED = "not bit-identical from here"
 """The event of a run that goes on with other versions, devices or the like."""
 UNKNOWN_COST = 1.0
 """For so many seconds a run's first save is taken, before it was made."""
-
-Start = Callable[[TrainState], tuple[TrainState, Origin, str]]
-"""Makes the state to start from of one that is only initialised; says what `run.json` keeps of it, and it in a line."""
-
 
 STEP_VERSION = 3
 """Of what a step computes, to the last digit. With version 2 a CPU joins the checks for what is not finite once, and no
@@ -55,7 +51,7 @@ class Checkpointer:
         self,
         values: Config,
         workdir: Path,
-        metrics: MetricWriter,
+        metric_writer: MetricWriter,
         *,
         data: str,
         dispatch: str,
@@ -67,13 +63,19 @@ class Checkpointer:
         Args:
           values: the run's config.
           workdir: the run's directory, locked by this process.
-          metrics: the run's records, for which every save waits.
+          metric_writer: the run's records, for which every save waits.
           data: the identity of the dataset.
           dispatch: how steps are called, on which the last digits depend.
           devices: how many share a batch, on which they depend too.
           steps_per_epoch: the updates of one epoch.
         """
-        self.values, self.workdir, self.metrics, self.data, self.devices = values, workdir, metrics, data, devices
+        self.values, self.workdir, self.metric_writer, self.data, self.devices = (
+            values,
+            workdir,
+            metric_writer,
+            data,
+            devices,
+        )
         self.numerics: dict[str, str | int | bool | None] = {
             **provenance.numerics(),
             "devices": devices,
@@ -91,7 +93,7 @@ class Checkpointer:
         self._saved_at, self._cost = time.monotonic(), UNKNOWN_COST
         self._waiting: _Waiting | None = None
         folder = workdir / run_dir.CHECKPOINTS
-        self.writer = checkpoints.Writer(folder, metrics.event) if multihost.leads() else None
+        self.checkpoint_writer = checkpoints.Writer(folder, metric_writer.event) if multihost.leads() else None
 
     def __enter__(self) -> Self:
         return self
@@ -99,20 +101,20 @@ class Checkpointer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.writer is not None:
-            self.writer.__exit__(kind, error, trace)
+        if self.checkpoint_writer is not None:
+            self.checkpoint_writer.__exit__(kind, error, trace)
 
-    def open(self, create: Callable[[], TrainState], start: Start | None = None) -> tuple[TrainState, LoopState]:
+    def open(self, create: Callable[[], TrainState]) -> tuple[TrainState, LoopState]:
         """Returns the newest whole state and its progress, or a new one and none; cuts the metrics back to it.
 
-        Where nothing is saved and there is a `start`, what that makes of the new state is saved as step 0 and returned:
-        a run that continues never asks for it again.
+        Where nothing is saved and `config.init_from` names something, the new state with its arrays is saved as step 0
+        and returned: a run that continues never reads them again.
 
         Args:
           create: makes the state before the first update; called where nothing is saved.
-          start: see `load_init_from`.
 
         Raises:
+          ConfigError: what `config.init_from` names is missing, is damaged or does not fit.
           DataError: the data are not those that were trained with.
           Foreign: what is saved belongs to another network.
           NoValidCheckpoint: all that is saved is damaged.
@@ -120,49 +122,47 @@ class Checkpointer:
         """
         shapes = create_shapes(self.values)
         like = () if multihost.leads() else jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), shapes)
-        saved, arrays = multihost.from_leader_with(lambda: self._restored(shapes, create, start), like)
+        saved, arrays = multihost.from_leader_with(lambda: self._restored(shapes, create), like)
         self._saved_at = time.monotonic()
         return sharding.replicate(arrays, self.devices), LoopState.from_json(saved)
 
-    def _restored(
-        self, shapes: TrainState, create: Callable[[], TrainState], start: Start | None
-    ) -> tuple[dict[str, Any], TrainState]:
+    def _restored(self, shapes: TrainState, create: Callable[[], TrainState]) -> tuple[dict[str, Any], TrainState]:
         """Restores in the process that has the run's directory; returns the progress as JSON, and the state."""
-        assert self.writer is not None
-        progress, unended = LoopState(), None
-        restored = self.writer.open(shapes)
+        assert self.checkpoint_writer is not None
+        loop, unended = LoopState(), None
+        restored = self.checkpoint_writer.open(shapes)
         if restored is not None:
             if restored.meta["data"] != self.data:
                 raise DataError(
                     f"config.data: the data are not those of step {restored.step:,} in {self.workdir}, "
                     f"got {self.data[:12]}. Restore them, or choose another --workdir."
                 )
-            state, progress = restored.state, LoopState.from_json(restored.meta["progress"])
+            state, loop = restored.state, LoopState.from_json(restored.meta["progress"])
             if restored.step < self.values.train.total_steps(self._steps_per_epoch):
-                unended = _unended(state, progress, create)
-                state, progress = unended or (state, progress)
+                unended = _unended(state, loop, create)
+                state, loop = unended or (state, loop)
             self._compare(restored.step, restored.meta["numerics"])
         else:
             state = sharding.local(create())
-        run_dir.truncate(self.workdir / run_dir.METRICS, progress.metrics_bytes)
+        run_dir.truncate(self.workdir / run_dir.METRICS, loop.metrics_bytes)
         step = int(state.step)
-        self.metrics.event("resume" if step else "start", step=step)
+        self.metric_writer.event("resume" if step else "start", step=step)
         if unended is not None:  # made longer: from here on it is the checkpoint of a run that was so from the start
-            self.save_or_fail(state, progress, again=True)
-        if restored is None and start is not None:
-            state, about, said = start(state)
-            self.metrics.show(said)
+            self.save_or_fail(state, loop, again=True)
+        if restored is None and self.values.init_from:
+            state, about, said = load_init_from.begin(self.values, state)
+            self.metric_writer.show(said)
             run = run_dir.read_json(self.workdir / run_dir.RUN) or {}
             run_dir.write_json(self.workdir / run_dir.RUN, {**run, run_dir.INIT: about})
-            self.save_or_fail(state, progress)
-            self.metrics.event("initialised", **about)
-        return progress.to_json(), state
+            self.save_or_fail(state, loop)
+            self.metric_writer.event("initialised", **about)
+        return loop.to_json(), state
 
     def _compare(self, step: int, before: Mapping[str, Any]) -> None:
         changed = self.differences(before)
         if changed:
             reason = "; ".join(f"{name} {then} -> {now}" for name, then, now in changed)
-            self.metrics.event(CHANGED, step=step, reason=reason)
+            self.metric_writer.event(CHANGED, step=step, reason=reason)
 
     def differences(self, before: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
         """Returns what the last digits depend on that is not as it was: its name, what a checkpoint says, and now."""
@@ -176,7 +176,7 @@ class Checkpointer:
         seconds = time.monotonic() - self._saved_at
         return self.values.checkpoint.every.due(step, self._steps_per_epoch, seconds, self._cost)
 
-    def save_best(self, state: TrainState, progress: LoopState) -> None:
+    def save_best(self, state: TrainState, loop: LoopState) -> None:
         """Saves the best state so far; where none is due, and the best may wait, with the next save.
 
         A run that is killed before that computes it again, to the bit.
@@ -185,77 +185,77 @@ class Checkpointer:
           OSError: it cannot be saved.
         """
         if not self.values.checkpoint.every.best_waits or self.due(int(state.step)):
-            self.save_or_fail(state, progress, again=True)
-        elif self.writer is not None:
+            self.save_or_fail(state, loop, again=True)
+        elif self.checkpoint_writer is not None:
             # The next step takes the memory of these arrays.
             copied = jax.tree.map(functools.partial(np.array, copy=True), sharding.local(state))
-            self._waiting = _Waiting(copied, self._meta(progress), self._score(state, progress))
+            self._waiting = _Waiting(copied, self._meta(loop), self._score(state, loop))
 
-    def save(self, state: TrainState, progress: LoopState, *, again: bool = False) -> bool:
+    def save(self, state: TrainState, loop: LoopState, *, again: bool = False) -> bool:
         """Saves under the state's step, and before that the best one if it waits; tells whether both are saved now.
 
         Args:
           state: after `state.step` updates.
-          progress: at the same step; its time spent saving grows.
+          loop: at the same step; its time spent saving grows.
           again: replaces the step if it is saved already.
 
         Raises:
           OSError: it failed for the third time in a row.
         """
-        if self.writer is None:
+        if self.checkpoint_writer is None:
             return True
         started = time.monotonic()
         run_dir.sync(self.workdir / run_dir.METRICS)
-        self.metrics.flush()
+        self.metric_writer.flush()
         waiting, saved = self._waiting, True
         # A step that was saved when its evaluation was prevented is saved once more, as the best.
         again = again or (waiting is not None and int(waiting.state.step) == int(state.step))
         if waiting is not None and int(waiting.state.step) < int(state.step):
             best = jax.device_put(waiting.state)
-            saved = self.writer.save(best, waiting.meta, best=waiting.score, again=True)
+            saved = self.checkpoint_writer.save(best, waiting.meta, best=waiting.score, again=True)
         if saved:
             self._waiting = None
-            score = self._score(state, progress)
-            saved = self.writer.save(sharding.local(state), self._meta(progress), best=score, again=again)
+            score = self._score(state, loop)
+            saved = self.checkpoint_writer.save(sharding.local(state), self._meta(loop), best=score, again=again)
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - started
-        progress.save_seconds += self._cost
+        loop.save_seconds += self._cost
         return saved
 
-    def _meta(self, progress: LoopState) -> checkpoint_format.Meta:
+    def _meta(self, loop: LoopState) -> checkpoint_format.Meta:
         return {
-            "progress": progress.to_json(),
+            "progress": loop.to_json(),
             "seed": self.values.seed,
             "data": self.data,
             "config": hashlib.sha256(self.values.json.encode()).hexdigest(),
             "numerics": self.numerics,
         }
 
-    def _score(self, state: TrainState, progress: LoopState) -> float | None:
+    def _score(self, state: TrainState, loop: LoopState) -> float | None:
         """Returns what ranks the state among the best, larger is better; `None` unless it is the best so far."""
-        best = progress.best_value if progress.best_step == int(state.step) else None
+        best = loop.best_value if loop.best_step == int(state.step) else None
         return -best if best is not None and self.values.train.monitor.better == "lower" else best
 
-    def save_or_fail(self, state: TrainState, progress: LoopState, *, again: bool = False) -> None:
+    def save_or_fail(self, state: TrainState, loop: LoopState, *, again: bool = False) -> None:
         """Saves as `save` does, trying as often as may fail in a row.
 
         Raises:
           OSError: it cannot be saved.
         """
-        while not self.save(state, progress, again=again):
+        while not self.save(state, loop, again=again):
             pass
 
 
 def _unended(
-    state: TrainState, progress: LoopState, create: Callable[[], TrainState]
+    state: TrainState, loop: LoopState, create: Callable[[], TrainState]
 ) -> tuple[TrainState, LoopState] | None:
     """Returns what a run that has not ended yet has where one has ended; `None` where that is the same."""
     is_renewed = bool(state.renewed) and int(state.renewed.step) >= 0
-    if not is_renewed and progress.before_end is None:
+    if not is_renewed and loop.before_end is None:
         return None
     if is_renewed:
         state = state._replace(renewed=sharding.local(create()).renewed)
-    return state, progress if progress.before_end is None else LoopState.from_json(progress.before_end)
+    return state, loop if loop.before_end is None else LoopState.from_json(loop.before_end)
 
 
 def restore_classifier(values: Config, workdir: Path, weights: str) -> tuple[int, Classifier]:

@@ -22,7 +22,7 @@ OPTION = "jax_num_cpu_devices"
 
 def prepare(values: Config) -> None:
     """Makes two devices of the CPU if this config gains, unless the user said how many, or JAX has started already."""
-    said = jax.config.values[OPTION] != -1 or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    said = _said_by_environment() or jax.config.values[OPTION] != -1
     if _wanted(values) == 1 or said or jax.distributed.is_initialized():
         return
     with contextlib.suppress(RuntimeError):
@@ -31,16 +31,19 @@ def prepare(values: Config) -> None:
 
 def is_halved() -> bool:
     """Tells whether JAX computes on a CPU of which nobody said as how many devices."""
-    said = OPTION.upper() in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    return jax.default_backend() == "cpu" and not said
+    return jax.default_backend() == "cpu" and not _said_by_environment()
 
 
 def count(values: Config) -> int:
     """Returns how many devices share a batch of this config where nobody says so: all, but halves only if it gains."""
     available = jax.device_count()
-    said = OPTION.upper() in os.environ
-    halves = jax.default_backend() == "cpu" and jax.config.values[OPTION] == HALVES == available and not said
+    halves = is_halved() and jax.config.values[OPTION] == HALVES == available
     return _wanted(values) if halves else available
+
+
+def _said_by_environment() -> bool:
+    """Tells whether the user said how many devices a CPU is, which what `prepare` sets does not change."""
+    return OPTION.upper() in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
 
 
 def _wanted(values: Config) -> int:

@@ -97,7 +97,7 @@ def run_on(
     values: Config,
     workdir: Path,
     devices: int | None = None,
-    interruption: Preemption | None = None,
+    preemption: Preemption | None = None,
     on_record: OnRecord | None = None,
 ) -> Finished:
     """Runs an experiment on so many devices, or as many as `cpu_devices.count` says; see `run`.
@@ -106,7 +106,7 @@ def run_on(
       ConfigError: there are not as many devices, or what `run` says.
     """
     count = device_count(values, devices)
-    return run(values, workdir, count, interruption=interruption, on_record=on_record)
+    return run(values, workdir, count, preemption=preemption, on_record=on_record)
 
 
 def device_count(values: Config, devices: int | None) -> int:
@@ -130,7 +130,7 @@ def run(
     *,
     known: types.Dataset | None = None,
     callbacks: Callbacks | None = None,
-    interruption: Preemption | None = None,
+    preemption: Preemption | None = None,
     on_record: OnRecord | None = None,
 ) -> Finished:
     """Trains and evaluates, continuing from the last checkpoint; a finished run of the same data is only read.
@@ -141,7 +141,7 @@ def run(
       devices: how many, of all processes, share each batch.
       known: the config's data, where they are loaded already.
       callbacks: of whoever runs this among other things; a progress bar where there are none.
-      interruption: of whoever runs this among other things; made where there is none.
+      preemption: of whoever runs this among other things; made where there is none.
       on_record: gets every record, where no callbacks say who does.
 
     Raises:
@@ -157,7 +157,7 @@ def run(
     if (finished := multihost.from_leader(lambda: _finished(values, workdir, known))) is not None:
         return Finished(finished, fresh=False)
     with contextlib.ExitStack() as held:
-        interruption = interruption or held.enter_context(Preemption(multihost.agreement()))
+        preemption = preemption or held.enter_context(Preemption(multihost.agreement()))
         fault_injection.point("load")
         dataset = known or load_data(values.data)
         check(values, dataset, devices)
@@ -166,7 +166,7 @@ def run(
         if callbacks is None:
             tell_remarks(values, workdir, dataset)
             callbacks = Callbacks(functools.partial(ProgressBar, quiet=not multihost.leads()), on_record=on_record)
-        this = Run(values, workdir, dataset, interruption, devices=devices, callbacks=callbacks)
+        this = Run(values, workdir, dataset, preemption, devices=devices, callbacks=callbacks)
         with ended_if_preempted(this):
             return Finished(finish(this, train(this)), fresh=True)
 
@@ -233,13 +233,13 @@ def prepare(values: Config, workdir: Path, dataset: types.Dataset) -> Result | N
     for path, before, now in changed:
         run_dir.append(workdir / run_dir.HISTORY, {"field": f"config.{path}", "before": before, "now": now})
     run_dir.write(workdir / run_dir.CONFIG, values.json.encode())
-    before = run_dir.read_json(workdir / run_dir.RUN) or {}
-    kept = {run_dir.INIT: before[run_dir.INIT]} if run_dir.INIT in before else {}
-    made: Any = {**provenance.describe(), numerics.NUMERICS: numerics.VERSIONS, "data": describe(dataset)}
-    made[run_dir.ARITHMETIC] = environment.arithmetic(values.train.compute_dtype, jax.default_backend())
+    earlier = run_dir.read_json(workdir / run_dir.RUN) or {}
+    init = {run_dir.INIT: earlier[run_dir.INIT]} if run_dir.INIT in earlier else {}
+    record: Any = {**provenance.describe(), numerics.NUMERICS: numerics.VERSIONS, "data": describe(dataset)}
+    record[run_dir.ARITHMETIC] = environment.arithmetic(values.train.compute_dtype, jax.default_backend())
     if code := recorded_code.record(values, workdir):
-        made[run_dir.CODE] = code
-    run_dir.write_json(workdir / run_dir.RUN, {**made, **kept})
+        record[run_dir.CODE] = code
+    run_dir.write_json(workdir / run_dir.RUN, {**record, **init})
     return None
 
 
@@ -261,7 +261,7 @@ def ended_if_preempted(run: Run) -> Iterator[None]:
     try:
         yield
     except Preempted:
-        run.writer.end("preempted")
+        run.metric_writer.end("preempted")
         raise
 
 
@@ -270,11 +270,11 @@ def finish(run: Run, trained: Trained) -> Result:
     # A device that computes wrong numbers without saying so would leave its copy of the state unlike the others.
     bits = fingerprint(trained.state)
     multihost.check_same({"the final states": bits}, "Check the hardware, and start again")
-    result, step, classifier = _result(run, trained, bits)
+    result, step, classifier = _evaluated(run, trained, bits)
     if not multihost.leads():
         return result
     # Before the result is there: should this fail, the same command tells it again.
-    run.writer.end(result["status"], result)
+    run.metric_writer.end(result["status"], result)
     fault_injection.point("before_result")
     run_dir.write_json(run.workdir / run_dir.RESULT, result)
 
@@ -288,11 +288,21 @@ def finish(run: Run, trained: Trained) -> Result:
     return result
 
 
-def _result(run: Run, trained: Trained, bits: str) -> tuple[Result, int, Classifier | None]:
-    """Evaluates the chosen weights; returns the summary of the run, their step, and the network unless it is no use."""
+class _Evaluated(NamedTuple):
+    """The result of a run, and the network that was evaluated."""
+
+    result: Result
+    step: int = 0
+    """That of its weights."""
+    classifier: Classifier | None = None
+    """`None` where it is no use, as a number was not finite."""
+
+
+def _evaluated(run: Run, trained: Trained, bits: str) -> _Evaluated:
+    """Evaluates the chosen weights of a run whose training ended with a state of this fingerprint."""
     config, (state, loop) = run.config, trained
     step, weights = int(state.step), config.eval.weights
-    summary: Result = {
+    result: Result = {
         "status": "finished",
         "step": step,
         "epochs": step / run.steps_per_epoch,
@@ -307,13 +317,14 @@ def _result(run: Run, trained: Trained, bits: str) -> tuple[Result, int, Classif
         "bad_pictures": len(run.dataset.bad_examples),
         "best": {"step": loop.best_step, f"valid_{config.monitor}": loop.best_value},
         "weights": weights,
-        **({"watch_seconds": round(loop.watch_seconds, 3)} if config.train.watch.every else {}),  # type: ignore[typeddict-item]
-        **evaluate.views_of(config),  # type: ignore[typeddict-item]
     }
+    if config.train.watch.every:
+        result["watch_seconds"] = round(loop.watch_seconds, 3)
+    if views := evaluate.views_of(config):
+        result["views"] = views["views"]
     if loop.bad_step is not None:
-        diverged: Result = {**summary, "status": "diverged", "bad_step": loop.bad_step}
-        return {**diverged, **_cause(run, state, "valid")}, 0, None  # type: ignore[typeddict-item]
-    classifier = state.classifier(averaged=weights == "ema")
+        return _Evaluated(_diverged(result, loop.bad_step, _cause(run, state, "valid")))
+    classifier = state.classifier(averaged=run.evaluates_average)
     if weights == "best":
         step, classifier = multihost.from_leader_with(
             lambda: checkpointer.restore_classifier(config, run.workdir, weights), sharding.local(classifier)
@@ -331,20 +342,27 @@ def _result(run: Run, trained: Trained, bits: str) -> tuple[Result, int, Classif
                     step=step,
                     weights=weights,
                     devices=run.devices,
-                    event=run.writer.event,
+                    event=run.metric_writer.event,
                     check=run.preemption.check,
                 )
             numbers = {name: evaluation[name] for name in SUMMARISED if name in evaluation}
-            summary["valid" if split == "valid" else "test"] = numbers
-            run.writer.evaluation({"split": split, "weights": weights, "step": step, **numbers})
+            result["valid" if split == "valid" else "test"] = numbers
+            run.metric_writer.evaluation({"split": split, "weights": weights, "step": step, **numbers})
     except FloatingPointError:
-        diverged = {**summary, "status": "diverged", "bad_step": step}
-        return {**diverged, **_cause(run, state, split, classifier)}, 0, None  # type: ignore[typeddict-item]
-    return summary, step, classifier
+        return _Evaluated(_diverged(result, step, _cause(run, state, split, classifier)))
+    return _Evaluated(result, step, classifier)
 
 
-def _cause(run: Run, state: TrainState, split: str, classifier: Classifier | None = None) -> dict[str, Cause]:
-    """Returns under `cause` which layer ended a run that trains alone; nothing where that is not to be found.
+def _diverged(result: Result, bad_step: int, cause: Cause | None) -> Result:
+    """Adds to a result where a number was not finite, and of which layer, if that is known."""
+    result["status"], result["bad_step"] = "diverged", bad_step
+    if cause is not None:
+        result["cause"] = cause
+    return result
+
+
+def _cause(run: Run, state: TrainState, split: str, classifier: Classifier | None = None) -> Cause | None:
+    """Returns which layer ended a run that trains alone; `None` where that is not to be found.
 
     Args:
       run: the run.
@@ -352,11 +370,10 @@ def _cause(run: Run, state: TrainState, split: str, classifier: Classifier | Non
       split: the one whose evaluation was not finite, where the steps were.
       classifier: with which it was evaluated; `None` for the state's.
     """
-    if not run.callbacks.pages:  # many trials of a sweep diverge
-        return {}
+    if not run.callbacks.alone:  # many trials of a sweep diverge
+        return None
     with run.progress_bar.stage("looking for the layer that is not finite"):
         if int(state.bad_step) >= 0:
-            return {"cause": blame.find(run, state)}
-        evaluated = classifier or state.classifier(averaged=run.config.eval.weights == "ema")
-        found = blame.of_evaluation(run, sharding.local(evaluated), split)
-    return {} if found is None else {"cause": found}
+            return blame.find(run, state)
+        evaluated = classifier or state.classifier(averaged=run.evaluates_average)
+        return blame.of_evaluation(run, sharding.local(evaluated), split)

@@ -140,7 +140,7 @@ def check(values: Config, workdir: Path) -> None:
 
 def has_begun(workdir: Path) -> bool:
     """Tells whether a run has saved what it starts from, so that it needs its source no more."""
-    return any((workdir / run_dir.CHECKPOINTS).glob("[0-9]*"))
+    return bool(run_dir.steps(workdir / run_dir.CHECKPOINTS))
 
 
 def _of_network(values: Config) -> dict[str, str]:

@@ -1,8 +1,7 @@
 """The start of a run from trained arrays: all of another network's, or some of its layers."""
 
-import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,13 +19,8 @@ from cnn.train.init_from import Donor, Fit, Origin
 from cnn.train.state import TrainState, init_opt_state
 
 
-def load_init_from(values: Config) -> Callable[[TrainState], tuple[TrainState, Origin, str]] | None:
-    """Returns what makes the state that a run starts from of one that is only initialised, where `init_from` is set."""
-    return functools.partial(begin, values) if values.init_from else None
-
-
 def begin(values: Config, state: TrainState) -> tuple[TrainState, Origin, str]:
-    """Returns a state before its first update with the arrays that `config.init_from` gives.
+    """Returns a state before its first update with the arrays that `config.init_from` gives, which names something.
 
     Returns:
       The state, what `run.json` says of its start, and that in a line.
@@ -118,7 +112,7 @@ def _replaced(tree: Any, arrays: Mapping[str, Any], paths: Sequence[str]) -> Any
     chosen = set(paths)
 
     def one(path: Any, array: Any) -> Any:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        name = checkpoint_format.array_name(path)
         if name not in chosen:
             return array
         # A copy: the arrays of a file that is read may share its memory. NumPy's where several devices share the run.

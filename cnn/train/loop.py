@@ -14,7 +14,6 @@ from cnn.runs.records import Record
 from cnn.system import fault_injection, sharding
 from cnn.system.preemption import Preempted
 from cnn.train import ahead
-from cnn.train.load_init_from import load_init_from
 from cnn.train.loop_state import LoopState, Sums
 from cnn.train.multi_step import joined
 from cnn.train.renew import renewed
@@ -22,7 +21,7 @@ from cnn.train.run import Run
 from cnn.train.state import TrainState
 
 
-class Steps(NamedTuple):
+class StepsRequest(NamedTuple):
     """What a run asks for: steps up to its next record, save or end of an epoch, where fewer will do."""
 
     state: TrainState
@@ -31,8 +30,8 @@ class Steps(NamedTuple):
     number: int
 
 
-class Made(NamedTuple):
-    """What was made of them."""
+class StepsDone(NamedTuple):
+    """What came of the steps that were made for a request."""
 
     state: TrainState
     metrics: dict[str, np.ndarray]
@@ -47,7 +46,7 @@ class Trained(NamedTuple):
     loop: LoopState
 
 
-def training(run: Run) -> Generator[Steps, Made | None, Trained]:
+def training(run: Run) -> Generator[StepsRequest, StepsDone | None, Trained]:
     """Trains a run from its last checkpoint to its end; whoever drives it makes the steps that it yields.
 
     It is sent the steps that were made, or `None` for it to save and end here. Signals wait for such a boundary.
@@ -58,10 +57,10 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
     """
     config, loop_config = run.config, run.config.train
     with run.checkpointer:
-        state, loop = run.checkpointer.open(run.create_state, load_init_from(config))
+        state, loop = run.checkpointer.open(run.create_state)
         step = int(state.step)
         deferred = run.preemption.defer(True)
-        with contextlib.closing(run.loader), run.writer.open(step), run.progress_bar.running(step):
+        with contextlib.closing(run.loader), run.metric_writer.open(step), run.progress_bar.running(step):
             fault_injection.point("opened")
 
             # An epoch that has ended at the beginning is one whose evaluation a signal prevented.
@@ -100,7 +99,7 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                 loop.last_epoch, loop.epoch = record["train"], Sums()
                 if last and (step % run.steps_per_epoch or (run.validates and not evaluates)):
                     loop.before_end = unended.to_json()
-                loop.metrics_bytes = run.writer.metrics("epoch", step, epoch, record)
+                loop.metrics_bytes = run.metric_writer.metrics("epoch", step, epoch, record)
                 run.progress_bar.epoch(epoch, run.epochs, record, loop.stopped, config.monitor)
                 if loop.best_step == step:
                     # At the next boundary it would be too late: the weights are others by then.
@@ -110,12 +109,12 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
                 run.page.evaluated(record)
 
             renews = config.train.renew_statistics and (step == run.total_steps or loop.stopped is not None)
-            if renews and loop.bad_step is None and not state.is_renewed(averaged=config.eval.weights == "ema"):
+            if renews and loop.bad_step is None and not state.is_renewed(averaged=run.evaluates_average):
                 state = renewed(run, state)
                 run.checkpointer.save_or_fail(state, loop, again=True)
             run.checkpointer.save_or_fail(state, loop)
             fault_injection.point("after_last_step")
-            run.writer.event(
+            run.metric_writer.event(
                 "preempted" if run.preemption.requested else "end",
                 step=step,
                 images_per_second=round(run.progress_bar.images_per_second(), 1),
@@ -127,30 +126,30 @@ def training(run: Run) -> Generator[Steps, Made | None, Trained]:
 
 def _epoch(
     run: Run, state: TrainState, loop: LoopState, step: int
-) -> Generator[Steps, Made | None, tuple[TrainState, int]]:
+) -> Generator[StepsRequest, StepsDone | None, tuple[TrainState, int]]:
     """Trains to the end of an epoch, or to where something ends training; records the steps, and saves in between."""
     every = run.config.train.log_every_steps
     while not (loop.epoch.steps and run.ends_epoch(step)) and _goes_on(run, loop):
         watching, seen = time.monotonic(), run.watched(state, step)
         loop.watch_seconds += time.monotonic() - watching
         waited = run.loader.waited
-        made = yield Steps(state, step, run.steps_to_boundary(step))
-        if made is None:
+        done = yield StepsRequest(state, step, run.steps_to_boundary(step))
+        if done is None:
             break
-        state = made.state
+        state = done.state
         loop.wait_seconds += run.loader.waited - waited
-        loop.seconds += made.seconds
+        loop.seconds += done.seconds
         run.record_bad_examples()
         bad_step = int(state.bad_step)
         if seen:  # only now: a step that was not made will be watched by whoever makes it
-            loop.metrics_bytes = run.writer.metrics("watch", step + 1, step // run.steps_per_epoch + 1, seen)
-        for index in range(len(made.metrics["loss"]) if bad_step < 0 else bad_step - step):
+            loop.metrics_bytes = run.metric_writer.metrics("watch", step + 1, step // run.steps_per_epoch + 1, seen)
+        for index in range(len(done.metrics["loss"]) if bad_step < 0 else bad_step - step):
             step += 1
-            loop.window.add(made.metrics, index)
-            loop.epoch.add(made.metrics, index)
+            loop.window.add(done.metrics, index)
+            loop.epoch.add(done.metrics, index)
             if step % every == 0:
-                means = {**loop.window.means(), "learning_rate": float(made.metrics["learning_rate"][index])}
-                loop.metrics_bytes = run.writer.metrics("train", step, -(-step // run.steps_per_epoch), means)
+                means = {**loop.window.means(), "learning_rate": float(done.metrics["learning_rate"][index])}
+                loop.metrics_bytes = run.metric_writer.metrics("train", step, -(-step // run.steps_per_epoch), means)
                 loop.window = Sums()
         if bad_step >= 0:
             state = _diverge(run, state, loop, bad_step)
@@ -170,7 +169,7 @@ def _saved_where_it_fails(run: Run, state: TrainState, loop: LoopState) -> Itera
 
 
 def _goes_on(run: Run, loop: LoopState) -> bool:
-    return not loop.ended and not run.preemption.asked()
+    return not loop.ended and not run.preemption.stop_requested()
 
 
 def _observed(run: Run, state: TrainState, value: float) -> TrainState:
@@ -186,11 +185,11 @@ def _observed(run: Run, state: TrainState, value: float) -> TrainState:
 def _diverge(run: Run, state: TrainState, loop: LoopState, bad_step: int) -> TrainState:
     """Ends training; the state is that before the bad step, under that step's number."""
     loop.bad_step = bad_step
-    run.writer.event("diverged", step=bad_step)
+    run.metric_writer.event("diverged", step=bad_step)
     return state._replace(step=sharding.replicate(np.int32(bad_step), run.devices))
 
 
-def train(run: Run, follow: Callable[[Steps], Steps | None] = lambda asked: asked) -> Trained:
+def train(run: Run, follow: Callable[[StepsRequest], StepsRequest | None] = lambda request: request) -> Trained:
     """Trains a run alone, making its steps as its config dispatches them.
 
     Args:
@@ -201,32 +200,30 @@ def train(run: Run, follow: Callable[[Steps], Steps | None] = lambda asked: aske
       Preempted: a signal asked to stop; the state is saved.
       OSError: the state could not be saved.
     """
-    with contextlib.closing(training(run)) as asking, contextlib.ExitStack() as beside:
+    with contextlib.closing(training(run)) as requests, contextlib.ExitStack() as beside:
         try:
-            asked: Steps | None = follow(next(asking))
-            if run.callbacks.pages and asked is not None:  # trials of a sweep share the cores already
-                beside.enter_context(ahead.made_ready(run, asked.state))
-            while True:
-                if asked is None:
-                    asking.send(None)
-                    continue
+            request: StepsRequest | None = follow(next(requests))
+            if run.callbacks.alone and request is not None:  # trials of a sweep share the cores already
+                beside.enter_context(ahead.made_ready(run, request.state))
+            while request is not None:
                 started = time.monotonic()
-                state, calls, lengths = asked.state, [], []
-                for split, rows in run.loader.chunks(asked.first, asked.number, run.dispatch.most):
+                state, calls, lengths = request.state, [], []
+                for split, rows in run.loader.chunks(request.first, request.number, run.dispatch.most):
                     make_steps, arguments = run.dispatch.call(rows)
-                    state, metrics = make_steps(state, split, *arguments, program=run.step_config)
+                    state, metrics = make_steps(state, split, *arguments, step_config=run.step_config)
                     run.loader.started(metrics["loss"])
                     calls.append(metrics)
                     lengths.append(len(rows))
                     run.progress_bar.advance(len(rows))
                     for _ in rows:
                         fault_injection.point("step")
-                    if run.preemption.asked():
+                    if run.preemption.stop_requested():
                         break
                 metrics = joined(calls, lengths)
                 seconds = time.monotonic() - started
                 run.progress_bar.took(sum(lengths), seconds)
-                asked = follow(asking.send(Made(state, metrics, seconds)))
+                request = follow(requests.send(StepsDone(state, metrics, seconds)))
+            requests.send(None)  # it saves and ends: this raises StopIteration
         except StopIteration as ended:
             trained: Trained = ended.value
     run.preemption.check()

@@ -66,29 +66,34 @@ def joined(calls: Sequence[Metrics], lengths: Sequence[int]) -> dict[str, np.nda
     return jax.tree.map(steps, *jax.device_get(calls))
 
 
-@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
+@functools.partial(jax.jit, static_argnames="step_config", donate_argnames="state")
 def run_step(
-    state: TrainState, split: Examples, rows: Int[Array, " batch"], *, program: StepConfig
+    state: TrainState, split: Examples, rows: Int[Array, " batch"], *, step_config: StepConfig
 ) -> tuple[TrainState, Metrics]:
     """Makes the update on these rows of the split; the state is consumed."""
-    return train_step(state, taken(split, rows, program), program)
+    return train_step(state, taken(split, rows, step_config), step_config)
 
 
-@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
+@functools.partial(jax.jit, static_argnames="step_config", donate_argnames="state")
 def run_scan(
-    state: TrainState, split: Examples, rows: Int[Array, "steps batch"], *, program: StepConfig
+    state: TrainState, split: Examples, rows: Int[Array, "steps batch"], *, step_config: StepConfig
 ) -> tuple[TrainState, Metrics]:
     """Makes an update for each row of `rows` in one call; the state is consumed."""
 
     def body(state: TrainState, batch_rows: jax.Array) -> tuple[TrainState, Metrics]:
-        return train_step(state, taken(split, batch_rows, program), program)
+        return train_step(state, taken(split, batch_rows, step_config), step_config)
 
     return jax.lax.scan(body, state, rows)
 
 
-@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
+@functools.partial(jax.jit, static_argnames="step_config", donate_argnames="state")
 def run_loop(
-    state: TrainState, split: Examples, rows: Int[Array, "most batch"], count: Int[Array, ""], *, program: StepConfig
+    state: TrainState,
+    split: Examples,
+    rows: Int[Array, "most batch"],
+    count: Int[Array, ""],
+    *,
+    step_config: StepConfig,
 ) -> tuple[TrainState, Metrics]:
     """Makes an update for each of the first `count` of `rows` in one call; the state is consumed.
 
@@ -97,10 +102,10 @@ def run_loop(
 
     def body(index: jax.Array, carried: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
         state, metrics = carried
-        state, of_step = train_step(state, taken(split, rows[index], program), program)
+        state, of_step = train_step(state, taken(split, rows[index], step_config), step_config)
         return state, jax.tree.map(functools.partial(_with, index), metrics, of_step)
 
-    shapes = jax.eval_shape(lambda: train_step(state, taken(split, rows[0], program), program)[1])
+    shapes = jax.eval_shape(lambda: train_step(state, taken(split, rows[0], step_config), step_config)[1])
     metrics = jax.tree.map(lambda value: jnp.zeros((len(rows), *value.shape), value.dtype), shapes)
     return jax.lax.fori_loop(0, count, body, (state, metrics))
 
@@ -110,16 +115,16 @@ def _with(index: jax.Array, values: jax.Array, value: jax.Array) -> jax.Array:
 
 
 @jax.named_scope(step.DATA)
-def taken(split: Examples, rows: Int[Array, " batch"], program: StepConfig) -> Examples:
+def taken(split: Examples, rows: Int[Array, " batch"], step_config: StepConfig) -> Examples:
     """Returns the rows of the split, each where the device is that computes it."""
     weights = None
-    if program.skips:
+    if step_config.skips:
         taken, weights = mask_unusable(split.labels[rows])
         rows = rows[taken]
-    if program.devices > 1:
-        order = step.device_permutation(len(rows), program)
-        rows = sharding.constrain(rows[order], program.devices)
-        weights = None if weights is None else sharding.constrain(weights[order], program.devices)
+    if step_config.devices > 1:
+        order = step.device_permutation(len(rows), step_config)
+        rows = sharding.constrain(rows[order], step_config.devices)
+        weights = None if weights is None else sharding.constrain(weights[order], step_config.devices)
     # Whether the split is the whole one or the batch that was streamed: what follows is compiled alike, to the bit.
     whose = None if split.rows is None else split.rows[rows]
     return Examples(*jax.lax.optimization_barrier((split.images[rows], split.labels[rows], weights, whose)))

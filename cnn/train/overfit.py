@@ -34,8 +34,7 @@ from cnn.optim import freeze
 from cnn.optim.schedules import Constant
 from cnn.system.compile_times import ONCE
 from cnn.system.text import counted
-from cnn.train import multi_step, preflight, watching
-from cnn.train.load_init_from import load_init_from
+from cnn.train import load_init_from, multi_step, preflight, watching
 from cnn.train.state import StepConfig, TrainState, create_state, make_step_config, whitened
 
 STEPS = 300
@@ -127,8 +126,8 @@ def told(found: Overfit) -> list[str]:
     return lines
 
 
-class _Look(NamedTuple):
-    """A step as it is looked at, all on the host."""
+class _LayerStats(NamedTuple):
+    """What the layers do in one step, all on the host."""
 
     loss: float
     numbers: dict[str, float]
@@ -157,41 +156,41 @@ def overfit(values: Config, examples: int) -> Overfit:
         there = counted(len(dataset.train), "training example")
         raise ConfigError([f"--overfit: train holds {there}, got {examples:,}. Use fewer"])
     batch = _pictures(dataset.train.few(examples))
-    trial = _Trial(values, dataset, batch)
-    findings = [*_of_data(values, trial.inputs, batch, dataset), *_of_loss(values, trial), *_of_network(values)]
+    run = _OverfitRun(values, dataset, batch)
+    findings = [*_of_data(values, run.inputs, batch, dataset), *_of_loss(values, run), *_of_network(values)]
 
     def known() -> set[str]:
         return {finding.kind for finding in findings}
 
-    first, early = (trial.look(state) for state in trial.begun())
-    attempt = trial.attempt(1.0)
-    findings += _of_layers(values, trial, attempt, first, early, known())
+    first, early = (run.layer_stats(state) for state in run.begun())
+    attempt = run.attempt(1.0)
+    findings += _of_layers(values, run, attempt, first, early, known())
     if not attempt.fits and not known() & RATE_IS_NO_REMEDY:
-        findings += _of_rate(trial, attempt, known())
+        findings += _of_rate(run, attempt, known())
     if attempt.fits and not findings:
-        findings += _of_labels(values, trial, dataset)
+        findings += _of_labels(values, run, dataset)
     if attempt.finite:
-        findings += _of_updates(values, trial, attempt, known())
+        findings += _of_updates(values, run, attempt, known())
     return Overfit(
         attempt.fits,
         len(batch.labels),
         attempt.steps,
         attempt.loss,
         attempt.right,
-        trial.floor,
+        run.floor,
         attempt.rate,
-        trial.off,
+        run.off,
         tuple(findings),
     )
 
 
-class _Trial:
+class _OverfitRun:
     """A config, stripped of what holds a network back, and one batch of its data."""
 
     def __init__(self, values: Config, dataset: types.Dataset, batch: types.Split) -> None:
         self.values = values
         self.hyper, self.off = _bare(values, dataset.train.counts(values.data.classes))
-        self.program = make_step_config(values, STEPS, STEPS)._replace(
+        self.step_config = make_step_config(values, STEPS, STEPS)._replace(
             accumulate_steps=1, skips=False, image_size=None, remat="none"
         )
         self.given = whitened(self.hyper, values.rows, dataset.train)
@@ -215,13 +214,14 @@ class _Trial:
         hyper = self.hyper._replace(optimizer=dataclasses.replace(optimizer, learning_rate=rate))
         values = self.values
         state = create_state(hyper, values.data.image_shape, values.seed, values.frozen, self.given)
-        begin = load_init_from(values)
-        return state if begin is None else begin(state)[0]
+        return load_init_from.begin(values, state)[0] if values.init_from else state
 
     def begun(self) -> Iterator[TrainState]:
         """Yields the state before the first step, and that after so many as one call makes."""
         yield self.start(1.0)
-        state, _ = multi_step.run_loop(self.start(1.0), self.split, self.rows(), np.int32(CALL), program=self.program)
+        state, _ = multi_step.run_loop(
+            self.start(1.0), self.split, self.rows(), np.int32(CALL), step_config=self.step_config
+        )
         yield state
 
     def rows(self) -> Int[np.ndarray, "steps batch"]:
@@ -230,31 +230,43 @@ class _Trial:
 
     def attempt(self, factor: float) -> Attempt:
         """Trains on the batch until it fits, the loss is not finite, or `STEPS` are made."""
-        count = self.count
         rows = self.rows()
         state, loss, right, steps = self.start(factor), math.inf, 0, 0
         rate = float(state.hyper.optimizer.learning_rate)
-        while steps < STEPS:
-            state, metrics = multi_step.run_loop(state, self.split, rows, np.int32(CALL), program=self.program)
+        fits, finite = False, True
+        while steps < STEPS and finite and not fits:
+            state, metrics = multi_step.run_loop(state, self.split, rows, np.int32(CALL), step_config=self.step_config)
             for mean, correct in _by_step(jax.device_get(metrics)):
-                if not math.isfinite(mean):
-                    return Attempt(rate, count, False, steps, loss, right, False, state)
+                finite = math.isfinite(mean)
+                if not finite:
+                    break
                 loss, right, steps = mean, int(correct), steps + 1
-                if loss <= self.near and right == count:
-                    return Attempt(rate, count, True, steps, loss, right, True, state)
-            if int(state.bad_step) >= 0:
-                return Attempt(rate, count, False, steps, loss, right, False, state)
-        return Attempt(rate, count, False, steps, loss, right, True, state)
+                fits = loss <= self.near and right == self.count
+                if fits:
+                    break
+            finite = finite and (fits or int(state.bad_step) < 0)
+        return Attempt(
+            rate=rate,
+            examples=self.count,
+            fits=fits,
+            steps=steps,
+            loss=loss,
+            right=right,
+            finite=finite,
+            state=state,
+        )
 
-    def look(self, state: TrainState) -> _Look:
+    def layer_stats(self, state: TrainState) -> _LayerStats:
         """Returns what the layers do in the step that follows; the state is not consumed."""
         rows = np.arange(self.count, dtype=np.int32)
         names = watching.activations(self.values.rows)
-        loss, numbers, sizes = jax.device_get(_looked(state, self.split, rows, program=self.program, activations=names))
+        loss, numbers, sizes = jax.device_get(
+            _looked(state, self.split, rows, step_config=self.step_config, activations=names)
+        )
         order = [row.path for row in self.values.rows if row.path in sizes]
         plain = {name: float(number) for name, number in numbers.items()}
         mean = float(loss) / len(rows)
-        return _Look(mean, plain, {path: float(sizes[path]) for path in order})
+        return _LayerStats(mean, plain, {path: float(sizes[path]) for path in order})
 
 
 def _by_step(metrics: dict[str, np.ndarray]) -> Iterator[tuple[float, float]]:
@@ -262,16 +274,16 @@ def _by_step(metrics: dict[str, np.ndarray]) -> Iterator[tuple[float, float]]:
     return zip((metrics["loss"] / np.maximum(weight, 1e-30)).tolist(), metrics["correct"].tolist(), strict=True)
 
 
-@functools.partial(jax.jit, static_argnames=("program", "activations"), compiler_options=ONCE)
+@functools.partial(jax.jit, static_argnames=("step_config", "activations"), compiler_options=ONCE)
 def _looked(
     state: TrainState,
     split: Examples,
     rows: Int[Array, " batch"],
     *,
-    program: StepConfig,
+    step_config: StepConfig,
     activations: tuple[str, ...],
 ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
-    loss, seen = watching.seen(state, split, rows, program, activations)
+    loss, seen = watching.seen(state, split, rows, step_config, activations)
     sizes = {path: jnp.sqrt(jnp.square(output.astype(jnp.float32)).mean()) for path, output in seen.outputs.items()}
     return loss, Layers().measure(seen), sizes
 
@@ -372,10 +384,10 @@ def _contradiction(batch: types.Split) -> tuple[int, int] | None:
     return None
 
 
-def _of_loss(values: Config, trial: _Trial) -> Iterator[Finding]:
+def _of_loss(values: Config, run: _OverfitRun) -> Iterator[Finding]:
     """Says what is wrong with what is minimised: being right must be better than guessing, and by how much."""
-    gain = trial.guess - trial.floor
-    if gain > 0.1 * abs(trial.guess):
+    gain = run.guess - run.floor
+    if gain > 0.1 * abs(run.guess):
         return
     smoothing = values.train.label_smoothing
     why = (
@@ -385,7 +397,7 @@ def _of_loss(values: Config, trial: _Trial) -> Iterator[Finding]:
     )
     yield Finding(
         "loss",
-        f"being right hardly pays: guessing costs {trial.guess:.4g} and the best logits {trial.floor:.4g}; {why}",
+        f"being right hardly pays: guessing costs {run.guess:.4g} and the best logits {run.floor:.4g}; {why}",
     )
 
 
@@ -421,7 +433,7 @@ def _is_whitened(row: Any) -> bool:
 
 
 def _of_layers(
-    values: Config, trial: _Trial, attempt: Attempt, first: _Look, early: _Look, known: set[str]
+    values: Config, run: _OverfitRun, attempt: Attempt, first: _LayerStats, early: _LayerStats, known: set[str]
 ) -> Iterator[Finding]:
     """Says what is wrong with what the layers do at the first step and, but for the loss, some steps later, too.
 
@@ -438,10 +450,10 @@ def _of_layers(
             f"what comes before it is not trained; look at the weights and biases of {before}",
         )
         return
-    if not known & {"inputs", "loss"} and not first.loss <= EXPLODED * max(trial.guess, 1e-3):
+    if not known & {"inputs", "loss"} and not first.loss <= EXPLODED * max(run.guess, 1e-3):
         yield Finding(
             "exploding",
-            f"the network begins with a loss of {first.loss:.3g}, where guessing costs {trial.guess:.3g}: what the "
+            f"the network begins with a loss of {first.loss:.3g}, where guessing costs {run.guess:.3g}: what the "
             f"layers make grows to {max(first.sizes.values()):.3g}, most in {_steepest(first.sizes)}; initialise "
             "it smaller (config.model.init)",
         )
@@ -468,8 +480,8 @@ def _of_layers(
         )
 
 
-def _of(look: _Look, quantity: str) -> dict[str, float]:
-    return {name.partition("/")[2]: number for name, number in look.numbers.items() if name.startswith(f"{quantity}/")}
+def _of(stats: _LayerStats, quantity: str) -> dict[str, float]:
+    return {name.partition("/")[2]: number for name, number in stats.numbers.items() if name.startswith(f"{quantity}/")}
 
 
 def _steepest(sizes: dict[str, float]) -> str:
@@ -478,12 +490,12 @@ def _steepest(sizes: dict[str, float]) -> str:
     return max(zip(paths, before, strict=True), key=lambda pair: sizes[pair[0]] / max(pair[1], 1e-30))[0]
 
 
-def _of_rate(trial: _Trial, attempt: Attempt, known: set[str]) -> Iterator[Finding]:
+def _of_rate(run: _OverfitRun, attempt: Attempt, known: set[str]) -> Iterator[Finding]:
     """Tries other learning rates, and says which one fits."""
-    worse = not attempt.finite or attempt.loss > 0.9 * trial.guess
+    worse = not attempt.finite or attempt.loss > 0.9 * run.guess
     factors = (*LOWER, *HIGHER) if not attempt.finite else (*HIGHER[:1], *LOWER[:2], *HIGHER[1:], *LOWER[2:])
     for factor in factors if worse or not known else factors[:3]:
-        other = trial.attempt(factor)
+        other = run.attempt(factor)
         if not other.fits:
             continue
         was = f"does not fit in {attempt.steps} steps" if attempt.finite else f"diverges after {attempt.steps} steps"
@@ -496,12 +508,12 @@ def _of_rate(trial: _Trial, attempt: Attempt, known: set[str]) -> Iterator[Findi
         return
 
 
-def _of_labels(values: Config, trial: _Trial, dataset: types.Dataset) -> Iterator[Finding]:
+def _of_labels(values: Config, run: _OverfitRun, dataset: types.Dataset) -> Iterator[Finding]:
     """Learns some hundred examples, and says whether that helps with others: of shuffled labels it does not."""
-    learned, others = trial.learned, _others(dataset)
+    learned, others = run.learned, _others(dataset)
     if others is None or len(learned.labels) < EACH * values.data.classes:
         return
-    accuracy, of_learned = _carried_over(trial, others)
+    accuracy, of_learned = _carried_over(run, others)
     chance = float(np.bincount(others.labels, minlength=values.data.classes).max()) / len(others.labels)
     margin = DEVIATIONS * math.sqrt(chance * (1 - chance) / len(others.labels))
     if of_learned > chance + margin and accuracy <= chance + margin:
@@ -522,39 +534,39 @@ def _others(dataset: types.Dataset) -> types.Split | None:
     return None
 
 
-def _carried_over(trial: _Trial, others: types.Split) -> tuple[float, float]:
+def _carried_over(run: _OverfitRun, others: types.Split) -> tuple[float, float]:
     """Returns the accuracy on other examples, and on those that were learned, after some passes over these."""
-    learned, state, rng = trial.learned, trial.start(1.0), np.random.default_rng(0)
+    learned, state, rng = run.learned, run.start(1.0), np.random.default_rng(0)
     for _ in range(STEPS // CALL):
-        rows = trial.count + rng.integers(0, len(learned), (CALL, trial.count)).astype(np.int32)
-        state, _ = multi_step.run_loop(state, trial.split, rows, np.int32(CALL), program=trial.program)
+        rows = run.count + rng.integers(0, len(learned), (CALL, run.count)).astype(np.int32)
+        state, _ = multi_step.run_loop(state, run.split, rows, np.int32(CALL), step_config=run.step_config)
     seen = [
-        float(np.mean(np.asarray(_guessed(state, jnp.asarray(each.images), trial.program)) == each.labels))
+        float(np.mean(np.asarray(_guessed(state, jnp.asarray(each.images), run.step_config)) == each.labels))
         for each in (others, learned)
     ]
     return seen[0], seen[1]
 
 
-@functools.partial(jax.jit, static_argnames="program", compiler_options=ONCE)
-def _guessed(state: TrainState, images: Array, program: StepConfig) -> Int[Array, " images"]:
+@functools.partial(jax.jit, static_argnames="step_config", compiler_options=ONCE)
+def _guessed(state: TrainState, images: Array, step_config: StepConfig) -> Int[Array, " images"]:
     """Returns the classes as in training: running statistics need longer than this to settle."""
     logits, _ = network.capture_train(
         state.hyper.layers,
         {"params": state.params, "batch_stats": state.batch_stats},
         standardise(images.astype(jnp.float32) / 255, state.hyper.mean, state.hyper.std),
         jax.random.key(0),
-        dtype=jnp.dtype(program.compute_dtype),
+        dtype=jnp.dtype(step_config.compute_dtype),
         rows=jnp.arange(len(images)),
-        frozen_batch_norm=freeze.layers(state.params, program.frozen),
+        frozen_batch_norm=freeze.layers(state.params, step_config.frozen),
     )
     return logits.argmax(-1)
 
 
-def _of_updates(values: Config, trial: _Trial, attempt: Attempt, known: set[str]) -> Iterator[Finding]:
+def _of_updates(values: Config, run: _OverfitRun, attempt: Attempt, known: set[str]) -> Iterator[Finding]:
     """Says what never moved."""
     if known & {"frozen", "dead", "one class", "logits"}:
         return
-    start = trial.start(1.0)
+    start = run.start(1.0)
     moved = {
         path: float(np.abs(np.asarray(now) - np.asarray(before)).max(initial=0))
         for now_tree, before_tree in (

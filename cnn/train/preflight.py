@@ -1,7 +1,6 @@
 """What is checked and said before a run trains: of its data, its devices and its memory.
 
-Two things are not wrong but may surprise, and are said on stderr: examples that each epoch leaves out, and running
-statistics of batch normalisation that will not have settled.
+What is not wrong but may surprise is said on stderr: see `remarks` and `few_to_validate`.
 """
 
 import functools
@@ -49,7 +48,8 @@ MEMORIES = 5
 def remarks(values: Config, examples: int) -> list[str]:
     """Returns a line for each thing that may surprise.
 
-    Args:
+    These are examples that each epoch leaves out, running statistics of batch normalisation that will not have settled,
+    and a CPU on which bfloat16 is no faster.    Args:
       values: the whole config.
       examples: how many training pictures there are, at least a batch.
     """
@@ -226,13 +226,12 @@ def check_memory(values: Config, dataset: types.Dataset, count: int) -> None:
     available = sharding.memory_limit()
     if problem := memory_estimate.refusal(need, values, available):
         raise ConfigError([problem])
-    line = memory_estimate.warning(need, available)
-    if line and multihost.leads():
-        print(line, file=sys.stderr)
+    if line := memory_estimate.warning(need, available):
+        tell([line])
 
 
 def tell_remarks(values: Config, workdir: Path, dataset: types.Dataset) -> None:
-    """Says on stderr what may surprise of a run that begins, and of its data, see `cnn.train.preflight`."""
+    """Says on stderr what may surprise of a run that begins, and of its data."""
     if not init_from.has_begun(workdir):
         tell([*dataset.notes, *remarks(values, len(dataset.train)), *few_to_validate(values, len(dataset.valid))])
 
@@ -333,15 +332,15 @@ def check_code(values: Config, dataset: types.Dataset | None = None, devices: in
     seen = hyperparams.structure(values), lengths, code
     if repr(seen) in _TRACED:
         return
-    program = make_step_config(values, values.train.total_steps(steps_per_epoch), steps_per_epoch, devices)
+    step_config = make_step_config(values, values.train.total_steps(steps_per_epoch), steps_per_epoch, devices)
     state = create_shapes(values)
     batch = values.train.batch_size
     images: Any = jax.ShapeDtypeStruct((batch, *values.data.stored_shape), jnp.uint8)
     labels: Any = jax.ShapeDtypeStruct((batch,), jnp.int32)
     examples = Examples(images, labels, None)
-    alone = program._replace(devices=1)
+    alone = step_config._replace(devices=1)
     with registry.traced():
-        jax.eval_shape(functools.partial(step.train_step, program=alone), state, examples)
+        jax.eval_shape(functools.partial(step.train_step, step_config=alone), state, examples)
         if train.watch.every and registry.origin_of(train.watch) != registry.PACKAGE:
             watching.check(values, state, examples, alone)
         jax.eval_shape(functools.partial(views.of_all, values.eval.views), images)

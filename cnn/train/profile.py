@@ -26,7 +26,7 @@ from cnn.system import sharding
 from cnn.system.compile_times import switched_on
 from cnn.train import experiment, multi_step, preflight
 from cnn.train.run import batches
-from cnn.train.state import TrainState, create_train_state, make_step_config
+from cnn.train.state import StepConfig, TrainState, create_train_state, make_step_config
 from cnn.train.step import DATA, LOSS, OPTIMIZER
 
 READING, DISPATCH, WHOLE = "reading", "dispatch", "profiled"
@@ -112,8 +112,8 @@ def profile(config: Config, folder: Path, steps: int, devices: int | None = None
         raise ConfigError([f"--profile: an epoch has {epoch} steps, got {steps}. Use at most those"])
     folder.mkdir(parents=True, exist_ok=True)
     state = create_train_state(config, count, dataset.train.counts(config.data.classes), dataset.train)
-    program = make_step_config(config, train.total_steps(epoch), epoch, count)
-    run = _Steps(loader, multi_step.dispatch_of(config), program)
+    step_config = make_step_config(config, train.total_steps(epoch), epoch, count)
+    run = _Steps(loader, multi_step.dispatch_of(config), step_config)
     options = ProfileOptions()
     options.python_tracer_level = 0  # a line for each call of Python would slow down what is timed
     # JAX's cache may hold a program that differs in the names of its operations alone.
@@ -140,15 +140,15 @@ def profile(config: Config, folder: Path, steps: int, devices: int | None = None
 class _Steps:
     """Makes steps as training does, and keeps what was compiled for them."""
 
-    def __init__(self, loader: Loader, way: multi_step.Dispatch, program: Any) -> None:
-        self.loader, self.way, self.program = loader, way, program
+    def __init__(self, loader: Loader, dispatch: multi_step.Dispatch, step_config: StepConfig) -> None:
+        self.loader, self.dispatch, self.step_config = loader, dispatch, step_config
         self.programs: dict[str, str] = {}
         """The text of the newest compiled program, by the name of its module."""
         self._compiled: dict[Any, Any] = {}
 
     def make(self, state: TrainState, first: int, steps: int) -> TrainState:
         """Makes so many steps, all of one epoch, and waits for them; the state is consumed."""
-        chunks = self.loader.chunks(first, steps, self.way.most)
+        chunks = self.loader.chunks(first, steps, self.dispatch.most)
         metrics = []
         while True:
             with TraceAnnotation(READING):
@@ -156,11 +156,11 @@ class _Steps:
             if chunk is None:
                 break
             split, rows = chunk
-            function, arguments = self.way.call(rows)
+            function, arguments = self.dispatch.call(rows)
             shapes = jax.tree.map(lambda array: array.shape, (split, arguments))
             key = str(shapes)
             if key not in self._compiled:
-                compiled = function.lower(state, split, *arguments, program=self.program).compile()
+                compiled = function.lower(state, split, *arguments, step_config=self.step_config).compile()
                 self._compiled[key] = compiled
                 text = compiled.as_text()
                 self.programs[text.split(None, 2)[1].rstrip(",")] = text

@@ -34,10 +34,10 @@ from cnn.train.step import NO_STEP
 
 def renewed(run: Run, state: TrainState) -> TrainState:
     """Returns the state with the statistics of the weights that `eval.weights` names; unchanged if a signal asks."""
-    averaged = run.config.eval.weights == "ema"
+    averaged = run.evaluates_average
     classifier = state.classifier(averaged=averaged)._replace(batch_stats=state.batch_stats)
     with run.progress_bar.stage("renewing the statistics of batch normalisation"):
-        stats = statistics(classifier, run.loader, run.step_config, state.key, run.preemption.asked)
+        stats = statistics(classifier, run.loader, run.step_config, state.key, run.preemption.stop_requested)
     if stats is None:
         return state
     marks: Any = sharding.replicate((np.int32(state.step), np.bool_(averaged)), run.devices)
@@ -49,9 +49,9 @@ def statistics(
     loader: Loader,
     step_config: StepConfig,
     key: Any,
-    asked: Callable[[], bool] = lambda: False,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> Any | None:
-    """Returns the statistics of a network's weights; `None` if `asked` says between two batches to stop.
+    """Returns the statistics of a network's weights; `None` if `stop_requested` says between two batches to stop.
 
     It goes through the training pictures in the order of the first epoch, a batch, or a part of one
     (`accumulate_steps`), at a time; on several devices each computes the whole of it, so the bits are those of one.
@@ -61,22 +61,22 @@ def statistics(
       loader: of the training split.
       step_config: of the run that trained it.
       key: raw key data, for the network's noise.
-      asked: tells whether to stop.
+      stop_requested: tells whether to stop.
     """
     key = jax.random.key_data(jax.random.fold_in(jax.random.wrap_key_data(key), NO_STEP))
-    program, number = step_config._replace(devices=1), 0
+    alone, number = step_config._replace(devices=1), 0
     for split, rows in loader.chunks(0, loader.steps_per_epoch, 1):
-        if asked():
+        if stop_requested():
             return None
-        for part in np.split(rows[0], program.accumulate_steps):
-            stats = _moved(classifier, split, part, key, np.float32(number), program=program)
+        for part in np.split(rows[0], alone.accumulate_steps):
+            stats = _moved(classifier, split, part, key, np.float32(number), step_config=alone)
             classifier = classifier._replace(batch_stats=stats)
             number += 1
         loader.started(jax.tree.leaves(classifier.batch_stats)[0])
     return classifier.batch_stats
 
 
-@functools.partial(jax.jit, static_argnames="program")
+@functools.partial(jax.jit, static_argnames="step_config")
 def _moved(
     classifier: Classifier,
     split: Examples,
@@ -84,12 +84,12 @@ def _moved(
     key: Any,
     number: Float[Array, ""],
     *,
-    program: StepConfig,
+    step_config: StepConfig,
 ) -> Any:
     """Returns the means over `number` batches, with what this one measures as one more."""
-    images = taken(split, rows, program).images
-    if program.image_size:
-        images = centre(images, program.image_size)
+    images = taken(split, rows, step_config).images
+    if step_config.image_size:
+        images = centre(images, step_config.image_size)
     share: Any = number / (number + 1)
 
     def follow(layer: Any) -> Any:
@@ -102,8 +102,8 @@ def _moved(
         classifier.variables,
         classifier.preprocess(images),
         jax.random.fold_in(jax.random.wrap_key_data(key), number.astype(jnp.uint32)),
-        dtype=jnp.dtype(program.compute_dtype),
+        dtype=jnp.dtype(step_config.compute_dtype),
         shard=Shard(microbatch=microbatch_size(len(rows), widest, jax.default_backend())),
-        frozen_batch_norm=freeze.layers(classifier.params, program.frozen),
+        frozen_batch_norm=freeze.layers(classifier.params, step_config.frozen),
     )
     return stats

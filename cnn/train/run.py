@@ -80,11 +80,13 @@ class Run:
         self.dispatch = dispatch_of(config)
         self.validates = len(dataset.valid) > 0 and config.data.train_on == "train"
         """Whether there is a validation split that training does not see."""
+        self.evaluates_average = config.eval.weights == "ema"
+        """Whether the average of the parameters is evaluated in their place."""
         self._valid_images = evaluate.placed(dataset.valid, devices)
         self.progress_bar = callbacks.progress_bar(total=self.total_steps, batch_size=config.train.batch_size)
-        page = config.report.page if callbacks.pages and multihost.leads() else "never"
+        page = config.report.page if callbacks.alone and multihost.leads() else "never"
         self.page = Pages(workdir, page, self.progress_bar.line)
-        self.writer = MetricWriter(
+        self.metric_writer = MetricWriter(
             workdir,
             self.progress_bar.line,
             settings=json.loads(config.json),
@@ -94,7 +96,7 @@ class Run:
         self.checkpointer = Checkpointer(
             config,
             workdir,
-            self.writer,
+            self.metric_writer,
             data=dataset.identity,
             dispatch=dispatched or self.dispatch.mode,
             devices=devices,
@@ -133,11 +135,11 @@ class Run:
           FloatingPointError: a logit is not finite.
           Preempted: a signal asked to stop meanwhile.
         """
-        classifier = state.classifier(averaged=self.config.eval.weights == "ema")
+        classifier = state.classifier(averaged=self.evaluates_average)
         config = evaluate.EvalConfig.of(self.config, self.devices)
         logits = evaluate.predict_logits(classifier, self._valid_images, config, check=self.preemption.check)
         return evaluate.validation(self.config, logits, self.dataset.valid)
 
     def record_bad_examples(self) -> None:
         """Writes which examples cannot be used, where there are new ones."""
-        recorded_data.record_bad_examples(self.workdir, self.dataset, self.writer.event)
+        recorded_data.record_bad_examples(self.workdir, self.dataset, self.metric_writer.event)

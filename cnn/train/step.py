@@ -46,11 +46,11 @@ class Gradient(NamedTuple):
     loss: Float[Array, ""]
     """In nats, each example times its weight."""
     correct: Float[Array, ""]
-    weight: Float[Array, ""] | None
+    weight_sum: Float[Array, ""] | None
     """What the examples weigh; `None` where their classes weigh alike."""
 
 
-class Made(TypedDict, total=False):
+class StepInternals(TypedDict, total=False):
     """What a step made on its way, finite or not."""
 
     grads: Any
@@ -59,28 +59,36 @@ class Made(TypedDict, total=False):
 
 
 def train_step(
-    state: TrainState, batch: Examples, program: StepConfig, made: Made | None = None
+    state: TrainState, batch: Examples, step_config: StepConfig, internals: StepInternals | None = None
 ) -> tuple[TrainState, Metrics]:
     """Makes one update of what is not frozen, unless the loss, a gradient or what it would make is not finite.
 
     Args:
       state: after n updates.
       batch: step n's images and labels, in the order of `device_permutation`.
-      program: what is compiled in.
-      made: where what it makes is kept, by whoever looks into a step.
+      step_config: what is compiled in.
+      internals: where what it makes is kept, by whoever looks into a step.
 
     Returns:
       The state after n + 1 updates, and sums over the batch: `loss` (nats), `correct`, `count`, and `weight` where the
       classes do not weigh alike; and the gradient's global norm and the learning rate of this update.
     """
     hyper = state.hyper
-    key, passes = draws(state, batch, program)
+    key, passes = draws(state, batch, step_config)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    grads, batch_stats, loss, correct, weight = gradient_fn(program)(hyper, variables, *batch[:3], key, passes)
-    place = gradients.place_of(hyper.gradient, state.params, grads)
-    if place is not None:
-        elsewhere = {**variables, "params": place}
-        grads = gradient_fn(program)(hyper, elsewhere, *batch[:3], key, passes).grads
+    gradient = functools.partial(
+        gradient_fn(step_config),
+        hyper,
+        images=batch.images,
+        labels=batch.labels,
+        mask=batch.weights,
+        key=key,
+        passes=passes,
+    )
+    grads, batch_stats, loss, correct, weight_sum = gradient(variables)
+    displaced_params = gradients.place_of(hyper.gradient, state.params, grads)
+    if displaced_params is not None:
+        grads = gradient({**variables, "params": displaced_params}).grads
     with jax.named_scope(OPTIMIZER):
         norm = optax.tree.norm(_summed(grads))
         count = jnp.asarray(len(batch.labels), jnp.float32) if batch.weights is None else batch.weights.sum()
@@ -88,28 +96,28 @@ def train_step(
             hyper.optimizer,
             hyper.schedule,
             hyper.clip,
-            total_steps=program.total_steps,
-            steps_per_epoch=program.steps_per_epoch,
+            total_steps=step_config.total_steps,
+            steps_per_epoch=step_config.steps_per_epoch,
             groups=hyper.groups,
             layers=layer_names(hyper),
             observed=state.observed,
         )
         metrics = {"loss": loss, "correct": correct, "count": count, "grad_norm": norm}
-        if weight is not None:
-            metrics["weight"] = weight
+        if weight_sum is not None:
+            metrics["weight"] = weight_sum
         metrics["learning_rate"] = learning_rate_fn(state.step)
-        trained = freeze.trained(state.params, program.frozen)
+        trained = freeze.trained(state.params, step_config.frozen)
         updates, opt_state = tx.update(grads, state.opt_state, trained)
         trained, average = averages.updated(
             hyper.average,
             state.average,
             optax.apply_updates(trained, updates),
             count=state.step + 1,
-            share=(state.step + 1) / program.total_steps,
+            share=(state.step + 1) / step_config.total_steps,
         )
         params = freeze.merged(trained, state.params)
-        if made is not None:
-            made["grads"], made["params"] = grads, params
+        if internals is not None:
+            internals["grads"], internals["params"] = grads, params
 
         fine = _all([state.bad_step < 0, *_finite((loss, norm)), *_finite(_summed((params, batch_stats)))])
         new = (params, batch_stats, opt_state, average)
@@ -127,39 +135,39 @@ def train_step(
     return state, metrics
 
 
-def draws(state: TrainState, batch: Examples, program: StepConfig) -> tuple[jax.Array, Passes | None]:
+def draws(state: TrainState, batch: Examples, step_config: StepConfig) -> tuple[jax.Array, Passes | None]:
     """Returns the key of all that the next step of a state draws, and what augmentations by example are told."""
     run_key = jax.random.wrap_key_data(state.key)
     passes = None
     if batch.rows is not None:
-        passes = Passes(state.step // program.steps_per_epoch, jax.random.fold_in(run_key, NO_STEP), batch.rows)
+        passes = Passes(state.step // step_config.steps_per_epoch, jax.random.fold_in(run_key, NO_STEP), batch.rows)
     return jax.random.fold_in(run_key, state.step), passes
 
 
-def gradient_fn(program: StepConfig) -> Callable[..., Gradient]:
+def gradient_fn(step_config: StepConfig) -> Callable[..., Gradient]:
     """Returns the function that gives the gradient of a batch, computed on all devices.
 
     Its arguments are the hyperparameters; `params` and `batch_stats`; images with intensities 0..255 and labels, in the
-    order of `device_permutation`; weights, 1 or 0 for each example, or `None` for all 1; the key of all draws; and,
+    order of `device_permutation`; a mask, 1 or 0 for each example, or `None` for all 1; the key of all draws; and,
     where an augmentation asks for it, which examples of the training split they are.
     """
-    on_device = functools.partial(_device_gradient, program=program)
-    if program.devices == 1:
+    on_device = functools.partial(_device_gradient, step_config=step_config)
+    if step_config.devices == 1:
         return on_device
     batch, others = sharding.SPREAD, sharding.WHOLE
     of_passes: Any = Passes(others, others, batch)  # type: ignore[arg-type]
 
-    def on_devices(hyper: Any, variables: Any, images: Any, labels: Any, weights: Any, key: Any, passes: Any) -> Any:
+    def on_devices(hyper: Any, variables: Any, images: Any, labels: Any, mask: Any, key: Any, passes: Any) -> Any:
         specs = others, others, batch, batch, batch, others, None if passes is None else of_passes
-        compute = jax.shard_map(on_device, mesh=sharding.mesh(program.devices), in_specs=specs, out_specs=others)
-        return compute(hyper, variables, images, labels, weights, key, passes)
+        compute = jax.shard_map(on_device, mesh=sharding.mesh(step_config.devices), in_specs=specs, out_specs=others)
+        return compute(hyper, variables, images, labels, mask, key, passes)
 
     return on_devices
 
 
-def device_permutation(batch_size: int, program: StepConfig) -> Int[np.ndarray, " batch"]:
+def device_permutation(batch_size: int, step_config: StepConfig) -> Int[np.ndarray, " batch"]:
     """Returns the rows of a batch in the order in which the devices take them: each its share of every part."""
-    return np.arange(batch_size).reshape(program.accumulate_steps, program.devices, -1).swapaxes(0, 1).ravel()
+    return np.arange(batch_size).reshape(step_config.accumulate_steps, step_config.devices, -1).swapaxes(0, 1).ravel()
 
 
 def _device_gradient(
@@ -167,42 +175,44 @@ def _device_gradient(
     variables: network.Variables,
     images: Any,
     labels: Any,
-    weights: Any,
+    mask: Any,
     key: jax.Array,
     passes: Passes | None = None,
     *,
-    program: StepConfig,
+    step_config: StepConfig,
 ) -> Gradient:
     """Computes on one device, with its share of the batch, what `gradient_fn` returns."""
-    axis = sharding.AXIS if program.devices > 1 else None
-    batch_rows = _batch_rows(len(images), program) if axis else all_rows(len(images))
-    images, labels, weighs = prepared(hyper, images, labels, key, batch_rows, passes, program)
-    examples = images, labels, batch_rows.rows, weights, weighs
+    axis = sharding.AXIS if step_config.devices > 1 else None
+    batch_rows = _batch_rows(len(images), step_config) if axis else all_rows(len(images))
+    images, labels, class_weights = prepared(hyper, images, labels, key, batch_rows, passes, step_config)
+    examples = images, labels, batch_rows.rows, mask, class_weights
     # Each device differentiates by its own copy, so that gradients are summed over devices once and not by each part.
     everything = _varying(variables["params"]) if axis else variables["params"]
-    trained = freeze.trained(everything, program.frozen)
+    trained = freeze.trained(everything, step_config.frozen)
     dropout_key = jax.random.fold_in(key, 1)
     count = len(images)
-    size = count // program.accumulate_steps
+    size = count // step_config.accumulate_steps
     widest = fusion.widest(hyper.layers, images.shape[1:])
-    microbatch = microbatch_size(size, widest, jax.default_backend(), devices=program.devices)
+    microbatch = microbatch_size(size, widest, jax.default_backend(), devices=step_config.devices)
 
-    def loss_fn(trained: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, weights: Any, weighs: Any) -> Any:
+    def loss_fn(
+        trained: Any, batch_stats: Any, images: Any, labels: Any, rows: Any, mask: Any, class_weights: Any
+    ) -> Any:
         logits, batch_stats = network.apply_train(
             hyper.layers,
             {"params": freeze.merged(trained, everything), "batch_stats": batch_stats},
             images,
             dropout_key,
-            dtype=jnp.dtype(program.compute_dtype),
+            dtype=jnp.dtype(step_config.compute_dtype),
             shard=Shard(rows, axis, microbatch),
-            remat=program.remat,
-            frozen_batch_norm=freeze.layers(everything, program.frozen),
+            remat=step_config.remat,
+            frozen_batch_norm=freeze.layers(everything, step_config.frozen),
         )
         with jax.named_scope(LOSS):
-            losses = losses_of(hyper, logits, labels, weights, weighs)
+            losses = losses_of(hyper, logits, labels, mask, class_weights)
             correct = logits.argmax(-1) == labels.argmax(-1)
-            if weights is not None:
-                correct = correct * weights
+            if mask is not None:
+                correct = correct * mask
             loss_sum, correct_sum = losses.sum(), correct.sum(dtype=jnp.float32)
         return loss_sum, (batch_stats, correct_sum)
 
@@ -225,15 +235,15 @@ def _device_gradient(
         sums, _ = jax.lax.scan(add_microbatch, sums, microbatches)
 
     batch_stats, totals = sums
-    counted = None if weights is None else weights.sum()
-    weight = None if weighs is None else (weighs if weights is None else weighs * weights).sum()
+    counted = None if mask is None else mask.sum()
+    weight_sum = None if class_weights is None else (class_weights if mask is None else class_weights * mask).sum()
     if axis:
-        totals, counted, weight = jax.lax.psum((totals, counted, weight), axis)
+        totals, counted, weight_sum = jax.lax.psum((totals, counted, weight_sum), axis)
     grads, loss, correct = totals
-    divisor = count * program.devices if counted is None else jnp.maximum(counted, 1)
-    if weight is not None:
-        divisor = jnp.where(weight > 0, weight, 1)
-    return Gradient(jax.tree.map(lambda grad: grad / divisor, grads), batch_stats, loss, correct, weight)
+    divisor = count * step_config.devices if counted is None else jnp.maximum(counted, 1)
+    if weight_sum is not None:
+        divisor = jnp.where(weight_sum > 0, weight_sum, 1)
+    return Gradient(jax.tree.map(lambda grad: grad / divisor, grads), batch_stats, loss, correct, weight_sum)
 
 
 @jax.named_scope(DATA)
@@ -244,37 +254,37 @@ def prepared(
     key: jax.Array,
     batch_rows: BatchRows,
     passes: Passes | None,
-    program: StepConfig,
+    step_config: StepConfig,
 ) -> tuple[network.Images, Float[Array, "batch classes"], Float[Array, " batch"] | None]:
     """Returns what the network is given of examples, their labels, and what their classes weigh.
 
     Of the arguments see `gradient_fn`, and `batch_rows` says which of the batch the examples are.
     """
-    images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, program.classes)
-    if hyper.augment or program.image_size:
+    images, labels = images.astype(jnp.float32) / 255, jax.nn.one_hot(labels, step_config.classes)
+    if hyper.augment or step_config.image_size:
         augment_key = jax.random.fold_in(key, 0)
         images, labels = augment(
-            hyper.augment, images, labels, augment_key, batch_rows, size=program.image_size, passes=passes
+            hyper.augment, images, labels, augment_key, batch_rows, size=step_config.image_size, passes=passes
         )
-    weighs = None if isinstance(hyper.class_weights, tuple) else (labels * hyper.class_weights).sum(-1)
-    return classifier.standardise(images, hyper.mean, hyper.std), labels, weighs
+    class_weights = None if isinstance(hyper.class_weights, tuple) else (labels * hyper.class_weights).sum(-1)
+    return classifier.standardise(images, hyper.mean, hyper.std), labels, class_weights
 
 
-def losses_of(hyper: Hyperparams, logits: Any, labels: Any, weights: Any, weighs: Any) -> Float[Array, " batch"]:
+def losses_of(hyper: Hyperparams, logits: Any, labels: Any, mask: Any, class_weights: Any) -> Float[Array, " batch"]:
     """Returns the loss of each example, in nats, times what it and its class weigh; `None` weighs nothing else."""
     loss = blamed(hyper.loss, "train.loss", hyper.loss)
     losses = loss(logits, optax.smooth_labels(labels, hyper.label_smoothing))
-    if weights is not None:
-        losses = losses * weights
-    return losses if weighs is None else losses * weighs
+    if mask is not None:
+        losses = losses * mask
+    return losses if class_weights is None else losses * class_weights
 
 
-def _batch_rows(count: int, program: StepConfig) -> BatchRows:
+def _batch_rows(count: int, step_config: StepConfig) -> BatchRows:
     """Returns which rows of the batch this device's share holds."""
-    index, parts = jax.lax.axis_index(sharding.AXIS), program.accumulate_steps
+    index, parts = jax.lax.axis_index(sharding.AXIS), step_config.accumulate_steps
     size = count // parts
-    rows = (jnp.arange(parts)[:, None] * program.devices + index) * size + jnp.arange(size)
-    ring = [(device, (device + 1) % program.devices) for device in range(program.devices)]
+    rows = (jnp.arange(parts)[:, None] * step_config.devices + index) * size + jnp.arange(size)
+    ring = [(device, (device + 1) % step_config.devices) for device in range(step_config.devices)]
 
     def row_before(array: jax.Array) -> jax.Array:
         by_part = array.reshape(parts, size, *array.shape[1:])

@@ -19,6 +19,7 @@ import jax
 
 from cnn.config.config import Config, ConfigError
 from cnn.config.sections import Checkpoint, Minutes
+from cnn.data import types
 from cnn.registry import ExtensionError
 from cnn.report.run_files import RunFiles
 from cnn.runs import checkpoint_format, receipt, recorded_code, recorded_data, run_dir
@@ -29,7 +30,7 @@ from cnn.system.preemption import Preemption
 from cnn.train import experiment
 from cnn.train.callbacks import Callbacks
 from cnn.train.checkpointer import CHANGED
-from cnn.train.loop import Steps, Trained, train
+from cnn.train.loop import StepsRequest, Trained, train
 from cnn.train.preflight import load_data
 from cnn.train.progress_bar import ProgressBar
 from cnn.train.run import Run
@@ -72,7 +73,7 @@ def verify(
     stated: Receipt | None = None,
     data_dir: str | None = None,
     data_file: str | None = None,
-    interruption: Preemption | None = None,
+    preemption: Preemption | None = None,
     quiet: bool = False,
 ) -> Verdict:
     """Makes a run's steps again and compares; writes nothing into its directory.
@@ -85,7 +86,7 @@ def verify(
       stated: a receipt that the run must have.
       data_dir: where the data are, if they have moved.
       data_file: their file.
-      interruption: of whoever verifies; made where there is none.
+      preemption: of whoever verifies; made where there is none.
       quiet: whether to show nothing meanwhile.
 
     Raises:
@@ -104,21 +105,23 @@ def verify(
     last = end if steps is None else min(end, first + steps)
     whole = first == 0 and last == end and (workdir / run_dir.RESULT).is_file()
     try:
-        known = _check_files(values, workdir, kept)
+        metas = _check_files(values, workdir, kept)
         if stated is not None and (parts := receipt.differing(stated, receipt.of_run(workdir))):
             raise _Differs(f"the receipt states other {' and '.join(parts)}")
         with contextlib.ExitStack() as held:
-            interruption = interruption or held.enter_context(Preemption())
+            preemption = preemption or held.enter_context(Preemption())
             scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="cnn-verify-"))
             here = _at(values, data_dir, data_file)
-            devices = _devices(here, known[max(known)]["numerics"])
+            numerics = metas[end]["numerics"]
+            devices = _devices(here, numerics)
             dataset = load_data(here.data)
             if (identity := recorded_data.recorded(workdir).get("identity")) not in (None, dataset.identity):
                 raise _Differs(f"the data: identity {_short(identity)} recorded, {_short(dataset.identity)} now")
             copy = Path(scratch) / "run"
-            with _repeated(here, workdir, copy, dataset, known, first, devices, interruption, quiet) as run:
+            repetition = _Repetition(here, workdir, copy, dataset, first, devices, numerics)
+            with _repeated(repetition, preemption, quiet=quiet) as run:
                 try:
-                    trained = _repeat(run, known, last)
+                    trained = _repeat(run, metas, last)
                     _compare_metrics(workdir, copy, last, whole=whole)
                     if whole:
                         _compare_results(workdir, json.loads(json.dumps(experiment.finish(run, trained))))
@@ -161,30 +164,37 @@ def _check_files(values: Config, workdir: Path, kept: list[int]) -> dict[int, Me
     return found
 
 
+class _Repetition(NamedTuple):
+    """What a run is made again from, and where."""
+
+    values: Config
+    """With its data where they are now, and without checkpoints."""
+    workdir: Path
+    """Its own directory."""
+    copy: Path
+    """The folder in which it is made again."""
+    dataset: types.Dataset
+    first: int
+    """The step after which its steps are made again."""
+    devices: int
+    numerics: Mapping[str, Any]
+    """What its last digits depend on, as its newest checkpoint says."""
+
+
 @contextlib.contextmanager
-def _repeated(
-    values: Config,
-    workdir: Path,
-    copy: Path,
-    dataset: Any,
-    known: Mapping[int, Meta],
-    first: int,
-    devices: int,
-    interruption: Preemption,
-    quiet: bool,
-) -> Iterator[Run]:
+def _repeated(repetition: _Repetition, preemption: Preemption, *, quiet: bool) -> Iterator[Run]:
     """Opens the run again in another folder, with nothing of it or with what it was at a step."""
+    values, workdir, copy, dataset, first, devices, numerics = repetition
     copy.mkdir()
-    saved = known[max(known)]["numerics"]
     experiment.prepare(values, copy, dataset)
     if first:
         shutil.copy(workdir / run_dir.METRICS, copy / run_dir.METRICS)
         name = checkpoint_format.folder(workdir / run_dir.CHECKPOINTS, first).name
         shutil.copytree(workdir / run_dir.CHECKPOINTS / name, copy / run_dir.CHECKPOINTS / name)
     experiment.check(values, dataset, devices)
-    callbacks = Callbacks(functools.partial(ProgressBar, quiet=quiet), pages=False)
-    run = Run(values, copy, dataset, interruption, devices=devices, callbacks=callbacks)
-    changed = [each for each in run.checkpointer.differences(saved) if each[0] != "on_error"]
+    callbacks = Callbacks(functools.partial(ProgressBar, quiet=quiet), alone=False)
+    run = Run(values, copy, dataset, preemption, devices=devices, callbacks=callbacks)
+    changed = [each for each in run.checkpointer.differences(numerics) if each[0] != "on_error"]
     if changed:
         raise _Incomparable("; ".join(f"{name} {before} then, {now} now" for name, before, now in changed))
     with experiment.ended_if_preempted(run):
@@ -220,23 +230,23 @@ def _devices(values: Config, saved: Mapping[str, Any]) -> int:
         ) from None
 
 
-def _repeat(run: Run, known: Mapping[int, Meta], last: int) -> Trained:
+def _repeat(run: Run, metas: Mapping[int, Meta], last: int) -> Trained:
     """Makes the steps up to `last`; compares the state with what was saved of it."""
 
-    def follow(asked: Steps) -> Steps | None:
-        _compare_state(asked.first, known, asked.state)
-        if asked.first >= last:
+    def follow(request: StepsRequest) -> StepsRequest | None:
+        _compare_state(request.first, metas, request.state)
+        if request.first >= last:
             return None
-        stops = [step - asked.first for step in (*known, last) if step > asked.first]
-        return asked._replace(number=min(asked.number, *stops))
+        stops = [step - request.first for step in (*metas, last) if step > request.first]
+        return request._replace(number=min(request.number, *stops))
 
     trained = train(run, follow)
-    _compare_state(int(trained.state.step), known, trained.state)
+    _compare_state(int(trained.state.step), metas, trained.state)
     return trained
 
 
-def _compare_state(step: int, known: Mapping[int, Meta], state: Any) -> None:
-    if step in known and fingerprint(state) != known[step]["fingerprint"]:
+def _compare_state(step: int, metas: Mapping[int, Meta], state: Any) -> None:
+    if step in metas and fingerprint(state) != metas[step]["fingerprint"]:
         raise _Differs(f"{run_dir.CHECKPOINTS}/{run_dir.step_name(step)}: the weights of step {step:,} are others")
 
 

@@ -25,13 +25,13 @@ from cnn.registry import PACKAGE, blamed, is_array, misfit, origin_of
 from cnn.system import sharding
 from cnn.train.multi_step import taken
 from cnn.train.state import StepConfig, TrainState
-from cnn.train.step import Made, draws, losses_of, prepared, train_step
+from cnn.train.step import StepInternals, draws, losses_of, prepared, train_step
 
 NOT_ACTIVATIONS = (Branches, Dropout, DropPath, Identity, Softmax)
 
 
 def watched(
-    values: Config, state: TrainState, split: Examples, rows: Int[np.ndarray, " batch"], program: StepConfig
+    values: Config, state: TrainState, split: Examples, rows: Int[np.ndarray, " batch"], step_config: StepConfig
 ) -> dict[str, float | None]:
     """Returns what `train.watch` measures of the step that a state makes next; `None` for what is not finite.
 
@@ -40,10 +40,10 @@ def watched(
       state: before the step; it is not consumed.
       split: the examples.
       rows: of the step's batch.
-      program: the run's.
+      step_config: the run's.
     """
     found = _measured(
-        state, split, rows, watch=values.train.watch, program=program, activations=activations(values.rows)
+        state, split, rows, watch=values.train.watch, step_config=step_config, activations=activations(values.rows)
     )
     numbers = {name: float(number) for name, number in jax.device_get(found).items()}
     return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
@@ -61,17 +61,17 @@ def activations(rows: tuple[Row, ...]) -> tuple[str, ...]:
     )
 
 
-@functools.partial(jax.jit, static_argnames=("watch", "program", "activations"))
+@functools.partial(jax.jit, static_argnames=("watch", "step_config", "activations"))
 def _measured(
     state: TrainState,
     split: Examples,
     rows: Int[Array, " batch"],
     *,
     watch: Any,
-    program: StepConfig,
+    step_config: StepConfig,
     activations: tuple[str, ...],
 ) -> dict[str, Array]:
-    found = blamed(watch, "train.watch", watch.measure)(seen(state, split, rows, program, activations)[1])
+    found = blamed(watch, "train.watch", watch.measure)(seen(state, split, rows, step_config, activations)[1])
     if origin_of(watch) == PACKAGE:
         return found
     if not isinstance(found, Mapping) or not all(isinstance(name, str) and _is_number(found[name]) for name in found):
@@ -79,20 +79,20 @@ def _measured(
     return dict(found)
 
 
-def check(values: Config, state: TrainState, examples: Examples, program: StepConfig) -> None:
+def check(values: Config, state: TrainState, examples: Examples, step_config: StepConfig) -> None:
     """Traces what a config watches of a step.
 
     Args:
       values: the whole config.
       state: shapes will do.
       examples: of a batch; shapes will do.
-      program: of one device.
+      step_config: of one device.
 
     Raises:
       ExtensionError: a user's own watch failed, or returned something else than numbers by name.
     """
     rows = jax.ShapeDtypeStruct(examples.labels.shape, jnp.int32)
-    options = {"watch": values.train.watch, "program": program, "activations": activations(values.rows)}
+    options = {"watch": values.train.watch, "step_config": step_config, "activations": activations(values.rows)}
     jax.eval_shape(functools.partial(_measured, **options), state, examples, rows)
 
 
@@ -101,7 +101,11 @@ def _is_number(value: Any) -> bool:
 
 
 def seen(
-    state: TrainState, split: Examples, rows: Int[Array, " batch"], program: StepConfig, activations: tuple[str, ...]
+    state: TrainState,
+    split: Examples,
+    rows: Int[Array, " batch"],
+    step_config: StepConfig,
+    activations: tuple[str, ...],
 ) -> tuple[Float[Array, ""], Seen]:
     """Returns the sum of the losses, of the first part of the batch, and the step as it is watched; within a program.
 
@@ -109,15 +113,15 @@ def seen(
       state: before the step.
       split: the examples.
       rows: of the step's batch.
-      program: the run's.
+      step_config: the run's.
       activations: the paths of the layers that are functions of each number.
     """
-    made: Made = {}
-    train_step(state, taken(split, rows, program), program, made)
-    loss, outputs = forward(state, split, rows, 0, program)
-    before, after = (freeze.trained(params, program.frozen) for params in (state.params, made["params"]))
+    internals: StepInternals = {}
+    train_step(state, taken(split, rows, step_config), step_config, internals)
+    loss, outputs = forward(state, split, rows, 0, step_config)
+    before, after = (freeze.trained(params, step_config.frozen) for params in (state.params, internals["params"]))
     updates = jax.tree.map(jnp.subtract, after, before)
-    return loss, Seen(by_path(state.params), by_path(made["grads"]), by_path(updates), outputs, activations)
+    return loss, Seen(by_path(state.params), by_path(internals["grads"]), by_path(updates), outputs, activations)
 
 
 def forward(
@@ -125,7 +129,7 @@ def forward(
     split: Examples,
     rows: Int[Array, " batch"],
     part: int | Int[Array, ""],
-    program: StepConfig,
+    step_config: StepConfig,
     offsets: Mapping[str, jax.Array] = NOTHING,
 ) -> tuple[Float[Array, ""], dict[str, jax.Array]]:
     """Returns the sum of the losses of one part of a batch, and what every layer makes of it in training, by its path.
@@ -135,30 +139,30 @@ def forward(
       split: the examples.
       rows: of the whole batch.
       part: which of its `train.accumulate_steps` parts, from 0 on.
-      program: the run's; over several devices the compiler spreads the examples.
+      step_config: the run's; over several devices the compiler spreads the examples.
       offsets: see `network.Call`.
     """
-    hyper, alone = state.hyper, program._replace(devices=1)
+    hyper, alone = state.hyper, step_config._replace(devices=1)
     batch = taken(split, rows, alone)
     key, passes = draws(state, batch, alone)
     every = all_rows(len(rows))
-    images, labels, weighs = prepared(hyper, batch.images, batch.labels, key, every, passes, alone)
-    size = len(rows) // program.accumulate_steps
+    images, labels, class_weights = prepared(hyper, batch.images, batch.labels, key, every, passes, alone)
+    size = len(rows) // step_config.accumulate_steps
 
     def of_part(array: Any) -> Any:
         return None if array is None else jax.lax.dynamic_slice_in_dim(array, part * size, size)
 
-    images, labels, weights, weighs = map(of_part, (images, labels, batch.weights, weighs))
-    if program.devices > 1:
-        images = sharding.constrain(images, program.devices)
+    images, labels, mask, class_weights = map(of_part, (images, labels, batch.weights, class_weights))
+    if step_config.devices > 1:
+        images = sharding.constrain(images, step_config.devices)
     logits, outputs = network.capture_train(
         hyper.layers,
         {"params": state.params, "batch_stats": state.batch_stats},
         images,
         jax.random.fold_in(key, 1),
-        dtype=jnp.dtype(program.compute_dtype),
+        dtype=jnp.dtype(step_config.compute_dtype),
         rows=of_part(every.rows),
-        frozen_batch_norm=freeze.layers(state.params, program.frozen),
+        frozen_batch_norm=freeze.layers(state.params, step_config.frozen),
         offsets=offsets,
     )
-    return losses_of(hyper, logits, labels, weights, weighs).sum(), outputs
+    return losses_of(hyper, logits, labels, mask, class_weights).sum(), outputs
