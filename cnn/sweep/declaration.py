@@ -86,7 +86,7 @@ def declare(plan: Plan, folder: Path) -> str:
         other = folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir()))
         # Another worker may have begun meanwhile; it declares before anything else.
         if other and not (folder / DECLARATION).exists():
-            raise ConfigError([f"--workdir: {folder} exists and holds no sweep. Use --workdir={_free(folder)}"])
+            raise ConfigError([f"--workdir: {folder} exists and holds no sweep. Use --workdir={run_dir.free(folder)}"])
         folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
         declared = read(folder)
@@ -220,17 +220,13 @@ def joined(plan: Plan, folder: Path, declared: Declared | None = None) -> Plan:
     added = {f"space.{path}": frame[path] for path in _swept(plan.json) - _swept(declared.newest) if path in frame}
     was = {path: f"{value!r} in every trial" for name, value in added.items() for path, *_ in changed if name in path}
     table = [f"    {path}: {was.get(path, repr(before))} there, {now!r} here" for path, before, now in changed]
-    heading = f"--workdir: {folder} holds another sweep. Use --workdir={_free(folder)}"
+    heading = f"--workdir: {folder} holds another sweep. Use --workdir={run_dir.free(folder)}"
     more = "; or let it grow: name all that is there, and more"
     if declared.newest["options"].get("until", "planned") != "planned":
         more = "; one that goes on until its winner is real keeps its configurations, its seeds and its error rate"
     if any(path.startswith("config.") for path, *_ in changed):
         more = ""
     raise ConfigError(["\n".join([f"{heading}{more}", *table])])
-
-
-def _free(folder: Path) -> str:
-    return next(f"{folder}-{n}" for n in range(2, 1_000_000) if not Path(f"{folder}-{n}").exists())
 
 
 def _as_declared(plan: Plan, newest: Mapping[str, Any], folder: Path) -> Plan:
@@ -265,7 +261,7 @@ def _refuse_other_code(declared: Declared, plan: Plan, folder: Path) -> None:
         raise ConfigError(
             [
                 f"config.extensions: the code has changed since the sweep in {folder} was declared. Restore it "
-                f"(its trials keep copies, in trials/NNNN/{run_dir.CODE}), or use --workdir={_free(folder)}"
+                f"(its trials keep copies, in trials/NNNN/{run_dir.CODE}), or use --workdir={run_dir.free(folder)}"
             ]
         )
 

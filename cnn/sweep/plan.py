@@ -504,9 +504,8 @@ def _checked(plan: Plan, points: Sequence[Point], problems: list[str]) -> list[T
             trial = plan.trial(number, point.fields, point.params)
             trial.values  # noqa: B018  resolves it
         except ConfigError as error:
-            shown = ", ".join(f"{path}={to_text(value)}" for path, value in point.fields.items())
             for problem in error.problems:
-                first, count = seen.get(problem, (shown, 0))
+                first, count = seen.get(problem, (shown(point.fields, between=", "), 0))
                 seen[problem] = (first, count + 1)
             continue
         trials.append(trial)
@@ -606,9 +605,9 @@ def fewer(plan: Plan) -> str:
     return f"--sweep.trials: the space has only {there} different configurations, got {asked}. Each is run once"
 
 
-def shown(fields: Mapping[str, Any]) -> str:
+def shown(fields: Mapping[str, Any], *, between: str = " ") -> str:
     """Returns what a trial sets, in a line."""
-    return " ".join(f"{path}={to_text(value)}" for path, value in fields.items())
+    return between.join(f"{path}={to_text(value)}" for path, value in fields.items())
 
 
 def check(plan: Plan, folder: Path) -> None:

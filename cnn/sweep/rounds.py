@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cnn.fields import to_text
 from cnn.runs.sweep_record import ENDED, FINISHED, SEED, Fields, GroupRecord, RuledOutRecord, TrialRecord, WinnerRecord
 from cnn.sweep import contest
 from cnn.sweep.contest import Decision
-from cnn.sweep.plan import Plan, Trial, key
+from cnn.sweep.plan import Plan, Trial, key, shown
 from cnn.sweep.space import Axis, Choices
 
 NONE = float("nan")
@@ -94,7 +93,7 @@ def judged(
 
 
 def _text(plan: Plan, decision: Decision, of: Sequence[Fields]) -> str:
-    left, total = [_shown(of[index]) for index in decision.left], len(of)
+    left, total = [shown(of[index]) for index in decision.left], len(of)
     rate = f"at an error rate of {100 * plan.options.error:g} % over all looks and configurations"
     most = plan.options.most_seeds
     if decision.state == "real":
@@ -115,11 +114,7 @@ def _ruled_out(decision: Decision, of: Sequence[Fields]) -> Iterator[str]:
     without = [(of[index], each.seeds) for index, each in decision.out.items() if each.by is None]
     for what, listed in (("ruled out", beaten), ("without a value with some seed, so out of it", without)):
         if listed:
-            yield f"{what}: " + ", ".join(f"{_shown(fields)} after {seeds} seeds" for fields, seeds in listed)
-
-
-def _shown(fields: Fields) -> str:
-    return " ".join(f"{path}={to_text(value)}" for path, value in fields.items())
+            yield f"{what}: " + ", ".join(f"{shown(fields)} after {seeds} seeds" for fields, seeds in listed)
 
 
 def _configuration(fields: Mapping[str, Any]) -> str:

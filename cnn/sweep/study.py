@@ -119,15 +119,6 @@ def _reason(error: Any) -> str:
     return redaction.hide(" ".join(str(cause).split()))[:200]
 
 
-def busy(run: Path) -> bool:
-    """Tells whether some process trains in a run's directory."""
-    try:
-        lock.probe(run)
-    except lock.Held:
-        return True
-    return False
-
-
 class Attributes(TypedDict, total=False):
     """What is stored of an attempt besides Optuna's parameters and value."""
 
@@ -485,7 +476,7 @@ def _settle_dead(study: Study, trial: FrozenTrial) -> None:
         study.optuna_study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         return
     workdir = study.folder / TRIALS / f"{trial.user_attrs['number']:04}"
-    if busy(workdir):
+    if lock.is_held(workdir):
         return
     ended = outcome.of_folder(workdir, study.plan.options.objective)
     settle(study, trial, ended or Outcome(outcome.DIED, error="its process died", final=False))
