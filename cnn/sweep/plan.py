@@ -29,7 +29,7 @@ from cnn.fields import to_text
 from cnn.metrics import METRICS
 from cnn.registry import ExtensionError
 from cnn.runs.recorded_code import python_code
-from cnn.runs.sweep_record import SEED, TRIALS, Fields
+from cnn.runs.sweep_record import FOLD, SEED, TRIALS, Fields, trial_folder
 from cnn.sweep import space_parser
 from cnn.sweep.contest import FIRST
 from cnn.sweep.options import CHANGEABLE, OF_REAL, VALID, Options
@@ -152,7 +152,7 @@ class Trial:
     @property
     def folder(self) -> str:
         """The run's directory below the sweep's."""
-        return f"{TRIALS}/{self.number:04}"
+        return trial_folder(self.number)
 
     def resolved(self) -> Config:
         """Returns `values`: what resolves another trial of the same config."""
@@ -320,8 +320,8 @@ def _until_real(
             "--sweep.until: real compares trials that ran to their ends, got a pruner that ends some before. Leave out "
             "--sweep.pruner"
         )
-    if "data.fold" in paths(space):
-        problems.append("--sweep.until: real adds seeds, and there are no more folds to add. Leave out data.fold")
+    if FOLD in paths(space):
+        problems.append(f"--sweep.until: real adds seeds, and there are no more folds to add. Leave out {FOLD}")
     axis = next((part for part in space if isinstance(part, Axis) and part.path == SEED), None)
     if axis is not None and not axis.when and isinstance(axis.values, Choices):
         declared, most = len(axis.values.values), options.most_seeds

@@ -34,7 +34,6 @@ from cnn.runs.sweep_record import (
     REPEATS,
     RUNNING,
     SEED,
-    TRIALS,
     WAITING,
     BestRecord,
     ChangeRecord,
@@ -47,6 +46,7 @@ from cnn.runs.sweep_record import (
     TrialRecord,
     WinnerRecord,
     repeats,
+    trial_folder,
 )
 from cnn.sweep import outcome, plan, rounds
 from cnn.system import redaction
@@ -196,7 +196,7 @@ def rows(study: Study) -> list[TrialRecord]:
 
 
 def _row(study: Study, number: int, tries: list[FrozenTrial]) -> TrialRecord:
-    last, folder = tries[-1], f"{TRIALS}/{number:04}"
+    last, folder = tries[-1], trial_folder(number)
     result = run_dir.read_json(study.folder / folder / run_dir.RESULT)
     fields = study.fields(last)
     objective = study.plan.options.objective

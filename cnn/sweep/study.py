@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cnn.config.config import ConfigError
 from cnn.runs import lock
-from cnn.runs.sweep_record import DATABASE, SEED, TRIALS, Fields
+from cnn.runs.sweep_record import DATABASE, SEED, Fields, trial_folder
 from cnn.sweep import declaration, outcome, plan
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan, Trial
@@ -475,7 +475,7 @@ def _settle_dead(study: Study, trial: FrozenTrial) -> None:
     if "number" not in trial.user_attrs:  # killed while it drew
         study.optuna_study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         return
-    workdir = study.folder / TRIALS / f"{trial.user_attrs['number']:04}"
+    workdir = study.folder / trial_folder(trial.user_attrs["number"])
     if lock.is_held(workdir):
         return
     ended = outcome.of_folder(workdir, study.plan.options.objective)
@@ -487,7 +487,7 @@ def settle(study: Study, trial: FrozenTrial, ended: Outcome) -> Outcome:
     if trial.state.is_finished():
         return ended
     storage, key = study.optuna_study._storage, trial._trial_id
-    workdir = study.folder / TRIALS / f"{trial.user_attrs['number']:04}"
+    workdir = study.folder / trial_folder(trial.user_attrs["number"])
     final = ended.final or _enough(study, trial, ended, workdir)
     about: Attributes = {"status": ended.status, "final": final}
     if ended.status not in ENDS:  # each is a commit of its own
