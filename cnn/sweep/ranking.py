@@ -259,7 +259,7 @@ def read_curves(workdir: Path) -> dict[str, Curve]:
 
 
 def shortened(curve: Curve) -> Curve:
-    """Returns at most 200 points: the first, the last, and the lowest and highest of equal parts between."""
+    """Returns at most `MOST_POINTS`: the first, the last, and the lowest and highest of equal parts between."""
     if len(curve) <= MOST_POINTS:
         return curve
     parts = (MOST_POINTS - 2) // 2
