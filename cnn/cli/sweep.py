@@ -11,7 +11,7 @@ from cnn.config.config import ConfigError
 from cnn.data.types import DataError
 from cnn.registry import ExtensionError
 from cnn.runs import run_dir
-from cnn.runs.sweep_record import RECORD, SweepJson
+from cnn.runs.sweep_record import FOLDS_CSV, RECORD, SweepJson
 from cnn.sweep import copies, declaration, folds
 from cnn.sweep.plan import Plan, check, lines
 from cnn.system.exit_codes import DIFFERS, DONE
@@ -63,8 +63,8 @@ def _out_of_fold(record: SweepJson, workdir: Path) -> None:
     try:
         lines = folds.said(folds.known(record, workdir) or out_of_fold(workdir).record)
     except (ConfigError, DataError, ExtensionError, run_dir.BrokenFile, OSError) as error:
-        print(plain(f"no {folds.CSV}: {error}"))
+        print(plain(f"no {FOLDS_CSV}: {error}"))
         return
     for line in lines:
         print(line)
-    print(plain(f"each of them, with its probabilities, is in {workdir / folds.CSV}"))
+    print(plain(f"each of them, with its probabilities, is in {workdir / FOLDS_CSV}"))

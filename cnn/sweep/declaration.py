@@ -28,7 +28,6 @@ from cnn.sweep.space import Axis, Choices, Part, Range, Rows, axes, parameters, 
 from cnn.sweep.workers import alone
 from cnn.system import fault_injection
 
-DECLARATION = run_dir.DECLARATION
 GROWING = (*CHANGEABLE, "trials")
 """Options that may be others when a sweep grows."""
 
@@ -58,7 +57,7 @@ def read(folder: Path) -> Declared | None:
     Raises:
       BrokenFile: the file is not what this software wrote.
     """
-    known = run_dir.read_json(folder / DECLARATION)
+    known = run_dir.read_json(folder / run_dir.DECLARATION)
     if known is None:
         return None
     grown = known.get("grown", [])
@@ -71,7 +70,7 @@ def read(folder: Path) -> Declared | None:
 
 def stamp(folder: Path) -> tuple[int, ...]:
     """Returns what is another one when the declaration was written anew."""
-    about = (folder / DECLARATION).stat()
+    about = (folder / run_dir.DECLARATION).stat()
     return about.st_ino, about.st_mtime_ns, about.st_size
 
 
@@ -81,11 +80,11 @@ def declare(plan: Plan, folder: Path) -> str:
     Raises:
       ConfigError: the folder holds another sweep, or something else.
     """
-    if not (folder / DECLARATION).is_file():
+    if not (folder / run_dir.DECLARATION).is_file():
         # A command killed in its first moment left hidden files only.
         other = folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir()))
         # Another worker may have begun meanwhile; it declares before anything else.
-        if other and not (folder / DECLARATION).exists():
+        if other and not (folder / run_dir.DECLARATION).exists():
             raise ConfigError([f"--workdir: {folder} exists and holds no sweep. Use --workdir={run_dir.free(folder)}"])
         folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
@@ -93,7 +92,7 @@ def declare(plan: Plan, folder: Path) -> str:
         if declared is None:
             declared = Declared(secrets.token_hex(8), (plan.json,), None)
             about = {"token": declared.token, "config": _file_of(plan.asked.config), "sweep": plan.json}
-            run_dir.write_json(folder / DECLARATION, about)
+            run_dir.write_json(folder / run_dir.DECLARATION, about)
         elif (grown := joined(plan, folder, declared)).json != declared.newest:
             about = {"config": _file_of(plan.asked.config), "added": plan.asked.added, "sweep": grown.json}
             _write(folder, about, grown.trials)
@@ -148,12 +147,12 @@ def append(plan: Plan, folder: Path, points: Sequence[Fields]) -> Plan:
 
 def _write(folder: Path, grown: Mapping[str, Any] | None, trials: Sequence[Trial]) -> None:
     """Declares what a sweep has grown to, where that is said by another space, and the trials of a grid."""
-    known = run_dir.read_json(folder / DECLARATION) or {}
+    known = run_dir.read_json(folder / run_dir.DECLARATION) or {}
     if grown is not None:
         known["grown"] = [*known.get("grown", []), {name: value for name, value in grown.items() if value}]
     if trials:
         known["points"] = [dict(trial.fields) for trial in trials]
-    run_dir.write_json(folder / DECLARATION, known)
+    run_dir.write_json(folder / run_dir.DECLARATION, known)
 
 
 def restored(plan: Plan, declared: Declared) -> Plan:
