@@ -551,14 +551,14 @@ def completed(space: tuple[Part, ...], fields: Mapping[str, Any], values: Mappin
 
 def key(fields: Mapping[str, Any]) -> str:
     """Returns what is the same for equal fields, in whatever order they were set, and however numbers were written."""
-    return json.dumps(_plain(fields), sort_keys=True)
+    return json.dumps(_canonical(fields), sort_keys=True)
 
 
-def _plain(value: Any) -> Any:
+def _canonical(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
+        return {name: _canonical(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
+        return [_canonical(inner) for inner in value]
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
