@@ -37,6 +37,7 @@ from cnn.sweep.pruners import Off
 from cnn.sweep.samplers import Grid
 from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, paths, product, sample
 from cnn.system import redaction
+from cnn.system.text import counted
 from cnn.train import init_from
 
 COPIES = "Use --sweep.workers=N, which starts N copies of the command"
@@ -514,7 +515,7 @@ def _checked(plan: Plan, points: Sequence[Point], problems: list[str]) -> list[T
     if not points and not problems:
         problems.append("space: has no trials. Give each field a value")
     for problem, (first, count) in seen.items():
-        others = f" and {count - 1} more trial{'s' if count > 2 else ''}" if count > 1 else ""
+        others = f" and {counted(count - 1, 'more trial')}" if count > 1 else ""
         problems.append(f"{problem}\n    in the trial {first or 'without fields'}{others}")
     return trials
 
