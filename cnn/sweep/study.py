@@ -34,16 +34,25 @@ from cnn.system import fault_injection, redaction
 
 LONGEST_SECONDS = 600
 """A database may be away for so long before the sweep ends, to be continued."""
-
-
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
+"""Seconds before a database that is away is asked again, and to what they double."""
+REDRAWS = 20
+"""So often a copy of what was drawn is drawn again, before something else is looked for."""
+MOST_DEATHS = 10
+"""A trial whose process dies so often, without having saved a further step, is given up."""
+ENDS = {outcome.FINISHED: TrialState.COMPLETE, outcome.PRUNED: TrialState.PRUNED}
+"""The states of Optuna's that end a trial with a value; any other end is a failed attempt."""
+INHERITED = ("number", "fields", "config")
+"""What a trial's next attempt inherits."""
+
+Answer = TypeVar("Answer")
+"""What a database is asked for."""
+Key = Callable[[Trial], str]
+"""Names the compiled program that a trial needs."""
 
 
 class Away(OSError):
     """The database does not answer; what the trials saved stays, and the same command continues."""
-
-
-Answer = TypeVar("Answer")
 
 
 def connect(url: str, folder: Path) -> optuna.storages.RDBStorage:
@@ -221,14 +230,6 @@ def _distribution(values: Choices | Range) -> BaseDistribution:
     if values.scale == "int":
         return IntDistribution(int(values.low), int(values.high), step=values.step)
     return FloatDistribution(values.low, values.high, log=values.scale == "log")
-
-
-Key = Callable[[Trial], str]
-"""Names the compiled program that a trial needs."""
-
-
-REDRAWS = 20
-"""So often a copy of what was drawn is drawn again, before something else is looked for."""
 
 
 class Claimed(NamedTuple):
@@ -435,16 +436,6 @@ def _experimental() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-MOST_DEATHS = 10
-"""A trial whose process dies so often, without having saved a further step, is given up."""
-
-
-ENDS = {outcome.FINISHED: TrialState.COMPLETE, outcome.PRUNED: TrialState.PRUNED}
-
-INHERITED = ("number", "fields", "config")
-"""What a trial's next attempt inherits."""
 
 
 def reconcile(study: Study) -> list[FrozenTrial]:

@@ -45,6 +45,14 @@ from cnn.train.step import Metrics
 
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 """In the message of an error that less memory would avoid."""
+MOST_TOGETHER_CPU, MOST_TOGETHER = 8, 512
+"""So many trials train together at most for each device: of a CPU, and of an accelerator."""
+SHARE_OF_MEMORY = 0.6
+"""Of each device, which the trials that train together may fill by estimate."""
+ROUNDS = 4
+"""A sampler that learns is asked in at least so many rounds."""
+AXIS = "trials"
+"""The axis of a mesh of several devices, over which the trials are spread."""
 
 
 def run(session: Session) -> None:
@@ -311,16 +319,6 @@ class VmappedTrial:
         self.session.settle(self.claimed, ended)
 
 
-MOST_TOGETHER_CPU = 8
-
-MOST_TOGETHER = 512
-
-SHARE_OF_MEMORY = 0.6
-
-ROUNDS = 4
-"""A sampler that learns is asked in at least so many rounds."""
-
-
 def group_size(session: Session, counts: Mapping[str, int]) -> int:
     """Returns how many trials train together at most, a multiple of the devices.
 
@@ -364,9 +362,6 @@ def trial_bytes(values: Config) -> float:
     numbers = sum(int(np.prod(row.output)) for row in values.rows)
     own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return 3.0 * own + 4.0 * 3 * numbers * values.train.batch_size
-
-
-AXIS = "trials"
 
 
 def mesh() -> Mesh | None:
