@@ -340,12 +340,11 @@ def group_size(session: Session, counts: Mapping[str, int]) -> int:
     return trials_together(needed, math.ceil(trials / options.workers), devices)
 
 
-def trials_together(trial_bytes: float, trials: int, devices: int) -> int:
+def trials_together(bytes_each: float, trials: int, devices: int) -> int:
     """Returns how many trials train together: as many as fit the memory, in equal groups, a multiple of the devices."""
-    sharing = devices if jax.default_backend() != "cpu" else jax.local_device_count()
-    limit = memory_limit() * SHARE_OF_MEMORY * sharing
+    limit = memory_limit() * SHARE_OF_MEMORY * devices
     most = MOST_TOGETHER_CPU if jax.default_backend() == "cpu" else MOST_TOGETHER
-    fitting = max(1, min(int(limit // max(1.0, trial_bytes)), most * devices, trials))
+    fitting = max(1, min(int(limit // max(1.0, bytes_each)), most * devices, trials))
     return equal_parts(trials, fitting, devices)
 
 
