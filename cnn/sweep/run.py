@@ -36,7 +36,7 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record:
       folder: its directory; every worker of it must see the same one.
       url: of the database, empty for SQLite in the folder.
       interruption: hears of signals.
-      on_record: gets every record of every trial, see `Session.listener`.
+      on_record: gets every record of every trial, see `Session.on_record`.
 
     Raises:
       ConfigError: the folder or the study belongs to another sweep.

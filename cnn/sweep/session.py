@@ -21,6 +21,7 @@ from cnn.sweep.progress_bar import Screen
 from cnn.sweep.study import Claimed, Queue, ask_until_answered
 from cnn.system import fault_injection
 from cnn.system.preemption import Preemption
+from cnn.train.callbacks import Callbacks
 
 RECORD_SECONDS = 30
 """Between two writings of the ranking while a sweep runs."""
@@ -34,7 +35,7 @@ class Session:
     screen: Screen
     interruption: Preemption
     on_record: OnRecord | None = None
-    """Gets every record of every trial."""
+    """Gets every record of every trial, with the name of the trial's folder, one at a time."""
     datasets: programs.Datasets = dataclasses.field(default_factory=programs.Datasets)
     """The data of the trials."""
     train_seconds: float = 0.0
@@ -88,7 +89,19 @@ class Session:
         seconds, steps = _age(), self.train_seconds
         return {"time": {"seconds": seconds, "steps": steps, "other": max(0.0, 1 - steps / seconds)}}
 
-    def end_early(self, claimed: Claimed) -> Callable[[int, dict[str, float]], str | None]:
+    def callbacks(self, claimed: Claimed) -> Callbacks:
+        """Returns what a trial is run with: its part of the bar, its pruner and its listener.
+
+        Trials draw their pages when they are asked for.
+        """
+        return Callbacks(
+            self.screen.reporter(claimed.trial),
+            self._end_early(claimed),
+            pages=False,
+            on_record=self._listener(claimed),
+        )
+
+    def _end_early(self, claimed: Claimed) -> Callable[[int, dict[str, float]], str | None]:
         """Returns what stores each evaluation of a trial, and says why the pruner ends it there, or `None`."""
         name = self.plan.options.objective.partition(".")[2]
 
@@ -98,7 +111,7 @@ class Session:
 
         return validated
 
-    def listener(self, claimed: Claimed) -> OnRecord | None:
+    def _listener(self, claimed: Claimed) -> OnRecord | None:
         """Returns what gets the records of a trial and passes them on, with the name of its folder, one at a time."""
         if (on_record := self.on_record) is None:
             return None

@@ -37,7 +37,6 @@ from cnn.system import fault_injection
 from cnn.system.preemption import Preempted
 from cnn.system.sharding import memory_limit
 from cnn.train import experiment, loop, multi_step, preflight, step
-from cnn.train.callbacks import Callbacks
 from cnn.train.loop import Made, Steps
 from cnn.train.run import Run
 from cnn.train.state import StepConfig, TrainState, create_state
@@ -240,12 +239,7 @@ class VmappedTrial:
             if finished is not None:
                 self._settle(outcome.of_result(finished, session.plan.options.objective))
                 return False
-            callbacks = Callbacks(
-                session.screen.reporter(self.claimed.trial),
-                session.end_early(self.claimed),
-                pages=False,
-                on_record=session.listener(self.claimed),
-            )
+            callbacks = session.callbacks(self.claimed)
             self.run = Run(
                 values, workdir, dataset, session.interruption, callbacks=callbacks, dispatched=self.dispatched
             )
