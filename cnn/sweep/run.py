@@ -18,7 +18,7 @@ from cnn.runs.records import OnRecord
 from cnn.runs.sweep_record import DATABASE, RECORD, TRIALS, Fields, SweepJson
 from cnn.sweep import programs, ranking, rounds, sequential, vmapped
 from cnn.sweep.declaration import declare, joined
-from cnn.sweep.options import Options
+from cnn.sweep.options import Options, choose_engine
 from cnn.sweep.plan import Plan, fewer
 from cnn.sweep.progress_bar import Screen
 from cnn.sweep.session import Session
@@ -147,20 +147,15 @@ def run_trials(session: Session) -> None:
 
 
 def choose(options: Options, platform: str, *, streams: bool) -> str:
-    """Returns the engine: the one asked for, or that of the platform; data that are not in memory leave only `map`.
+    """Returns the engine of a sweep.
 
     Raises:
       ConfigError: `vmap` was asked for, and the data stream; or several workers, and there is an accelerator.
     """
-    asked = options.engine
     if options.workers > 1 and platform != "cpu":
         got = f"--sweep.workers: is for CPUs, got {options.workers} on {platform}, whose memory the first one takes"
         raise ConfigError([f"{got}. Leave it out: vmap trains trials together"])
-    if asked == "vmap" and streams:
-        raise ConfigError(["--sweep.engine: vmap needs data in memory, got data that stream. Use map"])
-    if asked != "auto":
-        return asked
-    return "map" if platform == "cpu" or streams else "vmap"
+    return choose_engine(options.engine, platform, streams=streams)
 
 
 def compilations() -> dict[str, int]:
