@@ -196,7 +196,7 @@ def widened(asked: Asked, base: Mapping[str, Any], space: Mapping[str, Any]) -> 
         frame = config.by_path(json.loads(resolve.resolve(base, asked.overrides).json))
     except ConfigError:  # a field that must be set is swept
         frame = config.by_path(config.renamed(base))
-    found: space_parser.Declared = dict(asked.space)
+    found: space_parser.SpaceJson = dict(asked.space)
     inner = [path for part in space_parser.read_space(asked.space, problems) for path in paths((part,))]
     for part in parts:
         if not isinstance(part, Axis) or (part.path in inner and part.path not in found):
