@@ -57,11 +57,13 @@ def test_nothing_is_dropped_from_the_axes(tmp_path):
     lines = dict(re.findall(r'<polyline class="line [^"]*" data-trial="(\d+)" points="([^"]*)"', content))
     assert len(lines) == 20
     ends = {int(number): float(points.split(",")[-1]) for number, points in lines.items()}
-    assert ends[0] == parallel.y_of(field_axes.DIVERGED) and ends[1] == ends[3] == parallel.y_of(field_axes.UNSET)
+    assert ends[0] == parallel.y_of(field_axes.DIVERGED_PLACE) and ends[1] == ends[3] == parallel.y_of(
+        field_axes.UNSET_PLACE
+    )
     momentum = sweep.paths.index("optimizer.momentum")
     for trial in sweep.trials:
         height = float(lines[str(trial["number"])].split()[momentum].split(",")[1])
-        assert (height == parallel.y_of(field_axes.UNSET)) == ("optimizer.momentum" not in trial["fields"])
+        assert (height == parallel.y_of(field_axes.UNSET_PLACE)) == ("optimizer.momentum" not in trial["fields"])
     assert "not set" in content and ">diverged</text>" in content
 
 

@@ -9,7 +9,7 @@ from cnn.report import escape
 from cnn.report.axes import WIDE, Span, Tick, written
 from cnn.report.sweep.record import SweepRecord
 
-UNSET, DIVERGED = -0.12, 1.12
+UNSET_PLACE, DIVERGED_PLACE = -0.12, 1.12
 """Places of what has no value: below the axis and above it."""
 FEW = 6
 """Up to so many different numbers are written as they are."""
@@ -43,9 +43,9 @@ class FieldAxis:
         return "choice" if self.span is None else "log" if self.span.log else "linear"
 
     def place(self, value: Any) -> float:
-        """Returns where a value lies: from 0 to 1, or at `UNSET`."""
+        """Returns where a value lies: from 0 to 1, or at `UNSET_PLACE`."""
         if value is None:
-            return UNSET
+            return UNSET_PLACE
         if self.span is None:
             return (self.choices.index(escape.value(value)) + 0.5) / len(self.choices)
         return self.span.share(value)

@@ -52,15 +52,15 @@ def build(sweep: SweepRecord) -> PageSection | None:
         bottom=BOTTOM,
         axes=[_drawn(axis, place, last=axis is listed[-1]) for place, axis in enumerate(listed)],
         lines=[_line(sweep, sweep.by_number[number], listed) for number in [*rest, *order]],
-        unset=y_of(field_axes.UNSET),
-        diverged=y_of(field_axes.DIVERGED),
+        unset=y_of(field_axes.UNSET_PLACE),
+        diverged=y_of(field_axes.DIVERGED_PLACE),
         explained=[axis for axis in listed if axis.numbered()],
         trials=len(sweep.trials),
         maximize=sweep.maximize,
         objective=sweep.objective,
     )
     data: dict[str, float] = {"spacing": SPACING, "left": LEFT, "top": TOP, "bottom": BOTTOM}
-    data |= {"unset": field_axes.UNSET, "diverged": field_axes.DIVERGED, "golden": field_axes.GOLDEN}
+    data |= {"unset": field_axes.UNSET_PLACE, "diverged": field_axes.DIVERGED_PLACE, "golden": field_axes.GOLDEN}
     return PageSection(
         "axes",
         "Every trial across its fields",
@@ -96,7 +96,7 @@ def places(trial: TrialRecord, listed: list[FieldAxis]) -> list[float]:
     found = [axis.scattered(trial["fields"].get(axis.path), trial["number"]) for axis in listed[:-1]]
     if trial["value"] is not None:
         return [*found, listed[-1].place(trial["value"])]
-    return [*found, field_axes.DIVERGED if trial["status"] == DIVERGED else field_axes.UNSET]
+    return [*found, field_axes.DIVERGED_PLACE if trial["status"] == DIVERGED else field_axes.UNSET_PLACE]
 
 
 def _line(sweep: SweepRecord, trial: TrialRecord, listed: list[FieldAxis]) -> TrialLine:

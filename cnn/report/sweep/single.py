@@ -57,10 +57,10 @@ def build(sweep: SweepRecord) -> PageSection | None:
         y=[(round(_y(tick.share), 1), tick.text) for tick in listed[-1].ticks()],
         frame={"left": LEFT, "top": TOP, "width": WIDTH, "height": HEIGHT},
         objective=sweep.objective,
-        diverged=_y(field_axes.DIVERGED),
-        unset=_y(field_axes.UNSET),
-        any_diverged=any(place[-1] == field_axes.DIVERGED for _, place in crossed),
-        any_unset=any(place[-1] == field_axes.UNSET for _, place in crossed),
+        diverged=_y(field_axes.DIVERGED_PLACE),
+        unset=_y(field_axes.UNSET_PLACE),
+        any_diverged=any(place[-1] == field_axes.DIVERGED_PLACE for _, place in crossed),
+        any_unset=any(place[-1] == field_axes.UNSET_PLACE for _, place in crossed),
     )
     figures = functools.partial(_figures, sweep, listed[:-1])
     return PageSection("single", "One field at a time", html, figures=figures, short="One by one")
@@ -80,13 +80,13 @@ def _panel(sweep: SweepRecord, axis: FieldAxis, index: int, crossed: Crossed) ->
         for trial, place in crossed
     ]
     bars = [(_x(low), _x(high), _y(middle)) for low, high, middle in medians(axis, index, crossed)]
-    return Panel(axis, escape.shortened(axis.label, 30), dots, bars, _apart(axis), _x(field_axes.UNSET))
+    return Panel(axis, escape.shortened(axis.label, 30), dots, bars, _apart(axis), _x(field_axes.UNSET_PLACE))
 
 
 def _apart(axis: FieldAxis) -> list[tuple[float, str, str]]:
     """Returns the ticks that have room beside one another."""
     kept: list[tuple[float, str, str]] = []
-    end = _x(field_axes.UNSET) + 24 if axis.unset else 0.0
+    end = _x(field_axes.UNSET_PLACE) + 24 if axis.unset else 0.0
     for tick in axis.ticks():
         written = tick.text.partition(":")[0] if axis.numbered() else tick.text
         half = LETTER * len(written) / 2
@@ -109,7 +109,7 @@ def medians(axis: FieldAxis, index: int, crossed: Crossed) -> list[tuple[float, 
         if trial["value"] is None:
             continue
         own = axis.place(trial["fields"].get(axis.path))
-        if own == field_axes.UNSET or axis.span is None or few:
+        if own == field_axes.UNSET_PLACE or axis.span is None or few:
             middle = own
         else:
             middle = (min(count - 1, int(own * count)) + 0.5) / count
@@ -123,7 +123,7 @@ def medians(axis: FieldAxis, index: int, crossed: Crossed) -> list[tuple[float, 
 
 
 def _room(middle: float) -> float:
-    return 0.04 if middle == field_axes.UNSET else 1.0
+    return 0.04 if middle == field_axes.UNSET_PLACE else 1.0
 
 
 def _figures(sweep: SweepRecord, listed: list[FieldAxis]) -> dict[str, Figure]:
@@ -143,7 +143,7 @@ def _paint(figure: Any, ink: charts.Ink, sweep: SweepRecord, listed: list[FieldA
         panel = figure.add_subplot(rows, min(COLUMNS, len(listed)), place)
         across = [axis.scattered(trial["fields"].get(axis.path), trial["number"]) for trial in trials]
         panel.scatter(across, [trial["value"] for trial in trials], s=14, c=colours, zorder=3)
-        ticks = [*axis.ticks(), *([Tick(field_axes.UNSET, "not set", "")] if axis.unset else [])]
+        ticks = [*axis.ticks(), *([Tick(field_axes.UNSET_PLACE, "not set", "")] if axis.unset else [])]
         panel.set_xticks([tick.share for tick in ticks], [tick.text for tick in ticks], rotation=30, ha="right")
         panel.set_xlabel(escape.shortened(axis.label, 30))
         panel.set_ylabel(sweep.objective if place % COLUMNS == 1 or len(listed) == 1 else "")
