@@ -20,7 +20,7 @@ from cnn.sweep import programs, ranking, rounds, sequential, vmapped
 from cnn.sweep.declaration import declare, joined
 from cnn.sweep.options import Options, choose_engine
 from cnn.sweep.plan import Plan, fewer
-from cnn.sweep.progress_bar import Screen
+from cnn.sweep.progress_bar import SweepProgressBar
 from cnn.sweep.session import Session
 from cnn.sweep.study import Away, Queue, Study, ask_until_answered, connect
 from cnn.sweep.workers import alone, present
@@ -51,11 +51,11 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record:
         raise ConfigError([f"{got}. Name it: --storage=postgresql+psycopg://USER@HOST/NAME"])
     with alone(folder):  # two that make the same tables at once disturb each other
         connected = connect(url, folder)
-    screen = Screen(plan.size)
+    progress_bar = SweepProgressBar(plan.size)
     with present(folder) as worker:
 
         def asking(question: Callable[[], Any]) -> Any:
-            return ask_until_answered(question, screen.line, lambda: interruption.requested)
+            return ask_until_answered(question, progress_bar.line, lambda: interruption.requested)
 
         optuna_study = asking(lambda: _optuna_study(plan, folder, connected, token))
         study = Study(plan, folder, optuna_study)
@@ -63,18 +63,18 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record:
         def following(limit: Callable[[str], int]) -> list[Fields]:
             return rounds.following(study.plan, ranking.rows(study), limit, programs.key)
 
-        session = Session(Queue(study, worker, following), screen, interruption, on_record)
+        session = Session(Queue(study, worker, following), progress_bar, interruption, on_record)
         when = plan.example.values.report.page
-        page = page_writer.Pages(folder, when, screen.line, page_writer.of_sweep)
+        page = page_writer.Pages(folder, when, progress_bar.line, page_writer.of_sweep)
         session.meanwhile = page_writer.prepare if when != "never" else session.meanwhile
         session.record = lambda: ranking.write(session.queue.study, session, page.follow)
         if line := fewer(plan):
-            screen.line(line)
+            progress_bar.line(line)
         if plan.size > said:
-            screen.line(f"the sweep in {folder} has grown: of its {plan.size} trials this command names {said}")
+            progress_bar.line(f"the sweep in {folder} has grown: of its {plan.size} trials this command names {said}")
         if plan.is_grid:
             asking(lambda: session.queue.fill(programs.key))
-        with screen.running(asking(lambda: len(ranking.ended(session.queue.study)))):
+        with progress_bar.running(asking(lambda: len(ranking.ended(session.queue.study)))):
             return _work(session, folder, page)
 
 

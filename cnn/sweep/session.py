@@ -17,7 +17,7 @@ from cnn.runs.sweep_record import EngineRecord, SweepJson
 from cnn.sweep import outcome, programs
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan
-from cnn.sweep.progress_bar import Screen
+from cnn.sweep.progress_bar import SweepProgressBar
 from cnn.sweep.study import Claimed, Queue, ask_until_answered
 from cnn.system import fault_injection
 from cnn.system.preemption import Preemption
@@ -32,7 +32,7 @@ class Session:
     """One worker's part in a sweep."""
 
     queue: Queue
-    screen: Screen
+    progress_bar: SweepProgressBar
     interruption: Preemption
     on_record: OnRecord | None = None
     """Gets every record of every trial, with the name of the trial's folder, one at a time."""
@@ -63,7 +63,7 @@ class Session:
           limit: how many trials of a program may be claimed.
         """
         claimed = self.ask(lambda: self.queue.claim(limit, programs.key))
-        self.screen.of(self.plan.size)
+        self.progress_bar.set_total(self.plan.size)
         fault_injection.point("claimed")
         return claimed
 
@@ -72,7 +72,7 @@ class Session:
         result = run_dir.read_json(claimed.workdir / run_dir.RESULT) or {}
         stored, count = self.ask(lambda: self.queue.settle(claimed, ended))
         fault_injection.point("settled")
-        self.screen.ended(claimed.trial, stored, self.plan.options.objective, count)
+        self.progress_bar.ended(claimed.trial, stored, self.plan.options.objective, count)
         with self._lock:
             self.train_seconds += result.get("train_seconds", 0.0)
             if time.monotonic() - self._recorded > RECORD_SECONDS:
@@ -95,7 +95,7 @@ class Session:
         Trials draw their pages when they are asked for.
         """
         return Callbacks(
-            self.screen.reporter(claimed.trial),
+            self.progress_bar.reporter(claimed.trial),
             self._end_early(claimed),
             pages=False,
             on_record=self._listener(claimed),
@@ -125,13 +125,13 @@ class Session:
     def wait(self, seconds: float) -> None:
         """Waits for trials of others, saying so once."""
         if not self._told:
-            self.screen.line("waiting for the trials of other workers")
+            self.progress_bar.line("waiting for the trials of other workers")
         self._told = True
         time.sleep(seconds)
 
     def ask(self, question: Callable[[], Any]) -> Any:
         """Returns the database's answer, asked again while it is away."""
-        return ask_until_answered(question, self.screen.line, lambda: self.interruption.requested)
+        return ask_until_answered(question, self.progress_bar.line, lambda: self.interruption.requested)
 
 
 def _age() -> float:

@@ -90,7 +90,7 @@ def run(session: Session) -> None:
             group.fail(error)
             if OUT_OF_MEMORY in str(error) and group.can_halve():
                 most = max(1, group.size // 2)
-                session.screen.line(f"out of memory: {most} trials together from here on")
+                session.progress_bar.line(f"out of memory: {most} trials together from here on")
         session.interruption.defer(False)
 
 
