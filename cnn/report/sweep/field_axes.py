@@ -7,7 +7,7 @@ from typing import Any
 
 from cnn.report import escape
 from cnn.report.axes import WIDE, Span, Tick, written
-from cnn.report.sweep.record import SweepRecord
+from cnn.report.sweep.sweep_files import SweepFiles
 
 UNSET_PLACE, DIVERGED_PLACE = -0.12, 1.12
 """Places of what has no value: below the axis and above it."""
@@ -84,19 +84,19 @@ def shown(value: Any) -> str:
     return written(value) if number else escape.value(value)
 
 
-def axes(sweep: SweepRecord) -> list[FieldAxis]:
+def axes(sweep: SweepFiles) -> list[FieldAxis]:
     """Returns an axis for each field that varies, in the order of `sweep.paths`."""
     return [_axis(sweep, path) for path in sweep.paths]
 
 
-def objective(sweep: SweepRecord) -> FieldAxis:
+def objective(sweep: SweepFiles) -> FieldAxis:
     """Returns the axis of what the trials are ranked by."""
     values = [trial["value"] for trial in sweep.trials if trial["value"] is not None]
     log = bool(values) and min(values) > 0 and max(values) / min(values) > WIDE
     return FieldAxis(sweep.objective, sweep.objective, Span.over(values, log=log))
 
 
-def _axis(sweep: SweepRecord, path: str) -> FieldAxis:
+def _axis(sweep: SweepFiles, path: str) -> FieldAxis:
     values = [trial["fields"].get(path) for trial in sweep.trials]
     given = [value for value in values if value is not None]
     label, unset = _label(path, sweep.paths), len(given) < len(values)

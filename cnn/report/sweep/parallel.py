@@ -7,7 +7,7 @@ from cnn.report import escape
 from cnn.report.html import PageSection
 from cnn.report.sweep import field_axes
 from cnn.report.sweep.field_axes import FieldAxis
-from cnn.report.sweep.record import SweepRecord
+from cnn.report.sweep.sweep_files import SweepFiles
 from cnn.runs.sweep_record import DIVERGED, PRUNED, TrialRecord
 
 SPACING, LEFT, RIGHT = 130, 70, 90
@@ -37,7 +37,7 @@ class DrawnAxis(NamedTuple):
     """Whether it is the objective's."""
 
 
-def build(sweep: SweepRecord) -> PageSection | None:
+def build(sweep: SweepFiles) -> PageSection | None:
     """Returns the section; `None` where nothing but the seed varies."""
     if not sweep.paths or not sweep.trials:
         return None
@@ -99,7 +99,7 @@ def places(trial: TrialRecord, listed: list[FieldAxis]) -> list[float]:
     return [*found, field_axes.DIVERGED_PLACE if trial["status"] == DIVERGED else field_axes.UNSET_PLACE]
 
 
-def _line(sweep: SweepRecord, trial: TrialRecord, listed: list[FieldAxis]) -> TrialLine:
+def _line(sweep: SweepFiles, trial: TrialRecord, listed: list[FieldAxis]) -> TrialLine:
     points = " ".join(f"{x_of(place)},{y_of(share)}" for place, share in enumerate(places(trial, listed)))
     shade = sweep.shades.get(trial["number"], "none")
     return TrialLine(trial["number"], points, shade, trial["status"] == PRUNED)

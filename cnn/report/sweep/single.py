@@ -14,7 +14,7 @@ from cnn.report.html import Figure, PageSection
 from cnn.report.sweep import field_axes
 from cnn.report.sweep.field_axes import FieldAxis
 from cnn.report.sweep.parallel import places
-from cnn.report.sweep.record import SweepRecord
+from cnn.report.sweep.sweep_files import SweepFiles
 from cnn.runs.sweep_record import TrialRecord
 
 LEFT, TOP, WIDTH, HEIGHT = 60, 26, 200, 150
@@ -44,7 +44,7 @@ class Panel(NamedTuple):
     unset: float
 
 
-def build(sweep: SweepRecord) -> PageSection | None:
+def build(sweep: SweepFiles) -> PageSection | None:
     """Returns the section; `None` where nothing but the seed varies."""
     if not sweep.paths or not sweep.trials:
         return None
@@ -74,7 +74,7 @@ def _x(share: float) -> float:
     return round(LEFT + WIDTH * (0.1 + 0.85 * share), 1)
 
 
-def _panel(sweep: SweepRecord, axis: FieldAxis, index: int, crossed: Crossed) -> Panel:
+def _panel(sweep: SweepFiles, axis: FieldAxis, index: int, crossed: Crossed) -> Panel:
     dots = [
         (trial["number"], _x(place[index]), _y(place[-1]), sweep.shades.get(trial["number"], "none"))
         for trial, place in crossed
@@ -126,7 +126,7 @@ def _room(middle: float) -> float:
     return 0.04 if middle == field_axes.UNSET_PLACE else 1.0
 
 
-def _figures(sweep: SweepRecord, listed: list[FieldAxis]) -> dict[str, Figure]:
+def _figures(sweep: SweepFiles, listed: list[FieldAxis]) -> dict[str, Figure]:
     """Returns `sweep-fields` as SVG and PNG, where a trial has a value."""
     if not sweep.ranked:
         return {}
@@ -134,7 +134,7 @@ def _figures(sweep: SweepRecord, listed: list[FieldAxis]) -> dict[str, Figure]:
     return charts.files("sweep-fields", size, lambda figure, ink: _paint(figure, ink, sweep, listed))
 
 
-def _paint(figure: Any, ink: charts.Ink, sweep: SweepRecord, listed: list[FieldAxis]) -> None:
+def _paint(figure: Any, ink: charts.Ink, sweep: SweepFiles, listed: list[FieldAxis]) -> None:
     trials = [sweep.by_number[number] for number in reversed(sweep.ranked)]  # the best on top
     ranks = np.linspace(-1, 1, len(trials)) if len(trials) > 1 else np.ones(1)
     colours = Scale(1.0).colours(np.where(ranks < 0, -1, 1) * (PALEST + (1 - PALEST) * np.abs(ranks)), ink.theme) / 255

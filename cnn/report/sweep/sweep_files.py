@@ -18,8 +18,8 @@ SHADES = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepRecord:
-    """A sweep's record.
+class SweepFiles:
+    """What a sweep left in its directory.
 
     Attributes:
       folder: the sweep's directory.
@@ -109,7 +109,7 @@ def shade(rank: int, count: int) -> str:
     return f"s{SHADES - 1 - min(SHADES - 1, int(worse * SHADES))}"
 
 
-def read(folder: Path, *, running: bool = False) -> SweepRecord:
+def read(folder: Path, *, running: bool = False) -> SweepFiles:
     """Returns a sweep from its directory.
 
     Raises:
@@ -127,7 +127,7 @@ def read(folder: Path, *, running: bool = False) -> SweepRecord:
     if missing:
         remedy = "Start the sweep's command again, which writes it anew"
         raise run_dir.BrokenFile(f"{folder / RECORD}: lacks {', '.join(missing)}. {remedy}")
-    return SweepRecord(folder, _hidden(about), running)
+    return SweepFiles(folder, _hidden(about), running)
 
 
 def _hidden(value: Any) -> Any:
