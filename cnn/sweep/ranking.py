@@ -38,6 +38,7 @@ from cnn.runs.sweep_record import (
     BestRecord,
     ChangeRecord,
     Curve,
+    EngineRecord,
     FactorRecord,
     Fields,
     GroupRecord,
@@ -55,7 +56,6 @@ from cnn.system.text import counted
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from cnn.sweep.session import Session
     from cnn.sweep.study import Study
 
 MOST_POINTS = 200
@@ -67,7 +67,7 @@ LEVEL = 0.9
 """Of the bootstrap's interval."""
 
 
-def write(study: Study, session: Session, follow: Callable[[], None] = lambda: None) -> SweepJson:
+def write(study: Study, engine: EngineRecord, follow: Callable[[], None] = lambda: None) -> SweepJson:
     """Writes `sweep.json` and `sweep.csv`, calls `follow`, which reads them, and returns what the former holds."""
     found, plan = rows(study), study.plan
     # As if all had been declared at once: equal means, and what is drawn below, follow the order of what is given.
@@ -93,7 +93,7 @@ def write(study: Study, session: Session, follow: Callable[[], None] = lambda: N
         "space": plan.json["space"],
         "options": plan.json["options"],
         "varying": varying,
-        "engine": session.about,
+        "engine": engine,
         "trials": found,
         "groups": ranked,
         "winner": said,

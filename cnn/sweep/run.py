@@ -67,7 +67,7 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record:
         when = plan.example.values.report.page
         page = page_writer.Pages(folder, when, progress_bar.line, page_writer.of_sweep)
         session.meanwhile = page_writer.prepare if when != "never" else session.meanwhile
-        session.record = lambda: ranking.write(session.queue.study, session, page.follow)
+        session.record = lambda: ranking.write(session.queue.study, session.about, page.follow)
         if line := fewer(plan):
             progress_bar.line(line)
         if plan.size > said:
