@@ -79,7 +79,7 @@ def begun(finished, tmp_path):
 
 def made(space, folder=None, *overrides, sections=SECTIONS, **options):
     """Returns the plan of a command."""
-    asked = plan.Asked("", [config.Override(*each) for each in overrides], space, options, [])
+    asked = plan.SweepRequest("", [config.Override(*each) for each in overrides], space, options, [])
     return plan.make(sections, asked if folder is None else recall.extended(asked, sections, folder))
 
 
@@ -248,7 +248,7 @@ def seeds(folder, text, space=None):
     if space is None:
         base, asked = recall.recalled(folder, {"seeds": text})
     else:
-        base, asked = SECTIONS, plan.Asked("", [], space, {"seeds": text}, [])
+        base, asked = SECTIONS, plan.SweepRequest("", [], space, {"seeds": text}, [])
     asked = recall.extended(asked, base, folder)
     declaration.declare(plan.make(base, asked), folder)
     return asked.space["seed"], asked.note

@@ -22,7 +22,7 @@ from cnn.runs import run_dir
 from cnn.runs.records import OnRecord
 from cnn.runs.sweep_record import RECORD, SEED, SweepJson
 from cnn.sweep import declaration, recall, space_parser
-from cnn.sweep.plan import Asked, Plan, check, make
+from cnn.sweep.plan import Plan, SweepRequest, check, make
 from cnn.system.text import plain
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def run_sweep(
     named = data is None and isinstance(config, (str, os.PathLike))
     typed = _near(files.path_of(config)) if named else str(folder / recall.BASE)  # type: ignore[arg-type]
     problems = _problems(options)
-    asked = Asked(typed, (), _declared(space, problems), _typed(options), problems)
+    asked = SweepRequest(typed, (), _declared(space, problems), _typed(options), problems)
     plan = make(base, recall.extended(asked, base, folder))
     return Sweep(folder, _run(plan, folder, storage, on_record, None if named else base), data)
 
@@ -276,8 +276,8 @@ def _run(
 ) -> SweepJson:
     """Runs what is missing; a config that no file holds is written into the folder."""
     check(declaration.joined(plan, folder), folder)
-    if plan.asked.note:
-        print(plain(plan.asked.note), file=sys.stderr)
+    if plan.request.note:
+        print(plain(plan.request.note), file=sys.stderr)
     if base is not None:
         recall.write_base(folder, base)
     with run.interruptible() as interruption:

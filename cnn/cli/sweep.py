@@ -32,8 +32,8 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
         print("\n".join(plain(line) for line in lines(grown, workdir)))
         return 0
     check(grown, workdir)
-    if plan.asked.note:
-        print(plain(plan.asked.note), file=sys.stderr)
+    if plan.request.note:
+        print(plain(plan.request.note), file=sys.stderr)
     on_record = parser.tracker(flags)
     sys.stdout.flush()
     if plan.options.workers > 1 and not local_workers.is_copy():

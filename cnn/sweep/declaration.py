@@ -91,10 +91,10 @@ def declare(plan: Plan, folder: Path) -> str:
         declared = read(folder)
         if declared is None:
             declared = Declared(secrets.token_hex(8), (plan.json,), None)
-            about = {"token": declared.token, "config": _file_of(plan.asked.config), "sweep": plan.json}
+            about = {"token": declared.token, "config": _file_of(plan.request.config), "sweep": plan.json}
             run_dir.write_json(folder / run_dir.DECLARATION, about)
         elif (grown := joined(plan, folder, declared)).json != declared.newest:
-            about = {"config": _file_of(plan.asked.config), "added": plan.asked.added, "sweep": grown.json}
+            about = {"config": _file_of(plan.request.config), "added": plan.request.added, "sweep": grown.json}
             _write(folder, about, grown.trials)
             fault_injection.point("grown")
     return declared.token
@@ -166,10 +166,10 @@ def restored(plan: Plan, declared: Declared) -> Plan:
     options = _options(newest, plan.options)
     space, seeds = apart(options, _space(newest))
     swept = _swept(newest)
-    overrides = [each for each in plan.asked.overrides if RENAMED.get(each.path, each.path) not in swept]
+    overrides = [each for each in plan.request.overrides if RENAMED.get(each.path, each.path) not in swept]
     made = dataclasses.replace(
         plan,
-        asked=plan.asked._replace(overrides=overrides, space=newest["space"]),
+        request=plan.request._replace(overrides=overrides, space=newest["space"]),
         options=options,
         space=space,
         seeds=seeds,
@@ -235,7 +235,7 @@ def _as_declared(plan: Plan, newest: Mapping[str, Any], folder: Path) -> Plan:
     if before and now and before != now and Path(before).resolve() == Path(now).resolve():
         override = Override("init_from", before)
         plan = dataclasses.replace(
-            plan, asked=plan.asked._replace(overrides=[*plan.asked.overrides, override]), json=said
+            plan, request=plan.request._replace(overrides=[*plan.request.overrides, override]), json=said
         )
         said["overrides"] = [*said["overrides"], list(override)]
         again = tuple(plan.trial(trial.number, trial.fields, trial.params) for trial in plan.trials)
@@ -407,7 +407,7 @@ def _drawn(plan: Plan, there: Plan, declared: Declared, frame: Mapping[str, Any]
     if not wider and {*seeds[0]} == {*seeds[1]} and there.options.trials == plan.options.trials:
         return there
     if wider and not plan.options.sampler.widens:
-        name = plan.asked.plain(plan.options)["sampler"]
+        name = plan.request.options_json(plan.options)["sampler"]
         got = f"space: {name} goes on with the space that it began in, got another"
         raise ConfigError([f"{got}. Keep the space and ask for more trials or seeds, or use random or tpe elsewhere"])
     return dataclasses.replace(plan, first=declared.history[0])

@@ -52,7 +52,7 @@ CHECKED = 2_000
 """So many corners of a space are resolved before a sampler draws from it."""
 
 
-class Asked(NamedTuple):
+class SweepRequest(NamedTuple):
     """A sweep as the user declared it, read but not checked."""
 
     config: str
@@ -66,7 +66,7 @@ class Asked(NamedTuple):
     note: str = ""
     """What the user is to know of it."""
 
-    def plain(self, options: Options) -> Given:
+    def options_json(self, options: Options) -> Given:
         """Returns the options as JSON, expressions as they were written."""
         plain = fields.to_json(fields.defaults(Options))
         given = {name: value.text if isinstance(value, Typed) else value for name, value in self.options.items()}
@@ -74,7 +74,7 @@ class Asked(NamedTuple):
         return {**fields.to_json(options), **texts}
 
 
-def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) -> Asked:
+def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) -> SweepRequest:
     """Reads the sweep's file and flags; what is wrong is in the answer's `problems`.
 
     Args:
@@ -97,7 +97,7 @@ def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) ->
         space = space_parser.read_grid(flags["grid"], problems) if flags["grid"] else None
     elif flags["sweep"]:
         space, options = _file(Path(flags["sweep"]), problems)
-    return Asked(config, overrides, space, {**options, **typed_options(flags)}, problems)
+    return SweepRequest(config, overrides, space, {**options, **typed_options(flags)}, problems)
 
 
 def typed_options(flags: Mapping[str, str]) -> dict[str, Typed]:
@@ -170,7 +170,7 @@ class Plan:
 
     base: Mapping[str, Any]
     """The sections of the config file."""
-    asked: Asked
+    request: SweepRequest
     options: Options
     space: tuple[Part, ...]
     """Without the seeds where a sampler draws: each configuration is run with all of them."""
@@ -241,11 +241,11 @@ class Plan:
         return completed((*self.space, *seeded), fields, self.before)
 
     def _overrides(self, fields: Mapping[str, Any]) -> list[Override]:
-        return [*self.asked.overrides, *(Override(path, to_text(value)) for path, value in fields.items())]
+        return [*self.request.overrides, *(Override(path, to_text(value)) for path, value in fields.items())]
 
     def flags(self, fields: Mapping[str, Any]) -> list[str]:
         """Returns the arguments of `main.py` that make a point's config."""
-        file = [f"--config={self.asked.config}"] if self.asked.config else []
+        file = [f"--config={self.request.config}"] if self.request.config else []
         return ["train", *file, *(f"--config.{path}={value}" for path, value in self._overrides(fields))]
 
     def line(self, fields: Mapping[str, Any], workdir: Path) -> str:
@@ -280,40 +280,40 @@ class Plan:
             return None
 
 
-def make(base: Mapping[str, Any], asked: Asked) -> Plan:
+def make(base: Mapping[str, Any], request: SweepRequest) -> Plan:
     """Returns the sweep that was asked for, every trial of it checked.
 
     Args:
       base: the sections of the config file.
-      asked: what was typed and what the sweep's file holds.
+      request: what was typed and what the sweep's file holds.
 
     Raises:
       ConfigError: lists all that is wrong with the space, the options and the trials, each thing once.
       DataError: arrays that were handed over are no pictures and labels, or unlike the config.
     """
-    problems = list(asked.problems)
-    options = read_options(asked.options, problems)
-    space = space_parser.read_space(asked.space, problems) if asked.space is not None else ()
+    problems = list(request.problems)
+    options = read_options(request.options, problems)
+    space = space_parser.read_space(request.space, problems) if request.space is not None else ()
     if options is not None and options.until == "real" and not problems:
-        asked, space = _until_real(options, asked, space, base, problems)
+        request, space = _until_real(options, request, space, base, problems)
     swept = {RENAMED.get(path, path) for path in paths(space)}
-    typed = sorted(path for path, _ in asked.overrides if RENAMED.get(path, path) in swept)
+    typed = sorted(path for path, _ in request.overrides if RENAMED.get(path, path) in swept)
     problems += [f"--config.{path}: is swept too. Leave one out" for path in typed]
-    if not problems and options is not None and asked.space is not None:
-        plan = _arranged(base, asked, options, space, problems)
+    if not problems and options is not None and request.space is not None:
+        plan = _arranged(base, request, options, space, problems)
         if not problems:
             return plan
     raise ConfigError(problems)
 
 
 def _until_real(
-    options: Options, asked: Asked, space: tuple[Part, ...], base: Mapping[str, Any], problems: list[str]
-) -> tuple[Asked, tuple[Part, ...]]:
+    options: Options, request: SweepRequest, space: tuple[Part, ...], base: Mapping[str, Any], problems: list[str]
+) -> tuple[SweepRequest, tuple[Part, ...]]:
     """Returns what was asked for, and its space, with the seeds of the first look where it names none."""
     if not isinstance(options.sampler, Grid):
         problems.append(
             f"--sweep.until: real compares configurations that are all there from the beginning, and "
-            f"{asked.plain(options)['sampler']} draws further ones. Sweep with it first, then the best of its "
+            f"{request.options_json(options)['sampler']} draws further ones. Sweep with it first, then the best of its "
             "configurations as a grid"
         )
     if not isinstance(options.pruner, Off):
@@ -331,27 +331,27 @@ def _until_real(
     elif SEED in paths(space):
         problems.append("space.seed: must be a list of its own, to which --sweep.until=real adds, such as [0, 1, 2, 3]")
     elif not problems:
-        typed = [fields.literal(each.text) for each in asked.overrides if each.path == SEED]
+        typed = [fields.literal(each.text) for each in request.overrides if each.path == SEED]
         first = typed[-1] if typed else base.get(SEED, 0)
         seeds = list(range(first, first + FIRST)) if isinstance(first, int) else [first]
-        overrides = [each for each in asked.overrides if each.path != SEED]
-        asked = asked._replace(space={**asked.space, SEED: seeds}, overrides=overrides)
-        space = space_parser.read_space(asked.space, problems)
+        overrides = [each for each in request.overrides if each.path != SEED]
+        request = request._replace(space={**request.space, SEED: seeds}, overrides=overrides)
+        space = space_parser.read_space(request.space, problems)
     others = tuple(part for part in space if not (isinstance(part, Axis) and part.path == SEED))
     if not problems and len(list(itertools.islice(product(others), 2))) < 2:
         problems.append("--sweep.until: real compares configurations, and the space has one. Give a field two values")
-    return asked, space
+    return request, space
 
 
 def _arranged(
-    base: Mapping[str, Any], asked: Asked, options: Options, space: tuple[Part, ...], problems: list[str]
+    base: Mapping[str, Any], request: SweepRequest, options: Options, space: tuple[Part, ...], problems: list[str]
 ) -> Plan:
     grid = isinstance(options.sampler, Grid)
     _check_options(options, space, grid, problems)
     space, seeds = apart(options, space)
     if not space:
         problems.append("space: holds nothing but seeds. Use --sweep.sampler=grid, which runs each of them")
-    plan = Plan(base, asked, options, space, seeds, (), {})
+    plan = Plan(base, request, options, space, seeds, (), {})
     if problems:
         return plan
     points = _numbered(product(space), problems) if grid else _corners(space, seeds)
@@ -363,9 +363,9 @@ def _arranged(
     left_out = (*CHANGEABLE, *(OF_REAL if options.until == "planned" else ()))
     saved: dict[str, Any] = {
         "base": json.loads(json.dumps(base, default=str)),
-        "overrides": [list(override) for override in asked.overrides],
-        "space": json.loads(json.dumps(asked.space, default=str)),
-        "options": {name: value for name, value in asked.plain(options).items() if name not in left_out},
+        "overrides": [list(override) for override in request.overrides],
+        "space": json.loads(json.dumps(request.space, default=str)),
+        "options": {name: value for name, value in request.options_json(options).items() if name not in left_out},
     }
     code = {each.sha256 for trial in trials for each in trial.values.code}
     code |= {f"{name} {sha256}" for trial in trials for name, sha256 in python_code(trial.values).items()}
@@ -408,7 +408,7 @@ def _objective(plan: Plan, trials: Sequence[Trial], problems: list[str]) -> str:
     """Returns what the trials are ranked by, a metric that each of them measures; notes where it is none."""
     asked = plan.options.objective
     try:
-        base = resolve.resolve(plan.base, plan.asked.overrides)
+        base = resolve.resolve(plan.base, plan.request.overrides)
     except ConfigError:  # a field that must be set is swept
         base = trials[0].values
     metric = (asked or f"{VALID}{base.monitor}").removeprefix(VALID)
