@@ -236,7 +236,7 @@ class Claimed(NamedTuple):
     """A trial that is ours."""
 
     trial: Trial
-    asked: optuna.Trial
+    optuna_trial: optuna.Trial
     workdir: Path
 
 
@@ -335,11 +335,11 @@ class Queue:
         return bool(points)
 
     def _take(self, trial: Trial) -> Claimed:
-        asked = self.optuna_study.ask()
+        optuna_trial = self.optuna_study.ask()
         fault_injection.point("taken")
-        asked.set_user_attr("worker", self.worker)
-        assert asked.user_attrs["number"] == trial.number
-        return Claimed(trial, asked, self.folder / trial.folder)
+        optuna_trial.set_user_attr("worker", self.worker)
+        assert optuna_trial.user_attrs["number"] == trial.number
+        return Claimed(trial, optuna_trial, self.folder / trial.folder)
 
     def _draw(self) -> bool:
         """Draws a configuration and lets it wait, once for each seed; tells whether there was one left to draw."""
@@ -352,19 +352,19 @@ class Queue:
         found = self._ask_new(there, number)
         if found is None:
             return False
-        asked, fields = found
+        optuna_trial, fields = found
         about = self.study.attributes(_free(known), number, self.plan.seeds[0], fields)
         try:
             self.plan.trial(about["number"], json.loads(about["fields"]), {}).values  # noqa: B018  resolves it
         except ConfigError as error:
             about |= {"status": outcome.FAILED, "error": redaction.hide("; ".join(error.problems))[:500], "final": True}
         for name, value in about.items():
-            asked.set_user_attr(name, value)
+            optuna_trial.set_user_attr(name, value)
         if "final" in about:
-            self.optuna_study.tell(asked, state=TrialState.FAIL)
+            self.optuna_study.tell(optuna_trial, state=TrialState.FAIL)
             return True
         add_siblings(self.study)
-        self.optuna_study._storage.set_trial_state_values(asked._trial_id, TrialState.WAITING)
+        self.optuna_study._storage.set_trial_state_values(optuna_trial._trial_id, TrialState.WAITING)
         return True
 
     def _ask_new(self, there: set[str], number: int) -> tuple[optuna.Trial, Fields] | None:
@@ -384,24 +384,24 @@ class Queue:
             with _experimental():
                 self.optuna_study.sampler = chosen.make_sampler(number + plan.MOST_TRIALS * attempt)
             try:
-                asked = self.optuna_study.ask()
-                fields = sample(self.plan.space, _drawing(asked, self.plan.names))
+                optuna_trial = self.optuna_study.ask()
+                fields = sample(self.plan.space, _drawing(optuna_trial, self.plan.names))
             finally:
                 self.optuna_study.sampler = self._idle
             if plan.key(fields) not in there:
-                return asked, fields
-            self.optuna_study.tell(asked, state=TrialState.FAIL)
+                return optuna_trial, fields
+            self.optuna_study.tell(optuna_trial, state=TrialState.FAIL)
         return None
 
     def report(self, claimed: Claimed, epoch: int, value: float) -> bool:
         """Stores the objective after an epoch; tells whether the trial is to end here."""
-        claimed.asked.report(value, epoch)
-        return claimed.asked.should_prune()
+        claimed.optuna_trial.report(value, epoch)
+        return claimed.optuna_trial.should_prune()
 
     def settle(self, claimed: Claimed, ended: Outcome) -> tuple[Outcome, int]:
         """Stores and returns how a trial ended, and how many have; one that may be tried again waits once more."""
         with alone(self.folder):
-            stored = settle(self.study, self.optuna_study._storage.get_trial(claimed.asked._trial_id), ended)
+            stored = settle(self.study, self.optuna_study._storage.get_trial(claimed.optuna_trial._trial_id), ended)
             final = {one.user_attrs["number"] for one in self.study.trials() if one.user_attrs.get("final")}
             return stored, len(final)
 

@@ -121,7 +121,7 @@ class Group:
             self.split = programs.images(run.dataset, run.config)
             self.places = list(range(len(self.trials)))
             # Idle places compute the first trial again, unread: equal sizes are one program.
-            states = [trial.asked.state for trial in self.trials]
+            states = [trial.steps.state for trial in self.trials]
             self.state = stack([*states, *[states[0]] * (self.size - len(states))], self.devices)
         while self.trials and not self.session.interruption.requested:
             self._shrink()
@@ -174,8 +174,8 @@ class Group:
             state = take(self.state, place, self.devices)
             own_metrics = {name: values[index] for name, values in metrics.items()}
             going.append(trial.send(Made(state, own_metrics, seconds)))
-            if going[-1] and trial.asked.state.observed is not state.observed:
-                self.state = observe(self.state, place, trial.asked.state, self.devices)
+            if going[-1] and trial.steps.state.observed is not state.observed:
+                self.state = observe(self.state, place, trial.steps.state, self.devices)
         self._keep(going)
 
     def _dispatch(self, rows: np.ndarray, shared: bool) -> dict[str, np.ndarray]:
@@ -220,8 +220,8 @@ class VmappedTrial:
         """Opens nothing yet; `dispatched` names the program that makes the steps of so many trials together."""
         self.session, self.claimed, self.dispatched, self.together = session, claimed, dispatched, together
         self.run: Run
-        self.asked: Steps
-        """What the trial waits for, while it goes on."""
+        self.steps: Steps
+        """Those that the trial waits for, while it goes on."""
         self._held = contextlib.ExitStack()
         self._over = False
 
@@ -261,7 +261,7 @@ class VmappedTrial:
 
     def rows(self) -> np.ndarray:
         """Returns the rows of the following steps, (steps, batch), up to this trial's next boundary."""
-        return self.run.loader.order.rows(self.asked.first, self.asked.number)
+        return self.run.loader.order.rows(self.steps.first, self.steps.number)
 
     def fail(self, error: Exception, *, again: bool) -> None:
         """Stores that the program which makes the steps failed; `again`: no fault of the trial."""
@@ -277,7 +277,7 @@ class VmappedTrial:
     def _advance(self, train: Callable[[], Steps]) -> bool:
         """Trains up to the next steps; where training has ended, evaluates and stores the outcome."""
         try:
-            self.asked = train()
+            self.steps = train()
             return True
         except StopIteration as ended:
             trained = ended.value
