@@ -23,7 +23,7 @@ from cnn.runs import recorded_data, run_dir
 from cnn.runs.sweep_record import SEED, TRIALS, Fields
 from cnn.sweep import space_parser
 from cnn.sweep.options import CHANGEABLE, Options
-from cnn.sweep.plan import Plan, Trial, apart, completed, count, key, read_options
+from cnn.sweep.plan import Plan, Trial, apart, completed, count, point_key, read_options
 from cnn.sweep.space import Axis, Choices, Part, Range, Rows, axes, parameters, paths, product
 from cnn.sweep.workers import alone
 from cnn.system import fault_injection
@@ -133,10 +133,10 @@ def append(plan: Plan, folder: Path, points: Sequence[Fields]) -> Plan:
     declared = read(folder)
     assert declared is not None
     plan = restored(plan, declared)
-    listed = {key(trial.fields): trial for trial in plan.trials}
+    listed = {point_key(trial.fields): trial for trial in plan.trials}
     for fields in points:
-        if key(fields) not in listed:
-            listed[key(fields)] = trial = plan.trial(len(listed), fields, {})
+        if point_key(fields) not in listed:
+            listed[point_key(fields)] = trial = plan.trial(len(listed), fields, {})
             trial.values  # noqa: B018  resolves it
     if len(listed) > len(plan.trials):
         plan = dataclasses.replace(plan, trials=tuple(listed.values()))
@@ -180,11 +180,11 @@ def restored(plan: Plan, declared: Declared) -> Plan:
     if not made.is_grid:
         before = _before(declared.history)
         return dataclasses.replace(made, before=before, configurations=count(space, options.trials))
-    known = {key(trial.fields): trial for trial in plan.trials}
-    declares = {key(point.fields): point for point in product(space)}
+    known = {point_key(trial.fields): trial for trial in plan.trials}
+    declares = {point_key(point.fields): point for point in product(space)}
     trials = []
     for number, fields in enumerate(declared.points or [point.fields for point in declares.values()]):
-        same, point = known.get(key(fields)), declares.get(key(fields))
+        same, point = known.get(point_key(fields)), declares.get(point_key(fields))
         fresh = made.trial(number, fields, point.params if point else {})
         trials.append(fresh if same is None else dataclasses.replace(fresh, resolve=same.resolved))
     return dataclasses.replace(made, trials=tuple(trials))
@@ -355,13 +355,13 @@ def _names(spaces: Sequence[tuple[Part, ...]]) -> dict[str, str]:
 
 def _grid(plan: Plan, there: Plan, declared: Declared, frame: Mapping[str, Any]) -> Plan | None:
     """Returns the grid that is there with the trials that a command adds; `None` where the command lacks some."""
-    asked = {key(trial.fields): trial for trial in plan.trials}
-    declares = {key(point.fields) for point in product(there.space)}
+    asked = {point_key(trial.fields): trial for trial in plan.trials}
+    declares = {point_key(point.fields) for point in product(there.space)}
     known = set(paths(there.space))
     values = {path: frame[path] for path in paths(plan.space) if path not in known and path in frame}
     said = [completed(plan.space, trial.fields, values) for trial in there.trials]
-    found = {trial.number: asked.get(key(fields)) for trial, fields in zip(there.trials, said, strict=True)}
-    lacking = [trial for trial in there.trials if found[trial.number] is None and key(trial.fields) in declares]
+    found = {trial.number: asked.get(point_key(fields)) for trial, fields in zip(there.trials, said, strict=True)}
+    lacking = [trial for trial in there.trials if found[trial.number] is None and point_key(trial.fields) in declares]
     if lacking:
         # The same configs may be said by other fields.
         configs = {_identity(trial, plan): trial for trial in plan.trials}
@@ -370,7 +370,7 @@ def _grid(plan: Plan, there: Plan, declared: Declared, frame: Mapping[str, Any])
     same = {trial.number for trial in found.values() if trial is not None}
     fresh = [trial for trial in plan.trials if trial.number not in same]
     if any(found[trial.number] is None for trial in lacking):
-        earlier = [{key(point.fields) for point in product(_space(each))} for each in declared.history[:-1]]
+        earlier = [{point_key(point.fields) for point in product(_space(each))} for each in declared.history[:-1]]
         return there if not fresh and set(asked) in earlier else None
     if not fresh:
         return there
@@ -386,7 +386,7 @@ def _identity(trial: Trial, plan: Plan) -> str:
     """Returns what is the same for trials of one config, in whatever words."""
     swept = {RENAMED.get(path, path) for path in paths(plan.space)}
     values = config.by_path(json.loads(trial.values.json))
-    return key({path: value for path, value in values.items() if path in swept or path not in run_dir.HARMLESS})
+    return point_key({path: value for path, value in values.items() if path in swept or path not in run_dir.HARMLESS})
 
 
 # What a sampler draws.
@@ -401,8 +401,8 @@ def _drawn(plan: Plan, there: Plan, declared: Declared, frame: Mapping[str, Any]
     seeds = [(frame.get(SEED, 0),) if each == (None,) else each for each in (there.seeds, plan.seeds)]
     covers = _covers(plan.space, there.space, frame)
     if not (covers and {*seeds[0]} <= {*seeds[1]} and there.options.trials <= plan.options.trials):
-        earlier = [(key(each["space"]), each["options"]["trials"]) for each in declared.history[:-1]]
-        return there if (key(plan.json["space"]), plan.options.trials) in earlier else None
+        earlier = [(point_key(each["space"]), each["options"]["trials"]) for each in declared.history[:-1]]
+        return there if (point_key(plan.json["space"]), plan.options.trials) in earlier else None
     wider = not _covers(there.space, plan.space, {})
     if not wider and {*seeds[0]} == {*seeds[1]} and there.options.trials == plan.options.trials:
         return there
@@ -433,15 +433,15 @@ def _covers(wide: tuple[Part, ...], narrow: tuple[Part, ...], frame: Mapping[str
 
 def _same_rows(wide: Rows, narrow: Rows) -> bool:
     """Tells whether each label of the second stands for the same fields in the first."""
-    ours = dict(zip(wide.labels, map(key, wide.rows), strict=True))
-    return all(ours.get(label) == key(row) for label, row in zip(narrow.labels, narrow.rows, strict=True))
+    ours = dict(zip(wide.labels, map(point_key, wide.rows), strict=True))
+    return all(ours.get(label) == point_key(row) for label, row in zip(narrow.labels, narrow.rows, strict=True))
 
 
 def _holds(wide: Choices | Range, narrow: Choices | Range) -> bool:
     """Tells whether a parameter may be all that another one may be."""
     if isinstance(wide, Choices):
-        listed = {key({"": value}) for value in wide.values}
-        return isinstance(narrow, Choices) and all(key({"": value}) in listed for value in narrow.values)
+        listed = {point_key({"": value}) for value in wide.values}
+        return isinstance(narrow, Choices) and all(point_key({"": value}) in listed for value in narrow.values)
     if isinstance(narrow, Choices):
         return all(isinstance(value, (int, float)) and wide.low <= value <= wide.high for value in narrow.values)
     steps = wide.step == narrow.step and (wide.scale != "int" or (narrow.low - wide.low) % wide.step == 0)
@@ -457,6 +457,6 @@ def _before(history: Sequence[Mapping[str, Any]]) -> Fields:
         for path in _swept(after) - _swept(before):
             values = last.get(path)
             listed = values.values if isinstance(values, Choices) else ()
-            same = [value for value in listed if key({"": value}) == key({"": frame.get(path)})]
+            same = [value for value in listed if point_key({"": value}) == point_key({"": frame.get(path)})]
             found[path] = same[0] if same else frame.get(path)
     return found

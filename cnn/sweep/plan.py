@@ -227,9 +227,11 @@ class Plan:
 
     @functools.cached_property
     def _places(self) -> dict[int, int]:
-        declared = {key(point.fields): place for place, point in enumerate(product(self.space))} if self.is_grid else {}
+        declared = (
+            {point_key(point.fields): place for place, point in enumerate(product(self.space))} if self.is_grid else {}
+        )
         ends = len(declared)
-        return {trial.number: declared.get(key(trial.fields), ends + trial.number) for trial in self.trials}
+        return {trial.number: declared.get(point_key(trial.fields), ends + trial.number) for trial in self.trials}
 
     def place(self, number: int) -> int:
         """Returns where a trial would stand if all that has been added to the sweep had been declared at once."""
@@ -525,7 +527,7 @@ def points(space: tuple[Part, ...]) -> list[Point] | None:
     values = [axis.values for axis in axes(space)]
     if any(isinstance(each, Range) and each.scale != "int" for each in values):
         return None
-    return list({key(point.fields): point for point in itertools.islice(product(space), MOST)}.values())
+    return list({point_key(point.fields): point for point in itertools.islice(product(space), MOST)}.values())
 
 
 def count(space: tuple[Part, ...], asked: int) -> int:
@@ -550,7 +552,7 @@ def completed(space: tuple[Part, ...], fields: Mapping[str, Any], values: Mappin
     return {path: found[path] for path in dict.fromkeys([*paths(space), *found]) if path in found}
 
 
-def key(fields: Mapping[str, Any]) -> str:
+def point_key(fields: Mapping[str, Any]) -> str:
     """Returns what is the same for equal fields, in whatever order they were set, and however numbers were written."""
     return json.dumps(_canonical(fields), sort_keys=True)
 

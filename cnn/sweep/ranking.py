@@ -320,7 +320,7 @@ def once(found: Sequence[TrialRecord]) -> list[TrialRecord]:
     places = {row["number"]: place for place, row in enumerate(found)}
     chosen: dict[str, TrialRecord] = {}
     for row in sorted(found, key=lambda row: row["status"] != FINISHED):
-        chosen.setdefault(plan.key(row["fields"]), row)
+        chosen.setdefault(plan.point_key(row["fields"]), row)
     return sorted(chosen.values(), key=lambda row: places[row["number"]])
 
 

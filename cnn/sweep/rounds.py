@@ -13,7 +13,7 @@ from typing import Any
 from cnn.runs.sweep_record import ENDED, FINISHED, SEED, Fields, GroupRecord, RuledOutRecord, TrialRecord, WinnerRecord
 from cnn.sweep import contest
 from cnn.sweep.contest import Decision
-from cnn.sweep.plan import Plan, Trial, key, shown
+from cnn.sweep.plan import Plan, Trial, point_key, shown
 from cnn.sweep.space import Axis, Choices
 
 NONE = float("nan")
@@ -43,9 +43,9 @@ def following(plan: Plan, found: Sequence[TrialRecord], limit: Callable[[str], i
     programs = Counter(program(trials[index]) for index in decision.left)
     ahead = min(max(1, limit(name) // count) for name, count in programs.items())
     upto = min(plan.options.most_seeds, max(decision.wanted, decision.seeds + ahead))
-    there = {key(trial.fields) for trial in plan.trials}
+    there = {point_key(trial.fields) for trial in plan.trials}
     points = [{**trials[index].fields, SEED: seed} for seed in _seeds(plan, upto) for index in decision.left]
-    return [point for point in points if key(point) not in there]
+    return [point for point in points if point_key(point) not in there]
 
 
 def decided(plan: Plan, found: Sequence[TrialRecord]) -> Decision:
@@ -54,8 +54,10 @@ def decided(plan: Plan, found: Sequence[TrialRecord]) -> Decision:
     for row in found:
         if row["status"] in ENDED:
             value = row["value"] if row["status"] == FINISHED else None
-            known[_configuration(row["fields"]), key({SEED: row["fields"][SEED]})] = NONE if value is None else value
-    seeds = [key({SEED: seed}) for seed in _seeds(plan, plan.options.most_seeds)]
+            known[_configuration(row["fields"]), point_key({SEED: row["fields"][SEED]})] = (
+                NONE if value is None else value
+            )
+    seeds = [point_key({SEED: seed}) for seed in _seeds(plan, plan.options.most_seeds)]
     values = [[known.get((name, seed)) for seed in seeds] for name in _contenders(plan)]
     return contest.decide(values, plan.options.rule, maximize=plan.options.direction == "maximize")
 
@@ -72,7 +74,7 @@ def judged(
       measured: what a plan without further seeds would say of them.
     """
     decision, names = decided(plan, found), _contenders(plan)
-    fields = {key(group["fields"]): group["fields"] for group in ranked}
+    fields = {point_key(group["fields"]): group["fields"] for group in ranked}
     of = [fields.get(name, {}) for name in names]
     out: list[RuledOutRecord] = [
         {"fields": of[index], "seeds": each.seeds, "by": None if each.by is None else of[each.by]}
@@ -89,7 +91,7 @@ def judged(
         if name in measured:
             record[name] = measured[name]
     left = {names[index] for index in decision.left}
-    return record, sorted(ranked, key=lambda group: key(group["fields"]) not in left)
+    return record, sorted(ranked, key=lambda group: point_key(group["fields"]) not in left)
 
 
 def _text(plan: Plan, decision: Decision, of: Sequence[Fields]) -> str:
@@ -118,7 +120,7 @@ def _ruled_out(decision: Decision, of: Sequence[Fields]) -> Iterator[str]:
 
 
 def _configuration(fields: Mapping[str, Any]) -> str:
-    return key({path: value for path, value in fields.items() if path != SEED})
+    return point_key({path: value for path, value in fields.items() if path != SEED})
 
 
 def _contenders(plan: Plan) -> list[str]:

@@ -345,7 +345,7 @@ class Queue:
         """Draws a configuration and lets it wait, once for each seed; tells whether there was one left to draw."""
         known = self.study.trials()
         number = len({trial.user_attrs["config"] for trial in known if "config" in trial.user_attrs})
-        there = {plan.key(self.study.configuration(trial)) for trial in known if "config" in trial.user_attrs}
+        there = {plan.point_key(self.study.configuration(trial)) for trial in known if "config" in trial.user_attrs}
         # Sweeps of earlier versions may hold copies, which count as drawn.
         if number >= self.plan.options.trials or len(there) >= self.plan.configurations:
             return False
@@ -377,7 +377,7 @@ class Queue:
         for attempt in range(10 * REDRAWS):
             chosen = self.plan.options.sampler if attempt < REDRAWS else Random()
             left = plan.points(self.plan.space) if attempt == REDRAWS else None
-            new = [point for point in left or () if plan.key(point.fields) not in there]
+            new = [point for point in left or () if plan.point_key(point.fields) not in there]
             if new:
                 params = new[number % len(new)].params
                 self.optuna_study.enqueue_trial({self.plan.names.get(name, name): params[name] for name in params})
@@ -388,7 +388,7 @@ class Queue:
                 fields = sample(self.plan.space, _drawing(optuna_trial, self.plan.names))
             finally:
                 self.optuna_study.sampler = self._idle
-            if plan.key(fields) not in there:
+            if plan.point_key(fields) not in there:
                 return optuna_trial, fields
             self.optuna_study.tell(optuna_trial, state=TrialState.FAIL)
         return None

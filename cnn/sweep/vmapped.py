@@ -62,7 +62,7 @@ def run(session: Session) -> None:
       OnRecordError: see there; the trials wait again.
       OSError: the database was away for too long.
     """
-    counts = Counter(programs.key(trial) for trial in session.plan.trials)
+    counts = Counter(programs.program_of(trial) for trial in session.plan.trials)
     counted, devices = len(session.plan.trials), jax.local_device_count()
     most = session.about["lanes"] = group_size(session, counts)
 
@@ -70,7 +70,7 @@ def run(session: Session) -> None:
         nonlocal counted
         if session.plan.options.until == "real":
             return most  # whatever is left: each round of seeds would be another program
-        counts.update(programs.key(trial) for trial in session.plan.trials[counted:])  # the sweep may grow
+        counts.update(programs.program_of(trial) for trial in session.plan.trials[counted:])  # the sweep may grow
         counted = len(session.plan.trials)
         # Of what the plan holds, not of what is left: a sweep that continues must not compute another program.
         return equal_parts(counts.get(program, most), most, devices)
@@ -80,7 +80,7 @@ def run(session: Session) -> None:
             session.wait(POLL_SECONDS)
             continue
         session.interruption.defer(True)
-        group = Group(session, claimed, places(programs.key(claimed[0].trial)))
+        group = Group(session, claimed, places(programs.program_of(claimed[0].trial)))
         try:
             group.train()
         except OnRecordError:
@@ -326,7 +326,7 @@ def group_size(session: Session, counts: Mapping[str, int]) -> int:
     example, trials = plan.example, plan.size
     if counts:
         program, trials = max(counts.items(), key=lambda item: item[1])
-        example = next(trial for trial in plan.trials if programs.key(trial) == program)
+        example = next(trial for trial in plan.trials if programs.program_of(trial) == program)
     elif options.sampler.learns:
         trials = max(1, options.trials // ROUNDS) * len(plan.seeds)
     # Of several workers here each has its share.
