@@ -164,6 +164,10 @@ class Trial:
         return Trial(number, fields, self.params, self.resolved)
 
 
+ProgramOf = Callable[[Trial], str]
+"""Names the compiled program that a trial needs: `programs.program_of`, which takes JAX."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """The space, the options and the trials of a sweep, checked."""

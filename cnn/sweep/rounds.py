@@ -13,23 +13,23 @@ from typing import Any
 from cnn.runs.sweep_record import ENDED, FINISHED, SEED, Fields, GroupRecord, RuledOutRecord, TrialRecord, WinnerRecord
 from cnn.sweep import contest
 from cnn.sweep.contest import Decision
-from cnn.sweep.plan import Plan, Trial, point_key, shown
+from cnn.sweep.plan import Plan, ProgramOf, Trial, point_key, shown
 from cnn.sweep.space import Axis, Choices
 
 NONE = float("nan")
 """Stands for the value of a trial that ended without one."""
-Key = Callable[[Trial], str]
-"""Names the compiled program of a trial."""
 
 
-def following(plan: Plan, found: Sequence[TrialRecord], limit: Callable[[str], int], program: Key) -> list[Fields]:
+def following(
+    plan: Plan, found: Sequence[TrialRecord], limit: Callable[[str], int], program_of: ProgramOf
+) -> list[Fields]:
     """Returns the points that are to run next, all trials of the plan having ended; none where it is decided.
 
     Args:
       plan: the sweep.
       found: its trials.
       limit: how many trials of a program train together: with room for them, each contender gets several seeds.
-      program: names the program of a trial.
+      program_of: names the program of a trial.
     """
     if plan.options.until == "planned":
         return []
@@ -40,7 +40,7 @@ def following(plan: Plan, found: Sequence[TrialRecord], limit: Callable[[str], i
     for trial in plan.trials:
         first.setdefault(_configuration(trial.fields), trial)
     trials = list(first.values())
-    programs = Counter(program(trials[index]) for index in decision.left)
+    programs = Counter(program_of(trials[index]) for index in decision.left)
     ahead = min(max(1, limit(name) // count) for name, count in programs.items())
     upto = min(plan.options.most_seeds, max(decision.wanted, decision.seeds + ahead))
     there = {point_key(trial.fields) for trial in plan.trials}

@@ -63,7 +63,7 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record:
         def following(limit: Callable[[str], int]) -> list[Fields]:
             return rounds.following(study.plan, ranking.rows(study), limit, programs.program_of)
 
-        session = Session(Queue(study, worker, following), progress_bar, interruption, on_record)
+        session = Session(Queue(study, worker, programs.program_of, following), progress_bar, interruption, on_record)
         when = plan.example.values.report.page
         page = page_writer.Pages(folder, when, progress_bar.line, page_writer.of_sweep)
         session.meanwhile = page_writer.prepare if when != "never" else session.meanwhile
@@ -73,7 +73,7 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record:
         if plan.size > said:
             progress_bar.line(f"the sweep in {folder} has grown: of its {plan.size} trials this command names {said}")
         if plan.is_grid:
-            asking(lambda: session.queue.fill(programs.program_of))
+            asking(session.queue.fill)
         with progress_bar.running(asking(lambda: len(ranking.ended(session.queue.study)))):
             return _work(session, folder, page)
 

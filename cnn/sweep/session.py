@@ -62,7 +62,7 @@ class Session:
         Args:
           limit: how many trials of a program may be claimed.
         """
-        claimed = self.ask(lambda: self.queue.claim(limit, programs.program_of))
+        claimed = self.ask(lambda: self.queue.claim(limit))
         self.progress_bar.set_total(self.plan.size)
         fault_injection.point("claimed")
         return claimed

@@ -26,7 +26,7 @@ from cnn.runs import lock
 from cnn.runs.sweep_record import DATABASE, SEED, Fields, trial_folder
 from cnn.sweep import declaration, outcome, plan
 from cnn.sweep.outcome import Outcome
-from cnn.sweep.plan import Plan, Trial
+from cnn.sweep.plan import Plan, ProgramOf, Trial
 from cnn.sweep.samplers import Random
 from cnn.sweep.space import Choices, Draw, Params, Range, parameters, sample
 from cnn.sweep.workers import alive, alone
@@ -47,8 +47,6 @@ INHERITED = ("number", "fields", "config")
 
 Answer = TypeVar("Answer")
 """What a database is asked for."""
-Key = Callable[[Trial], str]
-"""Names the compiled program that a trial needs."""
 
 
 class Away(OSError):
@@ -247,6 +245,7 @@ class Queue:
         self,
         study: Study,
         worker: str,
+        program_of: ProgramOf,
         following: Callable[[Callable[[str], int]], Sequence[Fields]] = lambda limit: (),
     ) -> None:
         """Takes the sweep.
@@ -254,10 +253,11 @@ class Queue:
         Args:
           study: the attempts at its trials.
           worker: the name of the one that claims them.
+          program_of: names the program of a trial.
           following: asked where all trials of a grid have ended, for the points of further ones; given how many of a
             program train together.
         """
-        self.study, self.worker, self.following = study, worker, following
+        self.study, self.worker, self.program_of, self.following = study, worker, program_of, following
         self.folder, self.optuna_study = study.folder, study.optuna_study
         # A trial that waits has its parameters; another sampler would draw for nothing.
         self._idle = optuna.samplers.RandomSampler(seed=0)
@@ -268,55 +268,54 @@ class Queue:
         """The sweep as far as it has grown."""
         return self.study.plan
 
-    def fill(self, key: Key) -> None:
+    def fill(self) -> None:
         """Adds the trials of a grid that are not there yet; those of one program lie together."""
         with alone(self.folder):
-            self._fill(key)
+            self._fill()
 
-    def append(self, points: Sequence[Fields], key: Key) -> None:
+    def append(self, points: Sequence[Fields]) -> None:
         """Lets a grid grow while it runs: declares further trials and lets them wait, each once, however often asked.
+
+        The caller holds `alone(folder)`.
 
         Args:
           points: the fields of each, all that the sweep sets, such as another trial's with a further seed.
-          key: names the program of a trial.
 
         Raises:
           ConfigError: a point is no config.
         """
-        with alone(self.folder):
-            # Declared first: a worker that is killed here leaves it to the next one to fill the study.
-            self.study.plan = declaration.append(self.plan, self.folder, points)
-            self._fill(key)
+        # Declared first: a worker that is killed here leaves it to the next one to fill the study.
+        self.study.plan = declaration.append(self.plan, self.folder, points)
+        self._fill()
 
-    def _fill(self, key: Key) -> None:
+    def _fill(self) -> None:
         there = {trial.user_attrs.get("number") for trial in self.study.trials()}
-        for trial in by_program([trial for trial in self.plan.trials if trial.number not in there], key):
+        for trial in by_program([trial for trial in self.plan.trials if trial.number not in there], self.program_of):
             self.study.add_point(trial)
 
-    def claim(self, limit: Callable[[str], int], key: Key) -> list[Claimed] | None:
+    def claim(self, limit: Callable[[str], int]) -> list[Claimed] | None:
         """Returns trials of one program, empty while others are at the last ones, `None` at the end.
 
         Args:
           limit: how many trials of a program may be claimed.
-          key: names the program of a trial.
         """
         with alone(self.folder):
             before, found = self.plan, reconcile(self.study)
             if self.plan.is_grid and self.plan.size > before.size:
-                self._fill(key)  # whoever let it grow may have been killed there
+                self._fill()  # whoever let it grow may have been killed there
                 found = self.study.trials()
             waiting = _waiting(found)
             claimed: list[Claimed] = []
             program = ""
             while not claimed or len(claimed) < limit(program):
                 if not waiting:
-                    if not (self._follow(limit, key) if self.plan.is_grid else self._draw()):
+                    if not (self._follow(limit) if self.plan.is_grid else self._draw()):
                         break
                     waiting = _waiting(self.study.trials())
                     continue
                 following = self.study.trial(waiting[0])
-                program = program or key(following)
-                if key(following) != program:
+                program = program or self.program_of(following)
+                if self.program_of(following) != program:
                     break
                 claimed.append(self._take(following))
                 waiting = waiting[1:]
@@ -324,14 +323,13 @@ class Queue:
                 return claimed
             return [] if any(trial.state == TrialState.RUNNING for trial in self.study.trials()) else None
 
-    def _follow(self, limit: Callable[[str], int], key: Key) -> bool:
+    def _follow(self, limit: Callable[[str], int]) -> bool:
         """Lets a grid grow by what follows where all its trials have ended; tells whether anything did."""
         if any(trial.state == TrialState.RUNNING for trial in self.study.trials()):
             return False
         points = self.following(limit)
         if points:
-            self.study.plan = declaration.append(self.plan, self.folder, points)
-            self._fill(key)
+            self.append(points)
         return bool(points)
 
     def _take(self, trial: Trial) -> Claimed:
@@ -412,11 +410,11 @@ def _waiting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return sorted(waiting, key=lambda trial: trial.number)
 
 
-def by_program(trials: Sequence[Trial], key: Key) -> list[Trial]:
+def by_program(trials: Sequence[Trial], program_of: ProgramOf) -> list[Trial]:
     """Returns the trials so that those of one program lie together, in the order of their first ones."""
-    keys = [key(trial) for trial in trials]
-    first = {name: index for index, name in reversed(list(enumerate(keys)))}
-    order = sorted(range(len(trials)), key=lambda index: (first[keys[index]], index))
+    programs = [program_of(trial) for trial in trials]
+    first = {name: index for index, name in reversed(list(enumerate(programs)))}
+    order = sorted(range(len(trials)), key=lambda index: (first[programs[index]], index))
     return [trials[index] for index in order]
 
 
