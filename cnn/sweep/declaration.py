@@ -185,8 +185,8 @@ def restored(plan: Plan, declared: Declared) -> Plan:
     trials = []
     for number, fields in enumerate(declared.points or [point.fields for point in declares.values()]):
         same, point = known.get(point_key(fields)), declares.get(point_key(fields))
-        fresh = made.trial(number, fields, point.params if point else {})
-        trials.append(fresh if same is None else dataclasses.replace(fresh, resolve=same.resolved))
+        params = point.params if point else {}
+        trials.append(same.placed(number, fields, params) if same else made.trial(number, fields, params))
     return dataclasses.replace(made, trials=tuple(trials))
 
 

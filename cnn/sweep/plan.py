@@ -155,13 +155,9 @@ class Trial:
         """The run's directory below the sweep's."""
         return trial_folder(self.number)
 
-    def resolved(self) -> Config:
-        """Returns `values`: what resolves another trial of the same config."""
-        return self.values
-
-    def placed(self, number: int, fields: Mapping[str, Any]) -> "Trial":
-        """Returns the same config under another number, its fields said in other words."""
-        return Trial(number, fields, self.params, self.resolved)
+    def placed(self, number: int, fields: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> "Trial":
+        """Returns the same config, resolved once for both, under another number and in other words."""
+        return Trial(number, fields, self.params if params is None else params, lambda: self.values)
 
 
 ProgramOf = Callable[[Trial], str]
@@ -218,9 +214,9 @@ class Plan:
 
     def trial(self, number: int, fields: Mapping[str, Any], params: Mapping[str, Any]) -> Trial:
         """Returns a point as a trial, whose config is not resolved yet."""
-        return Trial(number, fields, params, lambda: self._resolved(fields))
+        return Trial(number, fields, params, lambda: self._resolve(fields))
 
-    def _resolved(self, fields: Mapping[str, Any]) -> Config:
+    def _resolve(self, fields: Mapping[str, Any]) -> Config:
         values = resolve.resolve(self.base, self._overrides(fields))
         for extension in values.code:
             if "code" in self.json and extension.sha256 not in self.json["code"]:
