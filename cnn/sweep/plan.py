@@ -35,7 +35,7 @@ from cnn.sweep.contest import FIRST
 from cnn.sweep.options import CHANGEABLE, OF_REAL, VALID, Options
 from cnn.sweep.pruners import Off
 from cnn.sweep.samplers import Grid
-from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, paths, product, sample
+from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, axis_of, paths, product, sample
 from cnn.system import redaction
 from cnn.system.text import counted
 from cnn.train import init_from
@@ -325,7 +325,7 @@ def _until_real(
         )
     if FOLD in paths(space):
         problems.append(f"--sweep.until: real adds seeds, and there are no more folds to add. Leave out {FOLD}")
-    axis = next((part for part in space if isinstance(part, Axis) and part.path == SEED), None)
+    axis = axis_of(space, SEED)
     if axis is not None and not axis.when and isinstance(axis.values, Choices):
         declared, most = len(axis.values.values), options.most_seeds
         if declared > most:
@@ -339,7 +339,8 @@ def _until_real(
         overrides = [each for each in request.overrides if each.path != SEED]
         request = request._replace(space={**request.space, SEED: seeds}, overrides=overrides)
         space = space_parser.read_space(request.space, problems)
-    others = tuple(part for part in space if not (isinstance(part, Axis) and part.path == SEED))
+    seeds_axis = axis_of(space, SEED)
+    others = tuple(part for part in space if part is not seeds_axis)
     if not problems and len(list(itertools.islice(product(others), 2))) < 2:
         problems.append("--sweep.until: real compares configurations, and the space has one. Give a field two values")
     return request, space
@@ -393,11 +394,10 @@ def apart(options: Options, space: tuple[Part, ...]) -> tuple[tuple[Part, ...], 
 
     They are `(None,)` where there are none apart.
     """
-    if not isinstance(options.sampler, Grid):
-        for part in space:
-            if isinstance(part, Axis) and part.path == SEED and isinstance(part.values, Choices):
-                return tuple(other for other in space if other is not part), part.values.values
-    return space, (None,)
+    axis = axis_of(space, SEED)
+    if isinstance(options.sampler, Grid) or axis is None or not isinstance(axis.values, Choices):
+        return space, (None,)
+    return tuple(part for part in space if part is not axis), axis.values.values
 
 
 def _most_epochs(trials: Sequence[Trial]) -> int | None:

@@ -22,7 +22,7 @@ from cnn.sweep import declaration, space_parser
 from cnn.sweep.declaration import Declared
 from cnn.sweep.options import Options
 from cnn.sweep.plan import SweepRequest
-from cnn.sweep.space import Axis, Choices, paths
+from cnn.sweep.space import Axis, Choices, axis_of, paths
 
 BASE = ".config.json"
 """In a sweep's folder the config that it began with, where no file holds it."""
@@ -156,7 +156,7 @@ def _seeds(space: Any, base: Mapping[str, Any], overrides: Any, problems: list[s
     parts = space_parser.read_space(space, found) if space is not None else ()
     if found:
         return None  # whoever makes the plan says what is wrong
-    axis = next((part for part in parts if isinstance(part, Axis) and part.path == SEED), None)
+    axis = axis_of(parts, SEED)
     if axis is None and SEED not in paths(parts):
         typed = [literal(each.text) for each in overrides if each.path == SEED]
         return [typed[-1] if typed else base.get(SEED, 0)]

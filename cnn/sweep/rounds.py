@@ -14,7 +14,7 @@ from cnn.runs.sweep_record import ENDED, FINISHED, SEED, Fields, GroupRecord, Ru
 from cnn.sweep import contest
 from cnn.sweep.contest import Decision
 from cnn.sweep.plan import Plan, ProgramOf, Trial, point_key, shown
-from cnn.sweep.space import Axis, Choices
+from cnn.sweep.space import Choices, axis_of
 
 NONE = float("nan")
 """Stands for the value of a trial that ended without one."""
@@ -130,7 +130,7 @@ def _contenders(plan: Plan) -> list[str]:
 
 def _seeds(plan: Plan, count: int) -> list[int]:
     """Returns the first seeds of every configuration."""
-    axis = next(part for part in plan.space if isinstance(part, Axis) and part.path == SEED)
-    assert isinstance(axis.values, Choices)
+    axis = axis_of(plan.space, SEED)
+    assert axis is not None and isinstance(axis.values, Choices)
     declared = list(axis.values.values)
     return list(itertools.islice([*declared, *range(max(declared) + 1, max(declared) + 1 + count)], count))

@@ -164,6 +164,11 @@ def axes(space: tuple[Part, ...]) -> Iterator[Axis]:
                 yield from axes(inner)
 
 
+def axis_of(space: tuple[Part, ...], path: str) -> Axis | None:
+    """Returns the axis of a field that is swept by itself; `None` where it goes with others, or is not swept."""
+    return next((part for part in space if isinstance(part, Axis) and part.path == path), None)
+
+
 def parameters(space: tuple[Part, ...], prefix: str = "") -> Iterator[tuple[str, Choices | Range]]:
     """Yields the name of every parameter and what it may be."""
     for part in space:
