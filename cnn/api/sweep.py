@@ -22,7 +22,7 @@ from cnn.runs import run_dir
 from cnn.runs.records import OnRecord
 from cnn.runs.sweep_record import RECORD, SEED, SweepJson
 from cnn.sweep import declaration, recall, space_parser
-from cnn.sweep.plan import Plan, SweepRequest, check, make
+from cnn.sweep.plan import Plan, SweepRequest, check, make, seed_of
 from cnn.system.text import plain
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ class Sweep:
     def _seed(self) -> Any:
         """Returns the seed of trials that do not set it."""
         declared = declaration.read(self.workdir)
-        typed = dict(declared.newest["overrides"]) if declared else {}
-        text = typed.get(SEED, (declared.newest["base"] if declared else {}).get(SEED, 0))
-        return int(text)
+        return int(seed_of(declared.newest["base"], declaration.overrides(declared.newest))) if declared else 0
 
     def trial(self, number: int) -> Run:
         """Opens a trial by its number.

@@ -68,6 +68,11 @@ def read(folder: Path) -> Declared | None:
     return Declared(known.get("token", ""), history, listed, last.get("added", ""), last.get("config"))
 
 
+def overrides(declared: Mapping[str, Any]) -> list[Override]:
+    """Returns the overrides of the config that were declared."""
+    return [Override(*pair) for pair in declared["overrides"]]
+
+
 def stamp(folder: Path) -> tuple[int, ...]:
     """Returns what is another one when the declaration was written anew."""
     about = (folder / run_dir.DECLARATION).stat()
@@ -166,10 +171,10 @@ def restored(plan: Plan, declared: Declared) -> Plan:
     options = _options(newest, plan.options)
     space, seeds = apart(options, _space(newest))
     swept = _swept(newest)
-    overrides = [each for each in plan.request.overrides if RENAMED.get(each.path, each.path) not in swept]
+    kept = [each for each in plan.request.overrides if RENAMED.get(each.path, each.path) not in swept]
     made = dataclasses.replace(
         plan,
-        request=plan.request._replace(overrides=overrides, space=newest["space"]),
+        request=plan.request._replace(overrides=kept, space=newest["space"]),
         options=options,
         space=space,
         seeds=seeds,
@@ -300,15 +305,14 @@ def _frames(*declared: Mapping[str, Any]) -> list[Fields]:
     try:
         return [_resolved(each) for each in declared]
     except (KeyError, ConfigError):  # a field that must be set is swept
-        given = [[(RENAMED.get(path, path), literal(text)) for path, text in each["overrides"]] for each in declared]
+        given = [[(RENAMED.get(path, path), literal(text)) for path, text in overrides(each)] for each in declared]
         bases = [config.by_path(config.renamed(each["base"])) for each in declared]
         return [{**base, **dict(typed)} for base, typed in zip(bases, given, strict=True)]
 
 
 def _resolved(declared: Mapping[str, Any]) -> Fields:
     """Returns the config of a declaration by path; no extension is executed, and their content is compared apart."""
-    overrides = [Override(*pair) for pair in declared["overrides"]]
-    return config.by_path(json.loads(resolve.resolve(declared["base"], overrides, code={}).json))
+    return config.by_path(json.loads(resolve.resolve(declared["base"], overrides(declared), code={}).json))
 
 
 def _growing(declared: Mapping[str, Any]) -> dict[str, Any]:

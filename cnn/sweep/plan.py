@@ -333,8 +333,7 @@ def _until_real(
     elif SEED in paths(space):
         problems.append("space.seed: must be a list of its own, to which --sweep.until=real adds, such as [0, 1, 2, 3]")
     elif not problems:
-        typed = [fields.literal(each.text) for each in request.overrides if each.path == SEED]
-        first = typed[-1] if typed else base.get(SEED, 0)
+        first = seed_of(base, request.overrides)
         seeds = list(range(first, first + FIRST)) if isinstance(first, int) else [first]
         overrides = [each for each in request.overrides if each.path != SEED]
         request = request._replace(space={**request.space, SEED: seeds}, overrides=overrides)
@@ -387,6 +386,12 @@ def _arranged(
         checked=tuple(trials),
         configurations=0 if grid else count(space, options.trials),
     )
+
+
+def seed_of(base: Mapping[str, Any], overrides: Sequence[Override]) -> Any:
+    """Returns the seed of a config: what was typed last, or that of its sections."""
+    typed = [fields.literal(each.text) for each in overrides if each.path == SEED]
+    return typed[-1] if typed else base.get(SEED, 0)
 
 
 def apart(options: Options, space: tuple[Part, ...]) -> tuple[tuple[Part, ...], tuple[Any, ...]]:

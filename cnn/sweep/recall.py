@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from cnn.config import config, extensions, resolve
-from cnn.config.config import RENAMED, ConfigError, Override
+from cnn.config.config import RENAMED, ConfigError
 from cnn.config.problems import Typed
-from cnn.fields import literal
 from cnn.registry import ExtensionError
 from cnn.runs import run_dir
 from cnn.runs.sweep_record import ENDED, RECORD, SEED
 from cnn.sweep import declaration, space_parser
 from cnn.sweep.declaration import Declared
 from cnn.sweep.options import Options
-from cnn.sweep.plan import SweepRequest
+from cnn.sweep.plan import SweepRequest, seed_of
 from cnn.sweep.space import Axis, Choices, axis_of, paths
 
 BASE = ".config.json"
@@ -41,7 +40,7 @@ def recalled(folder: Path, options: Mapping[str, Any]) -> tuple[Mapping[str, Any
         raise ConfigError([f"--workdir: {folder} holds no sweep. Start one there first"])
     newest = declared.newest
     _check_code(newest, folder)
-    overrides = [Override(*pair) for pair in newest["overrides"]]
+    overrides = declaration.overrides(newest)
     known = {field.name for field in dataclasses.fields(Options)}
     before = {name: value for name, value in newest["options"].items() if name in known}
     request = SweepRequest(_config_of(declared, folder), overrides, newest["space"], {**before, **options}, [])
@@ -50,7 +49,7 @@ def recalled(folder: Path, options: Mapping[str, Any]) -> tuple[Mapping[str, Any
 
 def _check_code(newest: Mapping[str, Any], folder: Path) -> None:
     """Refuses to execute what the sweep was not declared with, or what lies in a run's directory."""
-    overrides = [Override(*pair) for pair in newest["overrides"]]
+    overrides = declaration.overrides(newest)
     try:
         named = json.loads(resolve.resolve(newest["base"], overrides, code={}).json)["extensions"]
     except ConfigError:
@@ -136,7 +135,7 @@ def _seeded(
     theirs: list[Any] = []
     if declared is not None:
         newest = declared.newest
-        theirs = _seeds(newest["space"], newest["base"], [Override(*pair) for pair in newest["overrides"]], []) or []
+        theirs = _seeds(newest["space"], newest["base"], declaration.overrides(newest), []) or []
         theirs += [point[SEED] for point in declared.points or () if SEED in point]
     if ours is None or not all(isinstance(seed, int) for seed in (*theirs, *ours)):
         return request
@@ -158,8 +157,7 @@ def _seeds(space: Any, base: Mapping[str, Any], overrides: Any, problems: list[s
         return None  # whoever makes the plan says what is wrong
     axis = axis_of(parts, SEED)
     if axis is None and SEED not in paths(parts):
-        typed = [literal(each.text) for each in overrides if each.path == SEED]
-        return [typed[-1] if typed else base.get(SEED, 0)]
+        return [seed_of(base, overrides)]
     if axis is not None and not axis.when and isinstance(axis.values, Choices):
         return list(axis.values.values)
     if axis is not None and not axis.when and axis.values.scale == "int":  # type: ignore[union-attr]
