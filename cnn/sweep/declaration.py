@@ -359,30 +359,37 @@ def _names(spaces: Sequence[tuple[Part, ...]]) -> dict[str, str]:
 
 def _grid(plan: Plan, there: Plan, declared: Declared, frame: Mapping[str, Any]) -> Plan | None:
     """Returns the grid that is there with the trials that a command adds; `None` where the command lacks some."""
-    asked = {point_key(trial.fields): trial for trial in plan.trials}
-    declares = {point_key(point.fields) for point in product(there.space)}
-    known = set(paths(there.space))
-    values = {path: frame[path] for path in paths(plan.space) if path not in known and path in frame}
-    said = [completed(plan.space, trial.fields, values) for trial in there.trials]
-    found = {trial.number: asked.get(point_key(fields)) for trial, fields in zip(there.trials, said, strict=True)}
-    lacking = [trial for trial in there.trials if found[trial.number] is None and point_key(trial.fields) in declares]
-    if lacking:
+    command_trials = {point_key(trial.fields): trial for trial in plan.trials}
+    declared_points = {point_key(point.fields) for point in product(there.space)}
+    # Of fields that the command sweeps, and that were the same for all trials so far.
+    swept_there = set(paths(there.space))
+    constant = {path: frame[path] for path in paths(plan.space) if path not in swept_there and path in frame}
+    there_fields = [completed(plan.space, trial.fields, constant) for trial in there.trials]
+    matches = {
+        trial.number: command_trials.get(point_key(fields))
+        for trial, fields in zip(there.trials, there_fields, strict=True)
+    }
+    # Points that were appended are in no space, so a command need not name them.
+    unmatched = [
+        trial for trial in there.trials if matches[trial.number] is None and point_key(trial.fields) in declared_points
+    ]
+    if unmatched:
         # The same configs may be said by other fields.
-        configs = {_identity(trial, plan): trial for trial in plan.trials}
-        for trial in lacking:
-            found[trial.number] = configs.get(_identity(trial, plan))
-    same = {trial.number for trial in found.values() if trial is not None}
-    fresh = [trial for trial in plan.trials if trial.number not in same]
-    if any(found[trial.number] is None for trial in lacking):
+        command_configs = {_identity(trial, plan): trial for trial in plan.trials}
+        for trial in unmatched:
+            matches[trial.number] = command_configs.get(_identity(trial, plan))
+    matched = {trial.number for trial in matches.values() if trial is not None}
+    new_trials = [trial for trial in plan.trials if trial.number not in matched]
+    if any(matches[trial.number] is None for trial in unmatched):
         earlier = [{point_key(point.fields) for point in product(_space(each))} for each in declared.history[:-1]]
-        return there if not fresh and set(asked) in earlier else None
-    if not fresh:
+        return there if not new_trials and set(command_trials) in earlier else None
+    if not new_trials:
         return there
     trials = []
-    for trial, fields in zip(there.trials, said, strict=True):
-        match = found[trial.number]
+    for trial, fields in zip(there.trials, there_fields, strict=True):
+        match = matches[trial.number]
         trials.append(trial.placed(trial.number, match.fields if match else fields))
-    trials += [trial.placed(len(trials) + n, trial.fields) for n, trial in enumerate(fresh)]
+    trials += [trial.placed(len(trials) + n, trial.fields) for n, trial in enumerate(new_trials)]
     return dataclasses.replace(plan, trials=tuple(trials), first=declared.history[0])
 
 
