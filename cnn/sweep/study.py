@@ -351,7 +351,7 @@ class Queue:
         if found is None:
             return False
         optuna_trial, fields = found
-        about = self.study.attributes(_free(known), number, self.plan.seeds[0], fields)
+        about = self.study.attributes(_next_number(known), number, self.plan.seeds[0], fields)
         try:
             self.plan.trial(about["number"], json.loads(about["fields"]), {}).values  # noqa: B018  resolves it
         except ConfigError as error:
@@ -475,19 +475,19 @@ def settle(study: Study, trial: FrozenTrial, ended: Outcome) -> Outcome:
     """Stores and returns how an attempt ended, and adds the next one where there is to be one."""
     if trial.state.is_finished():
         return ended
-    storage, key = study.optuna_study._storage, trial._trial_id
+    storage, attempt = study.optuna_study._storage, trial._trial_id
     workdir = study.folder / trial_folder(trial.user_attrs["number"])
     final = ended.final or _enough(study, trial, ended, workdir)
     about: Attributes = {"status": ended.status, "final": final}
     if ended.status not in ENDS:  # each is a commit of its own
         about |= {"error": ended.error, "saved": outcome.newest_step(workdir)}
     for name, value in about.items():
-        storage.set_trial_user_attr(key, name, value)
+        storage.set_trial_user_attr(attempt, name, value)
     if ended.status in ENDS:
         values = [ended.value] if ended.value is not None else None
-        storage.set_trial_state_values(key, ENDS[ended.status], values)
+        storage.set_trial_state_values(attempt, ENDS[ended.status], values)
         return ended
-    storage.set_trial_state_values(key, TrialState.FAIL)
+    storage.set_trial_state_values(attempt, TrialState.FAIL)
     if not final:
         _again(study, trial)
     return ended._replace(final=final)
@@ -516,7 +516,7 @@ def add_siblings(study: Study) -> None:
     if seeds == (None,):
         return
     there = {(trial.user_attrs["config"], study.fields(trial)[SEED]) for trial in trials}
-    number = _free(trials)
+    number = _next_number(trials)
     for trial in trials:
         if trial.user_attrs.get("status") == outcome.FAILED and not trial.intermediate_values:
             # A configuration that is none is none with every seed; any other failure has its siblings already.
@@ -530,6 +530,6 @@ def add_siblings(study: Study) -> None:
                 number += 1
 
 
-def _free(trials: Sequence[FrozenTrial]) -> int:
+def _next_number(trials: Sequence[FrozenTrial]) -> int:
     """Returns the number of the next trial that is drawn."""
     return 1 + max((trial.user_attrs["number"] for trial in trials if "number" in trial.user_attrs), default=-1)

@@ -47,9 +47,9 @@ def write(folder: Path, *, running: bool = False) -> Path:
     sweep = sweep_files.read(folder, running=running)
     sections = built(sweep)
     if not running:
-        run_page.write_figures(folder / run_page.FIGURES, html.figures(sections))
-    run_dir.write(folder / run_page.PAGE, drawn(sweep, sections))
-    return folder / run_page.PAGE
+        run_page.write_figures(folder / run_dir.FIGURES, html.figures(sections))
+    run_dir.write(folder / run_dir.PAGE, drawn(sweep, sections))
+    return folder / run_dir.PAGE
 
 
 def built(sweep: SweepFiles) -> list[PageSection]:
@@ -75,5 +75,5 @@ def write_best(folder: Path) -> None:
     for group in sweep.groups[:BEST]:
         number = next((number for number in sweep.ranked if number in group["trials"]), None)
         workdir = folder / sweep.by_number[number]["folder"] if number is not None else None
-        if workdir and (workdir / run_dir.CONFIG).is_file() and not (workdir / run_page.PAGE).is_file():
+        if workdir and (workdir / run_dir.CONFIG).is_file() and not (workdir / run_dir.PAGE).is_file():
             run_page.write(workdir, figures=False)
