@@ -79,7 +79,7 @@ def begun(finished, tmp_path):
 
 def made(space, folder=None, *overrides, sections=SECTIONS, **options):
     """Returns the plan of a command."""
-    asked = plan.Asked("", [config.Override(*each) for each in overrides], space, options, [])
+    asked = plan.SweepRequest("", [config.Override(*each) for each in overrides], space, options, [])
     return plan.make(sections, asked if folder is None else recall.extended(asked, sections, folder))
 
 
@@ -89,7 +89,14 @@ def opened(folder, space):
     token = declaration.declare(asked, folder)
     joined = declaration.joined(asked, folder)
     connected = study.connect("", folder)
-    return study.Queue(study.Study(joined, folder, sweep_run._optuna_study(joined, folder, connected, token)), "nobody")
+    stored = study.Study(joined, folder, sweep_run._optuna_study(joined, folder, connected, token))
+    return study.Queue(stored, "nobody", programs.program_of)
+
+
+def append(queue, points):
+    """Lets a sweep grow, as a worker whose turn it is."""
+    with workers.alone(queue.folder):
+        queue.append(points)
 
 
 # What may be said of a sweep that is there; nothing is trained.
@@ -248,7 +255,7 @@ def seeds(folder, text, space=None):
     if space is None:
         base, asked = recall.recalled(folder, {"seeds": text})
     else:
-        base, asked = SECTIONS, plan.Asked("", [], space, {"seeds": text}, [])
+        base, asked = SECTIONS, plan.SweepRequest("", [], space, {"seeds": text}, [])
     asked = recall.extended(asked, base, folder)
     declaration.declare(plan.make(base, asked), folder)
     return asked.space["seed"], asked.note
@@ -347,28 +354,28 @@ def test_points_are_appended_to_a_plan_and_its_study_once_and_every_worker_hears
     space = {RATE: [0.003, 0.03], "seed": [0, 1]}
     one, two = (opened(tmp_path / "s", space) for _ in range(2))
     for queue in (one, two):
-        queue.fill(programs.key)
+        queue.fill()
     further = [{RATE: 0.03, "seed": seed} for seed in (1, 2, 7)]
     for queue in (one, two, one):
-        queue.append(further, programs.key)
+        append(queue, further)
     assert [trial.fields["seed"] for trial in two.plan.trials] == [0, 1, 0, 1, 2, 7]
     assert [trial.user_attrs["number"] for trial in two.study.trials()] == list(range(6))
-    claimed = [two.claim(lambda _: 1, programs.key)[0].trial for _ in range(6)]
+    claimed = [two.claim(lambda _: 1)[0].trial for _ in range(6)]
     assert [trial.values.seed for trial in claimed] == [0, 1, 0, 1, 2, 7]
     assert claimed[5].fields == {RATE: 0.03, "seed": 7}
     with pytest.raises(ValueError, match=r"config.seed: must be an integer"):
-        one.append([{RATE: 0.03, "seed": 0.5}], programs.key)
+        append(one, [{RATE: 0.03, "seed": 0.5}])
     assert len(declared(tmp_path / "s")["points"]) == 6
 
 
 @pytest.mark.slow
 def test_a_worker_that_cannot_see_the_new_declaration_yet_takes_the_trials_all_the_same(tmp_path):
     queue = opened(tmp_path / "s", {RATE: [0.003], "seed": [0]})
-    queue.fill(programs.key)
+    queue.fill()
     old = (tmp_path / "s" / "declaration.json").read_bytes()
-    opened(tmp_path / "s", {RATE: [0.003], "seed": [0, 1]}).fill(programs.key)
+    opened(tmp_path / "s", {RATE: [0.003], "seed": [0, 1]}).fill()
     (tmp_path / "s" / "declaration.json").write_bytes(old)  # as a shared file system may show it for a while
-    claimed = [queue.claim(lambda _: 1, programs.key)[0].trial for _ in range(2)]
+    claimed = [queue.claim(lambda _: 1)[0].trial for _ in range(2)]
     assert [(trial.number, trial.values.seed) for trial in claimed] == [(0, 0), (1, 1)]
 
 
@@ -376,13 +383,13 @@ def test_a_worker_that_cannot_see_the_new_declaration_yet_takes_the_trials_all_t
 def test_a_worker_of_the_smaller_command_takes_what_a_larger_one_adds(tmp_path):
     space = {RATE: [0.003], "seed": [0]}
     early = opened(tmp_path / "s", space)
-    early.fill(programs.key)
+    early.fill()
     late = opened(tmp_path / "s", {RATE: [0.003, 0.03], "seed": [0, 1], SMOOTHING: [0.0, 0.1]})
-    late.fill(programs.key)
+    late.fill()
     with workers.present(tmp_path / "s") as name:
         early.worker = late.worker = name
-        claimed = [(early, late)[n % 2].claim(lambda _: 1, programs.key)[0].trial for n in range(8)]
-        assert early.claim(lambda _: 1, programs.key) == late.claim(lambda _: 1, programs.key) == []
+        claimed = [(early, late)[n % 2].claim(lambda _: 1)[0].trial for n in range(8)]
+        assert early.claim(lambda _: 1) == late.claim(lambda _: 1) == []
     assert sorted(trial.number for trial in claimed) == list(range(8))
     assert len({trial.values.json for trial in claimed}) == 8
     assert claimed[0].values.json == made({RATE: [0.003]}).trials[0].values.json
@@ -394,7 +401,7 @@ def test_a_worker_of_the_smaller_command_takes_what_a_larger_one_adds(tmp_path):
 @pytest.mark.slow(seconds=4)
 def test_what_is_appended_runs_with_the_command_that_does_not_name_it(begun, capsys):
     before = sweeps.outcomes(begun)
-    opened(begun, {RATE: [0.003, 0.03], "seed": [0, 1]}).append([{RATE: 0.03, "seed": 7}], programs.key)
+    append(opened(begun, {RATE: [0.003, 0.03], "seed": [0, 1]}), [{RATE: 0.03, "seed": 7}])
     assert sweep(begun, SMALL) == 0
     assert "of its 5 trials this command names 4" in capsys.readouterr().err
     assert sweeps.outcomes(begun).items() >= before.items()

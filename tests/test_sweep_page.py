@@ -20,7 +20,7 @@ from cnn.config import config
 from cnn.report import escape, page_writer, run_page
 from cnn.report.axes import Span
 from cnn.report.axes import written as axes_written
-from cnn.report.sweep import curves, field_axes, parallel, ranking, record, single, timeline
+from cnn.report.sweep import curves, field_axes, parallel, ranking, single, sweep_files, timeline
 from cnn.report.sweep.page import built, drawn, write
 from report_files import HOSTILE
 from report_files import make as make_run
@@ -36,7 +36,7 @@ def written(folder, **settings):
 
 
 def content_of(folder, **settings):
-    sweep = record.read(folder, **settings)
+    sweep = sweep_files.read(folder, **settings)
     return drawn(sweep, built(sweep)).decode()
 
 
@@ -52,23 +52,25 @@ def test_every_trial_is_in_one_state_and_in_the_table(tmp_path):
 
 def test_nothing_is_dropped_from_the_axes(tmp_path):
     folder = make(tmp_path / "sweep", states=STATES, seed=2)
-    sweep = record.read(folder)
+    sweep = sweep_files.read(folder)
     content = content_of(folder)
     lines = dict(re.findall(r'<polyline class="line [^"]*" data-trial="(\d+)" points="([^"]*)"', content))
     assert len(lines) == 20
     ends = {int(number): float(points.split(",")[-1]) for number, points in lines.items()}
-    assert ends[0] == parallel.y_of(field_axes.DIVERGED) and ends[1] == ends[3] == parallel.y_of(field_axes.UNSET)
+    assert ends[0] == parallel.y_of(field_axes.DIVERGED_PLACE) and ends[1] == ends[3] == parallel.y_of(
+        field_axes.UNSET_PLACE
+    )
     momentum = sweep.paths.index("optimizer.momentum")
     for trial in sweep.trials:
         height = float(lines[str(trial["number"])].split()[momentum].split(",")[1])
-        assert (height == parallel.y_of(field_axes.UNSET)) == ("optimizer.momentum" not in trial["fields"])
+        assert (height == parallel.y_of(field_axes.UNSET_PLACE)) == ("optimizer.momentum" not in trial["fields"])
     assert "not set" in content and ">diverged</text>" in content
 
 
 def test_axes_follow_the_declaration_and_stand_as_far_apart_whatever_their_number(tmp_path):
     for widths in (0, 10, 27):
         folder = make(tmp_path / f"sweep{widths}", widths=widths)
-        sweep = record.read(folder)
+        sweep = sweep_files.read(folder)
         kinds = {axis.path: axis.kind for axis in field_axes.axes(sweep)}
         assert kinds["optimizer.learning_rate"] == "log" and kinds["train.batch_size"] == "log"
         assert kinds["model.layers"] == kinds["data.flip"] == kinds["data.image_shape"] == "choice"
@@ -87,7 +89,7 @@ def test_a_wide_positive_list_lies_on_a_logarithmic_axis_and_a_long_choice_is_ex
         trial["fields"] = {"train.width": 10 ** (place % 4)}
     about |= {"varying": ["train.width"], "space": {"train.width": [1, 10, 100, 1000]}}
     (folder / "sweep.json").write_text(json.dumps(about))
-    (axis,) = field_axes.axes(record.read(folder))
+    (axis,) = field_axes.axes(sweep_files.read(folder))
     assert axis.kind == "log" and [tick.text for tick in axis.ticks()] == ["1", "10", "100", "1,000"]
 
 
@@ -110,16 +112,16 @@ def test_listed_numbers_lie_on_the_axis_that_tells_them_apart(listed, kind, tmp_
         trial["fields"] = {"train.width": listed[place % len(listed)]}
     about |= {"varying": ["train.width"], "space": {"train.width": listed}}
     (folder / "sweep.json").write_text(json.dumps(about))
-    (axis,) = field_axes.axes(record.read(folder))
+    (axis,) = field_axes.axes(sweep_files.read(folder))
     assert axis.kind == kind
 
 
 def test_the_best_and_the_worst_trial_are_said_in_words(tmp_path):
-    sweep = record.read(make(tmp_path / "two", configurations=3, values=[0.5, 0.75, 0.25]))
+    sweep = sweep_files.read(make(tmp_path / "two", configurations=3, values=[0.5, 0.75, 0.25]))
     assert curves.sentence(sweep) == (
         "Of the trials that finished, trial 1 reached the best valid.accuracy, 0.7500, and trial 2 the worst, 0.2500."
     )
-    sweep = record.read(make(tmp_path / "one", configurations=2, values=[0.5, 0.5], states=("finished", "failed")))
+    sweep = sweep_files.read(make(tmp_path / "one", configurations=2, values=[0.5, 0.5], states=("finished", "failed")))
     assert curves.sentence(sweep) == "Of the trials that finished, trial 0 reached the best valid.accuracy, 0.5000."
 
 
@@ -138,9 +140,9 @@ def test_the_winner_sentence_agrees_with_a_reference(tmp_path):
 
 def test_ranks_share_the_colours_equally_whatever_the_values(tmp_path):
     values = [*np.linspace(0, 1, 157), 5000, 5000.5, 5001]
-    sweep = record.read(make(tmp_path / "sweep", configurations=160, values=values))
+    sweep = sweep_files.read(make(tmp_path / "sweep", configurations=160, values=values))
     used = {sweep.shades[number] for number in range(157)}
-    assert used == {f"s{level}" for level in range(record.SHADES)}
+    assert used == {f"s{level}" for level in range(sweep_files.SHADES)}
     assert sweep.shades[159] == "s15" and sweep.shades[0] == "s0"
 
 
@@ -148,7 +150,7 @@ def test_ranks_share_the_colours_equally_whatever_the_values(tmp_path):
 def test_the_colours_of_ranks_and_choices_are_seen_on_the_paper(theme):
     paper = rgb({"light": "#f5f5f5", "dark": "#1f1f1f"}[theme])
     pairs = re.findall(r"light-dark\((#\w+), (#\w+)\)", ranking.shades())
-    assert len(pairs) == record.SHADES
+    assert len(pairs) == sweep_files.SHADES
     for pair in pairs:
         assert contrast(rgb(pair[theme == "dark"]), paper) >= 3
     for pair in re.findall(r"--pick: light-dark\((#\w+), (#\w+)\)", escape.source("sweep.css")):
@@ -235,7 +237,7 @@ def test_two_writes_are_the_same_bytes_and_strange_strings_leave_the_tree_unchan
 @pytest.mark.slow(seconds=3)
 def test_pages_link_to_one_another_whatever_their_folder_is_called(tmp_path):
     folder = make(tmp_path / "a b#c%d'e", configurations=3)
-    sweep = record.read(folder)
+    sweep = sweep_files.read(folder)
     workdir = make_run(folder / sweep.by_number[sweep.best["number"]]["folder"])
     page = run_page.write(workdir)
     for start, end in ((write(folder), page), (page, folder / "report.html")):
@@ -243,11 +245,11 @@ def test_pages_link_to_one_another_whatever_their_folder_is_called(tmp_path):
         links = [value for tag, name, value in tree.attributes if (tag, name) == ("a", "href") and value[0] != "#"]
         found = [(start.parent / urllib.parse.unquote(link)).resolve() for link in links]
         assert found == [end.resolve()]
-    assert record.above(make_run(tmp_path / "alone")) is None
+    assert sweep_files.above(make_run(tmp_path / "alone")) is None
 
 
 def test_without_script_the_pictures_are_there(tmp_path):
-    sweep = record.read(make(tmp_path / "sweep", states=STATES))
+    sweep = sweep_files.read(make(tmp_path / "sweep", states=STATES))
     content = content_of(sweep.folder)
     body = content[: content.index('<script type="application/json"')]
     for mark in (
@@ -266,7 +268,7 @@ def test_without_script_the_pictures_are_there(tmp_path):
 def test_medians_are_of_what_was_set_alike(tmp_path):
     values = [0.1, 0.2, 0.9, 0.5, 0.6, 0.7]
     folder = make(tmp_path / "sweep", configurations=6, fields=("train.batch_size",), values=values, seed=1)
-    sweep = record.read(folder)
+    sweep = sweep_files.read(folder)
     listed = [*field_axes.axes(sweep), field_axes.objective(sweep)]
     found = single.medians(listed[0], 0, [(trial, parallel.places(trial, listed)) for trial in sweep.trials])
     sizes = [trial["fields"]["train.batch_size"] for trial in sweep.trials]
@@ -312,7 +314,7 @@ def test_the_page_while_a_sweep_runs_says_so(tmp_path):
 def _fixtures(folder):
     """Returns random brushes over axes of every kind with what a filter of ours keeps."""
     rng = np.random.default_rng(0)
-    sweep = record.read(make(folder, configurations=80, states=STATES))
+    sweep = sweep_files.read(make(folder, configurations=80, states=STATES))
     data = ranking.data(sweep)
     brushes = []
     for _ in range(50):
@@ -420,7 +422,7 @@ def test_a_person_brushes_sorts_chooses_and_prints(tmp_path):
     from selenium.webdriver.common.keys import Keys
 
     folder = make(tmp_path / "sweep", configurations=40, widths=6, states=STATES, mattered=True)
-    sweep, path = record.read(folder), write(folder)
+    sweep, path = sweep_files.read(folder), write(folder)
     with driven(tmp_path / "chromium") as browser:
 
         def lines():

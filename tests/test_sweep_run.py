@@ -374,10 +374,10 @@ def test_copies_of_a_trial_are_no_further_seeds():
 
 def test_a_sweep_said_in_other_words_is_the_same(tmp_path):
     space, said = {"seed": [0, 1]}, {"init_from": "", "train": {**runs.SECTIONS["train"], "epochs": 1}}
-    short = plan.make(runs.SECTIONS, plan.Asked("", [config.Override("train.epochs", "1")], space, {}, []))
-    full = plan.make({**runs.SECTIONS, **said}, plan.Asked("", [], space, {}, []))
+    short = plan.make(runs.SECTIONS, plan.SweepRequest("", [config.Override("train.epochs", "1")], space, {}, []))
+    full = plan.make({**runs.SECTIONS, **said}, plan.SweepRequest("", [], space, {}, []))
     assert declaration.declare(short, tmp_path / "sweep") == declaration.declare(full, tmp_path / "sweep")
-    other = plan.make(runs.SECTIONS, plan.Asked("", [config.Override("train.epochs", "2")], space, {}, []))
+    other = plan.make(runs.SECTIONS, plan.SweepRequest("", [config.Override("train.epochs", "2")], space, {}, []))
     with pytest.raises(config.ConfigError, match=r"config.train.epochs: 1 there, 2 here"):
         declaration.declare(other, tmp_path / "sweep")
 

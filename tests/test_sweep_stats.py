@@ -110,7 +110,7 @@ def test_the_time_of_a_sweep_leaves_out_its_pauses_and_counts_what_ran_together_
 def test_what_a_trial_changed_is_known_where_the_base_is_no_config_by_itself():
     sections = {**runs.SECTIONS, "optimizer": {"name": "adam"}}
     swept = {"optimizer.learning_rate": [0.1], "train.batch_size": [7]}
-    made = plan.make(sections, plan.Asked("", [], swept, {}, []))
+    made = plan.make(sections, plan.SweepRequest("", [], swept, {}, []))
     best = made.trials[0].fields
     assert made.base_values() is None
     assert made.base_value("optimizer.learning_rate", best) == config.NOT_SET

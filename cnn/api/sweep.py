@@ -22,7 +22,7 @@ from cnn.runs import run_dir
 from cnn.runs.records import OnRecord
 from cnn.runs.sweep_record import RECORD, SEED, SweepJson
 from cnn.sweep import declaration, recall, space_parser
-from cnn.sweep.plan import Asked, Plan, check, make
+from cnn.sweep.plan import Plan, SweepRequest, check, make, seed_of
 from cnn.system.text import aligned, four_digits, plain
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ class Sweep:
     def _seed(self) -> Any:
         """Returns the seed of trials that do not set it."""
         declared = declaration.read(self.workdir)
-        typed = dict(declared.newest["overrides"]) if declared else {}
-        text = typed.get(SEED, (declared.newest["base"] if declared else {}).get(SEED, 0))
-        return int(text)
+        return int(seed_of(declared.newest["base"], declaration.overrides(declared.newest))) if declared else 0
 
     def trial(self, number: int) -> Run:
         """Opens a trial by its number.
@@ -248,7 +246,7 @@ def run_sweep(
     named = data is None and isinstance(config, (str, os.PathLike))
     typed = _near(files.path_of(config)) if named else str(folder / recall.BASE)  # type: ignore[arg-type]
     problems = _problems(options)
-    asked = Asked(typed, (), _declared(space, problems), _typed(options), problems)
+    asked = SweepRequest(typed, (), _declared(space, problems), _typed(options), problems)
     plan = make(base, recall.extended(asked, base, folder))
     return Sweep(folder, _run(plan, folder, storage, on_record, None if named else base), data)
 
@@ -273,8 +271,8 @@ def _run(
 ) -> SweepJson:
     """Runs what is missing; a config that no file holds is written into the folder."""
     check(declaration.joined(plan, folder), folder)
-    if plan.asked.note:
-        print(plain(plan.asked.note), file=sys.stderr)
+    if plan.request.note:
+        print(plain(plan.request.note), file=sys.stderr)
     if base is not None:
         recall.write_base(folder, base)
     with run.interruptible() as interruption:

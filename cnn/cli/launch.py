@@ -161,7 +161,7 @@ def _tell_old_names(path: str, raw: Mapping[str, Any], overrides: Sequence[Overr
 
 
 def _sweep(invocation: Invocation) -> tuple["Plan", Path]:
-    from cnn.sweep import copies, recall  # what no other command reads
+    from cnn.sweep import local_workers, recall  # what no other command reads
     from cnn.sweep.plan import ask, make, typed_options
 
     flags = invocation.flags
@@ -172,7 +172,7 @@ def _sweep(invocation: Invocation) -> tuple["Plan", Path]:
         if given:
             raise ConfigError([f"{name}: {folder} declares its config. Leave it out" for name in given])
         base, asked = recall.recalled(folder, typed_options(flags))
-        return make(base, recall.extended(asked, base, folder, copy=copies.is_copy())), folder
+        return make(base, recall.extended(asked, base, folder, copy=local_workers.is_copy())), folder
     typed = flags.get("config", "")
     path = files.named(typed) if typed else str(DEFAULT_CONFIG)
     asked = ask(typed, invocation.overrides, flags)
@@ -183,7 +183,7 @@ def _sweep(invocation: Invocation) -> tuple["Plan", Path]:
     _tell_old_names(path, base, invocation.overrides)
     space = Path(flags["sweep"]).stem if "sweep" in flags else "grid"
     folder = Path(flags.get("workdir") or f"runs/{files.file_of(path).stem}-{space}")
-    return make(base, recall.extended(asked, base, folder, copy=copies.is_copy())), folder
+    return make(base, recall.extended(asked, base, folder, copy=local_workers.is_copy())), folder
 
 
 def _from_run(invocation: Invocation) -> tuple[Config | None, Path]:

@@ -11,8 +11,8 @@ from cnn.config.config import ConfigError
 from cnn.data.types import DataError
 from cnn.registry import ExtensionError
 from cnn.runs import run_dir
-from cnn.runs.sweep_record import RECORD, SweepJson
-from cnn.sweep import copies, declaration, folds
+from cnn.runs.sweep_record import FOLDS_CSV, RECORD, SweepJson
+from cnn.sweep import declaration, folds, local_workers
 from cnn.sweep.plan import Plan, check, lines
 from cnn.system.exit_codes import DIFFERS, DONE
 from cnn.system.preemption import Preemption
@@ -32,13 +32,13 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
         print("\n".join(plain(line) for line in lines(grown, workdir)))
         return 0
     check(grown, workdir)
-    if plan.asked.note:
-        print(plain(plan.asked.note), file=sys.stderr)
+    if plan.request.note:
+        print(plain(plan.request.note), file=sys.stderr)
     on_record = parser.tracker(flags)
     sys.stdout.flush()
-    if plan.options.workers > 1 and not copies.is_copy():
+    if plan.options.workers > 1 and not local_workers.is_copy():
         declaration.declare(plan, workdir)  # once for all: a copy that begins late adds nothing again
-        codes = copies.run(plan.options.workers)
+        codes = local_workers.run(plan.options.workers)
         written: Any = run_dir.read_json(workdir / RECORD)
         if written and min(codes) <= DIFFERS:  # to whom nothing was left to do
             printing.ranking(written, workdir)
@@ -47,11 +47,11 @@ def run(plan: Plan, workdir: Path, flags: Mapping[str, str]) -> int:
     from cnn.sweep import run as sweep_run  # JAX takes seconds to import
 
     with Preemption() as interruption:
-        if copies.is_copy():
-            copies.follow(interruption)
+        if local_workers.is_copy():
+            local_workers.follow(interruption)
         record = sweep_run.run(plan, workdir, flags.get("storage", ""), interruption, on_record)
     printing.ranking(record, workdir)
-    if not copies.is_copy():
+    if not local_workers.is_copy():
         _out_of_fold(record, workdir)
     return DIFFERS if record["counts"].get("failed") else DONE
 
@@ -63,8 +63,8 @@ def _out_of_fold(record: SweepJson, workdir: Path) -> None:
     try:
         lines = folds.said(folds.known(record, workdir) or out_of_fold(workdir).record)
     except (ConfigError, DataError, ExtensionError, run_dir.BrokenFile, OSError) as error:
-        print(plain(f"no {folds.CSV}: {error}"))
+        print(plain(f"no {FOLDS_CSV}: {error}"))
         return
     for line in lines:
         print(line)
-    print(plain(f"each of them, with its probabilities, is in {workdir / folds.CSV}"))
+    print(plain(f"each of them, with its probabilities, is in {workdir / FOLDS_CSV}"))

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from cnn.model.summary import count_parameters
 from cnn.report import curves, escape
 from cnn.report.run_files import RunFiles
-from cnn.report.sweep import record
+from cnn.report.sweep import sweep_files
 
 SPARK_POINTS = 80
 
@@ -33,7 +33,7 @@ def build(run: RunFiles) -> Markup:
         sentence=sentence(run),
         tiles=_tiles(run),
         marks=MARKS,
-        sweep=record.above(run.workdir),
+        sweep=sweep_files.above(run.workdir),
     )
 
 

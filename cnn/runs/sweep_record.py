@@ -52,6 +52,11 @@ Curve = list[tuple[int, float]]
 """Steps and values; pairs are lists in JSON."""
 
 
+def trial_folder(number: int) -> str:
+    """Returns the directory of a trial, below the sweep's."""
+    return f"{TRIALS}/{number:04}"
+
+
 def repeats(varying: Iterable[str]) -> str:
     """Returns what the trials of a group differ in, of a sweep in which these fields vary."""
     return " and ".join(REPEATS[path] for path in REPEATS if path in set(varying)) or REPEATS[SEED]

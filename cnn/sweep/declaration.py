@@ -23,12 +23,11 @@ from cnn.runs import recorded_data, run_dir
 from cnn.runs.sweep_record import SEED, TRIALS, Fields
 from cnn.sweep import space_parser
 from cnn.sweep.options import CHANGEABLE, Options
-from cnn.sweep.plan import Plan, Trial, apart, completed, count, key, read_options
+from cnn.sweep.plan import Plan, Trial, apart, completed, count, point_key, read_options
 from cnn.sweep.space import Axis, Choices, Part, Range, Rows, axes, parameters, paths, product
 from cnn.sweep.workers import alone
 from cnn.system import fault_injection
 
-DECLARATION = run_dir.DECLARATION
 GROWING = (*CHANGEABLE, "trials")
 """Options that may be others when a sweep grows."""
 
@@ -58,7 +57,7 @@ def read(folder: Path) -> Declared | None:
     Raises:
       BrokenFile: the file is not what this software wrote.
     """
-    known = run_dir.read_json(folder / DECLARATION)
+    known = run_dir.read_json(folder / run_dir.DECLARATION)
     if known is None:
         return None
     grown = known.get("grown", [])
@@ -69,9 +68,14 @@ def read(folder: Path) -> Declared | None:
     return Declared(known.get("token", ""), history, listed, last.get("added", ""), last.get("config"))
 
 
+def overrides(declared: Mapping[str, Any]) -> list[Override]:
+    """Returns the overrides of the config that were declared."""
+    return [Override(*pair) for pair in declared["overrides"]]
+
+
 def stamp(folder: Path) -> tuple[int, ...]:
     """Returns what is another one when the declaration was written anew."""
-    about = (folder / DECLARATION).stat()
+    about = (folder / run_dir.DECLARATION).stat()
     return about.st_ino, about.st_mtime_ns, about.st_size
 
 
@@ -81,21 +85,21 @@ def declare(plan: Plan, folder: Path) -> str:
     Raises:
       ConfigError: the folder holds another sweep, or something else.
     """
-    if not (folder / DECLARATION).is_file():
+    if not (folder / run_dir.DECLARATION).is_file():
         # A command killed in its first moment left hidden files only.
         other = folder.exists() and (not folder.is_dir() or any(path.name[0] != "." for path in folder.iterdir()))
         # Another worker may have begun meanwhile; it declares before anything else.
-        if other and not (folder / DECLARATION).exists():
-            raise ConfigError([f"--workdir: {folder} exists and holds no sweep. Use --workdir={_free(folder)}"])
+        if other and not (folder / run_dir.DECLARATION).exists():
+            raise ConfigError([f"--workdir: {folder} exists and holds no sweep. Use --workdir={run_dir.free(folder)}"])
         folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
         declared = read(folder)
         if declared is None:
             declared = Declared(secrets.token_hex(8), (plan.json,), None)
-            about = {"token": declared.token, "config": _file_of(plan.asked.config), "sweep": plan.json}
-            run_dir.write_json(folder / DECLARATION, about)
+            about = {"token": declared.token, "config": _file_of(plan.request.config), "sweep": plan.json}
+            run_dir.write_json(folder / run_dir.DECLARATION, about)
         elif (grown := joined(plan, folder, declared)).json != declared.newest:
-            about = {"config": _file_of(plan.asked.config), "added": plan.asked.added, "sweep": grown.json}
+            about = {"config": _file_of(plan.request.config), "added": plan.request.added, "sweep": grown.json}
             _write(folder, about, grown.trials)
             fault_injection.point("grown")
     return declared.token
@@ -134,10 +138,10 @@ def append(plan: Plan, folder: Path, points: Sequence[Fields]) -> Plan:
     declared = read(folder)
     assert declared is not None
     plan = restored(plan, declared)
-    listed = {key(trial.fields): trial for trial in plan.trials}
+    listed = {point_key(trial.fields): trial for trial in plan.trials}
     for fields in points:
-        if key(fields) not in listed:
-            listed[key(fields)] = trial = plan.trial(len(listed), fields, {})
+        if point_key(fields) not in listed:
+            listed[point_key(fields)] = trial = plan.trial(len(listed), fields, {})
             trial.values  # noqa: B018  resolves it
     if len(listed) > len(plan.trials):
         plan = dataclasses.replace(plan, trials=tuple(listed.values()))
@@ -148,12 +152,12 @@ def append(plan: Plan, folder: Path, points: Sequence[Fields]) -> Plan:
 
 def _write(folder: Path, grown: Mapping[str, Any] | None, trials: Sequence[Trial]) -> None:
     """Declares what a sweep has grown to, where that is said by another space, and the trials of a grid."""
-    known = run_dir.read_json(folder / DECLARATION) or {}
+    known = run_dir.read_json(folder / run_dir.DECLARATION) or {}
     if grown is not None:
         known["grown"] = [*known.get("grown", []), {name: value for name, value in grown.items() if value}]
     if trials:
         known["points"] = [dict(trial.fields) for trial in trials]
-    run_dir.write_json(folder / DECLARATION, known)
+    run_dir.write_json(folder / run_dir.DECLARATION, known)
 
 
 def restored(plan: Plan, declared: Declared) -> Plan:
@@ -167,10 +171,10 @@ def restored(plan: Plan, declared: Declared) -> Plan:
     options = _options(newest, plan.options)
     space, seeds = apart(options, _space(newest))
     swept = _swept(newest)
-    overrides = [each for each in plan.asked.overrides if RENAMED.get(each.path, each.path) not in swept]
+    kept = [each for each in plan.request.overrides if RENAMED.get(each.path, each.path) not in swept]
     made = dataclasses.replace(
         plan,
-        asked=plan.asked._replace(overrides=overrides, space=newest["space"]),
+        request=plan.request._replace(overrides=kept, space=newest["space"]),
         options=options,
         space=space,
         seeds=seeds,
@@ -181,13 +185,13 @@ def restored(plan: Plan, declared: Declared) -> Plan:
     if not made.is_grid:
         before = _before(declared.history)
         return dataclasses.replace(made, before=before, configurations=count(space, options.trials))
-    known = {key(trial.fields): trial for trial in plan.trials}
-    declares = {key(point.fields): point for point in product(space)}
+    known = {point_key(trial.fields): trial for trial in plan.trials}
+    declares = {point_key(point.fields): point for point in product(space)}
     trials = []
     for number, fields in enumerate(declared.points or [point.fields for point in declares.values()]):
-        same, point = known.get(key(fields)), declares.get(key(fields))
-        fresh = made.trial(number, fields, point.params if point else {})
-        trials.append(fresh if same is None else dataclasses.replace(fresh, resolve=same.resolved))
+        same, point = known.get(point_key(fields)), declares.get(point_key(fields))
+        params = point.params if point else {}
+        trials.append(same.placed(number, fields, params) if same else made.trial(number, fields, params))
     return dataclasses.replace(made, trials=tuple(trials))
 
 
@@ -220,17 +224,13 @@ def joined(plan: Plan, folder: Path, declared: Declared | None = None) -> Plan:
     added = {f"space.{path}": frame[path] for path in _swept(plan.json) - _swept(declared.newest) if path in frame}
     was = {path: f"{value!r} in every trial" for name, value in added.items() for path, *_ in changed if name in path}
     table = [f"    {path}: {was.get(path, repr(before))} there, {now!r} here" for path, before, now in changed]
-    heading = f"--workdir: {folder} holds another sweep. Use --workdir={_free(folder)}"
+    heading = f"--workdir: {folder} holds another sweep. Use --workdir={run_dir.free(folder)}"
     more = "; or let it grow: name all that is there, and more"
     if declared.newest["options"].get("until", "planned") != "planned":
         more = "; one that goes on until its winner is real keeps its configurations, its seeds and its error rate"
     if any(path.startswith("config.") for path, *_ in changed):
         more = ""
     raise ConfigError(["\n".join([f"{heading}{more}", *table])])
-
-
-def _free(folder: Path) -> str:
-    return next(f"{folder}-{n}" for n in range(2, 1_000_000) if not Path(f"{folder}-{n}").exists())
 
 
 def _as_declared(plan: Plan, newest: Mapping[str, Any], folder: Path) -> Plan:
@@ -240,7 +240,7 @@ def _as_declared(plan: Plan, newest: Mapping[str, Any], folder: Path) -> Plan:
     if before and now and before != now and Path(before).resolve() == Path(now).resolve():
         override = Override("init_from", before)
         plan = dataclasses.replace(
-            plan, asked=plan.asked._replace(overrides=[*plan.asked.overrides, override]), json=said
+            plan, request=plan.request._replace(overrides=[*plan.request.overrides, override]), json=said
         )
         said["overrides"] = [*said["overrides"], list(override)]
         again = tuple(plan.trial(trial.number, trial.fields, trial.params) for trial in plan.trials)
@@ -265,7 +265,7 @@ def _refuse_other_code(declared: Declared, plan: Plan, folder: Path) -> None:
         raise ConfigError(
             [
                 f"config.extensions: the code has changed since the sweep in {folder} was declared. Restore it "
-                f"(its trials keep copies, in trials/NNNN/{run_dir.CODE}), or use --workdir={_free(folder)}"
+                f"(its trials keep copies, in trials/NNNN/{run_dir.CODE}), or use --workdir={run_dir.free(folder)}"
             ]
         )
 
@@ -305,15 +305,14 @@ def _frames(*declared: Mapping[str, Any]) -> list[Fields]:
     try:
         return [_resolved(each) for each in declared]
     except (KeyError, ConfigError):  # a field that must be set is swept
-        given = [[(RENAMED.get(path, path), literal(text)) for path, text in each["overrides"]] for each in declared]
+        given = [[(RENAMED.get(path, path), literal(text)) for path, text in overrides(each)] for each in declared]
         bases = [config.by_path(config.renamed(each["base"])) for each in declared]
         return [{**base, **dict(typed)} for base, typed in zip(bases, given, strict=True)]
 
 
 def _resolved(declared: Mapping[str, Any]) -> Fields:
     """Returns the config of a declaration by path; no extension is executed, and their content is compared apart."""
-    overrides = [Override(*pair) for pair in declared["overrides"]]
-    return config.by_path(json.loads(resolve.resolve(declared["base"], overrides, code={}).json))
+    return config.by_path(json.loads(resolve.resolve(declared["base"], overrides(declared), code={}).json))
 
 
 def _growing(declared: Mapping[str, Any]) -> dict[str, Any]:
@@ -360,30 +359,37 @@ def _names(spaces: Sequence[tuple[Part, ...]]) -> dict[str, str]:
 
 def _grid(plan: Plan, there: Plan, declared: Declared, frame: Mapping[str, Any]) -> Plan | None:
     """Returns the grid that is there with the trials that a command adds; `None` where the command lacks some."""
-    asked = {key(trial.fields): trial for trial in plan.trials}
-    declares = {key(point.fields) for point in product(there.space)}
-    known = set(paths(there.space))
-    values = {path: frame[path] for path in paths(plan.space) if path not in known and path in frame}
-    said = [completed(plan.space, trial.fields, values) for trial in there.trials]
-    found = {trial.number: asked.get(key(fields)) for trial, fields in zip(there.trials, said, strict=True)}
-    lacking = [trial for trial in there.trials if found[trial.number] is None and key(trial.fields) in declares]
-    if lacking:
+    command_trials = {point_key(trial.fields): trial for trial in plan.trials}
+    declared_points = {point_key(point.fields) for point in product(there.space)}
+    # Of fields that the command sweeps, and that were the same for all trials so far.
+    swept_there = set(paths(there.space))
+    constant = {path: frame[path] for path in paths(plan.space) if path not in swept_there and path in frame}
+    there_fields = [completed(plan.space, trial.fields, constant) for trial in there.trials]
+    matches = {
+        trial.number: command_trials.get(point_key(fields))
+        for trial, fields in zip(there.trials, there_fields, strict=True)
+    }
+    # Points that were appended are in no space, so a command need not name them.
+    unmatched = [
+        trial for trial in there.trials if matches[trial.number] is None and point_key(trial.fields) in declared_points
+    ]
+    if unmatched:
         # The same configs may be said by other fields.
-        configs = {_identity(trial, plan): trial for trial in plan.trials}
-        for trial in lacking:
-            found[trial.number] = configs.get(_identity(trial, plan))
-    same = {trial.number for trial in found.values() if trial is not None}
-    fresh = [trial for trial in plan.trials if trial.number not in same]
-    if any(found[trial.number] is None for trial in lacking):
-        earlier = [{key(point.fields) for point in product(_space(each))} for each in declared.history[:-1]]
-        return there if not fresh and set(asked) in earlier else None
-    if not fresh:
+        command_configs = {_identity(trial, plan): trial for trial in plan.trials}
+        for trial in unmatched:
+            matches[trial.number] = command_configs.get(_identity(trial, plan))
+    matched = {trial.number for trial in matches.values() if trial is not None}
+    new_trials = [trial for trial in plan.trials if trial.number not in matched]
+    if any(matches[trial.number] is None for trial in unmatched):
+        earlier = [{point_key(point.fields) for point in product(_space(each))} for each in declared.history[:-1]]
+        return there if not new_trials and set(command_trials) in earlier else None
+    if not new_trials:
         return there
     trials = []
-    for trial, fields in zip(there.trials, said, strict=True):
-        match = found[trial.number]
+    for trial, fields in zip(there.trials, there_fields, strict=True):
+        match = matches[trial.number]
         trials.append(trial.placed(trial.number, match.fields if match else fields))
-    trials += [trial.placed(len(trials) + n, trial.fields) for n, trial in enumerate(fresh)]
+    trials += [trial.placed(len(trials) + n, trial.fields) for n, trial in enumerate(new_trials)]
     return dataclasses.replace(plan, trials=tuple(trials), first=declared.history[0])
 
 
@@ -391,7 +397,7 @@ def _identity(trial: Trial, plan: Plan) -> str:
     """Returns what is the same for trials of one config, in whatever words."""
     swept = {RENAMED.get(path, path) for path in paths(plan.space)}
     values = config.by_path(json.loads(trial.values.json))
-    return key({path: value for path, value in values.items() if path in swept or path not in run_dir.HARMLESS})
+    return point_key({path: value for path, value in values.items() if path in swept or path not in run_dir.HARMLESS})
 
 
 # What a sampler draws.
@@ -406,13 +412,13 @@ def _drawn(plan: Plan, there: Plan, declared: Declared, frame: Mapping[str, Any]
     seeds = [(frame.get(SEED, 0),) if each == (None,) else each for each in (there.seeds, plan.seeds)]
     covers = _covers(plan.space, there.space, frame)
     if not (covers and {*seeds[0]} <= {*seeds[1]} and there.options.trials <= plan.options.trials):
-        earlier = [(key(each["space"]), each["options"]["trials"]) for each in declared.history[:-1]]
-        return there if (key(plan.json["space"]), plan.options.trials) in earlier else None
+        earlier = [(point_key(each["space"]), each["options"]["trials"]) for each in declared.history[:-1]]
+        return there if (point_key(plan.json["space"]), plan.options.trials) in earlier else None
     wider = not _covers(there.space, plan.space, {})
     if not wider and {*seeds[0]} == {*seeds[1]} and there.options.trials == plan.options.trials:
         return there
     if wider and not plan.options.sampler.widens:
-        name = plan.asked.plain(plan.options)["sampler"]
+        name = plan.request.options_json(plan.options)["sampler"]
         got = f"space: {name} goes on with the space that it began in, got another"
         raise ConfigError([f"{got}. Keep the space and ask for more trials or seeds, or use random or tpe elsewhere"])
     return dataclasses.replace(plan, first=declared.history[0])
@@ -438,15 +444,15 @@ def _covers(wide: tuple[Part, ...], narrow: tuple[Part, ...], frame: Mapping[str
 
 def _same_rows(wide: Rows, narrow: Rows) -> bool:
     """Tells whether each label of the second stands for the same fields in the first."""
-    ours = dict(zip(wide.labels, map(key, wide.rows), strict=True))
-    return all(ours.get(label) == key(row) for label, row in zip(narrow.labels, narrow.rows, strict=True))
+    ours = dict(zip(wide.labels, map(point_key, wide.rows), strict=True))
+    return all(ours.get(label) == point_key(row) for label, row in zip(narrow.labels, narrow.rows, strict=True))
 
 
 def _holds(wide: Choices | Range, narrow: Choices | Range) -> bool:
     """Tells whether a parameter may be all that another one may be."""
     if isinstance(wide, Choices):
-        listed = {key({"": value}) for value in wide.values}
-        return isinstance(narrow, Choices) and all(key({"": value}) in listed for value in narrow.values)
+        listed = {point_key({"": value}) for value in wide.values}
+        return isinstance(narrow, Choices) and all(point_key({"": value}) in listed for value in narrow.values)
     if isinstance(narrow, Choices):
         return all(isinstance(value, (int, float)) and wide.low <= value <= wide.high for value in narrow.values)
     steps = wide.step == narrow.step and (wide.scale != "int" or (narrow.low - wide.low) % wide.step == 0)
@@ -462,6 +468,6 @@ def _before(history: Sequence[Mapping[str, Any]]) -> Fields:
         for path in _swept(after) - _swept(before):
             values = last.get(path)
             listed = values.values if isinstance(values, Choices) else ()
-            same = [value for value in listed if key({"": value}) == key({"": frame.get(path)})]
+            same = [value for value in listed if point_key({"": value}) == point_key({"": frame.get(path)})]
             found[path] = same[0] if same else frame.get(path)
     return found

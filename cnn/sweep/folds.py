@@ -20,10 +20,8 @@ from cnn.config.config import ConfigError
 from cnn.config.sections import Data
 from cnn.data import datasets, splits
 from cnn.fields import shorten
-from cnn.runs import recorded_data, run_dir, sweep_record
-from cnn.runs.sweep_record import FINISHED, FOLD, SEED, Fields, SweepJson, TrialRecord
-
-CSV, RECORD = sweep_record.FOLDS_CSV, sweep_record.FOLDS
+from cnn.runs import recorded_data, run_dir
+from cnn.runs.sweep_record import FINISHED, FOLD, FOLDS, FOLDS_CSV, SEED, Fields, SweepJson, TrialRecord
 
 
 class PartRecord(TypedDict):
@@ -171,9 +169,9 @@ def write(record: SweepJson, folder: Path, data: Data) -> OutOfFold:
         ],
     }
     names = tuple(title(int(row)) for row in rows)
-    made = OutOfFold(rows, names, labels, folds[order], losses.softmax(mean), classes, about, folder / CSV)
-    run_dir.write(folder / CSV, _csv(made).encode())
-    run_dir.write_json(folder / RECORD, about)
+    made = OutOfFold(rows, names, labels, folds[order], losses.softmax(mean), classes, about, folder / FOLDS_CSV)
+    run_dir.write(folder / FOLDS_CSV, _csv(made).encode())
+    run_dir.write_json(folder / FOLDS, about)
     return made
 
 
@@ -264,8 +262,8 @@ def _csv(made: OutOfFold) -> str:
 
 def known(record: SweepJson, folder: Path) -> FoldsJson | None:
     """Returns what `folds.json` holds, if it is of the trials that are the best now; `None` otherwise."""
-    written: Any = run_dir.read_json(folder / RECORD)
+    written: Any = run_dir.read_json(folder / FOLDS)
     best = record["groups"][0]["trials"] if record["groups"] else []
-    there = written and (folder / CSV).is_file() and set(written["trials"]) <= set(best)
+    there = written and (folder / FOLDS_CSV).is_file() and set(written["trials"]) <= set(best)
     finished = {row["number"] for row in record["trials"] if row["status"] == FINISHED}
     return written if there and len(written["trials"]) == len(finished & set(best)) else None

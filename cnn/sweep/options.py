@@ -4,6 +4,7 @@ import dataclasses
 import re
 from typing import Annotated, Any, Literal
 
+from cnn.config.config import ConfigError
 from cnn.expression import build_one
 from cnn.fields import Bounds, Count, Language, Natural, Parsed
 from cnn.metrics import METRICS
@@ -70,3 +71,22 @@ CHANGEABLE = ("seeds", "tries", "engine", "lanes", "workers")
 seeds are in its space."""
 OF_REAL = ("until", "most_seeds", "error")
 """Options that say when a winner is real, and are declared of sweeps that ask for it alone."""
+
+
+def choose_engine(asked: str, platform: str, *, streams: bool, name: str = "--sweep.engine") -> str:
+    """Returns the engine: the one asked for, or that of the platform; data that are not in memory leave only `map`.
+
+    Args:
+      asked: auto, vmap or map.
+      platform: JAX's, such as cpu.
+      streams: whether the data stream.
+      name: of the option that asks, for the message.
+
+    Raises:
+      ConfigError: `vmap` was asked for, and the data stream.
+    """
+    if asked == "vmap" and streams:
+        raise ConfigError([f"{name}: vmap needs data in memory, got data that stream. Use map"])
+    if asked != "auto":
+        return asked
+    return "map" if platform == "cpu" or streams else "vmap"

@@ -29,14 +29,15 @@ from cnn.fields import to_text
 from cnn.metrics import METRICS
 from cnn.registry import ExtensionError
 from cnn.runs.recorded_code import python_code
-from cnn.runs.sweep_record import SEED, TRIALS, Fields
+from cnn.runs.sweep_record import FOLD, SEED, TRIALS, Fields, trial_folder
 from cnn.sweep import space_parser
 from cnn.sweep.contest import FIRST
 from cnn.sweep.options import CHANGEABLE, OF_REAL, VALID, Options
 from cnn.sweep.pruners import Off
 from cnn.sweep.samplers import Grid
-from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, paths, product, sample
+from cnn.sweep.space import Axis, Chain, Choices, Part, Point, Range, axes, axis_of, paths, product, sample
 from cnn.system import redaction
+from cnn.system.text import counted
 from cnn.train import init_from
 
 COPIES = "Use --sweep.workers=N, which starts N copies of the command"
@@ -51,7 +52,7 @@ CHECKED = 2_000
 """So many corners of a space are resolved before a sampler draws from it."""
 
 
-class Asked(NamedTuple):
+class SweepRequest(NamedTuple):
     """A sweep as the user declared it, read but not checked."""
 
     config: str
@@ -65,7 +66,7 @@ class Asked(NamedTuple):
     note: str = ""
     """What the user is to know of it."""
 
-    def plain(self, options: Options) -> Given:
+    def options_json(self, options: Options) -> Given:
         """Returns the options as JSON, expressions as they were written."""
         plain = fields.to_json(fields.defaults(Options))
         given = {name: value.text if isinstance(value, Typed) else value for name, value in self.options.items()}
@@ -73,7 +74,7 @@ class Asked(NamedTuple):
         return {**fields.to_json(options), **texts}
 
 
-def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) -> Asked:
+def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) -> SweepRequest:
     """Reads the sweep's file and flags; what is wrong is in the answer's `problems`.
 
     Args:
@@ -96,7 +97,7 @@ def ask(config: str, overrides: Sequence[Override], flags: Mapping[str, str]) ->
         space = space_parser.read_grid(flags["grid"], problems) if flags["grid"] else None
     elif flags["sweep"]:
         space, options = _file(Path(flags["sweep"]), problems)
-    return Asked(config, overrides, space, {**options, **typed_options(flags)}, problems)
+    return SweepRequest(config, overrides, space, {**options, **typed_options(flags)}, problems)
 
 
 def typed_options(flags: Mapping[str, str]) -> dict[str, Typed]:
@@ -152,15 +153,15 @@ class Trial:
     @property
     def folder(self) -> str:
         """The run's directory below the sweep's."""
-        return f"{TRIALS}/{self.number:04}"
+        return trial_folder(self.number)
 
-    def resolved(self) -> Config:
-        """Returns `values`: what resolves another trial of the same config."""
-        return self.values
+    def placed(self, number: int, fields: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> "Trial":
+        """Returns the same config, resolved once for both, under another number and in other words."""
+        return Trial(number, fields, self.params if params is None else params, lambda: self.values)
 
-    def placed(self, number: int, fields: Mapping[str, Any]) -> "Trial":
-        """Returns the same config under another number, its fields said in other words."""
-        return Trial(number, fields, self.params, self.resolved)
+
+ProgramOf = Callable[[Trial], str]
+"""Names the compiled program that a trial needs: `programs.program_of`, which takes JAX."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +170,7 @@ class Plan:
 
     base: Mapping[str, Any]
     """The sections of the config file."""
-    asked: Asked
+    request: SweepRequest
     options: Options
     space: tuple[Part, ...]
     """Without the seeds where a sampler draws: each configuration is run with all of them."""
@@ -213,9 +214,9 @@ class Plan:
 
     def trial(self, number: int, fields: Mapping[str, Any], params: Mapping[str, Any]) -> Trial:
         """Returns a point as a trial, whose config is not resolved yet."""
-        return Trial(number, fields, params, lambda: self._resolved(fields))
+        return Trial(number, fields, params, lambda: self._resolve(fields))
 
-    def _resolved(self, fields: Mapping[str, Any]) -> Config:
+    def _resolve(self, fields: Mapping[str, Any]) -> Config:
         values = resolve.resolve(self.base, self._overrides(fields))
         for extension in values.code:
             if "code" in self.json and extension.sha256 not in self.json["code"]:
@@ -226,9 +227,11 @@ class Plan:
 
     @functools.cached_property
     def _places(self) -> dict[int, int]:
-        declared = {key(point.fields): place for place, point in enumerate(product(self.space))} if self.is_grid else {}
+        declared = (
+            {point_key(point.fields): place for place, point in enumerate(product(self.space))} if self.is_grid else {}
+        )
         ends = len(declared)
-        return {trial.number: declared.get(key(trial.fields), ends + trial.number) for trial in self.trials}
+        return {trial.number: declared.get(point_key(trial.fields), ends + trial.number) for trial in self.trials}
 
     def place(self, number: int) -> int:
         """Returns where a trial would stand if all that has been added to the sweep had been declared at once."""
@@ -240,11 +243,11 @@ class Plan:
         return completed((*self.space, *seeded), fields, self.before)
 
     def _overrides(self, fields: Mapping[str, Any]) -> list[Override]:
-        return [*self.asked.overrides, *(Override(path, to_text(value)) for path, value in fields.items())]
+        return [*self.request.overrides, *(Override(path, to_text(value)) for path, value in fields.items())]
 
     def flags(self, fields: Mapping[str, Any]) -> list[str]:
         """Returns the arguments of `main.py` that make a point's config."""
-        file = [f"--config={self.asked.config}"] if self.asked.config else []
+        file = [f"--config={self.request.config}"] if self.request.config else []
         return ["train", *file, *(f"--config.{path}={value}" for path, value in self._overrides(fields))]
 
     def line(self, fields: Mapping[str, Any], workdir: Path) -> str:
@@ -279,40 +282,40 @@ class Plan:
             return None
 
 
-def make(base: Mapping[str, Any], asked: Asked) -> Plan:
+def make(base: Mapping[str, Any], request: SweepRequest) -> Plan:
     """Returns the sweep that was asked for, every trial of it checked.
 
     Args:
       base: the sections of the config file.
-      asked: what was typed and what the sweep's file holds.
+      request: what was typed and what the sweep's file holds.
 
     Raises:
       ConfigError: lists all that is wrong with the space, the options and the trials, each thing once.
       DataError: arrays that were handed over are no pictures and labels, or unlike the config.
     """
-    problems = list(asked.problems)
-    options = read_options(asked.options, problems)
-    space = space_parser.read_space(asked.space, problems) if asked.space is not None else ()
+    problems = list(request.problems)
+    options = read_options(request.options, problems)
+    space = space_parser.read_space(request.space, problems) if request.space is not None else ()
     if options is not None and options.until == "real" and not problems:
-        asked, space = _until_real(options, asked, space, base, problems)
+        request, space = _until_real(options, request, space, base, problems)
     swept = {RENAMED.get(path, path) for path in paths(space)}
-    typed = sorted(path for path, _ in asked.overrides if RENAMED.get(path, path) in swept)
+    typed = sorted(path for path, _ in request.overrides if RENAMED.get(path, path) in swept)
     problems += [f"--config.{path}: is swept too. Leave one out" for path in typed]
-    if not problems and options is not None and asked.space is not None:
-        plan = _arranged(base, asked, options, space, problems)
+    if not problems and options is not None and request.space is not None:
+        plan = _arranged(base, request, options, space, problems)
         if not problems:
             return plan
     raise ConfigError(problems)
 
 
 def _until_real(
-    options: Options, asked: Asked, space: tuple[Part, ...], base: Mapping[str, Any], problems: list[str]
-) -> tuple[Asked, tuple[Part, ...]]:
+    options: Options, request: SweepRequest, space: tuple[Part, ...], base: Mapping[str, Any], problems: list[str]
+) -> tuple[SweepRequest, tuple[Part, ...]]:
     """Returns what was asked for, and its space, with the seeds of the first look where it names none."""
     if not isinstance(options.sampler, Grid):
         problems.append(
             f"--sweep.until: real compares configurations that are all there from the beginning, and "
-            f"{asked.plain(options)['sampler']} draws further ones. Sweep with it first, then the best of its "
+            f"{request.options_json(options)['sampler']} draws further ones. Sweep with it first, then the best of its "
             "configurations as a grid"
         )
     if not isinstance(options.pruner, Off):
@@ -320,9 +323,9 @@ def _until_real(
             "--sweep.until: real compares trials that ran to their ends, got a pruner that ends some before. Leave out "
             "--sweep.pruner"
         )
-    if "data.fold" in paths(space):
-        problems.append("--sweep.until: real adds seeds, and there are no more folds to add. Leave out data.fold")
-    axis = next((part for part in space if isinstance(part, Axis) and part.path == SEED), None)
+    if FOLD in paths(space):
+        problems.append(f"--sweep.until: real adds seeds, and there are no more folds to add. Leave out {FOLD}")
+    axis = axis_of(space, SEED)
     if axis is not None and not axis.when and isinstance(axis.values, Choices):
         declared, most = len(axis.values.values), options.most_seeds
         if declared > most:
@@ -330,27 +333,27 @@ def _until_real(
     elif SEED in paths(space):
         problems.append("space.seed: must be a list of its own, to which --sweep.until=real adds, such as [0, 1, 2, 3]")
     elif not problems:
-        typed = [fields.literal(each.text) for each in asked.overrides if each.path == SEED]
-        first = typed[-1] if typed else base.get(SEED, 0)
+        first = seed_of(base, request.overrides)
         seeds = list(range(first, first + FIRST)) if isinstance(first, int) else [first]
-        overrides = [each for each in asked.overrides if each.path != SEED]
-        asked = asked._replace(space={**asked.space, SEED: seeds}, overrides=overrides)
-        space = space_parser.read_space(asked.space, problems)
-    others = tuple(part for part in space if not (isinstance(part, Axis) and part.path == SEED))
+        overrides = [each for each in request.overrides if each.path != SEED]
+        request = request._replace(space={**request.space, SEED: seeds}, overrides=overrides)
+        space = space_parser.read_space(request.space, problems)
+    seeds_axis = axis_of(space, SEED)
+    others = tuple(part for part in space if part is not seeds_axis)
     if not problems and len(list(itertools.islice(product(others), 2))) < 2:
         problems.append("--sweep.until: real compares configurations, and the space has one. Give a field two values")
-    return asked, space
+    return request, space
 
 
 def _arranged(
-    base: Mapping[str, Any], asked: Asked, options: Options, space: tuple[Part, ...], problems: list[str]
+    base: Mapping[str, Any], request: SweepRequest, options: Options, space: tuple[Part, ...], problems: list[str]
 ) -> Plan:
     grid = isinstance(options.sampler, Grid)
     _check_options(options, space, grid, problems)
     space, seeds = apart(options, space)
     if not space:
         problems.append("space: holds nothing but seeds. Use --sweep.sampler=grid, which runs each of them")
-    plan = Plan(base, asked, options, space, seeds, (), {})
+    plan = Plan(base, request, options, space, seeds, (), {})
     if problems:
         return plan
     points = _numbered(product(space), problems) if grid else _corners(space, seeds)
@@ -362,9 +365,9 @@ def _arranged(
     left_out = (*CHANGEABLE, *(OF_REAL if options.until == "planned" else ()))
     saved: dict[str, Any] = {
         "base": json.loads(json.dumps(base, default=str)),
-        "overrides": [list(override) for override in asked.overrides],
-        "space": json.loads(json.dumps(asked.space, default=str)),
-        "options": {name: value for name, value in asked.plain(options).items() if name not in left_out},
+        "overrides": [list(override) for override in request.overrides],
+        "space": json.loads(json.dumps(request.space, default=str)),
+        "options": {name: value for name, value in request.options_json(options).items() if name not in left_out},
     }
     code = {each.sha256 for trial in trials for each in trial.values.code}
     code |= {f"{name} {sha256}" for trial in trials for name, sha256 in python_code(trial.values).items()}
@@ -385,16 +388,21 @@ def _arranged(
     )
 
 
+def seed_of(base: Mapping[str, Any], overrides: Sequence[Override]) -> Any:
+    """Returns the seed of a config: what was typed last, or that of its sections."""
+    typed = [fields.literal(each.text) for each in overrides if each.path == SEED]
+    return typed[-1] if typed else base.get(SEED, 0)
+
+
 def apart(options: Options, space: tuple[Part, ...]) -> tuple[tuple[Part, ...], tuple[Any, ...]]:
     """Returns a space without its seeds, and these: a sampler runs what it draws with each; a grid keeps them in it.
 
     They are `(None,)` where there are none apart.
     """
-    if not isinstance(options.sampler, Grid):
-        for part in space:
-            if isinstance(part, Axis) and part.path == SEED and isinstance(part.values, Choices):
-                return tuple(other for other in space if other is not part), part.values.values
-    return space, (None,)
+    axis = axis_of(space, SEED)
+    if isinstance(options.sampler, Grid) or axis is None or not isinstance(axis.values, Choices):
+        return space, (None,)
+    return tuple(part for part in space if part is not axis), axis.values.values
 
 
 def _most_epochs(trials: Sequence[Trial]) -> int | None:
@@ -407,7 +415,7 @@ def _objective(plan: Plan, trials: Sequence[Trial], problems: list[str]) -> str:
     """Returns what the trials are ranked by, a metric that each of them measures; notes where it is none."""
     asked = plan.options.objective
     try:
-        base = resolve.resolve(plan.base, plan.asked.overrides)
+        base = resolve.resolve(plan.base, plan.request.overrides)
     except ConfigError:  # a field that must be set is swept
         base = trials[0].values
     metric = (asked or f"{VALID}{base.monitor}").removeprefix(VALID)
@@ -504,9 +512,8 @@ def _checked(plan: Plan, points: Sequence[Point], problems: list[str]) -> list[T
             trial = plan.trial(number, point.fields, point.params)
             trial.values  # noqa: B018  resolves it
         except ConfigError as error:
-            shown = ", ".join(f"{path}={to_text(value)}" for path, value in point.fields.items())
             for problem in error.problems:
-                first, count = seen.get(problem, (shown, 0))
+                first, count = seen.get(problem, (shown(point.fields, between=", "), 0))
                 seen[problem] = (first, count + 1)
             continue
         trials.append(trial)
@@ -515,7 +522,7 @@ def _checked(plan: Plan, points: Sequence[Point], problems: list[str]) -> list[T
     if not points and not problems:
         problems.append("space: has no trials. Give each field a value")
     for problem, (first, count) in seen.items():
-        others = f" and {count - 1} more trial{'s' if count > 2 else ''}" if count > 1 else ""
+        others = f" and {counted(count - 1, 'more trial')}" if count > 1 else ""
         problems.append(f"{problem}\n    in the trial {first or 'without fields'}{others}")
     return trials
 
@@ -525,7 +532,7 @@ def points(space: tuple[Part, ...]) -> list[Point] | None:
     values = [axis.values for axis in axes(space)]
     if any(isinstance(each, Range) and each.scale != "int" for each in values):
         return None
-    return list({key(point.fields): point for point in itertools.islice(product(space), MOST)}.values())
+    return list({point_key(point.fields): point for point in itertools.islice(product(space), MOST)}.values())
 
 
 def count(space: tuple[Part, ...], asked: int) -> int:
@@ -550,16 +557,16 @@ def completed(space: tuple[Part, ...], fields: Mapping[str, Any], values: Mappin
     return {path: found[path] for path in dict.fromkeys([*paths(space), *found]) if path in found}
 
 
-def key(fields: Mapping[str, Any]) -> str:
+def point_key(fields: Mapping[str, Any]) -> str:
     """Returns what is the same for equal fields, in whatever order they were set, and however numbers were written."""
-    return json.dumps(_plain(fields), sort_keys=True)
+    return json.dumps(_canonical(fields), sort_keys=True)
 
 
-def _plain(value: Any) -> Any:
+def _canonical(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
+        return {name: _canonical(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
+        return [_canonical(inner) for inner in value]
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -606,9 +613,9 @@ def fewer(plan: Plan) -> str:
     return f"--sweep.trials: the space has only {there} different configurations, got {asked}. Each is run once"
 
 
-def shown(fields: Mapping[str, Any]) -> str:
+def shown(fields: Mapping[str, Any], *, between: str = " ") -> str:
     """Returns what a trial sets, in a line."""
-    return " ".join(f"{path}={to_text(value)}" for path, value in fields.items())
+    return between.join(f"{path}={to_text(value)}" for path, value in fields.items())
 
 
 def check(plan: Plan, folder: Path) -> None:

@@ -16,7 +16,7 @@ from cnn.train import preflight
 _LOADED = tuple(field.name for field in dataclasses.fields(types.DataSpec))
 
 
-def key(trial: Trial) -> str:
+def program_of(trial: Trial) -> str:
     """Returns a text that is equal for trials which differ only in what is traced: real numbers, and seeds."""
     section = trial.values.train
     names = ("batch_size", "epochs", "steps", "accumulate_steps", "compute_dtype", "dispatch", "freeze", "remat")

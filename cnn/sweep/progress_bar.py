@@ -13,7 +13,7 @@ from cnn.system.text import plain
 from cnn.train.progress_bar import ProgressBar
 
 
-class Screen:
+class SweepProgressBar:
     """Shows the progress of `total` trials."""
 
     def __init__(self, total: int) -> None:
@@ -41,7 +41,7 @@ class Screen:
         with self._bar:
             yield
 
-    def of(self, total: int) -> None:
+    def set_total(self, total: int) -> None:
         """Notes how many trials there are; says it where they have become more."""
         if total > self._total:
             self.line(f"the sweep has grown to {total:,} trials")

@@ -34,11 +34,11 @@ from cnn.runs.sweep_record import (
     REPEATS,
     RUNNING,
     SEED,
-    TRIALS,
     WAITING,
     BestRecord,
     ChangeRecord,
     Curve,
+    EngineRecord,
     FactorRecord,
     Fields,
     GroupRecord,
@@ -47,6 +47,7 @@ from cnn.runs.sweep_record import (
     TrialRecord,
     WinnerRecord,
     repeats,
+    trial_folder,
 )
 from cnn.sweep import outcome, plan, rounds
 from cnn.system import redaction
@@ -55,7 +56,6 @@ from cnn.system.text import counted
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from cnn.sweep.session import Session
     from cnn.sweep.study import Study
 
 MOST_POINTS = 200
@@ -67,7 +67,7 @@ LEVEL = 0.9
 """Of the bootstrap's interval."""
 
 
-def write(study: Study, session: Session, follow: Callable[[], None] = lambda: None) -> SweepJson:
+def write(study: Study, engine: EngineRecord, follow: Callable[[], None] = lambda: None) -> SweepJson:
     """Writes `sweep.json` and `sweep.csv`, calls `follow`, which reads them, and returns what the former holds."""
     found, plan = rows(study), study.plan
     # As if all had been declared at once: equal means, and what is drawn below, follow the order of what is given.
@@ -93,7 +93,7 @@ def write(study: Study, session: Session, follow: Callable[[], None] = lambda: N
         "space": plan.json["space"],
         "options": plan.json["options"],
         "varying": varying,
-        "engine": session.about,
+        "engine": engine,
         "trials": found,
         "groups": ranked,
         "winner": said,
@@ -196,7 +196,7 @@ def rows(study: Study) -> list[TrialRecord]:
 
 
 def _row(study: Study, number: int, tries: list[FrozenTrial]) -> TrialRecord:
-    last, folder = tries[-1], f"{TRIALS}/{number:04}"
+    last, folder = tries[-1], trial_folder(number)
     result = run_dir.read_json(study.folder / folder / run_dir.RESULT)
     fields = study.fields(last)
     objective = study.plan.options.objective
@@ -259,7 +259,7 @@ def read_curves(workdir: Path) -> dict[str, Curve]:
 
 
 def shortened(curve: Curve) -> Curve:
-    """Returns at most 200 points: the first, the last, and the lowest and highest of equal parts between."""
+    """Returns at most `MOST_POINTS`: the first, the last, and the lowest and highest of equal parts between."""
     if len(curve) <= MOST_POINTS:
         return curve
     parts = (MOST_POINTS - 2) // 2
@@ -320,7 +320,7 @@ def once(found: Sequence[TrialRecord]) -> list[TrialRecord]:
     places = {row["number"]: place for place, row in enumerate(found)}
     chosen: dict[str, TrialRecord] = {}
     for row in sorted(found, key=lambda row: row["status"] != FINISHED):
-        chosen.setdefault(plan.key(row["fields"]), row)
+        chosen.setdefault(plan.point_key(row["fields"]), row)
     return sorted(chosen.values(), key=lambda row: places[row["number"]])
 
 

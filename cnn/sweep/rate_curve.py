@@ -9,6 +9,8 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 from jaxtyping import Float
 
+from cnn.system.text import counted
+
 APART = 2.0
 """Two rates are told apart where their losses differ by more than so many standard errors of the difference."""
 A_DECADE = 3
@@ -143,7 +145,7 @@ class RateCurve:
         if best is None or stretch is None:
             return Suggested(None, f"no rate learned: {self._nothing()}{self._diverged()}")
         lowest = f"the {self.measured} after {self.steps:,} steps is lowest at {shown(self.rates[best])}"
-        lowest += f" ({self.medians[best]:.4g}, the median of {_count(len(self.seeds), 'seed')})"
+        lowest += f" ({self.medians[best]:.4g}, the median of {counted(len(self.seeds), 'seed')})"
         first, last = stretch
         rate = self.rates[best]
         if self.noise is None:
@@ -222,7 +224,7 @@ class RateCurve:
 
     def _diverged(self) -> str:
         named = [f"{shown(rate)} ({count})" for rate, count in zip(self.rates, self.diverged, strict=True) if count]
-        return f"; diverged, with so many of {_count(len(self.seeds), 'seed')}: {', '.join(named)}" if named else ""
+        return f"; diverged, with so many of {counted(len(self.seeds), 'seed')}: {', '.join(named)}" if named else ""
 
 
 def ladder(low: float, high: float, number: int | None = None) -> tuple[float, ...]:
@@ -254,7 +256,3 @@ def rounded(number: float, digits: int = 2) -> float:
 def shown(rate: float) -> str:
     """Returns a rate as a config writes it."""
     return f"{rate:.3g}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -23,6 +23,7 @@ from cnn.data import types
 from cnn.data.loader import Loader
 from cnn.optim.schedules import Factor, factor_of
 from cnn.sweep import programs, vmapped
+from cnn.sweep.options import choose_engine
 from cnn.sweep.rate_curve import RateCurve, around, beyond
 from cnn.train import load_init_from, multi_step, preflight
 from cnn.train.run import batches
@@ -143,9 +144,7 @@ class _Trainings:
         self.dispatch = multi_step.dispatch_of(self.values)
         self.valid = self._validation()
         streams = self.dataset.streams
-        self.vmapped = engine == "vmap" or (engine == "auto" and jax.default_backend() != "cpu" and not streams)
-        if self.vmapped and streams:
-            raise ConfigError(["engine: vmap needs data in memory, got data that stream. Use map"])
+        self.vmapped = choose_engine(engine, jax.default_backend(), streams=streams, name="engine") == "vmap"
         self._untrained: dict[int, float] = {}
 
     @property

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from cnn.config import config, extensions, resolve
-from cnn.config.config import RENAMED, ConfigError, Override
+from cnn.config.config import RENAMED, ConfigError
 from cnn.config.problems import Typed
-from cnn.fields import literal
 from cnn.registry import ExtensionError
 from cnn.runs import run_dir
 from cnn.runs.sweep_record import ENDED, RECORD, SEED
 from cnn.sweep import declaration, space_parser
 from cnn.sweep.declaration import Declared
 from cnn.sweep.options import Options
-from cnn.sweep.plan import Asked
-from cnn.sweep.space import Axis, Choices, paths
+from cnn.sweep.plan import SweepRequest, seed_of
+from cnn.sweep.space import Axis, Choices, axis_of, paths
 
 BASE = ".config.json"
 """In a sweep's folder the config that it began with, where no file holds it."""
@@ -30,7 +29,7 @@ _NUMBER = re.compile(r"\+?[1-9][0-9]{0,4}")
 _REMEDY = "Write --sweep.seeds=20 for so many in all, or --sweep.seeds=+5 to add five"
 
 
-def recalled(folder: Path, options: Mapping[str, Any]) -> tuple[Mapping[str, Any], Asked]:
+def recalled(folder: Path, options: Mapping[str, Any]) -> tuple[Mapping[str, Any], SweepRequest]:
     """Returns the config of the sweep in a folder, and what was asked for, with some options as they are given now.
 
     Raises:
@@ -41,16 +40,16 @@ def recalled(folder: Path, options: Mapping[str, Any]) -> tuple[Mapping[str, Any
         raise ConfigError([f"--workdir: {folder} holds no sweep. Start one there first"])
     newest = declared.newest
     _check_code(newest, folder)
-    overrides = [Override(*pair) for pair in newest["overrides"]]
+    overrides = declaration.overrides(newest)
     known = {field.name for field in dataclasses.fields(Options)}
     before = {name: value for name, value in newest["options"].items() if name in known}
-    asked = Asked(_config_of(declared, folder), overrides, newest["space"], {**before, **options}, [])
-    return newest["base"], asked
+    request = SweepRequest(_config_of(declared, folder), overrides, newest["space"], {**before, **options}, [])
+    return newest["base"], request
 
 
 def _check_code(newest: Mapping[str, Any], folder: Path) -> None:
     """Refuses to execute what the sweep was not declared with, or what lies in a run's directory."""
-    overrides = [Override(*pair) for pair in newest["overrides"]]
+    overrides = declaration.overrides(newest)
     try:
         named = json.loads(resolve.resolve(newest["base"], overrides, code={}).json)["extensions"]
     except ConfigError:
@@ -87,24 +86,24 @@ def write_base(folder: Path, base: Mapping[str, Any]) -> None:
     run_dir.write(folder / BASE, json.dumps(base, indent=2).encode())
 
 
-def extended(asked: Asked, base: Mapping[str, Any], folder: Path, *, copy: bool = False) -> Asked:
+def extended(request: SweepRequest, base: Mapping[str, Any], folder: Path, *, copy: bool = False) -> SweepRequest:
     """Returns what was asked for with its `seeds` in the space, and `trials` as a number.
 
     `+5` adds to what the sweep in the folder has. Where the same words have added already, and what they added has not
     all been run, they add nothing: a command that was killed is repeated.
 
     Args:
-      asked: the options as they were given; what is wrong is added to its `problems`.
+      request: the options as they were given; what is wrong is added to its `problems`.
       base: the sections of the config.
       folder: the sweep's directory, which need not be there.
       copy: whether the process is one of several that a command started, which has added for all of them.
     """
-    options = dict(asked.options)
+    options = dict(request.options)
     said = {name: _text(options[name]) for name in ("seeds", "trials") if _text(options.get(name, "")).strip()}
     options.pop("seeds", None)
     words = " ".join(f"{name}={text}" for name, text in said.items() if text.startswith("+"))
     if "seeds" not in said and not words:
-        return asked._replace(options=options)
+        return request._replace(options=options)
     declared = declaration.read(folder)
     wrong = [name for name, text in said.items() if (name == "seeds" or text[0] == "+") and not _NUMBER.fullmatch(text)]
     what = "must be a number, or + and how many to add"
@@ -112,15 +111,15 @@ def extended(asked: Asked, base: Mapping[str, Any], folder: Path, *, copy: bool 
     if words and declared is None:
         problems.append(f"--sweep.{words}: adds to a sweep, and {folder} holds none. Say how many there are to be")
     if problems:
-        return asked._replace(options=options, problems=[*asked.problems, *problems])
+        return request._replace(options=options, problems=[*request.problems, *problems])
     begun = declared is not None and declared.added == words and _unfinished(folder, declared)
     again = bool(words) and (copy or begun)
     note = f"what {words} added has not all been run: this comes first, and nothing is added now" if again else ""
     if said.get("trials", "").startswith("+"):
         assert declared is not None
         options["trials"] = declared.newest["options"].get("trials", 0) + (0 if again else int(said["trials"]))
-    asked = asked._replace(options=options, added="" if again else words, note=note)
-    seeded = _seeded(asked, base, declared, said["seeds"], again=again) if "seeds" in said else asked
+    request = request._replace(options=options, added="" if again else words, note=note)
+    seeded = _seeded(request, base, declared, said["seeds"], again=again) if "seeds" in said else request
     return seeded._replace(note="") if copy else seeded
 
 
@@ -128,24 +127,26 @@ def _text(value: Any) -> str:
     return value.text if isinstance(value, Typed) else str(value)
 
 
-def _seeded(asked: Asked, base: Mapping[str, Any], declared: Declared | None, text: str, *, again: bool) -> Asked:
+def _seeded(
+    request: SweepRequest, base: Mapping[str, Any], declared: Declared | None, text: str, *, again: bool
+) -> SweepRequest:
     """Returns what was asked for with so many seeds, or so many more."""
-    ours = _seeds(asked.space, base, asked.overrides, asked.problems)
+    ours = _seeds(request.space, base, request.overrides, request.problems)
     theirs: list[Any] = []
     if declared is not None:
         newest = declared.newest
-        theirs = _seeds(newest["space"], newest["base"], [Override(*pair) for pair in newest["overrides"]], []) or []
+        theirs = _seeds(newest["space"], newest["base"], declaration.overrides(newest), []) or []
         theirs += [point[SEED] for point in declared.points or () if SEED in point]
     if ours is None or not all(isinstance(seed, int) for seed in (*theirs, *ours)):
-        return asked
+        return request
     known = list(dict.fromkeys([*theirs, *ours]))
     count = 0 if again else int(text) if text.startswith("+") else int(text) - len(known)
     if count < 0:
         there = f"--sweep.seeds: there are {len(known)}, and none is taken away, got {text}"
-        asked = asked._replace(note=f"{there}. Write --sweep.seeds=+{text} to add {text} to them")
+        request = request._replace(note=f"{there}. Write --sweep.seeds=+{text} to add {text} to them")
     listed = [*known, *range(max(known) + 1, max(known) + 1 + count)]
-    overrides = [each for each in asked.overrides if each.path != SEED]
-    return asked._replace(space={**(asked.space or {}), SEED: listed}, overrides=overrides)
+    overrides = [each for each in request.overrides if each.path != SEED]
+    return request._replace(space={**(request.space or {}), SEED: listed}, overrides=overrides)
 
 
 def _seeds(space: Any, base: Mapping[str, Any], overrides: Any, problems: list[str]) -> list[Any] | None:
@@ -154,10 +155,9 @@ def _seeds(space: Any, base: Mapping[str, Any], overrides: Any, problems: list[s
     parts = space_parser.read_space(space, found) if space is not None else ()
     if found:
         return None  # whoever makes the plan says what is wrong
-    axis = next((part for part in parts if isinstance(part, Axis) and part.path == SEED), None)
+    axis = axis_of(parts, SEED)
     if axis is None and SEED not in paths(parts):
-        typed = [literal(each.text) for each in overrides if each.path == SEED]
-        return [typed[-1] if typed else base.get(SEED, 0)]
+        return [seed_of(base, overrides)]
     if axis is not None and not axis.when and isinstance(axis.values, Choices):
         return list(axis.values.values)
     if axis is not None and not axis.when and axis.values.scale == "int":  # type: ignore[union-attr]
@@ -177,11 +177,11 @@ def _unfinished(folder: Path, declared: Declared) -> bool:
     return sum(row["status"] in ENDED for row in record["trials"]) < total
 
 
-def widened(asked: Asked, base: Mapping[str, Any], space: Mapping[str, Any]) -> Asked:
+def widened(request: SweepRequest, base: Mapping[str, Any], space: Mapping[str, Any]) -> SweepRequest:
     """Returns what was asked for with further values: of fields that are swept, and of others beside what they were.
 
     Args:
-      asked: as `recalled`.
+      request: as `recalled`.
       base: the sections of the config.
       space: values to add by field, or a range in place of another one.
 
@@ -193,11 +193,11 @@ def widened(asked: Asked, base: Mapping[str, Any], space: Mapping[str, Any]) -> 
     if problems:
         raise ConfigError(problems)
     try:
-        frame = config.by_path(json.loads(resolve.resolve(base, asked.overrides).json))
+        frame = config.by_path(json.loads(resolve.resolve(base, request.overrides).json))
     except ConfigError:  # a field that must be set is swept
         frame = config.by_path(config.renamed(base))
-    found: space_parser.Declared = dict(asked.space)
-    inner = [path for part in space_parser.read_space(asked.space, problems) for path in paths((part,))]
+    found: space_parser.SpaceJson = dict(request.space)
+    inner = [path for part in space_parser.read_space(request.space, problems) for path in paths((part,))]
     for part in parts:
         if not isinstance(part, Axis) or (part.path in inner and part.path not in found):
             name = part.name if not isinstance(part, Axis) else part.path
@@ -207,4 +207,4 @@ def widened(asked: Asked, base: Mapping[str, Any], space: Mapping[str, Any]) -> 
         if isinstance(before, (list, tuple)) and isinstance(given, (list, tuple)):
             given = [*before, *(value for value in given if value not in before)]
         found[part.path] = given
-    return asked._replace(space=found, overrides=[each for each in asked.overrides if each.path not in found])
+    return request._replace(space=found, overrides=[each for each in request.overrides if each.path not in found])

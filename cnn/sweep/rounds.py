@@ -10,27 +10,26 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cnn.fields import to_text
 from cnn.runs.sweep_record import ENDED, FINISHED, SEED, Fields, GroupRecord, RuledOutRecord, TrialRecord, WinnerRecord
 from cnn.sweep import contest
 from cnn.sweep.contest import Decision
-from cnn.sweep.plan import Plan, Trial, key
-from cnn.sweep.space import Axis, Choices
+from cnn.sweep.plan import Plan, ProgramOf, Trial, point_key, shown
+from cnn.sweep.space import Choices, axis_of
 
 NONE = float("nan")
 """Stands for the value of a trial that ended without one."""
-Key = Callable[[Trial], str]
-"""Names the compiled program of a trial."""
 
 
-def following(plan: Plan, found: Sequence[TrialRecord], limit: Callable[[str], int], program: Key) -> list[Fields]:
+def following(
+    plan: Plan, found: Sequence[TrialRecord], limit: Callable[[str], int], program_of: ProgramOf
+) -> list[Fields]:
     """Returns the points that are to run next, all trials of the plan having ended; none where it is decided.
 
     Args:
       plan: the sweep.
       found: its trials.
       limit: how many trials of a program train together: with room for them, each contender gets several seeds.
-      program: names the program of a trial.
+      program_of: names the program of a trial.
     """
     if plan.options.until == "planned":
         return []
@@ -41,12 +40,12 @@ def following(plan: Plan, found: Sequence[TrialRecord], limit: Callable[[str], i
     for trial in plan.trials:
         first.setdefault(_configuration(trial.fields), trial)
     trials = list(first.values())
-    programs = Counter(program(trials[index]) for index in decision.left)
+    programs = Counter(program_of(trials[index]) for index in decision.left)
     ahead = min(max(1, limit(name) // count) for name, count in programs.items())
     upto = min(plan.options.most_seeds, max(decision.wanted, decision.seeds + ahead))
-    there = {key(trial.fields) for trial in plan.trials}
+    there = {point_key(trial.fields) for trial in plan.trials}
     points = [{**trials[index].fields, SEED: seed} for seed in _seeds(plan, upto) for index in decision.left]
-    return [point for point in points if key(point) not in there]
+    return [point for point in points if point_key(point) not in there]
 
 
 def decided(plan: Plan, found: Sequence[TrialRecord]) -> Decision:
@@ -55,8 +54,10 @@ def decided(plan: Plan, found: Sequence[TrialRecord]) -> Decision:
     for row in found:
         if row["status"] in ENDED:
             value = row["value"] if row["status"] == FINISHED else None
-            known[_configuration(row["fields"]), key({SEED: row["fields"][SEED]})] = NONE if value is None else value
-    seeds = [key({SEED: seed}) for seed in _seeds(plan, plan.options.most_seeds)]
+            known[_configuration(row["fields"]), point_key({SEED: row["fields"][SEED]})] = (
+                NONE if value is None else value
+            )
+    seeds = [point_key({SEED: seed}) for seed in _seeds(plan, plan.options.most_seeds)]
     values = [[known.get((name, seed)) for seed in seeds] for name in _contenders(plan)]
     return contest.decide(values, plan.options.rule, maximize=plan.options.direction == "maximize")
 
@@ -73,7 +74,7 @@ def judged(
       measured: what a plan without further seeds would say of them.
     """
     decision, names = decided(plan, found), _contenders(plan)
-    fields = {key(group["fields"]): group["fields"] for group in ranked}
+    fields = {point_key(group["fields"]): group["fields"] for group in ranked}
     of = [fields.get(name, {}) for name in names]
     out: list[RuledOutRecord] = [
         {"fields": of[index], "seeds": each.seeds, "by": None if each.by is None else of[each.by]}
@@ -90,11 +91,11 @@ def judged(
         if name in measured:
             record[name] = measured[name]
     left = {names[index] for index in decision.left}
-    return record, sorted(ranked, key=lambda group: key(group["fields"]) not in left)
+    return record, sorted(ranked, key=lambda group: point_key(group["fields"]) not in left)
 
 
 def _text(plan: Plan, decision: Decision, of: Sequence[Fields]) -> str:
-    left, total = [_shown(of[index]) for index in decision.left], len(of)
+    left, total = [shown(of[index]) for index in decision.left], len(of)
     rate = f"at an error rate of {100 * plan.options.error:g} % over all looks and configurations"
     most = plan.options.most_seeds
     if decision.state == "real":
@@ -115,15 +116,11 @@ def _ruled_out(decision: Decision, of: Sequence[Fields]) -> Iterator[str]:
     without = [(of[index], each.seeds) for index, each in decision.out.items() if each.by is None]
     for what, listed in (("ruled out", beaten), ("without a value with some seed, so out of it", without)):
         if listed:
-            yield f"{what}: " + ", ".join(f"{_shown(fields)} after {seeds} seeds" for fields, seeds in listed)
-
-
-def _shown(fields: Fields) -> str:
-    return " ".join(f"{path}={to_text(value)}" for path, value in fields.items())
+            yield f"{what}: " + ", ".join(f"{shown(fields)} after {seeds} seeds" for fields, seeds in listed)
 
 
 def _configuration(fields: Mapping[str, Any]) -> str:
-    return key({path: value for path, value in fields.items() if path != SEED})
+    return point_key({path: value for path, value in fields.items() if path != SEED})
 
 
 def _contenders(plan: Plan) -> list[str]:
@@ -133,7 +130,7 @@ def _contenders(plan: Plan) -> list[str]:
 
 def _seeds(plan: Plan, count: int) -> list[int]:
     """Returns the first seeds of every configuration."""
-    axis = next(part for part in plan.space if isinstance(part, Axis) and part.path == SEED)
-    assert isinstance(axis.values, Choices)
+    axis = axis_of(plan.space, SEED)
+    assert axis is not None and isinstance(axis.values, Choices)
     declared = list(axis.values.values)
     return list(itertools.islice([*declared, *range(max(declared) + 1, max(declared) + 1 + count)], count))

@@ -18,9 +18,9 @@ from cnn.runs.records import OnRecord
 from cnn.runs.sweep_record import DATABASE, RECORD, TRIALS, Fields, SweepJson
 from cnn.sweep import programs, ranking, rounds, sequential, vmapped
 from cnn.sweep.declaration import declare, joined
-from cnn.sweep.options import Options
+from cnn.sweep.options import Options, choose_engine
 from cnn.sweep.plan import Plan, fewer
-from cnn.sweep.progress_bar import Screen
+from cnn.sweep.progress_bar import SweepProgressBar
 from cnn.sweep.session import Session
 from cnn.sweep.study import Away, Queue, Study, ask_until_answered, connect
 from cnn.sweep.workers import alone, present
@@ -36,7 +36,7 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record:
       folder: its directory; every worker of it must see the same one.
       url: of the database, empty for SQLite in the folder.
       interruption: hears of signals.
-      on_record: gets every record of every trial, see `Session.listener`.
+      on_record: gets every record of every trial, see `Session.on_record`.
 
     Raises:
       ConfigError: the folder or the study belongs to another sweep.
@@ -51,30 +51,30 @@ def run(plan: Plan, folder: Path, url: str, interruption: Preemption, on_record:
         raise ConfigError([f"{got}. Name it: --storage=postgresql+psycopg://USER@HOST/NAME"])
     with alone(folder):  # two that make the same tables at once disturb each other
         connected = connect(url, folder)
-    screen = Screen(plan.size)
+    progress_bar = SweepProgressBar(plan.size)
     with present(folder) as worker:
 
         def asking(question: Callable[[], Any]) -> Any:
-            return ask_until_answered(question, screen.line, lambda: interruption.requested)
+            return ask_until_answered(question, progress_bar.line, lambda: interruption.requested)
 
         optuna_study = asking(lambda: _optuna_study(plan, folder, connected, token))
         study = Study(plan, folder, optuna_study)
 
         def following(limit: Callable[[str], int]) -> list[Fields]:
-            return rounds.following(study.plan, ranking.rows(study), limit, programs.key)
+            return rounds.following(study.plan, ranking.rows(study), limit, programs.program_of)
 
-        session = Session(Queue(study, worker, following), screen, interruption, on_record)
+        session = Session(Queue(study, worker, programs.program_of, following), progress_bar, interruption, on_record)
         when = plan.example.values.report.page
-        page = page_writer.Pages(folder, when, screen.line, page_writer.of_sweep)
+        page = page_writer.Pages(folder, when, progress_bar.line, page_writer.of_sweep)
         session.meanwhile = page_writer.prepare if when != "never" else session.meanwhile
-        session.record = lambda: ranking.write(session.queue.study, session, page.follow)
+        session.record = lambda: ranking.write(session.queue.study, session.about, page.follow)
         if line := fewer(plan):
-            screen.line(line)
+            progress_bar.line(line)
         if plan.size > said:
-            screen.line(f"the sweep in {folder} has grown: of its {plan.size} trials this command names {said}")
+            progress_bar.line(f"the sweep in {folder} has grown: of its {plan.size} trials this command names {said}")
         if plan.is_grid:
-            asking(lambda: session.queue.fill(programs.key))
-        with screen.running(asking(lambda: len(ranking.ended(session.queue.study)))):
+            asking(session.queue.fill)
+        with progress_bar.running(asking(lambda: len(ranking.ended(session.queue.study)))):
             return _work(session, folder, page)
 
 
@@ -147,20 +147,15 @@ def run_trials(session: Session) -> None:
 
 
 def choose(options: Options, platform: str, *, streams: bool) -> str:
-    """Returns the engine: the one asked for, or that of the platform; data that are not in memory leave only `map`.
+    """Returns the engine of a sweep.
 
     Raises:
       ConfigError: `vmap` was asked for, and the data stream; or several workers, and there is an accelerator.
     """
-    asked = options.engine
     if options.workers > 1 and platform != "cpu":
         got = f"--sweep.workers: is for CPUs, got {options.workers} on {platform}, whose memory the first one takes"
         raise ConfigError([f"{got}. Leave it out: vmap trains trials together"])
-    if asked == "vmap" and streams:
-        raise ConfigError(["--sweep.engine: vmap needs data in memory, got data that stream. Use map"])
-    if asked != "auto":
-        return asked
-    return "map" if platform == "cpu" or streams else "vmap"
+    return choose_engine(options.engine, platform, streams=streams)
 
 
 def compilations() -> dict[str, int]:

@@ -20,7 +20,6 @@ from cnn.sweep.session import Session
 from cnn.sweep.study import Away, Claimed
 from cnn.system.preemption import Preempted
 from cnn.train import experiment
-from cnn.train.callbacks import Callbacks
 
 POLL_SECONDS = 1.0
 """How often a worker without a trial looks whether another one died."""
@@ -104,20 +103,13 @@ def _work(session: Session, threads: _Threads, *, first: bool) -> None:
 
 def train(session: Session, claimed: Claimed, turn: contextlib.AbstractContextManager[Any]) -> None:
     """Trains one trial, making its steps within `turn`, and stores how it ended."""
-    callbacks = Callbacks(
-        session.screen.reporter(claimed.trial),
-        session.end_early(claimed),
-        alone=False,
-        turn=turn,
-        on_record=session.listener(claimed),
-    )
     values = claimed.trial.values
     try:
         finished = experiment.run(
             values,
             claimed.workdir,
             known=session.datasets.of(values),
-            callbacks=callbacks,
+            callbacks=session.callbacks(claimed)._replace(turn=turn),
             preemption=session.interruption,
         )
         ended = outcome.of_result(finished.result, session.plan.options.objective)

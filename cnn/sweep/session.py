@@ -17,10 +17,11 @@ from cnn.runs.sweep_record import EngineRecord, SweepJson
 from cnn.sweep import outcome, programs
 from cnn.sweep.outcome import Outcome
 from cnn.sweep.plan import Plan
-from cnn.sweep.progress_bar import Screen
+from cnn.sweep.progress_bar import SweepProgressBar
 from cnn.sweep.study import Claimed, Queue, ask_until_answered
 from cnn.system import fault_injection
 from cnn.system.preemption import Preemption
+from cnn.train.callbacks import Callbacks
 
 RECORD_SECONDS = 30
 """Between two writings of the ranking while a sweep runs."""
@@ -31,10 +32,10 @@ class Session:
     """One worker's part in a sweep."""
 
     queue: Queue
-    screen: Screen
+    progress_bar: SweepProgressBar
     interruption: Preemption
     on_record: OnRecord | None = None
-    """Gets every record of every trial."""
+    """Gets every record of every trial, with the name of the trial's folder, one at a time."""
     datasets: programs.Datasets = dataclasses.field(default_factory=programs.Datasets)
     """The data of the trials."""
     train_seconds: float = 0.0
@@ -61,8 +62,8 @@ class Session:
         Args:
           limit: how many trials of a program may be claimed.
         """
-        claimed = self.ask(lambda: self.queue.claim(limit, programs.key))
-        self.screen.of(self.plan.size)
+        claimed = self.ask(lambda: self.queue.claim(limit))
+        self.progress_bar.set_total(self.plan.size)
         fault_injection.point("claimed")
         return claimed
 
@@ -71,7 +72,7 @@ class Session:
         result = run_dir.read_json(claimed.workdir / run_dir.RESULT) or {}
         stored, count = self.ask(lambda: self.queue.settle(claimed, ended))
         fault_injection.point("settled")
-        self.screen.ended(claimed.trial, stored, self.plan.options.objective, count)
+        self.progress_bar.ended(claimed.trial, stored, self.plan.options.objective, count)
         with self._lock:
             self.train_seconds += result.get("train_seconds", 0.0)
             if time.monotonic() - self._recorded > RECORD_SECONDS:
@@ -88,7 +89,19 @@ class Session:
         seconds, steps = _age(), self.train_seconds
         return {"time": {"seconds": seconds, "steps": steps, "other": max(0.0, 1 - steps / seconds)}}
 
-    def end_early(self, claimed: Claimed) -> Callable[[int, dict[str, float]], str | None]:
+    def callbacks(self, claimed: Claimed) -> Callbacks:
+        """Returns what a trial is run with: its part of the bar, its pruner and its listener.
+
+        Trials draw their pages when they are asked for.
+        """
+        return Callbacks(
+            self.progress_bar.reporter(claimed.trial),
+            self._end_early(claimed),
+            alone=False,
+            on_record=self._listener(claimed),
+        )
+
+    def _end_early(self, claimed: Claimed) -> Callable[[int, dict[str, float]], str | None]:
         """Returns what stores each evaluation of a trial, and says why the pruner ends it there, or `None`."""
         name = self.plan.options.objective.partition(".")[2]
 
@@ -98,7 +111,7 @@ class Session:
 
         return validated
 
-    def listener(self, claimed: Claimed) -> OnRecord | None:
+    def _listener(self, claimed: Claimed) -> OnRecord | None:
         """Returns what gets the records of a trial and passes them on, with the name of its folder, one at a time."""
         if (on_record := self.on_record) is None:
             return None
@@ -112,13 +125,13 @@ class Session:
     def wait(self, seconds: float) -> None:
         """Waits for trials of others, saying so once."""
         if not self._told:
-            self.screen.line("waiting for the trials of other workers")
+            self.progress_bar.line("waiting for the trials of other workers")
         self._told = True
         time.sleep(seconds)
 
     def ask(self, question: Callable[[], Any]) -> Any:
         """Returns the database's answer, asked again while it is away."""
-        return ask_until_answered(question, self.screen.line, lambda: self.interruption.requested)
+        return ask_until_answered(question, self.progress_bar.line, lambda: self.interruption.requested)
 
 
 def _age() -> float:

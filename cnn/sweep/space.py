@@ -76,14 +76,14 @@ class Axis:
             return
         values = self.values.values if isinstance(self.values, Choices) else self.values.grid()
         for value in values:
-            yield Point({self.path: _plain(value)}, {self.path: value})
+            yield Point({self.path: _optuna_value(value)}, {self.path: value})
 
     def draw(self, draw: Draw, fields: Mapping[str, Any], prefix: str) -> Fields:
         if not self.active(fields):
             return {}
         if isinstance(self.values, Range):
             return {self.path: draw(prefix + self.path, self.values)}
-        plain = [_plain(value) for value in self.values.values]
+        plain = [_optuna_value(value) for value in self.values.values]
         drawn = draw(prefix + self.path, Choices(tuple(plain)))
         return {self.path: self.values.values[plain.index(drawn)]}
 
@@ -164,12 +164,19 @@ def axes(space: tuple[Part, ...]) -> Iterator[Axis]:
                 yield from axes(inner)
 
 
+def axis_of(space: tuple[Part, ...], path: str) -> Axis | None:
+    """Returns the axis of a field that is swept by itself; `None` where it goes with others, or is not swept."""
+    return next((part for part in space if isinstance(part, Axis) and part.path == path), None)
+
+
 def parameters(space: tuple[Part, ...], prefix: str = "") -> Iterator[tuple[str, Choices | Range]]:
     """Yields the name of every parameter and what it may be."""
     for part in space:
         if isinstance(part, Axis):
-            plain = part.values if isinstance(part.values, Range) else Choices(tuple(map(_plain, part.values.values)))
-            yield prefix + part.path, plain
+            values = part.values
+            if isinstance(values, Choices):
+                values = Choices(tuple(map(_optuna_value, values.values)))
+            yield prefix + part.path, values
         elif isinstance(part, Rows):
             yield prefix + part.name, Choices(part.labels)
         else:
@@ -191,6 +198,6 @@ def paths(space: tuple[Part, ...]) -> list[str]:
     return list(found)
 
 
-def _plain(value: Any) -> Any:
+def _optuna_value(value: Any) -> Any:
     """Returns a value as Optuna stores it among choices: a number, a truth value or a text."""
     return value if isinstance(value, (str, int, float, bool)) else repr(value)

@@ -18,7 +18,7 @@ SCALES = ("log", "linear", "int")
 KEYS = ("values", *SCALES, "n", "step", "when")
 MOST_POINTS = 100_000
 MOST_FOLDS = 10_000
-Declared = dict[str, Any]
+SpaceJson = dict[str, Any]
 """A space as JSON: the values of each field."""
 _PLURAL = {"log": "numbers", "linear": "numbers", "int": "integers"}
 
@@ -181,9 +181,9 @@ _FOLDS = re.compile(r"folds\(\s*(.*?)\s*\)", re.DOTALL)
 _EXAMPLE = "Write --grid='optimizer.learning_rate=1e-4,1e-3;seed=0,1,2'"
 
 
-def read_grid(text: str, problems: list[str]) -> Declared:
+def read_grid(text: str, problems: list[str]) -> SpaceJson:
     """Returns the JSON of a space, and adds to `problems` what is wrong with the text."""
-    declared: Declared = {}
+    declared: SpaceJson = {}
     for part in filter(None, (part.strip() for part in split(text, ";"))):
         names, equals, values = _assignment(part)
         if not equals or not names or not values.strip():
@@ -258,7 +258,7 @@ def _every_fold(text: str, problems: list[str]) -> list[str]:
     return [f"{place}/{number}" for place in range(1, number + 1)]
 
 
-def _zipped(names: str, values: str, problems: list[str]) -> Declared:
+def _zipped(names: str, values: str, problems: list[str]) -> SpaceJson:
     paths = [path.strip().removeprefix("config.") for path in names.strip("() ").split(",")]
     rows = [split(row.strip()[1:-1], ",") for row in split(values, ",") if row.strip()]
     whole = all(row.strip().startswith("(") for row in split(values, ",") if row.strip())

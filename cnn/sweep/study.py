@@ -23,10 +23,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from cnn.config.config import ConfigError
 from cnn.runs import lock
-from cnn.runs.sweep_record import DATABASE, SEED, TRIALS, Fields
+from cnn.runs.sweep_record import DATABASE, SEED, Fields, trial_folder
 from cnn.sweep import declaration, outcome, plan
 from cnn.sweep.outcome import Outcome
-from cnn.sweep.plan import Plan, Trial
+from cnn.sweep.plan import Plan, ProgramOf, Trial
 from cnn.sweep.samplers import Random
 from cnn.sweep.space import Choices, Draw, Params, Range, parameters, sample
 from cnn.sweep.workers import alive, alone
@@ -34,16 +34,23 @@ from cnn.system import fault_injection, redaction
 
 LONGEST_SECONDS = 600
 """A database may be away for so long before the sweep ends, to be continued."""
-
-
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
+"""Seconds before a database that is away is asked again, and to what they double."""
+REDRAWS = 20
+"""So often a copy of what was drawn is drawn again, before something else is looked for."""
+MOST_DEATHS = 10
+"""A trial whose process dies so often, without having saved a further step, is given up."""
+ENDS = {outcome.FINISHED: TrialState.COMPLETE, outcome.PRUNED: TrialState.PRUNED}
+"""The states of Optuna's that end a trial with a value; any other end is a failed attempt."""
+INHERITED = ("number", "fields", "config")
+"""What a trial's next attempt inherits."""
+
+Answer = TypeVar("Answer")
+"""What a database is asked for."""
 
 
 class Away(OSError):
     """The database does not answer; what the trials saved stays, and the same command continues."""
-
-
-Answer = TypeVar("Answer")
 
 
 def connect(url: str, folder: Path) -> optuna.storages.RDBStorage:
@@ -117,15 +124,6 @@ def ask_until_answered(question: Callable[[], Answer], line: Callable[[str], Non
 def _reason(error: Any) -> str:
     cause = getattr(error, "orig", None) or error.__cause__ or error
     return redaction.hide(" ".join(str(cause).split()))[:200]
-
-
-def busy(run: Path) -> bool:
-    """Tells whether some process trains in a run's directory."""
-    try:
-        lock.probe(run)
-    except lock.Held:
-        return True
-    return False
 
 
 class Attributes(TypedDict, total=False):
@@ -232,19 +230,11 @@ def _distribution(values: Choices | Range) -> BaseDistribution:
     return FloatDistribution(values.low, values.high, log=values.scale == "log")
 
 
-Key = Callable[[Trial], str]
-"""Names the compiled program that a trial needs."""
-
-
-REDRAWS = 20
-"""So often a copy of what was drawn is drawn again, before something else is looked for."""
-
-
 class Claimed(NamedTuple):
     """A trial that is ours."""
 
     trial: Trial
-    asked: optuna.Trial
+    optuna_trial: optuna.Trial
     workdir: Path
 
 
@@ -255,6 +245,7 @@ class Queue:
         self,
         study: Study,
         worker: str,
+        program_of: ProgramOf,
         following: Callable[[Callable[[str], int]], Sequence[Fields]] = lambda limit: (),
     ) -> None:
         """Takes the sweep.
@@ -262,10 +253,11 @@ class Queue:
         Args:
           study: the attempts at its trials.
           worker: the name of the one that claims them.
+          program_of: names the program of a trial.
           following: asked where all trials of a grid have ended, for the points of further ones; given how many of a
             program train together.
         """
-        self.study, self.worker, self.following = study, worker, following
+        self.study, self.worker, self.program_of, self.following = study, worker, program_of, following
         self.folder, self.optuna_study = study.folder, study.optuna_study
         # A trial that waits has its parameters; another sampler would draw for nothing.
         self._idle = optuna.samplers.RandomSampler(seed=0)
@@ -276,55 +268,54 @@ class Queue:
         """The sweep as far as it has grown."""
         return self.study.plan
 
-    def fill(self, key: Key) -> None:
+    def fill(self) -> None:
         """Adds the trials of a grid that are not there yet; those of one program lie together."""
         with alone(self.folder):
-            self._fill(key)
+            self._fill()
 
-    def append(self, points: Sequence[Fields], key: Key) -> None:
+    def append(self, points: Sequence[Fields]) -> None:
         """Lets a grid grow while it runs: declares further trials and lets them wait, each once, however often asked.
+
+        The caller holds `alone(folder)`.
 
         Args:
           points: the fields of each, all that the sweep sets, such as another trial's with a further seed.
-          key: names the program of a trial.
 
         Raises:
           ConfigError: a point is no config.
         """
-        with alone(self.folder):
-            # Declared first: a worker that is killed here leaves it to the next one to fill the study.
-            self.study.plan = declaration.append(self.plan, self.folder, points)
-            self._fill(key)
+        # Declared first: a worker that is killed here leaves it to the next one to fill the study.
+        self.study.plan = declaration.append(self.plan, self.folder, points)
+        self._fill()
 
-    def _fill(self, key: Key) -> None:
+    def _fill(self) -> None:
         there = {trial.user_attrs.get("number") for trial in self.study.trials()}
-        for trial in by_program([trial for trial in self.plan.trials if trial.number not in there], key):
+        for trial in by_program([trial for trial in self.plan.trials if trial.number not in there], self.program_of):
             self.study.add_point(trial)
 
-    def claim(self, limit: Callable[[str], int], key: Key) -> list[Claimed] | None:
+    def claim(self, limit: Callable[[str], int]) -> list[Claimed] | None:
         """Returns trials of one program, empty while others are at the last ones, `None` at the end.
 
         Args:
           limit: how many trials of a program may be claimed.
-          key: names the program of a trial.
         """
         with alone(self.folder):
             before, found = self.plan, reconcile(self.study)
             if self.plan.is_grid and self.plan.size > before.size:
-                self._fill(key)  # whoever let it grow may have been killed there
+                self._fill()  # whoever let it grow may have been killed there
                 found = self.study.trials()
             waiting = _waiting(found)
             claimed: list[Claimed] = []
             program = ""
             while not claimed or len(claimed) < limit(program):
                 if not waiting:
-                    if not (self._follow(limit, key) if self.plan.is_grid else self._draw()):
+                    if not (self._follow(limit) if self.plan.is_grid else self._draw()):
                         break
                     waiting = _waiting(self.study.trials())
                     continue
                 following = self.study.trial(waiting[0])
-                program = program or key(following)
-                if key(following) != program:
+                program = program or self.program_of(following)
+                if self.program_of(following) != program:
                     break
                 claimed.append(self._take(following))
                 waiting = waiting[1:]
@@ -332,47 +323,46 @@ class Queue:
                 return claimed
             return [] if any(trial.state == TrialState.RUNNING for trial in self.study.trials()) else None
 
-    def _follow(self, limit: Callable[[str], int], key: Key) -> bool:
+    def _follow(self, limit: Callable[[str], int]) -> bool:
         """Lets a grid grow by what follows where all its trials have ended; tells whether anything did."""
         if any(trial.state == TrialState.RUNNING for trial in self.study.trials()):
             return False
         points = self.following(limit)
         if points:
-            self.study.plan = declaration.append(self.plan, self.folder, points)
-            self._fill(key)
+            self.append(points)
         return bool(points)
 
     def _take(self, trial: Trial) -> Claimed:
-        asked = self.optuna_study.ask()
+        optuna_trial = self.optuna_study.ask()
         fault_injection.point("taken")
-        asked.set_user_attr("worker", self.worker)
-        assert asked.user_attrs["number"] == trial.number
-        return Claimed(trial, asked, self.folder / trial.folder)
+        optuna_trial.set_user_attr("worker", self.worker)
+        assert optuna_trial.user_attrs["number"] == trial.number
+        return Claimed(trial, optuna_trial, self.folder / trial.folder)
 
     def _draw(self) -> bool:
         """Draws a configuration and lets it wait, once for each seed; tells whether there was one left to draw."""
         known = self.study.trials()
         number = len({trial.user_attrs["config"] for trial in known if "config" in trial.user_attrs})
-        there = {plan.key(self.study.configuration(trial)) for trial in known if "config" in trial.user_attrs}
+        there = {plan.point_key(self.study.configuration(trial)) for trial in known if "config" in trial.user_attrs}
         # Sweeps of earlier versions may hold copies, which count as drawn.
         if number >= self.plan.options.trials or len(there) >= self.plan.configurations:
             return False
         found = self._ask_new(there, number)
         if found is None:
             return False
-        asked, fields = found
-        about = self.study.attributes(_free(known), number, self.plan.seeds[0], fields)
+        optuna_trial, fields = found
+        about = self.study.attributes(_next_number(known), number, self.plan.seeds[0], fields)
         try:
             self.plan.trial(about["number"], json.loads(about["fields"]), {}).values  # noqa: B018  resolves it
         except ConfigError as error:
             about |= {"status": outcome.FAILED, "error": redaction.hide("; ".join(error.problems))[:500], "final": True}
         for name, value in about.items():
-            asked.set_user_attr(name, value)
+            optuna_trial.set_user_attr(name, value)
         if "final" in about:
-            self.optuna_study.tell(asked, state=TrialState.FAIL)
+            self.optuna_study.tell(optuna_trial, state=TrialState.FAIL)
             return True
         add_siblings(self.study)
-        self.optuna_study._storage.set_trial_state_values(asked._trial_id, TrialState.WAITING)
+        self.optuna_study._storage.set_trial_state_values(optuna_trial._trial_id, TrialState.WAITING)
         return True
 
     def _ask_new(self, there: set[str], number: int) -> tuple[optuna.Trial, Fields] | None:
@@ -385,31 +375,31 @@ class Queue:
         for attempt in range(10 * REDRAWS):
             chosen = self.plan.options.sampler if attempt < REDRAWS else Random()
             left = plan.points(self.plan.space) if attempt == REDRAWS else None
-            new = [point for point in left or () if plan.key(point.fields) not in there]
+            new = [point for point in left or () if plan.point_key(point.fields) not in there]
             if new:
                 params = new[number % len(new)].params
                 self.optuna_study.enqueue_trial({self.plan.names.get(name, name): params[name] for name in params})
             with _experimental():
                 self.optuna_study.sampler = chosen.make_sampler(number + plan.MOST_TRIALS * attempt)
             try:
-                asked = self.optuna_study.ask()
-                fields = sample(self.plan.space, _drawing(asked, self.plan.names))
+                optuna_trial = self.optuna_study.ask()
+                fields = sample(self.plan.space, _drawing(optuna_trial, self.plan.names))
             finally:
                 self.optuna_study.sampler = self._idle
-            if plan.key(fields) not in there:
-                return asked, fields
-            self.optuna_study.tell(asked, state=TrialState.FAIL)
+            if plan.point_key(fields) not in there:
+                return optuna_trial, fields
+            self.optuna_study.tell(optuna_trial, state=TrialState.FAIL)
         return None
 
     def report(self, claimed: Claimed, epoch: int, value: float) -> bool:
         """Stores the objective after an epoch; tells whether the trial is to end here."""
-        claimed.asked.report(value, epoch)
-        return claimed.asked.should_prune()
+        claimed.optuna_trial.report(value, epoch)
+        return claimed.optuna_trial.should_prune()
 
     def settle(self, claimed: Claimed, ended: Outcome) -> tuple[Outcome, int]:
         """Stores and returns how a trial ended, and how many have; one that may be tried again waits once more."""
         with alone(self.folder):
-            stored = settle(self.study, self.optuna_study._storage.get_trial(claimed.asked._trial_id), ended)
+            stored = settle(self.study, self.optuna_study._storage.get_trial(claimed.optuna_trial._trial_id), ended)
             final = {one.user_attrs["number"] for one in self.study.trials() if one.user_attrs.get("final")}
             return stored, len(final)
 
@@ -420,11 +410,11 @@ def _waiting(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return sorted(waiting, key=lambda trial: trial.number)
 
 
-def by_program(trials: Sequence[Trial], key: Key) -> list[Trial]:
+def by_program(trials: Sequence[Trial], program_of: ProgramOf) -> list[Trial]:
     """Returns the trials so that those of one program lie together, in the order of their first ones."""
-    keys = [key(trial) for trial in trials]
-    first = {name: index for index, name in reversed(list(enumerate(keys)))}
-    order = sorted(range(len(trials)), key=lambda index: (first[keys[index]], index))
+    programs = [program_of(trial) for trial in trials]
+    first = {name: index for index, name in reversed(list(enumerate(programs)))}
+    order = sorted(range(len(trials)), key=lambda index: (first[programs[index]], index))
     return [trials[index] for index in order]
 
 
@@ -444,16 +434,6 @@ def _experimental() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-MOST_DEATHS = 10
-"""A trial whose process dies so often, without having saved a further step, is given up."""
-
-
-ENDS = {outcome.FINISHED: TrialState.COMPLETE, outcome.PRUNED: TrialState.PRUNED}
-
-INHERITED = ("number", "fields", "config")
-"""What a trial's next attempt inherits."""
 
 
 def reconcile(study: Study) -> list[FrozenTrial]:
@@ -484,8 +464,8 @@ def _settle_dead(study: Study, trial: FrozenTrial) -> None:
     if "number" not in trial.user_attrs:  # killed while it drew
         study.optuna_study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         return
-    workdir = study.folder / TRIALS / f"{trial.user_attrs['number']:04}"
-    if busy(workdir):
+    workdir = study.folder / trial_folder(trial.user_attrs["number"])
+    if lock.is_held(workdir):
         return
     ended = outcome.of_folder(workdir, study.plan.options.objective)
     settle(study, trial, ended or Outcome(outcome.DIED, error="its process died", final=False))
@@ -495,19 +475,19 @@ def settle(study: Study, trial: FrozenTrial, ended: Outcome) -> Outcome:
     """Stores and returns how an attempt ended, and adds the next one where there is to be one."""
     if trial.state.is_finished():
         return ended
-    storage, key = study.optuna_study._storage, trial._trial_id
-    workdir = study.folder / TRIALS / f"{trial.user_attrs['number']:04}"
+    storage, attempt = study.optuna_study._storage, trial._trial_id
+    workdir = study.folder / trial_folder(trial.user_attrs["number"])
     final = ended.final or _enough(study, trial, ended, workdir)
     about: Attributes = {"status": ended.status, "final": final}
     if ended.status not in ENDS:  # each is a commit of its own
         about |= {"error": ended.error, "saved": outcome.newest_step(workdir)}
     for name, value in about.items():
-        storage.set_trial_user_attr(key, name, value)
+        storage.set_trial_user_attr(attempt, name, value)
     if ended.status in ENDS:
         values = [ended.value] if ended.value is not None else None
-        storage.set_trial_state_values(key, ENDS[ended.status], values)
+        storage.set_trial_state_values(attempt, ENDS[ended.status], values)
         return ended
-    storage.set_trial_state_values(key, TrialState.FAIL)
+    storage.set_trial_state_values(attempt, TrialState.FAIL)
     if not final:
         _again(study, trial)
     return ended._replace(final=final)
@@ -536,7 +516,7 @@ def add_siblings(study: Study) -> None:
     if seeds == (None,):
         return
     there = {(trial.user_attrs["config"], study.fields(trial)[SEED]) for trial in trials}
-    number = _free(trials)
+    number = _next_number(trials)
     for trial in trials:
         if trial.user_attrs.get("status") == outcome.FAILED and not trial.intermediate_values:
             # A configuration that is none is none with every seed; any other failure has its siblings already.
@@ -550,6 +530,6 @@ def add_siblings(study: Study) -> None:
                 number += 1
 
 
-def _free(trials: Sequence[FrozenTrial]) -> int:
+def _next_number(trials: Sequence[FrozenTrial]) -> int:
     """Returns the number of the next trial that is drawn."""
     return 1 + max((trial.user_attrs["number"] for trial in trials if "number" in trial.user_attrs), default=-1)

@@ -37,7 +37,6 @@ from cnn.system import fault_injection
 from cnn.system.preemption import Preempted
 from cnn.system.sharding import memory_limit
 from cnn.train import experiment, loop, multi_step, preflight, step
-from cnn.train.callbacks import Callbacks
 from cnn.train.loop import StepsDone, StepsRequest
 from cnn.train.run import Run
 from cnn.train.state import StepConfig, TrainState, create_state
@@ -45,6 +44,14 @@ from cnn.train.step import Metrics
 
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 """In the message of an error that less memory would avoid."""
+MOST_TOGETHER_CPU, MOST_TOGETHER = 8, 512
+"""So many trials train together at most for each device: of a CPU, and of an accelerator."""
+SHARE_OF_MEMORY = 0.6
+"""Of each device, which the trials that train together may fill by estimate."""
+ROUNDS = 4
+"""A sampler that learns is asked in at least so many rounds."""
+AXIS = "trials"
+"""The axis of a mesh of several devices, over which the trials are spread."""
 
 
 def run(session: Session) -> None:
@@ -55,7 +62,7 @@ def run(session: Session) -> None:
       OnRecordError: see there; the trials wait again.
       OSError: the database was away for too long.
     """
-    counts = Counter(programs.key(trial) for trial in session.plan.trials)
+    counts = Counter(programs.program_of(trial) for trial in session.plan.trials)
     counted, devices = len(session.plan.trials), jax.local_device_count()
     most = session.about["lanes"] = group_size(session, counts)
 
@@ -63,7 +70,7 @@ def run(session: Session) -> None:
         nonlocal counted
         if session.plan.options.until == "real":
             return most  # whatever is left: each round of seeds would be another program
-        counts.update(programs.key(trial) for trial in session.plan.trials[counted:])  # the sweep may grow
+        counts.update(programs.program_of(trial) for trial in session.plan.trials[counted:])  # the sweep may grow
         counted = len(session.plan.trials)
         # Of what the plan holds, not of what is left: a sweep that continues must not compute another program.
         return equal_parts(counts.get(program, most), most, devices)
@@ -73,7 +80,7 @@ def run(session: Session) -> None:
             session.wait(POLL_SECONDS)
             continue
         session.interruption.defer(True)
-        group = Group(session, claimed, places(programs.key(claimed[0].trial)))
+        group = Group(session, claimed, places(programs.program_of(claimed[0].trial)))
         try:
             group.train()
         except OnRecordError:
@@ -83,7 +90,7 @@ def run(session: Session) -> None:
             group.fail(error)
             if OUT_OF_MEMORY in str(error) and group.can_halve():
                 most = max(1, group.size // 2)
-                session.screen.line(f"out of memory: {most} trials together from here on")
+                session.progress_bar.line(f"out of memory: {most} trials together from here on")
         session.interruption.defer(False)
 
 
@@ -114,7 +121,7 @@ class Group:
             self.split = programs.images(run.dataset, run.config)
             self.places = list(range(len(self.trials)))
             # Idle places compute the first trial again, unread: equal sizes are one program.
-            states = [trial.asked.state for trial in self.trials]
+            states = [trial.steps.state for trial in self.trials]
             self.state = stack([*states, *[states[0]] * (self.size - len(states))], self.devices)
         while self.trials and not self.session.interruption.requested:
             self._shrink()
@@ -167,8 +174,8 @@ class Group:
             state = take(self.state, place, self.devices)
             own_metrics = {name: values[index] for name, values in metrics.items()}
             going.append(trial.send(StepsDone(state, own_metrics, seconds)))
-            if going[-1] and trial.asked.state.observed is not state.observed:
-                self.state = observe(self.state, place, trial.asked.state, self.devices)
+            if going[-1] and trial.steps.state.observed is not state.observed:
+                self.state = observe(self.state, place, trial.steps.state, self.devices)
         self._keep(going)
 
     def _dispatch(self, rows: np.ndarray, shared: bool) -> dict[str, np.ndarray]:
@@ -213,8 +220,8 @@ class VmappedTrial:
         """Opens nothing yet; `dispatched` names the program that makes the steps of so many trials together."""
         self.session, self.claimed, self.dispatched, self.together = session, claimed, dispatched, together
         self.run: Run
-        self.asked: StepsRequest
-        """What the trial waits for, while it goes on."""
+        self.steps: StepsRequest
+        """Those that the trial waits for, while it goes on."""
         self._held = contextlib.ExitStack()
         self._over = False
 
@@ -232,12 +239,7 @@ class VmappedTrial:
             if finished is not None:
                 self._settle(outcome.of_result(finished, session.plan.options.objective))
                 return False
-            callbacks = Callbacks(
-                session.screen.reporter(self.claimed.trial),
-                session.end_early(self.claimed),
-                alone=False,
-                on_record=session.listener(self.claimed),
-            )
+            callbacks = session.callbacks(self.claimed)
             self.run = Run(
                 values, workdir, dataset, session.interruption, callbacks=callbacks, dispatched=self.dispatched
             )
@@ -259,7 +261,7 @@ class VmappedTrial:
 
     def rows(self) -> np.ndarray:
         """Returns the rows of the following steps, (steps, batch), up to this trial's next boundary."""
-        return self.run.loader.order.rows(self.asked.first, self.asked.number)
+        return self.run.loader.order.rows(self.steps.first, self.steps.number)
 
     def fail(self, error: Exception, *, again: bool) -> None:
         """Stores that the program which makes the steps failed; `again`: no fault of the trial."""
@@ -275,7 +277,7 @@ class VmappedTrial:
     def _advance(self, train: Callable[[], StepsRequest]) -> bool:
         """Trains up to the next steps; where training has ended, evaluates and stores the outcome."""
         try:
-            self.asked = train()
+            self.steps = train()
             return True
         except StopIteration as ended:
             trained = ended.value
@@ -311,16 +313,6 @@ class VmappedTrial:
         self.session.settle(self.claimed, ended)
 
 
-MOST_TOGETHER_CPU = 8
-
-MOST_TOGETHER = 512
-
-SHARE_OF_MEMORY = 0.6
-
-ROUNDS = 4
-"""A sampler that learns is asked in at least so many rounds."""
-
-
 def group_size(session: Session, counts: Mapping[str, int]) -> int:
     """Returns how many trials train together at most, a multiple of the devices.
 
@@ -334,7 +326,7 @@ def group_size(session: Session, counts: Mapping[str, int]) -> int:
     example, trials = plan.example, plan.size
     if counts:
         program, trials = max(counts.items(), key=lambda item: item[1])
-        example = next(trial for trial in plan.trials if programs.key(trial) == program)
+        example = next(trial for trial in plan.trials if programs.program_of(trial) == program)
     elif options.sampler.learns:
         trials = max(1, options.trials // ROUNDS) * len(plan.seeds)
     # Of several workers here each has its share.
@@ -342,12 +334,11 @@ def group_size(session: Session, counts: Mapping[str, int]) -> int:
     return trials_together(needed, math.ceil(trials / options.workers), devices)
 
 
-def trials_together(trial_bytes: float, trials: int, devices: int) -> int:
+def trials_together(bytes_each: float, trials: int, devices: int) -> int:
     """Returns how many trials train together: as many as fit the memory, in equal groups, a multiple of the devices."""
-    sharing = devices if jax.default_backend() != "cpu" else jax.local_device_count()
-    limit = memory_limit() * SHARE_OF_MEMORY * sharing
+    limit = memory_limit() * SHARE_OF_MEMORY * devices
     most = MOST_TOGETHER_CPU if jax.default_backend() == "cpu" else MOST_TOGETHER
-    fitting = max(1, min(int(limit // max(1.0, trial_bytes)), most * devices, trials))
+    fitting = max(1, min(int(limit // max(1.0, bytes_each)), most * devices, trials))
     return equal_parts(trials, fitting, devices)
 
 
@@ -364,9 +355,6 @@ def trial_bytes(values: Config) -> float:
     numbers = sum(int(np.prod(row.output)) for row in values.rows)
     own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     return 3.0 * own + 4.0 * 3 * numbers * values.train.batch_size
-
-
-AXIS = "trials"
 
 
 def mesh() -> Mesh | None:

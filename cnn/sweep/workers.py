@@ -10,9 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cnn.runs import sweep_record
-
-FOLDER = sweep_record.WORKERS
+from cnn.runs.sweep_record import CLAIMS, WORKERS
 
 BEAT_SECONDS = 15
 
@@ -23,7 +21,7 @@ LOST_SECONDS = 120
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Lets one worker after another choose its trials; waits for its turn."""
-    with (folder / sweep_record.CLAIMS).open("a") as file:
+    with (folder / CLAIMS).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -31,9 +29,9 @@ def alone(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def present(folder: Path) -> Iterator[str]:
     """Is a worker of the sweep in `folder` while the block runs; yields its name."""
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    (folder / WORKERS).mkdir(parents=True, exist_ok=True)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    path = folder / FOLDER / name
+    path = folder / WORKERS / name
     ended = threading.Event()
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -56,7 +54,7 @@ def _beat(path: Path, ended: threading.Event) -> None:
 
 def alive(folder: Path, name: str | None) -> bool:
     """Tells whether a worker of this name still runs."""
-    path = folder / FOLDER / (name or "nobody")
+    path = folder / WORKERS / (name or "nobody")
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,5 +71,5 @@ def alive(folder: Path, name: str | None) -> bool:
 
 def any_alive(folder: Path) -> bool:
     """Tells whether some worker of the sweep in `folder` still runs."""
-    found = (folder / FOLDER).iterdir() if (folder / FOLDER).is_dir() else ()
+    found = (folder / WORKERS).iterdir() if (folder / WORKERS).is_dir() else ()
     return any(alive(folder, path.name) for path in found)

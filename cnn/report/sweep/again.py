@@ -8,7 +8,7 @@ from typing import Any
 from cnn.report import escape
 from cnn.report.html import PageSection
 from cnn.report.reproduce import HIDDEN, SECRET, hidden_words
-from cnn.report.sweep.record import SweepRecord
+from cnn.report.sweep.sweep_files import SweepFiles
 from cnn.runs.sweep_record import DIVERGED, FAILED, SEED
 from cnn.system import redaction
 
@@ -16,7 +16,7 @@ MOST = 200
 """So many trials that failed are listed; the rest is counted."""
 
 
-def build_failures(sweep: SweepRecord) -> PageSection | None:
+def build_failures(sweep: SweepFiles) -> PageSection | None:
     """Returns the trials that failed or diverged, each with the command that runs it alone; `None` without any."""
     found = [trial for trial in sweep.trials if trial["status"] in (FAILED, DIVERGED)]
     if not found:
@@ -36,7 +36,7 @@ def build_failures(sweep: SweepRecord) -> PageSection | None:
     return PageSection("failures", "What failed", html, short="Failures")
 
 
-def build_again(sweep: SweepRecord) -> PageSection:
+def build_again(sweep: SweepFiles) -> PageSection:
     """Returns the best configuration as a difference and a command, and what the sweep was asked for."""
     best = sweep.about.get("best")
     diff = [(f"config.{row['path']}", _shown(row, "base"), _shown(row, "best")) for row in (best or {}).get("diff", [])]

@@ -8,7 +8,7 @@ from cnn.report import charts, escape
 from cnn.report.axes import Span, Tick
 from cnn.report.curves import Points, thinned
 from cnn.report.html import Figure, PageSection
-from cnn.report.sweep.record import SweepRecord
+from cnn.report.sweep.sweep_files import SweepFiles
 from cnn.runs.sweep_record import DIVERGED, FINISHED, PRUNED, TrialRecord
 
 LEFT, TOP, WIDTH, HEIGHT = 62, 12, 560, 270
@@ -40,7 +40,7 @@ class SoFar(NamedTuple):
     y: list[Tick]
 
 
-def build(sweep: SweepRecord) -> PageSection | None:
+def build(sweep: SweepFiles) -> PageSection | None:
     """Returns the section; `None` before the first epoch of any trial has ended."""
     metrics = list(dict.fromkeys(name for trial in sweep.trials for name, curve in trial["curves"].items() if curve))
     if not metrics:
@@ -81,13 +81,13 @@ def build(sweep: SweepRecord) -> PageSection | None:
     )
 
 
-def shortened(trial: TrialRecord, name: str, sweep: SweepRecord, metrics: int) -> Points:
+def shortened(trial: TrialRecord, name: str, sweep: SweepFiles, metrics: int) -> Points:
     """Returns a trial's curve, its extremes kept, with as many points as all of the sweep's may have."""
     most = min(MOST, max(LEAST, MOST_NUMBERS // (len(sweep.trials) * metrics)))
     return thinned([(step, value) for step, value in trial["curves"].get(name, [])], most)
 
 
-def sentence(sweep: SweepRecord) -> str:
+def sentence(sweep: SweepFiles) -> str:
     """Returns what the picture shows, in words."""
     if sweep.best is None:
         return f"{len(sweep.trials)} trials, none of which has finished yet."
@@ -98,7 +98,7 @@ def sentence(sweep: SweepRecord) -> str:
     return f"Of the trials that finished, {first}, and trial {worst['number']} the worst, {worst['value']:.4f}."
 
 
-def _lines(sweep: SweepRecord, curves: Sequence[Sequence[tuple[float, float]]], x: Span, y: Span) -> list[CurveLine]:
+def _lines(sweep: SweepFiles, curves: Sequence[Sequence[tuple[float, float]]], x: Span, y: Span) -> list[CurveLine]:
     """Returns the drawn lines, the best trial's last and marked."""
     best = sweep.best["number"] if sweep.best else None
     lines = []
@@ -119,7 +119,7 @@ def path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{across:.1f} {down:.1f}" for across, down in points)
 
 
-def _so_far(sweep: SweepRecord) -> SoFar | None:
+def _so_far(sweep: SweepFiles) -> SoFar | None:
     """Returns a small panel: each trial's value by its number, and the best up to it as steps."""
     valued = [(trial["number"], trial["value"]) for trial in sweep.trials if trial["value"] is not None]
     if len(valued) < 2:
@@ -144,14 +144,14 @@ def _so_far(sweep: SweepRecord) -> SoFar | None:
     return SoFar(dots, f"{''.join(steps)}H{LEFT + WIDTH}", ticks, y.ticks()[::2])
 
 
-def _figures(sweep: SweepRecord) -> dict[str, Figure]:
+def _figures(sweep: SweepFiles) -> dict[str, Figure]:
     """Returns `sweep-curves` as SVG and PNG, where a trial has a curve of the objective."""
     if not any(trial["curves"].get(sweep.objective) for trial in sweep.trials):
         return {}
     return charts.files("sweep-curves", (620, 380), lambda figure, ink: _paint(figure, ink, sweep))
 
 
-def _paint(figure: Any, ink: charts.Ink, sweep: SweepRecord) -> None:
+def _paint(figure: Any, ink: charts.Ink, sweep: SweepFiles) -> None:
     panel = figure.add_subplot()
     best = sweep.best["number"] if sweep.best else None
     for trial in sorted(sweep.trials, key=lambda trial: trial["number"] == best):

@@ -7,9 +7,9 @@ from typing import Any
 
 from cnn.report import escape
 from cnn.report.axes import WIDE, Span, Tick, written
-from cnn.report.sweep.record import SweepRecord
+from cnn.report.sweep.sweep_files import SweepFiles
 
-UNSET, DIVERGED = -0.12, 1.12
+UNSET_PLACE, DIVERGED_PLACE = -0.12, 1.12
 """Places of what has no value: below the axis and above it."""
 FEW = 6
 """Up to so many different numbers are written as they are."""
@@ -43,9 +43,9 @@ class FieldAxis:
         return "choice" if self.span is None else "log" if self.span.log else "linear"
 
     def place(self, value: Any) -> float:
-        """Returns where a value lies: from 0 to 1, or at `UNSET`."""
+        """Returns where a value lies: from 0 to 1, or at `UNSET_PLACE`."""
         if value is None:
-            return UNSET
+            return UNSET_PLACE
         if self.span is None:
             return (self.choices.index(escape.value(value)) + 0.5) / len(self.choices)
         return self.span.share(value)
@@ -84,19 +84,19 @@ def shown(value: Any) -> str:
     return written(value) if number else escape.value(value)
 
 
-def axes(sweep: SweepRecord) -> list[FieldAxis]:
+def axes(sweep: SweepFiles) -> list[FieldAxis]:
     """Returns an axis for each field that varies, in the order of `sweep.paths`."""
     return [_axis(sweep, path) for path in sweep.paths]
 
 
-def objective(sweep: SweepRecord) -> FieldAxis:
+def objective(sweep: SweepFiles) -> FieldAxis:
     """Returns the axis of what the trials are ranked by."""
     values = [trial["value"] for trial in sweep.trials if trial["value"] is not None]
     log = bool(values) and min(values) > 0 and max(values) / min(values) > WIDE
     return FieldAxis(sweep.objective, sweep.objective, Span.over(values, log=log))
 
 
-def _axis(sweep: SweepRecord, path: str) -> FieldAxis:
+def _axis(sweep: SweepFiles, path: str) -> FieldAxis:
     values = [trial["fields"].get(path) for trial in sweep.trials]
     given = [value for value in values if value is not None]
     label, unset = _label(path, sweep.paths), len(given) < len(values)

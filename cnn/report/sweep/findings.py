@@ -6,7 +6,7 @@ from cnn.report import escape
 from cnn.report.axes import Span
 from cnn.report.html import PageSection
 from cnn.report.sweep import field_axes
-from cnn.report.sweep.record import SweepRecord
+from cnn.report.sweep.sweep_files import SweepFiles
 from cnn.runs.sweep_record import GroupRecord
 
 TOP_GROUPS = 5
@@ -28,7 +28,7 @@ class WinnerRow(NamedTuple):
     n: int
 
 
-def build_mattered(sweep: SweepRecord) -> PageSection:
+def build_mattered(sweep: SweepFiles) -> PageSection:
     """Returns how much each field went with the objective; in words why not, below ten finished trials."""
     importance = sweep.about["importance"]
     html = escape.render(
@@ -45,7 +45,7 @@ def build_mattered(sweep: SweepRecord) -> PageSection:
     return PageSection("mattered", "What mattered", html)
 
 
-def build_winner(sweep: SweepRecord) -> PageSection:
+def build_winner(sweep: SweepFiles) -> PageSection:
     """Returns the five best configurations with their seeds and what their distances are worth."""
     groups = [group for group in sweep.groups[:TOP_GROUPS] if group["mean"] is not None]
     x = Span.over([number for group in groups for number in (*group["values"], *_ends(sweep, group))], room=0.05)
@@ -66,7 +66,7 @@ def _x(share: float) -> float:
     return round(LEFT + WIDTH * share, 1)
 
 
-def _row(sweep: SweepRecord, group: GroupRecord, rank: int, x: Span) -> WinnerRow:
+def _row(sweep: SweepFiles, group: GroupRecord, rank: int, x: Span) -> WinnerRow:
     low, high = _ends(sweep, group)
     fields = ", ".join(
         f"{path.rpartition('.')[2]} {field_axes.shown(value)}"
@@ -88,7 +88,7 @@ def _row(sweep: SweepRecord, group: GroupRecord, rank: int, x: Span) -> WinnerRo
     )
 
 
-def _ends(sweep: SweepRecord, group: GroupRecord) -> tuple[float, float]:
+def _ends(sweep: SweepFiles, group: GroupRecord) -> tuple[float, float]:
     """Returns a deviation on both sides of the mean; of one seed, the interval that so many examples allow."""
     mean = group["mean"]
     assert mean is not None

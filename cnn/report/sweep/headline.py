@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from cnn.report import escape
 from cnn.report.headline import duration
-from cnn.report.sweep.record import SweepRecord
+from cnn.report.sweep.sweep_files import SweepFiles
 from cnn.runs.sweep_record import DIVERGED, ENDED, FAILED, FINISHED, PRUNED, RUNNING, WAITING
 
 MARKS = {
@@ -30,7 +30,7 @@ class SpaceField(NamedTuple):
     values: str
 
 
-def build(sweep: SweepRecord) -> Markup:
+def build(sweep: SweepFiles) -> Markup:
     """Returns what stands above the sections."""
     state, reason = status(sweep)
     return escape.render(
@@ -51,7 +51,7 @@ def build(sweep: SweepRecord) -> Markup:
     )
 
 
-def status(sweep: SweepRecord) -> tuple[str, str]:
+def status(sweep: SweepFiles) -> tuple[str, str]:
     """Returns finished, running or stopped, and how far it is."""
     ended = sum(sweep.counts.get(state, 0) for state in ENDED)
     size = sweep.about.get("size", len(sweep.trials))
@@ -62,7 +62,7 @@ def status(sweep: SweepRecord) -> tuple[str, str]:
     return FINISHED, ""
 
 
-def sentence(sweep: SweepRecord) -> str:
+def sentence(sweep: SweepFiles) -> str:
     """Returns how good the best configuration is."""
     if not sweep.groups or sweep.groups[0]["mean"] is None:
         return f"No trial has finished yet; they are ranked by {sweep.objective}."
@@ -74,7 +74,7 @@ def sentence(sweep: SweepRecord) -> str:
     return f"{among} has {sweep.objective} {best['mean']:.4f}{spread}, {worth}."
 
 
-def options(sweep: SweepRecord) -> list[tuple[str, str]]:
+def options(sweep: SweepFiles) -> list[tuple[str, str]]:
     """Returns how the space was searched."""
     given = dict(sweep.about.get("options") or {})
     engine = (sweep.about.get("engine") or {}).get("engine")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from cnn.report import html, run_page
 from cnn.report.html import PageSection
-from cnn.report.sweep import again, curves, findings, headline, parallel, ranking, record, single, timeline
-from cnn.report.sweep.record import SweepRecord
+from cnn.report.sweep import again, curves, findings, headline, parallel, ranking, single, sweep_files, timeline
+from cnn.report.sweep.sweep_files import SweepFiles
 from cnn.runs import run_dir
 
 BEST = 3
 """The best trial of so many configurations gets a page of its own with the sweep's."""
 
-SECTIONS: tuple[Callable[[SweepRecord], PageSection | None], ...] = (
+SECTIONS: tuple[Callable[[SweepFiles], PageSection | None], ...] = (
     ranking.build,
     parallel.build,
     curves.build,
@@ -44,20 +44,20 @@ def write(folder: Path, *, running: bool = False) -> Path:
       BrokenFile: its record is damaged.
       OSError: the page cannot be written.
     """
-    sweep = record.read(folder, running=running)
+    sweep = sweep_files.read(folder, running=running)
     sections = built(sweep)
     if not running:
-        run_page.write_figures(folder / run_page.FIGURES, html.figures(sections))
-    run_dir.write(folder / run_page.PAGE, drawn(sweep, sections))
-    return folder / run_page.PAGE
+        run_page.write_figures(folder / run_dir.FIGURES, html.figures(sections))
+    run_dir.write(folder / run_dir.PAGE, drawn(sweep, sections))
+    return folder / run_dir.PAGE
 
 
-def built(sweep: SweepRecord) -> list[PageSection]:
+def built(sweep: SweepFiles) -> list[PageSection]:
     """Returns the sections that have something to show."""
     return [section for build in SECTIONS if (section := build(sweep)) is not None]
 
 
-def drawn(sweep: SweepRecord, sections: list[PageSection]) -> bytes:
+def drawn(sweep: SweepFiles, sections: list[PageSection]) -> bytes:
     """Returns the page as the bytes of a file."""
     return html.assemble(sweep.name, headline.build(sweep), sections, kind="sweep")
 
@@ -71,9 +71,9 @@ def write_best(folder: Path) -> None:
       ConfigError: the directory holds no sweep, or one that nothing was recorded of.
       OSError: a page cannot be written.
     """
-    sweep = record.read(folder)
+    sweep = sweep_files.read(folder)
     for group in sweep.groups[:BEST]:
         number = next((number for number in sweep.ranked if number in group["trials"]), None)
         workdir = folder / sweep.by_number[number]["folder"] if number is not None else None
-        if workdir and (workdir / run_dir.CONFIG).is_file() and not (workdir / run_page.PAGE).is_file():
+        if workdir and (workdir / run_dir.CONFIG).is_file() and not (workdir / run_dir.PAGE).is_file():
             run_page.write(workdir, figures=False)

@@ -7,7 +7,7 @@ from cnn.report import escape
 from cnn.report.html import PageSection
 from cnn.report.sweep import field_axes
 from cnn.report.sweep.field_axes import FieldAxis
-from cnn.report.sweep.record import SweepRecord
+from cnn.report.sweep.sweep_files import SweepFiles
 from cnn.runs.sweep_record import DIVERGED, PRUNED, TrialRecord
 
 SPACING, LEFT, RIGHT = 130, 70, 90
@@ -37,7 +37,7 @@ class DrawnAxis(NamedTuple):
     """Whether it is the objective's."""
 
 
-def build(sweep: SweepRecord) -> PageSection | None:
+def build(sweep: SweepFiles) -> PageSection | None:
     """Returns the section; `None` where nothing but the seed varies."""
     if not sweep.paths or not sweep.trials:
         return None
@@ -52,15 +52,15 @@ def build(sweep: SweepRecord) -> PageSection | None:
         bottom=BOTTOM,
         axes=[_drawn(axis, place, last=axis is listed[-1]) for place, axis in enumerate(listed)],
         lines=[_line(sweep, sweep.by_number[number], listed) for number in [*rest, *order]],
-        unset=y_of(field_axes.UNSET),
-        diverged=y_of(field_axes.DIVERGED),
+        unset=y_of(field_axes.UNSET_PLACE),
+        diverged=y_of(field_axes.DIVERGED_PLACE),
         explained=[axis for axis in listed if axis.numbered()],
         trials=len(sweep.trials),
         maximize=sweep.maximize,
         objective=sweep.objective,
     )
     data: dict[str, float] = {"spacing": SPACING, "left": LEFT, "top": TOP, "bottom": BOTTOM}
-    data |= {"unset": field_axes.UNSET, "diverged": field_axes.DIVERGED, "golden": field_axes.GOLDEN}
+    data |= {"unset": field_axes.UNSET_PLACE, "diverged": field_axes.DIVERGED_PLACE, "golden": field_axes.GOLDEN}
     return PageSection(
         "axes",
         "Every trial across its fields",
@@ -96,10 +96,10 @@ def places(trial: TrialRecord, listed: list[FieldAxis]) -> list[float]:
     found = [axis.scattered(trial["fields"].get(axis.path), trial["number"]) for axis in listed[:-1]]
     if trial["value"] is not None:
         return [*found, listed[-1].place(trial["value"])]
-    return [*found, field_axes.DIVERGED if trial["status"] == DIVERGED else field_axes.UNSET]
+    return [*found, field_axes.DIVERGED_PLACE if trial["status"] == DIVERGED else field_axes.UNSET_PLACE]
 
 
-def _line(sweep: SweepRecord, trial: TrialRecord, listed: list[FieldAxis]) -> TrialLine:
+def _line(sweep: SweepFiles, trial: TrialRecord, listed: list[FieldAxis]) -> TrialLine:
     points = " ".join(f"{x_of(place)},{y_of(share)}" for place, share in enumerate(places(trial, listed)))
     shade = sweep.shades.get(trial["number"], "none")
     return TrialLine(trial["number"], points, shade, trial["status"] == PRUNED)

@@ -12,7 +12,7 @@ from cnn.report.headline import duration, spark
 from cnn.report.html import PageSection
 from cnn.report.sweep import field_axes
 from cnn.report.sweep.headline import MARKS, WORDS
-from cnn.report.sweep.record import SHADES, SweepRecord
+from cnn.report.sweep.sweep_files import SHADES, SweepFiles
 from cnn.runs.sweep_record import FINISHED, STATES, GroupRecord, TrialRecord
 
 FIRST = 20
@@ -49,7 +49,7 @@ class RankingRow:
     shade: str
 
 
-def build(sweep: SweepRecord) -> PageSection:
+def build(sweep: SweepFiles) -> PageSection:
     """Returns the table of all trials."""
     html = escape.render(
         "sweep_ranking.html.j2",
@@ -70,7 +70,7 @@ def build(sweep: SweepRecord) -> PageSection:
     )
 
 
-def row(sweep: SweepRecord, rank: int) -> RankingRow:
+def row(sweep: SweepFiles, rank: int) -> RankingRow:
     """Returns the row of the group of this rank, counted from 0."""
     group = sweep.groups[rank]
     members = [sweep.by_number[number] for number in group["trials"]]
@@ -125,7 +125,7 @@ def shades() -> str:
     return "\n".join(rules)
 
 
-def data(sweep: SweepRecord) -> dict[str, object]:
+def data(sweep: SweepFiles) -> dict[str, object]:
     """Returns what the scripts read: the axes, and every trial with its places on them."""
     listed = [*field_axes.axes(sweep), field_axes.objective(sweep)]
     return {
@@ -147,7 +147,7 @@ def data(sweep: SweepRecord) -> dict[str, object]:
     }
 
 
-def _trial(sweep: SweepRecord, trial: TrialRecord, listed: list[field_axes.FieldAxis]) -> dict[str, object]:
+def _trial(sweep: SweepFiles, trial: TrialRecord, listed: list[field_axes.FieldAxis]) -> dict[str, object]:
     given = [trial["fields"].get(axis.path) for axis in listed]
     values = [
         value if value is None or axis.span else axis.choices.index(escape.value(value))

@@ -14,7 +14,7 @@ from cnn.report.html import Figure, PageSection
 from cnn.report.sweep import field_axes
 from cnn.report.sweep.field_axes import FieldAxis
 from cnn.report.sweep.parallel import places
-from cnn.report.sweep.record import SweepRecord
+from cnn.report.sweep.sweep_files import SweepFiles
 from cnn.runs.sweep_record import TrialRecord
 
 LEFT, TOP, WIDTH, HEIGHT = 60, 26, 200, 150
@@ -44,7 +44,7 @@ class Panel(NamedTuple):
     unset: float
 
 
-def build(sweep: SweepRecord) -> PageSection | None:
+def build(sweep: SweepFiles) -> PageSection | None:
     """Returns the section; `None` where nothing but the seed varies."""
     if not sweep.paths or not sweep.trials:
         return None
@@ -57,10 +57,10 @@ def build(sweep: SweepRecord) -> PageSection | None:
         y=[(round(_y(tick.share), 1), tick.text) for tick in listed[-1].ticks()],
         frame={"left": LEFT, "top": TOP, "width": WIDTH, "height": HEIGHT},
         objective=sweep.objective,
-        diverged=_y(field_axes.DIVERGED),
-        unset=_y(field_axes.UNSET),
-        any_diverged=any(place[-1] == field_axes.DIVERGED for _, place in crossed),
-        any_unset=any(place[-1] == field_axes.UNSET for _, place in crossed),
+        diverged=_y(field_axes.DIVERGED_PLACE),
+        unset=_y(field_axes.UNSET_PLACE),
+        any_diverged=any(place[-1] == field_axes.DIVERGED_PLACE for _, place in crossed),
+        any_unset=any(place[-1] == field_axes.UNSET_PLACE for _, place in crossed),
     )
     figures = functools.partial(_figures, sweep, listed[:-1])
     return PageSection("single", "One field at a time", html, figures=figures, short="One by one")
@@ -74,19 +74,19 @@ def _x(share: float) -> float:
     return round(LEFT + WIDTH * (0.1 + 0.85 * share), 1)
 
 
-def _panel(sweep: SweepRecord, axis: FieldAxis, index: int, crossed: Crossed) -> Panel:
+def _panel(sweep: SweepFiles, axis: FieldAxis, index: int, crossed: Crossed) -> Panel:
     dots = [
         (trial["number"], _x(place[index]), _y(place[-1]), sweep.shades.get(trial["number"], "none"))
         for trial, place in crossed
     ]
     bars = [(_x(low), _x(high), _y(middle)) for low, high, middle in medians(axis, index, crossed)]
-    return Panel(axis, escape.shortened(axis.label, 30), dots, bars, _apart(axis), _x(field_axes.UNSET))
+    return Panel(axis, escape.shortened(axis.label, 30), dots, bars, _apart(axis), _x(field_axes.UNSET_PLACE))
 
 
 def _apart(axis: FieldAxis) -> list[tuple[float, str, str]]:
     """Returns the ticks that have room beside one another."""
     kept: list[tuple[float, str, str]] = []
-    end = _x(field_axes.UNSET) + 24 if axis.unset else 0.0
+    end = _x(field_axes.UNSET_PLACE) + 24 if axis.unset else 0.0
     for tick in axis.ticks():
         written = tick.text.partition(":")[0] if axis.numbered() else tick.text
         half = LETTER * len(written) / 2
@@ -109,7 +109,7 @@ def medians(axis: FieldAxis, index: int, crossed: Crossed) -> list[tuple[float, 
         if trial["value"] is None:
             continue
         own = axis.place(trial["fields"].get(axis.path))
-        if own == field_axes.UNSET or axis.span is None or few:
+        if own == field_axes.UNSET_PLACE or axis.span is None or few:
             middle = own
         else:
             middle = (min(count - 1, int(own * count)) + 0.5) / count
@@ -123,10 +123,10 @@ def medians(axis: FieldAxis, index: int, crossed: Crossed) -> list[tuple[float, 
 
 
 def _room(middle: float) -> float:
-    return 0.04 if middle == field_axes.UNSET else 1.0
+    return 0.04 if middle == field_axes.UNSET_PLACE else 1.0
 
 
-def _figures(sweep: SweepRecord, listed: list[FieldAxis]) -> dict[str, Figure]:
+def _figures(sweep: SweepFiles, listed: list[FieldAxis]) -> dict[str, Figure]:
     """Returns `sweep-fields` as SVG and PNG, where a trial has a value."""
     if not sweep.ranked:
         return {}
@@ -134,7 +134,7 @@ def _figures(sweep: SweepRecord, listed: list[FieldAxis]) -> dict[str, Figure]:
     return charts.files("sweep-fields", size, lambda figure, ink: _paint(figure, ink, sweep, listed))
 
 
-def _paint(figure: Any, ink: charts.Ink, sweep: SweepRecord, listed: list[FieldAxis]) -> None:
+def _paint(figure: Any, ink: charts.Ink, sweep: SweepFiles, listed: list[FieldAxis]) -> None:
     trials = [sweep.by_number[number] for number in reversed(sweep.ranked)]  # the best on top
     ranks = np.linspace(-1, 1, len(trials)) if len(trials) > 1 else np.ones(1)
     colours = Scale(1.0).colours(np.where(ranks < 0, -1, 1) * (PALEST + (1 - PALEST) * np.abs(ranks)), ink.theme) / 255
@@ -143,7 +143,7 @@ def _paint(figure: Any, ink: charts.Ink, sweep: SweepRecord, listed: list[FieldA
         panel = figure.add_subplot(rows, min(COLUMNS, len(listed)), place)
         across = [axis.scattered(trial["fields"].get(axis.path), trial["number"]) for trial in trials]
         panel.scatter(across, [trial["value"] for trial in trials], s=14, c=colours, zorder=3)
-        ticks = [*axis.ticks(), *([Tick(field_axes.UNSET, "not set", "")] if axis.unset else [])]
+        ticks = [*axis.ticks(), *([Tick(field_axes.UNSET_PLACE, "not set", "")] if axis.unset else [])]
         panel.set_xticks([tick.share for tick in ticks], [tick.text for tick in ticks], rotation=30, ha="right")
         panel.set_xlabel(escape.shortened(axis.label, 30))
         panel.set_ylabel(sweep.objective if place % COLUMNS == 1 or len(listed) == 1 else "")

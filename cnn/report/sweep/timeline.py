@@ -7,7 +7,7 @@ from cnn.report import escape
 from cnn.report.axes import Span
 from cnn.report.headline import duration
 from cnn.report.html import PageSection
-from cnn.report.sweep.record import SweepRecord
+from cnn.report.sweep.sweep_files import SweepFiles
 from cnn.runs.sweep_record import TrialRecord
 
 LEFT, WIDTH, ROW = 62, 620, 14
@@ -27,7 +27,7 @@ class Bar(NamedTuple):
     said: str
 
 
-def build(sweep: SweepRecord) -> PageSection | None:
+def build(sweep: SweepFiles) -> PageSection | None:
     """Returns the section; `None` before the first trial began."""
     began = [trial for trial in sweep.trials if trial["started"]]
     if not began:

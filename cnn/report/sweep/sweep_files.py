@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from cnn.config import config
 from cnn.runs import run_dir
-from cnn.runs.sweep_record import FINISHED, RECORD, REPEATS, STATES, GroupRecord, TrialRecord, repeats
+from cnn.runs.sweep_record import FINISHED, RECORD, REPEATS, STATES, TRIALS, GroupRecord, TrialRecord, repeats
 from cnn.system import redaction
 
 SHADES = 16
@@ -18,8 +18,8 @@ SHADES = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class SweepRecord:
-    """A sweep's record.
+class SweepFiles:
+    """What a sweep left in its directory.
 
     Attributes:
       folder: the sweep's directory.
@@ -99,7 +99,7 @@ class SweepRecord:
 
     def page_of(self, trial: TrialRecord) -> str | None:
         """Returns the address of a trial's page from the sweep's, `None` where it has none."""
-        place = f"{trial['folder']}/report.html"
+        place = f"{trial['folder']}/{run_dir.PAGE}"
         return quote(place) if (self.folder / place).is_file() else None
 
 
@@ -109,7 +109,7 @@ def shade(rank: int, count: int) -> str:
     return f"s{SHADES - 1 - min(SHADES - 1, int(worse * SHADES))}"
 
 
-def read(folder: Path, *, running: bool = False) -> SweepRecord:
+def read(folder: Path, *, running: bool = False) -> SweepFiles:
     """Returns a sweep from its directory.
 
     Raises:
@@ -127,7 +127,7 @@ def read(folder: Path, *, running: bool = False) -> SweepRecord:
     if missing:
         remedy = "Start the sweep's command again, which writes it anew"
         raise run_dir.BrokenFile(f"{folder / RECORD}: lacks {', '.join(missing)}. {remedy}")
-    return SweepRecord(folder, _hidden(about), running)
+    return SweepFiles(folder, _hidden(about), running)
 
 
 def _hidden(value: Any) -> Any:
@@ -142,6 +142,6 @@ def _hidden(value: Any) -> Any:
 def above(workdir: Path) -> str | None:
     """Returns the address of the page of the sweep that a run is a trial of, seen from the run's; `None` for others."""
     sweep = workdir.resolve().parents[1:2]
-    if sweep and (sweep[0] / RECORD).is_file() and (sweep[0] / "trials").is_dir():
-        return quote(os.path.relpath(sweep[0] / "report.html", workdir.resolve()))
+    if sweep and (sweep[0] / RECORD).is_file() and (sweep[0] / TRIALS).is_dir():
+        return quote(os.path.relpath(sweep[0] / run_dir.PAGE, workdir.resolve()))
     return None
