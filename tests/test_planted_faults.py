@@ -110,6 +110,12 @@ def test_what_works_fits_and_nothing_is_said_of_it(overrides):
     assert found.right == found.examples == 32 and found.loss < 0.7 and 0 < found.steps < overfit.STEPS
 
 
+def test_units_that_see_one_picture_alone_are_not_called_dead():
+    layers = "flatten | dense(16) | relu | dense(classes) | softmax"
+    found = overfit.overfit(runs.tiny(f"model.layers={layers}"), 1)
+    assert found.fits and found.findings == (), overfit.told(found)
+
+
 @pytest.mark.slow(seconds=3)
 def test_what_is_off_is_said(capsys):
     layers = "model.layers=flatten | dropout(0.5) | dense(classes)"

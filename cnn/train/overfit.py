@@ -440,7 +440,9 @@ def _of_layers(
     What begins with zeros on purpose, such as the last scale of a residual, hands nothing back at the first step alone.
     """
     order, alive = list(first.sizes), watching.activations(values.rows)
-    dead = [path for path in alive if min(_of(first, "dead")[path], _of(early, "dead")[path]) >= DEAD]
+    # Of one picture alone every number of a vector is the same for all.
+    several = attempt.examples > 1
+    dead = [path for path in alive if several and min(_of(first, "dead")[path], _of(early, "dead")[path]) >= DEAD]
     if dead and not ("logits" in known and dead == [alive[-1]]):
         before = order[order.index(dead[0]) - 1] if order.index(dead[0]) else "the input"
         share = 100 * _of(first, "dead")[dead[0]]
