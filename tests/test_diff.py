@@ -116,6 +116,20 @@ def test_other_examples_are_not_compared(pair, tmp_path, capsys):
     assert "no paired test: the runs read other data (digits and mnist)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["folder", "npz", "csv", "csv(separator=';')", "tar", "idx", "parquet", "arrays"])
+def test_other_files_with_equal_labels_are_not_compared(name, pair, tmp_path, capsys):
+    for index, run in enumerate(pair[:2]):
+        folder = tmp_path / str(index)
+        shutil.copytree(run, folder)
+        saved = runs.saved(folder, "config.json")
+        saved["data"]["name"] = name
+        (folder / "config.json").write_text(json.dumps(saved))
+    evaluation = runs.saved(folder, "evaluation-test.json")
+    (folder / "evaluation-test.json").write_text(json.dumps({**evaluation, "data": "another"}))
+    assert runs.start("diff", tmp_path / "0", tmp_path / "1") == 0
+    assert f"no paired test: the runs read other data ({name} and {name})" in capsys.readouterr().out
+
+
 def test_wrong_words_are_one_line_each(pair, tmp_path, capsys):
     assert runs.start("diff", pair[0]) == 2
     assert capsys.readouterr().err == "diff: takes two runs, got 1. Write python main.py diff runs/a runs/b\n"

@@ -10,11 +10,10 @@ import scipy.stats
 from jaxtyping import Bool
 
 from cnn.config import config
+from cnn.data import sources
 from cnn.metrics import DEVIATIONS
 from cnn.runs import predictions, recorded_data, run_dir
 
-FILES = ("folder",)
-"""Data whose name does not say what they hold."""
 SOFTWARE = ("python", "platform", "backend", "devices", "cpu_threads")
 RESULTS = ("status", "epochs", "step", "parameters", "fingerprint", "train_seconds", "compile_seconds")
 MEASURES = ("accuracy", "loss", "macro_f1", "ece")
@@ -178,7 +177,9 @@ def _paired(a: Path, b: Path, data: Sequence[Mapping[str, Any]], split: str) -> 
         identities.append(evaluation["data"])
         found.append(of_run)
     same_data, names = identities[0] == identities[1], [each["name"] for each in data]
-    if names[0] != names[1] or (not same_data and names[0] in FILES):
+    # What is in a folder, a file or arrays, a name does not say.
+    is_name = sources.kind_of(names[0]) is None or sources.never_changes(names[0])
+    if names[0] != names[1] or not (same_data or is_name):
         return None, f"no paired test: the runs read other data ({names[0]} and {names[1]})"
     first, second = found
     # Sorted by classes, two folds have the same labels.
