@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cnn
@@ -241,6 +242,25 @@ def test_what_cannot_be_verified_is_said_in_a_line(reference, copied, tmp_path, 
     shutil.rmtree(copied / "checkpoints")
     assert verified(copied) == 2
     assert "has no checkpoint yet. Train it first" in capsys.readouterr().err
+
+
+def test_nothing_is_called_the_same_where_nothing_is_compared_or_read(copied, tmp_path, capsys):
+    last = runs.steps(copied)[-1]
+    assert runs.start("verify", f"--workdir={copied}", f"--from={last}") == 2
+    said = f"--from: must be a step before the last that is kept, {last}, got {last}\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert runs.start("verify", f"--workdir={copied}", f"--data_dir={tmp_path}") == 2
+    assert "--data_dir: is not read by digits, but by " in capsys.readouterr().err
+
+
+def test_a_run_on_arrays_is_verified_on_the_file_that_they_were_saved_in(tmp_path, capsys):
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 1), dtype=np.uint8)
+    data = cnn.Arrays((images, np.arange(60) % 3), (images[:9], np.arange(9) % 3))
+    section = {"name": "digits", "image_shape": (8, 8, 1), "classes": 3}
+    config = {**runs.SECTIONS, "data": section, "train": {"epochs": 1, "batch_size": 9}}
+    cnn.run(config, tmp_path / "run", data=data).save_data(tmp_path / "data.npz")
+    assert runs.start("verify", f"--workdir={tmp_path / 'run'}", f"--data_file={tmp_path / 'data.npz'}") == 0
+    assert "the same, bit for bit, in all " in capsys.readouterr().out
 
 
 def test_a_signal_ends_it_and_leaves_nothing(reference, fault, capsys):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnn.config import files, resolve, sections
 from cnn.config.config import Config, ConfigError
-from cnn.data import sources, user_images
+from cnn.data import user_images
 from cnn.data.sources.arrays import Arrays
 from cnn.data.types import SPLITS, CannotSplit, OtherClasses
 from cnn.data.user_images import UnreadableImage
@@ -66,12 +66,7 @@ def dataset(
     from cnn.train import preflight  # JAX takes seconds to import
 
     _one_of("split", split, SPLITS)
-    section = recorded_data.moved(values.data, data_dir)
-    if data_file:
-        name = section.name if section.file else "npz"
-        section = dataclasses.replace(section, name=name, file=data_file)
-    if data_dir and (why := sources.unread(section.name, "data_dir")):
-        raise ConfigError([f"--data_dir: {why}, got {data_dir!r}. Name a file of other data by --data_file"])
+    section = recorded_data.moved(values.data, data_dir, data_file)
     try:
         found = preflight.load_data(section) if section == values.data else _as_split(section)
     except OtherClasses as error:

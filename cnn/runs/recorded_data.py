@@ -10,7 +10,7 @@ import numpy as np
 
 from cnn.config import sections
 from cnn.config.config import ConfigError
-from cnn.data import types
+from cnn.data import sources, types
 from cnn.data.user_images import ImageSpec
 from cnn.runs import run_dir
 from cnn.system import multihost
@@ -32,16 +32,25 @@ class RecordedData(TypedDict, total=False):
     background: int | None
 
 
-def moved(section: sections.Data, data_dir: str | None) -> sections.Data:
-    """Returns which data are read, and how, if they are in another folder now.
+def moved(section: sections.Data, data_dir: str | None, data_file: str | None = None) -> sections.Data:
+    """Returns which data are read, and how, if they are in another folder or file now.
+
+    Args:
+      section: of the run's config.
+      data_dir: the folder; `None` where it is the config's.
+      data_file: the file, likewise; of a run without one, an npz file, as `save_data` writes it of arrays.
 
     Raises:
-      ConfigError: there is no such folder, into which a source might fetch other data.
+      ConfigError: there is no such folder, into which a source might fetch other data, or the data are in none.
     """
+    if data_file:
+        section = dataclasses.replace(section, name=section.name if section.file else "npz", file=data_file)
     if not data_dir:
         return section
     if "://" not in data_dir and not Path(data_dir).expanduser().is_dir():
         raise ConfigError([f"--data_dir: must be the folder where the data are now, got {data_dir!r}, which is none"])
+    if why := sources.unread(section.name, "data_dir"):
+        raise ConfigError([f"--data_dir: {why}, got {data_dir!r}. Name a file of other data by --data_file"])
     return dataclasses.replace(section, data_dir=data_dir)
 
 

@@ -102,6 +102,8 @@ def verify(
         raise ConfigError([f"--from: must be 0 or a step that is kept, {', '.join(map(str, kept))}, got {start}"])
     end = kept[-1]
     first = start or 0
+    if start and start == end:
+        raise ConfigError([f"--from: must be a step before the last that is kept, {end}, got {start}"])
     last = end if steps is None else min(end, first + steps)
     whole = first == 0 and last == end and (workdir / run_dir.RESULT).is_file()
     try:
@@ -137,9 +139,7 @@ def verify(
 
 
 def _at(values: Config, data_dir: str | None, data_file: str | None) -> Config:
-    data = recorded_data.moved(values.data, data_dir)
-    data = dataclasses.replace(data, file=data_file or data.file)
-    return dataclasses.replace(values, data=data, checkpoint=NEVER)
+    return dataclasses.replace(values, data=recorded_data.moved(values.data, data_dir, data_file), checkpoint=NEVER)
 
 
 def _check_files(values: Config, workdir: Path, kept: list[int]) -> dict[int, Meta]:
