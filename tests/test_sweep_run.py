@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+import picture_files
 import runs
 import sweeps
 from cnn.cli import launch
@@ -414,3 +415,20 @@ def test_where_there_is_no_test_split_the_command_for_the_best_asks_for_none(tmp
     assert "eval.test" in command and "eval.test=True" not in command
     assert "\nto train it anew:\n" in capsys.readouterr().out
     assert runs.start(*shlex.split(command)[2:]) == 0
+
+
+@pytest.mark.parametrize("flag", ["data.valid_fraction=0", "data.train_on=train+valid"])
+def test_trials_that_nothing_ranks_are_refused_before_any_trains(flag, tmp_path, capsys):
+    assert runs.start("sweep", f"--workdir={tmp_path / 's'}", "--grid=seed=0,1", f"--config.{flag}") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("config.data: a sweep ranks its trials by the validation split, and data.")
+    assert not (tmp_path / "s").exists()
+
+
+def test_data_without_a_validation_split_are_refused_before_any_trial_trains(tmp_path, capsys):
+    picture_files.write_folder(tmp_path / "pets", picture_files.made({"train": 8, "test": 3}))
+    data = ("data.name=folder", f"data.data_dir={tmp_path / 'pets'}", "data.classes=3", "data.valid_fraction=0")
+    flags = [f"--config.{field}" for field in (*data, "train.batch_size=8")]
+    assert runs.start("sweep", f"--workdir={tmp_path / 's'}", "--grid=seed=0,1", *flags) == 2
+    assert "and data.valid_fraction is 0. Set data.valid_fraction above 0" in capsys.readouterr().err
+    assert not list((tmp_path / "s" / "trials").glob("*/metrics.jsonl"))

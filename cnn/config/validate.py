@@ -20,6 +20,9 @@ from cnn.optim import averages, groups
 IDENTIFIER = re.compile(r"\w+\s*\(", re.ASCII)
 """How the name of a source with options begins."""
 
+TO_VALIDATE = 'Set data.valid_fraction above 0 and data.train_on = "train"'
+"""How a run comes by a validation split."""
+
 
 def check(
     data: sections.Data,
@@ -79,7 +82,7 @@ def check(
             "data.balance",
             'and train.class_weights = "balanced" both make up for rare classes, got "classes". Set one to "none".',
         )
-    if data.train_on != "train" or not (_cuts_validation(data) or sources.may_validate(data.name)):
+    if not may_validate(data):
         check_without_validation(data, train, evaluation, schedule, problems)
 
 
@@ -224,6 +227,16 @@ def _check_augmentation(kind: Any, data: sections.Data, problems: Problems) -> N
                 )
 
 
+def may_validate(data: sections.Data) -> bool:
+    """Tells whether a run may have a validation split, which of most sources only loading tells."""
+    return data.train_on == "train" and (_cuts_validation(data) or sources.may_validate(data.name))
+
+
+def why_no_validation(data: sections.Data) -> str:
+    """Returns why a run has no validation split."""
+    return "data.train_on holds the validation split" if data.train_on != "train" else "data.valid_fraction is 0"
+
+
 def _cuts_validation(data: sections.Data) -> bool:
     """Tells whether the config itself says that there is a validation split."""
     return bool(data.fold) or data.valid == "own" or data.valid_fraction > 0
@@ -233,8 +246,7 @@ def check_without_validation(
     data: sections.Data, train: sections.Train, evaluation: sections.Eval, schedule: Any, problems: Problems
 ) -> None:
     """Notes what needs a validation split, where training leaves none."""
-    reason = "data.train_on holds the validation split" if data.train_on != "train" else "data.valid_fraction is 0"
-    remedy = 'Set data.valid_fraction above 0 and data.train_on = "train".'
+    reason, remedy = why_no_validation(data), f"{TO_VALIDATE}."
     if evaluation.weights == "best":
         problems.note("eval.weights", f'is "best" but nothing chooses it: {reason}. {remedy}')
     if not evaluation.test:

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn import fields
-from cnn.config import resolve
+from cnn.config import resolve, validate
 from cnn.config.config import ALWAYS, NOT_SET, RENAMED, Config, ConfigError, Override, by_path
 from cnn.config.problems import Problems, Section, Typed
+from cnn.config.sections import Data
 from cnn.data import sources
 from cnn.expression import ExpressionError, build_one, written
 from cnn.fields import to_text
@@ -428,7 +429,15 @@ def _objective(plan: Plan, trials: Sequence[Trial], problems: list[str]) -> str:
             f"--sweep.objective: must be one of {listed}, which every trial measures, got {asked or VALID + metric!r}. "
             "Name other metrics in config.eval.metrics"
         )
+    if without := next((trial.values.data for trial in trials if not validate.may_validate(trial.values.data)), None):
+        problems.append(unranked(without))
     return f"{VALID}{metric}"
+
+
+def unranked(data: Data) -> str:
+    """Returns what is wrong with a sweep of which a trial has no validation split."""
+    reason = validate.why_no_validation(data)
+    return f"config.data: a sweep ranks its trials by the validation split, and {reason}. {validate.TO_VALIDATE}"
 
 
 def read_options(given: Mapping[str, Any], problems: list[str]) -> Options | None:

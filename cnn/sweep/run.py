@@ -19,7 +19,7 @@ from cnn.runs.sweep_record import DATABASE, RECORD, TRIALS, Fields, SweepJson
 from cnn.sweep import programs, ranking, rounds, sequential, vmapped
 from cnn.sweep.declaration import declare, joined
 from cnn.sweep.options import Options, choose_engine
-from cnn.sweep.plan import Plan, fewer
+from cnn.sweep.plan import Plan, fewer, unranked
 from cnn.sweep.progress_bar import SweepProgressBar
 from cnn.sweep.session import Session
 from cnn.sweep.study import Away, Queue, Study, ask_until_answered, connect
@@ -136,8 +136,11 @@ def run_trials(session: Session) -> None:
         session.about |= (run_dir.read_json(session.queue.folder / RECORD) or {}).get("engine", {})
         return
     session.ask(session.record)  # so that the ranking names all trials, whatever happens to the first ones
-    streams = session.datasets.of(session.plan.example.values).streams
-    engine = choose(session.plan.options, jax.default_backend(), streams=streams)
+    example = session.plan.example.values
+    dataset = session.datasets.of(example)
+    if not len(dataset.valid):
+        raise ConfigError([unranked(example.data)])
+    engine = choose(session.plan.options, jax.default_backend(), streams=dataset.streams)
     session.about |= {"engine": engine, "device": jax.devices()[0].device_kind}
     if engine == "vmap":
         vmapped.run(session)
