@@ -295,3 +295,12 @@ def test_of_a_space_with_too_many_corners_every_value_is_checked():
     for path, ends in {"a.b0": {0, 1}, "a.b9": {0, 1}, "c": {1e-3, 1e-1}, "d": {1, 64}, "seed": {7, 8}}.items():
         assert {point.fields[path] for point in corners} == ends
     assert corners == _corners(space, (7, 8))
+
+
+def test_an_empty_value_is_the_empty_text():
+    problems = []
+    assert space_parser.read_grid("data.augment=,flip;train.groups= , layerwise(0.5)", problems) == {
+        "data.augment": ["", "flip"],
+        "train.groups": ["", "layerwise(0.5)"],
+    }
+    assert problems == []

@@ -231,7 +231,7 @@ def _grid_axis(name: str, values: str, problems: list[str]) -> Any:
         problems.append(f"--grid: {name}: unknown range {unknown!r}. {did_you_mean(unknown, SCALES)}")
         return [0]
     if call is None:
-        return [literal(value.strip()) for value in split(values, ",") if value.strip()]
+        return [literal(value.strip()) for value in split(values, ",")]  # an empty one is the empty text
     scale, numbers = call[1], [literal(number.strip()) for number in split(call[2], ",")]
     if len(numbers) not in (2, 3) or not all(isinstance(number, (int, float)) for number in numbers):
         problems.append(f"--grid: {name}: {scale} takes low, high and how many, got {call[2]!r}.")
