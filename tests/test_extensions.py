@@ -616,6 +616,31 @@ def test_a_sweep_goes_on_with_the_same_code_alone(file, tmp_path, capsys):
     assert f"the code has changed since the sweep in {workdir} was declared. Restore it" in capsys.readouterr().err
 
 
+@pytest.mark.slow(seconds=4)
+def test_a_sweep_goes_on_from_its_folder_alone_and_executes_what_it_was_declared_with(tmp_path, monkeypatch, capsys):
+    executed = tmp_path / "executed"
+    (home := tmp_path / "home").mkdir()
+    (home / "mine.py").write_text(HEADER + SMALL)
+    monkeypatch.chdir(home)
+    flags = ["--config.extensions=mine.py", "--config.train.epochs=1", "--config.train.loss=small(gamma=1)"]
+    assert runs.start("sweep", *flags, "--grid=seed=0", f"--workdir={tmp_path / 'sweep'}") == 0
+    (away := tmp_path / "away").mkdir()
+    monkeypatch.chdir(away)
+    assert runs.start("sweep", f"--workdir={tmp_path / 'sweep'}", "--sweep.seeds=+1") == 0
+    assert runs.outcome(tmp_path / "sweep" / "trials" / "0001")
+    monkeypatch.chdir(home)
+    capsys.readouterr()
+    (home / "mine.py").write_text(f"{HEADER}{SMALL}\nopen({str(executed)!r}, 'w')\n")
+    assert runs.start("sweep", f"--workdir={tmp_path / 'sweep'}") == 2
+    assert "mine.py has changed since the sweep in " in capsys.readouterr().err
+    assert not executed.exists()
+    copy = tmp_path / "sweep" / "trials" / "0000" / "code" / "mine.py"
+    flags = [f"--config.extensions={copy}", *flags[1:], "--grid=seed=0", f"--workdir={tmp_path / 'other'}"]
+    assert runs.start("sweep", *flags) == 0
+    assert runs.start("sweep", f"--workdir={tmp_path / 'other'}") == 2
+    assert "mine.py lies in the directory of a run. Restore it" in capsys.readouterr().err
+
+
 def test_a_json_config_names_no_code_of_a_run(file, tmp_path, capsys):
     file("", "got/code/evil.py", "raise SystemExit\n")
     folder = tmp_path / "got"

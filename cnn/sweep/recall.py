@@ -4,6 +4,7 @@
 all" the space that says so, and `widened` of further values.
 """
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -11,18 +12,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cnn import fields
 from cnn.config import config, extensions, resolve
-from cnn.config.config import RENAMED, ConfigError
+from cnn.config.config import RENAMED, ConfigError, Override
 from cnn.config.problems import Typed
 from cnn.registry import ExtensionError
 from cnn.runs import run_dir
-from cnn.runs.sweep_record import ENDED, RECORD, SEED
+from cnn.runs.sweep_record import ENDED, RECORD, SEED, TRIALS
 from cnn.sweep import declaration, space_parser
 from cnn.sweep.declaration import Declared
 from cnn.sweep.options import Options
 from cnn.sweep.plan import SweepRequest, seed_of
 from cnn.sweep.space import Axis, Choices, axis_of, paths
 
+EXTENSIONS = "extensions"
 BASE = ".config.json"
 """In a sweep's folder the config that it began with, where no file holds it."""
 _NUMBER = re.compile(r"\+?[1-9][0-9]{0,4}")
@@ -39,31 +42,52 @@ def recalled(folder: Path, options: Mapping[str, Any]) -> tuple[Mapping[str, Any
     if declared is None:
         raise ConfigError([f"--workdir: {folder} holds no sweep. Start one there first"])
     newest = declared.newest
-    _check_code(newest, folder)
     overrides = declaration.overrides(newest)
+    if named := _named_code(newest):
+        found = [_found_code(path, newest, folder) for path in named]
+        overrides = [*(each for each in overrides if each.path != EXTENSIONS), Override(EXTENSIONS, ",".join(found))]
     known = {field.name for field in dataclasses.fields(Options)}
     before = {name: value for name, value in newest["options"].items() if name in known}
     request = SweepRequest(_config_of(declared, folder), overrides, newest["space"], {**before, **options}, [])
     return newest["base"], request
 
 
-def _check_code(newest: Mapping[str, Any], folder: Path) -> None:
-    """Refuses to execute what the sweep was not declared with, or what lies in a run's directory."""
-    overrides = declaration.overrides(newest)
+def _named_code(newest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the files of a user's own code that a declaration names; none is executed."""
+    annotation, default = config.SCALARS[EXTENSIONS]
+    given = newest["base"].get(EXTENSIONS, default)
+    for override in declaration.overrides(newest):
+        given = fields.from_text(annotation, override.text) if override.path == EXTENSIONS else given
+    paths: tuple[str, ...] = fields.parse(annotation, given)
+    return paths
+
+
+def _found_code(path: str, newest: Mapping[str, Any], folder: Path) -> str:
+    """Returns where a file of a user's own code lies: as it was named, or where a trial read it.
+
+    Raises:
+      ConfigError: it is not what the sweep was declared with, lies in a run's directory, or is not there.
+    """
     try:
-        named = json.loads(resolve.resolve(newest["base"], overrides, code={}).json)["extensions"]
-    except ConfigError:
-        named = newest["base"].get("extensions", ())
-    for path in named:
-        try:
-            same, hidden = extensions.find(path).sha256 in newest.get("code", []), extensions.in_a_run(path)
-        except ExtensionError as error:
-            raise ConfigError([f"{error} The sweep in {folder} was declared with it"]) from None
-        if not same or hidden:
-            what = (
-                "lies in the directory of a run" if hidden else f"has changed since the sweep in {folder} was declared"
-            )
-            raise ConfigError([f"config.extensions: {path} {what}. Restore it, or type the whole command"])
+        found = extensions.find(path)
+    except ExtensionError as error:
+        for where in _read_from(path, folder):
+            with contextlib.suppress(ExtensionError):
+                if extensions.find(where).sha256 in newest.get("code", []) and not extensions.in_a_run(where):
+                    return where
+        raise ConfigError([f"{error} The sweep in {folder} was declared with it"]) from None
+    hidden = extensions.in_a_run(path)
+    if found.sha256 not in newest.get("code", []) or hidden:
+        what = "lies in the directory of a run" if hidden else f"has changed since the sweep in {folder} was declared"
+        raise ConfigError([f"config.extensions: {path} {what}. Restore it, or type the whole command"])
+    return path
+
+
+def _read_from(path: str, folder: Path) -> list[str]:
+    """Returns where the trials of a sweep read what its command named so."""
+    trials = sorted((folder / TRIALS).glob("*"))
+    records = [each for trial in trials for each in run_dir.recorded_code(trial).get("extensions", [])]
+    return list(dict.fromkeys(record["files"][0]["path"] for record in records if record["given"] == path))
 
 
 def _config_of(declared: Declared, folder: Path) -> str:
