@@ -246,6 +246,15 @@ def test_names_that_are_spelt_in_two_unicode_forms_or_with_blanks_are_one_class(
     assert found.class_names == ("caf\u00e9", "tea") and found.test.labels.tolist() == [0, 0, 1, 1]
 
 
+def test_channels_that_come_first_are_told_also_where_no_config_says_a_shape(tmp_path):
+    first = np.zeros((8, 3, 12, 12), np.uint8), np.arange(8) % 2
+    sections = {name: section for name, section in runs.SECTIONS.items() if name != "data"}
+    with pytest.raises(
+        DataError, match=r"train of cnn.Arrays has its channels first, 3x12x12, got \(12, 12, 3\)\. Put"
+    ):
+        cnn.run(sections, tmp_path / "run", data=cnn.Arrays(first, first))
+
+
 @pytest.mark.parametrize("shape", [(28, 28, 1), (4, 4, 1), (12, 12, 3)])
 def test_channels_that_come_first_are_told_whatever_the_config_expects(shape, enter):
     first = np.zeros((8, 3, 12, 12), np.uint8), np.arange(8) % 2

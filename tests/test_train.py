@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+import runs
 from cnn import hyperparams
 from cnn.data import loader
 from cnn.layers.base import Shard
@@ -514,3 +515,15 @@ def test_an_epoch_in_one_dispatch_moves_nothing_between_host_and_device_and_reus
     assert metrics["loss"].shape == (4,)
     assert int(after.step) == 8
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state)))
+
+
+@pytest.mark.parametrize(
+    ("average", "said"),
+    [
+        ("swa(start=36)", "config.train.average: swa begins after the run's 36 steps, got start=36. Begin earlier, "),
+        ("lookahead(every=37)", "config.train.average: lookahead's slow parameters take no step in the run's 36 steps"),
+    ],
+)
+def test_an_average_that_waits_for_longer_than_the_run_is_refused(average, said, tmp_path, capsys):
+    assert runs.train(tmp_path / "run", f"train.average={average}") == 2
+    assert said in capsys.readouterr().err

@@ -269,7 +269,8 @@ def check_lengths(values: Config, dataset: types.Dataset) -> None:
     """Checks what only the size of the data can tell.
 
     Raises:
-      ConfigError: a batch is larger than the training split, or warmup and cooldown than the run.
+      ConfigError: a batch is larger than the training split, or warmup and cooldown, or what an average waits for, than
+        the run.
     """
     examples, batch_size = len(dataset.train), values.train.batch_size
     if batch_size > examples:
@@ -278,10 +279,14 @@ def check_lengths(values: Config, dataset: types.Dataset) -> None:
     total = values.train.total_steps(examples // batch_size)
     if total > MAX_INTEGER:
         raise ConfigError([f"config.train.epochs: makes {total:,} steps, more than {MAX_INTEGER:,}. Use fewer."])
-    # A user's own class may have no length that could be too long.
-    refusal = getattr(values.schedule, "refusal", lambda total: None)
-    if message := registry.blamed(values.schedule, "schedule.name", refusal)(total):
-        raise ConfigError([message])
+    problems = []
+    for thing, field in ((values.schedule, "schedule.name"), (values.train.average, "train.average")):
+        # A user's own class may have no length that could be too long.
+        refusal = getattr(thing, "refusal", lambda total: None)
+        if message := registry.blamed(thing, field, refusal)(total):
+            problems.append(message)
+    if problems:
+        raise ConfigError(problems)
 
 
 def check_loss(values: Config) -> None:

@@ -104,7 +104,10 @@ class Arrays:
           DataError: they are no pictures and labels; it calls them `what`.
         """
         class_names, parts, _ = _examined(self, Whose(what, "data", "Give"), ())
-        return {"image_shape": parts["train"].shape[1:], "classes": len(class_names)}
+        shape = parts["train"].shape[1:]
+        if shape[0] in GREY_OR_COLOUR and shape[2] not in GREY_OR_COLOUR:
+            raise _channels_first(parts["train"], shape[1:] + shape[:1])
+        return {"image_shape": shape, "classes": len(class_names)}
 
 
 @source(name="arrays")
@@ -302,10 +305,14 @@ def _check_channels_last(part: NumbersPart, data: DataSpec) -> None:
     first, *_, last = shape = part.shape[1:]
     other_size = first in GREY_OR_COLOUR and last not in (*GREY_OR_COLOUR, channels)
     if shape == (channels, height, width) != (height, width, channels) or other_size:
-        raise DataError(
-            f"config.data.image_shape: {part.what} has its channels first, {'x'.join(map(str, shape))}, "
-            f"got {(height, width, channels)}. Put them last: images.transpose(0, 2, 3, 1)."
-        )
+        raise _channels_first(part, data.image_shape)
+
+
+def _channels_first(part: NumbersPart, expected: tuple[int, ...]) -> DataError:
+    return DataError(
+        f"config.data.image_shape: {part.what} has its channels first, {'x'.join(map(str, part.shape[1:]))}, "
+        f"got {tuple(expected)}. Put them last: images.transpose(0, 2, 3, 1)."
+    )
 
 
 def _scaled(parts: Mapping[str, NumbersPart], whose: Whose) -> list[str]:
