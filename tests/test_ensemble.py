@@ -98,7 +98,7 @@ def test_the_run_alone_is_chosen_by_validation_and_never_by_test(swept, tmp_path
 def test_all_trials_or_some_of_the_best_may_be_taken_and_what_is_said_of_them(swept, capsys):
     assert start("eval", swept, "--ensemble", "--members=all", "--split=valid") == 0
     assert "the runs were chosen on these very examples, which flatters them" in capsys.readouterr().out
-    assert len(runs.saved(swept, "ensemble-valid.json")["members"]) == 6
+    assert len(runs.saved(swept, "ensemble-valid-all.json")["members"]) == 6
     found = cnn.load(swept).ensemble(members=4)
     values = [member.value for member in found.members.runs]
     assert values == sorted((trial["value"] for trial in sweeps.record(swept)["trials"]), reverse=True)[:4]
@@ -201,6 +201,15 @@ def test_other_weights_have_a_file_of_their_own(swept):
     assert start("eval", swept, "--ensemble", "--weights=best") == 0
     assert {each["weights"] for each in runs.saved(swept, "ensemble-test-best.json")["members"]} == {"best"}
     assert start("eval", swept, "--ensemble", "--weights=ema") == 2
+
+
+def test_other_members_and_weights_do_not_replace_what_is_there_of_the_usual_ones(swept):
+    usual = (swept / "ensemble-test.json").read_bytes()
+    assert start("eval", swept, "--ensemble", "--members=2", "--weights=best") == 0
+    assert len(runs.saved(swept, "ensemble-test-2-best.json")["members"]) == 2
+    assert (swept / "ensemble-test.json").read_bytes() == usual
+    assert start("export", swept, "--ensemble", "--members=2", "--format=stablehlo") == 0
+    assert (swept / "exports" / "ensemble-2.stablehlo").is_file()
 
 
 @pytest.mark.parametrize(

@@ -111,8 +111,9 @@ class Ensemble:
     ) -> Together:
         """Evaluates the runs together and alone on every example of a split, once.
 
-        Writes `ensemble-<split>.json`, or `average-<split>.json`, into the sweep's directory; of runs that were named
-        one by one, only into a file that is named.
+        Writes `ensemble-<split>.json`, or `average-<split>.json`, into the sweep's directory, `-<members>` and
+        `-<weights>` in the name where they are not the usual ones; of runs that were named one by one, only into a file
+        that is named.
 
         Args:
           split: train, valid or test.
@@ -135,8 +136,7 @@ class Ensemble:
             made = self._made(own, data_dir) if self._average else None
             record = combine.compared(self.members, self._networks, made, dataset, split)
         first = self.members.first
-        name = "average" if self._average else "ensemble"
-        name = f"{name}-{split}" + (f"-{self._weights}" if self._weights else "")
+        name = self._file_name(split)
         if out is not None:
             Path(out).parent.mkdir(parents=True, exist_ok=True)
             run_dir.write_json(Path(out), record)
@@ -175,19 +175,26 @@ class Ensemble:
 
         Args:
           format: stablehlo, onnx, or of averages safetensors, too.
-          path: the file; by default `exports/ensemble.<format>`, or `average`, in the sweep's directory.
+          path: the file; by default `exports/ensemble.<format>`, or `average`, in the sweep's directory, with members
+            and weights in the name as of `evaluate`.
           input: what pictures are given as: uint8, or float32, 0..255 too.
 
         Raises:
           ConfigError: the format is unknown, lacks a package or cannot hold the networks, or `path` is needed.
           FloatingPointError: the export differs from what `predict` computes.
         """
-        stem, folder = ("average" if self._average else "ensemble"), self.members.folder
+        folder = self.members.folder
         if path is None and folder is None:
             raise ConfigError(["--out: runs that are named one by one have no folder in common. Name a file"])
-        written = export.check(format, folder or Path(), stem, str(path or ""))
+        written = export.check(format, folder or Path(), self._file_name(), str(path or ""))
         with interruptible():
             return export.write(self._trained(input), format, written)
+
+    def _file_name(self, *parts: str) -> str:
+        """Returns the name of a file about these networks, other members and weights than the usual ones in it."""
+        members = [] if self.members.chosen == ensemble_members.SEEDS else [self.members.chosen]
+        weights = [self._weights] if self._weights else []
+        return "-".join(["average" if self._average else "ensemble", *parts, *members, *weights])
 
     def _trained(self, intensities: str) -> "Trained":
         from cnn.export import Trained
@@ -268,7 +275,7 @@ def ensemble(
             Member(workdir, reading.read_run(workdir, extensions, data), value)
             for workdir, value in zip(found.workdirs, found.values, strict=True)
         ]
-        together = ensemble_members.checked(Members(tuple(read), found.objective, found.higher, folder))
+        together = ensemble_members.checked(Members(tuple(read), found.objective, found.higher, folder, str(members)))
         return Ensemble(together, weights, data)
     if str(members) != ensemble_members.SEEDS:
         raise ConfigError([f"--members: is of a sweep, got {members} and runs that are named. Leave it out"])

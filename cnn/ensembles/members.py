@@ -42,12 +42,14 @@ class Members(NamedTuple):
       objective: such as `valid.accuracy`.
       higher: whether more of it is better.
       folder: of the sweep whose trials they are; `None` of runs that were named one by one.
+      chosen: which of its trials: `seeds`, `all`, or how many of the best.
     """
 
     runs: tuple[Member, ...]
     objective: str
     higher: bool
     folder: Path | None
+    chosen: str = SEEDS
 
     @property
     def best(self) -> int | None:
