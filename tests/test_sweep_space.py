@@ -304,3 +304,15 @@ def test_an_empty_value_is_the_empty_text():
         "train.groups": ["", "layerwise(0.5)"],
     }
     assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("folds", "got"),
+    [
+        (["", "1/2", "2/2"], "trials without a fold and folds of 2"),
+        (["1/2", "2/2", "1/3"], "folds of 2 and folds of 3"),
+    ],
+)
+def test_what_is_no_repeat_of_a_fold_is_not_swept_beside_it(folds, got):
+    said = f"space.data.fold: must hold folds of one number, which repeat each other, got {got}. "
+    assert problems({"data.fold": folds}).startswith(said)

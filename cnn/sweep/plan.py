@@ -24,7 +24,7 @@ from cnn.config import resolve, validate
 from cnn.config.config import ALWAYS, NOT_SET, RENAMED, Config, ConfigError, Override, by_path
 from cnn.config.problems import Problems, Section, Typed
 from cnn.config.sections import Data
-from cnn.data import sources
+from cnn.data import sources, splits
 from cnn.expression import ExpressionError, build_one, written
 from cnn.fields import to_text
 from cnn.metrics import METRICS
@@ -431,6 +431,14 @@ def _objective(plan: Plan, trials: Sequence[Trial], problems: list[str]) -> str:
         )
     if without := next((trial.values.data for trial in trials if not validate.may_validate(trial.values.data)), None):
         problems.append(unranked(without))
+    folds = [splits.parse_fold(trial.values.data.fold) for trial in trials]
+    numbers = sorted({fold.of if fold else 0 for fold in folds})
+    if len(numbers) > 1:
+        got = " and ".join(f"folds of {number}" if number else "trials without a fold" for number in numbers)
+        problems.append(
+            f"space.{FOLD}: must hold folds of one number, which repeat each other, got {got}. "
+            f"Sweep them one by one, or all of one number: --grid='{FOLD}=folds({numbers[-1]})'"
+        )
     return f"{VALID}{metric}"
 
 
