@@ -123,7 +123,8 @@ def test_a_finished_run_is_only_reported(finished, capsys):
 
 def test_another_config_is_refused_with_both_values_and_a_free_directory(finished, capsys):
     Path(f"{finished}-2").mkdir(exist_ok=True)
-    assert runs.train(finished, "seed=1", "optimizer.learning_rate=0.5") == 2
+    # What may be another for the same run is not named as if it had to be restored.
+    assert runs.train(finished, "seed=1", "optimizer.learning_rate=0.5", "checkpoint.every=epochs(2)") == 2
     assert refused(capsys).splitlines() == [
         f"--workdir: {finished} holds a run of another config. Use --workdir={finished}-3",
         "    config.optimizer.learning_rate: 0.01 there, 0.5 here",

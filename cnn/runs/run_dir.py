@@ -284,9 +284,9 @@ def check_same_config(values: config.Config, workdir: Path) -> list[tuple[str, A
     follows = (_of_length(values) or _of_end(values, workdir)) if made_longer(changed) else ""
     is_longer = _has_further_steps(before, values) and not follows
     harmless = (*HARMLESS, *(PROVED if proved else ()), *(config.LENGTHS if is_longer else ()))
-    if any(path not in harmless for path, _, _ in changed):
-        table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in changed]
-        if all(path in config.LENGTHS for path, _, _ in changed) and _has_further_steps(before, values):
+    if other := [change for change in changed if change[0] not in harmless]:
+        table = [f"    config.{path}: {before!r} there, {now!r} here" for path, before, now in other]
+        if all(path in config.LENGTHS for path, _, _ in other) and _has_further_steps(before, values):
             table.append(
                 f"    A run can be trained longer where nothing follows from its length, as with config.schedule.name="
                 f"constant; here {follows}. To go on from what it learnt, add "
