@@ -93,7 +93,8 @@ def test_a_sweep_starts_again_where_one_of_its_trials_is_large(tmp_path):
 
 @pytest.mark.parametrize("words", [["summary", *LARGE], ["train", *NO_DATA], ["train", "--smoke", *LARGE, *NO_DATA]])
 def test_what_computes_little_starts_once(words, tmp_path, capsys):
-    assert not restarted(*words)
+    workdir = [] if words[0] == "summary" else [f"--workdir={tmp_path / 'run'}"]
+    assert not restarted(*words, *workdir)
     assert "no.npz" in capsys.readouterr().err or words[0] == "summary"
 
 
@@ -108,7 +109,7 @@ def test_it_is_the_same_process(tmp_path):
         "@cnn.loss\ndef mine(logits, labels):\n    return logits.sum(-1)\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != TUNABLES}
-    line = [sys.executable, str(MAIN), *LARGE, *NO_DATA, f"--config.extensions={code}"]
+    line = [sys.executable, str(MAIN), *LARGE, *NO_DATA, f"--config.extensions={code}", f"--workdir={tmp_path / 'run'}"]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert "no.npz" in done.stderr
