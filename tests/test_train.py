@@ -520,7 +520,6 @@ def test_an_epoch_in_one_dispatch_moves_nothing_between_host_and_device_and_reus
 @pytest.mark.parametrize(
     ("average", "said"),
     [
-        ("swa(start=36)", "config.train.average: swa begins after the run's 36 steps, got start=36. Begin earlier, "),
         ("lookahead(every=37)", "config.train.average: lookahead's slow parameters take no step in the run's 36 steps"),
     ],
 )

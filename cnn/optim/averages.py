@@ -81,15 +81,6 @@ class Swa:
     start: Natural
     every: Count = 1
 
-    def refusal(self, total_steps: int) -> str | None:
-        """Returns why a run of so many updates is too short, `None` where it is not."""
-        if self.start < total_steps:
-            return None
-        return (
-            f"config.train.average: swa begins after the run's {total_steps:,} steps, got start={self.start}. "
-            f"Begin earlier, such as start={total_steps * 3 // 4}."
-        )
-
     def init(self, params: Any) -> Any:
         """Returns a copy of the parameters; see `Ema.init`."""
         return jax.tree.map(lambda array: array.copy(), params)
