@@ -31,6 +31,11 @@ class Problems(list[str]):
         """Adds what is wrong with a field."""
         self.append(f"config.{path}: {message}")
 
+    def note_each(self, path: str, error: ExpressionError) -> None:
+        """Adds every mistake in the expression of a field."""
+        for each in error.each:
+            self.note(path, str(each))
+
 
 @dataclasses.dataclass
 class Section:
@@ -110,8 +115,7 @@ class Section:
         try:
             return build(text, kinds).items if language.chain else build_one(text, kinds)
         except ExpressionError as error:
-            for each in error.each:
-                self._note(name, str(each))
+            self.problems.note_each(f"{self.name}.{name}", error)
             return None
 
 

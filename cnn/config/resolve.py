@@ -94,8 +94,7 @@ def resolve_network(
             built = built._replace(items=initialised(built.items, init))
         rows = summary.fit(built, text, data.image_shape, data.classes, recorded or {}) if data else ()
     except ExpressionError as error:
-        for each in error.each:
-            problems.note("model.layers", str(each))
+        problems.note_each("model.layers", error)
         return None
     for name in sorted(set(names) - built.used):
         if isinstance(given["layers"], Typed) and not isinstance(given[name], Typed):
@@ -115,8 +114,7 @@ def _init(text: object, problems: Problems, *, recorded: bool) -> Initialiser | 
         kinds = Recorded(registry.of_package(INITIALISERS), RecordedInitialiser) if recorded else INITIALISERS
         init: Initialiser = build_one(str(text), kinds)
     except ExpressionError as error:
-        for each in error.each:
-            problems.note("model.init", str(each))
+        problems.note_each("model.init", error)
         return None
     if isinstance(init, Whiten):
         problems.note("model.init", f"is for all layers, got {text}. Write conv(24, 2, init=whiten) for the first one.")

@@ -95,8 +95,7 @@ def check_reading(data: sections.Data, problems: Problems, *, recorded: bool = F
         try:
             sources.parse(data.name)
         except ExpressionError as error:
-            for each in error.each:
-                problems.note("data.name", str(each))
+            problems.note_each("data.name", error)
     elif not DATASET_NAME.fullmatch(data.name) and not (recorded and IDENTIFIER.match(data.name)):
         hint = _hint(data.name)
         known = ", ".join(sorted(registry.of_package(registry.SOURCES)))

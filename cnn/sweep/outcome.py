@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cnn.runs import run_dir
+from cnn.runs import records, run_dir
 from cnn.runs.sweep_record import DIVERGED, FAILED, FINISHED, PRUNED
 from cnn.system import redaction
 
@@ -30,8 +30,7 @@ def of_result(result: Mapping[str, Any], objective: str) -> Outcome:
     if result["status"] == "diverged":
         return Outcome(DIVERGED, error=f"not finite at step {result['bad_step']}")
     split, _, name = objective.partition(".")
-    found = result.get(split, {})
-    value = {**found, **found.get("metrics", {})}.get(name)
+    value = records.measured(result.get(split, {})).get(name)
     if value is None:
         return Outcome(FAILED, error=f"its result has no {objective}")
     pruned = str(result.get("stopped") or "").startswith(PRUNED_BY)

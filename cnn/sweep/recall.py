@@ -43,8 +43,9 @@ def recalled(folder: Path, options: Mapping[str, Any]) -> tuple[Mapping[str, Any
         raise ConfigError([f"--workdir: {folder} holds no sweep. Start one there first"])
     newest = declared.newest
     overrides = declaration.overrides(newest)
-    if named := _named_code(newest):
-        found = [_found_code(path, newest, folder) for path in named]
+    named = _named_code(newest)
+    found = tuple(_found_code(path, newest, folder) for path in named)
+    if found != named:  # the command was typed in another folder
         overrides = [*(each for each in overrides if each.path != EXTENSIONS), Override(EXTENSIONS, ",".join(found))]
     known = {field.name for field in dataclasses.fields(Options)}
     before = {name: value for name, value in newest["options"].items() if name in known}

@@ -49,7 +49,9 @@ def remarks(values: Config, examples: int) -> list[str]:
     """Returns a line for each thing that may surprise.
 
     These are examples that each epoch leaves out, running statistics of batch normalisation that will not have settled,
-    and a CPU on which bfloat16 is no faster.    Args:
+    and a CPU on which bfloat16 is no faster.
+
+    Args:
       values: the whole config.
       examples: how many training pictures there are, at least a batch.
     """
